@@ -1,0 +1,45 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint install docs results clean
+
+# Runs a first published claim and judges it. Exit code 1 of `engram run` means that a claim failed: a result, no error.
+demo: .venv/installed
+	$(BIN)/engram run pattern-completion || test $$? -eq 1
+	$(BIN)/engram report pattern-completion
+
+# Everything that must pass.
+test: lint
+	$(BIN)/pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The development environment; to be called again after a change to pyproject.toml.
+install: .venv/installed-dev
+
+# The site, strictly: a warning is an error.
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Runs what is not run yet at laptop size, and writes the run records and all that is generated from them.
+results: .venv/installed-dev
+	$(BIN)/engram run $$($(BIN)/python -c "import engram; print(*engram.experiments())") || test $$? -eq 1
+	$(BIN)/python docs/results.py --record
+
+clean:
+	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv (about a minute, and a download of PyTorch)"
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,83 @@
+"""Pages that are generated when the site is built: the gallery from the run records, the reference from the code."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import results
+from mkdocs.structure.files import File, Files
+from plotly.offline import get_plotlyjs
+
+import engram
+from engram.lab.curves import learning_curves
+from engram.lab.monitor import duration
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = {
+    "engram.plasticity": "Fast weights: synapses that change while the network runs.",
+    "engram.tasks": "What one learns from.",
+    "engram.tasks.data": "Data sets by name.",
+    "engram.lab": "Trials, seeds, checkpoints, claims, reports.",
+    "engram.registry": "What parts there are.",
+    "engram.testing": "The contracts as public checkers.",
+}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages, and plotly's script, which they need."""
+    readme = (ROOT / "README.md").read_text()
+    index = readme.replace("docs/images/", "images/").replace("](CONTRIBUTING.md)", "](contributing.md)")
+    for name in ("LICENSE", "CITATION.cff"):
+        index = index.replace(f"]({name})", f"](files/{name})")
+        files.append(File.generated(config, f"files/{name}", content=(ROOT / name).read_text()))
+    pages = {
+        "index.md": index,
+        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
+        "gallery.md": gallery(),
+        "reference.md": reference(),
+    }
+    for name, content in pages.items():
+        files.append(File.generated(config, name, content=content))
+    files.append(File.generated(config, "scripts/plotly.js", content=get_plotlyjs()))
+    return files
+
+
+def gallery() -> str:
+    """Return the page that shows every experiment of the registry: what it is, its claims as recorded, its figures."""
+    parts = ["# Gallery", "Every experiment, with its claims as the committed run records have them."]
+    parts.append('<script src="../scripts/plotly.js"></script>')
+    for name in engram.experiments():
+        experiment = engram.registry.get("experiments", name)
+        laptop = experiment.presets["laptop"]
+        time = sum(experiment.seconds(arm) for arm in experiment.arms(laptop.config).values()) * laptop.seeds
+        parts += [
+            f"## {name}",
+            f"{experiment.summary}. {experiment.paper}.",
+            f"```console\n$ engram run {name}  # {duration(time / 2)} on 2 cores\n```",
+        ]
+        run = results.recorded(name)
+        if run is None:
+            parts.append("Not recorded yet.")
+            continue
+        parts.append(results.claims_table(run))
+        for figure in (learning_curves(run, experiment.headline), experiment.figure(run)):
+            figure.update_layout(template="plotly_white", height=420)
+            parts.append(figure.to_html(full_html=False, include_plotlyjs=False))
+    return "\n\n".join(parts)
+
+
+def reference() -> str:
+    """Return the page that lists every public name."""
+    parts = ["# Reference"]
+    for module, what in REFERENCE.items():
+        loaded = __import__(module, fromlist=["_"])
+        own = [
+            name
+            for name, item in vars(loaded).items()
+            if inspect.isfunction(item) and item.__module__ == module and not name.startswith("_")
+        ]
+        parts.append(f"## `{module}`\n\n{what}")
+        parts += [f"::: {module}.{name}" for name in getattr(loaded, "__all__", own)]
+    return "\n\n".join(parts)

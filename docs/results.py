@@ -1,0 +1,140 @@
+"""Everything in README and docs that shows results, generated from the run records under ``results/``.
+
+``python docs/results.py --record`` writes the records of the last runs and all that follows from them;
+without ``--record`` it only writes what follows from the records that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import engram
+from engram.lab import Results, load
+from engram.lab.curves import learning_curves
+from engram.lab.files import write_atomic
+from engram.lab.monitor import duration
+from engram.testing import find_browser
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "results"
+PRESET = "laptop"
+README_FIGURE = "pattern-completion"
+
+
+def record_path(name: str) -> Path:
+    """Return where the record of an experiment is kept."""
+    return RECORDS / f"{name}-{PRESET}.json"
+
+
+def as_text(record: dict[str, Any]) -> str:
+    """Return a record as JSON with one line for each trial's curve, so that differences can be read."""
+    text = json.dumps(record, indent=1)
+    return re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text) + "\n"
+
+
+def recorded(name: str) -> Results | None:
+    """Read the record of an experiment; None if there is none."""
+    if not record_path(name).exists():
+        return None
+    return Results.from_record(engram.registry.get("experiments", name), json.loads(record_path(name).read_text()))
+
+
+def claims_table(results: Results) -> str:
+    """Return the claims of a run as a Markdown table."""
+    rows = ["| Claim | Published | Criterion | Ours, 95 % interval | Seeds | Verdict |", "|---|---|---|---|---|---|"]
+    for judgement in results.claims():
+        claim = judgement.claim
+        owner = "the paper's" if claim.threshold == "paper" else "our laptop design"
+        ours = f"{judgement.ours:.4f} [{judgement.low:.4f}, {judgement.high:.4f}]"
+        verdict = f"**{judgement.verdict}**" + (f" ({judgement.why})" if judgement.why else "")
+        rows.append(
+            f"| {claim.statement} | {claim.published} | {claim.holds} ({owner}) | {ours} "
+            f"| {len(judgement.values)} | {verdict} |"
+        )
+    versions, hardware = results.environment["versions"], results.environment["hardware"]
+    rows += [
+        "",
+        f"`engram run {results.experiment.name}`, preset {results.preset}, {results.seeds} seeds; "
+        f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
+        f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing on one core.",
+    ]
+    return "\n".join(rows)
+
+
+def readme_block() -> str:
+    """Return the generated part of the README."""
+    blocks = [
+        f"### {name}\n\n{results.experiment.summary} ({results.experiment.paper}).\n\n{claims_table(results)}"
+        for name in engram.experiments()
+        if (results := recorded(name)) is not None
+    ]
+    figure = f"![Learning curves of {README_FIGURE}](docs/images/{README_FIGURE}.svg)"
+    return "\n\n".join([*blocks, figure])
+
+
+def with_block(text: str, block: str) -> str:
+    """Return ``text`` with what stands between its results markers replaced."""
+    replaced, count = re.subn(
+        r"(<!-- results: begin[^>]*-->\n).*?(\n<!-- results: end -->)",
+        lambda match: match[1] + block + match[2],
+        text,
+        flags=re.DOTALL,
+    )
+    if count != 1:
+        raise ValueError(f"found {count} results blocks, expected 1")
+    return replaced
+
+
+def figure_path(name: str) -> Path:
+    """Return where the picture of an experiment's learning curves is kept."""
+    return ROOT / "docs" / "images" / f"{name}.svg"
+
+
+def figure_mark(name: str) -> str:
+    """Return the comment by which a picture says from which record it was drawn."""
+    return f"<!-- drawn from record {hashlib.sha256(record_path(name).read_bytes()).hexdigest()} -->"
+
+
+def draw(name: str) -> None:
+    """Draw an experiment's learning curves as SVG, in a headless browser."""
+    from playwright.sync_api import sync_playwright
+    from plotly.offline import get_plotlyjs
+
+    results = recorded(name)
+    if results is None:
+        raise ValueError(f"{name} has no record")
+    figure = learning_curves(results, results.experiment.headline)
+    figure.update_layout(width=860, height=420, font_family="sans-serif", margin={"t": 50, "r": 20})
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.add_script_tag(content=get_plotlyjs())
+        url = page.evaluate(
+            "spec => Plotly.toImage(spec, {format: 'svg', width: 860, height: 420})", json.loads(figure.to_json())
+        )
+        text = page.evaluate("url => decodeURIComponent(url.slice(url.indexOf(',') + 1))", url)
+        browser.close()
+    figure_path(name).parent.mkdir(exist_ok=True)
+    write_atomic(figure_path(name), f"{text}\n{figure_mark(name)}\n".encode())
+
+
+def main() -> None:
+    """Write records if asked to, and everything that follows from them."""
+    if "--record" in sys.argv[1:]:
+        for name in engram.experiments():
+            results = load(name)
+            if results.preset != PRESET or results.changed or {t.state for t in results.trials} != {"finished"}:
+                raise ValueError(f"the last run of {name} is not a whole {PRESET} run")
+            write_atomic(record_path(name), as_text(results.record()).encode())
+    readme = ROOT / "README.md"
+    write_atomic(readme, with_block(readme.read_text(), readme_block()).encode())
+    draw(README_FIGURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Brain-inspired learning for PyTorch: every part an ordinary object, every published claim a command.
+
+Examples:
+    >>> import engram
+    >>> engram.experiments()
+    ['pattern-completion']
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engram import lab, plasticity, registry, tasks, testing
+    from engram.lab import Results, run
+    from engram.registry import experiments
+
+__version__ = "0.1.0"
+
+__all__ = ["Results", "__version__", "experiments", "lab", "plasticity", "registry", "run", "tasks", "testing"]
+
+# PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
+_WHERE = {"Results": "engram.lab", "run": "engram.lab"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'engram' has no attribute {name!r}")
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    return importlib.import_module(f"engram.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

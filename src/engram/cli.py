@@ -1,0 +1,382 @@
+"""The command line: list, show, run, report, data, doctor."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from engram import __version__, registry
+
+if TYPE_CHECKING:
+    from engram.lab import Experiment, Results
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+Names = tyro.conf.Positional[tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """List all experiments, with the state of their last run."""
+
+    runs: Path | None = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Show:
+    """Show what an experiment is: its arms, config fields and claims."""
+
+    name: tyro.conf.Positional[str]
+    """Name of the experiment."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Run experiments and judge their claims.
+
+    Every config field is an option too (`engram show NAME` lists them), as in `--episodes 100`. Exit codes: 0 no claim
+    failed, 1 a claim is not reproduced, 2 bad usage or a failed trial, 130 interrupted.
+    """
+
+    names: Names
+    """Names of the experiments."""
+    preset: Literal["smoke", "laptop", "paper"] = "laptop"
+    """Size: seconds, minutes on 2 cores, or as published."""
+    seeds: int | None = None
+    """How many seeds (default: the preset's)."""
+    arms: str | None = None
+    """Only these arms, separated by commas."""
+    jobs: int | None = None
+    """How many trials at once (default: as many as fit on the cores)."""
+    engine: Literal["loky", "ray"] = "loky"
+    """Worker processes on this machine, or a Ray cluster."""
+    address: str | None = None
+    """Address of an existing Ray cluster; its workers must see the folder of runs."""
+    runs: Path | None = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    checkpoint_seconds: float = 10.0
+    """Time between checkpoints."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write event files into the trials' folders as well."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the results as one JSON object a line, one line an experiment."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write the last runs as one HTML file that opens without network."""
+
+    names: Names = ()
+    """Names of the experiments (default: all that were run)."""
+    runs: Path | None = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    out: Path | None = None
+    """The HTML file (default: report.html in the folder of runs)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Show which data sets are here, fetch one, or verify their checksums."""
+
+    action: tyro.conf.Positional[Literal["list", "fetch", "verify"]] = "list"
+    """What to do."""
+    names: Names = ()
+    """Names of data sets (default for verify: all)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Show versions, cores, GPU, folders, and which extras are missing."""
+
+
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code."""
+    if list(arguments) == ["--version"]:
+        print(f"engram {__version__}")
+        return 0
+    command, rest = tyro.cli(
+        Command,
+        prog="engram",
+        description="Brain-inspired learning: published systems as commands that judge their claims.",
+        args=list(arguments) or ["--help"],
+        return_unknown_args=True,
+    )
+    try:
+        if rest and not isinstance(command, Run):
+            raise ValueError(f"unknown argument {rest[0]!r}; try --help")
+        match command:
+            case List():
+                return _list(command)
+            case Show():
+                return _show(command)
+            case Run():
+                return _run(command, rest)
+            case Report():
+                return _report(command)
+            case Data():
+                return _data(command)
+            case _:
+                return _doctor()
+    except (ValueError, TypeError, OSError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        return EXIT_USAGE
+
+
+def _list(command: List) -> int:
+    from engram.lab import CorruptFileError, load
+
+    table = Table("name", "what is learned, by what", "paper", "last run", box=None, pad_edge=False)
+    for name in registry.experiments():
+        try:
+            experiment: Experiment = registry.get("experiments", name)
+        except Exception as error:  # another package's experiment must not hide all others
+            table.add_row(name, "", "", f"[red]cannot be loaded: {_escape(str(error))}[/]")
+            continue
+        try:
+            last = _state(load(experiment, command.runs))
+        except CorruptFileError as error:
+            last = str(error)
+        except ValueError:
+            last = "never run here"
+        table.add_row(name, experiment.summary, experiment.paper, last)
+    _out().print(table)
+    return 0
+
+
+def _show(command: Show) -> int:
+    from engram.lab.config import allowed, to_dict
+    from engram.lab.monitor import duration
+    from engram.lab.trial import trials
+
+    experiment: Experiment = registry.get("experiments", command.name)
+    out = _out()
+    out.print(f"[bold]{experiment.name}[/]: {experiment.summary}.\n[dim]{experiment.paper}[/]\n")
+    presets = Table("preset", "seeds", "arms", "computing time", title="Presets", title_justify="left", box=None)
+    for name, preset in experiment.presets.items():
+        todo = trials(experiment, preset.config, seeds=preset.seeds)
+        time = duration(sum(experiment.seconds(trial.config) for trial in todo))
+        presets.add_row(name, str(preset.seeds), ", ".join(experiment.arms(preset.config)), f"{time} on one core")
+    out.print(presets, "")
+    shown = {name: to_dict(preset.config) for name, preset in experiment.presets.items()}
+    kind = type(experiment.presets["laptop"].config)
+    texts = _field_texts(kind)
+    fields = Table("option", "allowed", *shown, "what it is", title="Config", title_justify="left", box=None)
+    for field in dataclasses.fields(kind):
+        option = "--" + field.name.replace("_", "-")
+        values = [str(values[field.name]) for values in shown.values()]
+        fields.add_row(option, allowed(kind, field.name), *values, texts.get(field.name, ""))
+    out.print(fields, "")
+    claims = Table(
+        "claim", "statement", "criterion", "presets", "seeds", title="Claims", title_justify="left", box=None
+    )
+    for claim in experiment.claims:
+        criterion = f"{claim.holds} ({claim.threshold}'s)"
+        claims.add_row(claim.id, claim.statement, criterion, ", ".join(claim.presets), f">= {claim.seeds}")
+    out.print(claims)
+    return 0
+
+
+def _run(command: Run, rest: list[str]) -> int:
+    import engram.lab
+
+    if not command.names:
+        raise ValueError(f"no experiment named; known: {', '.join(registry.experiments())}")
+    options = {
+        field.name: getattr(command, field.name)
+        for field in dataclasses.fields(command)
+        if field.name not in ("names", "arms", "json")
+    }
+    arms = command.arms.split(",") if command.arms is not None else None
+    # All is checked before anything runs.
+    changes = {name: _changes(registry.get("experiments", name), command.preset, rest) for name in command.names}
+    code = 0
+    for name in command.names:
+        with contextlib.redirect_stdout(sys.stderr):  # the standard output is for the results alone
+            results = engram.lab.run(name, arms=arms, **options, **changes[name])
+        if command.json:
+            print(json.dumps(results.to_json()))
+        else:
+            _print_results(results)
+        left = [trial for trial in results.trials if trial.state in ("interrupted", "waiting", "running")]
+        if left:
+            done = len(results.trials) - len(left)
+            Console(stderr=True).print(
+                f"[yellow]{name}: stopped with {done} trials done and {len(left)} left; "
+                "the same command goes on where they are[/]",
+                soft_wrap=True,
+            )
+            return EXIT_INTERRUPTED
+        code = max(code, results.exit_code())
+    return code
+
+
+def _changes(experiment: Experiment, preset: str, rest: list[str]) -> dict[str, Any]:
+    """Read the remaining arguments as config fields; return those that differ from the preset."""
+    from engram.lab.config import override
+
+    config = experiment.presets[preset].config
+    known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(config)}
+    for argument in rest:
+        option = argument.partition("=")[0].replace("_", "-")
+        if argument.startswith("--") and option not in known and option.replace("--no-", "--", 1) not in known:
+            override(config, {option.removeprefix("--").replace("-", "_"): None})  # says which field is nearest
+    parsed: Any = tyro.cli(dataclasses.make_dataclass("Fields", _options(config)), args=rest, prog="engram run NAME")
+    given = {name: value for name, value in vars(parsed).items() if value != getattr(config, name)}
+    override(config, given)
+    return given
+
+
+def _options(config: Any) -> list[Any]:
+    """Return the config's fields as (name, type, default) triples, so that parsing does not validate half a config."""
+    from engram.lab.config import annotation
+
+    return [
+        (field.name, annotation(type(config), field.name)[0], getattr(config, field.name))
+        for field in dataclasses.fields(config)
+    ]
+
+
+def _print_results(results: Results) -> None:
+    from engram.lab.laboratory import COLORS
+
+    out = _out()
+    table = Table("claim", "published", "criterion", "ours", "95 % interval", "seeds", "verdict", title_justify="left")
+    table.title = f"{results.experiment.name}, preset {results.preset}"
+    for judgement in results.claims():
+        claim = judgement.claim
+        color = COLORS[judgement.verdict]
+        table.add_row(
+            f"{claim.statement}\n[dim]{claim.id}[/]",
+            claim.published,
+            f"{claim.holds}\n[dim]{claim.threshold}'s[/]",
+            f"{judgement.ours:.4g}" if judgement.values else "",
+            _escape(f"[{judgement.low:.3g}, {judgement.high:.3g}]") if judgement.values else "",
+            str(len(judgement.values)),
+            f"[{color}]{judgement.verdict}[/]" + (f"\n[dim]{_escape(judgement.why)}[/]" if judgement.why else ""),
+        )
+    out.print(table)
+    for trial in results.trials:
+        if trial.state == "failed":
+            out.print(
+                f"[red]{trial.arm}, seed {trial.seed} failed:[/] {_escape(trial.message)}\n  {trial.folder}/error.txt"
+            )
+
+
+def _report(command: Report) -> int:
+    from engram.lab import load
+    from engram.lab.laboratory import runs_folder
+    from engram.lab.report import write_report
+
+    root = runs_folder(command.runs)
+    names = list(command.names) or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
+    if not names:
+        raise ValueError(f"nothing was run in {root} yet; try: engram run {registry.experiments()[0]}")
+    path = write_report([load(name, command.runs) for name in names], command.out or root / "report.html")
+    print(f"report: {path}")
+    return 0
+
+
+def _doctor() -> int:
+    from engram.lab.laboratory import runs_folder
+    from engram.lab.machine import hardware, missing_extras, versions
+    from engram.tasks import data
+
+    table = Table("", "", box=None, show_header=False)
+    for name, value in {**versions(), **hardware()}.items():
+        table.add_row(name, str(value))
+    table.add_row("folder of runs", str(runs_folder()))
+    table.add_row("data cache", str(data.cache_folder()))
+    missing = missing_extras()
+    for extra, modules in missing.items():
+        table.add_row(f"extra {extra}", f"missing: {', '.join(modules)} (install engram\\[{extra}])")
+    if not missing:
+        table.add_row("extras", "all installed")
+    _out().print(table)
+    return 0
+
+
+def _data(command: Data) -> int:
+    from engram.tasks import data
+
+    names = command.names or tuple(data.SETS)
+    if command.action == "fetch":
+        if not command.names:
+            raise ValueError(f"no data set named; known: {', '.join(data.SETS)}")
+        for name in names:
+            data.fetch(name)
+    statuses = [data.verify(name) for name in names]
+    table = Table("data set", "file", "found in", "bytes", "checksum", box=None, pad_edge=False)
+    for status in statuses:
+        for file in status.files:
+            here = file.found is not None
+            checksum = "right" if file.verified else "[red]wrong[/]" if here else ""
+            table.add_row(status.dataset.name, file.file.path, file.source or "absent", str(file.size or ""), checksum)
+    _out().print(table)
+    wrong = [str(file.found) for status in statuses for file in status.files if file.found and not file.verified]
+    if command.action == "verify" and wrong:
+        raise ValueError(f"wrong checksum: {', '.join(wrong)}")
+    return 0
+
+
+def _state(results: Results) -> str:
+    states = [trial.state for trial in results.trials]
+    if set(states) != {"finished"}:
+        return f"{results.preset}: {states.count('finished')} of {len(states)} trials done"
+    verdicts = [judgement.verdict for judgement in results.claims()]
+    good = sum(verdict.startswith("reproduced") for verdict in verdicts)
+    return f"{results.preset}: {good} of {len(verdicts)} claims reproduced"
+
+
+def _field_texts(kind: type) -> dict[str, str]:
+    """Return the documentation that stands under each field of a config class."""
+    import ast
+    import inspect
+    import textwrap
+
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: str(text.value.value)
+        for field, text in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+
+
+def _out() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

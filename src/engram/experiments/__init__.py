@@ -1,0 +1,19 @@
+"""The published systems as experiments, one file each; calling the package lists them, and others' with them.
+
+Nothing imports an experiment: the registry looks it up by name.
+"""
+
+import sys
+from types import ModuleType
+
+from engram import registry
+
+
+class _Listing(ModuleType):
+    """A package that can be called, since ``engram.experiments()`` and this package share their name."""
+
+    def __call__(self) -> list[str]:
+        return registry.experiments()
+
+
+sys.modules[__name__].__class__ = _Listing

@@ -1,0 +1,275 @@
+"""Binary pattern completion by a differentiably plastic network (Miconi, Clune and Stanley, 2018).
+
+Each episode shows a few random binary patterns, then half of one of them; the network must restore the other half.
+What it has to remember changes with every episode, so it can only be kept in activity or in plastic synapses.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import plotly.graph_objects as go
+import polars as pl
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most
+from engram.lab.curves import PALETTE
+from engram.plasticity import ClampedLSTM, Hebb, Oja, PlasticRNN
+from engram.tasks import PatternCompletion
+
+PAPER = "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)"
+INPUT_GAIN = 20.0  # so large that tanh saturates: the shown units are in effect clamped
+CHANCE = 0.25  # half of the bits are shown, and half of the others are guessed
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one trial is made of; the last four fields shape the other arms."""
+
+    network: Literal["plastic", "non-plastic", "lstm"] = "plastic"
+    """Plastic recurrent network, the same without plasticity, or clamped LSTM."""
+    rule: Literal["hebb", "oja"] = "hebb"
+    """Plasticity rule of the plastic network."""
+    alpha: Literal["connection", "post", "homogeneous"] = "connection"
+    """What has a plasticity coefficient of its own: each connection, each receiving unit, or the whole network."""
+    bits: Annotated[int, Ge(2)] = 50
+    """Bits of a pattern; even."""
+    patterns: Annotated[int, Ge(1)] = 2
+    """Patterns to be memorised in an episode."""
+    cycles: Annotated[int, Ge(1)] = 1
+    """How many times all patterns are shown."""
+    presentation_steps: Annotated[int, Ge(1)] = 3
+    """Steps for which a pattern, and the probe, is shown."""
+    blank_steps: Annotated[int, Ge(0)] = 1
+    """Steps without input after each pattern."""
+    hidden_size: Annotated[int, Ge(2)] = 51
+    """Units of the network; a recurrent network needs one for each bit and one whose input is constant."""
+    episodes: Annotated[int, Ge(10)] = 6000
+    """Training episodes; each is one step of the optimiser on a batch of its own."""
+    batch_size: Annotated[int, Ge(1)] = 1
+    """Episodes in a batch."""
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 3e-4
+    """Learning rate of Adam."""
+    baseline_learning_rate: Annotated[float, Ge(0), Le(1)] = 3e-4
+    """Learning rate of the arms without plasticity."""
+    extra_neurons: Annotated[int, Ge(0)] = 200
+    """Units that the enlarged non-plastic network has more, and that the LSTM has in all; 0: without these arms."""
+    long_bits: Annotated[int, Ge(0)] = 200
+    """Bits of the long task (5 patterns, 2 cycles, 106 steps); 0: without this arm."""
+    long_episodes: Annotated[int, Ge(0)] = 1000
+    """Training episodes of the long task."""
+
+    def __post_init__(self) -> None:
+        if self.bits % 2:
+            raise ValueError(f"bits = {self.bits}: expected an even number")
+        if self.long_bits % 2:
+            raise ValueError(f"long_bits = {self.long_bits}: expected an even number")
+        if self.network != "lstm" and self.hidden_size <= self.bits:
+            raise ValueError(f"hidden_size = {self.hidden_size}: expected more than bits = {self.bits}")
+        if self.network == "lstm" and self.hidden_size < self.bits:
+            raise ValueError(f"hidden_size = {self.hidden_size}: expected at least bits = {self.bits}")
+
+
+def arms(config: Config) -> dict[str, Config]:
+    """The plastic network, its controls, and the plastic network on the long task."""
+    base = replace(config, baseline_learning_rate=0.0, extra_neurons=0, long_bits=0, long_episodes=0)
+    baseline = replace(base, learning_rate=config.baseline_learning_rate)
+    found = {"plastic": replace(base, network="plastic"), "non-plastic": replace(baseline, network="non-plastic")}
+    if config.extra_neurons:
+        size = config.hidden_size + config.extra_neurons
+        found["non-plastic-large"] = replace(found["non-plastic"], hidden_size=size)
+        found["lstm"] = replace(baseline, network="lstm", hidden_size=max(config.extra_neurons, config.bits))
+    if config.long_bits:
+        found["plastic-long"] = replace(
+            found["plastic"],
+            bits=config.long_bits,
+            patterns=5,
+            cycles=2,
+            presentation_steps=6,
+            blank_steps=4,
+            hidden_size=config.long_bits + 1,
+            episodes=config.long_episodes,
+        )
+    return found
+
+
+def build(config: Config, generator: torch.Generator) -> PlasticRNN | ClampedLSTM:
+    """Build the network of a trial; called with patterns, it returns its activity, of which the first units answer."""
+    if config.network == "lstm":
+        return ClampedLSTM(config.bits, config.hidden_size, generator=generator)
+    plastic = config.network == "plastic"
+    net = PlasticRNN(
+        config.bits,
+        config.hidden_size,
+        rule={"hebb": Hebb, "oja": Oja}[config.rule]() if plastic else None,
+        alpha=config.alpha if plastic else None,
+        generator=generator,
+    )
+    # Each bit drives one unit, and the last unit has a constant input; neither is learned.
+    with torch.no_grad():
+        net.weight_ih.copy_(INPUT_GAIN * torch.eye(config.hidden_size, config.bits))
+        net.bias.zero_()[-1] = INPUT_GAIN
+    net.weight_ih.requires_grad_(False)
+    net.bias.requires_grad_(False)
+    return net
+
+
+def errors(answer: Tensor, target: Tensor) -> Tensor:
+    """Return the fraction of all bits, the shown ones included, whose sign is wrong."""
+    return (answer.sign() != target).float().mean()
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train one network on fresh episodes; its result is the error over the last tenth of them."""
+    task = PatternCompletion(config.bits, config.patterns, config.cycles, config.presentation_steps, config.blank_steps)
+    net = build(config, run.generator).to(run.device)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
+    window, length = WindowMean(), max(1, config.episodes // 100)
+    for episode in run.steps(config.episodes, net=net, optimizer=optimizer, window=window):
+        inputs, targets, _ = task.sample(config.batch_size, run.generator)
+        activity, _ = net(inputs.to(run.device))
+        answer, target = activity[-1, :, : config.bits], targets[-1].to(run.device)
+        loss = (answer - target).square().sum() / config.batch_size
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        window.add(error=errors(answer, target), loss=loss)
+        if (episode + 1) % length == 0:
+            run.log(episode + 1, **window.take())
+    curve = run.metrics().filter(pl.col("metric") == "error")["value"].to_numpy()
+    tenth = max(1, len(curve) // 10)
+    result = {"error": float(curve[-tenth:].mean()), "first_error": float(curve[:tenth].mean())}
+    if config.network == "plastic":
+        result["eta"] = float(net.state_dict()["rule.eta"])
+    return result
+
+
+def _error_of(arm: str) -> Any:
+    return lambda results: results[arm]["error"]
+
+
+SOURCE = "author code, simple/ and its README; R1 of our protocol"
+claims = [
+    Claim(
+        id="plastic-learns",
+        statement="A plastic network memorises patterns shown once and completes them",
+        source=SOURCE,
+        published="learns the task (no figure)",
+        metric=_error_of("plastic"),
+        holds=at_most(0.04),
+        arms=("plastic",),
+        threshold="laptop",
+    ),
+    Claim(
+        id="non-plastic-fails",
+        statement="A non-plastic network of the same size does not learn it in as many episodes",
+        source=SOURCE,
+        published="needs orders of magnitude more episodes",
+        metric=_error_of("non-plastic"),
+        holds=at_least(0.22),
+        arms=("non-plastic",),
+        threshold="laptop",
+        presets=("laptop",),
+    ),
+    Claim(
+        id="neurons-do-not-help",
+        statement="Nor does a non-plastic network with 200 more neurons",
+        source=SOURCE,
+        published="+2000 neurons and 1e6 episodes are needed",
+        metric=_error_of("non-plastic-large"),
+        holds=at_least(0.15),
+        arms=("non-plastic-large",),
+        threshold="laptop",
+        presets=("laptop",),
+    ),
+    Claim(
+        id="lstm-fails",
+        statement="Nor does an LSTM of 200 units with clamped inputs",
+        source="author code, header of simple/lstm.py",
+        published="learns slowly and imperfectly even with about 2000 units",
+        metric=_error_of("lstm"),
+        holds=at_least(0.15),
+        arms=("lstm",),
+        threshold="laptop",
+        presets=("laptop",),
+    ),
+    Claim(
+        id="plastic-beats-non-plastic",
+        statement="The plastic network's error is a quarter of the non-plastic network's, or less",
+        source=SOURCE,
+        published="plastic learns, non-plastic does not (no figure)",
+        metric=lambda results: results["plastic"]["error"] / results["non-plastic"]["error"],
+        holds=at_most(0.25),
+        arms=("plastic", "non-plastic"),
+        threshold="laptop",
+        presets=("laptop",),
+    ),
+    Claim(
+        id="long-patterns",
+        statement="A plastic network memorises five long patterns (laptop: 200 bits, paper: 1000 bits) over 106 steps",
+        source="abstract: more than 1000 pixels and 2 million parameters; author code, simple/full.py",
+        published="memorises and reconstructs high-dimensional patterns (no figure)",
+        metric=_error_of("plastic-long"),
+        holds=at_most(0.03),
+        arms=("plastic-long",),
+        threshold="laptop",
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Each trial's error over its last tenth, arm by arm, with chance."""
+    plot = go.Figure()
+    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+        values = [arms_of_seed[arm]["error"] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
+        marker = {"size": 9, "color": color}
+        plot.add_trace(go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1))
+    plot.add_hline(y=CHANCE, line_dash="dot", annotation_text="chance")
+    plot.update_layout(
+        title="Error over the last tenth of training, one point a seed",
+        yaxis={"title": "fraction of wrong bits", "rangemode": "tozero"},
+        showlegend=False,
+    )
+    return plot
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core: a cost for each operation, and one for each synapse that it touches."""
+    steps = config.patterns * config.cycles * (config.presentation_steps + config.blank_steps)
+    steps += config.presentation_steps
+    synapses = config.batch_size * config.hidden_size**2
+    fixed, each = {"plastic": (140e-6, 6e-9), "non-plastic": (30e-6, 1e-9), "lstm": (30e-6, 4e-9)}[config.network]
+    return config.episodes * (500e-6 + steps * (fixed + each * synapses))
+
+
+experiment = Experiment(
+    name="pattern-completion",
+    summary="A plastic recurrent network memorises binary patterns shown once; non-plastic ones do not",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(
+            Config(bits=10, hidden_size=11, episodes=40, extra_neurons=12, long_bits=12, long_episodes=10), seeds=2
+        ),
+        "laptop": Preset(Config(), seeds=5),
+        "paper": Preset(
+            Config(
+                episodes=1_000_000,
+                baseline_learning_rate=3e-5,
+                extra_neurons=2000,
+                long_bits=1000,
+                long_episodes=2000,
+            ),
+            seeds=10,
+        ),
+    },
+    arms=arms,
+    trial=trial,
+    claims=claims,
+    figure=figure,
+    seconds=seconds,
+    headline="error",
+)

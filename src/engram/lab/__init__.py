@@ -1,0 +1,26 @@
+"""The laboratory: trials with exact resume, seeds, claims, reports. It knows no learner and no task."""
+
+from engram.lab.claim import Claim, Judgement, at_least, at_most, judge
+from engram.lab.experiment import Experiment, Preset
+from engram.lab.files import CannotWriteError, CorruptFileError
+from engram.lab.laboratory import load, run
+from engram.lab.loop import Run, WindowMean
+from engram.lab.results import Results, TrialResult
+
+__all__ = [
+    "CannotWriteError",
+    "Claim",
+    "CorruptFileError",
+    "Experiment",
+    "Judgement",
+    "Preset",
+    "Results",
+    "Run",
+    "TrialResult",
+    "WindowMean",
+    "at_least",
+    "at_most",
+    "judge",
+    "load",
+    "run",
+]

@@ -1,0 +1,106 @@
+"""Checkpoints: a tree of state in one safetensors file, written atomically, verified when read, never unpickled.
+
+Tensors and arrays are stored as tensors; all else (numbers, strings, None, and the shape of the tree) as JSON in the
+file's header. One file, since two cannot be replaced in one step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from engram.lab.files import CorruptFileError, write_atomic
+
+
+def save(path: Path, state: Any) -> None:
+    """Write a tree of dicts, lists, tuples, tensors, numpy arrays, numbers, strings, booleans and None.
+
+    Args:
+        path: The file to replace.
+        state: The tree; keys of dicts are strings or integers.
+
+    Raises:
+        TypeError: The tree holds something else; the message says where.
+        CannotWriteError: The old file is as before.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    skeleton = json.dumps(_encode(state, "state", tensors))
+    digest = _digest(skeleton, tensors)
+    write_atomic(path, safetensors.torch.save(tensors, {"state": skeleton, "sha256": digest}))
+
+
+def load(path: Path) -> Any:
+    """Read what ``save`` wrote; tensors come back on the CPU.
+
+    Raises:
+        CorruptFileError: The file is truncated or altered.
+        FileNotFoundError: There is no such file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CorruptFileError(path, str(error)) from None
+    if header.get("sha256") != _digest(header.get("state", ""), tensors):
+        raise CorruptFileError(path, "its checksum differs")
+    return _decode(json.loads(header["state"]), tensors)
+
+
+def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(skeleton.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _encode(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return ``value`` as JSON in which every node but a plain value is a one-entry object naming its kind."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, torch.Tensor | np.ndarray):
+        kind = "array" if isinstance(value, np.ndarray) else "tensor"
+        # A copy of its own, since safetensors refuses tensors that share memory.
+        tensors[where] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {kind: where}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str | int):
+                raise TypeError(f"{where} has the key {key!r}: a checkpoint stores string and integer keys")
+        return {"dict": [[key, _encode(item, f"{where}.{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_encode(item, f"{where}.{i}", tensors) for i, item in enumerate(value)]}
+    raise TypeError(
+        f"{where} is of type {type(value).__name__}: a checkpoint stores dicts, lists, tuples, tensors, arrays, "
+        "numbers, strings, booleans and None"
+    )
+
+
+def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    ((kind, content),) = node.items()
+    match kind:
+        case "tensor":
+            return tensors[content]
+        case "array":
+            return tensors[content].numpy()
+        case "dict":
+            return {key: _decode(item, tensors) for key, item in content}
+        case "tuple":
+            return tuple(_decode(item, tensors) for item in content)
+        case _:
+            return [_decode(item, tensors) for item in content]

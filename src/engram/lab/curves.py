@@ -1,0 +1,94 @@
+"""Learning curves: every seed as a thin line, the mean over seeds as a thick one, their range as a band."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import polars as pl
+
+from engram.lab.results import Results
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+POINTS = 100
+
+
+def learning_curves(results: Results, metric: str) -> go.Figure:
+    """Draw one metric over the steps of training, arm by arm.
+
+    Args:
+        results: The results of a run.
+        metric: Name of a metric that its trials logged.
+
+    Returns:
+        The figure. Long curves are drawn as the means of at most 100 windows.
+    """
+    figure = go.Figure()
+    for number, arm in enumerate(results.arms):
+        color = PALETTE[number % len(PALETTE)]
+        rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
+        if rows.is_empty():
+            continue
+        curves = _windows(rows)
+        for seed, curve in curves.group_by("seed", maintain_order=True):
+            figure.add_trace(
+                go.Scatter(
+                    x=curve["step"].to_list(),
+                    y=curve["value"].to_list(),
+                    mode="lines",
+                    line={"color": color, "width": 0.7},
+                    opacity=0.45,
+                    legendgroup=arm,
+                    name=f"{arm}, seed {seed[0]}",
+                    showlegend=False,
+                )
+            )
+        band = curves.group_by("window", maintain_order=True).agg(
+            pl.col("step").max(),
+            mean=pl.col("value").mean(),
+            low=pl.col("value").min(),
+            high=pl.col("value").max(),
+        )
+        steps = band["step"].to_list()
+        figure.add_trace(
+            go.Scatter(
+                x=steps + steps[::-1],
+                mode="lines",
+                y=band["high"].to_list() + band["low"].to_list()[::-1],
+                fill="toself",
+                fillcolor=color,
+                opacity=0.12,
+                line={"width": 0},
+                hoverinfo="skip",
+                legendgroup=arm,
+                showlegend=False,
+            )
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=steps,
+                y=band["mean"].to_list(),
+                mode="lines",
+                line={"color": color, "width": 2.5},
+                legendgroup=arm,
+                name=arm,
+            )
+        )
+    figure.update_layout(
+        template="plotly_white",
+        title=f"{results.experiment.name}: {metric}",
+        xaxis_title="step",
+        yaxis_title=metric,
+        hovermode="closest",
+    )
+    return figure
+
+
+def _windows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Average each seed's curve over at most ``POINTS`` windows of equal length: columns seed, window, step, value."""
+    index = pl.int_range(pl.len()).over("seed")
+    length = pl.max_horizontal(1, (pl.len().over("seed") / POINTS).ceil()).cast(pl.Int64)
+    return (
+        rows.with_columns(window=index // length)
+        .group_by("seed", "window", maintain_order=True)
+        .agg(pl.col("step").max(), pl.col("value").mean())
+    )

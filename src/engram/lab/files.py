@@ -1,0 +1,106 @@
+"""Files that are whole or not there: atomic writing, and what to do with a file that is neither."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class CorruptFileError(ValueError):
+    """A stored file is truncated or altered.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is corrupt: {why}")
+        self.path = path
+
+
+class CannotWriteError(OSError):
+    """A file or folder cannot be written: no permission, no space, no such disk."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn any OSError inside into a ``CannotWriteError`` that names the path and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWriteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file so that at every moment, and after a crash, the old or the new content is there, whole.
+
+    Args:
+        path: The file; its folder exists.
+        content: All of its content.
+        durable: Wait until the content is on the disk, so that it outlives a power failure too.
+
+    Raises:
+        CannotWriteError: The file is as before, and nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with writing(path), temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        with writing(path):
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Write a JSON file atomically."""
+    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode(), durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CorruptFileError: The file holds no JSON object.
+        FileNotFoundError: There is no such file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CorruptFileError(path, f"not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise CorruptFileError(path, "not a JSON object")
+    return content
+
+
+def keep_aside(path: Path) -> Path:
+    """Rename a corrupt file to ``<name>.corrupt-<n>``, the first that is free, and return that path."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
+def finite_or_none(value: Any) -> Any:
+    """Return JSON content with NaN and infinities, which JSON does not have, as None.
+
+    Examples:
+        >>> finite_or_none({"low": float("nan"), "values": [1.0]})
+        {'low': None, 'values': [1.0]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    return value

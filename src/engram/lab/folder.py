@@ -1,0 +1,121 @@
+"""One trial's folder: what it is, how far it is, what it measured, what came of it.
+
+``trial.json`` (identity, machine), ``status.json`` (state, step), ``metrics.csv``, ``checkpoint-<loop>.safetensors``,
+``result.json``, ``error.txt``. The folder holds the truth; nothing else remembers what was run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+import polars as pl
+
+from engram.lab import metrics
+from engram.lab.files import CorruptFileError, keep_aside, read_json, write_atomic, write_json
+from engram.lab.machine import hardware, versions
+
+State = Literal["waiting", "running", "interrupted", "failed", "finished"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a trial is.
+
+    Attributes:
+        state: ``waiting`` (not begun), ``running``, ``interrupted`` (will go on), ``failed`` or ``finished``.
+        step: Steps done in the current loop.
+        total: Steps of the current loop; 0 before it begins.
+        seconds: Time spent so far, over all attempts that count.
+        attempts: How many times it was started.
+        message: Why it failed, in one line.
+    """
+
+    state: State = "waiting"
+    step: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    attempts: int = 0
+    message: str = ""
+
+
+class TrialFolder:
+    """The folder of one trial.
+
+    Args:
+        path: The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics_path = path / "metrics.csv"
+        self.tensorboard = path / "tensorboard"
+
+    def lock(self) -> filelock.FileLock:
+        """Return the lock that whoever works in the folder holds; it falls open when its process dies."""
+        return filelock.FileLock(self.path / "lock")
+
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Write down what is run and on what machine."""
+        write_json(self.path / "trial.json", {**identity, "versions": versions(), "hardware": hardware()})
+
+    def identity(self) -> dict[str, Any]:
+        """Return what ``begin`` wrote."""
+        return read_json(self.path / "trial.json")
+
+    def status(self) -> Status:
+        """Return how far the trial is; ``waiting`` where nothing was written or it cannot be read."""
+        try:
+            return Status(**read_json(self.path / "status.json"))
+        except (FileNotFoundError, CorruptFileError, TypeError):
+            return Status()
+
+    def set_status(self, status: Status, *, durable: bool = True) -> None:
+        """Replace the status."""
+        write_json(self.path / "status.json", vars(status), durable=durable)
+
+    def checkpoint(self, loop: int) -> Path:
+        """Return the path of the checkpoint of the trial's ``loop``-th loop."""
+        return self.path / f"checkpoint-{loop}.safetensors"
+
+    def last_loop(self) -> int:
+        """Return the number of the last loop that has a checkpoint; -1 without any."""
+        return max((int(p.stem.partition("-")[2]) for p in self.path.glob("checkpoint-*.safetensors")), default=-1)
+
+    def finish(self, result: dict[str, Any], mark: dict[str, int | str], seconds: float) -> None:
+        """Write the result down; from here on the trial is finished, and its checkpoints are no longer needed."""
+        write_json(self.path / "result.json", {"result": result, "metrics": mark, "seconds": seconds})
+        for loop in range(self.last_loop() + 1):
+            self.checkpoint(loop).unlink(missing_ok=True)
+
+    def result(self) -> dict[str, Any] | None:
+        """Return the finished trial's ``{"result": ..., "seconds": ...}``, its metrics verified; None if unfinished.
+
+        Raises:
+            CorruptFileError: The result or the metrics are truncated or altered.
+        """
+        path = self.path / "result.json"
+        if not path.exists():
+            return None
+        stored = read_json(path)
+        if not {"result", "metrics", "seconds"} <= set(stored):
+            raise CorruptFileError(path, "an entry is missing")
+        metrics.check(self.metrics_path, stored["metrics"])
+        return stored
+
+    def metrics(self) -> pl.DataFrame:
+        """Return the trial's metrics as a frame with the columns step, metric and value."""
+        return metrics.read(self.metrics_path)
+
+    def fail(self, traceback: str) -> None:
+        """Keep the traceback of a failed attempt."""
+        write_atomic(self.path / "error.txt", traceback.encode())
+
+    def restart(self, error: CorruptFileError) -> None:
+        """Keep the corrupt file aside, and with it what is of no use without it, so that the trial can start again."""
+        checkpoints = [self.checkpoint(loop) for loop in range(self.last_loop() + 1)]
+        for path in {error.path, self.metrics_path, self.path / "result.json", *checkpoints}:
+            if path.exists():
+                keep_aside(path)

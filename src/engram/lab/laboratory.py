@@ -1,0 +1,307 @@
+"""Runs an experiment: resolves what is asked for, performs what is not done yet, judges the claims."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import polars as pl
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from engram import registry
+from engram.lab import config as configs
+from engram.lab.claim import Judgement
+from engram.lab.engine import Engine, perform_all
+from engram.lab.experiment import Experiment
+from engram.lab.files import CorruptFileError, read_json, write_json, writing
+from engram.lab.folder import Status, TrialFolder
+from engram.lab.machine import cores, hardware, versions
+from engram.lab.metrics import SCHEMA
+from engram.lab.monitor import Monitor, duration
+from engram.lab.results import Results, TrialResult
+from engram.lab.trial import key as trial_key
+from engram.lab.trial import trials
+from engram.lab.worker import Job
+
+COLORS = {
+    "reproduced": "green",
+    "reproduced at laptop scale": "green",
+    "not reproduced": "red",
+    "undecided": "yellow",
+    "not testable here": "dim",
+}
+
+
+def run(
+    experiment: str | Experiment,
+    *,
+    preset: str = "laptop",
+    seeds: int | None = None,
+    arms: Sequence[str] | None = None,
+    jobs: int | None = None,
+    engine: Engine = "loky",
+    address: str | None = None,
+    runs: str | Path | None = None,
+    device: str = "auto",
+    tensorboard: bool = False,
+    checkpoint_seconds: float = 10.0,
+    progress: bool = True,
+    **changes: Any,
+) -> Results:
+    """Run an experiment and judge its claims; finished trials are reused, interrupted ones go on.
+
+    Args:
+        experiment: Its name in the registry, or the experiment itself.
+        preset: ``"smoke"``, ``"laptop"`` or ``"paper"``.
+        seeds: How many seeds (default: the preset's).
+        arms: Only these arms (default: all).
+        jobs: How many trials at once (default: as many as fit on the cores).
+        engine: ``"loky"`` (this machine) or ``"ray"``.
+        address: Address of an existing Ray cluster.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA where it is there).
+        tensorboard: Write event files as well.
+        checkpoint_seconds: Time between checkpoints.
+        progress: Show the progress on the standard error stream.
+        **changes: Config fields to change from the preset.
+
+    Returns:
+        The results, also when some trials failed or the run was interrupted; each trial says its state.
+
+    Raises:
+        ValueError: An argument is not as described.
+        CannotWriteError: The folder of runs cannot be written.
+
+    Examples:
+        >>> results = run("pattern-completion", preset="smoke", seeds=1, arms=["plastic"], jobs=1, progress=False)
+        >>> results.claims()[0].verdict, results.claims()[0].why
+        ('not testable here', 'needs preset laptop or paper')
+    """
+    experiment = _resolve(experiment)
+    console = Console(stderr=True, quiet=not progress)
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs = {jobs}: expected at least 1")
+    if not checkpoint_seconds >= 0:
+        raise ValueError(f"checkpoint_seconds = {checkpoint_seconds}: expected at least 0")
+    chosen = _preset(experiment, preset)
+    config = configs.override(chosen.config, changes)
+    changed = {
+        name: value
+        for name, value in configs.to_dict(config).items()
+        if getattr(chosen.config, name) != getattr(config, name)
+    }
+    count = chosen.seeds if seeds is None else seeds
+    todo = trials(experiment, config, seeds=count, arms=list(arms) if arms else None, device=_device(device))
+    workers = max(1, cores() // experiment.threads) if jobs is None else jobs
+    root = runs_folder(runs) / experiment.name
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+    with _stoppable(root, console) as stop:
+        all_jobs = []
+        for trial in todo:
+            identity = trial.identity(experiment.trial)
+            folder = root / f"{trial.arm}-{trial.seed}-{trial_key(identity)}"
+            all_jobs.append(Job(trial, identity, experiment.trial, folder, stop, checkpoint_seconds, tensorboard))
+        _remember(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
+        left = [job for job in all_jobs if not _finished(job)]
+        expected = [experiment.seconds(job.trial.config) for job in left]
+        time = f"expected time {duration(sum(expected) / min(workers, len(left)))}" if left else "nothing to do"
+        console.print(
+            f"[bold]{experiment.name}[/], preset {preset}: {len(all_jobs)} trials, {len(all_jobs) - len(left)} done; "
+            f"{time} with {workers} at once",
+            highlight=False,
+            soft_wrap=True,
+        )
+        said: list[Status] = []
+        if left:
+            for job in left:
+                _queue(job)
+            with Monitor(console, left, expected, workers, _announcer(experiment, root)):
+                said = perform_all(left, workers=workers, engine=engine, address=address)
+    return _load(experiment, root, {job.folder.name: status for job, status in zip(left, said, strict=True)})
+
+
+def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
+    """Read the last run of an experiment from its folder.
+
+    Args:
+        experiment: Its name in the registry, or the experiment itself.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+
+    Raises:
+        ValueError: It was never run there.
+        CorruptFileError: The note of the last run cannot be read.
+    """
+    experiment = _resolve(experiment)
+    return _load(experiment, runs_folder(runs) / experiment.name, {})
+
+
+def _load(experiment: Experiment, root: Path, said: Mapping[str, Status]) -> Results:
+    """Read the last run; ``said`` is what the workers said at the end, for trials that could not write it down."""
+    try:
+        note = read_json(root / "last-run.json")
+    except FileNotFoundError:
+        raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
+    found = [_trial_result(entry, root, said.get(entry["folder"])) for entry in note["trials"]]
+    frames = [
+        TrialFolder(Path(trial.folder))
+        .metrics()
+        .select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
+        for trial in found
+        if trial.state == "finished"
+    ]
+    empty = pl.DataFrame(schema={"arm": pl.String, "seed": pl.Int64, **SCHEMA})
+    return Results(
+        experiment=experiment,
+        preset=note["preset"],
+        changed=note["changed"],
+        config=configs.from_dict(type(experiment.presets[note["preset"]].config), note["config"]),
+        seeds=note["seeds"],
+        trials=found,
+        metrics=pl.concat([empty, *frames]),
+        environment=note["environment"],
+    )
+
+
+def runs_folder(runs: str | Path | None = None) -> Path:
+    """Return the folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here.
+
+    Examples:
+        >>> runs_folder("elsewhere").name
+        'elsewhere'
+    """
+    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+
+
+def verdict_line(judgement: Judgement) -> str:
+    """Return a judgement as one line with rich's markup."""
+    color = COLORS[judgement.verdict]
+    why = f" ({escape(judgement.why)})" if judgement.why else ""
+    return (
+        f"claim [bold]{judgement.claim.id}[/]: ours {judgement.ours:.3g} "
+        + escape(f"[{judgement.low:.3g}, {judgement.high:.3g}]")
+        + f", criterion {judgement.claim.holds}, {len(judgement.values)} seeds: [{color}]{judgement.verdict}[/]{why}"
+    )
+
+
+def _resolve(experiment: str | Experiment) -> Experiment:
+    if isinstance(experiment, Experiment):
+        return experiment
+    found = registry.get("experiments", experiment)
+    if not isinstance(found, Experiment):
+        raise TypeError(f"experiment {experiment!r} is registered as a {type(found).__name__}, not an Experiment")
+    return found
+
+
+def _preset(experiment: Experiment, name: str) -> Any:
+    if name not in experiment.presets:
+        raise ValueError(f"preset = {name!r}: expected one of {', '.join(experiment.presets)}")
+    return experiment.presets[name]
+
+
+def _device(device: str) -> str:
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device = {device!r}: expected 'auto', 'cpu' or 'cuda'")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda': no CUDA device is available")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _finished(job: Job) -> bool:
+    try:
+        return TrialFolder(job.folder).result() is not None
+    except CorruptFileError:  # the worker says so, keeps it aside and starts again
+        return False
+
+
+def _queue(job: Job) -> None:
+    """Take back what an earlier attempt said of itself, so that nobody takes it for news."""
+    folder = TrialFolder(job.folder)
+    status = folder.status()
+    if status.state in ("failed", "interrupted"):
+        folder.set_status(replace(status, state="waiting", message=""))
+
+
+def _remember(
+    root: Path, *, preset: str, changed: Mapping[str, Any], config: Any, seeds: int, jobs: Sequence[Job]
+) -> None:
+    """Note what the last run consists of, for ``load``, ``engram list`` and ``engram report``."""
+    entries = [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.name} for job in jobs]
+    content = {
+        "preset": preset,
+        "changed": dict(changed),
+        "config": configs.to_dict(config),
+        "seeds": seeds,
+        "trials": entries,
+        "environment": {"versions": versions(), "hardware": hardware()},
+    }
+    write_json(root / "last-run.json", content)
+
+
+def _trial_result(entry: Mapping[str, Any], root: Path, said: Status | None) -> TrialResult:
+    folder = TrialFolder(root / entry["folder"])
+    name = (entry["arm"], entry["seed"])
+    try:
+        stored = folder.result()
+    except CorruptFileError as error:
+        return TrialResult(*name, "failed", {}, folder=str(folder.path), message=str(error))
+    if stored is not None:
+        return TrialResult(*name, "finished", stored["result"], stored["seconds"], str(folder.path))
+    status = said or folder.status()
+    # Whoever was running it without finishing it is gone; a trial in another process's hands is `running` in truth.
+    state = "interrupted" if status.state == "running" else status.state
+    return TrialResult(*name, state, {}, status.seconds, str(folder.path), status.message)
+
+
+def _announcer(experiment: Experiment, root: Path) -> Callable[[], list[str]]:
+    """Return a function that judges the claims whose trials are all finished, each once, as lines."""
+    announced: set[str] = set()
+
+    def judge_ready() -> list[str]:
+        results = _load(experiment, root, {})
+        finished = {(trial.arm, trial.seed) for trial in results.trials if trial.state == "finished"}
+        lines = []
+        for judgement in results.claims():
+            claim = judgement.claim
+            ready = all((arm, seed) in finished for arm in claim.arms for seed in range(results.seeds))
+            if ready and claim.id not in announced:
+                announced.add(claim.id)
+                lines.append(verdict_line(judgement))
+        return lines
+
+    return judge_ready
+
+
+@contextmanager
+def _stoppable(root: Path, console: Console) -> Iterator[Path]:
+    """Make the first Ctrl-C ask all trials, wherever they run, for a checkpoint and a stop; the second kills.
+
+    Yields:
+        The file whose existence is the request.
+    """
+    stop = root / f".stop-{uuid.uuid4().hex}"
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.exists():
+            raise KeyboardInterrupt
+        stop.touch()
+        console.print("[yellow]stopping: trials write their checkpoints (Ctrl-C again: at once)[/]")
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, ask) if in_main else None
+    try:
+        yield stop
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
+        stop.unlink(missing_ok=True)

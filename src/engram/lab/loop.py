@@ -1,0 +1,265 @@
+"""What a trial gets from the laboratory: its randomness, its loop with exact resume, its log, its device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from engram.lab import checkpoint
+from engram.lab.files import CorruptFileError
+from engram.lab.folder import TrialFolder
+from engram.lab.metrics import MetricsFile
+
+HEARTBEAT_SECONDS = 0.5
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The run was asked to stop; the trial has written its checkpoint and can go on later."""
+
+
+class Run:
+    """The laboratory as a trial sees it.
+
+    Attributes:
+        generator: Torch's randomness of this trial (on the CPU, so that every device sees the same numbers).
+        rng: NumPy's randomness of this trial.
+        device: Where to compute.
+
+    Args:
+        folder: The trial's folder, locked by the caller.
+        seed: Seed of ``generator``, ``rng`` and, for modules such as ``nn.Dropout`` that know no other, of torch's
+            global generator.
+        device: Where to compute.
+        stop: When this file exists, the trial stops at its next step.
+        checkpoint_seconds: Time between checkpoints; 0 writes one at every step.
+        tensorboard: Write event files as well.
+    """
+
+    def __init__(
+        self,
+        folder: TrialFolder,
+        seed: int,
+        device: str = "cpu",
+        *,
+        stop: Path | None = None,
+        checkpoint_seconds: float = 10.0,
+        tensorboard: bool = False,
+    ) -> None:
+        words = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
+        self.generator = torch.Generator().manual_seed(words[0])
+        self.rng = np.random.default_rng(words[1])
+        torch.manual_seed(words[2])
+        self.device = torch.device(device)
+        self._folder = folder
+        self._status = replace(folder.status(), state="running", step=0, total=0, seconds=0.0)
+        self._stop = stop
+        self._checkpoint_seconds = checkpoint_seconds
+        self._loops = 0
+        self._resumed = folder.last_loop()
+        self._metrics = MetricsFile(folder.metrics_path)
+        self._started = self._beat = self._saved = time.monotonic()
+        self._before = 0.0
+        self._events: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # Events after the checkpoint are hidden, since they are written again.
+            done = folder.metrics()["step"].to_list() if self._resumed >= 0 else []
+            self._events = SummaryWriter(folder.tensorboard, purge_step=max(done, default=-1) + 1)
+
+    def steps(self, total: int, /, **state: Any) -> Iterator[int]:
+        """Iterate over the steps of a training loop, resumably.
+
+        All that changes during the loop is named here, so that a killed trial goes on as if nothing had happened. A
+        trial may have several loops, one after another; what stands between them is executed again on resuming, in the
+        state in which it was executed first.
+
+        Args:
+            total: Number of steps.
+            **state: Whatever changes: anything with ``state_dict`` and ``load_state_dict``, tensors and arrays
+                (changed in place), generators. ``run.generator``, ``run.rng`` and torch's global generators take
+                part by themselves.
+
+        Yields:
+            The step, ``0 .. total - 1``; after a resume it begins where the last checkpoint was written.
+
+        Raises:
+            TypeError: A state cannot be saved.
+            Interrupted: The run is to stop; raised after the checkpoint is written.
+        """
+        loop, self._loops = self._loops, self._loops + 1
+        path = self._folder.checkpoint(loop)
+        step = 0
+        if loop <= self._resumed:
+            step = self._restore(path, total, state)
+        if step == total and not path.exists():
+            self._save(path, step, total, state)
+        self._status = replace(self._status, step=step, total=total)
+        while step < total:
+            yield step
+            step += 1
+            self._status = replace(self._status, step=step)
+            now = time.monotonic()
+            beat = now - self._beat >= HEARTBEAT_SECONDS
+            stopping = beat and self._stop is not None and self._stop.exists()
+            if beat:
+                self._heartbeat()
+            if stopping or step == total or now - self._saved >= self._checkpoint_seconds:
+                self._save(path, step, total, state)
+            if stopping and step < total:
+                raise Interrupted
+
+    def log(self, step: int, /, **values: float | torch.Tensor) -> None:
+        """Add metrics: one row for each, at a step.
+
+        Args:
+            step: The step that they belong to.
+            **values: Numbers, or tensors of one element.
+        """
+        for name, value in values.items():
+            number = _number(value)
+            self._metrics.append(step, name, number)
+            if self._events is not None and self._loops > self._resumed:
+                self._events.add_scalar(name, number, step)
+
+    def metrics(self) -> pl.DataFrame:
+        """Return all that was logged so far, also before an interruption: columns step, metric and value."""
+        return self._metrics.frame()
+
+    def close(self) -> tuple[dict[str, int | str], Status]:
+        """End the trial: flush everything; return the mark of the metrics and the final status."""
+        if self._events is not None:
+            self._events.close()
+        return self._metrics.mark(), replace(self._status, state="finished", seconds=self._seconds())
+
+    def _seconds(self) -> float:
+        return round(self._before + time.monotonic() - self._started, 3)
+
+    def _heartbeat(self) -> None:
+        self._beat = time.monotonic()
+        self._folder.set_status(replace(self._status, seconds=self._seconds()), durable=False)
+
+    def _save(self, path: Path, step: int, total: int, state: dict[str, Any]) -> None:
+        content = {
+            "step": step,
+            "total": total,
+            "seconds": self._seconds(),
+            "metrics": self._metrics.mark(),
+            "state": {name: _get(name, item) for name, item in self._all(state).items()},
+        }
+        checkpoint.save(path, content)
+        self._saved = time.monotonic()
+
+    def _restore(self, path: Path, total: int, state: dict[str, Any]) -> int:
+        if not path.exists():
+            raise CorruptFileError(path, "it is missing")
+        content = checkpoint.load(path)
+        everything = self._all(state)
+        if content["total"] != total or set(content["state"]) != set(everything):
+            raise CorruptFileError(path, "it is of another loop")
+        for name, item in everything.items():
+            _set(name, item, content["state"][name])
+        self._metrics.cut(content["metrics"])
+        self._before = content["seconds"]
+        self._started = time.monotonic()
+        return int(content["step"])
+
+    def _all(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **state,
+            "run.generator": self.generator,
+            "run.rng": self.rng,
+            "torch.generators": _GlobalGenerators(),
+        }
+
+
+class WindowMean:
+    """Means of numbers between two reports, for metrics logged every so many steps.
+
+    Examples:
+        >>> window = WindowMean()
+        >>> window.add(loss=1.0)
+        >>> window.add(loss=3.0)
+        >>> window.take()
+        {'loss': 2.0}
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+
+    def add(self, **values: float | torch.Tensor) -> None:
+        """Take one number of each name into the window."""
+        for name, value in values.items():
+            total = self._sums.setdefault(name, [0.0, 0])
+            total[0] += _number(value)
+            total[1] += 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means and begin a new window."""
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        return means
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """Return the window so far."""
+        return {name: list(total) for name, total in self._sums.items()}
+
+    def load_state_dict(self, state: dict[str, list[float]]) -> None:
+        """Go on with a window so far."""
+        self._sums = {name: list(total) for name, total in state.items()}
+
+
+class _GlobalGenerators:
+    """Torch's own generators, of the CPU and, where one is in use, of each CUDA device."""
+
+    def state_dict(self) -> dict[str, Any]:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["cpu"])
+        if state["cuda"]:
+            torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _number(value: float | torch.Tensor) -> float:
+    return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
+
+
+def _get(name: str, item: Any) -> Any:
+    match item:
+        case torch.Tensor() | np.ndarray():
+            return item
+        case torch.Generator():
+            return item.get_state()
+        case np.random.Generator():
+            return item.bit_generator.state
+        case _ if hasattr(item, "state_dict") and hasattr(item, "load_state_dict"):
+            return item.state_dict()
+        case _:
+            raise TypeError(
+                f"state {name!r} is of type {type(item).__name__}: expected a tensor, an array, a generator or an "
+                "object with state_dict and load_state_dict"
+            )
+
+
+def _set(name: str, item: Any, stored: Any) -> None:
+    match item:
+        case torch.Tensor():
+            with torch.no_grad():
+                item.copy_(stored)
+        case np.ndarray():
+            item[...] = stored
+        case torch.Generator():
+            item.set_state(stored)
+        case np.random.Generator():
+            item.bit_generator.state = stored
+        case _:
+            item.load_state_dict(stored)

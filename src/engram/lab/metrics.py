@@ -1,0 +1,100 @@
+"""Metrics of one trial: an append-only table ``step,metric,value`` that can be cut back to any earlier moment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import polars as pl
+
+from engram.lab.files import CorruptFileError, writing
+
+SCHEMA = {"step": pl.Int64, "metric": pl.String, "value": pl.Float64}
+_HEADER = "step,metric,value\n"
+_NAME = re.compile(r"[A-Za-z0-9_./-]+")
+
+
+class MetricsFile:
+    """The metrics of a running trial: a verified beginning of the file, and the rows since, which ``mark`` writes.
+
+    Floats are written by ``repr``, so they come back bit for bit.
+
+    Args:
+        path: The CSV file; created by the first ``mark``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._written = b""
+        self._pending: list[str] = []
+
+    def append(self, step: int, name: str, value: float) -> None:
+        """Add one row.
+
+        Raises:
+            ValueError: ``name`` is no metric's name.
+        """
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"metric = {name!r}: expected letters, digits and _ . / - only")
+        self._pending.append(f"{step},{name},{value!r}\n")
+
+    def mark(self) -> dict[str, int | str]:
+        """Bring all rows to the disk, and return what ``cut`` needs to come back to this moment.
+
+        Raises:
+            CannotWriteError: No row is lost; the next call tries again.
+        """
+        content = ("" if self._written else _HEADER) + "".join(self._pending)
+        with writing(self.path), self.path.open("ab") as file:
+            # Rows after the moment that was cut back to, and what a failed write left, go first.
+            file.truncate(len(self._written))
+            file.write(content.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._written += content.encode()
+        self._pending.clear()
+        return {"bytes": len(self._written), "sha256": hashlib.sha256(self._written).hexdigest()}
+
+    def cut(self, mark: dict[str, int | str]) -> None:
+        """Go back to a marked moment; all rows since are forgotten, though the next ``mark`` only removes them.
+
+        Raises:
+            CorruptFileError: The rows before the mark are not those that were written.
+        """
+        self._written = check(self.path, mark, whole=False)
+        self._pending.clear()
+
+    def frame(self) -> pl.DataFrame:
+        """Return all rows so far as a frame with the columns step, metric and value."""
+        return pl.read_csv(
+            (self._written.decode() or _HEADER).encode() + "".join(self._pending).encode(), schema=SCHEMA
+        )
+
+
+def check(path: Path, mark: dict[str, int | str], *, whole: bool = True) -> bytes:
+    """Return the file's content up to the mark, verified.
+
+    Raises:
+        CorruptFileError: The file is missing, shorter than the mark, altered, or (``whole``) longer.
+    """
+    size = int(mark["bytes"])
+    content = path.read_bytes() if path.exists() else b""
+    if len(content) < size or (whole and len(content) > size):
+        raise CorruptFileError(path, f"{len(content)} bytes where {size} were written")
+    if hashlib.sha256(content[:size]).hexdigest() != mark["sha256"]:
+        raise CorruptFileError(path, "its checksum differs")
+    return content[:size]
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read a metrics file as a frame with the columns step, metric and value.
+
+    Raises:
+        CorruptFileError: The file is not such a table.
+    """
+    try:
+        return pl.read_csv(path, schema=SCHEMA)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise CorruptFileError(path, str(error).splitlines()[0]) from None

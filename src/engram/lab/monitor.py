@@ -1,0 +1,156 @@
+"""Watches the trials of a run by their folders, whatever engine runs them, and tells the user: bars or log lines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from engram.lab.folder import Status, TrialFolder
+from engram.lab.worker import Job
+
+POLL_SECONDS = 0.25
+LINE_SECONDS = 30.0
+_DONE = ("finished", "failed", "interrupted")
+
+
+class Monitor:
+    """Shows one line for each running trial and one in all on a terminal, and plain log lines elsewhere.
+
+    Args:
+        console: Where to write.
+        jobs: The trials that are to be done.
+        expected: The seconds that each is expected to take, in the same order.
+        workers: How many run at once.
+        on_finished: Called after each finished trial; returns lines to be shown, such as a claim judged.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        jobs: Sequence[Job],
+        expected: Sequence[float],
+        workers: int,
+        on_finished: Callable[[], list[str]],
+    ) -> None:
+        self._console = console
+        self._jobs = jobs
+        self._expected = expected
+        self._workers = workers
+        self._on_finished = on_finished
+        self._status = [Status() for _ in jobs]
+        self._reported = [Status() for _ in jobs]
+        self._closing = threading.Event()
+        self._last_line = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._bars: dict[int, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._all = self._progress.add_task(f"{len(jobs)} trials", total=1.0, note="")
+
+    def __enter__(self) -> Monitor:
+        self._progress.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """Write a line above the bars."""
+        self._progress.console.print(line, highlight=False, soft_wrap=True)
+
+    def _watch(self) -> None:
+        last = False
+        while not last:
+            last = self._closing.wait(POLL_SECONDS)
+            for index, job in enumerate(self._jobs):
+                if self._reported[index].state not in _DONE:
+                    self._status[index] = TrialFolder(job.folder).status()
+                    self._report(index)
+            self._show()
+
+    def _report(self, index: int) -> None:
+        status, before = self._status[index], self._reported[index]
+        self._reported[index] = status
+        trial = self._jobs[index].trial
+        name = f"{trial.arm}, seed {trial.seed}"
+        if status.message and status.message != before.message and status.state != "failed":
+            self.say(f"[yellow]{name}: {escape(status.message)}[/]")
+        if status.state == before.state:
+            return
+        done = sum(s.state == "finished" for s in self._reported)
+        if status.state == "finished":
+            self.say(f"[{done}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s".replace("[", r"\[", 1))
+            for line in self._on_finished():
+                self.say(line)
+        elif status.state == "failed":
+            self.say(f"[red]{name}: failed: {escape(status.message)}[/]")
+
+    def _show(self) -> None:
+        fractions = [_fraction(status) for status in self._status]
+        total = sum(self._expected) or 1.0
+        done = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True)) / total
+        note = f"about {duration(self._left(fractions))} left"
+        self._progress.update(self._all, completed=done, note=note)
+        for index, status in enumerate(self._status):
+            if status.state == "running" and index not in self._bars:
+                trial = self._jobs[index].trial
+                self._bars[index] = self._progress.add_task(f"  {trial.arm}, seed {trial.seed}", total=1.0, note="")
+            elif status.state != "running" and index in self._bars:
+                self._progress.remove_task(self._bars.pop(index))
+            if index in self._bars:
+                note = f"{status.step}/{status.total}" if status.total else ""
+                self._progress.update(self._bars[index], completed=fractions[index], note=note)
+        if not self._console.is_terminal and time.monotonic() - self._last_line >= LINE_SECONDS:
+            self._last_line = time.monotonic()
+            running = ", ".join(
+                f"{job.trial.arm} seed {job.trial.seed} at {fraction:.0%}"
+                for job, fraction, status in zip(self._jobs, fractions, self._status, strict=True)
+                if status.state == "running"
+            )
+            self.say(f"{done:.0%} done, {note}; running: {running or 'none'}")
+
+    def _left(self, fractions: Sequence[float]) -> float:
+        """Estimate the seconds left: expected times, corrected by how those of this run have turned out so far."""
+        spent = sum(s.seconds for s in self._status)
+        predicted = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True))
+        pace = spent / predicted if predicted > 0 and spent > 0 else 1.0
+        left = sum((1 - f) * seconds for f, seconds in zip(fractions, self._expected, strict=True))
+        return pace * left / self._workers
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that suits it.
+
+    Examples:
+        >>> duration(4), duration(200), duration(9000), duration(300000)
+        ('4 s', '3 min', '2.5 h', '3.5 days')
+    """
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def _fraction(status: Status) -> float:
+    if status.state == "finished":
+        return 1.0
+    return status.step / status.total if status.total else 0.0

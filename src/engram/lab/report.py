@@ -1,0 +1,76 @@
+"""The report: one HTML file with claims, curves, figure, configuration and environment, that opens without network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from engram import __version__
+from engram.lab import config as configs
+from engram.lab.curves import learning_curves
+from engram.lab.files import write_atomic
+from engram.lab.monitor import duration
+from engram.lab.results import Results
+
+
+def write_report(results: Sequence[Results], path: Path) -> Path:
+    """Write the report of some runs.
+
+    Args:
+        results: The runs, one of each experiment.
+        path: The HTML file.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CannotWriteError: The file cannot be written; an older report is as before.
+    """
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
+    environment.filters["duration"] = duration
+    environment.filters["number"] = _number
+    page = environment.get_template("report.html").render(
+        sections=[_section(run) for run in results],
+        plotlyjs=get_plotlyjs(),
+        version=__version__,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    write_atomic(path, page.encode())
+    return path
+
+
+def _section(results: Results) -> dict[str, Any]:
+    """Return what the template shows of one run."""
+    metrics = results.metrics["metric"].unique(maintain_order=True).to_list()
+    headline = results.experiment.headline
+    metrics.sort(key=lambda metric: metric != headline)
+    arms = {arm: c for arm, c in results.experiment.arms(results.config).items() if arm in results.arms}
+    tables = {arm: configs.to_dict(c) for arm, c in arms.items()}
+    own = results.experiment.figure(results) if results.by_seed else None
+    return {
+        "results": results,
+        "experiment": results.experiment,
+        "claims": results.claims(),
+        "curves": [(metric, _html(learning_curves(results, metric))) for metric in metrics],
+        "figure": None if own is None else _html(own),
+        "fields": list(configs.to_dict(results.config)),
+        "configs": tables,
+        "finished": sum(trial.state == "finished" for trial in results.trials),
+    }
+
+
+def _html(figure: go.Figure) -> str:
+    figure.update_layout(template="plotly_white", font_family="system-ui, sans-serif", height=460)
+    return str(
+        figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
+    )
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,158 @@
+"""What one worker does with one trial: lock its folder, resume or begin it, write down what came of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+import threadpoolctl
+import torch
+
+from engram.lab.files import CannotWriteError, CorruptFileError, writing
+from engram.lab.folder import Status, TrialFolder
+from engram.lab.loop import Interrupted, Run
+from engram.lab.trial import Trial
+
+LOCK_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker, here or on another machine, needs to perform a trial.
+
+    Attributes:
+        trial: The trial.
+        identity: All that determines its result.
+        function: The experiment's ``trial``.
+        folder: The trial's folder.
+        stop: When this file exists, work stops.
+        checkpoint_seconds: Time between checkpoints.
+        tensorboard: Write event files as well.
+    """
+
+    trial: Trial
+    identity: dict[str, Any]
+    function: Callable[[Any, Run], dict[str, Any]]
+    folder: Path
+    stop: Path
+    checkpoint_seconds: float = 10.0
+    tensorboard: bool = False
+
+
+def perform(job: Job) -> Status:
+    """Perform a trial, unless it is finished already; go on where it was interrupted.
+
+    Returns:
+        Its status afterwards: ``finished``, ``interrupted`` or ``failed``. A failure, that of writing included, is
+        returned and not raised, so that it costs no other trial.
+    """
+    _leave_interrupts_to_the_parent()
+    folder = TrialFolder(job.folder)
+    try:
+        with writing(folder.path):
+            folder.path.mkdir(parents=True, exist_ok=True)
+        with _locked(folder, job.stop):
+            return _perform(job, folder)
+    except Interrupted:
+        return replace(folder.status(), state="interrupted")
+    except CannotWriteError as error:
+        return Status("failed", message=str(error))
+
+
+def _perform(job: Job, folder: TrialFolder) -> Status:
+    status = replace(folder.status(), message="")
+    try:
+        if folder.result() is not None:
+            return replace(status, state="finished")
+    except CorruptFileError as error:
+        status = _restart(folder, status, error)
+    folder.begin(job.identity)
+    while True:
+        status = replace(status, state="running", attempts=status.attempts + 1)
+        folder.set_status(status)
+        try:
+            with _computing(job.trial):
+                return _attempt(job, folder)
+        except CorruptFileError as error:
+            status = _restart(folder, status, error)
+        except Interrupted:
+            status = replace(folder.status(), state="interrupted")
+        except CannotWriteError:
+            raise
+        except Exception as error:
+            folder.fail(traceback.format_exc())
+            status = replace(folder.status(), state="failed", message=f"{type(error).__name__}: {error}")
+        if status.state in ("interrupted", "failed"):
+            folder.set_status(status)
+            return status
+
+
+def _attempt(job: Job, folder: TrialFolder) -> Status:
+    run = Run(
+        folder,
+        job.trial.seed,
+        job.trial.device,
+        stop=job.stop,
+        checkpoint_seconds=job.checkpoint_seconds,
+        tensorboard=job.tensorboard,
+    )
+    result = job.function(job.trial.config, run)
+    status: Status
+    mark, status = run.close()
+    folder.finish(result, mark, status.seconds)
+    folder.set_status(status)
+    return status
+
+
+def _restart(folder: TrialFolder, status: Status, error: CorruptFileError) -> Status:
+    folder.restart(error)
+    return replace(status, state="waiting", message=f"{error}; it is kept aside and the trial starts again")
+
+
+@contextmanager
+def _locked(folder: TrialFolder, stop: Path) -> Iterator[None]:
+    """Hold the folder's lock; wait for another process that holds it, unless the run is to stop."""
+    lock = folder.lock()
+    while True:
+        if stop.exists():
+            raise Interrupted
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            time.sleep(LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _computing(trial: Trial) -> Iterator[None]:
+    """Compute with the trial's number of threads, and leave the caller's threads and global generators as they were."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    devices = range(torch.cuda.device_count()) if trial.device == "cuda" else ()
+    with threadpoolctl.threadpool_limits(trial.threads), torch.random.fork_rng(devices):
+        torch.set_num_threads(trial.threads)
+        torch.use_deterministic_algorithms(trial.device == "cuda", warn_only=True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(deterministic)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """In a worker process, ignore Ctrl-C: the parent asks for a stop by a file, which every engine's workers see."""
+    if multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,49 @@
+"""Decaying Hebbian rule: the trace is a running mean of the product of pre- and postsynaptic activity."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.plasticity.rule import Coefficients, PlasticityRule, trained_rate
+
+
+class Hebb(PlasticityRule):
+    """Decaying Hebbian rule: the trace is a running mean of the product of pre- and postsynaptic activity.
+
+        H'[j, i] = (1 - eta) H[j, i] + eta y[j] x[i]
+
+    The trace decays to nothing while the receiving unit is silent.
+
+    Args:
+        eta: Initial plasticity rate, per step; a scalar parameter, trained without constraint.
+        device: Where the parameter lives.
+        dtype: Its dtype.
+
+    Raises:
+        ValueError: ``eta`` is not finite.
+
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equation 2.
+
+    Examples:
+        >>> rule = Hebb(eta=0.5)
+        >>> rule.update(rule.init(1, 1, 2), pre=torch.tensor([[1.0, -1.0]]), post=torch.tensor([[1.0]])).trace.tolist()
+        [[[0.5, -0.5]]]
+    """
+
+    def __init__(
+        self,
+        eta: float = 0.01,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.eta = trained_rate(eta, device, dtype)
+
+    def coefficients(
+        self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
+    ) -> Coefficients:
+        """Return A = 1 - eta, M = eta, z = y."""
+        return Coefficients(keep=1 - self.eta, gain=self.eta, post=post)

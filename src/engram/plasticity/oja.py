@@ -1,0 +1,52 @@
+"""Oja's rule: Hebbian growth with a decay that only an active receiving unit brings about."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.plasticity.rule import Coefficients, PlasticityRule, trained_rate
+
+
+class Oja(PlasticityRule):
+    """Oja's rule: Hebbian growth with a decay that only an active receiving unit brings about.
+
+        H'[j, i] = H[j, i] + eta y[j] (x[i] - y[j] H[j, i])
+
+    A unit that is silent keeps what it has learned. With a linear unit, constant input of unit length and a small
+    positive start, the incoming traces of the unit grow to unit length. The trace diverges when eta times the
+    squared activity exceeds two.
+
+    Args:
+        eta: Initial plasticity rate, per step; a scalar parameter, trained without constraint.
+        device: Where the parameter lives.
+        dtype: Its dtype.
+
+    Raises:
+        ValueError: ``eta`` is not finite.
+
+    Source: Oja, "Simplified neuron model as a principal component analyzer" (1982), as used by Miconi, Clune and
+    Stanley, "Differentiable plasticity" (2018).
+
+    Examples:
+        >>> rule = Oja(eta=0.5)
+        >>> rule.update(rule.init(1, 2, 1), pre=torch.tensor([[1.0]]), post=torch.tensor([[2.0, 0.0]])).trace.tolist()
+        [[[1.0], [0.0]]]
+    """
+
+    def __init__(
+        self,
+        eta: float = 0.01,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.eta = trained_rate(eta, device, dtype)
+
+    def coefficients(
+        self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
+    ) -> Coefficients:
+        """Return A_j = 1 - eta y_j^2, M = eta, z = y."""
+        return Coefficients(keep=1 - self.eta * post.square(), gain=self.eta, post=post)

@@ -1,0 +1,66 @@
+"""What parts there are, by name: read from the entry points of engram and of every other installed package.
+
+A part is registered by one line under ``[project.entry-points."engram.<kind>"]`` in a package's
+``pyproject.toml``; engram's own parts are registered no other way.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import entry_points
+from typing import Any
+
+KINDS = ("rules", "modules", "tasks", "environments", "optimizers", "estimators", "experiments")
+
+
+def names(kind: str) -> list[str]:
+    """Return the sorted names of the registered parts of one kind.
+
+    Args:
+        kind: One of ``KINDS``.
+
+    Raises:
+        ValueError: The kind is unknown.
+
+    Examples:
+        >>> names("rules")
+        ['hebb', 'oja']
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind = {kind!r}: expected one of {', '.join(KINDS)}")
+    return sorted({entry.name for entry in entry_points(group=f"engram.{kind}")})
+
+
+def get(kind: str, name: str) -> Any:
+    """Load one registered part.
+
+    Args:
+        kind: One of ``KINDS``.
+        name: A name that ``names(kind)`` lists.
+
+    Raises:
+        ValueError: No part has this name (the nearest one is suggested), or two packages claim it.
+
+    Examples:
+        >>> get("rules", "hebb").__name__
+        'Hebb'
+    """
+    known = names(kind)
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
+        raise ValueError(f"unknown {kind.removesuffix('s')} {name!r}; {hint}")
+    found = {entry.value: entry for entry in entry_points(group=f"engram.{kind}", name=name)}
+    if len(found) > 1:
+        raise ValueError(f"{kind.removesuffix('s')} {name!r} is registered more than once: {', '.join(found)}")
+    return next(iter(found.values())).load()
+
+
+def experiments() -> list[str]:
+    """Return the sorted names of all experiments, of engram and of other installed packages.
+
+    Examples:
+        >>> experiments()
+        ['pattern-completion']
+    """
+    return names("experiments")

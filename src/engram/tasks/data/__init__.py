@@ -1,0 +1,130 @@
+"""Data sets by name: fetched from their canonical source, held to a checksum, kept in a cache.
+
+A file is looked for in the folder that the environment variable ``ENGRAM_DATA`` names, then in the cache
+(``ENGRAM_CACHE``, or the user's cache folder), and is fetched only if neither has it. To add a set, write its
+reader in a file of its own beside ``mnist.py`` and list it in ``SETS``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engram.tasks.data.files import (
+    DataError,
+    DataFile,
+    DataSet,
+    FileStatus,
+    SetStatus,
+    cache_folder,
+    examine,
+    locate,
+)
+from engram.tasks.data.mnist import MNIST, LabelledImages
+
+__all__ = [
+    "SETS",
+    "DataError",
+    "DataFile",
+    "DataSet",
+    "FileStatus",
+    "LabelledImages",
+    "SetStatus",
+    "cache_folder",
+    "fetch",
+    "load",
+    "status",
+    "verify",
+]
+
+SETS: dict[str, DataSet] = {dataset.name: dataset for dataset in [MNIST]}
+
+
+def load(name: str, **options: Any) -> Any:
+    """Load a data set.
+
+    Args:
+        name: One of ``SETS``.
+        **options: What to read of it, such as ``split="test"``; the set's title lists the choices.
+
+    Returns:
+        What the set's reader returns: for ``"mnist"`` a ``LabelledImages``, ``images`` of shape (n, 28, 28)
+        and ``labels`` of shape (n,), both uint8.
+
+    Raises:
+        ValueError: The name, an option or its value is unknown.
+        DataError: A file is absent and cannot be fetched, has the wrong checksum, or cannot be parsed.
+
+    As in ``images, labels = load("mnist", split="test")``. Nothing is fetched for a mistyped name:
+
+    Examples:
+        >>> load("mnsit", split="test")
+        Traceback (most recent call last):
+        ValueError: unknown data set 'mnsit'; did you mean 'mnist'?
+    """
+    dataset = _known(name)
+    choices = list(inspect.signature(dataset.read).parameters)[1:]
+    if unknown := set(options) - set(choices):
+        expected = ", ".join(choices) or "none"
+        raise ValueError(f"{min(unknown)!r} is no option of data set {name!r}: expected {expected}")
+    return dataset.read(partial(_locate_within, dataset), **options)
+
+
+def status() -> tuple[SetStatus, ...]:
+    """Say of every known data set where its files lie and whether they are the right ones; fetch nothing.
+
+    Raises:
+        DataError: ``ENGRAM_DATA`` names no folder, or a file cannot be read.
+    """
+    return tuple(verify(name) for name in SETS)
+
+
+def verify(name: str) -> SetStatus:
+    """Say of one data set where its files lie and compare their checksums; fetch nothing.
+
+    Args:
+        name: One of ``SETS``.
+
+    Raises:
+        ValueError: The name is unknown.
+        DataError: ``ENGRAM_DATA`` names no folder, or a file cannot be read.
+
+    Examples:
+        >>> [file.file.path for file in verify("mnist").files][0]
+        'mnist/train-images-idx3-ubyte.gz'
+    """
+    dataset = _known(name)
+    return SetStatus(dataset, tuple(examine(file) for file in dataset.files))
+
+
+def fetch(name: str) -> SetStatus:
+    """Fetch into the cache whatever is not at hand of one data set.
+
+    Args:
+        name: One of ``SETS``.
+
+    Returns:
+        Where the files lie, all of them verified.
+
+    Raises:
+        ValueError: The name is unknown.
+        DataError: A file is absent and cannot be fetched, or has the wrong checksum.
+    """
+    for file in _known(name).files:
+        locate(file)
+    return verify(name)
+
+
+def _known(name: str) -> DataSet:
+    if name not in SETS:
+        nearest = difflib.get_close_matches(name, SETS, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(SETS))}"
+        raise ValueError(f"unknown data set {name!r}; {hint}")
+    return SETS[name]
+
+
+def _locate_within(dataset: DataSet, path: str) -> Path:
+    return next(locate(file) for file in dataset.files if file.path == path)

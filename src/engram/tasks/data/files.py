@@ -1,0 +1,239 @@
+"""Where the files of the data sets lie, and how they get there.
+
+A file is looked for under the folder that ``ENGRAM_DATA`` names, then under the cache, and at last fetched
+into the cache from its canonical source. Its checksum is compared each time before it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pooch
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+_SECONDS_WITHOUT_A_BYTE = 30
+
+Source = Literal["ENGRAM_DATA", "cache"]
+
+
+class DataError(OSError):
+    """A file of a data set is absent, cannot be fetched, or is not what it should be."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a data set.
+
+    Args:
+        path: Path below ``ENGRAM_DATA`` and below the cache, with ``/`` between its parts.
+        url: Canonical source.
+        checksum: ``"md5:..."`` or ``"sha256:..."``, in hexadecimal.
+        size: Size in bytes.
+    """
+
+    path: str
+    url: str
+    checksum: str
+    size: int
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set: what it is, its files, and how they are read.
+
+    Args:
+        name: The name that ``load`` takes.
+        title: One line that says what it is.
+        licence: Under what terms it may be used.
+        citation: Whom to cite.
+        files: Its files.
+        read: Called as ``read(locate, **options)``, where ``locate(path)`` takes the ``path`` of one of
+            ``files`` and returns where that file lies, verified, fetching it if need be. A reader locates
+            only the files that its options ask for.
+    """
+
+    name: str
+    title: str
+    licence: str
+    citation: str
+    files: tuple[DataFile, ...]
+    read: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class FileStatus:
+    """Where one file was found and whether it is the right one.
+
+    Args:
+        file: The file.
+        found: Where it lies, or None if it is absent.
+        source: Which of the two folders that is, or None if the file is absent.
+        size: Size found, in bytes, or None if the file is absent.
+        verified: Whether it has the right checksum; False if the file is absent.
+    """
+
+    file: DataFile
+    found: Path | None
+    source: Source | None
+    size: int | None
+    verified: bool
+
+
+@dataclass(frozen=True)
+class SetStatus:
+    """What is at hand of one data set.
+
+    Args:
+        dataset: The data set.
+        files: The status of each of its files, in their order.
+    """
+
+    dataset: DataSet
+    files: tuple[FileStatus, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file is at hand and verified."""
+        return all(file.verified for file in self.files)
+
+
+def cache_folder() -> Path:
+    """Return the folder that fetched files are kept in: ``ENGRAM_CACHE``, or else the user's cache folder.
+
+    Examples:
+        >>> cache_folder().is_absolute()
+        True
+    """
+    chosen = os.environ.get("ENGRAM_CACHE")
+    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("engram") / "data"
+
+
+def data_folder() -> Path | None:
+    """Return the folder that ``ENGRAM_DATA`` names, or None if it is not set.
+
+    Raises:
+        DataError: ``ENGRAM_DATA`` names no folder.
+    """
+    chosen = os.environ.get("ENGRAM_DATA")
+    if not chosen:
+        return None
+    folder = Path(chosen).expanduser().absolute()
+    if not folder.is_dir():
+        raise DataError(f"ENGRAM_DATA = {chosen!r}: expected a folder; correct or unset the variable")
+    return folder
+
+
+def examine(file: DataFile) -> FileStatus:
+    """Say where a file lies and compare its checksum; fetch and change nothing.
+
+    Args:
+        file: The file.
+
+    Raises:
+        DataError: ``ENGRAM_DATA`` names no folder, or the file cannot be read.
+    """
+    place = _find(file)
+    if place is None:
+        return FileStatus(file, None, None, None, False)
+    found, source = place
+    return FileStatus(file, found, source, found.stat().st_size, _checksum(found, file) == file.checksum)
+
+
+def locate(file: DataFile) -> Path:
+    """Return where a file lies, verified; fetch it into the cache if it is at hand nowhere.
+
+    A file of the cache that has the wrong checksum is kept aside, with a warning, and fetched again.
+    Processes that want the same file wait for the first of them, and a fetch that breaks off leaves nothing
+    behind that could be taken for the file.
+
+    Args:
+        file: The file.
+
+    Raises:
+        DataError: The file under ``ENGRAM_DATA`` has the wrong checksum, or the file is at hand nowhere and
+            cannot be fetched.
+    """
+    place = _find(file)
+    if place is not None:
+        found, source = place
+        actual = _checksum(found, file)
+        if actual == file.checksum:
+            return found
+        if source == "ENGRAM_DATA":
+            raise DataError(
+                f"{found} has checksum {actual}, expected {file.checksum}; "
+                f"replace it by the file at {file.url}, or take it out of ENGRAM_DATA"
+            )
+
+    target = cache_folder() / file.path
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if target.is_file():  # another process fetched it meanwhile, or it is the wrong file
+                actual = _checksum(target, file)
+                if actual == file.checksum:
+                    return target
+                _keep_aside(target, actual, file)
+            _fetch(file, target)
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"cannot keep {target}: {error}; ENGRAM_CACHE can name another folder") from error
+    return target
+
+
+def _find(file: DataFile) -> tuple[Path, Source] | None:
+    given = data_folder()
+    if given is not None and (given / file.path).is_file():
+        return given / file.path, "ENGRAM_DATA"
+    kept = cache_folder() / file.path
+    return (kept, "cache") if kept.is_file() else None
+
+
+def _checksum(path: Path, file: DataFile) -> str:
+    algorithm = file.checksum.partition(":")[0]
+    try:
+        return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _keep_aside(target: Path, actual: str, file: DataFile) -> None:
+    aside = target.with_name(f"{target.name}.{actual.partition(':')[2][:8]}.wrong")
+    target.replace(aside)
+    warnings.warn(
+        f"{target} has checksum {actual}, expected {file.checksum}; kept aside as {aside.name} and fetched again",
+        stacklevel=4,
+    )
+
+
+def _fetch(file: DataFile, target: Path) -> None:
+    """Fetch into a temporary file beside the target, compare the checksum, then rename: all pooch's doing."""
+    from requests import RequestException
+
+    try:
+        pooch.retrieve(
+            file.url,
+            known_hash=file.checksum,
+            fname=target.name,
+            path=target.parent,
+            downloader=pooch.HTTPDownloader(timeout=_SECONDS_WITHOUT_A_BYTE, chunk_size=1 << 16),
+        )
+    except (RequestException, ValueError) as error:  # pooch tells a wrong checksum by ValueError
+        given = data_folder()
+        place = f"{target}, or to the same path under a folder that ENGRAM_DATA names"
+        if given is not None:
+            place = str(given / file.path)
+        raise DataError(
+            f"{file.path} is not at hand and could not be fetched: {error}\n"
+            f"Fetch it where there is a connection and put it in place by hand:\n"
+            f"  from      {file.url}\n"
+            f"  to        {place}\n"
+            f"  checksum  {file.checksum} ({file.size} bytes)"
+        ) from error

@@ -1,0 +1,98 @@
+"""MNIST: 70,000 handwritten digits in the IDX format."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from engram.tasks.data.files import DataError, DataFile, DataSet
+
+_SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+_PREFIX = {"train": "train", "test": "t10k"}
+
+
+class LabelledImages(NamedTuple):
+    """Grey images and their classes."""
+
+    images: UInt8[np.ndarray, "n height width"]
+    labels: UInt8[np.ndarray, " n"]
+
+
+def read(locate: Callable[[str], Path], split: str = "train") -> LabelledImages:
+    """Read one split.
+
+    Args:
+        locate: Returns where the file of a given path lies.
+        split: ``"train"`` (60,000 images) or ``"test"`` (10,000 images).
+
+    Returns:
+        Images of 28 x 28 pixels, 0 (paper) to 255 (ink), and the digits that they show.
+
+    Raises:
+        ValueError: The split is unknown.
+        DataError: A file is absent, or is no IDX file of images or of labels.
+    """
+    if split not in _PREFIX:
+        raise ValueError(f"split = {split!r}: expected 'train' or 'test'")
+    image_file = locate(f"mnist/{_PREFIX[split]}-images-idx3-ubyte.gz")
+    label_file = locate(f"mnist/{_PREFIX[split]}-labels-idx1-ubyte.gz")
+    images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1)
+    if len(images) != len(labels):
+        raise DataError(f"{image_file} holds {len(images)} images, but {label_file} {len(labels)} labels")
+    return LabelledImages(images, labels)
+
+
+def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
+    """Read a gzipped IDX file of unsigned bytes.
+
+    An IDX file is two zero bytes, one byte for the type (8: unsigned byte), one for the number of dimensions,
+    each size as a big-endian 32-bit integer, and the values in row-major order.
+
+    Args:
+        path: The file.
+        dimensions: How many dimensions it must have.
+
+    Raises:
+        DataError: The file cannot be read, is truncated, or is not of this kind.
+    """
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read()
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(f"cannot read {path} as a gzip file: {error}") from error
+    magic = bytes([0, 0, 8, dimensions])
+    if content[:4] != magic:
+        raise DataError(f"{path} starts with {content[:4].hex()}, expected the IDX magic number {magic.hex()}")
+    header = 4 + 4 * dimensions
+    shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
+    if len(content) != header + math.prod(shape):
+        expected = f"a header of {header} and {' x '.join(map(str, shape))} values"
+        raise DataError(f"{path} holds {len(content)} bytes, expected {expected}")
+    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy()
+
+
+def _file(name: str, md5: str, size: int) -> DataFile:
+    return DataFile(f"mnist/{name}", _SOURCE + name, f"md5:{md5}", size)
+
+
+MNIST = DataSet(
+    name="mnist",
+    title="MNIST: 70,000 handwritten digits, 28 x 28, grey; split='train' (60,000) or 'test' (10,000)",
+    licence="CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
+    citation="LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document "
+    "recognition, Proceedings of the IEEE 86(11):2278-2324",
+    files=(
+        _file("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9912422),
+        _file("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 28881),
+        _file("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 1648877),
+        _file("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 4542),
+    ),
+    read=read,
+)

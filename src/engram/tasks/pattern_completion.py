@@ -1,0 +1,115 @@
+"""Binary pattern completion: see a few patterns, then restore one of them from half of its bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from engram.tasks.episode import Episode
+
+
+@dataclass(frozen=True)
+class PatternCompletion:
+    """Binary pattern completion: see a few patterns, then restore one of them from half of its bits.
+
+    An episode has its own random patterns of -1 and +1. They are shown in ``cycles`` rounds, each round in a new
+    random order, each pattern for ``presentation_steps`` steps followed by ``blank_steps`` steps of zeros. At the
+    end one of the patterns is shown for ``presentation_steps`` steps with half of its bits set to zero, and at the
+    last step the whole pattern should come out. Answering by chance gets a quarter of the bits wrong, because the
+    visible half is given. The published network multiplies the inputs by 20; that gain belongs to the network.
+
+    Args:
+        bits: Bits in a pattern.
+        patterns: Patterns in an episode.
+        cycles: Rounds of presentation.
+        presentation_steps: Steps for which a pattern is shown.
+        blank_steps: Steps of zeros after each pattern.
+        balanced: Whether a pattern has exactly as many -1 as +1, and exactly half of the probe is hidden; ``bits``
+            is then even. Otherwise each bit is drawn, and each bit of the probe hidden, with probability 1/2.
+
+    Raises:
+        TypeError: A field is of the wrong type.
+        ValueError: A field is out of range, or ``bits`` is odd while ``balanced``.
+
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the binary pattern experiment; the
+    defaults are its comparison of architectures.
+
+    Examples:
+        >>> episode = PatternCompletion(bits=4).sample(3, torch.Generator().manual_seed(0))
+        >>> episode.inputs.shape, episode.targets.shape, episode.mask.shape
+        (torch.Size([11, 3, 4]), torch.Size([11, 3, 4]), torch.Size([11, 3]))
+    """
+
+    bits: int = 50
+    patterns: int = 2
+    cycles: int = 1
+    presentation_steps: int = 3
+    blank_steps: int = 1
+    balanced: bool = True
+
+    def __post_init__(self) -> None:
+        least = {"bits": 1, "patterns": 1, "cycles": 1, "presentation_steps": 1, "blank_steps": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} = {value!r}: expected an int")
+            if value < bound:
+                raise ValueError(f"{name} = {value}: expected at least {bound}")
+        if self.balanced and self.bits % 2:
+            raise ValueError(f"bits = {self.bits}: expected an even number, because balanced = True")
+
+    @property
+    def length(self) -> int:
+        """Number of steps in an episode."""
+        shown = self.presentation_steps + self.blank_steps
+        return self.cycles * self.patterns * shown + self.presentation_steps
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        """Draw a batch of episodes.
+
+        Args:
+            batch_size: Number of independent episodes.
+            generator: Source of all randomness; the episodes are made on its device.
+
+        Returns:
+            ``inputs`` of -1, 0 and +1, (time, batch, bits); ``targets``, the whole pattern at every step, (time,
+            batch, bits); ``mask``, true at the last step only, (time, batch). ``time`` is ``length``.
+
+        Raises:
+            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
+            ValueError: ``batch_size`` is less than one.
+        """
+        if not isinstance(batch_size, int):
+            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+
+        patterns = torch.where(self._half((batch_size, self.patterns, self.bits), generator), 1.0, -1.0)
+        order = _random((batch_size, self.cycles, self.patterns), generator).argsort().flatten(1)
+        shown = patterns.gather(1, order.unsqueeze(2).expand(-1, -1, self.bits)).transpose(0, 1)
+        blank = shown.new_zeros(self.blank_steps, *shown.shape)
+        presentations = torch.cat((shown.expand(self.presentation_steps, *shown.shape), blank))
+
+        # The patterns are drawn alike and shown in random order, so that the first is as good as a random one.
+        target = patterns[:, 0]
+        probe = target.masked_fill(self._half((batch_size, self.bits), generator), 0.0)
+        inputs = torch.cat(
+            (presentations.transpose(0, 1).flatten(0, 1), probe.expand(self.presentation_steps, *probe.shape))
+        )
+        mask = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
+        mask[-1] = True
+        return Episode(inputs, target.expand_as(inputs), mask)
+
+    def _half(self, shape: tuple[int, ...], generator: torch.Generator) -> Bool[Tensor, "..."]:
+        """Return a random choice of the last axis: exactly half of it, or each with probability 1/2."""
+        chance = _random(shape, generator)
+        return chance.argsort() < self.bits // 2 if self.balanced else chance < 0.5
+
+
+def _random(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)

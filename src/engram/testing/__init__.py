@@ -1,0 +1,22 @@
+"""The contracts as public checkers: hold your own part to them, as engram's tests hold every registered one."""
+
+from engram.testing.environment import check_environment
+from engram.testing.estimator import check_estimator
+from engram.testing.experiment import check_experiment
+from engram.testing.module import check_module
+from engram.testing.optimizer import check_optimizer
+from engram.testing.report import check_report, find_browser
+from engram.testing.rule import check_rule
+from engram.testing.task import check_task
+
+__all__ = [
+    "check_environment",
+    "check_estimator",
+    "check_experiment",
+    "check_module",
+    "check_optimizer",
+    "check_report",
+    "check_rule",
+    "check_task",
+    "find_browser",
+]

@@ -1,0 +1,330 @@
+"""The contract of an environment: Gymnasium's own, and that a batch is as many single environments."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium import Env, spaces
+from gymnasium.error import DependencyNotInstalled
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from gymnasium.utils.passive_env_checker import env_render_passive_checker
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+
+from engram.testing.promises import hold, no_global_draws
+
+_STEPS = 200
+_EPISODE_STEPS = 40  # short, so that episodes end several times on the way
+_SEED = 123
+_ADVICE = "probably too low|probably too high|recommend using a symmetric and normalized"
+
+
+class _Step(NamedTuple):
+    """What a step returned, with the last observations, by row, of the episodes that SAME_STEP reset."""
+
+    observations: Any
+    rewards: Any
+    terminations: Any
+    truncations: Any
+    final: Any
+
+
+def check_environment(env_id: str, *, shared_generator: bool = False) -> None:
+    """Hold a registered environment to the contract of Gymnasium and of batches.
+
+    The environment passes Gymnasium's ``check_env`` without complaint and refuses actions that its space does not
+    contain. Batches by ``gymnasium.make_vec``, of one and of several environments, both of single environments
+    stepped in turn and by the environment's own ``vector_entry_point`` where there is one, return what their spaces
+    say, repeat themselves for the same seed and actions, draw from no global generator, and equal single
+    environments step for step, through the ends of episodes as the ``autoreset_mode`` of their metadata defines
+    them: environment i of a batch seeded s is the single environment seeded s + i.
+
+    Args:
+        env_id: The id that ``gymnasium.make`` takes.
+        shared_generator: An exemption: the batch of the ``vector_entry_point`` draws for all environments from one
+            generator, so that only a batch of one is seeded as the single environment is. Larger ones are then held
+            only to keep what is done to one environment from the others.
+
+    Raises:
+        gymnasium.error.Error: There is no such id.
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> check_environment("MountainCar-v0")
+    """
+    spec = gymnasium.spec(env_id)
+    hold(env_id, [_passes_gymnasium, _renders, _refuses_bad_actions], env_id)
+    for mode in ["sync"] + ["vector_entry_point"] * (spec.vector_entry_point is not None):
+        for num_envs in (1, 3):
+            shared = shared_generator and mode == "vector_entry_point" and num_envs > 1
+            checks = [
+                _has_the_spaces_of_a_batch,
+                _returns_what_the_spaces_say,
+                _repeats_itself,
+                _draws_from_no_global_generator,
+                _keeps_environments_apart if shared else _equals_single_environments,
+                _refuses_bad_batches,
+            ]
+            hold(f"{env_id} ({mode}, num_envs={num_envs})", checks, env_id, mode, num_envs)
+
+
+def _limit(env_id: str) -> dict[str, Any]:
+    longest = gymnasium.spec(env_id).max_episode_steps
+    return {} if longest is None else {"max_episode_steps": min(longest, _EPISODE_STEPS)}
+
+
+def _single(env_id: str) -> Env[Any, Any]:
+    return gymnasium.make(env_id, disable_env_checker=True, **_limit(env_id))
+
+
+def _batch(env_id: str, mode: str, num_envs: int) -> VectorEnv[Any, Any, Any]:
+    return gymnasium.make_vec(env_id, num_envs, vectorization_mode=mode, **_limit(env_id))
+
+
+def _together(space: spaces.Space[Any], rows: Sequence[Any]) -> Any:
+    """One observation or action of each environment, as a batch."""
+    empty: Any = create_empty_array(space, len(rows))
+    return deepcopy(concatenate(space, rows, empty))
+
+
+def _actions(batch: VectorEnv[Any, Any, Any], seed: int = 0) -> list[Any]:
+    batch.action_space.seed(seed)
+    return [batch.action_space.sample() for _ in range(_STEPS)]
+
+
+def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any]) -> list[_Step]:
+    """What a batch returns for some actions; its first entry is what ``reset`` returns."""
+    observations, _ = batch.reset(seed=_SEED)
+    idle = np.zeros(batch.num_envs, dtype=bool)
+    steps = [_Step(observations, np.zeros(batch.num_envs), idle, idle, {})]
+    for action in actions:
+        observations, rewards, terminations, truncations, infos = batch.step(action)
+        done = np.logical_or(terminations, truncations)
+        final: dict[int, Any] = {}
+        if done.any() and batch.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP:
+            assert "final_obs" in infos, "an episode ended, but its last observation is not in infos['final_obs']"
+            final = {
+                row: _together(batch.single_observation_space, [infos["final_obs"][row]])
+                for row in np.flatnonzero(done).tolist()
+            }
+        if done.any() and batch.metadata["autoreset_mode"] is AutoresetMode.DISABLED:
+            observations, _ = batch.reset(options={"reset_mask": done})
+        steps.append(_Step(observations, rewards, terminations, truncations, final))
+    return steps
+
+
+def _run_singles(env_id: str, batch: VectorEnv[Any, Any, Any], actions: Sequence[Any]) -> list[_Step]:
+    """What the batch has to return: single environments run one after another, then laid side by side."""
+    split = [list(iterate(batch.action_space, action)) for action in actions]
+    space, mode = batch.single_observation_space, batch.metadata["autoreset_mode"]
+    runs = [
+        _run_single(_single(env_id), _SEED + row, [action[row] for action in split], mode)
+        for row in range(batch.num_envs)
+    ]
+    steps = []
+    for rows in zip(*runs, strict=True):
+        observations, rewards, terminations, truncations, last = zip(*rows, strict=True)
+        final = {i: _together(space, [one]) for i, one in enumerate(last) if one is not None}
+        ends = np.array(terminations, dtype=bool), np.array(truncations, dtype=bool)
+        steps.append(_Step(_together(space, observations), np.array(rewards), *ends, final))
+    return steps
+
+
+def _run_single(env: Env[Any, Any], seed: int, actions: Sequence[Any], mode: AutoresetMode) -> list[_Step]:
+    """The same of one environment, reset at the ends of episodes as a batch of this ``autoreset_mode`` is."""
+    steps = [_Step(deepcopy(env.reset(seed=seed)[0]), 0.0, False, False, None)]
+    for action in actions:
+        ended = steps[-1].terminations or steps[-1].truncations
+        if ended and mode is AutoresetMode.NEXT_STEP:
+            steps.append(_Step(deepcopy(env.reset()[0]), 0.0, False, False, None))
+            continue
+        observation, reward, terminated, truncated, _ = env.step(action)
+        final = None
+        if (terminated or truncated) and mode is not AutoresetMode.NEXT_STEP:
+            final = deepcopy(observation) if mode is AutoresetMode.SAME_STEP else None
+            observation, _ = env.reset()
+        steps.append(_Step(deepcopy(observation), reward, terminated, truncated, final))
+    env.close()
+    return steps
+
+
+def _compare(found: Sequence[_Step], expected: Sequence[_Step]) -> None:
+    for time, (one, other) in enumerate(zip(found, expected, strict=True)):
+        for field in _Step._fields:
+            first, second = getattr(one, field), getattr(other, field)
+            if field == "rewards":  # their precision is free
+                first, second = np.float64(first), np.float64(second)
+            assert data_equivalence(first, second), f"at step {time} the {field} are {first}, expected {second}"
+
+
+def _passes_gymnasium(env_id: str) -> None:
+    """It passes Gymnasium's ``check_env`` without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", f".*({_ADVICE})")
+        check_env(gymnasium.make(env_id, disable_env_checker=True).unwrapped, skip_render_check=True)
+    assert not gymnasium.spec(env_id).nondeterministic, "it is registered as nondeterministic"
+
+
+def _renders(env_id: str) -> None:
+    """It renders in every mode that its metadata names."""
+    for mode in gymnasium.make(env_id, disable_env_checker=True).metadata["render_modes"]:
+        if mode == "human":  # opens a window
+            continue
+        env = gymnasium.make(env_id, render_mode=mode, disable_env_checker=True)
+        env.reset(seed=_SEED)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                env_render_passive_checker(env)
+            except DependencyNotInstalled:  # an optional extra of the environment
+                continue
+            finally:
+                env.close()
+
+
+def _outside(space: spaces.Space[Any]) -> dict[str, Any]:
+    """Actions that a space does not contain."""
+    if isinstance(space, spaces.Discrete):
+        return {"below the first": space.start - 1, "beyond the last": space.start + space.n}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"below the first": space.start - 1, "beyond the last": space.start + space.nvec}
+    if isinstance(space, spaces.MultiBinary):
+        return {"neither 0 nor 1": np.full(space.shape, 2, dtype=space.dtype)}
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return {"not a number": np.full(space.shape, np.nan, dtype=space.dtype)}
+    return {"None": None}
+
+
+def _refuses(step: Callable[[Any], Any], action: Any, what: str) -> None:
+    try:
+        step(action)
+    except Exception:
+        return
+    raise AssertionError(f"{action!r}, {what}, was accepted as an action")
+
+
+def _refuses_bad_actions(env_id: str) -> None:
+    """An action outside the action space raises an error."""
+    env = _single(env_id)
+    space = env.action_space
+    outside = _outside(space)
+    if isinstance(space, spaces.Box):
+        outside["of the wrong shape"] = np.zeros((*space.shape, 2), dtype=space.dtype)
+    for what, action in outside.items():
+        env.reset(seed=_SEED)
+        _refuses(env.step, action, what)
+    env.close()
+
+
+def _refuses_bad_batches(env_id: str, mode: str, num_envs: int) -> None:
+    """Actions outside the action space, or for too many or too few environments, raise an error."""
+    batch, wider = _batch(env_id, mode, num_envs), _batch(env_id, mode, num_envs + 1)
+    batch.reset(seed=_SEED)
+    _refuses(batch.step, _actions(wider)[0], "for one environment too many")
+    wider.reset(seed=_SEED)
+    _refuses(wider.step, _actions(batch)[0], "for one environment too few")
+    for what, bad in _outside(batch.single_action_space).items():
+        action = _actions(batch)[0]
+        if bad is None or not isinstance(action, np.ndarray):
+            continue
+        action[0] = bad
+        batch.reset(seed=_SEED)
+        _refuses(batch.step, action, f"{what} in environment 0")
+    batch.close()
+    wider.close()
+
+
+def _has_the_spaces_of_a_batch(env_id: str, mode: str, num_envs: int) -> None:
+    """Its spaces are those of the single environment, batched, and its metadata tell the ``autoreset_mode``."""
+    batch, single = _batch(env_id, mode, num_envs), _single(env_id)
+    assert batch.num_envs == num_envs, f"num_envs is {batch.num_envs}"
+    for one, whole, expected in (
+        (batch.single_observation_space, batch.observation_space, single.observation_space),
+        (batch.single_action_space, batch.action_space, single.action_space),
+    ):
+        assert one == expected, f"its single space is {one}, the single environment has {expected}"
+        assert whole == batch_space(expected, num_envs), f"its space is {whole}, expected {num_envs} times {one}"
+    found = batch.metadata.get("autoreset_mode")
+    assert isinstance(found, AutoresetMode), f"metadata['autoreset_mode'] is {found!r}"
+    batch.close()
+    single.close()
+
+
+def _returns_what_the_spaces_say(env_id: str, mode: str, num_envs: int) -> None:
+    """Observations lie in its space, rewards are finite, ends are booleans, and all stay as they were returned."""
+    batch = _batch(env_id, mode, num_envs)
+    observations, _ = batch.reset(seed=_SEED)
+    returned = [observations]
+    assert observations in batch.observation_space, f"reset returned {observations}"
+    copies = deepcopy(returned)
+    for time, action in enumerate(_actions(batch), start=1):
+        observations, rewards, terminations, truncations, _ = batch.step(action)
+        assert observations in batch.observation_space, f"at step {time} the observations are {observations}"
+        assert rewards.shape == (num_envs,), f"the rewards have shape {rewards.shape}"
+        assert np.issubdtype(rewards.dtype, np.floating), f"the rewards are {rewards.dtype}"
+        assert np.isfinite(rewards).all(), f"at step {time} the rewards are {rewards}"
+        for name, ends in (("terminations", terminations), ("truncations", truncations)):
+            assert ends.shape == (num_envs,), f"the {name} have shape {ends.shape}"
+            assert ends.dtype == bool, f"the {name} are {ends.dtype}"
+        ended = terminations | truncations
+        if ended.any() and batch.metadata["autoreset_mode"] is AutoresetMode.DISABLED:
+            batch.reset(options={"reset_mask": ended})
+        step = (observations, rewards, terminations, truncations)
+        returned.append(step)
+        copies.append(deepcopy(step))
+    assert data_equivalence(returned, copies, exact=True), "a later step overwrote what an earlier one returned"
+    batch.close()
+
+
+def _repeats_itself(env_id: str, mode: str, num_envs: int) -> None:
+    """The same seed and the same actions give the same trajectory, in the same object and in a new one."""
+    batch, other = _batch(env_id, mode, num_envs), _batch(env_id, mode, num_envs)
+    actions = _actions(batch)
+    first = deepcopy(_run(batch, actions))
+    _compare(_run(batch, actions), first)
+    _compare(_run(other, actions), first)
+    batch.close()
+    other.close()
+
+
+def _draws_from_no_global_generator(env_id: str, mode: str, num_envs: int) -> None:
+    """It draws from its own generators, and from no global one."""
+    with no_global_draws():
+        batch = _batch(env_id, mode, num_envs)
+        _run(batch, _actions(batch))
+        batch.close()
+
+
+def _equals_single_environments(env_id: str, mode: str, num_envs: int) -> None:
+    """Environment i of a batch seeded s is, step for step, the single environment seeded s + i."""
+    batch = _batch(env_id, mode, num_envs)
+    actions = _actions(batch)
+    _compare(_run(batch, actions), _run_singles(env_id, batch, actions))
+    batch.close()
+
+
+def _keeps_environments_apart(env_id: str, mode: str, num_envs: int) -> None:
+    """Until an episode ends, what is done in one environment is not felt in another."""
+    batch = _batch(env_id, mode, num_envs)
+    first, second = _actions(batch), _actions(batch, seed=1)
+
+    def rows(actions: Any) -> list[Any]:
+        return list(iterate(batch.action_space, actions))
+
+    mixed = [
+        _together(batch.single_action_space, [*rows(ours)[:1], *rows(theirs)[1:]])
+        for ours, theirs in zip(first, second, strict=True)
+    ]
+    runs = [deepcopy(_run(batch, actions)) for actions in (first, mixed)]
+    for time, (one, other) in enumerate(zip(*runs, strict=True)):
+        if any(step.terminations.any() or step.truncations.any() for step in (one, other)):
+            break
+        seen = [next(iter(iterate(batch.observation_space, step.observations))) for step in (one, other)]
+        assert data_equivalence(*seen), f"at step {time} environment 0 observes {seen[0]} or {seen[1]}"
+    batch.close()

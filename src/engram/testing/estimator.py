@@ -1,0 +1,156 @@
+"""The contract of an estimator: scikit-learn's own, and what engram asks beyond it."""
+
+from __future__ import annotations
+
+import re
+import unittest
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import sklearn.utils.estimator_checks as scikit_learn
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.datasets import make_blobs
+from sklearn.utils import get_tags
+
+from engram.testing.promises import hold, no_global_draws
+
+_ANSWERS = ("transform", "predict", "predict_proba", "decision_function")
+
+
+def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] | None = None) -> None:
+    """Hold an estimator to scikit-learn's contract and to engram's.
+
+    It passes scikit-learn's ``check_estimator``; its ``random_state`` settles every draw and no global generator is
+    used; ``partial_fit``, if there is one, is documented and goes on from what is fitted; float32 and float64 data
+    give finite answers of the same shape; missing values are refused with an error that names them; a transformer
+    names its outputs (``get_feature_names_out``) and returns polars and pandas frames (``set_output``).
+
+    Args:
+        estimator: An instance; it is cloned, never fitted.
+        exemptions: Checks of scikit-learn's by name that are known to fail, each with the reason. One that does
+            not fail is an error, so that no exemption outlives its reason.
+
+    Raises:
+        TypeError: ``estimator`` is no instance of an estimator.
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> check_estimator(StandardScaler())
+    """
+    if not isinstance(estimator, BaseEstimator):
+        raise TypeError(f"estimator = {estimator!r}: expected an instance of a scikit-learn estimator")
+    checks = [_settles_every_draw, _takes_both_precisions, _names_missing_values]
+    if hasattr(estimator, "partial_fit"):
+        checks += [_goes_on_from_what_is_fitted]
+    if hasattr(estimator, "transform"):
+        checks += [_names_its_outputs, _returns_frames]
+    name = type(estimator).__name__
+    with warnings.catch_warnings():  # such as that so few iterations do not converge
+        warnings.simplefilter("ignore")
+        hold(name, [_passes_scikit_learn], estimator, dict(exemptions or {}))
+        hold(name, checks, estimator)
+
+
+def _data() -> tuple[np.ndarray, np.ndarray]:
+    """Three clusters of points, none negative, and their numbers."""
+    points, clusters = make_blobs(n_samples=60, n_features=4, centers=3, random_state=0)
+    return points - points.min(), clusters
+
+
+def _fresh(estimator: BaseEstimator) -> BaseEstimator:
+    fresh = clone(estimator)
+    return fresh.set_params(random_state=0) if "random_state" in fresh.get_params() else fresh
+
+
+def _answers(fitted: BaseEstimator, points: np.ndarray) -> dict[str, np.ndarray]:
+    answers = {name: getattr(fitted, name)(points) for name in _ANSWERS if hasattr(fitted, name)}
+    return {name: answer.toarray() if hasattr(answer, "toarray") else answer for name, answer in answers.items()}
+
+
+def _passes_scikit_learn(estimator: BaseEstimator, exemptions: dict[str, str]) -> None:
+    """It passes scikit-learn's ``check_estimator``."""
+    results = scikit_learn.check_estimator(estimator, expected_failed_checks=exemptions, on_skip=None, on_fail=None)
+    for result in results:
+        assert result["status"] != "failed", f"{result['check_name']}: {result['exception']}"
+    unneeded = set(exemptions) - {result["check_name"] for result in results if result["status"] == "xfail"}
+    assert not unneeded, f"exempted from checks that do not fail: {', '.join(sorted(unneeded))}"
+
+
+def _settles_every_draw(estimator: BaseEstimator) -> None:
+    """With ``random_state`` set, fitting twice gives the same answers, and no global generator is used."""
+    points, clusters = _data()
+    with no_global_draws():
+        first, second = (_answers(_fresh(estimator).fit(points, clusters), points) for _ in range(2))
+    for name, answer in first.items():
+        assert np.array_equal(answer, second[name]), f"{name} differs between two fits"
+
+
+def _takes_both_precisions(estimator: BaseEstimator) -> None:
+    """Data in float32 and in float64 give finite answers of the same shape."""
+    points, clusters = _data()
+    single, double = (
+        _answers(_fresh(estimator).fit(points.astype(dtype), clusters), points.astype(dtype))
+        for dtype in (np.float32, np.float64)
+    )
+    for name in single:
+        assert np.isfinite(single[name]).all(), f"{name} of float32 data is not finite"
+        assert np.isfinite(double[name]).all(), f"{name} of float64 data is not finite"
+        shapes = single[name].shape, double[name].shape
+        assert shapes[0] == shapes[1], f"{name} has shape {shapes[0]} for float32, {shapes[1]} for float64"
+
+
+def _names_missing_values(estimator: BaseEstimator) -> None:
+    """Missing values are refused, when fitting and after, by a ValueError that says NaN and in which argument."""
+    if get_tags(estimator).input_tags.allow_nan:
+        return
+    points, clusters = _data()
+    fitted = _fresh(estimator).fit(points, clusters)
+    points[3, 1] = np.nan
+    calls: dict[str, Callable[[], Any]] = {"fit": lambda: _fresh(estimator).fit(points, clusters)}
+    calls |= {name: partial(getattr(fitted, name), points) for name in _ANSWERS if hasattr(fitted, name)}
+    for name, call in calls.items():
+        refusal = None
+        try:
+            call()
+        except ValueError as error:
+            refusal = str(error)
+        assert refusal is not None, f"{name} accepted NaN"
+        assert "NaN" in refusal, f"the message of {name}, {refusal!r}, does not say NaN"
+        assert re.search(r"\bX\b", refusal), f"the message of {name}, {refusal!r}, does not name X"
+
+
+def _goes_on_from_what_is_fitted(estimator: Any) -> None:
+    """``partial_fit`` is documented, repeats itself, and goes on from what earlier calls have fitted."""
+    assert (estimator.partial_fit.__doc__ or "").strip(), "partial_fit has no docstring"
+    points, clusters = _data()
+    known = {"classes": np.unique(clusters)} if is_classifier(estimator) else {}
+
+    def fitted(*chunks: slice) -> dict[str, np.ndarray]:
+        fresh: Any = _fresh(estimator)
+        for chunk in chunks:
+            fresh.partial_fit(points[chunk], clusters[chunk], **known)
+        return _answers(fresh, points)
+
+    early, late = slice(0, 30), slice(30, 60)
+    both, again, last = fitted(early, late), fitted(early, late), fitted(late)
+    for name in both:
+        assert np.array_equal(both[name], again[name]), f"{name} differs between two runs over the same chunks"
+    assert any(not np.array_equal(both[name], last[name]) for name in both), "the first chunk is forgotten"
+
+
+def _names_its_outputs(estimator: BaseEstimator) -> None:
+    """``get_feature_names_out`` names each column that ``transform`` returns."""
+    scikit_learn.check_transformer_get_feature_names_out(type(estimator).__name__, estimator)
+
+
+def _returns_frames(estimator: BaseEstimator) -> None:
+    """``set_output`` makes ``transform`` return polars frames, and pandas frames where pandas is installed."""
+    name = type(estimator).__name__
+    scikit_learn.check_set_output_transform_polars(name, estimator)
+    with suppress(unittest.SkipTest):
+        scikit_learn.check_set_output_transform_pandas(name, estimator)

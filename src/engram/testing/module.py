@@ -1,0 +1,283 @@
+"""The contract of a recurrent module: called like ``nn.RNN``, state in and state out, parameters trained and stored."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jaxtyping
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from engram.testing.promises import hold, no_global_draws
+
+Run = Callable[[Callable[..., Any]], Tensor]
+BadInput = tuple[Callable[[], object], type[Exception], str]
+
+_TIME, _BATCH, _INPUTS, _OUTPUTS = 5, 2, 3, 4
+
+
+def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, str] | None = None) -> None:
+    """Hold a recurrent module to the contract of engram's modules.
+
+    It is made by ``module_class(input_size, output_size)`` and called by ``output, state = module(input, state=None)``
+    with ``input`` (time, batch, features) and a NamedTuple ``state`` that has ``detach()``. It has no hidden state,
+    treats the elements of a batch alone, goes on where a state left off, has right gradients, trains, stores and
+    copies all its parameters, runs under ``torch.func.vmap``, and refuses bad input. Where its signature has
+    ``batch_first`` or ``generator``, these mean what they mean elsewhere.
+
+    Args:
+        module_class: The class, or whatever else makes the module.
+        exempt: Promises that it cannot keep, each with the reason; the only one that may be is ``"vmap"``.
+
+    Raises:
+        ValueError: An exemption is unknown or gives no reason.
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> from engram.plasticity import PlasticLinear
+        >>> check_module(PlasticLinear)
+    """
+    exempt = exempt or {}
+    if not set(exempt) <= {"vmap"} or not all(exempt.values()):
+        raise ValueError(f"exempt = {dict(exempt)!r}: expected at most {{'vmap': reason}}")
+    generator = torch.Generator().manual_seed(0)
+    sequence = torch.randn(_TIME, _BATCH, _INPUTS, generator=generator, dtype=torch.float64)
+    module = enlarged(module_class(_INPUTS, _OUTPUTS).double(), generator)
+    case = _Case(module_class, module, sequence)
+    named = set(inspect.signature(module_class).parameters)
+    checks = [
+        *([_draws_from_its_generator] if "generator" in named else []),
+        _has_the_shapes,
+        _changes_nothing,
+        _passes_over_no_steps,
+        _keeps_batch_elements_apart,
+        _goes_on_from_a_state,
+        *([_swaps_time_and_batch] if "batch_first" in named else []),
+        _has_the_right_gradient,
+        _refuses_bad_input,
+    ]
+    name = getattr(module_class, "__name__", repr(module_class))
+    hold(name, checks, case)
+    hold(
+        name,
+        [trains_every_parameter, copies_whole, stores_whole, *([] if "vmap" in exempt else [runs_under_vmap])],
+        lambda: module_class(_INPUTS, _OUTPUTS).double(),
+        module,
+        lambda call: call(sequence)[0],
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    make: Callable[..., nn.Module]
+    module: nn.Module
+    sequence: Tensor
+
+
+def enlarged(module: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Return the module with larger parameters: tiny initial ones would hide a wrong gradient."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.rand(parameter.shape, generator=generator).to(parameter), alpha=0.3)
+    return module
+
+
+def _draws_from_its_generator(case: _Case) -> None:
+    """The generator, and it alone, determines the initial values."""
+
+    def made(seed: int) -> list[Tensor]:
+        return list(case.make(_INPUTS, _OUTPUTS, generator=torch.Generator().manual_seed(seed)).parameters())
+
+    with no_global_draws():
+        first = made(0)
+    torch.rand(1)
+    assert same(first, made(0)), "the same generator made two different modules"
+    assert not same(first, made(1)), "two generators made the same module"
+
+
+def _has_the_shapes(case: _Case) -> None:
+    """Output is (time, batch, output_size) in the dtype of the input, state a NamedTuple that can be detached."""
+    output, state = case.module(case.sequence)
+    assert output.shape == (_TIME, _BATCH, _OUTPUTS), f"output of shape {tuple(output.shape)}"
+    assert output.dtype == case.sequence.dtype, f"output of {output.dtype}"
+    assert hasattr(state, "_fields"), f"state is a {type(state).__name__}"
+    assert not any(t.requires_grad for t in tensors(state.detach())), "the detached state requires a gradient"
+
+
+def _passes_over_no_steps(case: _Case) -> None:
+    """A sequence of no steps gives an output of no steps, and the state that None stands for."""
+    output, initial = case.module(case.sequence[:0])
+    assert output.shape == (0, _BATCH, _OUTPUTS), f"output of shape {tuple(output.shape)}"
+    assert_close(case.module(case.sequence, initial), case.module(case.sequence))
+
+
+def _changes_nothing(case: _Case) -> None:
+    """A call changes neither its arguments nor the module: called again, it gives the same."""
+    _, state = case.module(case.sequence)
+    involved = [case.sequence, *tensors(state), *case.module.state_dict().values()]
+    before = [t.clone() for t in involved]
+    for arguments in ((case.sequence,), (case.sequence, state)):
+        first, second = case.module(*arguments), case.module(*arguments)
+        assert same(before, involved), "an argument or a parameter was changed in place"
+        assert same(tensors(first), tensors(second)), "the second call differs: hidden state"
+
+
+def _keeps_batch_elements_apart(case: _Case) -> None:
+    """A batch gives what its elements give alone."""
+    alone = [case.module(case.sequence[:, b : b + 1])[0] for b in range(_BATCH)]
+    assert_close(case.module(case.sequence)[0], torch.cat(alone, dim=1))
+
+
+def _goes_on_from_a_state(case: _Case) -> None:
+    """A sequence in two parts, with the state handed on, gives what the whole gives."""
+    output, last = case.module(case.sequence)
+    head, state = case.module(case.sequence[:2])
+    tail, same_last = case.module(case.sequence[2:], state)
+    assert_close((torch.cat((head, tail)), same_last), (output, last))
+
+
+def _swaps_time_and_batch(case: _Case) -> None:
+    """``batch_first`` swaps time and batch in input and output, and nothing else."""
+    turned = case.make(_INPUTS, _OUTPUTS, batch_first=True).double()
+    turned.load_state_dict(case.module.state_dict())
+    output, state = turned(case.sequence.transpose(0, 1))
+    assert_close((output.transpose(0, 1), state), case.module(case.sequence))
+
+
+def _has_the_right_gradient(case: _Case) -> None:
+    """Gradients with respect to input, state and parameters agree with finite differences."""
+    _, state = case.module(case.sequence)
+    names = [name for name, parameter in case.module.named_parameters() if parameter.requires_grad]
+    parameters = [case.module.get_parameter(name) for name in names]
+    parts = len(tensors(state))
+
+    def run(sequence: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(names, rest[parts:], strict=True))
+        start = rebuilt(state, rest[:parts])
+        return tuple(tensors(torch.func.functional_call(case.module, named, (sequence, start))))
+
+    assert_gradient(run, [case.sequence[:3], *tensors(state), *parameters])
+
+
+def _refuses_bad_input(case: _Case) -> None:
+    """Bad input gets a clear error."""
+    make, module, sequence = case.make, case.module, case.sequence
+    _, state = module(sequence)
+    nan = sequence.clone()
+    nan[1, 0, 2] = math.nan
+    bad: list[BadInput] = [
+        (lambda: make(0, _OUTPUTS), ValueError, "0"),
+        (lambda: make(_INPUTS, 0), ValueError, "0"),
+        (lambda: module(sequence.tolist()), TypeError, "input"),
+        (lambda: module(sequence[0]), ValueError, r"input.*\(2, 3\)"),
+        (lambda: module(sequence[..., :2]), ValueError, r"input.*\(5, 2, 2\).*3"),
+        (lambda: module(sequence[:, :0]), ValueError, r"input.*\(5, 0, 3\)"),
+        (lambda: module(sequence.float()), ValueError, r"input.*float32.*float64"),
+        (lambda: module(sequence.to("meta")), ValueError, r"input.*meta.*cpu"),
+        (lambda: module(nan), ValueError, r"input.*time=1, batch=0, feature=2.*nan"),
+        (lambda: module(sequence, sequence), TypeError, "state"),
+        (lambda: module(sequence[:, :1], state), ValueError, r"state.*1"),
+        (lambda: module(sequence, rebuilt(state, [t.float() for t in tensors(state)])), ValueError, "state.*float32"),
+        (lambda: module(sequence, rebuilt(state, [t.to("meta") for t in tensors(state)])), ValueError, "state.*meta"),
+    ]
+    assert_refused(bad)
+
+
+def trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+    """Every parameter that asks for a gradient gets one."""
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(run(module).square().sum(), list(trained.values()), allow_unused=True)
+    without = [name for name, g in zip(trained, gradients, strict=True) if g is None or not g.any()]
+    assert not without, f"no gradient reaches {', '.join(without)}"
+
+
+def copies_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+    """A deep copy gives the same, and shares nothing with the original."""
+    before, twin = run(module), copy.deepcopy(module)
+    assert torch.equal(run(twin), before), "the copy gives something else"
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(0.5)
+    assert torch.equal(run(module), before), "a change of the copy changed the original"
+
+
+def stores_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+    """The ``state_dict`` holds all there is: stored, and loaded into a new one, it gives the same output."""
+    stored = safetensors.torch.save({name: t.contiguous() for name, t in module.state_dict().items()})
+    other = make()
+    other.load_state_dict(safetensors.torch.load(stored))
+    assert torch.equal(run(other), run(module)), "something is kept elsewhere"
+
+
+def runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+    """``torch.func.vmap`` runs several sets of parameters at once."""
+
+    def call(parameters: dict[str, Tensor]) -> Tensor:
+        return run(lambda *arguments: torch.func.functional_call(module, parameters, arguments))
+
+    stacked = {name: torch.stack((p.detach(), 0.5 * p.detach())) for name, p in module.named_parameters()}
+    alone = [call({name: p[i] for name, p in stacked.items()}) for i in range(2)]
+    assert_close(torch.func.vmap(call)(stacked), torch.stack(alone))
+
+
+@contextmanager
+def without_type_checks() -> Iterator[None]:
+    """Suspend run-time checks of shapes while the block runs: ``torch.compile`` cannot look through them."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def assert_gradient(function: Callable[..., Any], points: Sequence[Tensor]) -> None:
+    """Hold the gradient of a function to finite differences, in float64."""
+    assert torch.autograd.gradcheck(function, tuple(p.detach().double().requires_grad_() for p in points))
+
+
+def assert_refused(bad: Iterable[BadInput]) -> None:
+    """Hold each call to the type of error that it should raise, and to a pattern that the message should contain."""
+    for call, expected, pattern in bad:
+        wanted = f"expected {expected.__name__} matching {pattern!r}"
+        try:
+            call()
+        except Exception as error:
+            if not isinstance(error, expected) or not re.search(pattern, str(error), re.DOTALL):
+                raise AssertionError(f"{wanted}, got {type(error).__name__}: {error}") from error
+        else:
+            raise AssertionError(f"{wanted}, nothing was raised")
+
+
+def assert_close(found: Any, wanted: Any) -> None:
+    """Hold the tensors of two nests of tuples to ten digits."""
+    for one, other in zip(tensors(found), tensors(wanted), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def same(left: Iterable[Tensor], right: Iterable[Tensor]) -> bool:
+    """Return whether the tensors are equal, bit by bit."""
+    return all(torch.equal(one, other) for one, other in zip(left, right, strict=True))
+
+
+def tensors(nest: Any) -> list[Tensor]:
+    """Return the tensors of a nest of tuples, in order."""
+    return [nest] if isinstance(nest, Tensor) else [tensor for part in nest for tensor in tensors(part)]
+
+
+def rebuilt(nest: Any, replacements: Iterable[Tensor]) -> Any:
+    """Return a nest of tuples of the same form that holds other tensors."""
+    rest = iter(replacements)
+
+    def build(part: Any) -> Any:
+        return next(rest) if isinstance(part, Tensor) else type(part)(*map(build, part))
+
+    return build(nest)

@@ -1,0 +1,302 @@
+"""The contract of an optimiser: everything that whoever knows ``torch.optim`` relies on."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from engram.lab import checkpoint
+from engram.testing.promises import hold, no_global_draws
+
+Build = Callable[..., Optimizer]
+Loss = Callable[[], Tensor]
+
+_LEARNING_RATE = 0.01
+
+
+def check_optimizer(optimizer_class: type[Optimizer], **options: Any) -> None:
+    """Hold an optimiser to the contract of ``torch.optim``.
+
+    It goes downhill at some learning rate, keeps parameter groups apart, takes up again from its ``state_dict``
+    bit for bit, obeys schedulers and closures, leaves alone what has no gradient, spreads no bad gradient to other
+    parameters, depends on no global randomness, refuses a negative learning rate, and where it has ``maximize`` or
+    ``foreach`` these mean what they mean elsewhere.
+
+    Args:
+        optimizer_class: The class; called as ``optimizer_class(params, lr=..., **options)``.
+        **options: Further options of its constructor, for the variant to be checked.
+
+    Raises:
+        TypeError: ``optimizer_class`` is no subclass of ``torch.optim.Optimizer``.
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> check_optimizer(torch.optim.SGD, momentum=0.9)
+    """
+    if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
+        raise TypeError(f"optimizer_class = {optimizer_class!r}: expected a subclass of torch.optim.Optimizer")
+
+    def build(params: Any, **more: Any) -> Optimizer:
+        return optimizer_class(params, **{"lr": _LEARNING_RATE, **options, **more})
+
+    named = set(inspect.signature(optimizer_class).parameters)
+    checks = [
+        _goes_downhill,
+        _calls_the_closure,
+        _is_deterministic,
+        _keeps_groups_apart,
+        _takes_new_groups,
+        _resumes_exactly,
+        _obeys_schedulers,
+        _skips_absent_gradients,
+        _leaves_gradients_alone,
+        _contains_bad_gradients,
+        _understands_sparse_gradients,
+        _refuses_a_negative_learning_rate,
+        *([_maximizes] if "maximize" in named else []),
+        *([_agrees_with_foreach] if "foreach" in named else []),
+    ]
+    hold(optimizer_class.__name__, checks, build)
+
+
+def _regression() -> tuple[list[Tensor], Loss]:
+    """A linear regression, convex and quadratic in its weight (2, 3) and bias (2,)."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(32, 3, generator=generator)
+    targets = inputs @ torch.randn(3, 2, generator=generator) + torch.randn(2, generator=generator)
+    weight, bias = torch.zeros(2, 3, requires_grad=True), torch.zeros(2, requires_grad=True)
+    return [weight, bias], lambda: (inputs @ weight.T + bias - targets).square().mean()
+
+
+def _rosenbrock() -> tuple[list[Tensor], Loss]:
+    point = torch.tensor([-1.2, 1.0], requires_grad=True)
+    return [point], lambda: (1 - point[0]) ** 2 + 100 * (point[1] - point[0] ** 2) ** 2
+
+
+def _train(optimizer: Optimizer, loss: Loss, steps: int = 5) -> None:
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _trained(build: Build, steps: int = 5, **more: Any) -> list[Tensor]:
+    """The parameters of the regression after some steps."""
+    params, loss = _regression()
+    _train(build(params, **more), loss, steps)
+    return params
+
+
+def _same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _close(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(first, second, strict=True))
+
+
+def _goes_downhill(build: Build) -> None:
+    """Some learning rate cuts a convex quadratic and Rosenbrock's function to a third within 300 steps."""
+    for problem in (_regression, _rosenbrock):
+        lowest: dict[float, float] = {}
+        for rate in (0.1, 0.01, 0.001, 1.0):
+            lowest[rate] = _lowest_ratio(build, problem, rate)
+            if lowest[rate] < 1 / 3:
+                break
+        assert min(lowest.values()) < 1 / 3, f"on {problem.__name__[1:]} the loss fell to {lowest}, by learning rate"
+
+
+def _lowest_ratio(build: Build, problem: Callable[[], tuple[list[Tensor], Loss]], rate: float) -> float:
+    """The lowest loss in 300 steps, or the first below a third, as a part of the loss at the start."""
+    params, loss = problem()
+    optimizer = build(params, lr=rate)
+    start, lowest = loss().item(), 1.0
+    for _ in range(300):
+        _train(optimizer, loss, steps=1)
+        lowest = min(lowest, loss().item() / start)  # a loss that is not a number is never the lowest
+        if lowest < 1 / 3:
+            break
+    return lowest
+
+
+def _calls_the_closure(build: Build) -> None:
+    """``step(closure)`` calls the closure with gradients enabled and returns its loss."""
+    params, loss = _regression()
+    optimizer = build(params)
+    losses: list[float] = []
+
+    def closure() -> Any:
+        assert torch.is_grad_enabled(), "the closure was called without gradients enabled"
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        losses.append(value.item())
+        return value
+
+    before = loss().item()
+    returned = optimizer.step(closure)
+    assert losses, "the closure was not called"
+    assert returned is not None, "step returned None"
+    assert torch.as_tensor(returned).item() == losses[0], f"step returned {returned}, the closure {losses[0]}"
+    assert loss().item() < before, "the parameters did not move"
+
+
+def _is_deterministic(build: Build) -> None:
+    """The same parameters and gradients give the same steps, and no global generator is used."""
+    with no_global_draws():
+        first, second = _trained(build), _trained(build)
+    assert _same(first, second), "two runs differ"
+
+
+def _keeps_groups_apart(build: Build) -> None:
+    """Each parameter group moves by its own learning rate."""
+    twins = [torch.ones(2, 3, requires_grad=True) for _ in range(2)]
+    optimizer = build([{"params": twins[:1], "lr": 0.1}, {"params": twins[1:], "lr": 0.001}])
+    for _ in range(2):
+        _train(optimizer, lambda: sum((twin.square().sum() for twin in twins), torch.zeros(())), steps=1)
+    moved = [float((twin - 1).detach().abs().max()) for twin in twins]
+    assert min(moved) > 0, f"parameters moved by {moved}: one group was not stepped"
+    assert moved[0] > 2 * moved[1], f"with learning rates 0.1 and 0.001 twin parameters moved by {moved}"
+
+
+def _takes_new_groups(build: Build) -> None:
+    """``add_param_group`` adds parameters in the middle of training."""
+    (weight, bias), loss = _regression()
+    optimizer = build([weight])
+    _train(optimizer, loss, steps=2)
+    optimizer.add_param_group({"params": [bias], "lr": _LEARNING_RATE})
+    before = weight.detach().clone(), bias.detach().clone()
+    _train(optimizer, loss, steps=2)
+    assert not torch.equal(bias, before[1]), "the added parameter does not move"
+    assert not torch.equal(weight, before[0]), "the first parameter stopped moving"
+
+
+def _resumes_exactly(build: Build) -> None:
+    """A new optimiser that loads the ``state_dict``, from a file, goes on bit for bit as the old one."""
+    params, loss = _regression()
+    optimizer = build(params)
+    _train(optimizer, loss)
+    kept = [param.detach().clone() for param in params]
+    with tempfile.TemporaryDirectory() as folder:  # through the format of checkpoints, in which nothing is pickled
+        checkpoint.save(Path(folder, "state"), optimizer.state_dict())
+        state = checkpoint.load(Path(folder, "state"))
+    _train(optimizer, loss)
+
+    resumed, loss = _regression()
+    for param, value in zip(resumed, kept, strict=True):
+        param.data.copy_(value)
+    again = build(resumed, lr=_LEARNING_RATE / 2)  # which the loaded state must overrule
+    again.load_state_dict(state)
+    _train(again, loss)
+    assert _same(params, resumed), "the continuation differs"
+
+
+def _obeys_schedulers(build: Build) -> None:
+    """A learning rate scheduler sets the learning rate of the next step, and nothing else sets it."""
+    params, loss = _regression()
+    optimizer = build(params)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[3], gamma=0.01)
+    for step in range(6):
+        before = [param.detach().clone() for param in params]
+        _train(optimizer, loss, steps=1)
+        found, expected = optimizer.param_groups[0]["lr"], scheduler.get_last_lr()[0]
+        assert found == expected, f"the learning rate is {found}, the scheduler set {expected}"
+        scheduler.step()
+        if step == 2:
+            fast = math.dist(params[0].flatten().tolist(), before[0].flatten().tolist())
+    slow = math.dist(params[0].flatten().tolist(), before[0].flatten().tolist())
+    assert slow < fast / 2, f"steps of length {fast} became {slow} when the learning rate fell to a hundredth"
+
+
+def _skips_absent_gradients(build: Build) -> None:
+    """A parameter whose gradient is None stays as it is, and ``zero_grad`` sets gradients to None or to zero."""
+    params, loss = _regression()
+    idle = torch.ones(3, requires_grad=True)
+    optimizer = build([*params, idle])
+    _train(optimizer, loss)
+    assert torch.equal(idle, torch.ones(3)), f"a parameter without gradient moved to {idle.tolist()}"
+    assert _close(params, _trained(build)), "the other parameters were disturbed"
+    optimizer.zero_grad(set_to_none=False)
+    assert all(param.grad is not None and not param.grad.any() for param in params), "set_to_none=False"
+    optimizer.zero_grad()
+    assert all(param.grad is None for param in params), "set_to_none=True left a gradient"
+
+
+def _leaves_gradients_alone(build: Build) -> None:
+    """A step changes parameters, not their gradients."""
+    params, loss = _regression()
+    optimizer = build(params)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss().backward()  # type: ignore[no-untyped-call]
+        before = [param.grad.clone() for param in params if param.grad is not None]
+        optimizer.step()
+        after = [param.grad for param in params if param.grad is not None]
+        assert _same(after, before), "a gradient changed during the step"
+
+
+def _contains_bad_gradients(build: Build) -> None:
+    """A gradient that is not finite is refused, or harms no other parameter."""
+    for bad in (math.nan, math.inf):
+        params, loss = _regression()
+        victim = torch.ones(3, requires_grad=True)
+        optimizer = build([victim, *params])
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss().backward()  # type: ignore[no-untyped-call]
+            victim.grad = torch.full((3,), bad)
+            try:
+                optimizer.step()
+            except (RuntimeError, ValueError):
+                break
+        for param in params:
+            assert param.isfinite().all(), f"a gradient of {bad} made another parameter {param.tolist()}"
+
+
+def _understands_sparse_gradients(build: Build) -> None:
+    """A sparse gradient is refused, or moves its parameter as the dense one does."""
+    dense, sparse = (torch.ones(4, 2, requires_grad=True) for _ in range(2))
+    dense.grad = torch.zeros(4, 2)
+    dense.grad[1] = 1.0
+    build([dense]).step()
+    with torch.sparse.check_sparse_tensor_invariants():  # type: ignore[no-untyped-call]
+        sparse.grad = dense.grad.to_sparse(1)
+        try:
+            build([sparse]).step()
+        except (RuntimeError, ValueError):
+            return
+    assert torch.allclose(dense, sparse), f"dense: {dense.tolist()}, sparse: {sparse.tolist()}"
+
+
+def _refuses_a_negative_learning_rate(build: Build) -> None:
+    """A negative learning rate raises ValueError, and the message names the value."""
+    params, _ = _regression()
+    refusal = None
+    try:
+        build(params, lr=-0.125)
+    except ValueError as error:
+        refusal = str(error)
+    assert refusal is not None, "lr=-0.125 was accepted"
+    assert "-0.125" in refusal, f"the message {refusal!r} does not say -0.125"
+
+
+def _maximizes(build: Build) -> None:
+    """``maximize=True`` climbs as the default descends."""
+    params, loss = _regression()
+    _train(build(params, maximize=True), lambda: -loss())
+    assert _close(params, _trained(build, maximize=False)), "climbing -loss is not descending loss"
+
+
+def _agrees_with_foreach(build: Build) -> None:
+    """``foreach=True`` takes the same steps as ``foreach=False``."""
+    runs = [_trained(partial(build, foreach=foreach), steps=20) for foreach in (True, False)]
+    assert _close(*runs), "the parameters differ after 20 steps"

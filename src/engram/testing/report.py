@@ -1,0 +1,58 @@
+"""The promises of a report, checked in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+
+
+def find_browser() -> str | None:
+    """Return the path of an installed Chromium or Chrome: ``ENGRAM_BROWSER``, or one found on this machine."""
+    found = [os.environ.get("ENGRAM_BROWSER"), *map(shutil.which, BROWSERS)]
+    found.append(str(MAC_CHROME) if MAC_CHROME.exists() else None)
+    return next((path for path in found if path), None)
+
+
+def check_report(path: Path, screenshot: Path) -> None:
+    """Check that a report opens in a browser without network: no error, its claims visible, its figures drawn.
+
+    Args:
+        path: The HTML file.
+        screenshot: Where the picture of the whole page goes (PNG).
+
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+        FileNotFoundError: No Chromium or Chrome is installed.
+    """
+    from playwright.sync_api import sync_playwright
+
+    browser_path = find_browser()
+    if browser_path is None:
+        raise FileNotFoundError("no Chromium or Chrome found: install one, or name it in ENGRAM_BROWSER")
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.context.set_offline(True)
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("requestfailed", lambda request: problems.append(f"asks for {request.url}"))
+        page.goto(path.absolute().as_uri())
+        page.wait_for_load_state("load")
+        claims = page.locator("table.claims tbody tr")
+        assert claims.count(), "the report shows no claim"
+        for index in range(claims.count()):
+            assert claims.nth(index).is_visible(), f"claim {index} of the report is not visible"
+        for kind in ("curves", "figure"):
+            plot = page.locator(f".{kind} svg.main-svg").first
+            plot.wait_for(state="visible", timeout=20_000)
+            marks = page.locator(f".{kind} .cartesianlayer :is(path, rect)").count()
+            assert marks > 2, f"the {kind} of the report are empty"
+        screenshot.parent.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=screenshot, full_page=True)
+        browser.close()
+    assert not problems, f"the report reports errors: {problems}"

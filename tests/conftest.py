@@ -1,0 +1,79 @@
+"""What all tests share: the experiments of another package, registered as such a package registers them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+# The same examples each time, and no test asserts a time.
+settings.register_profile("engram", deadline=None, derandomize=True)
+settings.load_profile("engram")
+
+THIRD_PARTY = Path(__file__).parent / "third_party"
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _runs_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGRAM_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Register the toy experiment here and in every process that a test starts; return its name."""
+    monkeypatch.syspath_prepend(str(THIRD_PARTY))
+    monkeypatch.setenv("PYTHONPATH", str(THIRD_PARTY))
+    yield "toy"
+    sys.modules.pop("toy_experiments", None)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Return a function that runs the command line in a process of its own."""
+
+    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "engram", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "160"},
+            check=False,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def no_file_larger_than() -> Callable[[int], AbstractContextManager[None]]:
+    """Return a context manager in which the kernel refuses larger writes, as a full disk does."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited

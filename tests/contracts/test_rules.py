@@ -1,0 +1,9 @@
+import pytest
+
+from engram import registry
+from engram.testing.rule import check_rule
+
+
+@pytest.mark.parametrize("name", registry.names("rules"))
+def test_rule_keeps_its_promises(name):
+    check_rule(registry.get("rules", name))

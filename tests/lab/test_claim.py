@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engram.lab import Claim, at_least, at_most, judge
+from engram.lab.claim import interval
+
+finite = st.floats(-1e6, 1e6)
+
+
+def claim(**changes: object) -> Claim:
+    fields = {
+        "id": "c",
+        "statement": "s",
+        "source": "p",
+        "published": "1",
+        "metric": lambda results: results["a"]["x"],
+        "holds": at_most(1.0),
+        "arms": ("a",),
+        "threshold": "laptop",
+    }
+    return Claim(**{**fields, **changes})
+
+
+def results(*values: float) -> dict:
+    return {seed: {"a": {"x": value}} for seed, value in enumerate(values)}
+
+
+@pytest.mark.parametrize(
+    ("values", "preset", "verdict"),
+    [
+        ((0.1, 0.2, 0.3), "laptop", "reproduced at laptop scale"),
+        ((0.1, 0.2, 0.3), "paper", "reproduced"),
+        ((1.1, 1.2, 1.3), "laptop", "not reproduced"),
+        ((0.5, 1.0, 1.6), "laptop", "undecided"),
+        ((0.1, 0.2), "laptop", "undecided"),
+        ((0.1,), "laptop", "undecided"),
+        ((9.0,), "laptop", "undecided"),
+        ((0.1, 0.2, 0.3), "smoke", "not testable here"),
+        ((), "laptop", "not testable here"),
+        ((0.1, math.nan, 0.3), "laptop", "not reproduced"),
+    ],
+)
+def test_verdict(values, preset, verdict):
+    judgement = judge(claim(), results(*values), preset=preset)
+    assert judgement.verdict == verdict
+    assert bool(judgement.why) == (verdict in ("undecided", "not testable here") or any(map(math.isnan, values)))
+
+
+def test_a_known_reason_wins_but_our_value_is_still_shown():
+    judgement = judge(claim(), results(0.1, 0.2, 0.3), preset="laptop", why_not="changed")
+    assert (judgement.verdict, judgement.why) == ("not testable here", "changed")
+    assert judgement.ours == pytest.approx(0.2)
+
+
+def test_seeds_without_all_arms_do_not_count():
+    both = claim(metric=lambda r: r["a"]["x"] - r["b"]["x"], arms=("a", "b"), seeds=2)
+    found = {0: {"a": {"x": 1.0}, "b": {"x": 3.0}}, 1: {"a": {"x": 1.0}}, 2: {"a": {"x": 1.0}, "b": {"x": 4.0}}}
+    assert judge(both, found, preset="laptop").values == {0: -2.0, 2: -3.0}
+
+
+@given(st.lists(finite, min_size=2, max_size=8), finite)
+def test_the_verdict_follows_from_the_interval(values, threshold):
+    tested = claim(holds=at_least(threshold), seeds=2)
+    judgement = judge(tested, results(*values), preset="laptop")
+    assert min(values) <= judgement.low <= judgement.high <= max(values)
+    expected = {
+        (True, True): "reproduced at laptop scale",
+        (False, False): "not reproduced",
+        (False, True): "undecided",
+    }[judgement.low >= threshold, judgement.high >= threshold]
+    assert judgement.verdict == expected
+
+
+def test_the_interval_covers_the_mean_as_often_as_few_seeds_allow():
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(60):
+        low, high = interval(claim(), list(rng.normal(size=10)))
+        covered += low <= 0 <= high
+    # The percentile bootstrap of ten values covers about 90 % at a nominal 95 %.
+    assert covered >= 48
+
+
+def test_numeric_sameness_holds_every_seed_to_the_tolerance():
+    exact = claim(sameness="numeric", tolerance=0.1, seeds=1)
+    assert judge(exact, results(0.8), preset="laptop").verdict == "reproduced at laptop scale"
+    assert judge(exact, results(0.8, 0.95), preset="laptop").verdict == "undecided"
+    assert judge(exact, results(1.2), preset="laptop").verdict == "not reproduced"
+
+
+def test_contradictory_claims_are_refused():
+    with pytest.raises(ValueError, match="seeds = 1: a statistical claim needs at least 2"):
+        claim(seeds=1)
+    with pytest.raises(ValueError, match=r"tolerance = 0.5: only a numeric claim"):
+        claim(tolerance=0.5)

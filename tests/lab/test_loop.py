@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engram.lab import CorruptFileError, Run, WindowMean
+from engram.lab.folder import TrialFolder
+from engram.lab.loop import Interrupted
+
+
+class CrashError(Exception):
+    pass
+
+
+def train(run: Run, *, crash_at: int = -1) -> dict[str, object]:
+    """Two loops that use every kind of state; log between them; crash at a step of their count if asked."""
+    net = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(generator=run.generator)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    total, counts, own, window = torch.zeros(()), np.zeros(2), np.random.default_rng(5), WindowMean()
+    state = {"net": net, "optimizer": optimizer, "schedule": schedule, "total": total, "counts": counts, "own": own}
+    for loop in range(2):
+        for step in run.steps(6, **state, window=window):
+            if crash_at == 6 * loop + step:
+                raise CrashError
+            x = torch.randn(3, 2, generator=run.generator) + float(run.rng.normal()) + float(own.normal())
+            loss = net(x).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.detach()
+            counts[loop] += 1
+            window.add(loss=loss)
+            if step % 2:
+                run.log(6 * loop + step, **window.take())
+        run.log(100 + loop, between=float(torch.rand(())), so_far=len(run.metrics()))
+    return {"total": float(total), "counts": counts.tolist(), "rows": run.metrics().rows()}
+
+
+@pytest.mark.parametrize("crash_at", range(12))
+def test_a_crash_at_any_step_changes_nothing(tmp_path, crash_at):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "crashed").mkdir()
+    whole = train(Run(TrialFolder(tmp_path / "whole"), 3, checkpoint_seconds=0.0))
+    with pytest.raises(CrashError):
+        train(Run(TrialFolder(tmp_path / "crashed"), 3, checkpoint_seconds=0.0), crash_at=crash_at)
+    assert train(Run(TrialFolder(tmp_path / "crashed"), 3, checkpoint_seconds=0.0)) == whole
+
+
+def test_a_crash_without_any_checkpoint_changes_nothing(tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "crashed").mkdir()
+    whole = train(Run(TrialFolder(tmp_path / "whole"), 3))
+    with pytest.raises(CrashError):
+        train(Run(TrialFolder(tmp_path / "crashed"), 3), crash_at=3)
+    assert train(Run(TrialFolder(tmp_path / "crashed"), 3)) == whole
+
+
+def test_seeds_differ_and_the_callers_seed_does_not_matter(tmp_path):
+    folder = TrialFolder(tmp_path)
+    draws = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(len(draws))
+        run = Run(folder, seed)
+        draws.append((float(torch.rand((), generator=run.generator)), float(run.rng.random()), float(torch.rand(()))))
+    assert draws[0] == draws[1]
+    assert not set(draws[0]) & set(draws[2])
+
+
+def test_a_request_to_stop_is_met_with_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("engram.lab.loop.HEARTBEAT_SECONDS", 0.0)
+    folder, stop = TrialFolder(tmp_path), tmp_path / "stop"
+    seen = []
+
+    def train_until_stopped() -> None:
+        for step in Run(folder, 0, stop=stop).steps(5):
+            seen.append(step)
+            if step == 2:
+                stop.touch()
+
+    with pytest.raises(Interrupted):
+        train_until_stopped()
+    seen.extend(Run(folder, 0).steps(5))
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_what_cannot_be_saved_is_named(tmp_path):
+    with pytest.raises(TypeError, match="state 'history' is of type list: expected a tensor"):
+        list(Run(TrialFolder(tmp_path), 0).steps(1, history=[]))
+
+
+@pytest.mark.parametrize("change", [{"total": 4}, {"name": "other"}])
+def test_a_checkpoint_of_another_loop_is_not_used(tmp_path, change):
+    folder = TrialFolder(tmp_path)
+    list(Run(folder, 0).steps(3, x=torch.zeros(1)))
+    with pytest.raises(CorruptFileError, match="of another loop"):
+        list(Run(folder, 0).steps(change.get("total", 3), **{change.get("name", "x"): torch.zeros(1)}))
+
+
+def test_a_loop_without_steps(tmp_path):
+    folder = TrialFolder(tmp_path)
+    for _ in range(2):
+        run = Run(folder, 0)
+        assert list(run.steps(0)) == []
+        run.log(0, x=1.0)
+        assert list(run.steps(1)) in ([0], [])
+        assert run.metrics().rows() == [(0, "x", 1.0)]
+
+
+def test_event_files_hold_the_same_numbers(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = TrialFolder(tmp_path)
+    with pytest.raises(CrashError):
+        train(Run(folder, 3, checkpoint_seconds=0.0, tensorboard=True), crash_at=9)
+    run = Run(folder, 3, checkpoint_seconds=0.0, tensorboard=True)
+    train(run)
+    run.close()
+    events = EventAccumulator(str(folder.tensorboard)).Reload()
+    written = {(event.step, round(event.value, 4)) for event in events.Scalars("loss")}
+    logged = run.metrics().filter(run.metrics()["metric"] == "loss")
+    assert written == {(step, round(value, 4)) for step, value in zip(logged["step"], logged["value"], strict=True)}

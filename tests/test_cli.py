@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engram import cli
+
+
+def test_list_names_every_experiment_and_its_last_run(toy, capsys):
+    assert cli.run(["list"]) == 0
+    assert "never run here" in capsys.readouterr().out
+    cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1"])
+    capsys.readouterr()
+    assert cli.run(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "pattern-completion" in out
+    assert "smoke: 0 of 2 claims reproduced" in out
+
+
+def test_show_lists_arms_options_and_claims(toy, capsys):
+    assert cli.run(["show", "toy"]) == 0
+    out = capsys.readouterr().out
+    for text in ("momentum, plain", "--learning-rate", "float > 0 and <= 1", "Steps of training.", "<= 100"):
+        assert text in out
+
+
+def test_json_is_one_object_on_standard_output(toy, capsys):
+    assert cli.run(["run", "toy", "--preset", "laptop", "--jobs", "1", "--json"]) == 1
+    content = json.loads(capsys.readouterr().out)
+    assert {"experiment", "preset", "seeds", "claims", "trials"} <= set(content)
+    assert [claim["verdict"] for claim in content["claims"]] == ["reproduced at laptop scale", "not reproduced"]
+    for claim in content["claims"]:
+        assert {"id", "published", "ours", "low", "high", "verdict"} <= set(claim)
+        assert claim["low"] <= claim["ours"] <= claim["high"]
+
+
+def test_non_finite_numbers_are_null_in_json(toy, capsys):
+    code = cli.run(["run", "toy", "--preset", "smoke", "--misbehave", "nan", "--jobs", "1", "--json"])
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "NaN" not in out
+    assert json.loads(out)["trials"][0]["result"]["loss"] is None
+
+
+def test_config_fields_are_typed_options(toy, capsys):
+    options = ["--episodes", "6", "--learning-rate=0.5", "--no-momentum"]
+    assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--json", *options]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["changed"] == {"episodes": 6, "learning_rate": 0.5, "momentum": False}
+    assert content["config"]["episodes"] == 6
+    assert {claim["verdict"] for claim in content["claims"]} == {"not testable here"}
+    assert "episodes = 6" in content["claims"][0]["why"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "pattern-completon"], "unknown experiment 'pattern-completon'; did you mean 'pattern-completion'?"),
+        (["run", "zzz"], "unknown experiment 'zzz'; known: pattern-completion, toy"),
+        (["run"], "no experiment named; known: pattern-completion, toy"),
+        (["show", "zzz"], "unknown experiment 'zzz'"),
+        (["run", "toy", "--epsiodes", "3"], "unknown field 'epsiodes'; did you mean 'episodes'?"),
+        (["run", "toy", "pattern-completion", "--misbehave", "x"], "unknown field 'misbehave'"),
+        (["run", "toy", "--episodes", "0"], "episodes = 0: expected int >= 1"),
+        (["run", "toy", "--learning-rate", "1.5"], "learning_rate = 1.5: expected float > 0 and <= 1"),
+        (["run", "toy", "--seeds", "0"], "seeds = 0: expected at least 1"),
+        (["run", "toy", "--jobs", "0"], "jobs = 0: expected at least 1"),
+        (["run", "toy", "--arms", "momentum,mad"], "unknown arm 'mad' of toy; known: momentum, plain"),
+        (["run", "toy", "--device", "cuda"], "device = 'cuda': no CUDA device is available"),
+        (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected at least 0"),
+        (["report"], "nothing was run in"),
+        (["report", "toy"], "toy was not run in"),
+        (["data", "fetch"], "no data set named; known: mnist"),
+        (["data", "verify", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
+        (["list", "--nonsense"], "unknown argument '--nonsense'"),
+    ],
+)
+def test_bad_usage_is_explained_and_ends_with_2(toy, capsys, arguments, message):
+    import torch
+
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("a CUDA device is available")
+    assert cli.run(arguments) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_value_of_the_wrong_type_ends_with_2(toy, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(["run", "toy", "--episodes", "many"])
+    assert stopped.value.code == 2
+    assert "--episodes" in capsys.readouterr().err
+
+
+def test_nothing_runs_when_one_of_several_names_is_wrong(toy, capsys, tmp_path):
+    assert cli.run(["run", "toy", "zzz", "--preset", "smoke"]) == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_failed_trial_keeps_its_traceback_and_is_tried_again(toy, capsys, tmp_path):
+    arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--misbehave", "raise"]
+    for attempt in (1, 2):
+        assert cli.run(arguments) == 2
+        captured = capsys.readouterr()
+        assert "momentum, seed 0 failed: RuntimeError: the toy broke" in captured.out
+        (folder,) = (tmp_path / "runs" / "toy").glob("momentum-0-*")
+        assert "RuntimeError: the toy broke" in (folder / "error.txt").read_text()
+        assert json.loads((folder / "status.json").read_text())["attempts"] == attempt
+        assert "plain, seed 0: finished" in captured.err or attempt == 2
+
+
+def test_a_folder_that_cannot_be_made_is_named(toy, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert cli.run(["run", "toy", "--preset", "smoke", "--runs", str(tmp_path / "file" / "runs")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_full_disk_fails_the_trial_and_loses_nothing(toy, capsys, no_file_larger_than):
+    arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--size", "1000", "--json"]
+    with no_file_larger_than(4000):  # metrics fit, checkpoints do not
+        assert cli.run(arguments) == 2
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert "cannot write" in trials[0]["message"]
+    assert "File too large" in trials[0]["message"]
+    assert cli.run(arguments) == 0
+
+
+@pytest.mark.parametrize("name", ["result.json", "metrics.csv"])
+def test_a_corrupt_file_of_a_finished_trial_is_kept_aside_and_the_trial_runs_again(toy, capsys, tmp_path, name):
+    arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--json"]
+    cli.run(arguments)
+    before = json.loads(capsys.readouterr().out)
+    (folder,) = (tmp_path / "runs" / "toy").glob("momentum-0-*")
+    (folder / name).write_bytes((folder / name).read_bytes()[:-5])
+    assert cli.run(arguments) == 0
+    captured = capsys.readouterr()
+    assert f"{name} is corrupt" in captured.err.replace("\n", "")
+    assert (folder / f"{name}.corrupt-1").exists()
+    again = json.loads(captured.out)
+    assert [trial["result"] for trial in again["trials"]] == [trial["result"] for trial in before["trials"]]
+
+
+def test_a_corrupt_checkpoint_is_kept_aside_and_the_trial_starts_again(toy, capsys, tmp_path):
+    arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--json", "--arms", "momentum"]
+    cli.run([*arguments, "--runs", str(tmp_path / "whole")])
+    whole = json.loads(capsys.readouterr().out)["trials"][0]["result"]
+    cli.run([*arguments, "--misbehave", "raise", "--checkpoint-seconds", "0"])
+    (broken,) = (tmp_path / "runs" / "toy").glob("momentum-0-*")
+    (finished,) = (tmp_path / "whole" / "toy").glob("momentum-0-*")
+    # A checkpoint cut short in the folder of the trial that does not misbehave.
+    folder = tmp_path / "runs" / "toy" / finished.name
+    folder.mkdir()
+    content = (broken / "checkpoint-0.safetensors").read_bytes()
+    (folder / "checkpoint-0.safetensors").write_bytes(content[: len(content) // 2])
+    capsys.readouterr()
+    assert cli.run(arguments) == 0
+    captured = capsys.readouterr()
+    assert "checkpoint-0.safetensors is corrupt" in captured.err.replace("\n", "")
+    assert (folder / "checkpoint-0.safetensors.corrupt-1").exists()
+    assert json.loads(captured.out)["trials"][0]["result"] == whole
+
+
+def test_a_corrupt_note_of_the_last_run_is_named(toy, capsys, tmp_path):
+    root = tmp_path / "runs" / "toy"
+    root.mkdir(parents=True)
+    (root / "last-run.json").write_text("{")
+    assert cli.run(["report", "toy"]) == 2
+    assert "last-run.json is corrupt" in capsys.readouterr().err.replace("\n", "")
+    assert cli.run(["list"]) == 0
+
+
+def test_report_and_doctor_and_data(toy, capsys, tmp_path):
+    cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1"])
+    capsys.readouterr()
+    assert cli.run(["report"]) == 0
+    assert capsys.readouterr().out.strip() == f"report: {tmp_path / 'runs' / 'report.html'}"
+    assert cli.run(["report", "toy", "--out", str(tmp_path / "own.html")]) == 0
+    assert "It learns" in (tmp_path / "own.html").read_text()
+    assert cli.run(["doctor"]) == 0
+    assert "torch" in capsys.readouterr().out
+    assert cli.run(["data"]) == 0
+    assert "t10k-images-idx3-ubyte.gz" in capsys.readouterr().out
+    assert cli.run(["--version"]) == 0
+
+
+def test_an_experiment_that_cannot_be_loaded_hides_no_other(toy, capsys, tmp_path, monkeypatch):
+    package = tmp_path / "packages"
+    information = package / "broken_toys-0.1.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-toys\nVersion: 0.1\n")
+    (information / "entry_points.txt").write_text("[engram.experiments]\nbroken = toy_experiments:missing\n")
+    monkeypatch.syspath_prepend(str(package))
+    assert cli.run(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "cannot be loaded" in out
+    assert "A linear regression learns" in out

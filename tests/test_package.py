@@ -1,0 +1,88 @@
+"""The package as its users get it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+import engram
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_importing_engram_loads_neither_torch_nor_any_part():
+    code = (
+        "import sys, engram; heavy = {'torch', 'numpy', 'polars', 'plotly'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there():
+    for name in engram.__all__:
+        assert getattr(engram, name) is not None
+    assert dir(engram) == sorted(engram.__all__)
+    with pytest.raises(AttributeError, match="module 'engram' has no attribute 'plastisity'"):
+        _ = engram.plastisity
+
+
+def test_the_list_of_experiments_can_be_called_before_and_after_one_is_loaded():
+    code = "import engram; a = engram.experiments(); import engram.experiments.pattern_completion as p; "
+    code += "assert a == engram.experiments() == [p.experiment.name]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_run_from_python():
+    results = engram.run("pattern-completion", preset="smoke", seeds=1, arms=["plastic"], jobs=1, progress=False)
+    assert [(trial.arm, trial.seed, trial.state) for trial in results.trials] == [("plastic", 0, "finished")]
+    assert results.metrics.columns == ["arm", "seed", "step", "metric", "value"]
+    assert {judgement.verdict for judgement in results.claims()} == {"not testable here"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "huge"}, "preset = 'huge': expected one of smoke, laptop, paper"),
+        ({"engine": "dask"}, "engine = 'dask': expected 'loky' or 'ray'"),
+        ({"device": "tpu"}, "device = 'tpu': expected 'auto', 'cpu' or 'cuda'"),
+        ({"episodes": 10.5}, "episodes = 10.5: expected int >= 10"),
+        ({"bits": 11}, "bits = 11: expected an even number"),
+        ({"bits": 12}, "hidden_size = 11: expected more than bits = 12"),
+    ],
+)
+def test_bad_arguments_are_named(options, message):
+    with pytest.raises(ValueError) as caught:
+        engram.run("pattern-completion", **{"preset": "smoke", "jobs": 2, "progress": False, **options})
+    assert message in str(caught.value)
+
+
+def test_the_wheel_works_in_a_fresh_environment(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("engram-*.whl")
+    venv.create(tmp_path / "venv", with_pip=True)
+    binaries = tmp_path / "venv" / "bin"
+    install = [str(binaries / "pip"), "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), str(wheel)]
+    subprocess.run(install, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def command(*arguments: str) -> str:
+        done = subprocess.run(
+            [str(binaries / "engram"), *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        return done.stdout
+
+    assert "pattern-completion" in command("list")
+    content = json.loads(command("run", "pattern-completion", "--preset", "smoke", "--json"))
+    assert {trial["state"] for trial in content["trials"]} == {"finished"}
+    assert Path(command("report").removeprefix("report: ").strip()).stat().st_size > 1_000_000

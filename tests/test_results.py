@@ -1,0 +1,47 @@
+"""What README and docs show is what the run records say."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import engram
+
+ROOT = Path(__file__).parents[1]
+spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
+results = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(results)
+
+
+def test_every_experiment_has_a_record_of_a_whole_run():
+    for name in engram.experiments():
+        run = results.recorded(name)
+        preset = run.experiment.presets[results.PRESET]
+        assert (run.preset, run.seeds, run.changed) == (results.PRESET, preset.seeds, {})
+        assert run.config == preset.config, f"the laptop preset of {name} has changed since it was recorded"
+        expected = {(arm, seed) for arm in run.experiment.arms(preset.config) for seed in range(preset.seeds)}
+        assert {(trial.arm, trial.seed) for trial in run.trials} == expected
+        assert {trial.state for trial in run.trials} == {"finished"}
+
+
+def test_the_readme_shows_the_records():
+    readme = (ROOT / "README.md").read_text()
+    assert readme == results.with_block(readme, results.readme_block()), "run `make results`"
+
+
+def test_the_figure_was_drawn_from_the_record():
+    name = results.README_FIGURE
+    assert results.figure_path(name).read_text().rstrip().endswith(results.figure_mark(name)), "run `make results`"
+
+
+def test_a_figure_typed_by_hand_is_noticed():
+    block = results.readme_block()
+    forged = block.replace("reproduced", "reproduced!", 1)
+    assert forged != results.with_block(f"<!-- results: begin -->\n{forged}\n<!-- results: end -->", block)
+
+
+def test_a_readme_without_its_block_is_refused():
+    with pytest.raises(ValueError, match="found 0 results blocks"):
+        results.with_block("nothing", "block")

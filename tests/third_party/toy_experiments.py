@@ -1,0 +1,121 @@
+"""An experiment as another package would register it: small, and able to misbehave in every way the tests need."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import plotly.graph_objects as go
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import nn
+
+from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+
+
+@dataclass(frozen=True)
+class Config:
+    """A linear regression with dropout."""
+
+    size: Annotated[int, Ge(1)] = 3
+    """Inputs of the regression."""
+    episodes: Annotated[int, Ge(1)] = 20
+    """Steps of training."""
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 0.05
+    """Learning rate."""
+    momentum: bool = True
+    """Whether the optimiser has momentum."""
+    step_seconds: Annotated[float, Ge(0)] = 0.0
+    """How long each step sleeps."""
+    misbehave: str = ""
+    """``raise``, ``die-once``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
+
+
+def arms(config: Config) -> dict[str, Config]:
+    return {"momentum": config, "plain": replace(config, momentum=False, misbehave="")}
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    net = nn.Sequential(nn.Dropout(0.2), nn.Linear(config.size, 1))
+    with torch.no_grad():
+        net[1].weight.normal_(generator=run.generator)
+        net[1].bias.zero_()
+    optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, momentum=0.9 * config.momentum)
+    window = WindowMean()
+    total = torch.zeros(())
+    for step in run.steps(config.episodes, net=net, optimizer=optimizer, window=window, total=total):
+        _misbehave(config, step)
+        x = torch.randn(8, config.size, generator=run.generator)
+        y = x.sum(1, keepdim=True) + 0.1 * float(run.rng.normal())
+        loss = (net(x) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.detach()
+        window.add(loss=loss)
+        if step % 2:
+            run.log(step, **window.take())
+        time.sleep(config.step_seconds)
+    run.log(config.episodes, between=float(torch.rand((), generator=run.generator)))
+    for step in run.steps(3, net=net):
+        run.log(config.episodes + 1 + step, test=float(run.rng.normal()))
+    return {"loss": float("nan") if config.misbehave == "nan" else float(total) / config.episodes}
+
+
+def _misbehave(config: Config, step: int) -> None:
+    kind, _, rest = config.misbehave.partition(":")
+    if kind == "raise" and step == 3:
+        raise RuntimeError("the toy broke")
+    if kind == "die-always" and step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "die-at":
+        at, _, marker = rest.partition(":")
+        if step == int(at) and not Path(marker).exists():
+            Path(marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def figure(results: Results) -> go.Figure:
+    return go.Figure(go.Bar(x=results.arms, y=[len(results.by_seed)] * len(results.arms)))
+
+
+experiment = Experiment(
+    name="toy",
+    summary="A linear regression learns",
+    paper="Gauss, 1809",
+    presets={
+        "smoke": Preset(Config(), seeds=2),
+        "laptop": Preset(Config(episodes=60), seeds=3),
+        "paper": Preset(Config(episodes=100), seeds=3),
+    },
+    arms=arms,
+    trial=trial,
+    claims=[
+        Claim(
+            id="learns",
+            statement="It learns",
+            source="Theoria motus",
+            published="yes",
+            metric=lambda results: results["momentum"]["loss"],
+            holds=at_most(100.0),
+            arms=("momentum",),
+            threshold="laptop",
+        ),
+        Claim(
+            id="impossible",
+            statement="It is perfect",
+            source="nowhere",
+            published="no",
+            metric=lambda results: results["plain"]["loss"],
+            holds=at_most(0.0),
+            arms=("plain",),
+            threshold="laptop",
+        ),
+    ],
+    figure=figure,
+    seconds=lambda config: config.episodes * (0.001 + config.step_seconds),
+)
