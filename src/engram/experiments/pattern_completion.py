@@ -242,7 +242,7 @@ def seconds(config: Config) -> float:
     steps = config.patterns * config.cycles * (config.presentation_steps + config.blank_steps)
     steps += config.presentation_steps
     synapses = config.batch_size * config.hidden_size**2
-    fixed, each = {"plastic": (140e-6, 6e-9), "non-plastic": (30e-6, 1e-9), "lstm": (30e-6, 4e-9)}[config.network]
+    fixed, each = {"plastic": (140e-6, 4.5e-9), "non-plastic": (30e-6, 0.5e-9), "lstm": (30e-6, 2e-9)}[config.network]
     return config.episodes * (500e-6 + steps * (fixed + each * synapses))
 
 

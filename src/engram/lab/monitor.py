@@ -116,8 +116,8 @@ class Monitor:
             elif status.state != "running" and index in self._bars:
                 self._progress.remove_task(self._bars.pop(index))
             if index in self._bars:
-                note = f"{status.step}/{status.total}" if status.total else ""
-                self._progress.update(self._bars[index], completed=fractions[index], note=note)
+                step = f"{status.step}/{status.total}" if status.total else ""
+                self._progress.update(self._bars[index], completed=fractions[index], note=step)
         if not self._console.is_terminal and time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
             running = ", ".join(
