@@ -80,8 +80,8 @@ def readme_block() -> str:
 def with_block(text: str, block: str) -> str:
     """Return ``text`` with what stands between its results markers replaced."""
     replaced, count = re.subn(
-        r"(<!-- results: begin[^>]*-->\n).*?(\n<!-- results: end -->)",
-        lambda match: match[1] + block + match[2],
+        r"(<!-- results: begin[^>]*-->\n)(?:.*?\n)?(<!-- results: end -->)",
+        lambda match: f"{match[1]}{block}\n{match[2]}",
         text,
         flags=re.DOTALL,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 import polars as pl
 
+from engram.lab.metrics import windows
 from engram.lab.results import Results
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
@@ -28,7 +29,7 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
         if rows.is_empty():
             continue
-        curves = _windows(rows)
+        curves = windows(rows, POINTS)
         for seed, curve in curves.group_by("seed", maintain_order=True):
             figure.add_trace(
                 go.Scatter(
@@ -81,14 +82,3 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         hovermode="closest",
     )
     return figure
-
-
-def _windows(rows: pl.DataFrame) -> pl.DataFrame:
-    """Average each seed's curve over at most ``POINTS`` windows of equal length: columns seed, window, step, value."""
-    index = pl.int_range(pl.len()).over("seed")
-    length = pl.max_horizontal(1, (pl.len().over("seed") / POINTS).ceil()).cast(pl.Int64)
-    return (
-        rows.with_columns(window=index // length)
-        .group_by("seed", "window", maintain_order=True)
-        .agg(pl.col("step").max(), pl.col("value").mean())
-    )

@@ -98,3 +98,27 @@ def read(path: Path) -> pl.DataFrame:
         return pl.read_csv(path, schema=SCHEMA)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise CorruptFileError(path, str(error).splitlines()[0]) from None
+
+
+def windows(rows: pl.DataFrame, points: int) -> pl.DataFrame:
+    """Average learning curves over windows, so that each has at most so many points.
+
+    Args:
+        rows: Rows of one metric in the order of their steps, with a column seed.
+        points: The most points that a curve keeps.
+
+    Returns:
+        One row for each seed and window: columns seed, window, step (the last of the window) and value (the mean).
+
+    Examples:
+        >>> rows = pl.DataFrame({"seed": [0] * 4, "step": [1, 2, 3, 4], "value": [1.0, 3.0, 5.0, 7.0]})
+        >>> windows(rows, 2).rows()
+        [(0, 0, 2, 2.0), (0, 1, 4, 6.0)]
+    """
+    index = pl.int_range(pl.len()).over("seed")
+    length = pl.max_horizontal(1, (pl.len().over("seed") / points).ceil()).cast(pl.Int64)
+    return (
+        rows.with_columns(window=index // length)
+        .group_by("seed", "window", maintain_order=True)
+        .agg(pl.col("step").max(), pl.col("value").mean())
+    )

@@ -12,7 +12,7 @@ from engram.lab import config as configs
 from engram.lab.claim import Judgement, judge
 from engram.lab.experiment import Experiment
 from engram.lab.files import finite_or_none
-from engram.lab.metrics import SCHEMA
+from engram.lab.metrics import SCHEMA, windows
 
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
 CURVE_POINTS = 50
@@ -126,19 +126,22 @@ class Results:
         return finite_or_none(content)  # type: ignore[no-any-return]
 
     def record(self) -> dict[str, Any]:
-        """Return the run as a small record to be committed: as ``to_json``, with thinned learning curves, no paths."""
+        """Return the run as a small record to be committed: as ``to_json``, with shorter learning curves, no paths."""
         content = self.to_json()
         for trial in content["trials"]:
             trial["result"] = {name: _rounded(value) for name, value in trial["result"].items()}
             trial["seconds"] = round(trial["seconds"], 1)
             del trial["folder"], trial["message"]
-        curves = self.metrics.group_by("arm", "seed", "metric", maintain_order=True).agg("step", "value")
         content["curves"] = [
             {
-                **{name: row[name] for name in ("arm", "seed", "metric")},
-                **{name: _thinned(row[name]) for name in ("step", "value")},
+                "arm": arm,
+                "metric": metric,
+                "seed": seed,
+                "step": curve["step"].to_list(),
+                "value": [_rounded(value) for value in curve["value"]],
             }
-            for row in curves.iter_rows(named=True)
+            for (arm, metric), rows in self.metrics.group_by("arm", "metric", maintain_order=True)
+            for (seed,), curve in windows(rows, CURVE_POINTS).group_by("seed", maintain_order=True)
         ]
         del content["claims"]
         return content
@@ -167,9 +170,3 @@ class Results:
 def _rounded(value: Any) -> Any:
     """Round floats to 6 significant digits, so that a record is small and yet exact enough to judge by."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _thinned(values: list[Any]) -> list[Any]:
-    """Keep at most ``CURVE_POINTS`` points, the last one always."""
-    stride = -(-len(values) // CURVE_POINTS)
-    return [_rounded(value) for value in values[::-1][::stride][::-1]]
