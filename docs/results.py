@@ -15,6 +15,7 @@ from typing import Any
 
 import engram
 from engram.lab import Results, load
+from engram.lab.claim import OWNERS
 from engram.lab.curves import learning_curves
 from engram.lab.files import write_atomic
 from engram.lab.monitor import duration
@@ -49,11 +50,10 @@ def claims_table(results: Results) -> str:
     rows = ["| Claim | Published | Criterion | Ours, 95 % interval | Seeds | Verdict |", "|---|---|---|---|---|---|"]
     for judgement in results.claims():
         claim = judgement.claim
-        owner = "the paper's" if claim.threshold == "paper" else "our laptop design"
         ours = f"{judgement.ours:.4f} [{judgement.low:.4f}, {judgement.high:.4f}]"
         verdict = f"**{judgement.verdict}**" + (f" ({judgement.why})" if judgement.why else "")
         rows.append(
-            f"| {claim.statement} | {claim.published} | {claim.holds} ({owner}) | {ours} "
+            f"| {claim.statement} | {claim.published} | {claim.holds} ({OWNERS[claim.threshold]}) | {ours} "
             f"| {len(judgement.values)} | {verdict} |"
         )
     versions, hardware = results.environment["versions"], results.environment["hardware"]

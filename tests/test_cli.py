@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -58,7 +59,7 @@ def test_config_fields_are_typed_options(toy, capsys):
     [
         (["run", "pattern-completon"], "unknown experiment 'pattern-completon'; did you mean 'pattern-completion'?"),
         (["run", "zzz"], "unknown experiment 'zzz'; known: pattern-completion, toy"),
-        (["run"], "no experiment named; known: pattern-completion, toy"),
+        (["run"], "config fields); known: pattern-completion, toy"),
         (["show", "zzz"], "unknown experiment 'zzz'"),
         (["run", "toy", "--epsiodes", "3"], "unknown field 'epsiodes'; did you mean 'episodes'?"),
         (["run", "toy", "pattern-completion", "--misbehave", "x"], "unknown field 'misbehave'"),
@@ -68,6 +69,9 @@ def test_config_fields_are_typed_options(toy, capsys):
         (["run", "toy", "--jobs", "0"], "jobs = 0: expected at least 1"),
         (["run", "toy", "--arms", "momentum,mad"], "unknown arm 'mad' of toy; known: momentum, plain"),
         (["run", "toy", "--device", "cuda"], "device = 'cuda': no CUDA device is available"),
+        (["run", "--episodes", "6", "toy"], "no experiment named (names stand before config fields)"),
+        (["run", "toy", "--address", "auto"], "address = 'auto': expected with engine 'ray' only"),
+        (["run", "pattern-completion", "--network", "lstm"], "network = 'lstm': no arm of pattern-completion depends"),
         (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected at least 0"),
         (["report"], "nothing was run in"),
         (["report", "toy"], "toy was not run in"),
@@ -128,12 +132,13 @@ def test_a_full_disk_fails_the_trial_and_loses_nothing(toy, capsys, no_file_larg
 
 
 @pytest.mark.parametrize("name", ["result.json", "metrics.csv"])
-def test_a_corrupt_file_of_a_finished_trial_is_kept_aside_and_the_trial_runs_again(toy, capsys, tmp_path, name):
+@pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b.replace(b"1", b"2")], ids=["cut", "altered"])
+def test_a_corrupt_file_of_a_finished_trial_is_kept_aside_and_the_trial_runs_again(toy, capsys, tmp_path, name, damage):
     arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--json"]
     cli.run(arguments)
     before = json.loads(capsys.readouterr().out)
     (folder,) = (tmp_path / "runs" / "toy").glob("momentum-0-*")
-    (folder / name).write_bytes((folder / name).read_bytes()[:-5])
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
     assert cli.run(arguments) == 0
     captured = capsys.readouterr()
     assert f"{name} is corrupt" in captured.err.replace("\n", "")
@@ -169,6 +174,33 @@ def test_a_corrupt_note_of_the_last_run_is_named(toy, capsys, tmp_path):
     assert cli.run(["report", "toy"]) == 2
     assert "last-run.json is corrupt" in capsys.readouterr().err.replace("\n", "")
     assert cli.run(["list"]) == 0
+
+
+def test_a_folder_that_cannot_be_locked_fails_its_trial_alone(toy, capsys, tmp_path):
+    arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--json"]
+    cli.run(arguments)
+    (folder,) = (tmp_path / "runs" / "toy").glob("momentum-0-*")
+    (folder / "result.json").unlink()
+    (folder / "lock").unlink()
+    (folder / "lock").mkdir()
+    capsys.readouterr()
+    assert cli.run(arguments) == 2
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert [trial["state"] for trial in trials] == ["failed", "finished"]
+    assert "cannot lock" in trials[0]["message"]
+
+
+def test_an_unexpected_error_ends_with_2_and_a_traceback(toy, capsys, monkeypatch):
+    import toy_experiments
+
+    def broken(results):
+        raise KeyError("figure")
+
+    experiment = dataclasses.replace(toy_experiments.experiment, figure=broken)
+    monkeypatch.setattr(toy_experiments, "experiment", experiment)
+    assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1"]) == 0
+    assert cli.run(["report", "toy"]) == 2
+    assert "KeyError" in capsys.readouterr().err
 
 
 def test_report_and_doctor_and_data(toy, capsys, tmp_path):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
 import engram
+from engram.lab.config import to_dict
 
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
@@ -20,7 +22,8 @@ def test_every_experiment_has_a_record_of_a_whole_run():
         run = results.recorded(name)
         preset = run.experiment.presets[results.PRESET]
         assert (run.preset, run.seeds, run.changed) == (results.PRESET, preset.seeds, {})
-        assert run.config == preset.config, f"the laptop preset of {name} has changed since it was recorded"
+        recorded = json.loads(results.record_path(name).read_text())["config"]
+        assert recorded == to_dict(preset.config), f"the laptop preset of {name} has changed since it was recorded"
         expected = {(arm, seed) for arm in run.experiment.arms(preset.config) for seed in range(preset.seeds)}
         assert {(trial.arm, trial.seed) for trial in run.trials} == expected
         assert {trial.state for trial in run.trials} == {"finished"}
@@ -38,8 +41,11 @@ def test_the_figure_was_drawn_from_the_record():
 
 def test_a_figure_typed_by_hand_is_noticed():
     block = results.readme_block()
-    forged = block.replace("reproduced", "reproduced!", 1)
-    assert forged != results.with_block(f"<!-- results: begin -->\n{forged}\n<!-- results: end -->", block)
+    readme = f"<!-- results: begin -->\n{block}\n<!-- results: end -->"
+    assert results.with_block(readme, block) == readme
+    forged = readme.replace("| 0.", "| 1.", 1)
+    assert forged != readme
+    assert results.with_block(forged, block) == readme
 
 
 def test_a_readme_without_its_block_is_refused():

@@ -148,6 +148,12 @@ def run(arguments: Sequence[str]) -> int:
     except (ValueError, TypeError, OSError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        Console(stderr=True).print("[yellow]stopped; the same command goes on from the last checkpoints[/]")
+        return EXIT_INTERRUPTED
+    except Exception:  # exit code 1 is for claims alone
+        Console(stderr=True).print_exception()
+        return EXIT_USAGE
 
 
 def _list(command: List) -> int:
@@ -208,13 +214,14 @@ def _run(command: Run, rest: list[str]) -> int:
     import engram.lab
 
     if not command.names:
-        raise ValueError(f"no experiment named; known: {', '.join(registry.experiments())}")
+        known = ", ".join(registry.experiments())
+        raise ValueError(f"no experiment named (names stand before config fields); known: {known}")
     options = {
         field.name: getattr(command, field.name)
         for field in dataclasses.fields(command)
         if field.name not in ("names", "arms", "json")
     }
-    arms = command.arms.split(",") if command.arms is not None else None
+    arms = None if command.arms is None else [arm.strip() for arm in command.arms.split(",")]
     # All is checked before anything runs.
     changes = {name: _changes(registry.get("experiments", name), command.preset, rest) for name in command.names}
     code = 0
@@ -265,6 +272,7 @@ def _options(config: Any) -> list[Any]:
 
 
 def _print_results(results: Results) -> None:
+    from engram.lab.claim import OWNERS
     from engram.lab.laboratory import COLORS
 
     out = _out()
@@ -276,7 +284,7 @@ def _print_results(results: Results) -> None:
         table.add_row(
             f"{claim.statement}\n[dim]{claim.id}[/]",
             claim.published,
-            f"{claim.holds}\n[dim]{claim.threshold}'s[/]",
+            f"{claim.holds}\n[dim]{OWNERS[claim.threshold]}[/]",
             f"{judgement.ours:.4g}" if judgement.values else "",
             _escape(f"[{judgement.low:.3g}, {judgement.high:.3g}]") if judgement.values else "",
             str(len(judgement.values)),
@@ -285,14 +293,14 @@ def _print_results(results: Results) -> None:
     out.print(table)
     for trial in results.trials:
         if trial.state == "failed":
-            out.print(
-                f"[red]{trial.arm}, seed {trial.seed} failed:[/] {_escape(trial.message)}\n  {trial.folder}/error.txt"
-            )
+            traceback = Path(trial.folder) / "error.txt"
+            out.print(f"[red]{trial.arm}, seed {trial.seed} failed:[/] {_escape(trial.message)}")
+            out.print(f"  {traceback}" if traceback.exists() else f"  {trial.folder}")
 
 
 def _report(command: Report) -> int:
     from engram.lab import load
-    from engram.lab.laboratory import runs_folder
+    from engram.lab.last_run import runs_folder
     from engram.lab.report import write_report
 
     root = runs_folder(command.runs)
@@ -305,7 +313,7 @@ def _report(command: Report) -> int:
 
 
 def _doctor() -> int:
-    from engram.lab.laboratory import runs_folder
+    from engram.lab.last_run import runs_folder
     from engram.lab.machine import hardware, missing_extras, versions
     from engram.tasks import data
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from engram.lab import CannotWriteError, CorruptFileError, checkpoint
-from engram.lab.files import keep_aside, read_json, write_atomic, write_json
+from engram.lab.files import keep_aside, read_json, sweep, write_atomic, write_json
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, no_file_larger_than):
@@ -54,3 +54,10 @@ def test_corrupt_files_are_kept_aside_one_by_one(tmp_path):
         (tmp_path / "f").write_text(str(number))
         assert keep_aside(tmp_path / "f").name == f"f.corrupt-{number}"
     assert (tmp_path / "f.corrupt-1").read_text() == "1"
+
+
+def test_what_killed_writers_left_is_swept(tmp_path):
+    (tmp_path / ".checkpoint-0.safetensors.123.tmp").write_text("")
+    (tmp_path / "metrics.csv").write_text("")
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]

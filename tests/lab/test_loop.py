@@ -105,12 +105,33 @@ def test_a_checkpoint_of_another_loop_is_not_used(tmp_path, change):
 
 def test_a_loop_without_steps(tmp_path):
     folder = TrialFolder(tmp_path)
-    for _ in range(2):
+    for steps_left in ([0], []):
         run = Run(folder, 0)
         assert list(run.steps(0)) == []
         run.log(0, x=1.0)
-        assert list(run.steps(1)) in ([0], [])
+        assert list(run.steps(1)) == steps_left
         assert run.metrics().rows() == [(0, "x", 1.0)]
+
+
+def test_a_loop_that_was_left_is_refused(tmp_path):
+    run = Run(TrialFolder(tmp_path), 0)
+    for _ in run.steps(5):
+        break
+    with pytest.raises(RuntimeError, match=r"left at step 0 of 5: run\.steps knows no break"):
+        list(run.steps(5))
+    with pytest.raises(RuntimeError, match="left at step 0 of 5"):
+        run.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "values", "error"),
+    [(0.5, {"x": 1.0}, TypeError), (1, {"x": "many"}, ValueError), (1, {"a b": 1}, ValueError)],
+)
+def test_what_is_no_metric_is_refused(tmp_path, step, values, error):
+    run = Run(TrialFolder(tmp_path), 0)
+    with pytest.raises(error):
+        run.log(step, **values)
+    assert run.metrics().is_empty()
 
 
 def test_event_files_hold_the_same_numbers(tmp_path):

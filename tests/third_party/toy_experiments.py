@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -15,6 +16,12 @@ from annotated_types import Ge, Gt, Le
 from torch import nn
 
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+
+# A worker process that dies once, before it has begun a trial.
+DIES = os.environ.get("TOY_DIES_ON_IMPORT")
+if DIES and multiprocessing.parent_process() is not None and not Path(DIES).exists():
+    Path(DIES).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Config:
     step_seconds: Annotated[float, Ge(0)] = 0.0
     """How long each step sleeps."""
     misbehave: str = ""
-    """``raise``, ``die-once``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
+    """``raise``, ``print``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
 
 
 def arms(config: Config) -> dict[str, Config]:
@@ -70,6 +77,8 @@ def _misbehave(config: Config, step: int) -> None:
     kind, _, rest = config.misbehave.partition(":")
     if kind == "raise" and step == 3:
         raise RuntimeError("the toy broke")
+    if kind == "print" and step == 3:
+        print("hello from a trial")
     if kind == "die-always" and step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "die-at":

@@ -1,9 +1,10 @@
 """The laboratory: trials with exact resume, seeds, claims, reports. It knows no learner and no task."""
 
-from engram.lab.claim import Claim, Judgement, at_least, at_most, judge
+from engram.lab.claim import Claim, Judgement, at_least, at_most, judge, within
 from engram.lab.experiment import Experiment, Preset
 from engram.lab.files import CannotWriteError, CorruptFileError
-from engram.lab.laboratory import load, run
+from engram.lab.laboratory import run
+from engram.lab.last_run import load
 from engram.lab.loop import Run, WindowMean
 from engram.lab.results import Results, TrialResult
 
@@ -23,4 +24,5 @@ __all__ = [
     "judge",
     "load",
     "run",
+    "within",
 ]

@@ -1,4 +1,4 @@
-"""Claims: a published statement, our measure of it, and the inequality that decides, all fixed before the run."""
+"""Claims: a published statement, our measure of it, and the criterion that decides, all fixed before the run."""
 
 from __future__ import annotations
 
@@ -11,38 +11,43 @@ import numpy as np
 from scipy import stats
 
 Verdict = Literal["reproduced", "reproduced at laptop scale", "not reproduced", "undecided", "not testable here"]
+CONFIDENCE = 0.95
+OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
 ResultsOfSeed = Mapping[str, Mapping[str, Any]]
 """The results of one seed: arm -> what its trial returned."""
 
 
 @dataclass(frozen=True)
-class Inequality:
-    """One side of the number line, as ``at_most`` and ``at_least`` make it.
+class Criterion:
+    """A range that our value must lie in, ends included, as ``at_most``, ``at_least`` and ``within`` make it.
 
     Examples:
-        >>> str(at_most(0.04)), at_most(0.04)(0.03)
-        ('<= 0.04', True)
+        >>> str(at_most(0.04)), str(at_least(2)), str(within(1.5, 0.5))
+        ('<= 0.04', '>= 2', '1 .. 2')
     """
 
-    relation: Literal["<=", ">="]
-    threshold: float
-
-    def __call__(self, value: float) -> bool:
-        """Return whether ``value`` is on this side (never for NaN)."""
-        return value <= self.threshold if self.relation == "<=" else value >= self.threshold
+    low: float
+    high: float
 
     def __str__(self) -> str:
-        return f"{self.relation} {self.threshold:g}"
+        if math.isinf(self.low):
+            return f"<= {self.high:g}"
+        return f">= {self.low:g}" if math.isinf(self.high) else f"{self.low:g} .. {self.high:g}"
 
 
-def at_most(threshold: float) -> Inequality:
-    """Return the inequality ``value <= threshold``."""
-    return Inequality("<=", threshold)
+def at_most(threshold: float) -> Criterion:
+    """Return the criterion ``value <= threshold``."""
+    return Criterion(-math.inf, threshold)
 
 
-def at_least(threshold: float) -> Inequality:
-    """Return the inequality ``value >= threshold``."""
-    return Inequality(">=", threshold)
+def at_least(threshold: float) -> Criterion:
+    """Return the criterion ``value >= threshold``."""
+    return Criterion(threshold, math.inf)
+
+
+def within(target: float, tolerance: float = 0.0) -> Criterion:
+    """Return the criterion ``|value - target| <= tolerance``."""
+    return Criterion(target - tolerance, target + tolerance)
 
 
 @dataclass(frozen=True)
@@ -56,16 +61,13 @@ class Claim:
         published: The published figure or, where there is none, the published words.
         metric: Computes our value from the results of one seed, ``{arm: result}``. A comparison between arms is
             a difference or a ratio against a threshold, paired by seed.
-        holds: The inequality that our value must satisfy.
+        holds: The criterion that our value must meet.
         arms: The arms that ``metric`` reads.
-        threshold: Whose threshold it is: the ``"paper"``'s, or our own ``"laptop"``-size design.
+        threshold: Whose criterion it is: the ``"paper"``'s, or our own ``"laptop"``-size design.
         presets: The presets at whose size the claim means something.
-        seeds: How many seeds a verdict needs at least.
-        sameness: What our value has to share with the published one. ``"statistical"``: its mean over seeds, with
-            a bootstrap interval. ``"numeric"``: every seed's value, give or take ``tolerance``. ``"bitwise"``:
-            every seed's value, exactly.
-        tolerance: Absolute tolerance of ``"numeric"``.
-        confidence: Level of the interval.
+        seeds: How many seeds a verdict needs at least; one seed decides nothing.
+        sameness: What has to meet the criterion. ``"statistical"``: the mean over seeds, with a bootstrap interval.
+            ``"numeric"``: every seed's value. ``"bitwise"``: every seed's value, all of them equal.
     """
 
     id: str
@@ -73,20 +75,16 @@ class Claim:
     source: str
     published: str
     metric: Callable[[ResultsOfSeed], float]
-    holds: Inequality
+    holds: Criterion
     arms: tuple[str, ...]
     threshold: Literal["paper", "laptop"]
     presets: tuple[str, ...] = ("laptop", "paper")
     seeds: int = 3
     sameness: Literal["statistical", "numeric", "bitwise"] = "statistical"
-    tolerance: float = 0.0
-    confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.sameness == "statistical" and self.seeds < 2:
-            raise ValueError(f"seeds = {self.seeds}: a statistical claim needs at least 2 seeds")
-        if self.tolerance and self.sameness != "numeric":
-            raise ValueError(f"tolerance = {self.tolerance}: only a numeric claim has one")
+        if self.seeds < 2:
+            raise ValueError(f"seeds = {self.seeds}: expected at least 2, since one seed decides nothing")
 
 
 @dataclass(frozen=True)
@@ -115,23 +113,22 @@ class Judgement:
 def interval(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
     """Return the interval in which the claim's value lies.
 
-    For a statistical claim the percentile bootstrap of the mean over seeds (9999 resamples, fixed generator; its ends
-    never leave the range of the data, which matters for few seeds); for the others the range over seeds, widened by
-    the tolerance.
+    For a statistical claim the 95 % percentile bootstrap of the mean over seeds (9999 resamples, fixed generator; its
+    ends never leave the range of the data, which matters for few seeds); for the others the range over seeds.
 
     Examples:
-        >>> exact = Claim("c", "", "", "", min, at_most(1), (), "laptop", sameness="numeric", tolerance=0.5)
-        >>> interval(exact, [1.0, 2.0])
-        (0.5, 2.5)
+        >>> exact = Claim("c", "", "", "", min, at_most(1), (), "laptop", sameness="numeric")
+        >>> interval(exact, [1.0, 2.0, 1.5])
+        (1.0, 2.0)
     """
     if not all(map(math.isfinite, values)):
         return math.nan, math.nan
-    if claim.sameness != "statistical" or len(values) < 2 or len(set(values)) == 1:
-        return min(values) - claim.tolerance, max(values) + claim.tolerance
+    if claim.sameness != "statistical" or len(set(values)) == 1:
+        return min(values), max(values)
     bootstrap = stats.bootstrap(
         (np.asarray(values),),
         np.mean,
-        confidence_level=claim.confidence,
+        confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(0),
     )
@@ -140,26 +137,37 @@ def interval(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def judge(claim: Claim, results: Mapping[int, ResultsOfSeed], *, preset: str, why_not: str = "") -> Judgement:
+def judge(
+    claim: Claim, results: Mapping[int, ResultsOfSeed], *, preset: str, seeds: int = 0, why_not: str = ""
+) -> Judgement:
     """Judge a claim.
 
-    The whole interval on the right side of the threshold is *reproduced* (*at laptop scale*, unless the preset is
-    ``paper``), the whole interval on the wrong side is *not reproduced*, and anything between is *undecided*.
+    The whole interval within the criterion is *reproduced* (*at laptop scale*, unless the preset is ``paper``), the
+    whole interval outside is *not reproduced*, and anything between is *undecided*.
 
     Args:
         claim: The claim.
         results: The finished trials: seed -> arm -> result.
         preset: The preset that was run.
+        seeds: How many seeds were asked for; where one of them is missing, nothing is decided, since those that fail
+            may be those that would tell.
         why_not: A reason known beforehand why this run cannot decide the claim.
 
     Returns:
         The judgement; our values are computed wherever the arms have results, also where they decide nothing.
     """
-    complete = {seed: arms for seed, arms in results.items() if set(claim.arms) <= set(arms)}
-    values = {seed: float(claim.metric(arms)) for seed, arms in sorted(complete.items())}
+    complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
+    values: dict[int, float] = {}
+    broken = ""
+    for seed, arms in complete.items():
+        try:
+            values[seed] = float(claim.metric(arms))
+        except Exception as error:
+            broken = f"no value for seed {seed}: {type(error).__name__}: {error}"
     numbers = list(values.values())
     ours = float(np.mean(numbers)) if numbers else math.nan
     low, high = interval(claim, numbers) if numbers else (math.nan, math.nan)
+    needed = max(claim.seeds, seeds)
 
     def judged(verdict: Verdict, why: str = "") -> Judgement:
         return Judgement(claim, values, ours, low, high, verdict, why)
@@ -168,14 +176,18 @@ def judge(claim: Claim, results: Mapping[int, ResultsOfSeed], *, preset: str, wh
         return judged("not testable here", why_not)
     if preset not in claim.presets:
         return judged("not testable here", f"needs preset {' or '.join(claim.presets)}")
-    if not values:
+    if not complete:
         return judged("not testable here", f"no seed has results of all its arms: {', '.join(claim.arms)}")
+    if broken:
+        return judged("undecided", broken)
+    if len(values) < needed:
+        return judged("undecided", f"{len(values)} of the {needed} seeds that it needs")
     if not all(map(math.isfinite, numbers)):
         return judged("not reproduced", "a seed's value is not finite")
-    if len(values) < claim.seeds:
-        return judged("undecided", f"{len(values)} of the {claim.seeds} seeds that it needs")
-    if claim.holds(low) and claim.holds(high):
+    if claim.sameness == "bitwise" and len(set(numbers)) > 1:
+        return judged("not reproduced", "the seeds differ")
+    if claim.holds.low <= low and high <= claim.holds.high:
         return judged("reproduced" if preset == "paper" else "reproduced at laptop scale")
-    if not claim.holds(low) and not claim.holds(high):
+    if high < claim.holds.low or claim.holds.high < low:
         return judged("not reproduced")
     return judged("undecided", "the interval straddles the threshold")

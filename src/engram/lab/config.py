@@ -45,7 +45,8 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     """Build a config from JSON values; raises ValueError as ``override`` does."""
     try:
         # Through JSON, since pydantic's strict mode takes no dictionary for a dataclass but takes a JSON object.
-        return cast(C, _adapter(cast(Hashable, cls)).validate_json(json.dumps(values), strict=True))
+        text = json.dumps(values, default=str)
+        return cast(C, _adapter(cast(Hashable, cls)).validate_json(text, strict=True))
     except pydantic.ValidationError as error:
         raise ValueError("; ".join(_explain(cls, problem) for problem in error.errors())) from None
 

@@ -37,7 +37,6 @@ class Experiment:
         claims: The published statements, made decidable.
         figure: The experiment's own figure of its results.
         seconds: How long one trial takes, in seconds on one core of a laptop; said before a run starts.
-        version: To be raised when a change to the experiment makes its earlier trials incomparable.
         threads: Threads that one trial computes with; fixed, because sums in another order are other numbers.
         headline: The metric whose learning curve stands first.
     """
@@ -51,7 +50,6 @@ class Experiment:
     claims: Sequence[Claim]
     figure: Callable[[Results], go.Figure]
     seconds: Callable[[Any], float]
-    version: int = 1
     threads: int = 1
     headline: str = "loss"
 

@@ -56,6 +56,12 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         with writing(path):
             temporary.replace(path)
+            if durable:
+                folder = os.open(path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -80,6 +86,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CorruptFileError(path, "not a JSON object")
     return content
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def keep_aside(path: Path) -> Path:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +88,8 @@ class TrialFolder:
 
     def finish(self, result: dict[str, Any], mark: dict[str, int | str], seconds: float) -> None:
         """Write the result down; from here on the trial is finished, and its checkpoints are no longer needed."""
-        write_json(self.path / "result.json", {"result": result, "metrics": mark, "seconds": seconds})
+        stored = {"result": result, "metrics": mark, "seconds": seconds}
+        write_json(self.path / "result.json", {**stored, "sha256": _digest(stored)})
         for loop in range(self.last_loop() + 1):
             self.checkpoint(loop).unlink(missing_ok=True)
 
@@ -100,8 +103,8 @@ class TrialFolder:
         if not path.exists():
             return None
         stored = read_json(path)
-        if not {"result", "metrics", "seconds"} <= set(stored):
-            raise CorruptFileError(path, "an entry is missing")
+        if stored.pop("sha256", None) != _digest(stored):
+            raise CorruptFileError(path, "its checksum differs")
         metrics.check(self.metrics_path, stored["metrics"])
         return stored
 
@@ -119,3 +122,19 @@ class TrialFolder:
         for path in {error.path, self.metrics_path, self.path / "result.json", *checkpoints}:
             if path.exists():
                 keep_aside(path)
+
+    def in_other_hands(self) -> bool:
+        """Return whether another process is at work in the folder."""
+        if not self.path.exists():
+            return False
+        lock = self.lock()
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return True
+        lock.release()
+        return False
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import signal
 import threading
 import uuid
@@ -13,22 +13,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import polars as pl
 import torch
 from rich.console import Console
 from rich.markup import escape
 
-from engram import registry
 from engram.lab import config as configs
 from engram.lab.claim import Judgement
-from engram.lab.engine import Engine, perform_all
+from engram.lab.engine import Engine, check_engine, perform_all
 from engram.lab.experiment import Experiment
-from engram.lab.files import CorruptFileError, read_json, write_json, writing
+from engram.lab.files import CorruptFileError, writing
 from engram.lab.folder import Status, TrialFolder
-from engram.lab.machine import cores, hardware, versions
-from engram.lab.metrics import SCHEMA
+from engram.lab.last_run import read_back, resolve, runs_folder, write_note
+from engram.lab.machine import cores
 from engram.lab.monitor import Monitor, duration
-from engram.lab.results import Results, TrialResult
+from engram.lab.results import Results
 from engram.lab.trial import key as trial_key
 from engram.lab.trial import trials
 from engram.lab.worker import Job
@@ -87,19 +85,21 @@ def run(
         >>> results.claims()[0].verdict, results.claims()[0].why
         ('not testable here', 'needs preset laptop or paper')
     """
-    experiment = _resolve(experiment)
+    experiment = resolve(experiment)
     console = Console(stderr=True, quiet=not progress)
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs = {jobs}: expected at least 1")
     if not checkpoint_seconds >= 0:
         raise ValueError(f"checkpoint_seconds = {checkpoint_seconds}: expected at least 0")
+    if isinstance(arms, str):
+        raise ValueError(f"arms = {arms!r}: expected a list of names")
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("tensorboard = True: it is not installed; install engram with its extra: engram[tensorboard]")
+    check_engine(engine, address)
     chosen = _preset(experiment, preset)
-    config = configs.override(chosen.config, changes)
-    changed = {
-        name: value
-        for name, value in configs.to_dict(config).items()
-        if getattr(chosen.config, name) != getattr(config, name)
-    }
+    config = _changed(experiment, chosen.config, changes)
+    before, after = configs.to_dict(chosen.config), configs.to_dict(config)
+    changed = {name: value for name, value in after.items() if value != before[name]}
     count = chosen.seeds if seeds is None else seeds
     todo = trials(experiment, config, seeds=count, arms=list(arms) if arms else None, device=_device(device))
     workers = max(1, cores() // experiment.threads) if jobs is None else jobs
@@ -112,7 +112,7 @@ def run(
             identity = trial.identity(experiment.trial)
             folder = root / f"{trial.arm}-{trial.seed}-{trial_key(identity)}"
             all_jobs.append(Job(trial, identity, experiment.trial, folder, stop, checkpoint_seconds, tensorboard))
-        _remember(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
+        note = write_note(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
         left = [job for job in all_jobs if not _finished(job)]
         expected = [experiment.seconds(job.trial.config) for job in left]
         time = f"expected time {duration(sum(expected) / min(workers, len(left)))}" if left else "nothing to do"
@@ -126,61 +126,11 @@ def run(
         if left:
             for job in left:
                 _queue(job)
-            with Monitor(console, left, expected, workers, _announcer(experiment, root)):
+            judge_ready = _announcer(lambda: read_back(experiment, root, note))
+            with Monitor(console, left, expected, workers, judge_ready):
                 said = perform_all(left, workers=workers, engine=engine, address=address)
-    return _load(experiment, root, {job.folder.name: status for job, status in zip(left, said, strict=True)})
-
-
-def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
-    """Read the last run of an experiment from its folder.
-
-    Args:
-        experiment: Its name in the registry, or the experiment itself.
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-
-    Raises:
-        ValueError: It was never run there.
-        CorruptFileError: The note of the last run cannot be read.
-    """
-    experiment = _resolve(experiment)
-    return _load(experiment, runs_folder(runs) / experiment.name, {})
-
-
-def _load(experiment: Experiment, root: Path, said: Mapping[str, Status]) -> Results:
-    """Read the last run; ``said`` is what the workers said at the end, for trials that could not write it down."""
-    try:
-        note = read_json(root / "last-run.json")
-    except FileNotFoundError:
-        raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
-    found = [_trial_result(entry, root, said.get(entry["folder"])) for entry in note["trials"]]
-    frames = [
-        TrialFolder(Path(trial.folder))
-        .metrics()
-        .select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
-        for trial in found
-        if trial.state == "finished"
-    ]
-    empty = pl.DataFrame(schema={"arm": pl.String, "seed": pl.Int64, **SCHEMA})
-    return Results(
-        experiment=experiment,
-        preset=note["preset"],
-        changed=note["changed"],
-        config=configs.from_dict(type(experiment.presets[note["preset"]].config), note["config"]),
-        seeds=note["seeds"],
-        trials=found,
-        metrics=pl.concat([empty, *frames]),
-        environment=note["environment"],
-    )
-
-
-def runs_folder(runs: str | Path | None = None) -> Path:
-    """Return the folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here.
-
-    Examples:
-        >>> runs_folder("elsewhere").name
-        'elsewhere'
-    """
-    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+    at_last = {job.folder.name: status for job, status in zip(left, said, strict=True)}
+    return read_back(experiment, root, note, at_last)
 
 
 def verdict_line(judgement: Judgement) -> str:
@@ -194,19 +144,24 @@ def verdict_line(judgement: Judgement) -> str:
     )
 
 
-def _resolve(experiment: str | Experiment) -> Experiment:
-    if isinstance(experiment, Experiment):
-        return experiment
-    found = registry.get("experiments", experiment)
-    if not isinstance(found, Experiment):
-        raise TypeError(f"experiment {experiment!r} is registered as a {type(found).__name__}, not an Experiment")
-    return found
-
-
 def _preset(experiment: Experiment, name: str) -> Any:
     if name not in experiment.presets:
         raise ValueError(f"preset = {name!r}: expected one of {', '.join(experiment.presets)}")
     return experiment.presets[name]
+
+
+def _changed(experiment: Experiment, config: Any, changes: Mapping[str, Any]) -> Any:
+    """Return the config with its changes; refuse a change that no arm would notice."""
+    changed = configs.override(config, changes)
+    for name, value in changes.items():
+        original = configs.to_dict(config)[name]
+        try:
+            without = configs.override(changed, {name: original})
+        except ValueError:  # the other changes need this one
+            continue
+        if without != changed and experiment.arms(without) == experiment.arms(changed):
+            raise ValueError(f"{name} = {value!r}: no arm of {experiment.name} depends on it")
+    return changed
 
 
 def _device(device: str) -> str:
@@ -232,43 +187,12 @@ def _queue(job: Job) -> None:
         folder.set_status(replace(status, state="waiting", message=""))
 
 
-def _remember(
-    root: Path, *, preset: str, changed: Mapping[str, Any], config: Any, seeds: int, jobs: Sequence[Job]
-) -> None:
-    """Note what the last run consists of, for ``load``, ``engram list`` and ``engram report``."""
-    entries = [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.name} for job in jobs]
-    content = {
-        "preset": preset,
-        "changed": dict(changed),
-        "config": configs.to_dict(config),
-        "seeds": seeds,
-        "trials": entries,
-        "environment": {"versions": versions(), "hardware": hardware()},
-    }
-    write_json(root / "last-run.json", content)
-
-
-def _trial_result(entry: Mapping[str, Any], root: Path, said: Status | None) -> TrialResult:
-    folder = TrialFolder(root / entry["folder"])
-    name = (entry["arm"], entry["seed"])
-    try:
-        stored = folder.result()
-    except CorruptFileError as error:
-        return TrialResult(*name, "failed", {}, folder=str(folder.path), message=str(error))
-    if stored is not None:
-        return TrialResult(*name, "finished", stored["result"], stored["seconds"], str(folder.path))
-    status = said or folder.status()
-    # Whoever was running it without finishing it is gone; a trial in another process's hands is `running` in truth.
-    state = "interrupted" if status.state == "running" else status.state
-    return TrialResult(*name, state, {}, status.seconds, str(folder.path), status.message)
-
-
-def _announcer(experiment: Experiment, root: Path) -> Callable[[], list[str]]:
+def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
     """Return a function that judges the claims whose trials are all finished, each once, as lines."""
     announced: set[str] = set()
 
     def judge_ready() -> list[str]:
-        results = _load(experiment, root, {})
+        results = read()
         finished = {(trial.arm, trial.seed) for trial in results.trials if trial.state == "finished"}
         lines = []
         for judgement in results.claims():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -71,8 +72,11 @@ class Run:
             from torch.utils.tensorboard import SummaryWriter
 
             # Events after the checkpoint are hidden, since they are written again.
-            done = folder.metrics()["step"].to_list() if self._resumed >= 0 else []
-            self._events = SummaryWriter(folder.tensorboard, purge_step=max(done, default=-1) + 1)
+            done = MetricsFile(folder.metrics_path)
+            if self._resumed >= 0:
+                done.cut(checkpoint.load(folder.checkpoint(self._resumed))["metrics"])
+            last = max(done.frame()["step"].to_list(), default=-1)
+            self._events = SummaryWriter(folder.tensorboard, purge_step=last + 1)
 
     def steps(self, total: int, /, **state: Any) -> Iterator[int]:
         """Iterate over the steps of a training loop, resumably.
@@ -92,8 +96,10 @@ class Run:
 
         Raises:
             TypeError: A state cannot be saved.
+            RuntimeError: An earlier loop was left before its last step.
             Interrupted: The run is to stop; raised after the checkpoint is written.
         """
+        self._check_complete()
         loop, self._loops = self._loops, self._loops + 1
         path = self._folder.checkpoint(loop)
         step = 0
@@ -122,7 +128,12 @@ class Run:
         Args:
             step: The step that they belong to.
             **values: Numbers, or tensors of one element.
+
+        Raises:
+            TypeError: The step is no integer.
+            ValueError: A name or value is no metric's.
         """
+        step = operator.index(step)
         for name, value in values.items():
             number = _number(value)
             self._metrics.append(step, name, number)
@@ -135,9 +146,18 @@ class Run:
 
     def close(self) -> tuple[dict[str, int | str], Status]:
         """End the trial: flush everything; return the mark of the metrics and the final status."""
+        self._check_complete()
         if self._events is not None:
             self._events.close()
         return self._metrics.mark(), replace(self._status, state="finished", seconds=self._seconds())
+
+    def _check_complete(self) -> None:
+        """Refuse to go on after a ``break``: a resumed trial could not know of it."""
+        if self._status.step < self._status.total:
+            raise RuntimeError(
+                f"the loop was left at step {self._status.step} of {self._status.total}: run.steps knows no break; "
+                "skip what is left to do in each remaining step instead"
+            )
 
     def _seconds(self) -> float:
         return round(self._before + time.monotonic() - self._started, 3)

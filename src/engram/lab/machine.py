@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 import psutil
+from packaging.requirements import Requirement
 
 PACKAGES = (
     "engram",
@@ -22,13 +22,6 @@ PACKAGES = (
     "polars",
     "plotly",
 )
-EXTRAS = {
-    "rl": ("ale_py", "minigrid"),
-    "ray": ("ray",),
-    "tensorboard": ("tensorboard",),
-    "docs": ("mkdocs", "material", "mkdocstrings"),
-    "dev": ("beartype", "hypothesis", "importlinter", "mypy", "playwright", "pytest"),
-}
 
 
 def versions() -> dict[str, str]:
@@ -39,11 +32,7 @@ def versions() -> dict[str, str]:
         True
     """
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
+    found |= {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
     return found
 
 
@@ -79,12 +68,23 @@ def cores() -> int:
 
 
 def missing_extras() -> dict[str, list[str]]:
-    """Return the extras of engram that are not wholly installed, with the modules that are missing."""
-    missing = {
-        extra: [module for module in modules if importlib.util.find_spec(module) is None]
-        for extra, modules in EXTRAS.items()
-    }
-    return {extra: modules for extra, modules in missing.items() if modules}
+    """Return the extras of engram that are not wholly installed, with the packages that are missing."""
+    missing: dict[str, list[str]] = {}
+    requirements = [Requirement(text) for text in requires("engram") or ()]
+    for extra in metadata("engram").get_all("Provides-Extra") or ():
+        for requirement in requirements:
+            marker = requirement.marker
+            if marker is not None and marker.evaluate({"extra": extra}) and not _installed(requirement.name):
+                missing.setdefault(extra, []).append(requirement.name)
+    return missing
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _processor() -> str:

@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from engram import __version__
 from engram.lab import config as configs
+from engram.lab.claim import OWNERS
 from engram.lab.curves import learning_curves
 from engram.lab.files import write_atomic
 from engram.lab.monitor import duration
@@ -36,6 +37,7 @@ def write_report(results: Sequence[Results], path: Path) -> Path:
     environment.filters["duration"] = duration
     environment.filters["number"] = _number
     page = environment.get_template("report.html").render(
+        owners=OWNERS,
         sections=[_section(run) for run in results],
         plotlyjs=get_plotlyjs(),
         version=__version__,

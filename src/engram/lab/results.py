@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ class Results:
         seeds: How many seeds.
         trials: All trials, arm by arm.
         metrics: All metrics: columns arm, seed, step, metric and value.
-        environment: Versions and hardware.
+        environment: Versions and hardware that the trials ran on; where they differ, all of them.
     """
 
     experiment: Experiment
@@ -144,13 +145,13 @@ class Results:
             for (seed,), curve in windows(rows, CURVE_POINTS).group_by("seed", maintain_order=True)
         ]
         del content["claims"]
-        return content
+        return finite_or_none(content)  # type: ignore[no-any-return]
 
     @classmethod
     def from_record(cls, experiment: Experiment, record: Mapping[str, Any]) -> Results:
         """Read a record back; the claims are judged anew from its trials."""
         rows = [
-            {"arm": c["arm"], "seed": c["seed"], "metric": c["metric"], "step": step, "value": value}
+            {"arm": c["arm"], "seed": c["seed"], "metric": c["metric"], "step": step, "value": _or_nan(value)}
             for c in record["curves"]
             for step, value in zip(c["step"], c["value"], strict=True)
         ]
@@ -161,7 +162,10 @@ class Results:
             changed=record["changed"],
             config=configs.from_dict(type(experiment.presets[record["preset"]].config), record["config"]),
             seeds=record["seeds"],
-            trials=[TrialResult(**trial) for trial in record["trials"]],
+            trials=[
+                TrialResult(**{**trial, "result": {name: _or_nan(value) for name, value in trial["result"].items()}})
+                for trial in record["trials"]
+            ],
             metrics=metrics,
             environment=record["environment"],
         )
@@ -170,3 +174,8 @@ class Results:
 def _rounded(value: Any) -> Any:
     """Round floats to 6 significant digits, so that a record is small and yet exact enough to judge by."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _or_nan(value: Any) -> Any:
+    """Return a number of a record, in which JSON has no other sign than null for one that is not finite."""
+    return math.nan if value is None else value

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
-import inspect
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import engram
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment
 from engram.lab.machine import versions
@@ -24,7 +24,6 @@ class Trial:
 
     Attributes:
         experiment: Name of the experiment.
-        version: The experiment's version.
         arm: Name of the arm.
         config: The arm's config, resolved.
         seed: The seed from which all randomness comes.
@@ -33,7 +32,6 @@ class Trial:
     """
 
     experiment: str
-    version: int
     arm: str
     config: Any
     seed: int
@@ -45,7 +43,6 @@ class Trial:
         found = versions()
         return {
             "experiment": self.experiment,
-            "version": self.version,
             "arm": self.arm,
             "config": configs.to_dict(self.config),
             "seed": self.seed,
@@ -79,16 +76,16 @@ def trials(
         device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        ValueError: ``seeds`` is below 1 or an arm is unknown.
+        ValueError: ``seeds`` is below 1, an arm is unknown, or an arm's config is out of range.
     """
     if seeds < 1:
         raise ValueError(f"seeds = {seeds}: expected at least 1")
-    known = experiment.arms(config)
+    known = {arm: configs.from_dict(type(own), configs.to_dict(own)) for arm, own in experiment.arms(config).items()}
     for arm in arms or ():
         if arm not in known:
             raise ValueError(f"unknown arm {arm!r} of {experiment.name}; known: {', '.join(known)}")
     return [
-        Trial(experiment.name, experiment.version, arm, known[arm], seed, device, experiment.threads)
+        Trial(experiment.name, arm, known[arm], seed, device, experiment.threads)
         for arm in known
         if arms is None or arm in arms
         for seed in range(seeds)
@@ -97,19 +94,58 @@ def trials(
 
 @functools.cache
 def code_digest(module: str) -> str:
-    """Return a hash of the code that a trial can reach: its own module, and engram without its other experiments.
+    """Return a hash of the code that a trial can reach, so that no result is taken for that of other code.
 
-    A result is never taken for that of code which has changed since.
+    It covers the module that defines the trial, all modules of the same package and of engram that it imports,
+    directly or through others, and of the laboratory what makes a trial's numbers.
+
+    Raises:
+        ValueError: The module has no source file, as in an interactive session.
     """
-    root = Path(engram.__file__).parent
-    beside = {root / "cli.py", root / "registry.py"}
-    files = [
-        path
-        for path in sorted(root.rglob("*.py"))
-        if path not in beside and path.relative_to(root).parts[0] not in ("experiments", "testing")
-    ]
-    own = inspect.getsourcefile(sys.modules[module]) if module in sys.modules else None
+    own = module.partition(".")[0]
     digest = hashlib.sha256()
-    for path in [*files, *([Path(own)] if own else [])]:
-        digest.update(path.name.encode() + path.read_bytes())
+    found: dict[str, Path] = {}
+    pending = [module, "engram.lab.loop"]
+    while pending:
+        name = pending.pop()
+        if name in found or name.partition(".")[0] not in (own, "engram"):
+            continue
+        if name.startswith("engram.lab") and name != "engram.lab.loop":
+            continue
+        path = _source(name)
+        if path is None:
+            if name == module:
+                raise ValueError(f"the trial's module {module!r} has no source file: write it into one")
+            continue
+        found[name] = path
+        pending += _imports(name, path)
+    for name in sorted(found):
+        digest.update(name.encode() + found[name].read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _source(module: str) -> Path | None:
+    """Return the file of a module; None where ``module`` is none (but, say, a function of one), or has no source."""
+    loaded = sys.modules.get(module)
+    try:
+        spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    origin = spec.origin if spec is not None else getattr(loaded, "__file__", None)
+    return Path(origin) if origin is not None and Path(origin).is_file() else None
+
+
+def _imports(module: str, path: Path) -> list[str]:
+    """Return the names that a module's source imports; a name imported from a module may be a module itself."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return names

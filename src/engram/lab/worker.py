@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import threading
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import filelock
 import threadpoolctl
 import torch
 
-from engram.lab.files import CannotWriteError, CorruptFileError, writing
+from engram.lab.files import CannotWriteError, CorruptFileError, sweep, writing
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.loop import Interrupted, Run
 from engram.lab.trial import Trial
@@ -55,7 +54,8 @@ def perform(job: Job) -> Status:
         Its status afterwards: ``finished``, ``interrupted`` or ``failed``. A failure, that of writing included, is
         returned and not raised, so that it costs no other trial.
     """
-    _leave_interrupts_to_the_parent()
+    if multiprocessing.parent_process() is not None:
+        os.dup2(2, 1)  # the standard output is for the results alone, whatever a trial prints
     folder = TrialFolder(job.folder)
     try:
         with writing(folder.path):
@@ -69,6 +69,7 @@ def perform(job: Job) -> Status:
 
 
 def _perform(job: Job, folder: TrialFolder) -> Status:
+    sweep(folder.path)
     status = replace(folder.status(), message="")
     try:
         if folder.result() is not None:
@@ -130,6 +131,8 @@ def _locked(folder: TrialFolder, stop: Path) -> Iterator[None]:
             break
         except filelock.Timeout:
             time.sleep(LOCK_POLL_SECONDS)
+        except OSError as error:
+            raise CannotWriteError(f"cannot lock {folder.path}: {error}") from error
     try:
         yield
     finally:
@@ -150,9 +153,3 @@ def _computing(trial: Trial) -> Iterator[None]:
         finally:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(deterministic)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    """In a worker process, ignore Ctrl-C: the parent asks for a stop by a file, which every engine's workers see."""
-    if multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)

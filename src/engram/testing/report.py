@@ -11,10 +11,17 @@ MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 
 def find_browser() -> str | None:
-    """Return the path of an installed Chromium or Chrome: ``ENGRAM_BROWSER``, or one found on this machine."""
+    """Return the path of a Chromium or Chrome: ``ENGRAM_BROWSER``, one installed on this machine, or Playwright's."""
     found = [os.environ.get("ENGRAM_BROWSER"), *map(shutil.which, BROWSERS)]
-    found.append(str(MAC_CHROME) if MAC_CHROME.exists() else None)
+    found += [str(path) for path in (MAC_CHROME, _playwrights()) if path.exists()]
     return next((path for path in found if path), None)
+
+
+def _playwrights() -> Path:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        return Path(playwright.chromium.executable_path)
 
 
 def check_report(path: Path, screenshot: Path) -> None:

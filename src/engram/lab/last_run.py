@@ -1,0 +1,138 @@
+"""The last run of an experiment: what it consists of is noted beside its trials, and read back from there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from engram import registry
+from engram.lab import config as configs
+from engram.lab.experiment import Experiment
+from engram.lab.files import CorruptFileError, read_json, write_json
+from engram.lab.folder import Status, TrialFolder
+from engram.lab.metrics import SCHEMA
+from engram.lab.results import Results, TrialResult
+from engram.lab.worker import Job
+
+NOTE = "last-run.json"
+
+
+def runs_folder(runs: str | Path | None = None) -> Path:
+    """Return the folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here.
+
+    Examples:
+        >>> runs_folder("elsewhere").name
+        'elsewhere'
+    """
+    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+
+
+def resolve(experiment: str | Experiment) -> Experiment:
+    """Return an experiment by its name in the registry, or as it is.
+
+    Raises:
+        ValueError: No experiment has this name.
+        TypeError: What is registered under the name is no experiment.
+    """
+    if isinstance(experiment, Experiment):
+        return experiment
+    found = registry.get("experiments", experiment)
+    if not isinstance(found, Experiment):
+        raise TypeError(f"experiment {experiment!r} is registered as a {type(found).__name__}, not an Experiment")
+    return found
+
+
+def write_note(
+    root: Path, *, preset: str, changed: Mapping[str, Any], config: Any, seeds: int, jobs: Sequence[Job]
+) -> dict[str, Any]:
+    """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``; return the note."""
+    note = {
+        "preset": preset,
+        "changed": dict(changed),
+        "config": configs.to_dict(config),
+        "seeds": seeds,
+        "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.name} for job in jobs],
+    }
+    write_json(root / NOTE, note)
+    return note
+
+
+def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
+    """Read the last run of an experiment from its folder.
+
+    Args:
+        experiment: Its name in the registry, or the experiment itself.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+
+    Raises:
+        ValueError: It was never run there.
+        CorruptFileError: The note of the last run cannot be read.
+    """
+    experiment = resolve(experiment)
+    root = runs_folder(runs) / experiment.name
+    try:
+        note = read_json(root / NOTE)
+    except FileNotFoundError:
+        raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
+    return read_back(experiment, root, note)
+
+
+def read_back(
+    experiment: Experiment, root: Path, note: Mapping[str, Any], said: Mapping[str, Status] | None = None
+) -> Results:
+    """Collect the results of a noted run.
+
+    Args:
+        experiment: The experiment.
+        root: Its folder.
+        note: What ``write_note`` returned.
+        said: What the workers said at the end, by trial folder, for trials that could not write it down.
+    """
+    found = [_trial_result(entry, root, (said or {}).get(entry["folder"])) for entry in note["trials"]]
+    finished = [(trial, TrialFolder(Path(trial.folder))) for trial in found if trial.state == "finished"]
+    frames = [
+        folder.metrics().select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
+        for trial, folder in finished
+    ]
+    empty = pl.DataFrame(schema={"arm": pl.String, "seed": pl.Int64, **SCHEMA})
+    return Results(
+        experiment=experiment,
+        preset=note["preset"],
+        changed=note["changed"],
+        config=configs.from_dict(type(experiment.presets[note["preset"]].config), note["config"]),
+        seeds=note["seeds"],
+        trials=found,
+        metrics=pl.concat([empty, *frames]),
+        environment=_environment([folder.identity() for _, folder in finished]),
+    )
+
+
+def _trial_result(entry: Mapping[str, Any], root: Path, said: Status | None) -> TrialResult:
+    folder = TrialFolder(root / entry["folder"])
+    name = (entry["arm"], entry["seed"])
+    try:
+        stored = folder.result()
+    except CorruptFileError as error:
+        return TrialResult(*name, "failed", {}, folder=str(folder.path), message=str(error))
+    if stored is not None:
+        return TrialResult(*name, "finished", stored["result"], stored["seconds"], str(folder.path))
+    status = said or folder.status()
+    # Where nobody is at work, whoever was has died.
+    died = status.state == "running" and not folder.in_other_hands()
+    return TrialResult(
+        *name, "interrupted" if died else status.state, {}, status.seconds, str(folder.path), status.message
+    )
+
+
+def _environment(identities: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return versions and hardware of all trials; where they differ, all that occur."""
+    found: dict[str, dict[str, Any]] = {}
+    for group in ("versions", "hardware"):
+        names = dict.fromkeys(name for identity in identities for name in identity[group])
+        values = {name: list(dict.fromkeys(identity[group].get(name) for identity in identities)) for name in names}
+        found[group] = {name: v[0] if len(v) == 1 else " and ".join(map(str, v)) for name, v in values.items()}
+    return found
