@@ -110,8 +110,9 @@ def draw(name: str) -> None:
         raise ValueError(f"{name} has no record")
     figure = learning_curves(results, results.experiment.headline)
     figure.update_layout(width=860, height=420, font_family="sans-serif", margin={"t": 50, "r": 20})
+    chromium = find_browser()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         page.add_script_tag(content=get_plotlyjs())
         url = page.evaluate(

@@ -12,9 +12,10 @@ MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 def find_browser() -> str | None:
     """Return the path of a Chromium or Chrome: ``ENGRAM_BROWSER``, one installed on this machine, or Playwright's."""
-    found = [os.environ.get("ENGRAM_BROWSER"), *map(shutil.which, BROWSERS)]
-    found += [str(path) for path in (MAC_CHROME, _playwrights()) if path.exists()]
-    return next((path for path in found if path), None)
+    for path in (os.environ.get("ENGRAM_BROWSER"), *map(shutil.which, BROWSERS)):
+        if path:
+            return path
+    return next((str(path) for path in (MAC_CHROME, _playwrights()) if path.exists()), None)
 
 
 def _playwrights() -> Path:
