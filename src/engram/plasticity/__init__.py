@@ -8,6 +8,7 @@ from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.oja import Oja
 from engram.plasticity.plastic_linear import PlasticLinear
+from engram.plasticity.plastic_lstm import PlasticLSTM
 from engram.plasticity.plastic_rnn import PlasticRNN
 from engram.plasticity.retroactive import Retroactive
 from engram.plasticity.rule import Coefficients, EligibilityState, PlasticityRule, RuleState, TraceState
@@ -31,6 +32,7 @@ __all__ = [
     "Modulated",
     "Neuromodulator",
     "Oja",
+    "PlasticLSTM",
     "PlasticLSTMState",
     "PlasticLinear",
     "PlasticRNN",
