@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
@@ -146,7 +147,9 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
     def _start(self, like: Float[Tensor, "one features"]) -> None:
         if self.rule is not None:
             check_type("rule", self.rule, PlasticityRule)
-        check_size("recall_steps", self.recall_steps)
+        steps = self.recall_steps
+        check_size("recall_steps", steps.item() if isinstance(steps, np.integer) else steps)
+        check_type("gain", self.gain, Real)
         if not 0 < self.gain < math.inf:
             raise ValueError(f"gain = {self.gain}: expected a positive finite number")
         rule = Modulated(clip=None) if self.rule is None else copy.deepcopy(self.rule)
