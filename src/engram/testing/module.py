@@ -50,7 +50,9 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         raise ValueError(f"exempt = {dict(exempt)!r}: expected at most {{'vmap': reason}}")
     generator = torch.Generator().manual_seed(0)
     sequence = torch.randn(_TIME, _BATCH, _INPUTS, generator=generator, dtype=torch.float64)
-    module = enlarged(module_class(_INPUTS, _OUTPUTS).double(), generator)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)  # the same weights each time, also where the module draws them from the global generator
+        module = enlarged(module_class(_INPUTS, _OUTPUTS).double(), generator)
     case = _Case(module_class, module, sequence)
     named = set(inspect.signature(module_class).parameters)
     checks = [
@@ -194,6 +196,8 @@ def _refuses_bad_input(case: _Case) -> None:
 def trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """Every parameter that asks for a gradient gets one."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if not trained:
+        return
     gradients = torch.autograd.grad(run(module).square().sum(), list(trained.values()), allow_unused=True)
     without = [name for name, g in zip(trained, gradients, strict=True) if g is None or not g.any()]
     assert not without, f"no gradient reaches {', '.join(without)}"
