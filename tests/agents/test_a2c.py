@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram.agents import ActorCritic, a2c_loss, discounted_returns, rollout
+from engram.agents import ActorCritic, a2c_loss, discounted_returns, plastic_actor_critic, rollout
 from engram.agents.a2c import sample_actions
-from engram.plasticity import Hebb, PlasticRNN
+from engram.plasticity import ClippedHebb, Hebb, Modulated, PlasticRNN, Retroactive
 
 
 def seeded(seed=0):
@@ -224,3 +224,16 @@ def test_observations_that_are_no_vectors_are_named():
     env = gymnasium.make_vec("FrozenLake-v1", num_envs=2, vectorization_mode="sync")
     with pytest.raises(ValueError, match=r"observations have shape \(2,\): expected \(num_envs, features\)"):
         rollout(env, agent_of(1, 4), seeded())
+
+
+@pytest.mark.parametrize(
+    ("rule", "units", "published"),
+    [(Modulated, 100, 22_406), (Retroactive, 100, 22_407), (ClippedHebb, 101, 22_731), (None, 139, 22_523)],
+)
+def test_the_published_networks_have_the_published_number_of_parameters(rule, units, published):
+    agent = plastic_actor_critic(17, units, 4, rule and rule(), generator=seeded())
+    assert sum(p.numel() for p in agent.parameters()) == published
+    drawn = [p for p in (agent.network.weight_hh, agent.network.alpha) if p is not None]
+    for parameter in drawn:
+        assert 0 <= parameter.min() < 1e-4
+        assert 0.0099 < parameter.max() <= 0.01

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
+
+from engram.plasticity import PlasticityRule, PlasticRNN
 
 
 class Judgement(NamedTuple):
@@ -109,10 +110,57 @@ class ActorCritic(nn.Module):
             Logits (time, batch, actions) and values (time, batch); and the state of the network after the last step.
         """
         output, state = self.network(input, state)
-        # One product for both heads.
-        heads = functional.linear(
-            output,
-            torch.cat((self.policy.weight, self.value.weight)),
-            torch.cat((self.policy.bias, self.value.bias)),
-        )
-        return Judgement(heads[..., :-1], heads[..., -1]), state
+        return Judgement(self.policy(output), self.value(output).squeeze(-1)), state
+
+
+def plastic_actor_critic(
+    input_size: int,
+    hidden_size: int,
+    actions: int,
+    rule: PlasticityRule | None,
+    *,
+    alpha: Literal["connection", "post", "homogeneous"] = "connection",
+    backend: str = "auto",
+    generator: torch.Generator | None = None,
+) -> ActorCritic:
+    """Build the published network for the reinforcement tasks: an actor-critic on a ``PlasticRNN``.
+
+    Recurrent weights and alpha are drawn uniformly from 0 to 0.01, all positive; all else has its default.
+
+    Args:
+        input_size: Number of features of an observation.
+        hidden_size: Number of units.
+        actions: Number of actions.
+        rule: How the synapses change; None for the same network without plasticity.
+        alpha: What has a plasticity coefficient of its own, as in ``PlasticRNN``.
+        backend: As in ``PlasticRNN``.
+        generator: Source of the initial values; torch's global one if None.
+
+    Returns:
+        The agent.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), and its published code.
+
+    Examples:
+        >>> from engram.plasticity import Modulated
+        >>> agent = plastic_actor_critic(17, 100, 4, Modulated())
+        >>> sum(parameter.numel() for parameter in agent.parameters())
+        22406
+    """
+    network = PlasticRNN(
+        input_size,
+        hidden_size,
+        rule=rule,
+        alpha=None if rule is None else alpha,
+        backend=backend,
+        generator=generator,
+    )
+    with torch.no_grad():
+        network.weight_hh.uniform_(0, 0.01, generator=generator)
+        if isinstance(network.alpha, nn.Parameter) and network.alpha.dim():  # a single alpha is 0.01
+            network.alpha.uniform_(0, 0.01, generator=generator)
+    return ActorCritic(network, actions, generator=generator)
