@@ -267,14 +267,14 @@ def plastic_lstm_scan(
     state: PlasticLSTMState,
     *,
     neuromodulator: Neuromodulator | None = None,
-    hebb_post: Literal["input", "current", "cell", "hidden"] = "input",
+    hebb_post: Literal["input", "recurrent", "cell", "hidden"] = "input",
     modulator_source: Literal["hidden", "cell"] = "hidden",
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
     """Run an LSTM whose connections from the hidden units to the cell input are plastic through time.
 
         i, f, o = sigmoid(u_k(t) + W_k h(t-1))               k = i, f, o
-        a       = u_g(t) + (W_g + alpha * H(t-1)) h(t-1)
-        g       = tanh(a)
+        r       = (W_g + alpha * H(t-1)) h(t-1)
+        g       = tanh(u_g(t) + r)
         c(t)    = f c(t-1) + i g
         h(t)    = o tanh(c(t))
         m(t)    = neuromodulator(h(t))
@@ -287,8 +287,8 @@ def plastic_lstm_scan(
         rule: The plasticity rule.
         state: State before the first step.
         neuromodulator: What modulates the rule; None if the rule is not modulated.
-        hebb_post: What the rule takes as postsynaptic activity y: the cell input g, the current a before the
-            nonlinearity, the new cell state c(t), or the new output h(t).
+        hebb_post: What the rule takes as postsynaptic activity y: the cell input g, what the hidden units
+            contribute to it, r, the new cell state c(t), or the new output h(t).
         modulator_source: What the neuromodulator reads: the new output h(t) or the new cell state c(t).
 
     Returns:
@@ -305,18 +305,21 @@ def plastic_lstm_scan(
     """
     hidden, cell, synapses = state
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
+    size = hidden.shape[1]
+    cell_input = slice(2 * size, 3 * size)
     outputs = []
     for external in drive.unbind(0):
-        admit, forget, current, emit = torch.addmm(external, hidden, weight.t()).chunk(4, dim=1)
-        current = plastic_current(current, hidden, alpha, synapses.trace)
-        taken = torch.tanh(current)
-        cell = torch.sigmoid(forget) * cell + torch.sigmoid(admit) * taken
-        output = torch.sigmoid(emit) * torch.tanh(cell)
-        modulator = (
-            None if neuromodulator is None else neuromodulator({"hidden": output, "cell": cell}[modulator_source])
-        )
-        post = {"input": taken, "current": current, "cell": cell, "hidden": output}[hebb_post]
+        fixed = hidden @ weight.t()
+        recurrent = plastic_current(fixed[:, cell_input], hidden, alpha, synapses.trace)
+        taken = torch.tanh(external[:, cell_input] + recurrent)
+        admit, forget, _, emit = torch.sigmoid(external + fixed).chunk(4, dim=1)
+        cell = forget * cell + admit * taken
+        output = emit * torch.tanh(cell)
+        modulator = None
+        if neuromodulator is not None:
+            modulator = neuromodulator(output if modulator_source == "hidden" else cell)
+        post = {"input": taken, "recurrent": recurrent, "cell": cell, "hidden": output}[hebb_post]
         synapses = rule.update(synapses, pre=hidden, post=post, modulator=modulator)
         hidden = output
         outputs.append(hidden)
-    return torch.stack(outputs) if outputs else drive[..., : hidden.shape[1]], PlasticLSTMState(hidden, cell, synapses)
+    return torch.stack(outputs) if outputs else drive[..., :size], PlasticLSTMState(hidden, cell, synapses)
