@@ -1,3 +1,5 @@
+import copy
+
 import gymnasium
 import numpy as np
 import pytest
@@ -87,6 +89,15 @@ def test_fixed_cues_are_the_same_in_every_episode_and_the_target_is_not():
     seen, _, _ = played(envs, [0] * 120)
     assert set(seen[..., :4].sum(2).ravel()) == {0.0, 1.0}
     np.testing.assert_allclose(np.bincount(envs.target) / 500, 0.25, atol=0.06)
+
+
+def test_a_copy_goes_on_as_the_original_does():
+    envs = CueRewardVectorEnv(4, episode_len=9)
+    envs.reset(seed=0)
+    twin = copy.deepcopy(envs)
+    for _ in range(15):
+        step, same = envs.step([0, 1, 0, 1]), twin.step([0, 1, 0, 1])
+        assert all((one == other).all() for one, other in zip(step[:4], same[:4], strict=True))
 
 
 def test_as_many_cues_as_there_are_can_be_drawn():

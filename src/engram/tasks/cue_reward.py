@@ -41,8 +41,7 @@ class CueRewardVectorEnv(BatchedEnv):
         max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
 
     Attributes:
-        cues: The cues, (num_envs, n_cues, cue_bits).
-        target: Which of them is the target, (num_envs,).
+        target: Which of the cues is the target, (num_envs,).
 
     Raises:
         TypeError: A number is no int.
@@ -88,18 +87,24 @@ class CueRewardVectorEnv(BatchedEnv):
         low, high = np.zeros(cue_bits + 7, np.float32), np.ones(cue_bits + 7, np.float32)
         low[:cue_bits] = low[cue_bits + 3] = -1.0
         super().__init__(num_envs, spaces.Box(low, high), spaces.Discrete(2), episode_len, max_episode_steps)
-        self.cues = np.zeros((num_envs, n_cues, cue_bits), np.float32)
+        self._cues = np.zeros((num_envs, n_cues + 1, cue_bits), np.float32)  # the last one is none at all
         self.target = np.zeros(num_envs, dtype=np.int64)
         # The episode, drawn at its start. At time episode_len only an observation is left.
-        self._inputs = np.zeros((num_envs, episode_len + 1, cue_bits + 7), np.float32)
+        self._shown = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._answer = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._pay = np.zeros((num_envs, episode_len + 1))  # of the right answer; 0 where no answer is asked for
+
+    @property
+    def cues(self) -> Float32[np.ndarray, "num_envs n_cues cue_bits"]:
+        """The cues of every episode."""
+        return self._cues[:, : self.n_cues]
 
     def _begin(self, rows: Rows) -> None:
         trials, half, times = -(-(self.episode_len + 1) // self.shortest), self.n_cues // 2, self.episode_len + 1
         sizes = np.array([1, self.n_cues, self.longest - _BLANKS, 1])  # what a trial draws
-        chance = np.stack([self.generators[row].random(1 + trials * sizes.sum()) for row in rows])
-        self.cues[rows] = self._draw_cues(rows) if self.fixed_cues is None else self.fixed_cues
+        draws = 1 + trials * int(sizes.sum())
+        chance = np.stack([self.generators[row].random(draws) for row in rows])
+        self._cues[rows, : self.n_cues] = self._draw_cues(rows) if self.fixed_cues is None else self.fixed_cues
         self.target[rows] = chance[:, 0] * self.n_cues
         length, which, when, flip = np.split(chance[:, 1:].reshape(len(rows), trials, -1), sizes.cumsum()[:-1], axis=2)
 
@@ -110,19 +115,15 @@ class CueRewardVectorEnv(BatchedEnv):
         shown_at = starts[..., None] + 1 + when.argsort(2)[..., :half]
         go_at = starts + lengths - 2
 
-        inputs = np.zeros((len(rows), times, self.cue_bits + 7), np.float32)
+        visible = np.full((len(rows), times), self.n_cues)
         row, trial, place = np.nonzero(shown_at < times)
-        cue = shown[row, trial, place]
-        inputs[row, shown_at[row, trial, place], : self.cue_bits] = self.cues[rows[row], cue]
+        visible[row, shown_at[row, trial, place]] = shown[row, trial, place]
+        pay, answer = np.zeros((len(rows), times)), np.zeros((len(rows), times), dtype=np.int64)
         row, trial = np.nonzero(go_at < times)
         at = go_at[row, trial]
-        inputs[row, at, self.cue_bits] = 1.0
-        inputs[..., self.cue_bits + 1] = 1.0
-        inputs[..., self.cue_bits + 2] = np.arange(times) / self.episode_len
-        pay, answer = np.zeros((len(rows), times)), np.zeros((len(rows), times), dtype=np.int64)
         pay[row, at] = np.where(flip[row, trial, 0] < self.flip_prob, -1.0, 1.0)
         answer[row, at] = (shown[row, trial] == self.target[rows[row], None]).any(1)
-        self._inputs[rows], self._pay[rows], self._answer[rows] = inputs, pay, answer
+        self._shown[rows], self._pay[rows], self._answer[rows] = visible, pay, answer
 
     def _draw_cues(self, rows: Rows) -> Float32[np.ndarray, "rows n_cues cue_bits"]:
         shape = (self.n_cues, self.cue_bits)
@@ -141,7 +142,11 @@ class CueRewardVectorEnv(BatchedEnv):
         return np.where(correct, pay, -pay), infos
 
     def _observe(self) -> Observations:
-        seen = self._inputs[self._each, self.steps]
+        seen = np.zeros((self.num_envs, self.cue_bits + 7), np.float32)
+        seen[:, : self.cue_bits] = self._cues[self._each, self._shown[self._each, self.steps]]
+        seen[:, self.cue_bits] = self._pay[self._each, self.steps] != 0
+        seen[:, self.cue_bits + 1] = 1.0
+        seen[:, self.cue_bits + 2] = self.steps / self.episode_len
         seen[:, self.cue_bits + 3] = self.last_reward
         seen[self._each, self.cue_bits + 5 + self.last_action] = self.steps > 0
         return seen
