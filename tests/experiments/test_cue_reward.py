@@ -42,7 +42,7 @@ def test_the_criteria_are_those_of_the_protocol():
     ("changes", "message"),
     [
         ({"cues": 3}, "cues = 3: expected an even number"),
-        ({"cues": 4, "cue_bits": 1}, "cues = 4: expected at most 2, as cue_bits = 1"),
+        ({"cues": 4, "cue_bits": 1}, "cues = 4: expected at most 2, with cue_bits = 1"),
         ({"cues": 4, "cue_bits": 3, "fixed_cues": True}, "cues = 4: expected at most cue_bits = 3"),
         ({"episode_len": 4}, "episode_len = 4: expected at least 5, the longest trial"),
     ],
