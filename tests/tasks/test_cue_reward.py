@@ -118,6 +118,20 @@ def test_the_single_environment_tells_of_an_answer_once():
     assert reward != 0
 
 
+def test_a_batch_tells_of_answers_as_gymnasium_lays_single_infos_side_by_side():
+    modes = ("vector_entry_point", "sync")
+    batch, singles = (gymnasium.make_vec("engram/CueReward-v0", 3, mode, episode_len=20) for mode in modes)
+    batch.reset(seed=0)
+    singles.reset(seed=0)
+    told = 0
+    for _ in range(60):  # through two ends of episodes
+        info, expected = batch.step(np.array([0, 1, 1]))[4], singles.step(np.array([0, 1, 1]))[4]
+        assert info.keys() == expected.keys()
+        assert all((info[key] == expected[key]).all() and info[key].dtype == bool for key in info)
+        told += len(info)
+    assert told > 10
+
+
 @pytest.mark.parametrize("options", [{"fixed_cues": ONE_HOT}, {"flip_prob": 0.5, "n_cues": 2}])
 def test_the_contract_holds_through_the_ends_of_many_episodes(options):
     gymnasium.register(

@@ -97,8 +97,8 @@ def rollout(
         if len(actions) == max_steps:
             raise RuntimeError(f"{running.sum()} episodes were not over after max_steps = {max_steps} steps")
         observation = torch.as_tensor(seen).to(like, copy=True)
-        judgement, state = agent(observation.unsqueeze(0), state)
-        action = sample_actions(judgement.logits[0], generator)
+        output, state = agent.network(observation.unsqueeze(0), state)
+        action = sample_actions(agent.policy(output[0]), generator)
         seen, reward, terminations, truncations, info = env.step(action.numpy(force=True))
         observations.append(observation)
         actions.append(action)

@@ -207,7 +207,7 @@ class SingleEnv(Env[Any, Any]):
         if self.batch.ended[0]:
             raise ResetNeeded("the episode is over: call reset")
         observations, rewards, terminations, truncations, infos = self.batch.step([int(action)])
-        info = {name: value[0] for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}
+        info = {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}
         return observations[0], float(rewards[0]), bool(terminations[0]), bool(truncations[0]), info
 
 
