@@ -123,7 +123,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         cues: Any = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
         cue = torch.tensor(cues).to(self.state_.trace)
         with torch.no_grad():
-            return self._recall(cue.nan_to_num(0.0), ~cue.isnan()).numpy()
+            return self._recall(cue.nan_to_num(0.0), ~cue.isnan()).numpy(force=True)
 
     def _store(self, X: Data, sample_weight: Data | None, first: bool) -> PlasticAssociativeMemory:
         patterns: Any = validate_data(
@@ -135,7 +135,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"sample_weight is given: expected None, because rule = {self.rule_} is not modulated")
         weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self.state_.trace)
         if (np.abs(patterns) > 1).any():
-            warnings.warn("X is outside [-1, 1]: such values weigh more than recall can", RuntimeWarning, stacklevel=2)
+            warnings.warn("X is outside [-1, 1]: such values weigh more than recall can", RuntimeWarning, stacklevel=3)
         activity = torch.tensor(patterns).to(self.state_.trace).nan_to_num(0.0)
         with torch.no_grad():
             for pattern, weight in zip(activity.unsqueeze(1), weights.view(-1, 1, 1), strict=True):
