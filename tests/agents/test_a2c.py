@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,6 +139,18 @@ def test_a_rollout_repeats_itself_and_ends_with_its_episodes():
     assert not first.observations.requires_grad
     with pytest.raises(RuntimeError, match="episodes were not over after max_steps = 3 steps"):
         rollout(env, agent, seeded(), max_steps=3)
+
+
+def test_what_follows_an_episode_is_of_no_matter():
+    agent, played = agent_of(4, 2), []
+    for mode in AutoresetMode:
+        env = gymnasium.make_vec("CartPole-v1", 4, "sync", vector_kwargs={"autoreset_mode": mode})
+        played.append(rollout(env, agent, seeded(), seed=3))
+    for other in played[1:]:
+        assert torch.equal(other.mask, played[0].mask)
+        assert torch.equal(other.rewards, played[0].rewards)
+        assert torch.equal(other.actions[other.mask], played[0].actions[other.mask])
+        assert torch.equal(other.observations[other.mask], played[0].observations[other.mask])
 
 
 def test_actions_have_the_probabilities_of_the_policy():

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -105,7 +105,10 @@ def rollout(
         rewards.append(np.where(running, reward, 0.0))
         mask.append(running)
         infos.append(info)
-        running = running & ~(terminations | truncations)
+        over = terminations | truncations
+        running = running & ~over
+        if over.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
+            seen, _ = env.reset(options={"reset_mask": over})  # or it could not be stepped along with the others
     return Rollout(
         torch.stack(observations),
         torch.stack(actions).to(like.device),
