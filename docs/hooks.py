@@ -17,6 +17,7 @@ from engram.lab.monitor import duration
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
+    "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.data": "Data sets by name.",
     "engram.lab": "Trials, seeds, checkpoints, claims, reports.",

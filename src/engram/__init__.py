@@ -2,8 +2,8 @@
 
 Examples:
     >>> import engram
-    >>> engram.experiments()
-    ['pattern-completion']
+    >>> "pattern-completion" in engram.experiments()
+    True
 """
 
 from __future__ import annotations

@@ -1,0 +1,203 @@
+"""Steps per second of the batched environments, against Python loops over single ones and against MiniGrid.
+
+`python benchmarks/environments.py` measures, in one process and one thread, with whole episodes and their resets:
+(a) MiniGrid, an empty room of 8 x 8, without any wrapper; (b) the task written plainly, one environment after another,
+as the published scripts do; (c) our own single environments, one after another; (d) our batch. Repetitions are
+interleaved, so that a busy machine slows all of them; figures are medians, with the range from the first to the third
+quartile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import minigrid  # noqa: F401 - registers its environments
+import numpy as np
+
+import engram.tasks  # noqa: F401 - registers its environments
+
+TARGET = 100.0  # times MiniGrid, at 256 environments
+SIZE, STEPS = 11, 200
+CUES, BITS, CUE_STEPS = 4, 20, 120
+
+
+class PlainMaze:
+    """The maze as one would write it down."""
+
+    def reset(self) -> Any:
+        self.lab = np.ones((SIZE, SIZE))
+        self.lab[1:-1, 1:-1] = 0
+        self.lab[2:-1:2, 2:-1:2] = 1
+        self.center = SIZE // 2
+        self.lab[self.center, self.center] = 0
+        self.goal = self.free_cell((self.center, self.center))
+        self.row = self.column = self.center
+        self.time, self.reward, self.action = 0, 0.0, 0
+        return self.observe()
+
+    def free_cell(self, but: tuple[int, int]) -> tuple[int, int]:
+        while True:
+            cell = random.randrange(1, SIZE - 1), random.randrange(1, SIZE - 1)
+            if not self.lab[cell] and cell != but:
+                return cell
+
+    def step(self, action: int) -> tuple[Any, float, bool]:
+        row, column = self.row, self.column
+        if action == 0:
+            row -= 1
+        elif action == 1:
+            row += 1
+        elif action == 2:
+            column -= 1
+        else:
+            column += 1
+        self.reward = 0.0
+        if not self.lab[row, column]:
+            self.row, self.column = row, column
+        if (self.row, self.column) == self.goal:
+            self.reward = 10.0
+            self.row, self.column = self.free_cell(self.goal)
+        self.time += 1
+        self.action = action
+        return self.observe(), self.reward, self.time == STEPS
+
+    def observe(self) -> Any:
+        inputs = np.zeros(17, dtype=np.float32)
+        inputs[:9] = self.lab[self.row - 1 : self.row + 2, self.column - 1 : self.column + 2].flatten()
+        inputs[10] = 1.0
+        inputs[11] = self.time / STEPS
+        inputs[12] = self.reward
+        inputs[13 + self.action] = 1.0
+        return inputs
+
+
+class PlainCueReward:
+    """The association of cues with reward as one would write it down."""
+
+    def reset(self) -> Any:
+        self.cues: list[Any] = []
+        while len(self.cues) < CUES:
+            cue = np.random.randint(2, size=BITS) * 2 - 1  # noqa: NPY002
+            if not any((cue == other).all() for other in self.cues):
+                self.cues.append(cue)
+        self.target = random.randrange(CUES)
+        self.time, self.reward, self.action = 0, 0.0, None
+        self.begin_trial()
+        return self.observe()
+
+    def begin_trial(self) -> None:
+        length = CUES // 2 + 3 + random.randrange(CUES)
+        shown = random.sample(range(CUES), CUES // 2)
+        middle = [*shown, *[-1] * (length - 3 - CUES // 2)]
+        random.shuffle(middle)
+        self.schedule, self.place = [-1, *middle, -2, -1], 0
+        self.answer = int(self.target in shown)
+
+    def step(self, action: int) -> tuple[Any, float, bool]:
+        self.reward = 0.0
+        if self.schedule[self.place] == -2:
+            self.reward = 1.0 if action == self.answer else -1.0
+        self.place += 1
+        if self.place == len(self.schedule):
+            self.begin_trial()
+        self.time += 1
+        self.action = action
+        return self.observe(), self.reward, self.time == CUE_STEPS
+
+    def observe(self) -> Any:
+        inputs = np.zeros(BITS + 7, dtype=np.float32)
+        shown = self.schedule[self.place]
+        if shown >= 0:
+            inputs[:BITS] = self.cues[shown]
+        elif shown == -2:
+            inputs[BITS] = 1.0
+        inputs[BITS + 1] = 1.0
+        inputs[BITS + 2] = self.time / CUE_STEPS
+        inputs[BITS + 3] = self.reward
+        if self.action is not None:
+            inputs[BITS + 5 + self.action] = 1.0
+        return inputs
+
+
+def of_batch(env_id: str, num_envs: int, steps: int) -> Callable[[], float]:
+    env = gymnasium.make_vec(env_id, num_envs)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).integers(env.single_action_space.n, size=(steps, num_envs))
+
+    def rate() -> float:
+        start = time.perf_counter()
+        for action in actions:
+            env.step(action)
+        return actions.size / (time.perf_counter() - start)
+
+    return rate
+
+
+def of_loop(envs: list[Any], actions: int, steps: int, done: Callable[[Any], bool]) -> Callable[[], float]:
+    for env in envs:
+        env.reset()
+    chosen = np.random.default_rng(0).integers(actions, size=(steps, len(envs))).tolist()
+
+    def rate() -> float:
+        start = time.perf_counter()
+        for row in chosen:
+            for env, action in zip(envs, row, strict=True):
+                if done(env.step(action)):
+                    env.reset()
+        return steps * len(envs) / (time.perf_counter() - start)
+
+    return rate
+
+
+def single(env_id: str, num_envs: int, steps: int) -> Callable[[], float]:
+    envs = [gymnasium.make(env_id, disable_env_checker=True).unwrapped for _ in range(num_envs)]
+    return of_loop(envs, int(envs[0].action_space.n), steps, lambda told: told[2] or told[3])
+
+
+def main(num_envs: list[int], repetitions: int) -> None:
+    rows: dict[tuple[str, int, str], Callable[[], float]] = {
+        ("minigrid", 1, "(a) MiniGrid, empty room"): single("MiniGrid-Empty-8x8-v0", 1, 1500),
+    }
+    tasks = [("engram/GridMaze-v0", PlainMaze, 4, STEPS), ("engram/CueReward-v0", PlainCueReward, 2, CUE_STEPS)]
+    for env_id, plain, actions, length in tasks:
+        for number in num_envs:
+            few = min(number, 16)  # a loop's rate does not depend on how many it goes over
+            rows[env_id, number, "(b) plain Python loop"] = of_loop(
+                [plain() for _ in range(few)], actions, length, lambda told: told[2]
+            )
+            rows[env_id, number, "(c) our single environments"] = single(env_id, few, length)
+            rows[env_id, number, "(d) ours, batched"] = of_batch(env_id, number, 2 * length + 2)
+    rates: dict[tuple[str, int, str], list[float]] = {row: [] for row in rows}
+    for _ in range(repetitions):
+        for row, measure in rows.items():
+            rates[row].append(measure())
+    median = {row: statistics.median(found) for row, found in rates.items()}
+    room = next(iter(rows))
+    print(f"{'environment':20} {'num':>5} {'':28} {'steps/s':>11} {'quartiles':>23} {'/ loop':>8} {'/ MiniGrid':>10}")
+    for row, found in rates.items():
+        env_id, number, what = row
+        low, _, high = statistics.quantiles(found, n=4)
+        loop = median.get((env_id, number, "(b) plain Python loop"))
+        ratio = "" if loop is None else f"{median[row] / loop:.2f}"
+        spread = f"{low:,.0f} to {high:,.0f}"
+        to_room = median[row] / median[room]
+        print(f"{env_id:20} {number:5} {what:28} {median[row]:11,.0f} {spread:>23} {ratio:>8} {to_room:10.2f}")
+    for env_id, *_ in tasks:
+        if 256 in num_envs:
+            ratio = median[env_id, 256, "(d) ours, batched"] / median[room]
+            verdict = "reached" if ratio >= TARGET else "missed"
+            print(f"{env_id}: {ratio:.0f} times MiniGrid at 256 environments; the target, {TARGET:.0f}, is {verdict}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num-envs", type=int, nargs="+", default=[1, 32, 256, 2048])
+    parser.add_argument("--repetitions", type=int, default=7)
+    arguments = parser.parse_args()
+    main(arguments.num_envs, arguments.repetitions)

@@ -1,0 +1,242 @@
+"""Advantage actor-critic (A2C) for recurrent policies: one update from whole episodes of many environments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from engram.agents.actor_critic import ActorCritic
+
+
+class Rollout(NamedTuple):
+    """One episode of each environment, time first; what an environment did after its end is not part of it.
+
+    Attributes:
+        observations: What was seen before each action.
+        actions: What was done.
+        rewards: What came of it; 0 after the end.
+        mask: Whether the episode was still running at this step.
+        infos: What the environments told at each step.
+    """
+
+    observations: Float[Tensor, "time batch features"]
+    actions: Int[Tensor, "time batch"]
+    rewards: Float[Tensor, "time batch"]
+    mask: Bool[Tensor, "time batch"]
+    infos: list[dict[str, Any]]
+
+
+class Statistics(NamedTuple):
+    """The parts of an A2C loss, cut off from the graph.
+
+    Attributes:
+        policy: The part that makes good actions more likely.
+        value: Mean squared error of the values, without its coefficient.
+        concentration: Mean sum of squared probabilities, without its coefficient; 1 for a policy that never varies.
+        advantage: Return minus value at each step, (time, batch).
+    """
+
+    policy: Float[Tensor, ""]
+    value: Float[Tensor, ""]
+    concentration: Float[Tensor, ""]
+    advantage: Float[Tensor, "time batch"]
+
+
+@torch.no_grad()
+def rollout(
+    env: VectorEnv[Any, Any, Any],
+    agent: ActorCritic,
+    generator: torch.Generator,
+    *,
+    seed: int | None = None,
+    max_steps: int = 100_000,
+) -> Rollout:
+    """Let an agent act in every environment, from a reset until the first episode of each is over.
+
+    No graph is made on the way, which would be in the way of any fused kernel. Called with all ``observations`` at
+    once, the agent gives again what it thought then, now with a gradient, and this is the same gradient: actions and
+    rewards are constants in it.
+
+    Args:
+        env: Environments with discrete actions.
+        agent: Who acts; its observations are made on its device and in its dtype.
+        generator: Source of the actions; they are drawn on its device.
+        seed: Seed of the environments; None lets them go on with their own randomness.
+        max_steps: Steps after which waiting for an end is an error.
+
+    Returns:
+        The episodes.
+
+    Raises:
+        ValueError: An environment shows something that is not a vector.
+        RuntimeError: Not all episodes were over after ``max_steps`` steps.
+
+    Examples:
+        >>> import gymnasium
+        >>> env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
+        >>> agent = ActorCritic(torch.nn.RNN(4, 8), actions=2)
+        >>> episodes = rollout(env, agent, torch.Generator().manual_seed(0), seed=0)
+        >>> bool((episodes.rewards.sum(0) == episodes.mask.sum(0)).all())
+        True
+    """
+    like = agent.value.weight
+    seen, _ = env.reset(seed=seed)
+    if np.ndim(seen) != 2:
+        raise ValueError(f"the observations have shape {np.shape(seen)}: expected (num_envs, features)")
+    running, state = np.ones(env.num_envs, dtype=bool), None
+    observations: list[Tensor] = []
+    actions: list[Tensor] = []
+    rewards, mask, infos = [], [], []
+    while running.any():
+        if len(actions) == max_steps:
+            raise RuntimeError(f"{running.sum()} episodes were not over after max_steps = {max_steps} steps")
+        observation = torch.as_tensor(seen).to(like, copy=True)
+        output, state = agent.network(observation.unsqueeze(0), state)
+        action = sample_actions(agent.policy(output[0]), generator)
+        seen, reward, terminations, truncations, info = env.step(action.numpy(force=True))
+        observations.append(observation)
+        actions.append(action)
+        rewards.append(np.where(running, reward, 0.0))
+        mask.append(running)
+        infos.append(info)
+        over = terminations | truncations
+        running = running & ~over
+        if over.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
+            seen, _ = env.reset(options={"reset_mask": over})  # or it could not be stepped along with the others
+    return Rollout(
+        torch.stack(observations),
+        torch.stack(actions).to(like.device),
+        torch.from_numpy(np.stack(rewards)).to(like),
+        torch.from_numpy(np.stack(mask)).to(like.device),
+        infos,
+    )
+
+
+def sample_actions(logits: Float[Tensor, "batch actions"], generator: torch.Generator) -> Int[Tensor, "batch"]:
+    """Draw an action of each policy.
+
+    The action with the largest sum of logit and Gumbel noise has exactly the probability that the softmax gives it.
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        generator: Source of the noise; the actions are on its device.
+
+    Examples:
+        >>> sample_actions(torch.tensor([[0.0, 1000.0]]), torch.Generator().manual_seed(0))
+        tensor([1])
+    """
+    exponential = torch.empty(logits.shape, dtype=logits.dtype, device=generator.device)
+    exponential.exponential_(generator=generator)
+    return (logits.to(generator.device) - exponential.log_()).argmax(-1)
+
+
+def discounted_returns(rewards: Float[Tensor, "time batch"], gamma: float) -> Float[Tensor, "time batch"]:
+    """Return what an episode still gives from each step on, discounted.
+
+        R(t) = r(t) + gamma R(t+1),  R(T+1) = 0
+
+    Args:
+        rewards: Rewards of whole episodes; 0 after the end of one.
+        gamma: Discount for each step, from 0 to 1.
+
+    Returns:
+        The returns, (time, batch).
+
+    Raises:
+        ValueError: ``rewards`` is not of two dimensions, or ``gamma`` is out of range.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), whose episodes are learnt from whole.
+
+    Examples:
+        >>> discounted_returns(torch.tensor([[0.0], [0.0], [10.0]]), gamma=0.9).flatten()
+        tensor([ 8.1000,  9.0000, 10.0000])
+    """
+    if rewards.dim() != 2:
+        raise ValueError(f"rewards.shape = {tuple(rewards.shape)}: expected (time, batch)")
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"gamma = {gamma}: expected a number from 0 to 1")
+    returns, following = [], rewards.new_zeros(rewards.shape[1])
+    for reward in reversed(rewards.unbind(0)):
+        following = reward + gamma * following
+        returns.append(following)
+    return torch.stack(returns[::-1]) if returns else rewards
+
+
+def a2c_loss(
+    log_prob: Float[Tensor, "time batch"],
+    values: Float[Tensor, "time batch"],
+    rewards: Float[Tensor, "time batch"],
+    probabilities: Float[Tensor, "time batch actions"],
+    *,
+    gamma: float,
+    value_coefficient: float,
+    entropy_coefficient: float,
+    author_value_bug: bool = False,
+    mask: Bool[Tensor, "time batch"] | None = None,
+) -> tuple[Float[Tensor, ""], Statistics]:
+    """Return the loss of advantage actor-critic for whole episodes.
+
+        L = mean over t and b of  -log pi(a) A + beta_v (R - V)^2 + beta_e sum over a of pi(a)^2,   A = R - V
+
+    where A is a constant. The last term stands where others have the entropy: it keeps the policy from settling on
+    one action. There is no bootstrap: a return ends with its episode.
+
+    Args:
+        log_prob: Log-probability of what was done.
+        values: The critic's values V.
+        rewards: Rewards; 0 after the end of an episode.
+        probabilities: The policy pi.
+        gamma: Discount for each step, from 0 to 1.
+        value_coefficient: beta_v.
+        entropy_coefficient: beta_e.
+        author_value_bug: The published code takes the value of the first environment for all of them, as baseline and
+            for the critic; the published curves were made so. True does the same, as an ablation.
+        mask: Which steps count; all if None.
+
+    Returns:
+        The loss, and its parts.
+
+    Raises:
+        ValueError: The shapes differ, a coefficient is negative or not finite, ``gamma`` is out of range, or no step
+            counts.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), its published code for the reinforcement tasks;
+    after Mnih et al., "Asynchronous methods for deep reinforcement learning" (2016).
+
+    Examples:
+        >>> one = torch.ones(2, 1)
+        >>> loss, parts = a2c_loss(-one, 0 * one, one, torch.full((2, 1, 2), 0.5), gamma=0.5,
+        ...                        value_coefficient=0.1, entropy_coefficient=0.1)
+        >>> parts.advantage.flatten(), round(loss.item(), 4)
+        (tensor([1.5000, 1.0000]), 1.4625)
+    """
+    shape = tuple(rewards.shape)
+    for name, tensor in {"log_prob": log_prob, "values": values, "mask": mask}.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(f"{name}.shape = {tuple(tensor.shape)}: expected that of rewards, {shape}")
+    if tuple(probabilities.shape[:-1]) != shape:
+        raise ValueError(f"probabilities.shape = {tuple(probabilities.shape)}: expected {shape} and the actions")
+    for name, beta in {"value_coefficient": value_coefficient, "entropy_coefficient": entropy_coefficient}.items():
+        if not (math.isfinite(beta) and beta >= 0):
+            raise ValueError(f"{name} = {beta}: expected a number of at least 0")
+    counts = torch.ones_like(rewards) if mask is None else mask.to(rewards.dtype)
+    if not counts.any():
+        raise ValueError(f"mask.shape = {shape} and no step counts: expected at least one")
+
+    def mean(numbers: Float[Tensor, "time batch"]) -> Float[Tensor, ""]:
+        return (numbers * counts).sum() / counts.sum()
+
+    baseline = values[:, :1] if author_value_bug else values
+    error = discounted_returns(rewards, gamma) - baseline
+    advantage = error.detach()
+    policy = mean(-log_prob * advantage)
+    value = mean(error.square())
+    concentration = mean(probabilities.square().sum(-1))
+    loss = policy + value_coefficient * value + entropy_coefficient * concentration
+    return loss, Statistics(policy.detach(), value.detach(), concentration.detach(), advantage)

@@ -1,0 +1,166 @@
+"""Actor and critic on one recurrent network: what it thinks of acting, and of what is to come."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from engram.plasticity import PlasticityRule, PlasticRNN
+
+
+class Judgement(NamedTuple):
+    """What an actor-critic says of some observations; the leading axes are theirs.
+
+    Attributes:
+        logits: Unnormalised log-probabilities of the actions, (..., actions).
+        values: Expected discounted sum of the rewards to come, (...).
+    """
+
+    logits: Float[Tensor, "*steps actions"]
+    values: Float[Tensor, "*steps"]
+
+    @property
+    def probabilities(self) -> Float[Tensor, "*steps actions"]:
+        """The probability of each action."""
+        return self.logits.softmax(-1)
+
+    def log_prob(self, actions: Int[Tensor, "*steps"]) -> Float[Tensor, "*steps"]:
+        """Return the log-probability of some actions.
+
+        Args:
+            actions: One action for each observation.
+        """
+        return self.logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+
+class ActorCritic(nn.Module):
+    """A recurrent network with two linear heads, one for the policy and one for the value.
+
+        y(t)       = network(o(1), ..., o(t))
+        pi(a | t)  = softmax(W_pi y(t) + b_pi)[a]
+        V(t)       = w_v . y(t) + b_v
+
+    It is called like the network, with a sequence, and gives what both heads say at every step. To act, call it with
+    sequences of one step and hand the state on.
+
+    Args:
+        network: A recurrent module, called ``output, state = network(input, state=None)`` with time first, whose
+            attribute ``hidden_size`` is the number of its output features, such as ``PlasticRNN`` or ``nn.LSTM``.
+        actions: Number of actions.
+        generator: Source of the initial values of the heads; torch's global one if None.
+
+    Attributes:
+        network: The recurrent module.
+        policy: Policy head, an ``nn.Linear``; initially as such.
+        value: Value head, likewise.
+
+    Raises:
+        TypeError: ``network`` is no module with a ``hidden_size``, or ``actions`` no int.
+        ValueError: ``actions`` is less than one, or the network takes the batch first.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the networks of its reinforcement tasks.
+
+    Examples:
+        >>> agent = ActorCritic(nn.RNN(17, 20), actions=4)
+        >>> judgement, state = agent(torch.randn(5, 3, 17))
+        >>> judgement.logits.shape, judgement.values.shape
+        (torch.Size([5, 3, 4]), torch.Size([5, 3]))
+    """
+
+    def __init__(self, network: nn.Module, actions: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        size = getattr(network, "hidden_size", None)
+        if not isinstance(size, int):
+            raise TypeError(f"network.hidden_size = {size!r}: expected an int, the number of its output features")
+        if getattr(network, "batch_first", False):
+            raise ValueError("network.batch_first = True: expected a network that takes time first")
+        if not isinstance(actions, int) or isinstance(actions, bool):
+            raise TypeError(f"actions = {actions!r}: expected an int")
+        if actions < 1:
+            raise ValueError(f"actions = {actions}: expected at least 1")
+        like = next(network.parameters())
+        self.network = network
+        self.policy = nn.Linear(size, actions, device=like.device, dtype=like.dtype)
+        self.value = nn.Linear(size, 1, device=like.device, dtype=like.dtype)
+        self.reset_heads(generator)
+
+    @torch.no_grad()
+    def reset_heads(self, generator: torch.Generator | None = None) -> None:
+        """Draw the initial values of both heads anew, as ``nn.Linear`` has them.
+
+        Args:
+            generator: Source of the values; torch's global one if None.
+        """
+        bound = self.policy.in_features**-0.5
+        for head in (self.policy, self.value):
+            head.weight.uniform_(-bound, bound, generator=generator)
+            head.bias.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, input: Float[Tensor, "time batch features"], state: Any = None) -> tuple[Judgement, Any]:
+        """Judge a sequence of observations.
+
+        Args:
+            input: Observations, (time, batch, features).
+            state: What an earlier call returned; the start of an episode if None.
+
+        Returns:
+            Logits (time, batch, actions) and values (time, batch); and the state of the network after the last step.
+        """
+        output, state = self.network(input, state)
+        return Judgement(self.policy(output), self.value(output).squeeze(-1)), state
+
+
+def plastic_actor_critic(
+    input_size: int,
+    hidden_size: int,
+    actions: int,
+    rule: PlasticityRule | None,
+    *,
+    alpha: Literal["connection", "post", "homogeneous"] = "connection",
+    backend: str = "auto",
+    generator: torch.Generator | None = None,
+) -> ActorCritic:
+    """Build the published network for the reinforcement tasks: an actor-critic on a ``PlasticRNN``.
+
+    Recurrent weights and alpha are drawn uniformly from 0 to 0.01, all positive; all else has its default.
+
+    Args:
+        input_size: Number of features of an observation.
+        hidden_size: Number of units.
+        actions: Number of actions.
+        rule: How the synapses change; None for the same network without plasticity.
+        alpha: What has a plasticity coefficient of its own, as in ``PlasticRNN``.
+        backend: As in ``PlasticRNN``.
+        generator: Source of the initial values; torch's global one if None.
+
+    Returns:
+        The agent.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), and its published code.
+
+    Examples:
+        >>> from engram.plasticity import Modulated
+        >>> agent = plastic_actor_critic(17, 100, 4, Modulated())
+        >>> sum(parameter.numel() for parameter in agent.parameters())
+        22406
+    """
+    network = PlasticRNN(
+        input_size,
+        hidden_size,
+        rule=rule,
+        alpha=None if rule is None else alpha,
+        backend=backend,
+        generator=generator,
+    )
+    with torch.no_grad():
+        network.weight_hh.uniform_(0, 0.01, generator=generator)
+        if isinstance(network.alpha, nn.Parameter) and network.alpha.dim():  # a single alpha is 0.01
+            network.alpha.uniform_(0, 0.01, generator=generator)
+    return ActorCritic(network, actions, generator=generator)

@@ -1,0 +1,254 @@
+"""Associating new cues with reward, which takes synapses that change when a signal says so (Miconi et al., 2019).
+
+In each episode one of some random, never seen cues is the rewarding one, and only the rewards tell which. The network
+has to find it out and then say, trial after trial, whether it was shown.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import gymnasium
+import plotly.graph_objects as go
+import polars as pl
+import torch
+from annotated_types import Ge, Gt, Le
+
+from engram.agents import ActorCritic, a2c_loss, plastic_actor_critic, rollout
+from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most
+from engram.lab.curves import PALETTE
+from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, Retroactive
+from engram.tasks import cue_reward
+
+PAPER = "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
+CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one trial is made of; the last field shapes the other arms."""
+
+    rule: Literal["modulated", "retroactive", "clipped-hebb", "none"] = "modulated"
+    """How the synapses change; none: not at all."""
+    cues: Annotated[int, Ge(2)] = 2
+    """Cues of an episode; even. A trial shows half of them."""
+    cue_bits: Annotated[int, Ge(1)] = 8
+    """Bits of a cue."""
+    fixed_cues: bool = False
+    """Whether the cues are the same in every episode, each with one bit of its own, and only the target is new."""
+    episode_len: Annotated[int, Ge(1)] = 60
+    """Steps of an episode."""
+    hidden_size: Annotated[int, Ge(1)] = 32
+    """Units of the network."""
+    batch_size: Annotated[int, Ge(1)] = 32
+    """Episodes in a batch; each has cues of its own."""
+    iterations: Annotated[int, Ge(10)] = 2500
+    """Steps of the optimiser, each on a batch of whole episodes."""
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+    """Learning rate of Adam."""
+    adam_eps: Annotated[float, Gt(0), Le(1)] = 1e-6
+    """What Adam adds to the denominator."""
+    clip_norm: Annotated[float, Gt(0)] = 2.0
+    """Largest norm of the gradient."""
+    gamma: Annotated[float, Ge(0), Le(1)] = 0.9
+    """Discount for each step."""
+    value_coefficient: Annotated[float, Ge(0)] = 0.1
+    """Weight of the critic's error in the loss."""
+    entropy_coefficient: Annotated[float, Ge(0)] = 0.05
+    """Weight of the sum of squared probabilities in the loss."""
+    eta: Annotated[float, Ge(0), Le(1)] = 0.1
+    """Initial plasticity rate, or that of the eligibility trace."""
+    author_value_bug: bool = False
+    """Take the value of the first environment for all of them, as the published code does."""
+    retroactive_iterations: Annotated[int, Ge(0)] = 4000
+    """Steps of the optimiser of the arm with retroactive modulation, which takes longer; 0: without this arm."""
+
+    def __post_init__(self) -> None:
+        if self.cues % 2:
+            raise ValueError(f"cues = {self.cues}: expected an even number")
+        if self.cues > 2**self.cue_bits:
+            raise ValueError(
+                f"cues = {self.cues}: expected at most {2**self.cue_bits}, with cue_bits = {self.cue_bits}"
+            )
+        if self.fixed_cues and self.cues > self.cue_bits:
+            raise ValueError(f"cues = {self.cues}: expected at most cue_bits = {self.cue_bits}, as fixed_cues = True")
+        longest = self.cues // 2 + self.cues + 2
+        if self.episode_len < longest:
+            raise ValueError(f"episode_len = {self.episode_len}: expected at least {longest}, the longest trial")
+
+
+def arms(config: Config) -> dict[str, Config]:
+    """Both ways of modulation, plasticity without it, and no plasticity."""
+    base = replace(config, retroactive_iterations=0)
+    found = {
+        "modulated": replace(base, rule="modulated"),
+        "clipped-hebb": replace(base, rule="clipped-hebb"),
+        "non-plastic": replace(base, rule="none"),
+    }
+    if config.retroactive_iterations:
+        found["retroactive"] = replace(base, rule="retroactive", iterations=max(10, config.retroactive_iterations))
+    return found
+
+
+def build(config: Config, features: int, actions: int, generator: torch.Generator) -> ActorCritic:
+    """Build the network of a trial."""
+    rule: PlasticityRule | None = None
+    match config.rule:
+        case "modulated":
+            rule = Modulated()
+        case "retroactive":
+            rule = Retroactive(config.eta)
+        case "clipped-hebb":
+            rule = ClippedHebb(config.eta)
+    return plastic_actor_critic(features, config.hidden_size, actions, rule, generator=generator)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train one agent; its result is the share of right answers over the last tenth of training."""
+    one_hot = torch.eye(config.cues, config.cue_bits).tolist()
+    env = gymnasium.make_vec(
+        cue_reward.ENV_ID,
+        config.batch_size,
+        n_cues=config.cues,
+        cue_bits=config.cue_bits,
+        episode_len=config.episode_len,
+        fixed_cues=one_hot if config.fixed_cues else None,
+    )
+    agent = build(config, config.cue_bits + 7, 2, run.generator).to(run.device)
+    optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
+    window, length = WindowMean(), max(1, config.iterations // 100)
+    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
+        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
+        judgement, _ = agent(episodes.observations)
+        loss, parts = a2c_loss(
+            judgement.log_prob(episodes.actions),
+            judgement.values,
+            episodes.rewards,
+            judgement.probabilities,
+            gamma=config.gamma,
+            value_coefficient=config.value_coefficient,
+            entropy_coefficient=config.entropy_coefficient,
+            author_value_bug=config.author_value_bug,
+        )
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(agent.parameters(), config.clip_norm)
+        optimizer.step()
+        answers = sum(int(told["_correct"].sum()) for told in episodes.infos if told)
+        right = sum(int(told["correct"].sum()) for told in episodes.infos if told)
+        window.add(accuracy=right / answers, loss=loss, value_loss=parts.value, concentration=parts.concentration)
+        if (iteration + 1) % length == 0:
+            run.log(iteration + 1, **window.take())
+    curve = run.metrics().filter(pl.col("metric") == "accuracy")["value"].to_numpy()
+    tenth = max(1, len(curve) // 10)
+    result = {"accuracy": float(curve[-tenth:].mean()), "first_accuracy": float(curve[:tenth].mean())}
+    if "network.rule.eta" in (parameters := agent.state_dict()):
+        result["eta"] = float(parameters["network.rule.eta"])
+    return result
+
+
+SOURCE = "Backpropamine, section 4.1; R1 of our protocol"
+claims = [
+    Claim(
+        id="modulated-learns",
+        statement="A modulated network learns to associate new cues with reward, with every seed",
+        source=SOURCE,
+        published="learns the task (10 runs, curves only)",
+        metric=lambda results: results["modulated"]["accuracy"],
+        holds=at_least(0.85),
+        arms=("modulated",),
+        threshold="laptop",
+        sameness="numeric",
+    ),
+    Claim(
+        id="non-modulated-fail",
+        statement="In as many episodes neither a plastic network without modulation nor a non-plastic one does",
+        source=SOURCE,
+        published="non-modulated plastic and plain networks fail (curves only)",
+        metric=lambda results: max(results[arm]["accuracy"] for arm in ("clipped-hebb", "non-plastic")),
+        holds=at_most(0.55),
+        arms=("clipped-hebb", "non-plastic"),
+        threshold="laptop",
+    ),
+    Claim(
+        id="modulation-matters",
+        statement="The modulated network's share of right answers is above that of the better other one by 0.3 or more",
+        source=SOURCE,
+        published="modulated far above non-modulated (curves only)",
+        metric=lambda results: (
+            results["modulated"]["accuracy"] - max(results[arm]["accuracy"] for arm in ("clipped-hebb", "non-plastic"))
+        ),
+        holds=at_least(0.30),
+        arms=("modulated", "clipped-hebb", "non-plastic"),
+        threshold="laptop",
+    ),
+    Claim(
+        id="retroactive-learns",
+        statement="A retroactively modulated network learns it too, given more episodes",
+        source=SOURCE,
+        published="learns the task (10 runs, curves only)",
+        metric=lambda results: results["retroactive"]["accuracy"],
+        holds=at_least(0.85),
+        arms=("retroactive",),
+        threshold="laptop",
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Each trial's share of right answers over its last tenth, arm by arm, with chance."""
+    plot = go.Figure()
+    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+        values = [arms_of_seed[arm]["accuracy"] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
+        marker = {"size": 9, "color": color}
+        plot.add_trace(go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1))
+    plot.add_hline(y=CHANCE, line_dash="dot", annotation_text="chance")
+    plot.update_layout(
+        title="Right answers over the last tenth of training, one point a seed",
+        yaxis={"title": "share of right answers", "range": [0.4, 1.0]},
+        showlegend=False,
+    )
+    return plot
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core: a cost for each step of acting and of learning, and one for each synapse."""
+    steps, synapses = config.iterations * config.episode_len, config.batch_size * config.hidden_size**2
+    fixed, each = (150e-6, 0.5e-9) if config.rule == "none" else (250e-6, 4e-9)
+    return steps * (fixed + each * synapses)
+
+
+experiment = Experiment(
+    name="cue-reward",
+    summary="A network that modulates its own plasticity learns to associate new cues with reward; others do not",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(
+            Config(cue_bits=3, episode_len=12, hidden_size=6, batch_size=4, iterations=20, retroactive_iterations=20),
+            seeds=2,
+        ),
+        "laptop": Preset(Config(), seeds=3),
+        "paper": Preset(
+            Config(
+                cues=4,
+                cue_bits=20,
+                episode_len=120,
+                hidden_size=200,
+                batch_size=30,
+                iterations=180_000,
+                learning_rate=1e-4,
+                entropy_coefficient=0.1,
+                retroactive_iterations=180_000,
+            ),
+            seeds=10,
+        ),
+    },
+    arms=arms,
+    trial=trial,
+    claims=claims,
+    figure=figure,
+    seconds=seconds,
+    headline="accuracy",
+)

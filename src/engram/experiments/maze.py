@@ -1,0 +1,288 @@
+"""Finding a reward in a maze again, by plastic networks and by modulated ones (Miconi et al., 2018 and 2019).
+
+The reward is somewhere else in each episode and cannot be seen. Whoever reaches it is put on another cell, so that it
+pays to remember where it was. What is remembered differs from episode to episode, so it cannot be in the weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import gymnasium
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+import torch
+from annotated_types import Ge, Gt, Le
+
+from engram.agents import ActorCritic, a2c_loss, plastic_actor_critic, rollout
+from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least
+from engram.lab.claim import ResultsOfSeed
+from engram.lab.curves import PALETTE
+from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
+from engram.tasks import grid_maze
+
+PAPER = (
+    "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464); "
+    "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
+)
+REWARD = 10.0
+OBSERVATION, ACTIONS = 17, 4
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one trial is made of; the last two fields shape the other arms."""
+
+    rule: Literal["hebb", "oja", "clipped-hebb", "modulated", "retroactive", "none", "random"] = "clipped-hebb"
+    """How the synapses change; none: not at all, random: nobody learns and every action is as likely."""
+    alpha: Literal["connection", "homogeneous"] = "connection"
+    """What has a plasticity coefficient of its own: each connection, or the whole network."""
+    size: Annotated[int, Ge(5)] = 7
+    """Cells along one side of the maze, walls included; odd."""
+    episode_len: Annotated[int, Ge(1)] = 80
+    """Steps of an episode."""
+    hidden_size: Annotated[int, Ge(1)] = 32
+    """Units of the network."""
+    batch_size: Annotated[int, Ge(1)] = 32
+    """Episodes in a batch; each has a maze of its own."""
+    iterations: Annotated[int, Ge(10)] = 2000
+    """Steps of the optimiser, each on a batch of whole episodes."""
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+    """Learning rate of Adam."""
+    adam_eps: Annotated[float, Gt(0), Le(1)] = 1e-4
+    """What Adam adds to the denominator."""
+    clip_norm: Annotated[float, Gt(0)] = 4.0
+    """Largest norm of the gradient."""
+    gamma: Annotated[float, Ge(0), Le(1)] = 0.9
+    """Discount for each step."""
+    value_coefficient: Annotated[float, Ge(0)] = 0.1
+    """Weight of the critic's error in the loss."""
+    entropy_coefficient: Annotated[float, Ge(0)] = 0.03
+    """Weight of the sum of squared probabilities in the loss."""
+    eta: Annotated[float, Ge(0), Le(1)] = 0.01
+    """Initial plasticity rate."""
+    author_value_bug: bool = False
+    """Take the value of the first environment for all of them, as the published code does."""
+    match_parameters: bool = False
+    """Give the arms with fewer parameters as many units as it takes to have no fewer than the modulated network."""
+    with_author_value_bug: bool = False
+    """Add an arm: the modulated network, trained with the published defect."""
+
+    def __post_init__(self) -> None:
+        if self.size % 2 == 0:
+            raise ValueError(f"size = {self.size}: expected an odd number")
+
+
+def arms(config: Config) -> dict[str, Config]:
+    """Every rule, the same network without plasticity, one with a single alpha, and walking at random."""
+    base = replace(config, match_parameters=False, with_author_value_bug=False)
+    found = {
+        "random": replace(base, rule="random"),
+        "non-plastic": replace(base, rule="none"),
+        "hebb": replace(base, rule="hebb"),
+        "oja": replace(base, rule="oja"),
+        "clipped-hebb": replace(base, rule="clipped-hebb"),
+        "homogeneous": replace(base, rule="clipped-hebb", alpha="homogeneous"),
+        "modulated": replace(base, rule="modulated"),
+        "retroactive": replace(base, rule="retroactive"),
+    }
+    if config.match_parameters:
+        least = parameter_count(found["modulated"])
+        for arm, of_arm in found.items():
+            sizes = (replace(of_arm, hidden_size=size) for size in itertools.count(config.hidden_size))
+            found[arm] = next(matched for matched in sizes if parameter_count(matched) >= least)
+    if config.with_author_value_bug:
+        found["modulated-author-baseline"] = replace(found["modulated"], author_value_bug=True)
+    return found
+
+
+def parameter_count(config: Config) -> int:
+    """Return how many parameters the network of a trial has."""
+    units, plastic = config.hidden_size, config.rule not in {"none", "random"}
+    count = (OBSERVATION + 1) * units + units**2 + (ACTIONS + 1) * (units + 1)
+    count += plastic * (units**2 if config.alpha == "connection" else 1)
+    count += (config.rule in {"modulated", "retroactive"}) * (units + 1)
+    return count + (plastic and config.rule != "modulated")
+
+
+def build(config: Config, generator: torch.Generator) -> ActorCritic:
+    """Build the network of a trial."""
+    rule: PlasticityRule | None = None
+    match config.rule:
+        case "hebb":
+            rule = Hebb(config.eta)
+        case "oja":
+            rule = Oja(config.eta)
+        case "clipped-hebb":
+            rule = ClippedHebb(config.eta)
+        case "modulated":
+            rule = Modulated()
+        case "retroactive":
+            rule = Retroactive(config.eta)
+    return plastic_actor_critic(OBSERVATION, config.hidden_size, ACTIONS, rule, alpha=config.alpha, generator=generator)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train one agent; its result is how often it reaches the reward in an episode, over the last tenth of training."""
+    env = gymnasium.make_vec(
+        grid_maze.ENV_ID, config.batch_size, size=config.size, episode_len=config.episode_len, reward=REWARD
+    )
+    if config.rule == "random":
+        return walk_at_random(config, run, env)
+    agent = build(config, run.generator).to(run.device)
+    optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
+    window, length = WindowMean(), max(1, config.iterations // 100)
+    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
+        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
+        judgement, _ = agent(episodes.observations)
+        loss, parts = a2c_loss(
+            judgement.log_prob(episodes.actions),
+            judgement.values,
+            episodes.rewards,
+            judgement.probabilities,
+            gamma=config.gamma,
+            value_coefficient=config.value_coefficient,
+            entropy_coefficient=config.entropy_coefficient,
+            author_value_bug=config.author_value_bug,
+        )
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(agent.parameters(), config.clip_norm)
+        optimizer.step()
+        hits = (episodes.rewards > 0).sum() / config.batch_size
+        window.add(hits=hits, loss=loss, value_loss=parts.value, concentration=parts.concentration)
+        if (iteration + 1) % length == 0:
+            run.log(iteration + 1, **window.take())
+    return {**_result(run), "parameters": parameter_count(config)}
+
+
+def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> dict[str, Any]:
+    """Play twenty batches of episodes without looking."""
+    for batch in run.steps(20):
+        env.reset(seed=int(run.rng.integers(2**31)))
+        hits = 0.0
+        for _ in range(config.episode_len):
+            hits += np.mean(env.step(run.rng.integers(ACTIONS, size=config.batch_size))[1] > 0)
+        run.log((batch + 1) * config.iterations // 20, hits=hits)
+    return {"hits": float(_curve(run).mean())}
+
+
+def _curve(run: Run) -> Any:
+    return run.metrics().filter(pl.col("metric") == "hits")["value"].to_numpy()
+
+
+def _ratio(results: ResultsOfSeed, arms: tuple[str, ...], baseline: str) -> float:
+    """Return how many times as often the least of some arms reaches the reward as another arm does."""
+    hits = results[baseline]["hits"]
+    return float(min(results[arm]["hits"] for arm in arms) / hits) if hits else math.inf
+
+
+def _result(run: Run) -> dict[str, float]:
+    curve = _curve(run)
+    tenth = max(1, len(curve) // 10)
+    return {"hits": float(curve[-tenth:].mean()), "first_hits": float(curve[:tenth].mean())}
+
+
+LEARNERS = ("non-plastic", "hebb", "oja", "clipped-hebb", "homogeneous", "modulated", "retroactive")
+claims = [
+    Claim(
+        id="plasticity-helps",
+        statement="A plastic network reaches the reward at least 1.15 times as often as one without plasticity",
+        source="Differentiable plasticity, abstract and maze/README.md; R2 of our protocol",
+        published="plastic outperforms its non-plastic equivalent (curves only)",
+        metric=lambda results: _ratio(results, ("clipped-hebb",), "non-plastic"),
+        holds=at_least(1.15),
+        arms=("clipped-hebb", "non-plastic"),
+        threshold="laptop",
+    ),
+    Claim(
+        id="all-learn",
+        statement="Every network, whatever its rule, reaches the reward at least four times as often as a random walk",
+        source="R2 of our protocol",
+        published="all of them learn (curves only)",
+        metric=lambda results: _ratio(results, LEARNERS, "random"),
+        holds=at_least(4.0),
+        arms=("random", *LEARNERS),
+        threshold="laptop",
+    ),
+    Claim(
+        id="modulation-helps",
+        statement="A modulated network reaches the reward more often than a plastic one that is not modulated",
+        source="Backpropamine, section 4.2",
+        published="modulated above non-modulated plastic, rank-sum p < .05 (curves only)",
+        metric=lambda results: _ratio(results, ("modulated",), "clipped-hebb"),
+        holds=at_least(1.0),
+        arms=("modulated", "clipped-hebb"),
+        threshold="paper",
+        presets=("paper",),
+    ),
+    Claim(
+        id="retroactive-modulation-helps",
+        statement="So does a retroactively modulated one",
+        source="Backpropamine, section 4.2",
+        published="retroactive above non-modulated plastic, rank-sum p < .05 (curves only)",
+        metric=lambda results: _ratio(results, ("retroactive",), "clipped-hebb"),
+        holds=at_least(1.0),
+        arms=("retroactive", "clipped-hebb"),
+        threshold="paper",
+        presets=("paper",),
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Each trial's hits over its last tenth, arm by arm."""
+    plot = go.Figure()
+    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+        values = [arms_of_seed[arm]["hits"] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
+        marker = {"size": 9, "color": color}
+        plot.add_trace(go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1))
+    plot.update_layout(
+        title="How often the reward is reached in an episode, over the last tenth of training, one point a seed",
+        yaxis={"title": "hits per episode", "rangemode": "tozero"},
+        showlegend=False,
+    )
+    return plot
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core: a cost for each step of acting and of learning, and one for each synapse."""
+    if config.rule == "random":
+        return 20 * config.episode_len * 30e-6
+    steps, synapses = config.iterations * config.episode_len, config.batch_size * config.hidden_size**2
+    fixed, each = (150e-6, 0.5e-9) if config.rule == "none" else (250e-6, 4e-9)
+    return steps * (fixed + each * synapses)
+
+
+experiment = Experiment(
+    name="maze",
+    summary="Plastic networks find a hidden reward in a maze again better than non-plastic ones",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(Config(size=5, episode_len=12, hidden_size=6, batch_size=4, iterations=20), seeds=2),
+        "laptop": Preset(Config(), seeds=3),
+        "paper": Preset(
+            Config(
+                size=13,
+                episode_len=200,
+                hidden_size=100,
+                batch_size=30,
+                iterations=100_000,
+                learning_rate=1e-4,
+                match_parameters=True,
+                with_author_value_bug=True,
+            ),
+            seeds=10,
+        ),
+    },
+    arms=arms,
+    trial=trial,
+    claims=claims,
+    figure=figure,
+    seconds=seconds,
+    headline="hits",
+)

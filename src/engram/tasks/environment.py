@@ -1,0 +1,223 @@
+"""What the environments share: a batch whose state is arrays, and the single environment as a batch of one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import Env, spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Bool, Float, Float32, Int
+
+Rows = Int[np.ndarray, "rows"]
+Observations = Float32[np.ndarray, "num_envs features"]
+PerEnv = Float[np.ndarray, "num_envs"]
+Ends = Bool[np.ndarray, "num_envs"]
+
+
+class BatchedEnv(VectorEnv[Any, Any, Any]):
+    """Environments of one kind that step together, with discrete actions and episodes of a known length.
+
+    A subclass says how episodes begin (``_begin``), what an action does (``_advance``) and what is seen
+    (``_observe``); here are the checks, the seeds and the ends of episodes. Each environment has a random generator
+    of its own: environment i of a batch seeded s is the single environment seeded s + i. The end after
+    ``episode_len`` steps belongs to the task, which shows the time, and is therefore a termination; the observation
+    of a new episode comes with the step after it, whose action is ignored (``AutoresetMode.NEXT_STEP``).
+
+    Args:
+        num_envs: Number of environments.
+        observation_space: What one environment shows.
+        action_space: The actions of one environment, counted from 0.
+        episode_len: Steps of an episode.
+        max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
+
+    Attributes:
+        generators: The random generator of each environment.
+        steps: Steps that each environment has made in its episode, (num_envs,).
+        last_reward: What each environment gave in its last step, (num_envs,).
+        last_action: The action of each environment in its last step, (num_envs,); 0 at the start of an episode.
+        ended: Whether the episode of each environment is over, (num_envs,).
+
+    Raises:
+        TypeError: A number is no int.
+        ValueError: A number is less than one.
+    """
+
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - as Gymnasium has it
+
+    def __init__(
+        self,
+        num_envs: int,
+        observation_space: spaces.Box,
+        action_space: spaces.Discrete,
+        episode_len: int,
+        max_episode_steps: int | None,
+    ) -> None:
+        check_int("num_envs", num_envs, 1)
+        check_int("episode_len", episode_len, 1)
+        if max_episode_steps is not None:
+            check_int("max_episode_steps", max_episode_steps, 1)
+        self.num_envs = num_envs
+        self.episode_len = episode_len
+        self.max_episode_steps = max_episode_steps
+        self.single_observation_space = observation_space
+        self.single_action_space = action_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(action_space, num_envs)
+        self.generators: list[np.random.Generator] = []
+        self.steps = np.zeros(num_envs, dtype=np.int64)
+        self.last_reward = np.zeros(num_envs)
+        self.last_action = np.zeros(num_envs, dtype=np.int64)
+        self.ended = np.zeros(num_envs, dtype=bool)
+        self._each = np.arange(num_envs)
+        self._actions = int(action_space.n)
+
+    @abstractmethod
+    def _begin(self, rows: Rows) -> None:
+        """Begin an episode in some environments, drawing from their ``generators``."""
+
+    @abstractmethod
+    def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
+        """Act in every environment; return rewards and infos. What ended environments do here is discarded."""
+
+    @abstractmethod
+    def _observe(self) -> Observations:
+        """Return what every environment shows, as a new array."""
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> Any:
+        """The random generators, as ``SyncVectorEnv`` has them: one for each environment."""
+        return tuple(self.generators)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Begin an episode in every environment.
+
+        Args:
+            seed: Seed of the first environment, the others having the following ones; or a seed for each. An
+                environment without a seed goes on with its generator, or begins with an unforeseeable one.
+            options: ``{"reset_mask": (num_envs,) of bool}`` leaves environments as they are where it is False.
+
+        Returns:
+            Observations, (num_envs, features), and an empty ``info``.
+
+        Raises:
+            ValueError: Not one seed for each environment, or a mask of the wrong shape or type.
+        """
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
+        seeds = [None] * self.num_envs if seeds is None else list(seeds)
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed = {seed!r}: expected num_envs = {self.num_envs} seeds")
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise ValueError(f"options['reset_mask'] = {mask!r}: expected {self.num_envs} booleans")
+        if not self.generators:
+            if not mask.all():
+                raise ResetNeeded("options['reset_mask'] leaves out environments that were never reset")
+            self.generators = [seeding.np_random(_plain(one))[0] for one in seeds]
+        else:
+            for row in np.flatnonzero(mask):
+                if seeds[row] is not None:
+                    self.generators[row] = seeding.np_random(_plain(seeds[row]))[0]
+        self._restart(np.flatnonzero(mask))
+        return self._observe(), {}
+
+    def step(self, actions: Any) -> tuple[Observations, PerEnv, Ends, Ends, dict[str, Any]]:
+        """Act in every environment.
+
+        Args:
+            actions: One integer for each environment, (num_envs,).
+
+        Returns:
+            Observations (num_envs, features), rewards, terminations, truncations (num_envs,), and infos.
+
+        Raises:
+            gymnasium.error.ResetNeeded: ``reset`` was never called.
+            ValueError: Actions of another number or type, or outside the action space.
+        """
+        if not self.generators:
+            raise ResetNeeded("step was called before reset")
+        chosen = self._checked(actions)
+        resting = self.ended
+        rewards, infos = self._advance(chosen)
+        self.steps += 1
+        self.last_reward, self.last_action = rewards, chosen
+        terminations = self.steps >= self.episode_len
+        truncations = np.zeros(self.num_envs, dtype=bool)
+        if self.max_episode_steps is not None:
+            truncations = self.steps >= self.max_episode_steps
+        if resting.any():
+            rewards[resting], terminations[resting], truncations[resting] = 0.0, False, False
+            self._restart(np.flatnonzero(resting))
+        self.ended = terminations | truncations
+        return self._observe(), rewards.copy(), terminations, truncations, infos
+
+    def _restart(self, rows: Rows) -> None:
+        self.steps[rows], self.last_reward[rows], self.last_action[rows], self.ended[rows] = 0, 0.0, 0, False
+        self._begin(rows)
+
+    def _checked(self, actions: Any) -> Int[np.ndarray, "num_envs"]:
+        chosen = np.array(actions)
+        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
+            raise ValueError(f"actions = {actions!r}: expected {self.num_envs} integers, one for each environment")
+        if chosen.min() < 0 or chosen.max() >= self._actions:
+            row = int(np.flatnonzero((chosen < 0) | (chosen >= self._actions))[0])
+            raise ValueError(f"actions[{row}] = {chosen[row]}: expected an integer from 0 to {self._actions - 1}")
+        return chosen
+
+
+class SingleEnv(Env[Any, Any]):
+    """One environment, as a batch of one.
+
+    Args:
+        batch: The batch of one.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - as Gymnasium has it
+
+    def __init__(self, batch: BatchedEnv) -> None:
+        self.batch = batch
+        self.observation_space = batch.single_observation_space
+        self.action_space = batch.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float32[np.ndarray, "features"], dict[str, Any]]:
+        """Begin an episode; with ``seed``, with a new generator."""
+        super().reset(seed=seed)
+        self.batch.generators = [self.np_random]
+        observations, infos = self.batch.reset()
+        return observations[0], infos
+
+    def step(self, action: Any) -> tuple[Float32[np.ndarray, "features"], float, bool, bool, dict[str, Any]]:
+        """Act.
+
+        Raises:
+            gymnasium.error.ResetNeeded: There is no episode, or it is over.
+            ValueError: The action is not in the action space.
+        """
+        if action not in self.action_space:
+            raise ValueError(f"action = {action!r}: expected an element of {self.action_space}, counted from 0")
+        if self.batch.ended[0]:
+            raise ResetNeeded("the episode is over: call reset")
+        observations, rewards, terminations, truncations, infos = self.batch.step([int(action)])
+        info = {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}
+        return observations[0], float(rewards[0]), bool(terminations[0]), bool(truncations[0]), info
+
+
+def check_int(name: str, value: object, least: int) -> None:
+    """Raise unless ``value`` is an integer of at least ``least``."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} = {value!r}: expected an int")
+    if value < least:
+        raise ValueError(f"{name} = {value}: expected at least {least}")
+
+
+def _plain(seed: int | None) -> int | None:
+    return None if seed is None else int(seed)

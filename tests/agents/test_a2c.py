@@ -1,0 +1,252 @@
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engram.agents import ActorCritic, a2c_loss, discounted_returns, plastic_actor_critic, rollout
+from engram.agents.a2c import sample_actions
+from engram.plasticity import ClippedHebb, Hebb, Modulated, PlasticRNN, Retroactive
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def loss_of(judgement, actions, rewards, **options):
+    options = {"gamma": 0.9, "value_coefficient": 0.1, "entropy_coefficient": 0.03, **options}
+    return a2c_loss(judgement.log_prob(actions), judgement.values, rewards, judgement.probabilities, **options)
+
+
+def agent_of(features, actions, seed=0):
+    network = PlasticRNN(features, 6, rule=Hebb(0.2), generator=seeded(seed))
+    return ActorCritic(network, actions, generator=seeded(seed + 1))
+
+
+@settings(deadline=None)
+@given(time=st.integers(0, 6), batch=st.integers(1, 3), gamma=st.floats(0, 1), seed=st.integers(0, 99))
+def test_returns_are_discounted_sums(time, batch, gamma, seed):
+    rewards = draw(time, batch, seed=seed)
+    returns = discounted_returns(rewards, gamma)
+    assert returns.shape == rewards.shape
+    for t in range(time):
+        expected = sum(gamma**k * rewards[t + k] for k in range(time - t))
+        torch.testing.assert_close(returns[t], expected)
+
+
+def test_the_loss_is_the_formula_of_the_specification_and_so_is_its_gradient():
+    time, batch, actions, gamma, beta_v, beta_e = 5, 3, 4, 0.9, 0.1, 0.03
+    logits, values = draw(time, batch, actions).requires_grad_(), draw(time, batch, seed=1).requires_grad_()
+    rewards = draw(time, batch, seed=2)
+    chosen = torch.randint(actions, (time, batch), generator=seeded())
+    probabilities = logits.softmax(-1)
+    log_prob = probabilities.log().gather(-1, chosen[..., None])[..., 0]
+    loss, parts = a2c_loss(
+        log_prob,
+        values,
+        rewards,
+        probabilities,
+        gamma=gamma,
+        value_coefficient=beta_v,
+        entropy_coefficient=beta_e,
+    )
+    total = 0.0
+    for b in range(batch):
+        following = 0.0
+        for t in reversed(range(time)):
+            following = rewards[t, b] + gamma * following
+            advantage = (following - values[t, b]).item()
+            assert parts.advantage[t, b].item() == pytest.approx(advantage)
+            p = probabilities[t, b].tolist()
+            total += -log_prob[t, b].item() * advantage + beta_v * advantage**2 + beta_e * sum(q * q for q in p)
+    assert loss.item() == pytest.approx(total / (time * batch))
+    loss.backward()
+    p, one_hot = probabilities.detach(), torch.nn.functional.one_hot(chosen, actions)
+    expected = parts.advantage[..., None] * (p - one_hot)
+    expected += 2 * beta_e * p * (p - p.square().sum(-1, keepdim=True))
+    torch.testing.assert_close(logits.grad, expected / (time * batch))
+    torch.testing.assert_close(values.grad, -2 * beta_v * parts.advantage / (time * batch))
+
+
+def test_the_order_of_the_environments_is_of_no_matter_but_to_the_published_defect():
+    logits, values, rewards = draw(6, 4, 3), draw(6, 4, seed=1), draw(6, 4, seed=2)
+    log_prob, probabilities = logits.log_softmax(-1)[..., 0], logits.softmax(-1)
+    order = torch.tensor([2, 0, 3, 1])
+    run = partial(a2c_loss, gamma=0.9, value_coefficient=0.1, entropy_coefficient=0.1)
+
+    def both(**options):
+        one = run(log_prob, values, rewards, probabilities, **options)
+        other = run(log_prob[:, order], values[:, order], rewards[:, order], probabilities[:, order], **options)
+        return one, other
+
+    (loss, parts), (same_loss, permuted) = both()
+    torch.testing.assert_close(permuted.advantage, parts.advantage[:, order])
+    torch.testing.assert_close(same_loss, loss)
+    (loss, parts), (other_loss, permuted) = both(author_value_bug=True)
+    assert not torch.isclose(permuted.advantage, parts.advantage[:, order]).all()
+    assert not torch.isclose(other_loss, loss)
+    torch.testing.assert_close(parts.advantage, discounted_returns(rewards, 0.9) - values[:, :1])
+
+
+def test_a_rollout_judged_again_at_once_gives_the_gradient_of_acting_step_by_step():
+    env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
+    agent = agent_of(4, 2).double()
+    episodes = rollout(env, agent, seeded(), seed=3)
+    judgement, _ = agent(episodes.observations)
+    loss, _ = loss_of(judgement, episodes.actions, episodes.rewards, mask=episodes.mask)
+    loss.backward()
+    at_once = [p.grad.clone() for p in agent.parameters()]
+
+    agent.zero_grad()
+    total, steps = 0.0, int(episodes.mask.sum())
+    for b in range(3):  # each environment alone, from its reset to its end, with the graph
+        env = gymnasium.make("CartPole-v1")
+        seen, _ = env.reset(seed=3 + b)
+        state, ended, judged, rewards = None, False, [], []
+        while not ended:
+            judgement, state = agent(torch.as_tensor(seen).double()[None, None], state)
+            judged.append(judgement)
+            seen, reward, terminated, truncated, _ = env.step(int(episodes.actions[len(rewards), b]))
+            rewards.append(reward)
+            ended = terminated or truncated
+        assert len(rewards) == episodes.mask[:, b].sum()
+        whole = type(judged[0])(*map(torch.cat, zip(*judged, strict=True)))
+        actions = episodes.actions[: len(rewards), b : b + 1]
+        loss, _ = loss_of(whole, actions, torch.tensor(rewards, dtype=torch.float64)[:, None])
+        total = total + loss * len(rewards) / steps
+    total.backward()
+    for one, other in zip(at_once, [p.grad for p in agent.parameters()], strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_rollout_repeats_itself_and_ends_with_its_episodes():
+    env = gymnasium.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
+    agent = agent_of(4, 2)
+    first, again, other = (rollout(env, agent, seeded(s), seed=3) for s in (0, 0, 1))
+    assert all(torch.equal(one, same) for one, same in zip(first[:4], again[:4], strict=True))
+    assert not torch.equal(first.actions[:5], other.actions[:5])
+    lengths = first.mask.sum(0)
+    assert len(first.rewards) == lengths.max() == len(first.infos)
+    assert torch.equal(first.mask, torch.arange(lengths.max())[:, None] < lengths)
+    assert not first.observations.requires_grad
+    with pytest.raises(RuntimeError, match="episodes were not over after max_steps = 3 steps"):
+        rollout(env, agent, seeded(), max_steps=3)
+
+
+def test_what_follows_an_episode_is_of_no_matter():
+    agent, played = agent_of(4, 2), []
+    for mode in AutoresetMode:
+        env = gymnasium.make_vec("CartPole-v1", 4, "sync", vector_kwargs={"autoreset_mode": mode})
+        played.append(rollout(env, agent, seeded(), seed=3))
+    for other in played[1:]:
+        assert torch.equal(other.mask, played[0].mask)
+        assert torch.equal(other.rewards, played[0].rewards)
+        assert torch.equal(other.actions[other.mask], played[0].actions[other.mask])
+        assert torch.equal(other.observations[other.mask], played[0].observations[other.mask])
+
+
+def test_actions_have_the_probabilities_of_the_policy():
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0])
+    actions = sample_actions(logits.expand(40000, 4), seeded())
+    share = actions.bincount(minlength=4) / 40000
+    torch.testing.assert_close(share, logits.softmax(0), atol=0.01, rtol=0)
+
+
+def test_it_learns_which_action_pays():
+    class Bandit(gymnasium.vector.VectorEnv):
+        """Action 1 pays, but only if the first observation said so; otherwise action 0 does."""
+
+        num_envs = 64
+
+        def reset(self, *, seed=None, options=None):
+            self.told = np.random.default_rng(seed).integers(2, size=64)
+            self.time = 0
+            return self.told[:, None].astype(np.float32), {}
+
+        def step(self, actions):
+            self.time += 1
+            reward = (actions == self.told).astype(float)
+            return np.full((64, 1), 0.5, np.float32), reward, np.full(64, self.time == 4), np.zeros(64, bool), {}
+
+    agent = ActorCritic(torch.nn.RNN(1, 8), 2, generator=seeded())
+    torch.nn.init.orthogonal_(agent.network.weight_hh_l0, generator=seeded())
+    torch.nn.init.uniform_(agent.network.weight_ih_l0, -1, 1, generator=seeded())
+    optimizer = torch.optim.Adam(agent.parameters(), lr=0.02)
+    for i in range(120):
+        episodes = rollout(Bandit(), agent, seeded(i), seed=i)
+        judgement, _ = agent(episodes.observations)
+        loss, _ = loss_of(judgement, episodes.actions, episodes.rewards)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert episodes.rewards.mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gamma": 1.5}, "gamma = 1.5: expected a number from 0 to 1"),
+        ({"value_coefficient": -1.0}, "value_coefficient = -1.0: expected a number of at least 0"),
+        ({"entropy_coefficient": float("nan")}, "entropy_coefficient = nan"),
+        ({"mask": torch.zeros(2, 3, dtype=torch.bool)}, "no step counts"),
+    ],
+)
+def test_bad_arguments_of_the_loss_are_named(changes, message):
+    zeros = torch.zeros(2, 3)
+    options = {"gamma": 0.9, "value_coefficient": 0.1, "entropy_coefficient": 0.1, **changes}
+    with pytest.raises(ValueError, match=message):
+        a2c_loss(zeros, zeros, zeros, torch.zeros(2, 3, 4), **options)
+
+
+@pytest.mark.parametrize(
+    ("network", "actions", "error", "message"),
+    [
+        (torch.nn.Linear(2, 3), 2, TypeError, "network.hidden_size = None: expected an int"),
+        (torch.nn.RNN(2, 3, batch_first=True), 2, ValueError, "network.batch_first = True: expected"),
+        (torch.nn.RNN(2, 3), 0, ValueError, "actions = 0: expected at least 1"),
+        (torch.nn.RNN(2, 3), True, TypeError, "actions = True: expected an int"),
+    ],
+)
+def test_bad_agents_are_named(network, actions, error, message):
+    with pytest.raises(error, match=message):
+        ActorCritic(network, actions)
+
+
+def test_an_agent_is_the_networks_output_through_two_heads():
+    for network in (torch.nn.LSTM(3, 5), torch.nn.RNN(3, 5), PlasticRNN(3, 5)):
+        agent = ActorCritic(network, 4, generator=seeded())
+        sequence = torch.randn(6, 2, 3, generator=seeded())
+        judgement, state = agent(sequence)
+        output, _ = network(sequence)
+        torch.testing.assert_close(judgement.logits, agent.policy(output))
+        torch.testing.assert_close(judgement.values, agent.value(output)[..., 0])
+        head, state = agent(sequence[:2])
+        tail, _ = agent(sequence[2:], state)
+        torch.testing.assert_close(torch.cat((head.values, tail.values)), judgement.values)
+
+
+def test_observations_that_are_no_vectors_are_named():
+    env = gymnasium.make_vec("FrozenLake-v1", num_envs=2, vectorization_mode="sync")
+    with pytest.raises(ValueError, match=r"observations have shape \(2,\): expected \(num_envs, features\)"):
+        rollout(env, agent_of(1, 4), seeded())
+
+
+@pytest.mark.parametrize(
+    ("rule", "units", "published"),
+    [(Modulated, 100, 22_406), (Retroactive, 100, 22_407), (ClippedHebb, 101, 22_731), (None, 139, 22_523)],
+)
+def test_the_published_networks_have_the_published_number_of_parameters(rule, units, published):
+    agent = plastic_actor_critic(17, units, 4, rule and rule(), generator=seeded())
+    assert sum(p.numel() for p in agent.parameters()) == published
+    drawn = [p for p in (agent.network.weight_hh, agent.network.alpha) if p is not None]
+    for parameter in drawn:
+        assert 0 <= parameter.min() < 1e-4
+        assert 0.0099 < parameter.max() <= 0.01
