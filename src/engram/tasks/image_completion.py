@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -163,7 +163,7 @@ class ImageCompletion:
         return ClampedEpisode(inputs, target.expand_as(inputs), mask, clamp)
 
 
-def natural_crops(size: int = 8, split: Literal["train", "test"] = "train") -> Float[Tensor, "n size size"]:
+def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size size"]:
     """Cut all square crops out of two photographs that need no download.
 
     The photographs are the two that scikit-learn brings along (427 x 640 pixels). Their channels are summed and
