@@ -13,11 +13,12 @@ def seeded(seed=0):
 
 
 TASKS = st.builds(
-    lambda names, others, length, rate: DocumentBigrams(2 * names + others, names, length, rate),
+    lambda names, others, length, rate, gap: DocumentBigrams(2 * names + others, names, length, rate, gap),
     st.integers(1, 5),
     st.integers(1, 6),
     st.integers(2, 40),
     st.floats(0.05, 0.95),
+    st.integers(0, 3),
 )
 
 
@@ -31,15 +32,21 @@ def test_a_document_is_what_the_specification_says(task, batch, seed):
     possible = task.transitions() > 0
     for b in range(batch):
         words = [*inputs[:, b].argmax(1).tolist(), int(targets[-1, b].argmax())]
-        mapping = {}
+        mapping, name, due = {}, None, None
         for step in range(len(words) - 1):
             word, following = words[step], words[step + 1]
-            assert bool(mask[step, b]) == (word in mapping), "it counts once its name has occurred"
             if word < task.names:
+                name, due = word, step + task.gap
+            counts = False
+            if due == step:
                 assert task.names <= following < 2 * task.names, "an attribute follows a name"
-                assert mapping.setdefault(word, following) == following, "it is always the same one"
+                counts = name in mapping
+                assert mapping.setdefault(name, following) == following, "it is always the same one"
+            elif due is not None and step < due:
+                assert following == 2 * task.names, "the words between are always the same"
             else:
                 assert possible[word, following]
+            assert bool(mask[step, b]) == counts, "it counts once it has occurred"
         assert len(set(mapping.values())) == len(mapping), "no attribute has two names"
 
 
@@ -82,6 +89,7 @@ def test_the_chain_is_fixed():
 BAD = [
     ({"words": 20}, ValueError, r"words = 20: expected more than 2 \* names = 20"),
     ({"names": 0}, ValueError, "names = 0: expected at least 1"),
+    ({"gap": -1}, ValueError, "gap = -1: expected at least 0"),
     ({"document_length": 1}, ValueError, "document_length = 1: expected at least 2"),
     ({"document_length": 9.0}, TypeError, "document_length"),
     ({"name_rate": 0.0}, ValueError, "name_rate = 0.0"),

@@ -30,8 +30,11 @@ def write(folder, corpus):
     return folder
 
 
-def test_a_corpus_of_the_right_size_is_read(corpus, tmp_path):
-    read = read_penn_treebank(write(tmp_path, corpus))
+def test_a_corpus_of_the_right_size_is_read(corpus, tmp_path, monkeypatch):
+    (tmp_path / "penn-treebank").mkdir()
+    write(tmp_path / "penn-treebank", corpus)
+    monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
+    read = read_penn_treebank()
     for part, tokens in PARTS.items():
         numbers = getattr(read, part)
         assert numbers.shape == (tokens,)

@@ -134,10 +134,10 @@ class Classifier(nn.Module):
             generator=generator,
         )
         with torch.no_grad():
-            self.head.alpha.mul_(config.alpha_init / INITIAL_ALPHA)
+            self.head.get_parameter("alpha").mul_(config.alpha_init / INITIAL_ALPHA)
         self.plastic = config.network != "non-plastic"
         if not self.plastic:
-            self.head.alpha.requires_grad_(False).zero_()
+            self.head.get_parameter("alpha").requires_grad_(False).zero_()
             self.head.rule.requires_grad_(False)
 
     def forward(
@@ -181,7 +181,7 @@ def query_logits(
     if isinstance(head.rule, Hebb):
         written = written * (1 - eta) ** torch.arange(len(shots) - 1, -1, -1, device=eta.device)
     trace = torch.einsum("t,tbk,tbf->bkf", written, labels[:-1], shots)
-    return plastic_current(functional.linear(query, head.weight), query, head.alpha, trace)
+    return plastic_current(functional.linear(query, head.weight), query, head.get_parameter("alpha"), trace)
 
 
 def judged(net: Classifier, task: OneShotCharacters, config: Config, run: Run) -> float:

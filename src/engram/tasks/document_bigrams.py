@@ -22,7 +22,8 @@ class DocumentBigrams:
     """A language in which every document has bigrams of its own, to be learned while reading it.
 
     The words are, in this order, names, as many attributes, and others. Every document draws a private one-to-one
-    mapping from names to attributes; in it, a name is always followed by its attribute. After every other word comes
+    mapping from names to attributes; in it, a name is always followed by its attribute, after ``gap`` repetitions of
+    the first of the others, which then stands like "is" in "snow is white". After every other word comes
     a name with probability ``name_rate``, each alike, or else one of the others, by a Markov chain that is the same
     in all documents and all runs. So the chain can be learned once and for all, but what follows a name can be known
     only from the document, once the name has occurred in it: without a memory of it, the cross-entropy of an
@@ -33,6 +34,9 @@ class DocumentBigrams:
         names: How many of them are names, and as many are attributes.
         document_length: Words in a document.
         name_rate: Probability of a name after a word that is no name.
+        gap: Words between a name and its attribute. Recurrent plastic connections carry what a unit was at the step
+            before, so that they can answer a name at the earliest one word after it: with a gap of 0, the default,
+            they are of no direct use.
 
     Raises:
         TypeError: A field is of the wrong type.
@@ -50,9 +54,10 @@ class DocumentBigrams:
     names: int = 10
     document_length: int = 200
     name_rate: float = 0.25
+    gap: int = 0
 
     def __post_init__(self) -> None:
-        for name, bound in {"words": 1, "names": 1, "document_length": 2}.items():
+        for name, bound in {"words": 1, "names": 1, "document_length": 2, "gap": 0}.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name} = {value!r}: expected an int")
@@ -83,7 +88,7 @@ class DocumentBigrams:
 
         Returns:
             ``inputs``, each word one-hot, (time, batch, words); ``targets``, the next word one-hot, (time, batch,
-            words); ``mask``, true where the next word is an attribute whose name has occurred before in this
+            words); ``mask``, true where the next word is an attribute that has occurred before in this
             document, (time, batch). ``time`` is ``length``. In a short document there may be no such word.
 
         Raises:
@@ -109,20 +114,23 @@ class DocumentBigrams:
         cumulative = self.transitions().cumsum(1).to(device)
         others = torch.arange(2 * self.names, self.words, device=device)
         word = others[(chance[0, :, 0] * len(others)).long()]
+        due, wait = word, torch.full_like(word, -1)  # the next attribute, and in how many words it comes
         document = [word]
         for drawn in chance[1:]:
             chained = torch.searchsorted(cumulative[word], drawn, right=True).squeeze(1).clamp(max=self.words - 1)
             attribute = attributes.gather(1, word.clamp(max=self.names - 1).unsqueeze(1)).squeeze(1)
-            word = torch.where(word < self.names, attribute, chained)
+            due = torch.where(word < self.names, attribute, due)
+            wait = torch.where(word < self.names, self.gap, wait - 1)
+            word = torch.where(wait > 0, 2 * self.names, torch.where(wait == 0, due, chained))
             document.append(word)
         return torch.stack(document)
 
     def _known(self, document: Int64[Tensor, "length batch"]) -> Bool[Tensor, "time batch"]:
-        """Return where a name stands that has been followed by its attribute before."""
-        before = document[:-1]
-        occurred = functional.one_hot(before, self.words)[..., : self.names]
-        earlier = occurred.cumsum(0) - occurred
-        return (before < self.names) & ((earlier > 0) & (occurred > 0)).any(2)
+        """Return where the next word is an attribute that has occurred before."""
+        occurred = functional.one_hot(document[:-1], self.words).cumsum(0)
+        following = document[1:].unsqueeze(2)
+        attribute = (following >= self.names) & (following < 2 * self.names)
+        return (attribute & (occurred.gather(2, following) > 0)).squeeze(2)
 
 
 @functools.cache

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from engram.tasks.data import DataError
+from engram.tasks.data import DataError, cache_folder
+from engram.tasks.data.files import data_folder
 
 END = "<eos>"
 TYPES = 10_000
@@ -32,7 +33,7 @@ class PennTreebank(NamedTuple):
     words: tuple[str, ...]
 
 
-def read_penn_treebank(folder: str | Path) -> PennTreebank:
+def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
     """Read the Penn Treebank in the preprocessed form of Mikolov, from files that the user has.
 
     The text is licensed by the Linguistic Data Consortium, so that it is neither shipped nor fetched. The folder has
@@ -40,13 +41,14 @@ def read_penn_treebank(folder: str | Path) -> PennTreebank:
     each end of a line counts as the word ``<eos>``.
 
     Args:
-        folder: Where the files lie.
+        folder: Where the files lie; by default ``penn-treebank`` in the folder that ``ENGRAM_DATA`` names or, if it
+            names none, in the cache.
 
     Returns:
         929,589, 73,760 and 82,430 words of 10,000 types.
 
     Raises:
-        DataError: A file is absent or cannot be read, or is not this corpus: the number of its words or types is
+        DataError: ``ENGRAM_DATA`` names no folder, or a file is absent or cannot be read, or is not this corpus: the number of its words or types is
             another one, or it has words that the training part lacks.
 
     Source: Marcus, Santorini and Marcinkiewicz, "Building a large annotated corpus of English" (1993); Mikolov et
@@ -57,6 +59,8 @@ def read_penn_treebank(folder: str | Path) -> PennTreebank:
         Traceback (most recent call last):
         engram.tasks.data.files.DataError: cannot read nowhere/ptb.train.txt: ...
     """
+    if folder is None:
+        folder = (data_folder() or cache_folder()) / "penn-treebank"
     parts = {part: _words(Path(folder) / f"ptb.{part}.txt", expected) for part, expected in TOKENS.items()}
     numbers: dict[str, int] = {}
     for word in parts["train"]:
