@@ -48,8 +48,8 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
         929,589, 73,760 and 82,430 words of 10,000 types.
 
     Raises:
-        DataError: ``ENGRAM_DATA`` names no folder, or a file is absent or cannot be read, or is not this corpus: the number of its words or types is
-            another one, or it has words that the training part lacks.
+        DataError: ``ENGRAM_DATA`` names no folder; a file is absent or cannot be read; or it is not this corpus: the
+            number of its words or types is another one, or it has words that the training part lacks.
 
     Source: Marcus, Santorini and Marcinkiewicz, "Building a large annotated corpus of English" (1993); Mikolov et
     al., "Recurrent neural network based language model" (2010).
