@@ -39,11 +39,11 @@ class Config:
     """LSTM, the same with plastic connections, or with plasticity that the network itself modulates."""
     corpus: Literal["document-bigrams", "penn-treebank"] = "document-bigrams"
     """Language of document-specific bigrams, or the Penn Treebank from the user's files."""
-    words: Annotated[int, Ge(3)] = 50
+    words: Annotated[int, Ge(3)] = 12
     """Words of the language; of no effect on the Penn Treebank, as the next four."""
-    name_words: Annotated[int, Ge(1)] = 10
+    name_words: Annotated[int, Ge(1)] = 3
     """Names in the language; the document says which attribute belongs to which name."""
-    document_length: Annotated[int, Ge(2)] = 200
+    document_length: Annotated[int, Ge(2)] = 30
     """Words in a document."""
     name_rate: Annotated[float, Gt(0), Lt(1)] = 0.9
     """Probability of a name after a word that is neither a name nor between a name and its attribute."""
@@ -51,25 +51,29 @@ class Config:
     """Words between a name and its attribute."""
     layers: Annotated[int, Ge(1)] = 1
     """Layers of LSTM units."""
-    embedding_size: Annotated[int, Ge(1)] = 50
+    embedding_size: Annotated[int, Ge(1)] = 20
     """Features of a word."""
-    hidden_size: Annotated[int, Ge(1)] = 50
+    embedding_init: Annotated[float, Gt(0), Le(10)] = 1.5
+    """The features of words are initially normal with this standard deviation."""
+    gate_bias: Annotated[float, Ge(0), Le(10)] = 1.0
+    """Added to the initial biases of the three gates, which are then open at first."""
+    hidden_size: Annotated[int, Ge(1)] = 40
     """Units of a layer of the LSTM; the other networks have as many as fit into the same number of parameters."""
     alpha: Literal["connection", "post"] = "connection"
     """What has a plasticity coefficient of its own: each connection, or each receiving unit."""
-    alpha_init: Annotated[float, Gt(0), Le(10)] = 1e-4
+    alpha_init: Annotated[float, Gt(0), Le(10)] = 1.0
     """Plasticity coefficients are initially uniform between 0 and this."""
-    eta_init: Annotated[float, Gt(0), Le(1)] = 0.01
+    eta_init: Annotated[float, Gt(0), Le(1)] = 0.3
     """Initial rate of plasticity that is not modulated."""
-    batch_size: Annotated[int, Ge(1)] = 16
+    batch_size: Annotated[int, Ge(1)] = 32
     """Documents, or parts of the Penn Treebank, in a batch."""
-    updates: Annotated[int, Ge(10)] = 600
+    updates: Annotated[int, Ge(10)] = 3000
     """Steps of the optimiser on documents."""
-    learning_rate: Annotated[float, Gt(0), Le(100)] = 5e-3
+    learning_rate: Annotated[float, Gt(0), Le(100)] = 1e-2
     """Learning rate: of Adam on documents, of gradient descent on the Penn Treebank."""
     gradient_norm: Annotated[float, Gt(0)] = 5.0
     """Norm above which the gradient is scaled down to it."""
-    test_documents: Annotated[int, Ge(1)] = 200
+    test_documents: Annotated[int, Ge(1)] = 1000
     """Documents on which the trained network is judged."""
     epochs: Annotated[int, Ge(1)] = 13
     """Passes over the Penn Treebank."""
@@ -131,9 +135,10 @@ class LanguageModel(nn.Module):
             self.layers.append(_layer(config, inputs, generator))
         self.decoder = nn.Linear(config.hidden_size, types)
         with torch.no_grad():
-            self.embedding.weight.uniform_(-0.1, 0.1, generator=generator)
-            self.decoder.weight.uniform_(-0.1, 0.1, generator=generator)
-            self.decoder.bias.zero_()
+            self.embedding.weight.normal_(std=config.embedding_init, generator=generator)
+            bound = config.hidden_size**-0.5
+            for parameter in self.decoder.parameters():
+                parameter.uniform_(-bound, bound, generator=generator)
 
     def forward(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None = None
@@ -161,12 +166,21 @@ def _layer(config: Config, inputs: int, generator: torch.Generator) -> nn.LSTM |
         with torch.no_grad():  # torch's own initial values, but of our generator
             for parameter in lstm.parameters():
                 parameter.uniform_(-(size**-0.5), size**-0.5, generator=generator)
+        _open_gates(lstm.get_parameter("bias_ih_l0"), config.gate_bias)
         return lstm
     rule = ClippedHebb(config.eta_init, BOUND) if config.network == "plastic" else Modulated(BOUND)
     plastic = PlasticLSTM(inputs, size, rule=rule, alpha=config.alpha, generator=generator)
     with torch.no_grad():
         plastic.get_parameter("alpha").mul_(config.alpha_init / INITIAL_ALPHA)
+    _open_gates(plastic.bias_ih, config.gate_bias)
     return plastic
+
+
+@torch.no_grad()
+def _open_gates(bias: Tensor, by: float) -> None:
+    admit, forget, _, emit = bias.chunk(4)
+    for gate in (admit, forget, emit):
+        gate.add_(by)
 
 
 def losses(logits: Float[Tensor, "time batch types"], following: Int64[Tensor, "time batch"]) -> Tensor:
@@ -393,8 +407,12 @@ experiment = Experiment(
                 corpus="penn-treebank",
                 layers=2,
                 embedding_size=200,
+                embedding_init=0.06,
+                gate_bias=0.0,
                 hidden_size=200,
                 batch_size=20,
+                alpha_init=1e-4,
+                eta_init=0.01,
                 learning_rate=1.0,
             ),
             seeds=16,
