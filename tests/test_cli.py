@@ -75,7 +75,7 @@ def test_config_fields_are_typed_options(toy, capsys):
         (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected at least 0"),
         (["report"], "nothing was run in"),
         (["report", "toy"], "toy was not run in"),
-        (["data", "fetch"], "no data set named; known: mnist"),
+        (["data", "fetch"], "no data set named; known: "),
         (["data", "verify", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
         (["list", "--nonsense"], "unknown argument '--nonsense'"),
     ],

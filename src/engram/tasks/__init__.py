@@ -1,12 +1,33 @@
 """Everything one learns from: episodes, environments and data sets.
 
+
 Importing the package registers the environments with Gymnasium; ``gymnasium.make("engram.tasks:engram/GridMaze-v0")``
 imports it by itself.
 """
 
 from engram.tasks.cue_reward import CueReward, CueRewardVectorEnv
+from engram.tasks.document_bigrams import DocumentBigrams
 from engram.tasks.episode import Episode
 from engram.tasks.grid_maze import GridMaze, GridMazeVectorEnv
+from engram.tasks.image_completion import ClampedEpisode, ImageCompletion, natural_crops, standardise
+from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
+from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
 
-__all__ = ["CueReward", "CueRewardVectorEnv", "Episode", "GridMaze", "GridMazeVectorEnv", "PatternCompletion"]
+__all__ = [
+    "ClampedEpisode",
+    "CueReward",
+    "CueRewardVectorEnv",
+    "DocumentBigrams",
+    "Episode",
+    "GridMaze",
+    "GridMazeVectorEnv",
+    "ImageCompletion",
+    "OneShotCharacters",
+    "PatternCompletion",
+    "PennTreebank",
+    "natural_crops",
+    "read_penn_treebank",
+    "standardise",
+    "synthetic_glyphs",
+]

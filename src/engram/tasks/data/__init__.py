@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engram.tasks.data.cifar10 import CIFAR10, CIFAR10_JPEG, ColourImages
 from engram.tasks.data.files import (
     DataError,
     DataFile,
@@ -24,9 +25,12 @@ from engram.tasks.data.files import (
     locate,
 )
 from engram.tasks.data.mnist import MNIST, LabelledImages
+from engram.tasks.data.omniglot import OMNIGLOT, OMNIGLOT_SMALL, Characters
 
 __all__ = [
     "SETS",
+    "Characters",
+    "ColourImages",
     "DataError",
     "DataFile",
     "DataSet",
@@ -40,7 +44,8 @@ __all__ = [
     "verify",
 ]
 
-SETS: dict[str, DataSet] = {dataset.name: dataset for dataset in [MNIST]}
+_ALL = [CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL]
+SETS: dict[str, DataSet] = {dataset.name: dataset for dataset in _ALL}
 
 
 def load(name: str, **options: Any) -> Any:
@@ -51,8 +56,10 @@ def load(name: str, **options: Any) -> Any:
         **options: What to read of it, such as ``split="test"``; the set's title lists the choices.
 
     Returns:
-        What the set's reader returns: for ``"mnist"`` a ``LabelledImages``, ``images`` of shape (n, 28, 28)
-        and ``labels`` of shape (n,), both uint8.
+        What the set's reader returns, arrays of uint8: for ``"mnist"`` a ``LabelledImages``, ``images`` of shape (n,
+        28, 28) and ``labels`` (n,); for ``"cifar10"`` and ``"cifar10-jpeg"`` a ``ColourImages``, ``images`` (n, 32,
+        32, 3) and ``labels`` (n,); for ``"omniglot"`` and ``"omniglot-small"`` ``Characters``, ``images`` (classes,
+        drawings, size, size) and their ``names``.
 
     Raises:
         ValueError: The name, an option or its value is unknown.

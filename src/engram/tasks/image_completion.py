@@ -1,0 +1,236 @@
+"""Image completion: see a few images, then restore one of them from half of its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+TRAINING_SHARE = 0.8
+"""Share of each photograph's columns, from the left, that training crops are cut from."""
+LEAST_DEVIATION = 15.0
+"""Crops whose summed channels (0 to 765) vary less than this are left out."""
+
+
+class ClampedEpisode(NamedTuple):
+    """An ``Episode`` that also says which units are to be clamped to their input.
+
+    Attributes:
+        inputs: What the network sees at each step, (time, batch, features).
+        targets: What it should answer at each step, (time, batch, answers).
+        mask: At which steps the answer counts, (time, batch).
+        clamp: Which features are given at each step, (time, batch, features); a given feature may well be zero.
+    """
+
+    inputs: Float[Tensor, "time batch features"]
+    targets: Float[Tensor, "time batch answers"]
+    mask: Bool[Tensor, "time batch"]
+    clamp: Bool[Tensor, "time batch features"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageCompletion:
+    """Image completion: see a few images, then restore one of them from half of its pixels.
+
+    An episode draws ``patterns`` images. They are shown in ``cycles`` rounds, each round in a new random order, each
+    image for ``presentation_steps`` steps followed by ``blank_steps`` steps without input. At the end the upper or
+    the lower half of one of the images, each with probability 1/2, is shown for ``probe_steps`` steps, and at the
+    last step the whole image should come out. Shown pixels are marked in ``clamp``, so that a network can take them
+    as the activity of its units.
+
+    Args:
+        images: What is drawn from, (n, height, width) of floats in [-1, 1], height times width even; by default
+            ``natural_crops()``.
+        patterns: Images in an episode, drawn independently.
+        cycles: Rounds of presentation.
+        presentation_steps: Steps for which an image is shown.
+        blank_steps: Steps without input after each image.
+        probe_steps: Steps for which the probe is shown.
+
+    Raises:
+        TypeError: A field is of the wrong type.
+        ValueError: A field is out of range, or ``images`` is not as described.
+
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment, whose settings with
+    CIFAR-10 are ``ImageCompletion(images, 3, 3, 20, 2, 3)``; the defaults are our smaller protocol.
+
+    Examples:
+        >>> task = ImageCompletion(torch.rand(10, 4, 4), blank_steps=0)
+        >>> episode = task.sample(5, torch.Generator().manual_seed(0))
+        >>> episode.inputs.shape, episode.clamp.shape, episode.clamp[-1].sum(1).tolist()
+        (torch.Size([51, 5, 16]), torch.Size([51, 5, 16]), [8, 8, 8, 8, 8])
+    """
+
+    images: Annotated[Tensor, "n height width"] = field(
+        default_factory=lambda: natural_crops(),  # noqa: PLW0108 - it is defined below
+        repr=False,
+    )
+    patterns: int = 3
+    cycles: int = 2
+    presentation_steps: int = 8
+    blank_steps: int = 2
+    probe_steps: int = 3
+
+    def __post_init__(self) -> None:
+        least = {"patterns": 1, "cycles": 1, "presentation_steps": 1, "blank_steps": 0, "probe_steps": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} = {value!r}: expected an int")
+            if value < bound:
+                raise ValueError(f"{name} = {value}: expected at least {bound}")
+        images = self.images
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images is a {type(images).__name__}: expected a torch.Tensor")
+        if images.dim() != 3 or 0 in images.shape or images[0].numel() % 2:
+            raise ValueError(
+                f"images.shape = {tuple(images.shape)}: expected (n, height, width), none of them 0, and an even "
+                "number of pixels"
+            )
+        if not images.is_floating_point():
+            raise ValueError(f"images.dtype = {images.dtype}: expected floating point")
+        low, high = images.min().item(), images.max().item()
+        if not (low >= -1 and high <= 1):
+            raise ValueError(f"images has values from {low} to {high}: expected -1 to 1")
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels in an image, which is the number of features."""
+        return self.images[0].numel()
+
+    @property
+    def length(self) -> int:
+        """Number of steps in an episode."""
+        return self.cycles * self.patterns * (self.presentation_steps + self.blank_steps) + self.probe_steps
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> ClampedEpisode:
+        """Draw a batch of episodes.
+
+        Args:
+            batch_size: Number of independent episodes.
+            generator: Source of all randomness; it has to be on the device of the images.
+
+        Returns:
+            ``inputs``, pixels in [-1, 1] and 0 where none is given, (time, batch, pixels); ``targets``, the whole
+            image at every step, (time, batch, pixels); ``mask``, true at the last step only, (time, batch);
+            ``clamp``, which pixels are given, (time, batch, pixels). ``time`` is ``length``.
+
+        Raises:
+            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
+            ValueError: ``batch_size`` is less than one.
+        """
+        if not isinstance(batch_size, int):
+            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        device = self.images.device
+
+        drawn = torch.randint(len(self.images), (batch_size, self.patterns), generator=generator, device=device)
+        images = self.images.flatten(1)[drawn]
+        order = torch.rand((batch_size, self.cycles, self.patterns), generator=generator, device=device)
+        order = order.argsort().flatten(1)
+        shown = images.gather(1, order.unsqueeze(2).expand(-1, -1, self.pixels)).transpose(0, 1)
+        steps = torch.cat(
+            (
+                shown.unsqueeze(1).expand(-1, self.presentation_steps, -1, -1),
+                shown.new_zeros(len(shown), self.blank_steps, *shown.shape[1:]),
+            ),
+            dim=1,
+        )
+        given = torch.arange(steps.shape[1], device=device) < self.presentation_steps
+
+        # The images are drawn alike and shown in random order, so that the first is as good as a random one.
+        target = images[:, 0]
+        lower = torch.rand((batch_size, 1), generator=generator, device=device) < 0.5
+        visible = (torch.arange(self.pixels, device=device) >= self.pixels // 2) == lower
+        probe = target.where(visible, 0.0)
+
+        inputs = torch.cat((steps.flatten(0, 1), probe.expand(self.probe_steps, *probe.shape)))
+        clamp = torch.cat(
+            (
+                given.repeat(len(shown))[:, None, None].expand(-1, *probe.shape),
+                visible.expand(self.probe_steps, *probe.shape),
+            )
+        )
+        mask = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=device)
+        mask[-1] = True
+        return ClampedEpisode(inputs, target.expand_as(inputs), mask, clamp)
+
+
+def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size size"]:
+    """Cut all square crops out of two photographs that need no download.
+
+    The photographs are the two that scikit-learn brings along (427 x 640 pixels). Their channels are summed and
+    their pixels averaged in blocks of 2 x 2, which leaves 213 x 320. Training crops lie wholly in the left 80 % of
+    the columns, test crops wholly in the right 20 %. Crops of little contrast (standard deviation below 15 in units
+    of the summed channels) are left out; the others are standardised by ``standardise``.
+
+    Args:
+        size: Side of a crop, in pixels, 2 to 64.
+        split: ``"train"`` or ``"test"``.
+
+    Returns:
+        The crops at every position, photograph by photograph and row by row, in [-1, 1].
+
+    Raises:
+        TypeError: ``size`` is no int.
+        ValueError: ``size`` is not in 2 to 64, or ``split`` is unknown.
+
+    Source: our own stand-in for CIFAR-10 in the image experiment of Miconi, Clune and Stanley (2018).
+
+    Examples:
+        >>> crops = natural_crops(8, "test")
+        >>> crops.shape[1:], crops.abs().amax((1, 2)).unique()
+        (torch.Size([8, 8]), tensor([1.]))
+    """
+    from sklearn.datasets import load_sample_images
+
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise TypeError(f"size = {size!r}: expected an int")
+    if not 2 <= size <= 64:
+        raise ValueError(f"size = {size}: expected 2 to 64")
+    if split not in ("train", "test"):
+        raise ValueError(f"split = {split!r}: expected 'train' or 'test'")
+    found = []
+    for photograph in load_sample_images().images:
+        grey = photograph.sum(axis=2, dtype=np.float32)
+        height, width = grey.shape[0] // 2, grey.shape[1] // 2
+        blocks = grey[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
+        border = round(TRAINING_SHARE * width)
+        part = blocks[:, :border] if split == "train" else blocks[:, border:]
+        crops = np.lib.stride_tricks.sliding_window_view(part, (size, size)).reshape(-1, size, size)
+        found.append(crops[crops.std(axis=(1, 2)) >= LEAST_DEVIATION])
+    return _standardised(torch.from_numpy(np.concatenate(found)))
+
+
+def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[Tensor, "n height width"]:
+    """Turn colour images into grey ones with values in [-1, 1].
+
+    The channels are summed; each image then has its own mean removed and is divided by its largest absolute value.
+    An image of one colour becomes zero.
+
+    Args:
+        images: Colour images, (n, height, width, channels).
+
+    Returns:
+        The grey images.
+
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment.
+
+    Examples:
+        >>> standardise(np.array([[[[0, 0, 0], [10, 20, 30]]]], dtype=np.uint8))
+        tensor([[[-1.,  1.]]])
+    """
+    return _standardised(torch.from_numpy(images.sum(axis=3, dtype=np.float32)))
+
+
+def _standardised(grey: Float[Tensor, "n height width"]) -> Float[Tensor, "n height width"]:
+    centred = grey - grey.mean((1, 2), keepdim=True)
+    largest = centred.abs().amax((1, 2), keepdim=True)
+    return torch.where(largest > 0, centred / largest, 0.0)

@@ -1,0 +1,206 @@
+"""One-shot classification of characters: see one drawing of each of a few characters, then name another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from engram.tasks.episode import Episode
+
+STROKES = (2, 4)
+POINTS = 24
+BLOB = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class OneShotCharacters:
+    """One-shot classification of characters: see one drawing of each of a few characters, then name another.
+
+    An episode draws ``ways`` characters, turns each of them by 0, 90, 180 or 270 degrees, gives them labels at
+    random, and shows one drawing of each, together with its label, for one step. At the last step a drawing of one
+    of the characters is shown without label, turned as before, and its label is the answer. Both drawings are drawn
+    independently, so that they can be the same one, unless ``distinct``.
+
+    Args:
+        images: What is drawn from, (characters, drawings, size, size) of floats; by default
+            ``synthetic_glyphs(240, 10)`` of a fixed generator.
+        ways: Characters in an episode.
+        rotations: Whether the characters are turned.
+        distinct: Whether the last drawing is another one than that shown before, of which there must be two or more.
+
+    Raises:
+        TypeError: A field is of the wrong type.
+        ValueError: A field is out of range, or ``images`` is not as described.
+
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the Omniglot experiment.
+
+    Examples:
+        >>> task = OneShotCharacters(torch.rand(20, 3, 4, 4))
+        >>> episode = task.sample(7, torch.Generator().manual_seed(0))
+        >>> images, labels = task.split(episode.inputs)
+        >>> images.shape, labels.shape, labels.sum((0, 1)).tolist()
+        (torch.Size([6, 7, 4, 4]), torch.Size([6, 7, 5]), [7.0, 7.0, 7.0, 7.0, 7.0])
+    """
+
+    images: Annotated[Tensor, "characters drawings size size"] = field(
+        default_factory=lambda: synthetic_glyphs(240, 10, torch.Generator().manual_seed(0)), repr=False
+    )
+    ways: int = 5
+    rotations: bool = True
+    distinct: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ways, int) or isinstance(self.ways, bool):
+            raise TypeError(f"ways = {self.ways!r}: expected an int")
+        if self.ways < 2:
+            raise ValueError(f"ways = {self.ways}: expected at least 2")
+        images = self.images
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images is a {type(images).__name__}: expected a torch.Tensor")
+        if images.dim() != 4 or images.shape[2] != images.shape[3] or 0 in images.shape:
+            raise ValueError(
+                f"images.shape = {tuple(images.shape)}: expected (characters, drawings, size, size), none of them 0"
+            )
+        if not images.is_floating_point():
+            raise ValueError(f"images.dtype = {images.dtype}: expected floating point")
+        if not images.isfinite().all():
+            raise ValueError("images has values that are not finite")
+        if len(images) < self.ways:
+            raise ValueError(f"images has {len(images)} characters: expected at least ways = {self.ways}")
+        if self.distinct and images.shape[1] < 2:
+            raise ValueError(
+                f"images has {images.shape[1]} drawings of a character: expected 2, because distinct = True"
+            )
+
+    @property
+    def length(self) -> int:
+        """Number of steps in an episode."""
+        return self.ways + 1
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        """Draw a batch of episodes.
+
+        Args:
+            batch_size: Number of independent episodes.
+            generator: Source of all randomness; it has to be on the device of the images.
+
+        Returns:
+            ``inputs``, the pixels row by row followed by the label, one-hot and all zero at the last step, (time,
+            batch, size * size + ways); ``targets``, the label of the drawing that is seen, also at the last step,
+            (time, batch, ways); ``mask``, true at the last step only, (time, batch). ``time`` is ``length``.
+
+        Raises:
+            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
+            ValueError: ``batch_size`` is less than one.
+        """
+        if not isinstance(batch_size, int):
+            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        device = self.images.device
+
+        def integers(high: int, *shape: int) -> Tensor:
+            return torch.randint(high, shape, generator=generator, device=device)
+
+        characters, drawings = self.images.shape[:2]
+        chosen = torch.rand((batch_size, characters), generator=generator, device=device).topk(self.ways).indices
+        labels = torch.rand((batch_size, self.ways), generator=generator, device=device).argsort()
+        turns = integers(4, batch_size, self.ways) * self.rotations
+        drawn = integers(drawings, batch_size, self.ways)
+        asked = integers(self.ways, batch_size, 1)
+        queried = integers(drawings - self.distinct, batch_size, 1)
+        if self.distinct:  # the drawings but that which was shown
+            queried = queried + (queried >= drawn.gather(1, asked))
+
+        def with_query(shown: Tensor, query: Tensor | None = None) -> Tensor:
+            return torch.cat((shown, shown.gather(1, asked) if query is None else query), dim=1).t()
+
+        images = self.images[with_query(chosen), with_query(drawn, queried)]
+        turn = with_query(turns)[..., None, None]
+        turned = torch.where(turn % 2 == 1, images.rot90(1, (2, 3)), images)
+        images = torch.where(turn >= 2, turned.flip(2, 3), turned)
+        targets = functional.one_hot(with_query(labels), self.ways).to(images.dtype)
+        shown = targets.clone()
+        shown[-1] = 0
+        mask = torch.zeros(targets.shape[:2], dtype=torch.bool, device=device)
+        mask[-1] = True
+        return Episode(torch.cat((images.flatten(2), shown), dim=2), targets, mask)
+
+    def split(
+        self, inputs: Float[Tensor, "time batch features"]
+    ) -> tuple[Float[Tensor, "time batch size size"], Float[Tensor, "time batch ways"]]:
+        """Return the images and the labels that ``inputs`` of an episode are made of."""
+        size = self.images.shape[2]
+        pixels = inputs[..., : -self.ways]
+        return pixels.reshape(*pixels.shape[:2], size, size), inputs[..., -self.ways :]
+
+
+def synthetic_glyphs(
+    classes: int, drawings: int, generator: torch.Generator, size: int = 16
+) -> Float[Tensor, "classes drawings size size"]:
+    """Draw characters that nobody has ever written, each several times, a little differently each time.
+
+    A character is 2 to 4 strokes, each a quadratic Bezier curve whose control points are uniform in [0.12, 0.88]^2.
+    A drawing of it has noise on its control points (standard deviation 0.03), is turned (0.12 rad), scaled (by 1 +
+    0.06 times a normal number) and shifted (0.03). Each stroke is rendered as the maximum of 24 Gaussian blobs of
+    standard deviation 0.7 pixels.
+
+    Args:
+        classes: Number of characters.
+        drawings: Number of drawings of each.
+        generator: Source of all randomness; the images are made on its device.
+        size: Side of the images, in pixels.
+
+    Returns:
+        Images from 0 (paper) to 1 (ink).
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: A number is less than one.
+
+    Source: our own stand-in for Omniglot in Miconi, Clune and Stanley, "Differentiable plasticity" (2018).
+
+    Examples:
+        >>> synthetic_glyphs(3, 2, torch.Generator().manual_seed(0)).shape
+        torch.Size([3, 2, 16, 16])
+    """
+    for name, value in {"classes": classes, "drawings": drawings, "size": size}.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} = {value!r}: expected an int")
+        if value < 1:
+            raise ValueError(f"{name} = {value}: expected at least 1")
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+    device = generator.device
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device)
+
+    least, most = STROKES
+    strokes = torch.randint(least, most + 1, (classes,), generator=generator, device=device)
+    control = 0.12 + 0.76 * torch.rand((classes, 1, most, 3, 2), generator=generator, device=device)
+    control = control + 0.03 * normal(classes, drawings, most, 3, 2)
+    angle, scale = 0.12 * normal(classes, drawings), 1 + 0.06 * normal(classes, drawings)
+    sine, cosine = scale * angle.sin(), scale * angle.cos()
+    turn = torch.stack((cosine, -sine, sine, cosine), dim=2).view(classes, drawings, 2, 2)
+    shift = 0.03 * normal(classes, drawings, 1, 2)
+
+    along = torch.linspace(0, 1, POINTS, device=device)
+    bezier = torch.stack(((1 - along) ** 2, 2 * along * (1 - along), along**2))
+    points = torch.einsum("kp,cdskx->cdspx", bezier, control).flatten(2, 3)
+    points = ((points - 0.5) @ turn.transpose(2, 3) + 0.5 + shift) * size
+
+    centres = torch.arange(size, device=device) + 0.5
+    blobs = (-0.5 * ((points.unsqueeze(4) - centres) / BLOB).square()).exp()
+    drawn = torch.arange(most, device=device) < strokes[:, None]
+    rows = blobs[..., 1, :] * drawn.repeat_interleave(POINTS, dim=1)[:, None, :, None]
+    # One character at a time, because a picture of every point would need a gigabyte.
+    images = [(y.unsqueeze(3) * x.unsqueeze(2)).amax(1) for y, x in zip(rows, blobs[..., 0, :], strict=True)]
+    return torch.stack(images)

@@ -1,0 +1,85 @@
+"""The Penn Treebank as a language-modelling corpus, for users who have its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from engram.tasks.data import DataError, cache_folder
+from engram.tasks.data.files import data_folder
+
+END = "<eos>"
+TYPES = 10_000
+TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
+
+
+class PennTreebank(NamedTuple):
+    """A corpus of word numbers in its three parts.
+
+    Attributes:
+        train: Words to learn from, in order.
+        valid: Words to choose settings by.
+        test: Words to be judged by.
+        words: The word of each number, in the order of first occurrence in ``train``.
+    """
+
+    train: Int64[Tensor, " tokens"]
+    valid: Int64[Tensor, " tokens"]
+    test: Int64[Tensor, " tokens"]
+    words: tuple[str, ...]
+
+
+def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
+    """Read the Penn Treebank in the preprocessed form of Mikolov, from files that the user has.
+
+    The text is licensed by the Linguistic Data Consortium, so that it is neither shipped nor fetched. The folder has
+    ``ptb.train.txt``, ``ptb.valid.txt`` and ``ptb.test.txt``, each with one sentence a line and words between spaces;
+    each end of a line counts as the word ``<eos>``.
+
+    Args:
+        folder: Where the files lie; by default ``penn-treebank`` in the folder that ``ENGRAM_DATA`` names or, if it
+            names none, in the cache.
+
+    Returns:
+        929,589, 73,760 and 82,430 words of 10,000 types.
+
+    Raises:
+        DataError: ``ENGRAM_DATA`` names no folder; a file is absent or cannot be read; or it is not this corpus: the
+            number of its words or types is another one, or it has words that the training part lacks.
+
+    Source: Marcus, Santorini and Marcinkiewicz, "Building a large annotated corpus of English" (1993); Mikolov et
+    al., "Recurrent neural network based language model" (2010).
+
+    Examples:
+        >>> read_penn_treebank("nowhere")
+        Traceback (most recent call last):
+        engram.tasks.data.files.DataError: cannot read nowhere/ptb.train.txt: ...
+    """
+    if folder is None:
+        folder = (data_folder() or cache_folder()) / "penn-treebank"
+    parts = {part: _words(Path(folder) / f"ptb.{part}.txt", expected) for part, expected in TOKENS.items()}
+    numbers: dict[str, int] = {}
+    for word in parts["train"]:
+        numbers.setdefault(word, len(numbers))
+    if len(numbers) != TYPES:
+        raise DataError(f"{folder}/ptb.train.txt has {len(numbers)} types of words, expected {TYPES}")
+    for part, words in parts.items():
+        if unknown := set(words) - set(numbers):
+            raise DataError(f"{folder}/ptb.{part}.txt has the word {min(unknown)!r}, which ptb.train.txt lacks")
+    tokens = {part: torch.tensor([numbers[word] for word in words]) for part, words in parts.items()}
+    return PennTreebank(**tokens, words=tuple(numbers))
+
+
+def _words(path: Path, expected: int) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    words = [word for line in lines for word in (*line.split(), END)]
+    if len(words) != expected:
+        raise DataError(f"{path} has {len(words)} words, line ends included; expected {expected}")
+    return words
