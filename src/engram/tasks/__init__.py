@@ -1,6 +1,5 @@
 """Everything one learns from: episodes, environments and data sets.
 
-
 Importing the package registers the environments with Gymnasium; ``gymnasium.make("engram.tasks:engram/GridMaze-v0")``
 imports it by itself.
 """
