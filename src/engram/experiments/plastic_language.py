@@ -2,7 +2,8 @@
 
 Three models with equally many parameters are compared: an LSTM, one whose recurrent connections are plastic, and one
 whose plasticity is modulated by the network itself. The language of the small presets has bigrams that hold in one
-document only; the published one is the Penn Treebank, for users who have its files.
+document only; the published one is the Penn Treebank, for users who have its files. The small language is dense in
+names, and the gates are open at first, because otherwise no network finds out within minutes that names tell anything.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class Config:
     """LSTM, the same with plastic connections, or with plasticity that the network itself modulates."""
     corpus: Literal["document-bigrams", "penn-treebank"] = "document-bigrams"
     """Language of document-specific bigrams, or the Penn Treebank from the user's files."""
-    words: Annotated[int, Ge(3)] = 12
+    words: Annotated[int, Ge(3)] = 15
     """Words of the language; of no effect on the Penn Treebank, as the next four."""
-    name_words: Annotated[int, Ge(1)] = 3
+    name_words: Annotated[int, Ge(1)] = 5
     """Names in the language; the document says which attribute belongs to which name."""
-    document_length: Annotated[int, Ge(2)] = 30
+    document_length: Annotated[int, Ge(2)] = 50
     """Words in a document."""
     name_rate: Annotated[float, Gt(0), Lt(1)] = 0.9
     """Probability of a name after a word that is neither a name nor between a name and its attribute."""
@@ -57,7 +58,7 @@ class Config:
     """The features of words are initially normal with this standard deviation."""
     gate_bias: Annotated[float, Ge(0), Le(10)] = 1.0
     """Added to the initial biases of the three gates, which are then open at first."""
-    hidden_size: Annotated[int, Ge(1)] = 40
+    hidden_size: Annotated[int, Ge(1)] = 30
     """Units of a layer of the LSTM; the other networks have as many as fit into the same number of parameters."""
     alpha: Literal["connection", "post"] = "connection"
     """What has a plasticity coefficient of its own: each connection, or each receiving unit."""
@@ -67,7 +68,7 @@ class Config:
     """Initial rate of plasticity that is not modulated."""
     batch_size: Annotated[int, Ge(1)] = 32
     """Documents, or parts of the Penn Treebank, in a batch."""
-    updates: Annotated[int, Ge(10)] = 3000
+    updates: Annotated[int, Ge(10)] = 2000
     """Steps of the optimiser on documents."""
     learning_rate: Annotated[float, Gt(0), Le(100)] = 1e-2
     """Learning rate: of Adam on documents, of gradient descent on the Penn Treebank."""
@@ -324,6 +325,18 @@ claims = [
         seeds=5,
     ),
     Claim(
+        id="modulated-at-most-lstm",
+        statement="A neuromodulated one predicts them at least as well as an LSTM with as many parameters",
+        source=DOCUMENTS,
+        published="modulated is better than the LSTM on the Penn Treebank",
+        metric=_difference("modulated", "lstm", "known_attributes"),
+        holds=at_most(0.0),
+        arms=("modulated", "lstm"),
+        threshold="laptop",
+        presets=("laptop",),
+        seeds=5,
+    ),
+    Claim(
         id="treebank-plastic",
         statement="On the Penn Treebank, a plastic LSTM has a lower perplexity than an LSTM with as many parameters",
         source=TREEBANK,
@@ -374,11 +387,11 @@ def figure(results: Results) -> go.Figure:
 def seconds(config: Config) -> float:
     """Time of a trial on one core: a cost for each step, and one for each synapse that it touches."""
     size, batch = config.hidden_size, config.batch_size
-    step, synapse = {"lstm": (20e-6, 0.8e-9), "plastic": (450e-6, 6e-9), "modulated": (480e-6, 6e-9)}[config.network]
+    step, synapse = {"lstm": (30e-6, 0.5e-9), "plastic": (300e-6, 6e-9), "modulated": (390e-6, 6e-9)}[config.network]
     each = config.layers * (step + synapse * batch * size**2)
     if config.corpus == "document-bigrams":
         batches = config.updates + config.test_documents / (3 * batch)
-        return 4 + batches * (6e-3 + config.document_length * each)
+        return 4 + batches * (2e-3 + config.document_length * each)
     return 60 + config.epochs * 950_000 / batch * (each + 1e-9 * batch * 10_000 * size)
 
 
