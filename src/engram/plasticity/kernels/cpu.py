@@ -40,10 +40,13 @@ from engram.plasticity.kernels.simd import (
     load,
     magnitude,
     positive,
+    share,
     splat,
     store,
     tanh,
     total,
+    where_positive,
+    where_share,
     where_within,
     with_sign,
 )
@@ -98,11 +101,12 @@ def activate(current, external, mask, y, offset, width, wide, is_tanh):
 
 
 @inline
-def modulation(v, v0, y, offset, squash):
+def modulation(v, v0, y, offset, width, wide, squash):
     """Return M, the neuromodulatory signal before it fans out."""
-    current = v0
-    for i in range(v.size):
-        current += v[i] * y[offset + i]
+    products = splat(type(v0)(0))
+    for i in range(0, width, wide):
+        products = products + load(v, i) * load(y, offset + i)
+    current = v0 + total(products)
     if squash == TANH:
         current = type(v0)(np.tanh(current))
     elif squash == SIGMOID:
@@ -111,22 +115,21 @@ def modulation(v, v0, y, offset, squash):
 
 
 @inline
-def rate(eta, signal, fan, base, j, modulated):
-    """Return the rate at which the synapses of a unit change."""
-    return signal * fan[j] + base[j] if modulated else eta
-
-
-@inline
-def coefficients(eta, signal, fan, base, y, y_offset, keep, gain, offset, size, modulated, forgets):
+def coefficients(eta, signal, fan, base, y, y_offset, keep, gain, offset, width, wide, modulated, forgets):
     """Write keep and gain of every row."""
-    one = type(eta)(1)
-    for j in range(size):
-        m = rate(eta, signal, fan, base, j, modulated)
-        post = y[y_offset + j]
+    one, same, M = splat(type(eta)(1)), splat(eta), splat(signal)
+    for j in range(0, width, wide):
+        m = M * load(fan, j) + load(base, j) if modulated else same
+        post = load(y, y_offset + j)
         if forgets == SHARE:
-            m = min(max(m, type(eta)(0)), one)
-        gain[offset + j] = m * post
-        keep[offset + j] = one if forgets == NOTHING else one - (m * post * post if forgets == OJA else m)
+            m = share(m)
+        store(gain, offset + j, m * post)
+        if forgets == NOTHING:
+            store(keep, offset + j, one)
+        elif forgets == OJA:
+            store(keep, offset + j, one - m * post * post)
+        else:
+            store(keep, offset + j, one - m)
 
 
 @inline
@@ -148,48 +151,58 @@ def undo_row(
 
 @inline
 def undo_units(
-    grad_output, mask, Y, y, into, q, s, delta, signal, eta, v, fan, base, is_tanh, modulated, squash, forgets,
+    grad_output, mask, Y, y, into, q, s, D, d, signal, eta, v, fan, base,
+    width, wide, is_tanh, modulated, squash, forgets,
     grad_drive, grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
 ):  # fmt: skip
     """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation."""
-    zero, one = type(eta)(0), type(eta)(1)
-    of_signal = zero
+    none, one, two, same, M = (
+        splat(type(eta)(0)), splat(type(eta)(1)), splat(type(eta)(2)), splat(eta), splat(signal)
+    )  # fmt: skip
     for j in range(grad_output.size):
-        post = Y[y + j]
-        m = rate(eta, signal, fan, base, j, modulated)
-        held = min(max(m, zero), one) if forgets == SHARE else m
-        of_post = held * q[j]
-        of_rate = post * q[j]
+        into[j] += grad_output[j]
+    of_signal, of_eta = none, none
+    for j in range(0, width, wide):
+        post, of_gain, of_keep = load(Y, y + j), load(q, j), load(s, j)
+        m = M * load(fan, j) + load(base, j) if modulated else same
+        held = share(m) if forgets == SHARE else m
+        of_post, of_rate = held * of_gain, post * of_gain
         if forgets == OJA:
-            of_post -= 2 * m * post * s[j]
-            of_rate -= post * post * s[j]
+            of_post = of_post - two * m * post * of_keep
+            of_rate = of_rate - post * post * of_keep
         elif forgets != NOTHING:
-            of_rate -= s[j]
-        if held != m:
-            of_rate = zero
+            of_rate = of_rate - of_keep
+        if forgets == SHARE:
+            of_rate = where_share(m, of_rate)
         if modulated:
-            grad_fan[j] += signal * of_rate
-            grad_base[j] += of_rate
-            of_signal += fan[j] * of_rate
+            store(grad_fan, j, load(grad_fan, j) + M * of_rate)
+            store(grad_base, j, load(grad_base, j) + of_rate)
+            of_signal = of_signal + load(fan, j) * of_rate
         else:
-            grad_eta[b] += of_rate
-        into[j] += grad_output[j] + of_post
+            of_eta = of_eta + of_rate
+        store(into, j, load(into, j) + of_post)
+    grad_eta[b] += total(of_eta)
     if modulated:
+        slope = type(eta)(1)
         if squash == TANH:
-            of_signal *= one - signal * signal
+            slope -= signal * signal
         elif squash == SIGMOID:
-            of_signal *= signal * (one - signal)
-        grad_v0[b] += of_signal
-        for j in range(grad_output.size):
-            grad_v[j] += of_signal * Y[y + j]
-            into[j] += of_signal * v[j]
-    for j in range(grad_output.size):
-        post = Y[y + j]
-        slope = one - post * post if is_tanh else type(eta)(post > 0)
-        grad_drive[j] = delta[j] = into[j] * slope
+            slope = signal * (slope - signal)
+        current = total(of_signal) * slope
+        grad_v0[b] += current
+        of_current = splat(current)
+        for j in range(0, width, wide):
+            store(grad_v, j, load(grad_v, j) + of_current * load(Y, y + j))
+            store(into, j, load(into, j) + of_current * load(v, j))
+    for j in range(0, width, wide):
+        post, grad = load(Y, y + j), load(into, j)
+        store(D, d + j, grad * (one - post * post) if is_tanh else where_positive(post, grad))
+    for j in range(grad_drive.size):
+        grad_drive[j] = D[d + j]
     for j in range(mask.size):
         if mask[j]:
-            grad_drive[j], delta[j] = into[j], zero
+            grad_drive[j] = into[j]
+            D[d + j] = 0
 
 
 def forward_kernel(connection, clipped, soft, version):
@@ -201,14 +214,14 @@ def forward_kernel(connection, clipped, soft, version):
         wide, is_tanh, modulated, squash, forgets, outputs, last_trace, first, stop,
     ):  # fmt: skip
         time, _, size = drive.shape
-        rows = fan.size
-        width = weight.size // rows
+        width = fan.size
+        rows = weight.size // width
         kind = weight.dtype.type
         zero, bound = splat(kind(0)), splat(kind(c))
         H = np.zeros(rows * width, weight.dtype)
         Y = np.zeros(2 * width, weight.dtype)
-        keep, gain = np.zeros(rows, weight.dtype), np.zeros(rows, weight.dtype)
-        current = np.zeros(max(rows, width), weight.dtype)
+        keep, gain = np.zeros(width, weight.dtype), np.zeros(width, weight.dtype)
+        current = np.zeros(width, weight.dtype)
         for b in range(first, stop):
             Y[:] = 0
             read(hidden[b], Y, width)
@@ -259,8 +272,8 @@ def forward_kernel(connection, clipped, soft, version):
                 for j in range(size):
                     current[j] += drive[t, b, j]
                 activate(current, drive[t, b], mask[t, b], Y, x, width, wide, is_tanh)
-                signal = modulation(v, v0[0], Y, x, squash) if modulated else kind(0)
-                coefficients(eta[0], signal, fan, base, Y, x, keep, gain, 0, size, modulated, forgets)
+                signal = modulation(v, v0[0], Y, x, width, wide, squash) if modulated else kind(0)
+                coefficients(eta[0], signal, fan, base, Y, x, keep, gain, 0, width, wide, modulated, forgets)
                 for j in range(size):
                     outputs[t, b, j] = Y[x + j]
             write_trace(H, last_trace[b], width)
@@ -279,8 +292,8 @@ def backward_kernel(connection, clipped, soft, version):
         first, stop,
     ):  # fmt: skip
         time, _, size = outputs.shape
-        rows = fan.size
-        width = weight.size // rows
+        width = fan.size
+        rows = weight.size // width
         kind = weight.dtype.type
         zero, bound, one = splat(kind(0)), splat(kind(c)), kind(1)
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
@@ -289,10 +302,10 @@ def backward_kernel(connection, clipped, soft, version):
         stretches = (time + stretch - 1) // stretch
         starts, history = np.zeros(stretches * stride, weight.dtype), np.zeros(stretch * stride, weight.dtype)
         G = np.zeros(rows * width, weight.dtype)
-        Y, D = np.zeros((time + 1) * width, weight.dtype), np.zeros(time * rows, weight.dtype)
-        keep, gain = np.zeros(time * rows, weight.dtype), np.zeros(time * rows, weight.dtype)
+        Y, D = np.zeros((time + 1) * width, weight.dtype), np.zeros(time * width, weight.dtype)
+        keep, gain = np.zeros(time * width, weight.dtype), np.zeros(time * width, weight.dtype)
         signals = np.zeros(time, weight.dtype)
-        q, s = np.zeros(rows, weight.dtype), np.zeros(rows, weight.dtype)
+        q, s = np.zeros(width, weight.dtype), np.zeros(width, weight.dtype)
         into, rule_into, next_into = (
             np.zeros(width, weight.dtype),
             np.zeros(width, weight.dtype),
@@ -304,8 +317,10 @@ def backward_kernel(connection, clipped, soft, version):
                 y = (t + 1) * width
                 read(outputs[t, b], Y, y)
                 if modulated:
-                    signals[t] = modulation(v, v0[0], Y, y, squash)
-                coefficients(eta[0], signals[t], fan, base, Y, y, keep, gain, t * rows, size, modulated, forgets)
+                    signals[t] = modulation(v, v0[0], Y, y, width, wide, squash)
+                coefficients(
+                    eta[0], signals[t], fan, base, Y, y, keep, gain, t * width, width, wide, modulated, forgets
+                )
             read_trace(trace[b], starts, width)
             read_trace(grad_last[b], G, width)
             for j in range(0, rows, ROWS):
@@ -315,7 +330,7 @@ def backward_kernel(connection, clipped, soft, version):
                     h0, h1, h2, h3 = load(starts, p0), load(starts, p1), load(starts, p2), load(starts, p3)
                     for part in range(1, stretches):
                         for t in range((part - 1) * stretch, part * stretch):
-                            n = t * rows + j
+                            n = t * width + j
                             x = load(Y, t * width + i)
                             h0 = updated(h0, splat(keep[n]), splat(gain[n]), x, bound, clipped, soft)[0]
                             h1 = updated(h1, splat(keep[n + 1]), splat(gain[n + 1]), x, bound, clipped, soft)[0]
@@ -344,7 +359,7 @@ def backward_kernel(connection, clipped, soft, version):
                             store(history, o + p1, h1)
                             store(history, o + p2, h2)
                             store(history, o + p3, h3)
-                            n = t * rows + j
+                            n = t * width + j
                             x = load(Y, t * width + i)
                             h0 = updated(h0, splat(keep[n]), splat(gain[n]), x, bound, clipped, soft)[0]
                             h1 = updated(h1, splat(keep[n + 1]), splat(gain[n + 1]), x, bound, clipped, soft)[0]
@@ -353,7 +368,7 @@ def backward_kernel(connection, clipped, soft, version):
                 for t in range(end - 1, begin - 1, -1):
                     # The trace in hand is the one before step t. The pass undoes the product of the step after it,
                     # and then the rule of step t itself.
-                    n, o, x = t * rows, (t - begin) * stride, t * width
+                    n, o, x = t * width, (t - begin) * stride, t * width
                     if t == time - 1:
                         for j in range(rows):
                             k, g = splat(keep[n + j]), splat(gain[n + j])
@@ -375,7 +390,7 @@ def backward_kernel(connection, clipped, soft, version):
                             m = n + j
                             k0, k1, k2, k3 = splat(keep[m]), splat(keep[m + 1]), splat(keep[m + 2]), splat(keep[m + 3])
                             g0, g1, g2, g3 = splat(gain[m]), splat(gain[m + 1]), splat(gain[m + 2]), splat(gain[m + 3])
-                            m += rows
+                            m += width
                             l0, l1, l2, l3 = splat(keep[m]), splat(keep[m + 1]), splat(keep[m + 2]), splat(keep[m + 3])
                             f0, f1, f2, f3 = splat(gain[m]), splat(gain[m + 1]), splat(gain[m + 2]), splat(gain[m + 3])
                             d0, d1, d2, d3 = splat(D[m]), splat(D[m + 1]), splat(D[m + 2]), splat(D[m + 3])
@@ -415,8 +430,8 @@ def backward_kernel(connection, clipped, soft, version):
                             s[j], s[j + 1], s[j + 2], s[j + 3] = total(s0), total(s1), total(s2), total(s3)
                         into, rule_into, next_into = rule_into, next_into, into
                     undo_units(
-                        grad_outputs[t, b], mask[t, b], Y, x + width, into, q, s, D[n:],
-                        signals[t], eta[0], v, fan, base, is_tanh, modulated, squash, forgets,
+                        grad_outputs[t, b], mask[t, b], Y, x + width, into, q, s, D, n,
+                        signals[t], eta[0], v, fan, base, width, wide, is_tanh, modulated, squash, forgets,
                         grad_drive[t, b], grad_eta, grad_v[b], grad_v0, grad_fan[b], grad_base[b], b,
                     )  # fmt: skip
                 for j in range(0, rows, ROWS):
@@ -426,7 +441,7 @@ def backward_kernel(connection, clipped, soft, version):
                         a0, a1 = load(grad_alpha, p0), load(grad_alpha, p1)
                         a2, a3 = load(grad_alpha, p2), load(grad_alpha, p3)
                         for t in range(begin, end):
-                            n, o, x = t * rows + j, (t - begin) * stride, load(Y, t * width + i)
+                            n, o, x = t * width + j, (t - begin) * stride, load(Y, t * width + i)
                             a0 = a0 + load(history, o + p0) * (x * splat(D[n]))
                             a1 = a1 + load(history, o + p1) * (x * splat(D[n + 1]))
                             a2 = a2 + load(history, o + p2) * (x * splat(D[n + 2]))

@@ -41,10 +41,11 @@ def common(drive, mask, weight, alpha, eta, clip, v, v0, fan, base):
     rows, width, w, a = prepare(weight, alpha, wide)
     mod = v is not None
     z = np.zeros(1, dt)
-    f, bs = np.ones(rows, dt), np.zeros(rows, dt)
+    f, bs, vv = np.zeros(width, dt), np.zeros(width, dt), np.zeros(width, dt); f[:n]=1
+    if mod: vv[:n] = v.reshape(-1).numpy()
     if fan is not None: f[:n] = fan.numpy(); bs[:n] = base.numpy()
     m = np.zeros(drive.shape[:2]+(0,), bool) if mask is None else mask.contiguous().numpy()
-    return wide, rows, width, w, a, (z if eta is None else eta.reshape(1).numpy()), (v.reshape(-1).numpy() if mod else z), (v0.reshape(1).numpy() if mod else z), f, bs, m, mod
+    return wide, rows, width, w, a, (z if eta is None else eta.reshape(1).numpy()), vv, (v0.reshape(1).numpy() if mod else z), f, bs, m, mod
 
 def fwd(drive, mask, hidden, trace, weight, alpha, eta, v, v0, fan, base, clip, soft, forgets, squash, is_tanh):
     from engram.plasticity.kernels import cpu
@@ -65,7 +66,7 @@ def bwd(gout, glast, out, mask, hidden, trace, weight, alpha, eta, v, v0, fan, b
     gd, gh, gt = torch.empty_like(out), torch.empty_like(hidden), torch.empty_like(trace)
     ga = torch.zeros(G, rows*width, dtype=out.dtype)
     ge = torch.zeros(B, dtype=out.dtype); gv0=torch.zeros(B, dtype=out.dtype)
-    gv, gf, gb = (torch.zeros(B, N, dtype=out.dtype) for _ in range(3))
+    gv, gf, gb = (torch.zeros(B, width, dtype=out.dtype) for _ in range(3))
     k = cpu.kernel("backward", alpha.dim()==2, math.isfinite(clip), soft)
     args = (gout.numpy(), glast.numpy(), out.numpy(), m, hidden.numpy(), trace.numpy(), w, a, e, clip, v_, v0_, f, bs, wide, CACHED//out.element_size(), is_tanh, mod, squash, forgets, gd.numpy(), gh.numpy(), gt.numpy())
     rest = (ge.numpy(), gv.numpy(), gv0.numpy(), gf.numpy(), gb.numpy())
@@ -76,4 +77,4 @@ def bwd(gout, glast, out, mask, hidden, trace, weight, alpha, eta, v, v0, fan, b
     gw = d.reshape(-1, N).t() @ pre.reshape(-1, N)
     galpha = ga.sum(0).view(rows, width)[:N, :N]
     if alpha.dim()==1: galpha = galpha.sum(1)
-    return gd, gh, gt, gw, galpha, ge.sum(), gv.sum(0), gv0.sum(), gf.sum(0), gb.sum(0)
+    return gd, gh, gt, gw, galpha, ge.sum(), gv.sum(0)[:N], gv0.sum(), gf.sum(0)[:N], gb.sum(0)[:N]

@@ -183,6 +183,41 @@ def with_sign(typing_context: Any, value: Any, vector: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
+def where_positive(typing_context: Any, vector: Any, value: Any) -> Any:
+    """Return ``value`` where ``vector`` is positive, else zero."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        zero = _constant(args[0].type, 0.0)
+        return builder.select(builder.fcmp_ordered(">", args[0], zero), args[1], zero)
+
+    return vector(vector, value), generate
+
+
+@intrinsic  # type: ignore[misc]
+def share(typing_context: Any, vector: Any) -> Any:
+    """Return ``vector`` held within [0, 1]."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        zero, one = _constant(args[0].type, 0.0), _constant(args[0].type, 1.0)
+        raised = builder.select(builder.fcmp_ordered("<", args[0], zero), zero, args[0])
+        return builder.select(builder.fcmp_ordered(">", raised, one), one, raised)
+
+    return vector(vector), generate
+
+
+@intrinsic  # type: ignore[misc]
+def where_share(typing_context: Any, vector: Any, value: Any) -> Any:
+    """Return ``value`` where ``vector`` is within [0, 1], else zero."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        zero, one = _constant(args[0].type, 0.0), _constant(args[0].type, 1.0)
+        inside = builder.and_(builder.fcmp_ordered(">=", args[0], zero), builder.fcmp_ordered("<=", args[0], one))
+        return builder.select(inside, args[1], zero)
+
+    return vector(vector, value), generate
+
+
+@intrinsic  # type: ignore[misc]
 def positive(typing_context: Any, vector: Any) -> Any:
     """Return ``vector`` where it is not negative, else zero."""
 
