@@ -24,7 +24,7 @@ def names(kind: str) -> list[str]:
 
     Examples:
         >>> names("rules")
-        ['hebb', 'oja']
+        ['clipped-hebb', 'hebb', 'modulated', 'oja', 'retroactive']
     """
     if kind not in KINDS:
         raise ValueError(f"kind = {kind!r}: expected one of {', '.join(KINDS)}")

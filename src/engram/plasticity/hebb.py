@@ -39,7 +39,7 @@ class Hebb(PlasticityRule):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(device, dtype)
         self.eta = trained_rate(eta, device, dtype)
 
     def coefficients(

@@ -42,7 +42,7 @@ class Oja(PlasticityRule):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(device, dtype)
         self.eta = trained_rate(eta, device, dtype)
 
     def coefficients(

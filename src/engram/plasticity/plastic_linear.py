@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram.plasticity.alpha import draw_uniform, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.rule import PlasticityRule, TraceState
-from engram.plasticity.scan import alpha_shape, plastic_linear_scan
-from engram.plasticity.validation import check_choice, check_size, check_tensor, check_type, time_first
+from engram.plasticity.rule import PlasticityRule, RuleState
+from engram.plasticity.scan import BACKENDS, plastic_linear_scan, run_scan
+from engram.plasticity.validation import check_choice, check_finite, check_size, check_tensor, check_type, time_first
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda current: current,
@@ -27,7 +28,9 @@ class PlasticLinear(nn.Module):
     """A feed-forward layer in which every connection has a fixed weight and a Hebbian trace.
 
         y(t) = f((W + alpha * H(t-1)) x(t) + b + d(t))
-        H(t) = rule(H(t-1), x = x(t), y = y(t))
+        H(t) = rule(H(t-1), x = x(t), y = y(t), m = m(t))
+
+    where a modulated rule gets its signal m from outside.
 
     Args:
         in_features: Number of sending units.
@@ -35,10 +38,13 @@ class PlasticLinear(nn.Module):
         rule: How the traces change; ``Hebb`` with its defaults if None. It becomes part of the layer and is
             moved to its dtype and device.
         alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (one for each
-            receiving unit) or ``"homogeneous"`` (one).
+            receiving unit), ``"homogeneous"`` (one), or an integer (one for each connection, as a product of two
+            factors of this rank).
         bias: Whether there is a bias.
         nonlinearity: f, ``"identity"``, ``"tanh"`` or ``"softmax"`` (over the receiving units).
-        batch_first: Whether input, output and drive are (batch, time, features) rather than (time, batch, features).
+        batch_first: Whether input, output, drive and modulator are (batch, time, features) rather than (time, batch,
+            features).
+        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
         device: Where the parameters live.
         dtype: Their dtype.
         generator: Source of the initial values; torch's global one if None.
@@ -46,12 +52,13 @@ class PlasticLinear(nn.Module):
     Attributes:
         weight: Fixed weights W, (out, in); initially normal with standard deviation 0.01.
         bias: (out,) or None; initially as in ``nn.Linear``.
-        alpha: (out, in), (out,) or (); initially uniform in [0, 0.01), and 0.01 if homogeneous.
-        rule: The plasticity rule, with the parameter ``rule.eta``.
+        alpha: (out, in), (out,), (), or a module with the factors ``alpha.post``, (rank, out), and ``alpha.pre``,
+            (rank, in); initially uniform in [0, 0.01) or, if a product, within it, and 0.01 if homogeneous.
+        rule: The plasticity rule, with the parameter ``rule.eta`` where the rule has one.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, or ``alpha`` or ``nonlinearity`` is unknown.
+        ValueError: A size is less than one, or ``alpha``, ``nonlinearity`` or ``backend`` is unknown.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the plastic output layer for Omniglot, with
     its initial values.
@@ -69,10 +76,11 @@ class PlasticLinear(nn.Module):
         out_features: int,
         *,
         rule: PlasticityRule | None = None,
-        alpha: str = "connection",
+        alpha: str | int = "connection",
         bias: bool = True,
         nonlinearity: str = "identity",
         batch_first: bool = False,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
@@ -81,17 +89,18 @@ class PlasticLinear(nn.Module):
         check_size("in_features", in_features)
         check_size("out_features", out_features)
         check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-        shape = alpha_shape(alpha, out_features, in_features)
+        check_choice("backend", backend, BACKENDS)
         self.in_features = in_features
         self.out_features = out_features
         self.nonlinearity = nonlinearity
         self.batch_first = batch_first
+        self.backend = backend
         self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None
-        self.alpha = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.alpha = make_alpha(alpha, out_features, in_features, device=device, dtype=dtype)
         rule = Hebb() if rule is None else rule
         check_type("rule", rule, PlasticityRule)
-        self.rule = rule.to(device=self.alpha.device, dtype=self.alpha.dtype)
+        self.rule = rule.to(device=self.weight.device, dtype=self.weight.dtype)
         self.reset_parameters(generator)
 
     @torch.no_grad()
@@ -105,18 +114,16 @@ class PlasticLinear(nn.Module):
         if self.bias is not None:
             bound = self.in_features**-0.5
             self.bias.uniform_(-bound, bound, generator=generator)
-        if self.alpha.dim() == 0:
-            self.alpha.fill_(0.01)
-        else:
-            self.alpha.uniform_(0, 0.01, generator=generator)
+        draw_uniform(self.alpha, 0.01, generator)
 
     def forward(
         self,
         input: Annotated[Tensor, "time batch in"],
-        state: TraceState | None = None,
+        state: RuleState | None = None,
         *,
         drive: Annotated[Tensor, "time batch out"] | None = None,
-    ) -> tuple[Float[Tensor, "time batch out"], TraceState]:
+        modulator: Annotated[Tensor, "time batch out"] | None = None,
+    ) -> tuple[Float[Tensor, "time batch out"], RuleState]:
         """Run the layer over a sequence.
 
         Args:
@@ -124,40 +131,58 @@ class PlasticLinear(nn.Module):
             state: What an earlier call returned; the start of an episode if None: no trace.
             drive: External input d to the receiving units, of the shape of the output; a label that shall be
                 learned, for instance.
+            modulator: Neuromodulatory signal m, of the shape of the output or with one feature; only for a modulated
+                rule, and then required.
 
         Returns:
             The activity at every step, (time, batch, out) or (batch, time, out), and the state after the last.
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
+            ValueError: Wrong shape, dtype or device, an empty batch, a value or an activity that is not finite, or a
+                modulator too many or too few.
         """
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)
         length, batch_size, _ = sequence.shape
         state = self._initial(batch_size) if state is None else self._checked(state, batch_size)
-        current = functional.linear(sequence, self.weight, self.bias)
+        current = functional.linear(sequence, self.weight, self.bias).to(self.weight.dtype)
         if drive is not None:
             drive = time_first("drive", drive, self.out_features, self.weight, self.batch_first)
             check_tensor("drive", drive, (length, batch_size, self.out_features), self.weight)
             current = current + drive
+        if (modulator is not None) != self.rule.modulated:
+            wanted = "a tensor, because" if self.rule.modulated else "None, because no"
+            raise ValueError(f"modulator = {modulator}: expected {wanted} rule = {self.rule} is modulated")
+        if modulator is not None:
+            signals = 1 if modulator.shape[-1:] == (1,) else self.out_features
+            modulator = time_first("modulator", modulator, signals, self.weight, self.batch_first)
+            check_tensor("modulator", modulator, (length, batch_size, signals), self.weight)
         self.rule.warn_if_unstable()
-        output, state = plastic_linear_scan(
-            sequence, current, self.alpha, self.rule, state, nonlinearity=NONLINEARITIES[self.nonlinearity]
+        output, state = run_scan(
+            plastic_linear_scan,
+            self.backend,
+            sequence,
+            current,
+            self.alpha,
+            self.rule,
+            state,
+            modulator=modulator,
+            nonlinearity=NONLINEARITIES[self.nonlinearity],
         )
+        check_finite("activity", output)
+        self.rule.warn_if_saturated(state)
         return (output.transpose(0, 1) if self.batch_first else output), state
 
-    def _initial(self, batch_size: int) -> TraceState:
+    def _initial(self, batch_size: int) -> RuleState:
         return self.rule.init(batch_size, self.out_features, self.in_features)
 
-    def _checked(self, state: TraceState, batch_size: int) -> TraceState:
-        check_type("state", state, TraceState)
-        check_tensor("state.trace", state.trace, (batch_size, self.out_features, self.in_features), self.weight)
+    def _checked(self, state: RuleState, batch_size: int) -> RuleState:
+        self.rule.check_state(state, (batch_size, self.out_features, self.in_features), self.weight)
         return state
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
-        kind = ("homogeneous", "post", "connection")[self.alpha.dim()]
         return (
-            f"{self.in_features}, {self.out_features}, alpha={kind!r}, bias={self.bias is not None}, "
-            f"nonlinearity={self.nonlinearity!r}, batch_first={self.batch_first}"
+            f"{self.in_features}, {self.out_features}, alpha={kind(self.alpha)!r}, bias={self.bias is not None}, "
+            f"nonlinearity={self.nonlinearity!r}, batch_first={self.batch_first}, backend={self.backend!r}"
         )

@@ -11,11 +11,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram.plasticity.alpha import LowRank, draw_normal, kind, make_alpha
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, TraceState
-from engram.plasticity.scan import PlasticState, alpha_shape, plastic_scan
+from engram.plasticity.scan import BACKENDS, PlasticState, plastic_scan, run_scan
 from engram.plasticity.validation import (
     check_choice,
+    check_finite,
     check_size,
     check_tensor,
     check_type,
@@ -31,10 +34,12 @@ class PlasticRNN(nn.Module):
 
         u(t) = W_ih input(t) + b
         y(t) = f(u(t) + (W_hh + alpha * H(t-1)) y(t-1))    or, where clamped, u(t)
-        H(t) = rule(H(t-1), x = y(t-1), y = y(t))
+        m(t) = neuromodulator(y(t))                         if the rule is modulated
+        H(t) = rule(H(t-1), x = y(t-1), y = y(t), m = m(t))
 
     The trace is the memory of one episode and starts at nothing; how much of it each connection uses (alpha), how
-    fast it changes (``rule.eta``) and the fixed weights are parameters, trained through the whole episode.
+    fast it changes (``rule.eta``, or the neuromodulator) and the fixed weights are parameters, trained through the
+    whole episode.
 
     Args:
         input_size: Number of input features.
@@ -42,10 +47,14 @@ class PlasticRNN(nn.Module):
         rule: How the traces change; ``Hebb`` with its defaults if None. It becomes part of the network and is
             moved to its dtype and device.
         alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (one for each
-            receiving unit), ``"homogeneous"`` (one), or None for the same network without plasticity, which has no
-            rule, keeps no trace (``state.trace`` is empty) and costs what an ordinary recurrent network costs.
+            receiving unit), ``"homogeneous"`` (one), an integer (one for each connection, as a product of two factors
+            of this rank), or None for the same network without plasticity, which has no rule, keeps no trace
+            (``state.trace`` is empty) and costs what an ordinary recurrent network costs.
+        neuromodulator: What modulates a modulated rule; if None, a ``Neuromodulator`` without fan-out is made for it.
+            It becomes part of the network and is moved to its dtype and device.
         nonlinearity: f, ``"tanh"`` or ``"relu"``.
         batch_first: Whether input, output and clamp are (batch, time, features) rather than (time, batch, features).
+        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
         device: Where the parameters live.
         dtype: Their dtype.
         generator: Source of the initial values; torch's global one if None.
@@ -54,17 +63,20 @@ class PlasticRNN(nn.Module):
         weight_ih: Input weights, (hidden, input); initially as in ``nn.Linear``.
         bias: (hidden,); initially as in ``nn.Linear``.
         weight_hh: Fixed recurrent weights W_hh as (post, pre); initially normal with standard deviation 0.01.
-        alpha: (hidden, hidden) as (post, pre), (hidden,) or (); initially normal with standard deviation 0.01, and
-            0.01 if homogeneous.
-        rule: The plasticity rule, with the parameter ``rule.eta``.
+        alpha: (hidden, hidden) as (post, pre), (hidden,), (), or a module with the factors ``alpha.post`` and
+            ``alpha.pre``, (rank, hidden) each; initially normal with standard deviation 0.01, and 0.01 if homogeneous.
+        rule: The plasticity rule, with the parameter ``rule.eta`` where the rule has one.
+        neuromodulator: The neuromodulator, with the parameters ``neuromodulator.weight`` and
+            ``neuromodulator.bias``; None if the rule is not modulated.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, ``alpha`` or ``nonlinearity`` is unknown, or a rule is given to a network
-            without plasticity.
+        ValueError: A size is less than one, ``alpha``, ``nonlinearity`` or ``backend`` is unknown, or a rule or
+            neuromodulator is given that has nothing to act on.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2; initial values of
-    ``weight_hh``, ``alpha`` and ``eta`` as in its binary pattern experiment.
+    ``weight_hh``, ``alpha`` and ``eta`` as in its binary pattern experiment. Miconi, Rawal, Clune and Stanley,
+    "Backpropamine" (2019), equations 1 to 5.
 
     Examples:
         >>> net = PlasticRNN(10, 20, rule=Hebb(eta=0.05))
@@ -79,9 +91,11 @@ class PlasticRNN(nn.Module):
         hidden_size: int,
         *,
         rule: PlasticityRule | None = None,
-        alpha: str | None = "connection",
+        alpha: str | int | None = "connection",
+        neuromodulator: Neuromodulator | None = None,
         nonlinearity: str = "tanh",
         batch_first: bool = False,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
@@ -90,28 +104,32 @@ class PlasticRNN(nn.Module):
         check_size("input_size", input_size)
         check_size("hidden_size", hidden_size)
         check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        check_choice("backend", backend, BACKENDS)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.nonlinearity = nonlinearity
         self.batch_first = batch_first
+        self.backend = backend
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
-        self.alpha: nn.Parameter | None = None
+        self.alpha: nn.Parameter | LowRank | None = None
         self.rule: PlasticityRule | None = None
         if alpha is not None:
-            shape = alpha_shape(alpha, hidden_size, hidden_size)
-            self.alpha = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+            self.alpha = make_alpha(alpha, hidden_size, hidden_size, device=device, dtype=dtype)
             rule = Hebb() if rule is None else rule
             check_type("rule", rule, PlasticityRule)
-            self.rule = rule.to(device=self.alpha.device, dtype=self.alpha.dtype)
+            self.rule = rule.to(device=self.bias.device, dtype=self.bias.dtype)
         elif rule is not None:
             raise ValueError(f"rule = {rule}: expected None, because alpha = None means no plasticity")
         self.reset_parameters(generator)
+        self.neuromodulator = neuromodulator_for(
+            self.rule, neuromodulator, self.bias, fan_out=False, generator=generator
+        )
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; the rule keeps its parameters.
+        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters.
 
         Args:
             generator: Source of the values; torch's global one if None.
@@ -120,10 +138,8 @@ class PlasticRNN(nn.Module):
         self.weight_ih.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)
         self.weight_hh.normal_(std=0.01, generator=generator)
-        if self.alpha is not None and self.alpha.dim() == 0:
-            self.alpha.fill_(0.01)
-        elif self.alpha is not None:
-            self.alpha.normal_(std=0.01, generator=generator)
+        if self.alpha is not None:
+            draw_normal(self.alpha, 0.01, generator)
 
     def forward(
         self,
@@ -145,22 +161,28 @@ class PlasticRNN(nn.Module):
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: Wrong shape, dtype or device, an empty batch, or input that is not finite.
+            ValueError: Wrong shape, dtype or device, an empty batch, or input or activity that is not finite.
         """
         sequence = time_first("input", input, self.input_size, self.weight_ih, self.batch_first)
         state = self._initial(sequence.shape[1]) if state is None else self._checked(state, sequence.shape[1])
-        drive = functional.linear(sequence, self.weight_ih, self.bias)
+        drive = functional.linear(sequence, self.weight_ih, self.bias).to(self.weight_hh.dtype)
         if self.rule is not None:
             self.rule.warn_if_unstable()
-        output, state = plastic_scan(
+        output, state = run_scan(
+            plastic_scan,
+            self.backend,
             drive,
             self.weight_hh,
             self.alpha,
             self.rule,
             state,
+            neuromodulator=self.neuromodulator,
             clamp=None if clamp is None else self._clamp(clamp, drive),
             nonlinearity=NONLINEARITIES[self.nonlinearity],
         )
+        check_finite("activity", output)
+        if self.rule is not None:
+            self.rule.warn_if_saturated(state.rule)
         return (output.transpose(0, 1) if self.batch_first else output), state
 
     def _initial(self, batch_size: int) -> PlasticState:
@@ -172,8 +194,10 @@ class PlasticRNN(nn.Module):
     def _checked(self, state: PlasticState, batch_size: int) -> PlasticState:
         check_type("state", state, PlasticState)
         check_tensor("state.hidden", state.hidden, (batch_size, self.hidden_size), self.weight_hh)
-        traces = 0 if self.rule is None else self.hidden_size
-        check_tensor("state.trace", state.trace, (batch_size, traces, traces), self.weight_hh)
+        if self.rule is None:
+            check_tensor("state.trace", state.trace, (batch_size, 0, 0), self.weight_hh)
+        else:
+            self.rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), self.weight_hh)
         return state
 
     def _clamp(
@@ -201,8 +225,7 @@ class PlasticRNN(nn.Module):
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
-        kind = None if self.alpha is None else ("homogeneous", "post", "connection")[self.alpha.dim()]
         return (
-            f"{self.input_size}, {self.hidden_size}, alpha={kind!r}, nonlinearity={self.nonlinearity!r}, "
-            f"batch_first={self.batch_first}"
+            f"{self.input_size}, {self.hidden_size}, alpha={kind(self.alpha)!r}, nonlinearity={self.nonlinearity!r}, "
+            f"batch_first={self.batch_first}, backend={self.backend!r}"
         )

@@ -1,17 +1,18 @@
-"""What a plasticity rule is: one linear recursion on the trace of every connection, told by coefficients."""
+"""What a plasticity rule is: a recursion on the trace of every connection, told by coefficients of the units."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from abc import ABC, abstractmethod
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engram.plasticity.validation import check_size, check_tensor, readable
+from engram.plasticity.validation import check_size, check_tensor, check_type, readable
 
 
 class TraceState(NamedTuple):
@@ -22,6 +23,25 @@ class TraceState(NamedTuple):
     def detach(self) -> TraceState:
         """Return the same state cut off from the graph that made it, for truncated back-propagation."""
         return TraceState(self.trace.detach())
+
+
+class EligibilityState(NamedTuple):
+    """What a retroactive rule carries from step to step: a Hebbian and an eligibility trace per connection.
+
+    Attributes:
+        trace: The Hebbian traces H.
+        eligibility: What the next modulatory signal can make permanent, E.
+    """
+
+    trace: Float[Tensor, "batch post pre"]
+    eligibility: Float[Tensor, "batch post pre"]
+
+    def detach(self) -> EligibilityState:
+        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
+        return EligibilityState(self.trace.detach(), self.eligibility.detach())
+
+
+RuleState = TraceState | EligibilityState
 
 
 class Coefficients(NamedTuple):
@@ -43,11 +63,28 @@ class PlasticityRule(nn.Module, ABC):
 
     With presynaptic activity x, and coefficients A, M and z of the receiving unit j,
 
-        H'[j, i] = A[j] H[j, i] + M[j] z[j] x[i]
+        H'[j, i] = clip(A[j] H[j, i] + M[j] z[j] x[i], -c, c)
+
+    where the bound c is None for a rule without one. A value that the bound cuts off passes no gradient, one exactly
+    on it does, as with ``torch.clamp``.
 
     A rule owns its parameters and never the state: ``update`` returns a new state and changes nothing.
-    It knows no sizes, so that one rule serves a layer of any shape. Because every rule of this family is told by
-    its coefficients alone, one kernel can serve them all.
+    It knows no sizes, so that one rule serves a layer of any shape. Because the rules of this family are told by
+    their coefficients alone, one kernel can serve them all.
+
+    Args:
+        device: Where the states of a rule without parameters live.
+        dtype: Their dtype.
+
+    Attributes:
+        modulated: Whether ``update`` needs a neuromodulatory signal.
+        clip: The bound c of the trace, or None.
+        state_type: What ``init`` returns: a NamedTuple of (batch, post, pre) tensors, the Hebbian traces first.
+        recursion: What ``update`` does with the coefficients. ``"linear"``: as above. ``"soft"``: with
+            d[j, i] = M[j] z[j] x[i], H' = clip((A[j] - abs(d)) H + d). ``"retroactive"``: the coefficients tell the
+            eligibility trace, E'[j, i] = A[j] E[j, i] + M[j] z[j] x[i] without a bound, and the modulatory signal m
+            makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``: something
+            else, which no fused kernel can serve.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), whose rules are written here in one form.
 
@@ -64,6 +101,16 @@ class PlasticityRule(nn.Module, ABC):
         tensor([[[0.5000, 1.0000]]], grad_fn=<BaddbmmBackward0>)
     """
 
+    modulated: bool = False
+    clip: float | None = None
+    state_type: type[TraceState] | type[EligibilityState] = TraceState
+    recursion: Literal["linear", "soft", "retroactive", "own"] = "linear"
+
+    def __init__(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        # What a rule without parameters follows when it is moved or cast.
+        self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
+
     @abstractmethod
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
@@ -72,10 +119,10 @@ class PlasticityRule(nn.Module, ABC):
 
         Args:
             post: Postsynaptic activity, (batch, post).
-            modulator: Neuromodulatory signal, broadcastable to (batch, post). A rule that is not modulated ignores it.
+            modulator: Neuromodulatory signal, (batch, 1) or (batch, post). A rule that is not modulated ignores it.
         """
 
-    def init(self, batch_size: int, post_size: int, pre_size: int) -> TraceState:
+    def init(self, batch_size: int, post_size: int, pre_size: int) -> RuleState:
         """Return the state at the start of an episode: no trace, in the dtype and on the device of the parameters.
 
         Args:
@@ -89,50 +136,151 @@ class PlasticityRule(nn.Module, ABC):
         sizes = {"batch_size": batch_size, "post_size": post_size, "pre_size": pre_size}
         for name, size in sizes.items():
             check_size(name, size)
-        like = next(self.parameters())
-        return TraceState(torch.zeros(*sizes.values(), dtype=like.dtype, device=like.device))
+        like = next(itertools.chain(self.parameters(), self.buffers()))
+        zeros = [torch.zeros(*sizes.values(), dtype=like.dtype, device=like.device) for _ in self.state_type._fields]
+        return self.state_type(*zeros)
 
     def update(
         self,
-        state: TraceState,
+        state: RuleState,
         pre: Annotated[Tensor, "batch pre"],
         post: Annotated[Tensor, "batch post"],
         modulator: Annotated[Tensor, "batch post"] | None = None,
-    ) -> TraceState:
+    ) -> RuleState:
         """Return the state after one step.
 
         Args:
             state: The state before the step, trace (batch, post, pre).
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
-            modulator: Neuromodulatory signal, broadcastable to (batch, post).
+            modulator: Neuromodulatory signal, (batch, 1) or (batch, post).
 
         Raises:
-            TypeError: An activity is no tensor.
-            ValueError: The shapes, dtypes or devices do not belong together.
+            TypeError: An activity is no tensor, or the state is that of another kind of rule.
+            ValueError: The shapes, dtypes or devices do not belong together, or a modulated rule gets no signal.
         """
-        trace = state.trace
-        if trace.dim() != 3:
-            raise ValueError(f"state.trace.shape = {tuple(trace.shape)}: expected (batch, post, pre)")
-        batch_size, post_size, pre_size = trace.shape
-        check_tensor("pre", pre, (batch_size, pre_size), like=trace)
-        check_tensor("post", post, (batch_size, post_size), like=trace)
-        keep, gain, target = self.coefficients(post, modulator)
-        kept = (keep if keep.dim() == 0 else keep.unsqueeze(-1)) * trace
-        return TraceState(torch.baddbmm(kept, (gain * target).unsqueeze(2), pre.unsqueeze(1)))
+        self.check_step(state, pre, post, modulator)
+        trace = accumulated(state.trace, self.coefficients(post, modulator), pre)
+        return TraceState(bounded(trace, self.clip))
+
+    def check_state(self, state: RuleState, shape: tuple[int | str, ...], like: Tensor) -> None:
+        """Raise unless ``state`` is one of this rule, with traces of this shape, and the dtype and device of ``like``.
+
+        Args:
+            state: A state of the rule.
+            shape: For each axis its size, or, where any size will do, its name.
+            like: A tensor of the expected dtype and device.
+
+        Raises:
+            TypeError: The state is that of another kind of rule.
+            ValueError: Wrong shape, dtype or device.
+        """
+        check_type("state", state, self.state_type)
+        for name, trace in zip(self.state_type._fields, state, strict=True):
+            check_tensor(f"state.{name}", trace, shape, like)
+
+    def check_step(
+        self,
+        state: RuleState,
+        pre: Annotated[Tensor, "batch pre"],
+        post: Annotated[Tensor, "batch post"],
+        modulator: Annotated[Tensor, "batch post"] | None,
+    ) -> None:
+        """Raise unless the arguments of ``update``, which see, belong together."""
+        check_type("state", state, self.state_type)
+        self.check_state(state, ("batch", "post", "pre"), like=state.trace)
+        batch_size, post_size, pre_size = state.trace.shape
+        check_tensor("pre", pre, (batch_size, pre_size), like=state.trace)
+        check_tensor("post", post, (batch_size, post_size), like=state.trace)
+        if modulator is None:
+            if self.modulated:
+                raise ValueError(f"modulator = None: expected a tensor, because {type(self).__name__} is modulated")
+            return
+        check_type("modulator", modulator, Tensor)
+        # Nothing more is broadcast: a signal per episode and one per unit look the same when there are as many of both.
+        if modulator.shape not in {(batch_size, 1), (batch_size, post_size)}:
+            raise ValueError(
+                f"modulator.shape = {tuple(modulator.shape)}: expected ({batch_size}, 1) or ({batch_size}, {post_size})"
+            )
+        check_tensor("modulator", modulator, tuple(modulator.shape), like=state.trace)
+
+    def saturation(self, state: RuleState) -> float:
+        """Return the fraction of the traces that are at the bound; 0 for a rule without one.
+
+        Where a trace is at its bound and pushed further, no gradient reaches the modulatory signal.
+
+        Args:
+            state: A state of the rule.
+        """
+        return 0.0 if self.clip is None else (state.trace.abs() >= self.clip).float().mean().item()
+
+    def warn_if_saturated(self, state: RuleState) -> None:
+        """Warn (once a process and rule, by Python's default filter) if the traces of the first episode are saturated.
+
+        That is, more than nine tenths of them; one episode is looked at, not to cost time. Modules ask once a forward
+        pass.
+
+        Args:
+            state: A state of the rule.
+        """
+        if (
+            self.clip is not None
+            and readable(state.trace)
+            and self.saturation(self.state_type(*(t[:1] for t in state))) > 0.9
+        ):
+            warnings.warn(
+                f"over 90 % of the traces of {type(self).__name__} are at their bound, where they pass no gradient",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def warn_if_unstable(self) -> None:
         """Warn (once a process and rule, by Python's default filter) if a parameter ``eta`` is outside [0, 1].
 
-        Training can take it there, and the trace may then grow without bound. Modules ask once a forward pass.
+        Training can take it there, and a trace without a bound may then grow for ever. Modules ask once a forward pass.
         """
         eta = getattr(self, "eta", None)
-        if eta is not None and readable(eta) and not ((eta >= 0) & (eta <= 1)).all():
+        unbounded = self.clip is None or self.recursion == "retroactive"
+        if unbounded and eta is not None and readable(eta) and not ((eta >= 0) & (eta <= 1)).all():
             warnings.warn(
                 f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound",
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+def accumulated(
+    trace: Float[Tensor, "batch post pre"], coefficients: Coefficients, pre: Float[Tensor, "batch pre"]
+) -> Float[Tensor, "batch post pre"]:
+    """Return A[j] H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound.
+
+    Args:
+        trace: H.
+        coefficients: A, M and z.
+        pre: Presynaptic activity x.
+
+    Examples:
+        >>> half = Coefficients(keep=torch.tensor(0.5), gain=torch.tensor(2.0), post=torch.ones(1, 1))
+        >>> accumulated(torch.tensor([[[4.0]]]), half, torch.tensor([[3.0]]))
+        tensor([[[8.]]])
+    """
+    keep, gain, post = coefficients
+    kept = (keep if keep.dim() == 0 else keep.unsqueeze(-1)) * trace
+    return torch.baddbmm(kept, (gain * post).unsqueeze(2), pre.unsqueeze(1))
+
+
+def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float[Tensor, "batch post pre"]:
+    """Return the trace held within [-clip, clip], with the gradient of ``torch.clamp``; all of it if None.
+
+    Args:
+        trace: H.
+        clip: The bound c, or None.
+
+    Examples:
+        >>> bounded(torch.tensor([[[0.5, -3.0]]]), 1.0)
+        tensor([[[ 0.5000, -1.0000]]])
+    """
+    return trace if clip is None else trace.clamp(-clip, clip)
 
 
 def trained_rate(
@@ -146,3 +294,14 @@ def trained_rate(
     if not math.isfinite(eta):
         raise ValueError(f"eta = {eta}: expected a finite number")
     return nn.Parameter(torch.tensor(float(eta), device=device, dtype=dtype))
+
+
+def checked_bound(clip: float | None) -> float | None:
+    """Return the bound of a trace.
+
+    Raises:
+        ValueError: ``clip`` is neither None nor positive and finite.
+    """
+    if clip is not None and not 0 < clip < math.inf:
+        raise ValueError(f"clip = {clip}: expected a positive finite number, or None for no bound")
+    return None if clip is None else float(clip)

@@ -7,14 +7,55 @@ Arguments are not validated here; the modules do that.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engram.plasticity.rule import PlasticityRule, TraceState
-from engram.plasticity.validation import check_choice
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.neuromodulator import Neuromodulator
+from engram.plasticity.rule import EligibilityState, PlasticityRule, RuleState
+from engram.plasticity.validation import autocast, check_choice
+
+BACKENDS = ("auto", "eager", "fused")
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def run_scan(
+    scan: Callable[Parameters, Result], backend: str, *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Run a scan by the backend asked for; the only place where that is decided.
+
+    Args:
+        scan: ``plastic_scan``, ``plastic_linear_scan`` or ``plastic_lstm_scan``, each of which is its own definition.
+        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
+        *args: What the scan is called with.
+        **kwargs: What else it is called with.
+
+    Returns:
+        What the scan returns.
+
+    Raises:
+        ValueError: Unknown backend, or a fused kernel is asked for where there is none.
+
+    Examples:
+        >>> from engram.plasticity import Hebb
+        >>> rule, x = Hebb(eta=0.5), torch.ones(1, 1, 1)
+        >>> layer = (x, x, torch.tensor(1.0), rule, rule.init(1, 1, 1))
+        >>> run_scan(plastic_linear_scan, "eager", *layer, nonlinearity=torch.relu)[0].tolist()
+        [[[1.0]]]
+    """
+    check_choice("backend", backend, BACKENDS)
+    if backend == "fused":
+        raise ValueError(f"backend = 'fused': {scan.__name__} has no fused kernel; expected 'auto' or 'eager'")
+    drive = args[0]
+    if isinstance(drive, Tensor) and autocast(drive.device):
+        # Increments of the trace are lost in half precision after a hundred steps.
+        with torch.autocast(drive.device.type, enabled=False):
+            return scan(*args, **kwargs)
+    return scan(*args, **kwargs)
 
 
 class PlasticState(NamedTuple):
@@ -26,36 +67,63 @@ class PlasticState(NamedTuple):
     """
 
     hidden: Float[Tensor, "batch hidden"]
-    rule: TraceState
+    rule: RuleState
 
     @property
     def trace(self) -> Float[Tensor, "batch post pre"]:
         """The Hebbian traces."""
         return self.rule.trace
 
+    @property
+    def eligibility(self) -> Float[Tensor, "batch post pre"]:
+        """The eligibility traces of a retroactive rule."""
+        return eligibility(self.rule)
+
     def detach(self) -> PlasticState:
         """Return the same state cut off from the graph that made it, for truncated back-propagation."""
         return PlasticState(self.hidden.detach(), self.rule.detach())
 
 
-def alpha_shape(alpha: str, post_size: int, pre_size: int) -> tuple[int, ...]:
-    """Return the shape of the plasticity coefficient alpha.
+class PlasticLSTMState(NamedTuple):
+    """What a plastic LSTM carries from step to step, and from call to call.
+
+    Attributes:
+        hidden: Output of the units, h.
+        cell: Cell state, c.
+        rule: State of the plasticity rule.
+    """
+
+    hidden: Float[Tensor, "batch hidden"]
+    cell: Float[Tensor, "batch hidden"]
+    rule: RuleState
+
+    @property
+    def trace(self) -> Float[Tensor, "batch post pre"]:
+        """The Hebbian traces."""
+        return self.rule.trace
+
+    @property
+    def eligibility(self) -> Float[Tensor, "batch post pre"]:
+        """The eligibility traces of a retroactive rule."""
+        return eligibility(self.rule)
+
+    def detach(self) -> PlasticLSTMState:
+        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
+        return PlasticLSTMState(self.hidden.detach(), self.cell.detach(), self.rule.detach())
+
+
+def eligibility(state: RuleState) -> Float[Tensor, "batch post pre"]:
+    """Return the eligibility traces of a rule's state.
 
     Args:
-        alpha: ``"connection"`` (one for each), ``"post"`` (one for each receiving unit) or ``"homogeneous"`` (one).
-        post_size: Number of receiving units.
-        pre_size: Number of sending units.
+        state: State of a rule.
 
     Raises:
-        ValueError: Unknown ``alpha``.
-
-    Examples:
-        >>> alpha_shape("post", 3, 4)
-        (3,)
+        AttributeError: The rule is not retroactive and has none.
     """
-    shapes = {"connection": (post_size, pre_size), "post": (post_size,), "homogeneous": ()}
-    check_choice("alpha", alpha, shapes)
-    return shapes[alpha]
+    if not isinstance(state, EligibilityState):
+        raise AttributeError("this state has no eligibility trace: its rule is not retroactive")
+    return state.eligibility
 
 
 def plastic_current(
@@ -88,33 +156,37 @@ def plastic_current(
 def plastic_scan(
     drive: Float[Tensor, "time batch hidden"],
     weight: Float[Tensor, "hidden hidden"],
-    alpha: Float[Tensor, "..."] | None,
+    alpha: Float[Tensor, "..."] | LowRank | None,
     rule: PlasticityRule | None,
     state: PlasticState,
     *,
+    neuromodulator: Neuromodulator | None = None,
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
     """Run a plastic recurrent network through time.
 
         y(t) = f(u(t) + (W + alpha * H(t-1)) y(t-1))    or, where clamped, u(t)
-        H(t) = rule(H(t-1), x = y(t-1), y = y(t))
+        m(t) = neuromodulator(y(t))
+        H(t) = rule(H(t-1), x = y(t-1), y = y(t), m = m(t))
 
     The trace is updated after the activation, and the new trace is first used in the following step.
 
     Args:
         drive: External input u to the units.
         weight: Fixed weights W, (post, pre).
-        alpha: Plasticity coefficients, (post, pre), (post,) or (); None without plasticity.
+        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors; None without plasticity.
         rule: The plasticity rule; None without plasticity.
         state: State before the first step.
+        neuromodulator: What modulates the rule; None if the rule is not modulated.
         clamp: Where true, the unit takes its external input as its activity.
         nonlinearity: f.
 
     Returns:
         The activity at every step, and the state after the last one.
 
-    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2.
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2; Miconi, Rawal, Clune and
+    Stanley, "Backpropamine" (2019), equations 1 to 5.
 
     Examples:
         >>> from engram.plasticity import Hebb
@@ -124,6 +196,7 @@ def plastic_scan(
         [0.7615..., 0.6454...]
     """
     hidden, synapses = state
+    alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     masks = [None] * len(drive) if clamp is None else clamp.unbind(0)
     outputs = []
     for external, mask in zip(drive.unbind(0), masks, strict=True):
@@ -134,7 +207,8 @@ def plastic_scan(
         if mask is not None:
             activity = torch.where(mask, external, activity)
         if rule is not None:
-            synapses = rule.update(synapses, pre=hidden, post=activity)
+            modulator = None if neuromodulator is None else neuromodulator(activity)
+            synapses = rule.update(synapses, pre=hidden, post=activity, modulator=modulator)
         hidden = activity
         outputs.append(hidden)
     return torch.stack(outputs) if outputs else drive, PlasticState(hidden, synapses)
@@ -143,23 +217,25 @@ def plastic_scan(
 def plastic_linear_scan(
     pre: Float[Tensor, "time batch pre"],
     current: Float[Tensor, "time batch post"],
-    alpha: Float[Tensor, "..."],
+    alpha: Float[Tensor, "..."] | LowRank,
     rule: PlasticityRule,
-    state: TraceState,
+    state: RuleState,
     *,
+    modulator: Float[Tensor, "time batch signals"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor],
-) -> tuple[Float[Tensor, "time batch post"], TraceState]:
+) -> tuple[Float[Tensor, "time batch post"], RuleState]:
     """Run a feed-forward layer of plastic connections through time.
 
         y(t) = f(c(t) + (alpha * H(t-1)) x(t))
-        H(t) = rule(H(t-1), x = x(t), y = y(t))
+        H(t) = rule(H(t-1), x = x(t), y = y(t), m = m(t))
 
     Args:
         pre: Presynaptic activity x.
         current: What the fixed weights, the bias and the external input add up to, c; known beforehand for all steps.
-        alpha: Plasticity coefficients, (post, pre), (post,) or ().
+        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
         rule: The plasticity rule.
         state: State of the rule before the first step.
+        modulator: Neuromodulatory signal m, (time, batch, 1) or (time, batch, post), for a modulated rule.
         nonlinearity: f.
 
     Returns:
@@ -173,9 +249,77 @@ def plastic_linear_scan(
         >>> plastic_linear_scan(x, x, torch.tensor(1.0), rule, rule.init(1, 1, 1), nonlinearity=torch.relu)[0].tolist()
         [[[1.0]], [[1.5]]]
     """
+    alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
+    signals = [None] * len(pre) if modulator is None else modulator.unbind(0)
     outputs = []
-    for sent, fixed in zip(pre.unbind(0), current.unbind(0), strict=True):
+    for sent, fixed, signal in zip(pre.unbind(0), current.unbind(0), signals, strict=True):
         post = nonlinearity(plastic_current(fixed, sent, alpha, state.trace))
-        state = rule.update(state, pre=sent, post=post)
+        state = rule.update(state, pre=sent, post=post, modulator=signal)
         outputs.append(post)
     return torch.stack(outputs) if outputs else current, state
+
+
+def plastic_lstm_scan(
+    drive: Float[Tensor, "time batch gates"],
+    weight: Float[Tensor, "gates hidden"],
+    alpha: Float[Tensor, "..."] | LowRank,
+    rule: PlasticityRule,
+    state: PlasticLSTMState,
+    *,
+    neuromodulator: Neuromodulator | None = None,
+    hebb_post: Literal["input", "recurrent", "cell", "hidden"] = "input",
+    modulator_source: Literal["hidden", "cell"] = "hidden",
+) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
+    """Run an LSTM whose connections from the hidden units to the cell input are plastic through time.
+
+        i, f, o = sigmoid(u_k(t) + W_k h(t-1))               k = i, f, o
+        r       = (W_g + alpha * H(t-1)) h(t-1)
+        g       = tanh(u_g(t) + r)
+        c(t)    = f c(t-1) + i g
+        h(t)    = o tanh(c(t))
+        m(t)    = neuromodulator(h(t))
+        H(t)    = rule(H(t-1), x = h(t-1), y = g, m = m(t))
+
+    Args:
+        drive: External input u to the gates, biases included, (time, batch, 4 hidden) in torch's order i, f, g, o.
+        weight: Fixed weights W, (4 hidden, hidden) in the same order.
+        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
+        rule: The plasticity rule.
+        state: State before the first step.
+        neuromodulator: What modulates the rule; None if the rule is not modulated.
+        hebb_post: What the rule takes as postsynaptic activity y: the cell input g, what the hidden units
+            contribute to it, r, the new cell state c(t), or the new output h(t).
+        modulator_source: What the neuromodulator reads: the new output h(t) or the new cell state c(t).
+
+    Returns:
+        The output h at every step, and the state after the last one.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM, with the options of its code.
+
+    Examples:
+        >>> from engram.plasticity import ClippedHebb
+        >>> rule, zeros = ClippedHebb(), torch.zeros(1, 2)
+        >>> state = PlasticLSTMState(zeros, zeros, rule.init(1, 2, 2))
+        >>> plastic_lstm_scan(torch.ones(1, 1, 8), torch.zeros(8, 2), torch.tensor(1.0), rule, state)[0].tolist()
+        [[[0.369..., 0.369...]]]
+    """
+    hidden, cell, synapses = state
+    alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
+    size = hidden.shape[1]
+    cell_input = slice(2 * size, 3 * size)
+    outputs = []
+    for external in drive.unbind(0):
+        fixed = hidden @ weight.t()
+        recurrent = plastic_current(fixed[:, cell_input], hidden, alpha, synapses.trace)
+        taken = torch.tanh(external[:, cell_input] + recurrent)
+        admit, forget, _, emit = torch.sigmoid(external + fixed).chunk(4, dim=1)
+        cell = forget * cell + admit * taken
+        output = emit * torch.tanh(cell)
+        modulator = None
+        if neuromodulator is not None:
+            modulator = neuromodulator(output if modulator_source == "hidden" else cell)
+        post = {"input": taken, "recurrent": recurrent, "cell": cell, "hidden": output}[hebb_post]
+        synapses = rule.update(synapses, pre=hidden, post=post, modulator=modulator)
+        hidden = output
+        outputs.append(hidden)
+    return torch.stack(outputs) if outputs else drive[..., :size], PlasticLSTMState(hidden, cell, synapses)

@@ -63,17 +63,29 @@ def time_first(name: str, value: Tensor, features: int, like: Tensor, batch_firs
         TypeError: Not a tensor.
         ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
     """
+    if isinstance(value, Tensor) and value.is_floating_point() and autocast(value.device):
+        value = value.to(like.dtype)
     check_tensor(name, value, ("batch", "time", features) if batch_first else ("time", "batch", features), like)
     sequence = value.transpose(0, 1) if batch_first else value
     if sequence.shape[1] == 0:
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected a batch of at least 1")
+    check_finite(name, sequence)
+    return sequence
+
+
+def check_finite(name: str, sequence: Tensor) -> None:
+    """Raise if a number in a sequence, (time, batch, features), is not finite; say the first step where it is not."""
     if readable(sequence) and not sequence.isfinite().all():
         time, batch, feature = (~sequence.isfinite()).nonzero()[0].tolist()
         raise ValueError(
             f"{name} at (time={time}, batch={batch}, feature={feature}) is {sequence[time, batch, feature]}: "
             "expected a finite number"
         )
-    return sequence
+
+
+def autocast(device: torch.device) -> bool:
+    """Return whether ``torch.autocast`` is at work on this device."""
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)
 
 
 def readable(value: Tensor) -> bool:

@@ -194,6 +194,8 @@ def _refuses_bad_input(case: _Case) -> None:
 def trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """Every parameter that asks for a gradient gets one."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if not trained:
+        return
     gradients = torch.autograd.grad(run(module).square().sum(), list(trained.values()), allow_unused=True)
     without = [name for name, g in zip(trained, gradients, strict=True) if g is None or not g.any()]
     assert not without, f"no gradient reaches {', '.join(without)}"

@@ -8,14 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from engram.plasticity import PlasticityRule, TraceState
+from engram.plasticity import EligibilityState, PlasticityRule, RuleState, TraceState
 from engram.testing.module import (
     BadInput,
     assert_close,
     assert_gradient,
     assert_refused,
     copies_whole,
-    runs_under_vmap,
     same,
     stores_whole,
     trains_every_parameter,
@@ -29,9 +28,9 @@ _BATCH, _POST, _PRE = 3, 4, 2
 def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
     """Hold a plasticity rule to its contract.
 
-    It starts from nothing, changes nothing in place, does what its coefficients tell, treats the elements of a batch
-    alone, has right gradients, trains, stores and copies all its parameters, runs under ``torch.func.vmap`` and
-    ``torch.compile``, and refuses bad input.
+    It starts from nothing, changes nothing in place, does what its coefficients tell, keeps to its bound, treats the
+    elements of a batch alone, has right gradients, trains, stores and copies all its parameters, runs under
+    ``torch.func.vmap`` and ``torch.compile``, and refuses bad input. One that is modulated is given a signal.
 
     Args:
         rule_class: The class, or whatever else makes the rule without arguments.
@@ -40,8 +39,8 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
         AssertionError: A promise is broken; the message says which.
 
     Examples:
-        >>> from engram.plasticity import Oja
-        >>> check_rule(Oja)
+        >>> from engram.plasticity import Retroactive
+        >>> check_rule(Retroactive)
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -49,101 +48,175 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     rule = rule_class().double()
-    state, pre, post = TraceState(draw(_BATCH, _POST, _PRE)), draw(_BATCH, _PRE), draw(_BATCH, _POST)
+    state = rule.state_type(*(draw(_BATCH, _POST, _PRE) for _ in rule.state_type._fields))
+    pre, post = draw(_BATCH, _PRE), draw(_BATCH, _POST)
+    signals = [draw(_BATCH, _POST)] if rule.modulated else []
     checks = [
         _starts_from_nothing,
         _changes_nothing,
         _does_what_its_coefficients_tell,
+        _keeps_to_its_bound,
         _keeps_batch_elements_apart,
         _has_the_right_gradient,
         _compiles,
+        _runs_under_vmap,
         _refuses_bad_input,
     ]
     name = getattr(rule_class, "__name__", repr(rule_class))
-    hold(name, checks, rule, state, pre, post)
+    hold(name, checks, rule, state, pre, post, *signals)
     hold(
         name,
-        [trains_every_parameter, copies_whole, stores_whole, runs_under_vmap],
+        [trains_every_parameter, copies_whole, stores_whole],
         lambda: _Update(rule_class().double()),
         _Update(rule),
-        lambda call: call(state.trace, pre, post),
+        lambda call: call(*state, pre, post, *signals),
     )
 
 
 class _Update(nn.Module):
-    """One update as a module of tensors."""
+    """One update as a module of tensors: those of the state, pre, post, and the signal where there is one."""
 
     def __init__(self, rule: PlasticityRule) -> None:
         super().__init__()
         self.rule = rule
 
-    def forward(self, trace: Tensor, pre: Tensor, post: Tensor) -> Tensor:
-        return self.rule.update(TraceState(trace), pre, post).trace
+    def forward(self, *tensors: Tensor) -> Tensor:
+        traces = len(self.rule.state_type._fields)
+        return torch.stack(tuple(self.rule.update(self.rule.state_type(*tensors[:traces]), *tensors[traces:])))
 
 
-def _starts_from_nothing(rule: PlasticityRule, state: TraceState, pre: Tensor, post: Tensor) -> None:
+def _starts_from_nothing(rule: PlasticityRule, state: RuleState, *_: Tensor) -> None:
     """``init`` gives a trace of zeros, (batch, post, pre), in the dtype of the parameters."""
-    trace = rule.init(_BATCH, _POST, _PRE).trace
-    assert trace.shape == (_BATCH, _POST, _PRE), f"trace of shape {tuple(trace.shape)}"
-    assert trace.dtype == torch.float64, f"trace of {trace.dtype}"
-    assert not trace.any(), "trace is not zero"
+    initial = rule.init(_BATCH, _POST, _PRE)
+    assert type(initial) is type(state), f"state is a {type(initial).__name__}: expected {type(state).__name__}"
+    for name, trace in zip(state._fields, initial, strict=True):
+        assert trace.shape == (_BATCH, _POST, _PRE), f"{name} of shape {tuple(trace.shape)}"
+        assert trace.dtype == torch.float64, f"{name} of {trace.dtype}"
+        assert not trace.any(), f"{name} is not zero"
 
 
-def _changes_nothing(rule: PlasticityRule, state: TraceState, pre: Tensor, post: Tensor) -> None:
+def _changes_nothing(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """``update`` changes neither its arguments nor the rule: called again, it gives the same."""
-    involved = [state.trace, pre, post, *rule.state_dict().values()]
+    involved = [*state, *tensors, *rule.state_dict().values()]
     before = [t.clone() for t in involved]
-    first = rule.update(state, pre, post)
+    first = rule.update(state, *tensors)
     assert same(before, involved), "an argument or a parameter was changed in place"
-    assert same(first, rule.update(state, pre, post)), "the second call differs: hidden state"
+    assert same(first, rule.update(state, *tensors)), "the second call differs: hidden state"
 
 
-def _does_what_its_coefficients_tell(rule: PlasticityRule, state: TraceState, pre: Tensor, post: Tensor) -> None:
-    """``update`` gives keep * trace + gain * post * pre."""
-    keep, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post))
-    assert_close(rule.update(state, pre, post).trace, keep * state.trace + gain * target * pre.unsqueeze(1))
+def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """``update`` gives keep * trace + gain * post * pre, or what else its recursion makes of its coefficients."""
+    pre, post, *signals = tensors
+    keep, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post, *signals))
+    added = gain * target * pre.unsqueeze(1)
+    low, high = (None, None) if rule.clip is None else (-rule.clip, rule.clip)
+    found = rule.update(state, *tensors)
+    if rule.recursion == "linear":
+        assert_close(found.trace, _clamp(keep * state.trace + added, low, high))
+    elif rule.recursion == "soft":
+        assert_close(found.trace, _clamp((keep - added.abs()) * state.trace + added, low, high))
+    elif rule.recursion == "retroactive":
+        assert isinstance(state, EligibilityState), "a retroactive rule has an EligibilityState"
+        eligibility = keep * state.eligibility + added
+        credited = eligibility if getattr(rule, "trace_first", False) else state.eligibility
+        assert_close(found, (_clamp(state.trace + signals[0].unsqueeze(2) * credited, low, high), eligibility))
+    else:
+        assert rule.recursion == "own", f"recursion = {rule.recursion!r} is unknown"
 
 
-def _keeps_batch_elements_apart(rule: PlasticityRule, state: TraceState, pre: Tensor, post: Tensor) -> None:
-    """A batch gives what its elements give alone."""
-    elements = [slice(b, b + 1) for b in range(_BATCH)]
-    alone = [rule.update(TraceState(state.trace[e]), pre[e], post[e]).trace for e in elements]
-    assert_close(rule.update(state, pre, post).trace, torch.cat(alone))
+def _clamp(trace: Tensor, low: float | None, high: float | None) -> Tensor:
+    return trace if low is None else trace.clamp(low, high)
 
 
-def _has_the_right_gradient(rule: PlasticityRule, state: TraceState, pre: Tensor, post: Tensor) -> None:
-    """Gradients with respect to state, activities and parameters agree with finite differences."""
-    update = _Update(rule)
-    names, parameters = zip(*update.named_parameters(), strict=True)
+def _keeps_to_its_bound(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """No trace is ever outside [-clip, clip]."""
+    for _ in range(20):
+        state = rule.update(state, *tensors)
+        assert rule.clip is None or state.trace.abs().max() <= rule.clip, f"a trace of {state.trace.abs().max()}"
 
-    def run(trace: Tensor, pre: Tensor, post: Tensor, *values: Tensor) -> Tensor:
-        named = dict(zip(names, values, strict=True))
-        after: Tensor = torch.func.functional_call(update, named, (trace, pre, post))
+
+def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """A batch gives what its elements give alone, also where the signal is one for all units."""
+    pre, post, *signals = tensors
+    for given in (signals, [signal[:, :1] for signal in signals]):
+        alone = [
+            rule.update(rule.state_type(*(t[e] for t in state)), pre[e], post[e], *(signal[e] for signal in given))
+            for e in (slice(b, b + 1) for b in range(_BATCH))
+        ]
+        whole = rule.update(state, pre, post, *given)
+        assert_close(whole, [torch.cat(parts) for parts in zip(*alone, strict=True)])
+
+
+def _has_the_right_gradient(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """Gradients with respect to state, activities, signal and parameters agree with finite differences."""
+    update, arguments = _Update(rule), [*state, *tensors]
+    names = [name for name, _ in update.named_parameters()]
+
+    def run(*values: Tensor) -> Tensor:
+        named = dict(zip(names, values[len(arguments) :], strict=True))
+        after: Tensor = torch.func.functional_call(update, named, values[: len(arguments)])
         return after
 
-    assert_gradient(run, [state.trace, pre, post, *parameters])
+    assert_gradient(run, [*arguments, *update.parameters()])
 
 
-def _compiles(rule: PlasticityRule, state: TraceState, pre: Tensor, post: Tensor) -> None:
+def _runs_under_vmap(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """``torch.func.vmap`` runs several sets of states, activities, signals and parameters at once."""
+    update = _Update(rule)
+
+    def call(parameters: dict[str, Tensor], arguments: tuple[Tensor, ...]) -> Tensor:
+        after: Tensor = torch.func.functional_call(update, parameters, arguments)
+        return after
+
+    def several(tensor: Tensor) -> Tensor:
+        return torch.stack((tensor.detach(), 0.5 * tensor.detach()))
+
+    parameters = {name: several(parameter) for name, parameter in update.named_parameters()}
+    arguments = tuple(several(tensor) for tensor in (*state, *tensors))
+    alone = [call({n: p[i] for n, p in parameters.items()}, tuple(a[i] for a in arguments)) for i in range(2)]
+    assert_close(torch.func.vmap(call)(parameters, arguments), torch.stack(alone))
+
+
+def _compiles(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """``torch.compile`` takes ``update`` without a graph break, and changes nothing."""
+    torch.compiler.reset()  # else the graphs of the rules that were checked before count against a limit
     # The eager backend captures the whole graph, which is what may fail, and generates no code.
     compiled = torch.compile(_Update(rule), fullgraph=True, backend="eager")
     with without_type_checks():
-        trace = compiled(state.trace, pre, post)
-    assert_close(trace, rule.update(state, pre, post))
+        after = compiled(*state, *tensors)
+    assert_close(after, torch.stack(tuple(rule.update(state, *tensors))))
 
 
-def _refuses_bad_input(rule: PlasticityRule, state: TraceState, pre: Tensor, post: Tensor) -> None:
+def _refuses_bad_input(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """Bad input gets a clear error."""
+    pre, post, *signals = tensors
+    flat, halved = (rule.state_type(*map(change, state)) for change in (lambda t: t[0], lambda t: t[:, :, :1]))
+    other = TraceState if isinstance(state, EligibilityState) else EligibilityState
     bad: list[BadInput] = [
         (lambda: rule.init(0, _POST, _PRE), ValueError, "batch_size = 0"),
         (lambda: rule.init(_BATCH, 0, _PRE), ValueError, "post_size = 0"),
         (lambda: rule.init(_BATCH, _POST, -1), ValueError, "pre_size = -1"),
-        (lambda: rule.update(TraceState(state.trace[0]), pre, post), ValueError, r"trace.*\(4, 2\)"),
-        (lambda: rule.update(state, post, pre), ValueError, r"pre.*\(3, 4\).*\(3, 2\)"),
-        (lambda: rule.update(state, pre, post[:1]), ValueError, r"post.*\(1, 4\).*\(3, 4\)"),
-        (lambda: rule.update(state, pre.float(), post), ValueError, "pre.*float32.*float64"),
-        (lambda: rule.update(state, pre, post.to("meta")), ValueError, "post.*meta.*cpu"),
-        (lambda: rule.update(state, cast(Any, pre.tolist()), post), TypeError, "pre"),
+        (lambda: rule.update(flat, pre, post, *signals), ValueError, r"trace.*\(4, 2\)"),
+        (lambda: rule.update(halved, pre, post, *signals), ValueError, r"pre.*\(3, 2\).*\(3, 1\)"),
+        (lambda: rule.update(cast(Any, state.trace), pre, post, *signals), TypeError, "state"),
+        (
+            lambda: rule.update(other(*[state.trace] * len(other._fields)), pre, post, *signals),
+            TypeError,
+            f"state.*{other.__name__}.*{type(state).__name__}",
+        ),
+        (lambda: rule.update(state, post, pre, *signals), ValueError, r"pre.*\(3, 4\).*\(3, 2\)"),
+        (lambda: rule.update(state, pre, post[:1], *signals), ValueError, r"post.*\(1, 4\).*\(3, 4\)"),
+        (lambda: rule.update(state, pre.float(), post, *signals), ValueError, "pre.*float32.*float64"),
+        (lambda: rule.update(state, pre, post.to("meta"), *signals), ValueError, "post.*meta.*cpu"),
+        (lambda: rule.update(state, cast(Any, pre.tolist()), post, *signals), TypeError, "pre"),
     ]
+    if signals:
+        signal = signals[0]
+        bad += [
+            (lambda: rule.update(state, pre, post), ValueError, "modulator = None"),
+            (lambda: rule.update(state, pre, post, signal[0]), ValueError, r"modulator.*\(4,\).*\(3, 1\).*\(3, 4\)"),
+            (lambda: rule.update(state, pre, post, signal[:1]), ValueError, r"modulator.*\(1, 4\)"),
+            (lambda: rule.update(state, pre, post, signal.float()), ValueError, "modulator.*float32.*float64"),
+            (lambda: rule.update(state, pre, post, cast(Any, 1.0)), TypeError, "modulator"),
+        ]
     assert_refused(bad)

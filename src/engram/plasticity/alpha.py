@@ -1,0 +1,136 @@
+"""The plasticity coefficients alpha: how much of its trace a connection uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram.plasticity.validation import check_choice, check_size
+
+KINDS = ("connection", "post", "homogeneous")
+
+
+class LowRank(nn.Module):
+    """Plasticity coefficients as the product of two thin factors, one coefficient for each connection.
+
+        alpha[j, i] = sum_r P[r, j] Q[r, i]
+
+    Args:
+        rank: Number of terms r.
+        post_size: Number of receiving units j.
+        pre_size: Number of sending units i.
+        device: Where the parameters live.
+        dtype: Their dtype.
+
+    Attributes:
+        post: P, (rank, post).
+        pre: Q, (rank, pre).
+
+    Examples:
+        >>> LowRank(2, 3, 4).dense().shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        post_size: int,
+        pre_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.post = nn.Parameter(torch.zeros(rank, post_size, device=device, dtype=dtype))
+        self.pre = nn.Parameter(torch.zeros(rank, pre_size, device=device, dtype=dtype))
+
+    def dense(self) -> Float[Tensor, "post pre"]:
+        """Return the coefficient of every connection."""
+        return self.post.t() @ self.pre
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the sizes."""
+        return ", ".join(map(str, (len(self.post), self.post.shape[1], self.pre.shape[1])))
+
+
+Alpha = nn.Parameter | LowRank
+
+
+def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) -> Alpha:
+    """Return plasticity coefficients of the kind asked for, not yet initialised.
+
+    Args:
+        alpha: ``"connection"`` (one for each), ``"post"`` (one for each receiving unit), ``"homogeneous"`` (one), or
+            the rank of a product of two factors.
+        post_size: Number of receiving units.
+        pre_size: Number of sending units.
+        **factory: ``device`` and ``dtype``.
+
+    Raises:
+        ValueError: Unknown kind, or a rank of less than one.
+
+    Examples:
+        >>> make_alpha("post", 3, 4).shape, make_alpha(2, 3, 4)
+        (torch.Size([3]), LowRank(2, 3, 4))
+    """
+    if isinstance(alpha, int):
+        check_size("alpha", alpha)
+        return LowRank(alpha, post_size, pre_size, **factory)
+    check_choice("alpha", alpha, KINDS)
+    shape = (post_size, pre_size)[: 2 - KINDS.index(alpha)]
+    return nn.Parameter(torch.zeros(shape, **factory))
+
+
+@torch.no_grad()
+def draw_normal(alpha: Alpha, std: float, generator: torch.Generator | None) -> None:
+    """Draw coefficients from a normal distribution; one for the whole layer is set to its standard deviation.
+
+    The factors of a product are scaled so that the product has this standard deviation.
+
+    Args:
+        alpha: What is set, in place.
+        std: Standard deviation.
+        generator: Source of the values; torch's global one if None.
+    """
+    if isinstance(alpha, LowRank):
+        for factor in (alpha.post, alpha.pre):
+            factor.normal_(std=(std / len(factor) ** 0.5) ** 0.5, generator=generator)
+    elif alpha.dim() == 0:
+        alpha.fill_(std)
+    else:
+        alpha.normal_(std=std, generator=generator)
+
+
+@torch.no_grad()
+def draw_uniform(alpha: Alpha, high: float, generator: torch.Generator | None) -> None:
+    """Draw coefficients uniformly from [0, high); one for the whole layer is set to ``high``.
+
+    The factors of a product are scaled so that the product stays within this range.
+
+    Args:
+        alpha: What is set, in place.
+        high: Upper end of the range.
+        generator: Source of the values; torch's global one if None.
+    """
+    if isinstance(alpha, LowRank):
+        for factor in (alpha.post, alpha.pre):
+            factor.uniform_(0, (high / len(factor)) ** 0.5, generator=generator)
+    elif alpha.dim() == 0:
+        alpha.fill_(high)
+    else:
+        alpha.uniform_(0, high, generator=generator)
+
+
+def kind(alpha: Alpha | None) -> str | int | None:
+    """Return what ``make_alpha`` would be asked for to get such coefficients.
+
+    Examples:
+        >>> kind(make_alpha("post", 3, 4)), kind(make_alpha(2, 3, 4)), kind(None)
+        ('post', 2, None)
+    """
+    if isinstance(alpha, LowRank):
+        return len(alpha.post)
+    return None if alpha is None else KINDS[2 - alpha.dim()]

@@ -1,0 +1,56 @@
+"""Clipped Hebbian rule: the trace adds up the product of pre- and postsynaptic activity, within a bound."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.plasticity.rule import Coefficients, PlasticityRule, checked_bound, trained_rate
+
+
+class ClippedHebb(PlasticityRule):
+    """Clipped Hebbian rule: the trace adds up the product of pre- and postsynaptic activity, within a bound.
+
+        H'[j, i] = clip(H[j, i] + eta y[j] x[i], -c, c)
+
+    Nothing decays; what has reached the bound stays there until activity of the opposite sign takes it back.
+
+    Args:
+        eta: Initial plasticity rate, per step; a scalar parameter, trained without constraint.
+        clip: Bound c of the trace; None for none.
+        device: Where the parameter lives.
+        dtype: Its dtype.
+
+    Raises:
+        ValueError: ``eta`` is not finite, or ``clip`` is not positive and finite.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
+
+    Examples:
+        >>> rule = ClippedHebb(eta=0.5)
+        >>> rule.update(rule.init(1, 1, 2), pre=torch.tensor([[1.0, -4.0]]), post=torch.tensor([[1.0]])).trace.tolist()
+        [[[0.5, -1.0]]]
+    """
+
+    def __init__(
+        self,
+        eta: float = 0.01,
+        clip: float | None = 1.0,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(device, dtype)
+        self.clip = checked_bound(clip)
+        self.eta = trained_rate(eta, device, dtype)
+
+    def coefficients(
+        self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
+    ) -> Coefficients:
+        """Return A = 1, M = eta, z = y."""
+        return Coefficients(keep=torch.ones_like(self.eta), gain=self.eta, post=post)
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the arguments."""
+        return f"clip={self.clip}"

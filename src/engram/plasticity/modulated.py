@@ -1,0 +1,106 @@
+"""Neuromodulated rule: a signal of the network itself says when, how much and with which sign its synapses change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.plasticity.rule import (
+    Coefficients,
+    PlasticityRule,
+    RuleState,
+    TraceState,
+    bounded,
+    checked_bound,
+)
+from engram.plasticity.validation import check_choice, readable
+
+
+class Modulated(PlasticityRule):
+    """Neuromodulated rule: a signal m of the network says when, how much and with which sign its synapses change.
+
+        H'[j, i] = clip(H[j, i] + m[j] y[j] x[i], -c, c)                            mode "clip"
+        H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c),  d = m[j] y[j] x[i]          mode "soft"
+        H'[j, i] = clip((1 - m[j]) H[j, i] + m[j] y[j] x[i], -c, c)                 mode "decay"
+
+    The signal takes the place of the plasticity rate, so that the rule has no parameter of its own; a
+    ``Neuromodulator`` computes it. It comes after the activity of the same step, whose coincidence it gates.
+
+    Args:
+        clip: Bound c of the trace; None for none. The published plastic LSTM, and one simple maze, use 2.
+        mode: How the trace is kept from growing. ``"soft"``: the nearer it is to 1, the less is added; a trace
+            within [-1, 1] stays there as long as no increment exceeds 1. ``"decay"``: the signal says at once how
+            much is forgotten and how much is added, and is first clamped to [0, 1].
+        strict: Whether a signal outside [0, 1] is an error in mode ``"decay"``, rather than clamped.
+        device: Where the states live.
+        dtype: Their dtype.
+
+    Raises:
+        ValueError: ``clip`` is not positive and finite, or ``mode`` is unknown.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), equation 3; the modes as in its code.
+
+    Examples:
+        >>> rule, one = Modulated(), torch.ones(1, 1)
+        >>> rule.update(rule.init(1, 1, 1), pre=one, post=0.5 * one, modulator=-one).trace.tolist()
+        [[[-0.5]]]
+    """
+
+    modulated = True
+
+    def __init__(
+        self,
+        clip: float | None = 1.0,
+        mode: Literal["clip", "soft", "decay"] = "clip",
+        *,
+        strict: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(device, dtype)
+        check_choice("mode", mode, ("clip", "soft", "decay"))
+        self.clip = checked_bound(clip)
+        self.mode = mode
+        self.strict = strict
+        self.recursion = "soft" if mode == "soft" else "linear"
+
+    def coefficients(
+        self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
+    ) -> Coefficients:
+        """Return A = 1, M = m, z = y; in mode ``"decay"``, A = 1 - m.
+
+        Raises:
+            ValueError: There is no signal, or, if ``strict`` in mode ``"decay"``, one outside [0, 1].
+        """
+        if modulator is None:
+            raise ValueError("modulator = None: expected a tensor, because Modulated is modulated")
+        if self.mode != "decay":
+            return Coefficients(keep=modulator.new_ones(()), gain=modulator, post=post)
+        if self.strict and readable(modulator) and not ((modulator >= 0) & (modulator <= 1)).all():
+            low, high = modulator.min().item(), modulator.max().item()
+            raise ValueError(f"modulator is between {low} and {high}: expected within [0, 1] in mode 'decay'")
+        share = modulator.clamp(0, 1)
+        return Coefficients(keep=1 - share, gain=share, post=post)
+
+    def update(
+        self,
+        state: RuleState,
+        pre: Annotated[Tensor, "batch pre"],
+        post: Annotated[Tensor, "batch post"],
+        modulator: Annotated[Tensor, "batch post"] | None = None,
+    ) -> RuleState:
+        """Return the state after one step; see ``PlasticityRule.update``."""
+        if self.mode != "soft":
+            return super().update(state, pre, post, modulator)
+        self.check_step(state, pre, post, modulator)
+        keep, gain, target = self.coefficients(post, modulator)
+        increment = (gain * target).unsqueeze(2) * pre.unsqueeze(1)
+        trace = torch.addcmul(increment, keep - increment.abs(), state.trace)
+        return TraceState(bounded(trace, self.clip))
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the arguments."""
+        return f"clip={self.clip}, mode={self.mode!r}, strict={self.strict}"

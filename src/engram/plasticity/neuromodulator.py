@@ -1,0 +1,137 @@
+"""Neuromodulator: one unit that reads the whole layer and tells its synapses when to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.validation import check_choice, check_size, check_type
+
+NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda current: current,
+}
+
+
+class Neuromodulator(nn.Module):
+    """One unit that reads the activity y of a layer and emits the signal M that modulates its plasticity.
+
+        M    = f(v . y + v0)
+        m[j] = F[j] M + b[j]        with fan-out, else M for every receiving unit
+
+    Args:
+        hidden_size: Number of units that it reads, and, with fan-out, that it reaches.
+        fan_out: Whether every receiving unit turns the signal into one of its own. Mind that b is not zero at first,
+            so that there is plasticity even where M is zero.
+        nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
+        device: Where the parameters live.
+        dtype: Their dtype.
+        generator: Source of the initial values; torch's global one if None.
+
+    Attributes:
+        weight: v, (1, hidden).
+        bias: v0, (1,).
+        fan_weight: F, (hidden, 1), or None without fan-out.
+        fan_bias: b, (hidden,), or None without fan-out.
+
+    All are initially as in ``nn.Linear``: weight and bias uniform within 1 / sqrt(hidden), the others within 1.
+
+    Raises:
+        TypeError: A size is no int.
+        ValueError: A size is less than one, or ``nonlinearity`` is unknown.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), section 3.1; fan-out as in its code.
+
+    Examples:
+        >>> Neuromodulator(20)(torch.randn(3, 20)).shape, Neuromodulator(20, fan_out=True)(torch.randn(3, 20)).shape
+        (torch.Size([3, 1]), torch.Size([3, 20]))
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        fan_out: bool = False,
+        *,
+        nonlinearity: Literal["tanh", "sigmoid", "identity"] = "tanh",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_size("hidden_size", hidden_size)
+        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        self.hidden_size = hidden_size
+        self.nonlinearity = nonlinearity
+        self.weight = nn.Parameter(torch.empty(1, hidden_size, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
+        self.fan_weight = nn.Parameter(torch.empty(hidden_size, 1, device=device, dtype=dtype)) if fan_out else None
+        self.fan_bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype)) if fan_out else None
+        self.reset_parameters(generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the initial values anew.
+
+        Args:
+            generator: Source of the values; torch's global one if None.
+        """
+        bound = self.hidden_size**-0.5
+        self.weight.uniform_(-bound, bound, generator=generator)
+        self.bias.uniform_(-bound, bound, generator=generator)
+        if self.fan_weight is not None and self.fan_bias is not None:
+            self.fan_weight.uniform_(-1, 1, generator=generator)
+            self.fan_bias.uniform_(-1, 1, generator=generator)
+
+    def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch signals"]:
+        """Return the signal, (batch, 1), or (batch, hidden) with fan-out.
+
+        Args:
+            activity: What the unit reads, y.
+        """
+        signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
+        return signal if self.fan_weight is None else functional.linear(signal, self.fan_weight, self.fan_bias)
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the arguments."""
+        return f"{self.hidden_size}, fan_out={self.fan_weight is not None}, nonlinearity={self.nonlinearity!r}"
+
+
+def neuromodulator_for(
+    rule: PlasticityRule | None,
+    given: Neuromodulator | None,
+    like: Tensor,
+    *,
+    fan_out: bool,
+    generator: torch.Generator | None,
+) -> Neuromodulator | None:
+    """Return the neuromodulator that a layer with this rule needs: the given one, a new one, or none.
+
+    Args:
+        rule: The rule of the layer.
+        given: What the user asked for.
+        like: A tensor of the layer's dtype and device, as wide as the layer.
+        fan_out: Whether a new one has a fan-out.
+        generator: Source of a new one's initial values.
+
+    Raises:
+        TypeError: ``given`` is something else.
+        ValueError: One is given for a rule that is not modulated, or for a layer of another size.
+    """
+    if rule is None or not rule.modulated:
+        if given is not None:
+            raise ValueError(f"neuromodulator = {given}: expected None, because rule = {rule} is not modulated")
+        return None
+    size = like.shape[-1]
+    if given is None:
+        return Neuromodulator(size, fan_out, device=like.device, dtype=like.dtype, generator=generator)
+    check_type("neuromodulator", given, Neuromodulator)
+    if given.hidden_size != size:
+        raise ValueError(f"neuromodulator.hidden_size = {given.hidden_size}: expected {size}, as the layer has units")
+    return given.to(device=like.device, dtype=like.dtype)

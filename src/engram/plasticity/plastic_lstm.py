@@ -1,0 +1,187 @@
+"""An LSTM whose connections from the hidden units to the cell input change with activity while it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram.plasticity.alpha import draw_uniform, kind, make_alpha
+from engram.plasticity.modulated import Modulated
+from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import BACKENDS, PlasticLSTMState, plastic_lstm_scan, run_scan
+from engram.plasticity.validation import check_choice, check_finite, check_size, check_tensor, check_type, time_first
+
+
+class PlasticLSTM(nn.Module):
+    """An LSTM whose connections from the hidden units to the cell input are plastic; called like ``nn.LSTM``.
+
+        i = sigmoid(U_i x + b_i + W_i h + d_i)                  likewise f and o
+        g = tanh(U_g x + b_g + (W_g + alpha * H) h)             the only plastic path
+        c' = f c + i g
+        h' = o tanh(c')
+        m  = neuromodulator(h')                                 if the rule is modulated
+        H' = rule(H, x = h, y = g, m = m)
+
+    Args:
+        input_size: Number of input features.
+        hidden_size: Number of units.
+        rule: How the traces change; ``Modulated(clip=2.0)`` if None. It becomes part of the network and is moved to
+            its dtype and device.
+        alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (one for each
+            receiving unit), ``"homogeneous"`` (one), or an integer (one for each connection, as a product of two
+            factors of this rank).
+        neuromodulator: What modulates a modulated rule; if None, a ``Neuromodulator`` with fan-out is made for it. It
+            becomes part of the network and is moved to its dtype and device.
+        hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
+            (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
+        modulator_source: What the neuromodulator reads, ``"hidden"`` (h') or ``"cell"`` (c').
+        batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
+        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
+        device: Where the parameters live.
+        dtype: Their dtype.
+        generator: Source of the initial values; torch's global one if None.
+
+    Attributes:
+        weight_ih: Input weights U, (4 hidden, input), the gates in torch's order i, f, g, o; initially as in
+            ``nn.Linear``.
+        bias_ih: b, (4 hidden,); initially as in ``nn.Linear``.
+        weight_hh: Fixed recurrent weights W, (4 hidden, hidden); initially as in ``nn.Linear``, and those of the cell
+            input uniform in [-0.01, 0.01).
+        bias_hh: d, (3 hidden,), of i, f and o alone; initially as in ``nn.Linear``.
+        alpha: (hidden, hidden) as (post, pre), (hidden,), (), or a module with the factors ``alpha.post`` and
+            ``alpha.pre``, (rank, hidden) each; initially uniform in [0, 0.0001) or, if a product, within it, and
+            0.0001 if homogeneous.
+        rule: The plasticity rule, with the parameter ``rule.eta`` where the rule has one.
+        neuromodulator: The neuromodulator; None if the rule is not modulated.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: A size is less than one, an option is unknown, or a neuromodulator is given to a rule that is not
+            modulated.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
+    and initial values as in its code.
+
+    Examples:
+        >>> net = PlasticLSTM(10, 20)
+        >>> output, state = net(torch.randn(5, 3, 10))
+        >>> output.shape, state.hidden.shape, state.cell.shape, state.trace.shape
+        (torch.Size([5, 3, 20]), torch.Size([3, 20]), torch.Size([3, 20]), torch.Size([3, 20, 20]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        rule: PlasticityRule | None = None,
+        alpha: str | int = "post",
+        neuromodulator: Neuromodulator | None = None,
+        hebb_post: Literal["input", "recurrent", "cell", "hidden"] = "input",
+        modulator_source: Literal["hidden", "cell"] = "hidden",
+        batch_first: bool = False,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_size("input_size", input_size)
+        check_size("hidden_size", hidden_size)
+        check_choice("hebb_post", hebb_post, ("input", "recurrent", "cell", "hidden"))
+        check_choice("modulator_source", modulator_source, ("hidden", "cell"))
+        check_choice("backend", backend, BACKENDS)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.hebb_post = hebb_post
+        self.modulator_source = modulator_source
+        self.batch_first = batch_first
+        self.backend = backend
+        self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size, device=device, dtype=dtype))
+        self.bias_ih = nn.Parameter(torch.empty(4 * hidden_size, device=device, dtype=dtype))
+        self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size, device=device, dtype=dtype))
+        self.bias_hh = nn.Parameter(torch.empty(3 * hidden_size, device=device, dtype=dtype))
+        self.alpha = make_alpha(alpha, hidden_size, hidden_size, device=device, dtype=dtype)
+        rule = Modulated(clip=2.0) if rule is None else rule
+        check_type("rule", rule, PlasticityRule)
+        self.rule = rule.to(device=self.weight_hh.device, dtype=self.weight_hh.dtype)
+        self.reset_parameters(generator)
+        self.neuromodulator = neuromodulator_for(
+            self.rule, neuromodulator, self.weight_hh, fan_out=True, generator=generator
+        )
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters.
+
+        Args:
+            generator: Source of the values; torch's global one if None.
+        """
+        for weight, bias in ((self.weight_ih, self.bias_ih), (self.weight_hh, self.bias_hh)):
+            bound = weight.shape[1] ** -0.5
+            weight.uniform_(-bound, bound, generator=generator)
+            bias.uniform_(-bound, bound, generator=generator)
+        self.weight_hh.chunk(4)[2].uniform_(-0.01, 0.01, generator=generator)
+        draw_uniform(self.alpha, 1e-4, generator)
+
+    def forward(
+        self,
+        input: Annotated[Tensor, "time batch input"],
+        state: PlasticLSTMState | None = None,
+    ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
+        """Run the network over a sequence.
+
+        Args:
+            input: (time, batch, input), or (batch, time, input) if ``batch_first``.
+            state: What an earlier call returned; the start of an episode if None: no activity, no trace.
+
+        Returns:
+            The output h at every step, (time, batch, hidden) or (batch, time, hidden), and the state after the last.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: Wrong shape, dtype or device, an empty batch, or input or activity that is not finite.
+        """
+        sequence = time_first("input", input, self.input_size, self.weight_ih, self.batch_first)
+        state = self._initial(sequence.shape[1]) if state is None else self._checked(state, sequence.shape[1])
+        admit, forget, emit = self.bias_hh.chunk(3)
+        bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
+        self.rule.warn_if_unstable()
+        output, state = run_scan(
+            plastic_lstm_scan,
+            self.backend,
+            functional.linear(sequence, self.weight_ih, bias).to(self.weight_hh.dtype),
+            self.weight_hh,
+            self.alpha,
+            self.rule,
+            state,
+            neuromodulator=self.neuromodulator,
+            hebb_post=self.hebb_post,
+            modulator_source=self.modulator_source,
+        )
+        check_finite("activity", output)
+        self.rule.warn_if_saturated(state.rule)
+        return (output.transpose(0, 1) if self.batch_first else output), state
+
+    def _initial(self, batch_size: int) -> PlasticLSTMState:
+        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
+
+    def _checked(self, state: PlasticLSTMState, batch_size: int) -> PlasticLSTMState:
+        check_type("state", state, PlasticLSTMState)
+        for name in ("hidden", "cell"):
+            check_tensor(f"state.{name}", getattr(state, name), (batch_size, self.hidden_size), self.weight_hh)
+        self.rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), self.weight_hh)
+        return state
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the arguments."""
+        return (
+            f"{self.input_size}, {self.hidden_size}, alpha={kind(self.alpha)!r}, hebb_post={self.hebb_post!r}, "
+            f"modulator_source={self.modulator_source!r}, batch_first={self.batch_first}, backend={self.backend!r}"
+        )
