@@ -1,80 +1,412 @@
-"""draft"""
+"""The plastic recurrent scan as one torch operator, ``engram::plastic_scan``, and what it can serve.
+
+The operator has its own derivative, so that autograd keeps nothing but its inputs and outputs; it is known to
+``torch.compile`` and runs under ``torch.func``. There is no derivative of the derivative.
+"""
+
 from __future__ import annotations
-import math, os, threading
+
+import math
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-import numpy as np
+from typing import Any, NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.clipped_hebb import ClippedHebb
+from engram.plasticity.hebb import Hebb
+from engram.plasticity.modulated import Modulated
+from engram.plasticity.neuromodulator import Neuromodulator
+from engram.plasticity.oja import Oja
+from engram.plasticity.retroactive import Retroactive
+from engram.plasticity.rule import EligibilityState, PlasticityRule, TraceState
+
+# As `cpu` numbers them; numba is imported at the first call only.
+LINEAR, SOFT, RETROACTIVE = 0, 1, 2
+NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3
+SQUASH = {"identity": 0, "tanh": 1, "sigmoid": 2}
+
+# Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
 GROUPS = 32
+# Bytes of one sample's traces that the backward pass keeps at once even where sqrt(T) of them are fewer.
 CACHED = 2**19
-def _padded(n, m): return -(-n // m) * m
+# Arithmetic of fewer steps and connections than this is done before another thread has begun.
+WORTH_A_THREAD = 2**17
 
-_pool = None
-def pool(n):
-    global _pool
-    if _pool is None or _pool._max_workers < n:
-        _pool = ThreadPoolExecutor(n)
-    return _pool
+_Options = "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, int stretch"
+_Inputs = (
+    "Tensor? mask, Tensor hidden, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
+    "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
+)
 
-def run(call, groups, threads):
-    it = iter(range(groups))
-    def work():
-        for g in it: call(g)
-    others = [pool(threads-1).submit(work) for _ in range(min(threads, groups) - 1)]
-    work()
-    for o in others: o.result()
 
-def prepare(weight, alpha, wide):
-    n = weight.shape[0]
-    rows, width = _padded(n, 4), _padded(n, wide)
-    pad = torch.nn.functional.pad
-    w = pad(weight, (0, width-n, 0, rows-n)).contiguous().view(-1).numpy()
-    a = (pad(alpha, (0, width-n, 0, rows-n)) if alpha.dim()==2 else pad(alpha,(0,rows-n))).contiguous().view(-1).numpy()
-    return rows, width, w, a
+class Options(NamedTuple):
+    """What a rule, its neuromodulator and the units are, in the numbers of the operator."""
 
-def common(drive, mask, weight, alpha, eta, clip, v, v0, fan, base):
-    from engram.plasticity.kernels import simd
-    n = weight.shape[0]
-    dt = weight.numpy().dtype
-    wide = simd.lanes(dt)
-    rows, width, w, a = prepare(weight, alpha, wide)
-    mod = v is not None
-    z = np.zeros(1, dt)
-    f, bs, vv = np.zeros(width, dt), np.zeros(width, dt), np.zeros(width, dt); f[:n]=1
-    if mod: vv[:n] = v.reshape(-1).numpy()
-    if fan is not None: f[:n] = fan.numpy(); bs[:n] = base.numpy()
-    m = np.zeros(drive.shape[:2]+(0,), bool) if mask is None else mask.contiguous().numpy()
-    return wide, rows, width, w, a, (z if eta is None else eta.reshape(1).numpy()), vv, (v0.reshape(1).numpy() if mod else z), f, bs, m, mod
+    recursion: int
+    clip: float
+    trace_first: bool
+    relu: bool
+    modulated: bool
+    squash: int
+    forgets: int
+    stretch: int = 0
 
-def fwd(drive, mask, hidden, trace, weight, alpha, eta, v, v0, fan, base, clip, soft, forgets, squash, is_tanh):
-    from engram.plasticity.kernels import cpu
-    T,B,N = drive.shape
-    wide, rows, width, w, a, e, v_, v0_, f, bs, m, mod = common(drive, mask, weight, alpha, eta, clip, v, v0, fan, base)
-    out, last = torch.empty_like(drive), torch.empty_like(trace)
-    k = cpu.kernel("forward", alpha.dim()==2, math.isfinite(clip), soft)
-    G = min(GROUPS, B)
-    args = (drive.numpy(), m, hidden.numpy(), trace.numpy(), w, a, e, clip, v_, v0_, f, bs, wide, is_tanh, mod, squash, forgets, out.numpy(), last.numpy())
-    run(lambda g: k(*args, B*g//G, B*(g+1)//G), G, torch.get_num_threads())
-    return out, last
 
-def bwd(gout, glast, out, mask, hidden, trace, weight, alpha, eta, v, v0, fan, base, clip, soft, forgets, squash, is_tanh):
-    from engram.plasticity.kernels import cpu
-    T,B,N = out.shape
-    wide, rows, width, w, a, e, v_, v0_, f, bs, m, mod = common(out, mask, weight, alpha, eta, clip, v, v0, fan, base)
-    G = min(GROUPS, B)
-    gd, gh, gt = torch.empty_like(out), torch.empty_like(hidden), torch.empty_like(trace)
-    ga = torch.zeros(G, rows*width, dtype=out.dtype)
-    ge = torch.zeros(B, dtype=out.dtype); gv0=torch.zeros(B, dtype=out.dtype)
-    gv, gf, gb = (torch.zeros(B, width, dtype=out.dtype) for _ in range(3))
-    k = cpu.kernel("backward", alpha.dim()==2, math.isfinite(clip), soft)
-    args = (gout.numpy(), glast.numpy(), out.numpy(), m, hidden.numpy(), trace.numpy(), w, a, e, clip, v_, v0_, f, bs, wide, CACHED//out.element_size(), is_tanh, mod, squash, forgets, gd.numpy(), gh.numpy(), gt.numpy())
-    rest = (ge.numpy(), gv.numpy(), gv0.numpy(), gf.numpy(), gb.numpy())
-    gan = ga.numpy()
-    run(lambda g: k(*args, gan[g], *rest, B*g//G, B*(g+1)//G), G, torch.get_num_threads())
-    d = gd if mask is None else gd.masked_fill(mask, 0)
-    pre = torch.cat((hidden[None], out[:-1]))
-    gw = d.reshape(-1, N).t() @ pre.reshape(-1, N)
-    galpha = ga.sum(0).view(rows, width)[:N, :N]
-    if alpha.dim()==1: galpha = galpha.sum(1)
-    return gd, gh, gt, gw, galpha, ge.sum(), gv.sum(0)[:N], gv0.sum(), gf.sum(0)[:N], gb.sum(0)[:N]
+def unsupported(
+    drive: Tensor,
+    alpha: Tensor | LowRank | None,
+    rule: PlasticityRule | None,
+    neuromodulator: nn.Module | None,
+    nonlinearity: Callable[[Tensor], Tensor],
+) -> str | None:
+    """Return why the operator cannot run a scan, as an error should say it; None if it can.
+
+    Args:
+        drive: External input.
+        alpha: Plasticity coefficients.
+        rule: The plasticity rule.
+        neuromodulator: What modulates it.
+        nonlinearity: f.
+
+    Examples:
+        >>> unsupported(torch.zeros(1, 1, 1), torch.tensor(1.0), Hebb(), None, torch.sin)
+        "nonlinearity = sin: expected torch.tanh or torch.relu"
+    """
+    # A subclass may have changed anything, so it is not taken for its parent.
+    if alpha is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
+        names = "Hebb, Oja, ClippedHebb, Modulated or Retroactive"
+        return f"rule = {rule}: expected {names}, and no subclass"
+    if isinstance(rule, Modulated) and rule.strict:
+        return "rule.strict = True: expected False"
+    if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
+        return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
+    if (neuromodulator is None) == rule.modulated:
+        return f"neuromodulator = {neuromodulator}: expected {'one' if rule.modulated else 'None'} for {rule}"
+    if nonlinearity not in (torch.tanh, torch.relu):
+        return f"nonlinearity = {getattr(nonlinearity, '__name__', nonlinearity)}: expected torch.tanh or torch.relu"
+    if drive.device.type != "cpu":
+        return f"input.device = {drive.device}: expected cpu"
+    if drive.dtype not in (torch.float32, torch.float64):
+        return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
+    return None
+
+
+def fused_scan(
+    drive: Tensor,
+    weight: Tensor,
+    alpha: Tensor | LowRank,
+    rule: PlasticityRule,
+    hidden: Tensor,
+    state: TraceState | EligibilityState,
+    *,
+    neuromodulator: Neuromodulator | None = None,
+    clamp: Tensor | None = None,
+    nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
+    stretch: int = 0,
+) -> tuple[Tensor, Tensor, TraceState | EligibilityState]:
+    """Run a plastic recurrent network through time by the operator; see ``plastic_scan``, which it equals.
+
+    Args:
+        drive: External input u to the units, (time, batch, hidden).
+        weight: Fixed weights W, (post, pre).
+        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
+        rule: The plasticity rule.
+        hidden: Activity before the first step, (batch, hidden).
+        state: State of the rule before the first step.
+        neuromodulator: What modulates the rule; None if the rule is not modulated.
+        clamp: Where true, the unit takes its external input as its activity, (time, batch, hidden).
+        nonlinearity: f, ``torch.tanh`` or ``torch.relu``.
+        stretch: Number of steps whose traces the backward pass holds at once: T keeps all, 1 makes every trace anew
+            from the first. If 0, as many as fit the cache, and at least sqrt(T).
+
+    Returns:
+        The activity at every step, the one after the last, and the state of the rule after the last.
+
+    Examples:
+        >>> rule, one = Hebb(), torch.ones(1, 1)
+        >>> fused_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, one, rule.init(1, 1, 1))[0].flatten().tolist()
+        [0.7615..., 0.6454...]
+    """
+    size = weight.shape[0]
+    alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
+    none, one = weight.new_zeros(1), weight.new_ones(1)
+    v, v0, fan, base = none.expand(size), none, one.expand(size), none.expand(size)
+    squash = "identity"
+    if neuromodulator is not None:
+        v, v0, squash = neuromodulator.weight.reshape(size), neuromodulator.bias, neuromodulator.nonlinearity
+        if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
+            fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
+    eta = getattr(rule, "eta", none).reshape(1)
+    forgets = NOTHING
+    if isinstance(rule, Modulated) and rule.mode == "decay":
+        forgets = SHARE
+    elif isinstance(rule, Hebb | Retroactive):
+        forgets = RATE
+    elif isinstance(rule, Oja):
+        forgets = OJA
+    options = Options(
+        clip=math.inf if rule.clip is None else rule.clip,
+        recursion={"linear": LINEAR, "soft": SOFT, "retroactive": RETROACTIVE}[rule.recursion],
+        trace_first=isinstance(rule, Retroactive) and rule.trace_first,
+        relu=nonlinearity is torch.relu,
+        modulated=neuromodulator is not None,
+        squash=SQUASH[squash],
+        forgets=forgets,
+        stretch=stretch,
+    )
+    eligibility = state.eligibility if isinstance(state, EligibilityState) else state.trace.new_empty(0)
+    outputs, trace, eligibility = torch.ops.engram.plastic_scan(
+        drive,
+        clamp,
+        hidden,
+        state.trace,
+        eligibility,
+        weight,
+        alpha.expand(size) if alpha.dim() == 0 else alpha,
+        eta,
+        v,
+        v0,
+        fan,
+        base,
+        *options,
+    )
+    last = outputs[-1] if len(drive) else hidden
+    if isinstance(state, EligibilityState):
+        return outputs, last, EligibilityState(trace, eligibility)
+    return outputs, last, TraceState(trace)
+
+
+class _Threads:
+    """Threads that wait for work; a forked process starts with none."""
+
+    def __init__(self) -> None:
+        self.pool: ThreadPoolExecutor | None = None
+        self.size = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        self.pool, self.size = None, 0
+
+    def run(self, call: Callable[[int], None], count: int, threads: int) -> None:
+        """Call with every number below ``count``, each thread taking the next as soon as it is free."""
+        numbers = iter(range(count))
+
+        def work() -> None:
+            for number in numbers:
+                call(number)
+
+        helpers = min(threads, count) - 1
+        if helpers > self.size:
+            self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
+        pending = [self.pool.submit(work) for _ in range(helpers)] if self.pool is not None and helpers > 0 else []
+        work()
+        for helper in pending:
+            helper.result()
+
+
+_threads = _Threads()
+
+
+class _Prepared(NamedTuple):
+    """What both passes are given alike, as arrays; what is taken row by row has rows of whole registers."""
+
+    mask: Any
+    hidden: Any
+    trace: Any
+    eligibility: Any
+    weight: Any
+    alpha: Any
+    eta: Any
+    v: Any
+    v0: Any
+    fan: Any
+    base: Any
+
+
+def _prepare(
+    drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Tensor
+) -> _Prepared:
+    from engram.plasticity.kernels.simd import REGISTER_BYTES, ROWS
+
+    size = hidden.shape[1]
+    lanes = REGISTER_BYTES // hidden.element_size()
+    rows, width = -(-size // ROWS) * ROWS, -(-size // lanes) * lanes
+
+    def row(values: Tensor) -> Any:
+        return functional.pad(values, (0, width - size)).contiguous().numpy()
+
+    def matrix(values: Tensor) -> Any:
+        return functional.pad(values, (0, width - size, 0, rows - size)).contiguous().view(-1).numpy()
+
+    weight, alpha, eta, v, v0, fan, base = (t.detach() for t in rest)
+    clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
+    eligibility = eligibility.detach() if eligibility.dim() == 3 else trace.new_empty(0, 0, 0)
+    return _Prepared(
+        clamped.contiguous().numpy(),
+        hidden.detach().contiguous().numpy(),
+        trace.detach().contiguous().numpy(),
+        eligibility.contiguous().numpy(),
+        matrix(weight),
+        matrix(alpha) if alpha.dim() == 2 else row(alpha),
+        eta.contiguous().numpy(),
+        row(v),
+        v0.contiguous().numpy(),
+        row(fan),
+        row(base),
+    )
+
+
+def _run(kernel: Any, work: int, batch: int, arguments: Callable[[int], tuple[Any, ...]]) -> None:
+    groups = min(GROUPS, batch)
+
+    def call(group: int) -> None:
+        kernel(*arguments(group), batch * group // groups, batch * (group + 1) // groups)
+
+    _threads.run(call, groups, torch.get_num_threads() if work >= WORTH_A_THREAD else 1)
+
+
+def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    (_, hidden, trace, eligibility, _, alpha, *_), options = args[:11], Options(*args[11:])
+    outputs, last_trace, last_eligibility = drive.new_empty(drive.shape), trace.clone(), eligibility.clone()
+    if drive.numel() == 0:
+        return outputs, last_trace, last_eligibility
+    from engram.plasticity.kernels.cpu import kernel
+
+    arrays = _prepare(drive, *args[:11])
+    written = (outputs.numpy(), last_trace.numpy(), last_eligibility.reshape(arrays.eligibility.shape).numpy())
+    forward = kernel("forward", alpha.dim() == 2, options.recursion, math.isfinite(options.clip))
+    external = drive.detach().contiguous().numpy()
+    _run(
+        forward, drive.numel() * hidden.shape[1], len(hidden), lambda _: (external, *arrays, *options[1:-1], *written)
+    )
+    return outputs, last_trace, last_eligibility
+
+
+def _backward(
+    grad_outputs: Tensor, grad_last_trace: Tensor, grad_last_eligibility: Tensor, outputs: Tensor, *args: Any
+) -> tuple[Tensor, ...]:
+    (mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, *_), options = args[:11], Options(*args[11:])
+    size, batch, time = hidden.shape[1], len(hidden), len(outputs)
+    if outputs.numel() == 0:
+        zeros = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (weight, alpha, eta, v, v0, v, v)]
+        own = outputs.new_empty(outputs.shape), torch.zeros_like(hidden, memory_format=torch.contiguous_format)
+        return (*own, grad_last_trace.clone(), grad_last_eligibility.clone(), *zeros)
+    from engram.plasticity.kernels.cpu import kernel
+
+    arrays = _prepare(outputs, *args[:11])
+    width = len(arrays.fan)
+    trace_bytes = arrays.weight.nbytes
+    stretch = options.stretch or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes)
+    groups = min(GROUPS, batch)
+    drive_grad, hidden_grad = outputs.new_empty(outputs.shape), hidden.new_empty(hidden.shape)
+    trace_grad, eligibility_grad = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
+    alpha_sums = outputs.new_zeros(groups, len(arrays.weight))
+    eta_sums, v0_sums = outputs.new_zeros(2, batch).unbind()
+    v_sums, fan_sums, base_sums = outputs.new_zeros(3, batch, width).unbind()
+    read = (
+        grad_outputs.contiguous().numpy(),
+        grad_last_trace.contiguous().numpy(),
+        grad_last_eligibility.contiguous().reshape(arrays.eligibility.shape).numpy(),
+        outputs.detach().contiguous().numpy(),
+    )
+    written = (
+        drive_grad.numpy(),
+        hidden_grad.numpy(),
+        trace_grad.numpy(),
+        eligibility_grad.view(arrays.eligibility.shape).numpy(),
+    )
+    sums = [t.numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
+    alphas = alpha_sums.numpy()
+    backward = kernel("backward", alpha.dim() == 2, options.recursion, math.isfinite(options.clip))
+    fixed = (*read, *arrays, *options[1:-1], min(stretch, time), *written)
+    _run(backward, 3 * outputs.numel() * size, batch, lambda group: (*fixed, alphas[group], *sums))
+    current = drive_grad if mask is None else drive_grad.masked_fill(mask, 0)
+    before = torch.cat((hidden.detach().unsqueeze(0), outputs.detach()[:-1]))
+    alpha_grad = alpha_sums.sum(0).view(-1, width)[:size, :size]
+    return (
+        drive_grad,
+        hidden_grad,
+        trace_grad,
+        eligibility_grad,
+        current.reshape(-1, size).t() @ before.reshape(-1, size),
+        alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1),
+        eta_sums.sum().reshape(1),
+        v_sums.sum(0)[:size].clone(),
+        v0_sums.sum().reshape(1),
+        fan_sums.sum(0)[:size].clone(),
+        base_sums.sum(0)[:size].clone(),
+    )
+
+
+_scan = torch.library.custom_op(
+    "engram::plastic_scan",
+    _forward,
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor drive, {_Inputs}, {_Options}) -> (Tensor, Tensor, Tensor)",
+)
+_scan_backward = torch.library.custom_op(
+    "engram::plastic_scan_backward",
+    _backward,
+    mutates_args=(),
+    device_types="cpu",
+    schema=(
+        "(Tensor grad_outputs, Tensor grad_trace, Tensor grad_eligibility, Tensor outputs, "
+        f"{_Inputs}, {_Options}) -> ({', '.join(['Tensor'] * 11)})"
+    ),
+)
+
+
+@_scan.register_fake
+def _(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
+    return drive.new_empty(drive.shape), torch.clone(trace), torch.clone(eligibility)
+
+
+@_scan_backward.register_fake
+def _(grad_outputs: Tensor, grad_trace: Tensor, grad_eligibility: Tensor, outputs: Tensor, *args: Any) -> Any:
+    _, *inputs = args[:11]
+    return tuple(t.new_empty(t.shape) for t in (outputs, *inputs))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, *tensors = inputs[:12]
+    ctx.save_for_backward(output[0], *tensors)
+    ctx.options = inputs[12:]
+
+
+def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    drive, *others = _scan_backward(*grads, *ctx.saved_tensors, *ctx.options)
+    return (drive, None, *others, *[None] * len(Options._fields))
+
+
+def _no_second_derivative(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError(
+        "the fused scan has no second derivative: make the network with backend='eager' to differentiate twice"
+    )
+
+
+_scan.register_autograd(_gradients, setup_context=_save)
+_scan_backward.register_autograd(_no_second_derivative)
+
+
+def _by_sample(operator: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Any]:
+    def run(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        def taken(n: int) -> list[Any]:
+            return [a if d is None else a.select(d, n) for a, d in zip(args, in_dims, strict=True)]
+
+        results = zip(*(operator(*taken(n)) for n in range(info.batch_size)), strict=True)
+        stacked = tuple(torch.stack(parts) for parts in results)
+        return stacked, (0,) * len(stacked)
+
+    return run
+
+
+# A whole scan is work enough to run the members of a vmap one after another.
+_scan.register_vmap(_by_sample(_scan))
+_scan_backward.register_vmap(_by_sample(_scan_backward))

@@ -1,13 +1,14 @@
-"""Vectors as wide as the processor's registers, for numba kernels.
+"""Vectors as wide as the processor's registers, and tiles of them, for numba kernels.
 
 numba has no way to promise that two arrays do not overlap, and so turns only the simplest loops into vector
-instructions. Here a kernel says itself what is to be a vector: ``load`` takes as many neighbouring elements of a flat
-array as fit a register, the operators work on all of them at once, ``store`` writes them back.
+instructions. Here a kernel says itself what is to be a vector. A ``Vector`` is as many neighbouring elements of a flat
+array as fit a register; a ``Tile`` is the same columns of four neighbouring rows. The operators work on all elements
+at once, and repeat a vector for every row of a tile.
 
-    total(load(a, i) * load(b, i) + splat(c))
+    keep, gain = splat_rows(keeps, row), splat_rows(gains, row)
+    trace = keep * load_rows(traces, place, width) + gain * load(activities, column)
 
-``a * b + c`` is rounded once where the processor can. Nothing is reordered but the sum of ``total``, and NaN goes
-through every operation.
+``a * b + c`` is rounded once where the processor can. Sums have a fixed order, and NaN goes through every operation.
 """
 
 from __future__ import annotations
@@ -24,11 +25,9 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 REGISTER_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
+ROWS = 4
 
-
-def lanes(dtype: Any) -> int:
-    """Return how many numbers of a numba or NumPy dtype fit a register."""
-    return REGISTER_BYTES // (getattr(dtype, "bitwidth", 0) // 8 or dtype.itemsize)
+Build = Callable[..., ir.Value]
 
 
 class Vector(types.Type):  # type: ignore[misc]
@@ -39,8 +38,17 @@ class Vector(types.Type):  # type: ignore[misc]
         super().__init__(name=f"Vector({dtype})")
 
 
+class Tile(types.Type):  # type: ignore[misc]
+    """The numba type of four registers full of numbers, one for each row."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Tile({dtype})")
+
+
 def _vector(dtype: types.Float) -> ir.VectorType:
-    return ir.VectorType(ir.FloatType() if dtype == types.float32 else ir.DoubleType(), lanes(dtype))
+    number = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+    return ir.VectorType(number, REGISTER_BYTES * 8 // dtype.bitwidth)
 
 
 @register_model(Vector)
@@ -49,8 +57,81 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, vector, _vector(vector.dtype))
 
 
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, tile: Tile) -> None:
+        super().__init__(manager, tile, ir.ArrayType(_vector(tile.dtype), ROWS))
+
+
 def _constant(kind: ir.VectorType, value: float) -> ir.Constant:
     return ir.Constant(kind, [value] * kind.count)
+
+
+def _rows(builder: ir.IRBuilder, value: ir.Value) -> list[ir.Value]:
+    if isinstance(value.type, ir.ArrayType):
+        return [builder.extract_value(value, row) for row in range(ROWS)]
+    return [value] * ROWS
+
+
+def _tile(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
+    tile = ir.Constant(ir.ArrayType(rows[0].type, ROWS), ir.Undefined)
+    for row, value in enumerate(rows):
+        tile = builder.insert_value(tile, value, row)
+    return tile
+
+
+def _each(build: Build) -> Build:
+    """Return what generates, for a tile and whatever else, the same for each of its rows."""
+
+    def generate(builder: ir.IRBuilder, *args: ir.Value) -> ir.Value:
+        if not any(isinstance(a.type, ir.ArrayType) for a in args):
+            return build(builder, *args)
+        by_row = zip(*(_rows(builder, a) for a in args), strict=True)
+        return _tile(builder, [build(builder, *row) for row in by_row])
+
+    return generate
+
+
+def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
+    kind = args[0].type
+    suffix = f"v{kind.count}f{32 if kind.element == ir.FloatType() else 64}"
+    function_type = ir.FunctionType(kind, [a.type for a in args])
+    return builder.call(builder.module.declare_intrinsic(f"llvm.{name}.{suffix}", (), function_type), args)
+
+
+def _operator(function: Callable[..., Any], build: Build) -> None:
+    @infer_global(function)
+    class _Typing(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) != 2 or not all(isinstance(a, Vector | Tile) for a in args):
+                return None
+            return signature(args[0] if isinstance(args[0], Tile) else args[1], *args)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _each(build)(builder, *args)
+
+    for left in (Vector, Tile):
+        for right in (Vector, Tile):
+            lower_builtin(function, left, right)(lower)
+
+
+_operator(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=("contract",)))
+_operator(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=("contract",)))
+_operator(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=("contract",)))
+
+
+def _elementwise(build: Build) -> Callable[[Any, Any], Any]:
+    """Return what an intrinsic of one argument gives numba: its type, and what generates its code."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _each(build)(builder, *args)
+
+    return lambda result, args: (result(*args), generate)
+
+
+def _address(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, index: ir.Value) -> ir.Value:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _vector(array_type.dtype).as_pointer())
 
 
 def _splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Value:
@@ -59,35 +140,14 @@ def _splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Va
     return builder.shuffle_vector(single, ir.Constant(kind, ir.Undefined), indices)
 
 
-def _intrinsic(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> ir.Value:
-    kind = arguments[0].type
-    suffix = f"v{kind.count}f{32 if kind.element == ir.FloatType() else 64}"
-    function_type = ir.FunctionType(kind, [a.type for a in arguments])
-    function = builder.module.declare_intrinsic(f"llvm.{name}.{suffix}", (), function_type)
-    return builder.call(function, arguments)
+@intrinsic  # type: ignore[misc]
+def lanes(typing_context: Any, array: Any) -> Any:
+    """Return how many elements of an array fit a register."""
 
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return context.get_constant(types.intp, _vector(array.dtype).count)
 
-def _address(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, index: ir.Value) -> ir.Value:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _vector(array_type.dtype).as_pointer())
-
-
-def _operator(function: Callable[..., Any], build: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> None:
-    @infer_global(function)
-    class _Typing(AbstractTemplate):  # type: ignore[misc]
-        def generic(self, args: Any, kws: Any) -> Any:
-            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
-                return signature(args[0], *args)
-            return None
-
-    @lower_builtin(function, Vector, Vector)
-    def _lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return build(builder, *args)
-
-
-_operator(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=("contract",)))
-_operator(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=("contract",)))
-_operator(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=("contract",)))
+    return types.intp(array), generate
 
 
 @intrinsic  # type: ignore[misc]
@@ -96,175 +156,263 @@ def load(typing_context: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         address = _address(context, builder, sig.args[0], *args)
-        return builder.load(address, align=sig.args[0].dtype.bitwidth // 8, typ=_vector(sig.args[0].dtype))
+        return builder.load(address, align=array.dtype.bitwidth // 8, typ=_vector(array.dtype))
 
     return Vector(array.dtype)(array, types.intp), generate
 
 
 @intrinsic  # type: ignore[misc]
+def load_rows(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
+    """Return the elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        rows = []
+        for _, address in _row_addresses(context, builder, sig.args[0], *args):
+            rows.append(builder.load(address, align=array.dtype.bitwidth // 8, typ=_vector(array.dtype)))  # noqa: PERF401
+        return _tile(builder, rows)
+
+    return Tile(array.dtype)(array, types.intp, types.intp), generate
+
+
+def _row_addresses(
+    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, index: ir.Value, width: ir.Value
+) -> list[tuple[int, ir.Value]]:
+    addresses = []
+    for row in range(ROWS):
+        addresses.append((row, _address(context, builder, array_type, array, index)))
+        index = builder.add(index, width)
+    return addresses
+
+
+@intrinsic  # type: ignore[misc]
 def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
-    """Write a register to a flat array from ``index`` on."""
+    """Write a vector to a flat array from ``index`` on."""
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         address = _address(context, builder, sig.args[0], args[0], args[1])
-        builder.store(args[2], address, align=sig.args[0].dtype.bitwidth // 8)
+        builder.store(args[2], address, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
 
 
 @intrinsic  # type: ignore[misc]
-def splat(typing_context: Any, number: Any) -> Any:
-    """Return a register that holds one number everywhere."""
+def store_rows(typing_context: Any, array: Any, index: Any, width: Any, tile: Any) -> Any:
+    """Write a tile to where ``load_rows`` would read it."""
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _splat(builder, args[0], _vector(sig.args[0]))
+        values = _rows(builder, args[3])
+        for row, address in _row_addresses(context, builder, sig.args[0], *args[:3]):
+            builder.store(values[row], address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, tile), generate
+
+
+@intrinsic  # type: ignore[misc]
+def splat(typing_context: Any, number: Any) -> Any:
+    """Return a vector that holds one number everywhere."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _splat(builder, args[0], _vector(number))
 
     return Vector(number)(number), generate
 
 
 @intrinsic  # type: ignore[misc]
-def total(typing_context: Any, vector: Any) -> Any:
-    """Return the sum of a register's elements."""
+def splat_rows(typing_context: Any, array: Any, index: Any) -> Any:
+    """Return a tile whose rows hold one number each: the four elements of an array from ``index`` on."""
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        kind = args[0].type
-        name = f"llvm.vector.reduce.fadd.v{kind.count}f{sig.args[0].dtype.bitwidth}"
-        function_type = ir.FunctionType(kind.element, [kind.element, kind])
-        function = builder.module.declare_intrinsic(name, (), function_type)
-        return builder.call(function, [ir.Constant(kind.element, -0.0), args[0]], fastmath=("reassoc",))
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        rows = []
+        for row in range(ROWS):
+            number = builder.load(builder.gep(data, [builder.add(args[1], ir.Constant(args[1].type, row))]))
+            rows.append(_splat(builder, number, _vector(array.dtype)))
+        return _tile(builder, rows)
+
+    return Tile(array.dtype)(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[misc]
+def repeat(typing_context: Any, vector: Any) -> Any:
+    """Return the tile that has the vector in every row."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _tile(builder, [args[0]] * ROWS)
+
+    return Tile(vector.dtype)(vector), generate
+
+
+@intrinsic  # type: ignore[misc]
+def add_rows(typing_context: Any, vector: Any, tile: Any) -> Any:
+    """Return a vector plus every row of a tile."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        result = args[0]
+        for row in _rows(builder, args[1]):
+            result = builder.fadd(result, row, flags=("contract",))
+        return result
+
+    return vector(vector, tile), generate
+
+
+def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
+    """Return a short vector of the sums of 1 or 4 vectors: halves are added till one element of each is left."""
+    groups, size = 1, vectors[0].type.count
+
+    def halves(first: ir.Value, second: ir.Value, starts: list[int]) -> ir.Value:
+        index = ir.IntType(32)
+        masks = [[s + offset + n for s in starts for n in range(size // 2)] for offset in (0, size // 2)]
+        parts = [
+            builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(index, len(m)), [index(n) for n in m]))
+            for m in masks
+        ]
+        return builder.fadd(*parts)
+
+    while len(vectors) > 1:
+        starts = [g * size for g in range(2 * groups)]
+        vectors = [halves(a, b, starts) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        groups, size = 2 * groups, size // 2
+    vector = vectors[0]
+    while size > 1:
+        vector = halves(vector, ir.Constant(vector.type, ir.Undefined), [g * size for g in range(groups)])
+        size //= 2
+    return vector
+
+
+@intrinsic  # type: ignore[misc]
+def total(typing_context: Any, vector: Any) -> Any:
+    """Return the sum of a vector's elements."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.extract_element(_folded(builder, [args[0]]), ir.Constant(ir.IntType(32), 0))
 
     return vector.dtype(vector), generate
 
 
 @intrinsic  # type: ignore[misc]
-def clamp(typing_context: Any, vector: Any, bound: Any) -> Any:
-    """Return ``vector`` where its magnitude is below ``bound``, else ``bound`` with its sign."""
+def store_totals(typing_context: Any, array: Any, index: Any, tile: Any) -> Any:
+    """Write the sums of a tile's rows to the four elements of an array from ``index`` on."""
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        outside = builder.fcmp_ordered(">", _intrinsic(builder, "fabs", args[0]), args[1])
-        return builder.select(outside, _intrinsic(builder, "copysign", args[1], args[0]), args[0])
+        sums = _folded(builder, _rows(builder, args[2]))
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), sums.type.as_pointer())
+        builder.store(sums, address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
 
-    return vector(vector, bound), generate
+    return types.void(array, types.intp, tile), generate
 
 
 @intrinsic  # type: ignore[misc]
-def where_within(typing_context: Any, vector: Any, bound: Any, value: Any) -> Any:
-    """Return ``value`` where the magnitude of ``vector`` is at most ``bound``, else zero."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        inside = builder.fcmp_ordered("<=", _intrinsic(builder, "fabs", args[0]), args[1])
-        return builder.select(inside, args[2], _constant(args[0].type, 0.0))
-
-    return vector(vector, bound, value), generate
-
-
-@intrinsic  # type: ignore[misc]
-def magnitude(typing_context: Any, vector: Any) -> Any:
+def magnitude(typing_context: Any, value: Any) -> Any:
     """Return the absolute values."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _intrinsic(builder, "fabs", args[0])
-
-    return vector(vector), generate
+    return _elementwise(lambda builder, v: _call(builder, "fabs", v))(value, (value,))
 
 
 @intrinsic  # type: ignore[misc]
-def with_sign(typing_context: Any, value: Any, vector: Any) -> Any:
-    """Return ``value`` times the sign of ``vector``, which is 0 where ``vector`` is 0."""
+def held_within(typing_context: Any, value: Any, bound: Any) -> Any:
+    """Return ``value`` where its magnitude is at most ``bound``, else ``bound`` with its sign."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        zero = _constant(args[1].type, 0.0)
-        negative = builder.fcmp_ordered("<", args[1], zero)
-        signed = builder.select(negative, builder.fsub(zero, args[0]), args[0])
-        return builder.select(builder.fcmp_ordered("==", args[1], zero), zero, signed)
+    def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value) -> ir.Value:
+        outside = builder.fcmp_ordered(">", _call(builder, "fabs", v), c)
+        return builder.select(outside, _call(builder, "copysign", c, v), v)
 
-    return value(value, vector), generate
+    return _elementwise(build)(value, (value, bound))
 
 
 @intrinsic  # type: ignore[misc]
-def where_positive(typing_context: Any, vector: Any, value: Any) -> Any:
-    """Return ``value`` where ``vector`` is positive, else zero."""
+def where_within(typing_context: Any, tested: Any, bound: Any, value: Any) -> Any:
+    """Return ``value`` where the magnitude of ``tested`` is at most ``bound``, else zero."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        zero = _constant(args[0].type, 0.0)
-        return builder.select(builder.fcmp_ordered(">", args[0], zero), args[1], zero)
+    def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value, value: ir.Value) -> ir.Value:
+        inside = builder.fcmp_ordered("<=", _call(builder, "fabs", v), c)
+        return builder.select(inside, value, _constant(v.type, 0.0))
 
-    return vector(vector, value), generate
+    return _elementwise(build)(value, (tested, bound, value))
 
 
 @intrinsic  # type: ignore[misc]
-def share(typing_context: Any, vector: Any) -> Any:
-    """Return ``vector`` held within [0, 1]."""
+def with_sign(typing_context: Any, value: Any, signed: Any) -> Any:
+    """Return ``value`` times the sign of ``signed``, which is 0 where ``signed`` is 0."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        zero, one = _constant(args[0].type, 0.0), _constant(args[0].type, 1.0)
-        raised = builder.select(builder.fcmp_ordered("<", args[0], zero), zero, args[0])
+    def build(builder: ir.IRBuilder, value: ir.Value, signed: ir.Value) -> ir.Value:
+        zero = _constant(signed.type, 0.0)
+        turned = builder.select(builder.fcmp_ordered("<", signed, zero), builder.fsub(zero, value), value)
+        return builder.select(builder.fcmp_ordered("==", signed, zero), zero, turned)
+
+    return _elementwise(build)(value, (value, signed))
+
+
+@intrinsic  # type: ignore[misc]
+def where_positive(typing_context: Any, tested: Any, value: Any) -> Any:
+    """Return zero where ``tested`` is zero or less, else ``value``."""
+
+    def build(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
+        zero = _constant(tested.type, 0.0)
+        return builder.select(builder.fcmp_ordered("<=", tested, zero), zero, value)
+
+    return _elementwise(build)(value, (tested, value))
+
+
+@intrinsic  # type: ignore[misc]
+def held_share(typing_context: Any, value: Any) -> Any:
+    """Return ``value`` held within [0, 1]."""
+
+    def build(builder: ir.IRBuilder, v: ir.Value) -> ir.Value:
+        zero, one = _constant(v.type, 0.0), _constant(v.type, 1.0)
+        raised = builder.select(builder.fcmp_ordered("<", v, zero), zero, v)
         return builder.select(builder.fcmp_ordered(">", raised, one), one, raised)
 
-    return vector(vector), generate
+    return _elementwise(build)(value, (value,))
 
 
 @intrinsic  # type: ignore[misc]
-def where_share(typing_context: Any, vector: Any, value: Any) -> Any:
-    """Return ``value`` where ``vector`` is within [0, 1], else zero."""
+def where_share(typing_context: Any, tested: Any, value: Any) -> Any:
+    """Return ``value`` where ``tested`` is within [0, 1], else zero."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        zero, one = _constant(args[0].type, 0.0), _constant(args[0].type, 1.0)
-        inside = builder.and_(builder.fcmp_ordered(">=", args[0], zero), builder.fcmp_ordered("<=", args[0], one))
-        return builder.select(inside, args[1], zero)
+    def build(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
+        zero, one = _constant(tested.type, 0.0), _constant(tested.type, 1.0)
+        inside = builder.and_(builder.fcmp_ordered(">=", tested, zero), builder.fcmp_ordered("<=", tested, one))
+        return builder.select(inside, value, zero)
 
-    return vector(vector, value), generate
-
-
-@intrinsic  # type: ignore[misc]
-def positive(typing_context: Any, vector: Any) -> Any:
-    """Return ``vector`` where it is not negative, else zero."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        zero = _constant(args[0].type, 0.0)
-        return builder.select(builder.fcmp_ordered("<", args[0], zero), zero, args[0])
-
-    return vector(vector), generate
+    return _elementwise(build)(value, (tested, value))
 
 
 @intrinsic  # type: ignore[misc]
 def tanh(typing_context: Any, vector: Any) -> Any:
     """Return the hyperbolic tangent, from e^(2|x|) - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2.
 
-    Good to a few units in the last place in both dtypes, near zero too, since k is 0 there.
+    Good to three units in the last place, near zero too, since k is 0 there.
     """
+    single = vector.dtype == types.float32
+    mantissa, bias, bits, terms = (23, 127, 32, 8) if single else (52, 1023, 64, 14)
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        kind = args[0].type
-        single = sig.args[0].dtype == types.float32
-        mantissa, bias, bits = (23, 127, 32) if single else (52, 1023, 64)
+    def build(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+        kind = x.type
 
         def const(value: float) -> ir.Constant:
             return _constant(kind, value)
 
         def fma(a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-            return _intrinsic(builder, "fmuladd", a, b, c)
+            return _call(builder, "fmuladd", a, b, c)
 
         # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which so goes on.
-        absolute = _intrinsic(builder, "fabs", args[0])
+        absolute = _call(builder, "fabs", x)
         absolute = builder.select(builder.fcmp_ordered(">", absolute, const(20.0)), const(20.0), absolute)
         twice = builder.fadd(absolute, absolute)
-        power = _intrinsic(builder, "rint", builder.fmul(twice, const(1 / math.log(2))))
+        power = _call(builder, "rint", builder.fmul(twice, const(1 / math.log(2))))
         # log(2) in two parts, of which the first times a small integer is exact.
         first = math.floor(math.log(2) * 2**11) / 2**11
-        second = math.log(2) - first
-        rest = fma(power, const(-second), fma(power, const(-first), twice))
-        series = const(1 / math.factorial(8 if single else 14))
-        for n in range(7 if single else 13, 0, -1):
+        rest = fma(power, const(first - math.log(2)), fma(power, const(-first), twice))
+        series = const(1 / math.factorial(terms))
+        for n in range(terms - 1, 0, -1):
             series = fma(series, rest, const(1 / math.factorial(n)))
-        series = builder.fmul(series, rest)
         integers = ir.VectorType(ir.IntType(bits), kind.count)
         exponent = builder.add(builder.fptosi(power, integers), ir.Constant(integers, [bias] * kind.count))
-        exponent = builder.shl(exponent, ir.Constant(integers, [mantissa] * kind.count))
-        scale = builder.bitcast(exponent, kind)
-        grown = fma(scale, series, builder.fsub(scale, const(1.0)))
-        result = builder.fdiv(grown, builder.fadd(grown, const(2.0)))
-        return _intrinsic(builder, "copysign", result, args[0])
+        scale = builder.bitcast(builder.shl(exponent, ir.Constant(integers, [mantissa] * kind.count)), kind)
+        grown = fma(scale, builder.fmul(series, rest), builder.fsub(scale, const(1.0)))
+        return _call(builder, "copysign", builder.fdiv(grown, builder.fadd(grown, const(2.0))), x)
 
-    return vector(vector), generate
+    return _elementwise(build)(vector, (vector,))
