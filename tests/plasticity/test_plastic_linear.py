@@ -1,11 +1,23 @@
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy, one_hot
 
-from engram.plasticity import Hebb, Oja, PlasticLinear
+from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticLinear, Retroactive
+from engram.testing.module import check_module, rebuilt, tensors
 
-ALPHAS = ["connection", "post", "homogeneous"]
+ALPHAS = ["connection", "post", "homogeneous", 2]
 RULES = [Hebb, Oja]
+EVERY_RULE = {
+    "hebb": lambda: Hebb(0.2),
+    "oja": lambda: Oja(0.2),
+    "clipped": lambda: ClippedHebb(0.2, 0.8),
+    "modulated": lambda: Modulated(0.8),
+    "soft": lambda: Modulated(0.8, "soft"),
+    "decay": lambda: Modulated(0.8, "decay"),
+    "retroactive": lambda: Retroactive(0.4, 0.8),
+}
 
 
 def seeded(seed=0):
@@ -18,27 +30,46 @@ def draw(*shape, seed=0, dtype=torch.float32):
 
 @pytest.mark.parametrize("nonlinearity", ["identity", "tanh", "softmax"])
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("rule_class", RULES)
-def test_gradients_agree_with_finite_differences(rule_class, alpha, nonlinearity):
-    layer = PlasticLinear(2, 3, rule=rule_class(0.2), alpha=alpha, nonlinearity=nonlinearity, dtype=torch.float64)
-    names = [name for name, _ in layer.named_parameters()]
-    values = [draw(*p.shape, seed=seed, dtype=torch.float64) for seed, p in enumerate(layer.parameters())]
+@pytest.mark.parametrize("name", EVERY_RULE)
+def test_gradients_agree_with_finite_differences(name, alpha, nonlinearity):
+    rule = EVERY_RULE[name]()
+    layer = PlasticLinear(2, 3, rule=rule, alpha=alpha, nonlinearity=nonlinearity, dtype=torch.float64)
+    names, values = zip(*layer.named_parameters(), strict=True)
+    values = [p.detach() if p.dim() == 0 else draw(*p.shape, seed=len(p)).double() for p in values]
     state = layer.rule.init(2, 3, 2)
+    parts, signals = len(state), [draw(3, 2, 3, seed=9, dtype=torch.float64)] if rule.modulated else []
 
-    def run(sequence, drive, trace, *values):
+    def run(sequence, drive, *rest):
+        traces, signal, values = rest[:parts], rest[parts : parts + len(signals)], rest[parts + len(signals) :]
+        keywords = {"drive": drive, "modulator": signal[0] if signal else None}
         named = dict(zip(names, values, strict=True))
-        start = state._replace(trace=trace)
-        output, last = torch.func.functional_call(layer, named, (sequence, start), {"drive": drive})
-        return output, last.trace
+        start = rebuilt(state, traces)
+        return tuple(tensors(torch.func.functional_call(layer, named, (sequence, start), keywords)))
 
-    points = [draw(3, 2, 2, dtype=torch.float64), draw(3, 2, 3, dtype=torch.float64), state.trace, *values]
-    assert torch.autograd.gradcheck(run, [p.requires_grad_() for p in points])
+    points = [draw(3, 2, 2, dtype=torch.float64), draw(3, 2, 3, dtype=torch.float64), *state, *signals, *values]
+    assert torch.autograd.gradcheck(run, [p.requires_grad_() for p in points], fast_mode=True)
+
+
+@pytest.mark.parametrize("signals", [1, 4])
+def test_a_signal_from_outside_modulates_the_rule(signals):
+    layer = PlasticLinear(3, 4, rule=Modulated(), batch_first=True, generator=seeded())
+    peer = PlasticLinear(3, 4, rule=ClippedHebb(0.2), batch_first=True, generator=seeded())
+    sequence = draw(2, 5, 3)
+    found = layer(sequence, modulator=torch.full((2, 5, signals), 0.2))
+    torch.testing.assert_close(tensors(found), tensors(peer(sequence)))
+    _, silent = layer(sequence, modulator=torch.zeros(2, 5, signals))
+    assert not silent.trace.any()
+
+
+def test_a_product_of_factors_keeps_the_contract():
+    check_module(partial(PlasticLinear, alpha=2))
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_without_alpha_it_is_nn_linear(alpha):
     layer = PlasticLinear(3, 4, alpha=alpha, generator=seeded())
-    torch.nn.init.zeros_(layer.alpha)
+    for parameter in layer.alpha.parameters() if alpha == 2 else [layer.alpha]:
+        torch.nn.init.zeros_(parameter)
     peer = torch.nn.Linear(3, 4)
     peer.load_state_dict({"weight": layer.weight, "bias": layer.bias})
     assert torch.equal(layer(draw(5, 2, 3))[0], peer(draw(5, 2, 3)))
@@ -91,7 +122,30 @@ def test_initial_values_are_the_published_ones():
 
 
 LAYER = PlasticLinear(3, 4, generator=seeded())
+GATED = PlasticLinear(3, 4, rule=Modulated(), generator=seeded())
 BAD = {
+    "modulator unwanted": (
+        lambda: LAYER(draw(5, 2, 3), modulator=draw(5, 2, 1)),
+        ValueError,
+        r"modulator is given: expected None, because rule = Hebb\(\) is not modulated",
+    ),
+    "modulator missing": (
+        lambda: GATED(draw(5, 2, 3)),
+        ValueError,
+        r"modulator = None: expected a tensor, because rule = Modulated\(.*\) is modulated",
+    ),
+    "modulator time": (
+        lambda: GATED(draw(5, 2, 3), modulator=draw(4, 2, 1)),
+        ValueError,
+        r"modulator.shape = \(4, 2, 1\): expected \(5, 2, 1\)",
+    ),
+    "modulator features": (
+        lambda: GATED(draw(5, 2, 3), modulator=draw(5, 2, 3)),
+        ValueError,
+        r"modulator.shape = \(5, 2, 3\): expected \(time, batch, 4\)",
+    ),
+    "backend": (lambda: PlasticLinear(3, 4, backend="cuda"), ValueError, "backend = 'cuda'"),
+    "rank": (lambda: PlasticLinear(3, 4, alpha=0), ValueError, "alpha = 0"),
     "alpha": (lambda: PlasticLinear(3, 4, alpha="none"), ValueError, "alpha = 'none': .*'connection'"),
     "nonlinearity": (lambda: PlasticLinear(3, 4, nonlinearity="relu"), ValueError, "'relu': .*'softmax'"),
     "size": (lambda: PlasticLinear(0, 4), ValueError, "in_features = 0: expected at least 1"),
@@ -124,4 +178,4 @@ def test_bad_input_is_refused(name):
 
 def test_repr_names_the_arguments():
     shown = repr(PlasticLinear(3, 4, alpha="post", bias=False))
-    assert "3, 4, alpha='post', bias=False, nonlinearity='identity', batch_first=False" in shown
+    assert "3, 4, alpha='post', bias=False, nonlinearity='identity', batch_first=False, backend='auto'" in shown

@@ -7,12 +7,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram import registry
-from engram.plasticity import Hebb, Oja, PlasticRNN, PlasticState
+from engram.plasticity import (
+    ClippedHebb,
+    EligibilityState,
+    Hebb,
+    Modulated,
+    Neuromodulator,
+    Oja,
+    PlasticRNN,
+    PlasticState,
+    Retroactive,
+    TraceState,
+)
 from engram.tasks import PatternCompletion
-from engram.testing.module import check_module, without_type_checks
+from engram.testing.module import check_module, rebuilt, tensors, without_type_checks
 
-ALPHAS = ["connection", "post", "homogeneous"]
-RULES = [Hebb, Oja]
+ALPHAS = ["connection", "post", "homogeneous", 2]
+RULES = {
+    "hebb": lambda: Hebb(0.2),
+    "oja": lambda: Oja(0.2),
+    "clipped": lambda: ClippedHebb(0.2, 0.3),
+    "modulated": lambda: Modulated(0.3),
+    "soft": lambda: Modulated(0.3, "soft"),
+    "decay": lambda: Modulated(0.3, "decay"),
+    "retroactive": lambda: Retroactive(0.4, 0.3),
+    "trace first": lambda: Retroactive(0.4, 0.3, trace_first=True),
+}
+MODULATED = [name for name, rule in RULES.items() if rule().modulated]
 
 
 def seeded(seed=0):
@@ -27,44 +48,56 @@ def strong(net, scale=0.5, seed=7):
     """Return the network with weights and alpha large enough for every part of it to matter."""
     generator = seeded(seed)
     with torch.no_grad():
-        for parameter in (net.weight_hh, net.alpha):
-            if parameter is not None:
-                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+        alpha = (
+            [] if net.alpha is None else [net.alpha] if isinstance(net.alpha, torch.Tensor) else net.alpha.parameters()
+        )
+        for parameter in (net.weight_hh, *alpha):
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
     return net
 
 
+def fan(units, dtype=torch.float32, seed=5):
+    """Return a neuromodulator with fan-out whose signals are large."""
+    return Neuromodulator(units, True, dtype=dtype, generator=seeded(seed))
+
+
 @pytest.mark.parametrize("clamped", [False, True])
-@pytest.mark.parametrize("alpha", [*ALPHAS, None])
-@pytest.mark.parametrize("rule_class", RULES)
-def test_gradients_agree_with_finite_differences(rule_class, alpha, clamped):
-    rule = None if alpha is None else rule_class(0.2)
-    net = strong(PlasticRNN(2, 3, rule=rule, alpha=alpha, dtype=torch.float64, generator=seeded()))
+@pytest.mark.parametrize(("name", "alpha"), [*((name, alpha) for name in RULES for alpha in ALPHAS), (None, None)])
+def test_gradients_agree_with_finite_differences(name, alpha, clamped):
+    rule = None if name is None else RULES[name]()
+    modulator = fan(3) if name in MODULATED else None
+    net = PlasticRNN(2, 3, rule=rule, alpha=alpha, neuromodulator=modulator, dtype=torch.float64, generator=seeded())
+    strong(net)
     clamp = draw(4, 2, 3, seed=1) > 0.5 if clamped else None
     names, parameters = zip(*net.named_parameters(), strict=True)
-    _, (hidden, rule_state) = net(0.3 * draw(3, 2, 2, dtype=torch.float64))
+    _, state = net(0.3 * draw(3, 2, 2, dtype=torch.float64))
+    parts = len(tensors(state))
 
-    def run(sequence, hidden, trace, *values):
-        start = PlasticState(hidden, rule_state._replace(trace=trace))
-        named = dict(zip(names, values, strict=True))
-        output, last = torch.func.functional_call(net, named, (sequence, start), {"clamp": clamp})
-        return output, last.hidden, last.trace
+    def run(sequence, *values):
+        named = dict(zip(names, values[parts:], strict=True))
+        start = rebuilt(state, values[:parts])
+        return tuple(tensors(torch.func.functional_call(net, named, (sequence, start), {"clamp": clamp})))
 
-    points = [0.2 * draw(4, 2, 2, seed=2, dtype=torch.float64), hidden, rule_state.trace, *parameters]
-    assert torch.autograd.gradcheck(run, [p.detach().requires_grad_() for p in points])
+    points = [0.2 * draw(4, 2, 2, seed=2, dtype=torch.float64), *tensors(state), *parameters]
+    assert torch.autograd.gradcheck(run, [p.detach().requires_grad_() for p in points], fast_mode=True)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=50)
 @given(
     sizes=st.tuples(*[st.integers(1, 5)] * 4),
     part=st.integers(0, 5),
-    rule_class=st.sampled_from(RULES),
-    alpha=st.sampled_from([*ALPHAS, None]),
+    name=st.sampled_from([*RULES, None]),
+    alpha=st.sampled_from(ALPHAS),
+    fan_out=st.booleans(),
     clamped=st.booleans(),
 )
-def test_batches_and_parts_of_a_sequence_change_nothing(sizes, part, rule_class, alpha, clamped):
+def test_batches_and_parts_of_a_sequence_change_nothing(*, sizes, part, name, alpha, fan_out, clamped):
     time, batch, features, units = sizes
-    rule = None if alpha is None else rule_class(0.2)
-    net = strong(PlasticRNN(features, units, rule=rule, alpha=alpha, generator=seeded()))
+    rule = None if name is None else RULES[name]()
+    modulator = Neuromodulator(units, fan_out) if name in MODULATED else None
+    alpha = alpha if name else None
+    net = PlasticRNN(features, units, rule=rule, alpha=alpha, neuromodulator=modulator, generator=seeded())
+    strong(net)
     sequence = 0.1 * draw(time, batch, features)
     clamp = draw(time, batch, units, seed=1) > (0.5 if clamped else 100)
     whole, last = net(sequence, clamp=clamp)
@@ -72,17 +105,89 @@ def test_batches_and_parts_of_a_sequence_change_nothing(sizes, part, rule_class,
     head, state = net(sequence[:part], clamp=clamp[:part])
     tail, final = net(sequence[part:], state, clamp=clamp[part:])
     torch.testing.assert_close(torch.cat((head, tail)), whole)
-    torch.testing.assert_close(final.trace, last.trace)
+    torch.testing.assert_close(tensors(final), tensors(last))
     for b in range(batch):
         one = slice(b, b + 1)
         alone, alone_last = net(sequence[:, one], clamp=clamp[:, one])
         torch.testing.assert_close(alone, whole[:, one])
-        torch.testing.assert_close(alone_last.trace, last.trace[one])
+        torch.testing.assert_close(tensors(alone_last), [t[one] for t in tensors(last)])
 
 
-@pytest.mark.parametrize("alpha", ["post", "homogeneous", None])
+@pytest.mark.parametrize("fan_out", [False, True])
+@pytest.mark.parametrize("name", RULES)
+def test_a_batch_of_one_gives_the_first_row_of_a_batch_of_two(name, fan_out):
+    modulator = Neuromodulator(4, fan_out, generator=seeded(5)) if name in MODULATED else None
+    net = strong(PlasticRNN(3, 4, rule=RULES[name](), neuromodulator=modulator, generator=seeded()))
+    sequence = draw(6, 2, 3)
+    output, state = net(sequence)
+    first, first_state = net(sequence[:, :1])
+    torch.testing.assert_close(first, output[:, :1])
+    torch.testing.assert_close(tensors(first_state), [t[:1] for t in tensors(state)])
+    assert not torch.allclose(output[:, :1], output[:, 1:])
+
+
+@pytest.mark.parametrize("name", ["modulated", "soft", "decay", "retroactive", "trace first"])
+def test_without_a_signal_it_is_the_ordinary_network_bit_by_bit(name):
+    modulator = fan(4)
+    for parameter in modulator.parameters():
+        torch.nn.init.zeros_(parameter)
+    net = strong(PlasticRNN(3, 4, rule=RULES[name](), neuromodulator=modulator, generator=seeded()))
+    ordinary = PlasticRNN(3, 4, alpha=None)
+    ordinary.load_state_dict({key: net.get_parameter(key) for key in ("weight_ih", "bias", "weight_hh")})
+    output, state = net(draw(6, 2, 3))
+    assert not state.trace.any()
+    assert torch.equal(output, ordinary(draw(6, 2, 3))[0])
+
+
+def test_a_signal_that_depends_on_nothing_makes_it_the_clipped_rule():
+    modulator = fan(4)
+    torch.nn.init.zeros_(modulator.fan_weight)
+    torch.nn.init.constant_(modulator.fan_bias, 0.2)
+    net = strong(PlasticRNN(3, 4, rule=Modulated(0.3), neuromodulator=modulator, generator=seeded()))
+    peer = PlasticRNN(3, 4, rule=ClippedHebb(0.2, 0.3))
+    peer.load_state_dict({key: p for key, p in net.state_dict().items() if "modulator" not in key}, strict=False)
+    output, state = net(draw(6, 2, 3))
+    expected, expected_state = peer(draw(6, 2, 3))
+    assert torch.equal(output, expected)
+    assert torch.equal(state.trace, expected_state.trace)
+
+
+def test_a_product_of_factors_does_what_its_coefficients_do():
+    net = strong(PlasticRNN(3, 4, rule=Oja(0.2), alpha=2, generator=seeded()))
+    peer = PlasticRNN(3, 4, rule=Oja(0.2))
+    peer.load_state_dict({key: p for key, p in net.state_dict().items() if "alpha" not in key}, strict=False)
+    with torch.no_grad():
+        peer.alpha.copy_(torch.einsum("rj,ri->ji", net.alpha.post, net.alpha.pre))
+    torch.testing.assert_close(net(draw(6, 2, 3)), peer(draw(6, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("count", "units", "arguments"),
+    [
+        (22_406, 100, {"rule": Modulated()}),
+        (22_407, 100, {"rule": Retroactive()}),
+        (22_731, 101, {"rule": ClippedHebb()}),
+        (22_523, 139, {"alpha": None}),
+    ],
+)
+def test_the_maze_agents_have_as_many_parameters_as_the_published_ones(count, units, arguments):
+    agent = torch.nn.ModuleList(
+        [PlasticRNN(17, units, **arguments), torch.nn.Linear(units, 4), torch.nn.Linear(units, 1)]
+    )
+    assert sum(p.numel() for p in agent.parameters()) == count
+
+
+@pytest.mark.parametrize("alpha", ["post", "homogeneous", 2, None])
 def test_every_kind_of_alpha_keeps_the_contract(alpha):
     check_module(partial(PlasticRNN, alpha=alpha))
+
+
+@pytest.mark.parametrize("name", ["clipped", "soft", "retroactive"])
+def test_every_kind_of_rule_keeps_the_contract(name):
+    def make(*sizes, **options):
+        return PlasticRNN(*sizes, rule=RULES[name](), **options)
+
+    check_module(make)
 
 
 def test_initial_values_are_the_published_ones():
@@ -150,15 +255,50 @@ def test_a_detached_state_carries_the_memory_and_not_the_graph():
         net(draw(4, 2, 3), detached)[0].sum().backward()
 
 
-def test_torch_compile_takes_a_short_sequence_whole():
-    net = strong(PlasticRNN(2, 3, rule=Oja(0.2), generator=seeded()))
+@pytest.mark.parametrize("name", ["oja", "modulated", "soft", "retroactive"])
+def test_torch_compile_takes_a_short_sequence_whole(name):
+    torch.compiler.reset()
+    net = strong(PlasticRNN(2, 3, rule=RULES[name](), alpha=2, generator=seeded()))
     sequence, clamp = 0.2 * draw(3, 2, 2), draw(3, 2, 3, seed=1) > 0
     compiled = torch.compile(net, fullgraph=True, backend="eager")
     with without_type_checks():
         output, state = compiled(sequence, clamp=clamp)
     expected, expected_state = net(sequence, clamp=clamp)
     torch.testing.assert_close(output, expected)
-    torch.testing.assert_close(state.trace, expected_state.trace)
+    torch.testing.assert_close(tensors(state), tensors(expected_state))
+
+
+def test_under_autocast_everything_but_the_input_layer_keeps_its_precision():
+    net = strong(PlasticRNN(3, 4, rule=Retroactive(0.2), generator=seeded()))
+    expected, _ = net(draw(6, 2, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        output, state = net(draw(6, 2, 3).bfloat16())
+    assert {t.dtype for t in (output, *tensors(state))} == {torch.float32}
+    torch.testing.assert_close(output, expected, rtol=0.05, atol=0.05)
+    output.sum().backward()
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_the_backend_changes_nothing_but_speed(backend):
+    net, peer = (strong(PlasticRNN(3, 4, backend=name, generator=seeded())) for name in (backend, "eager"))
+    torch.testing.assert_close(net(draw(6, 2, 3)), peer(draw(6, 2, 3)))
+
+
+def test_only_a_retroactive_rule_has_an_eligibility_trace():
+    _, state = PlasticRNN(3, 4, rule=Retroactive(0.2))(draw(6, 2, 3))
+    assert state.eligibility.any()
+    assert state.detach().eligibility.grad_fn is None
+    _, state = PlasticRNN(3, 4)(draw(6, 2, 3))
+    assert not hasattr(state, "eligibility")
+
+
+def test_a_neuromodulator_is_made_for_a_modulated_rule_alone():
+    assert PlasticRNN(3, 4).neuromodulator is None
+    own = PlasticRNN(3, 4, rule=Modulated(), dtype=torch.float64).neuromodulator
+    assert own.weight.dtype == torch.float64
+    assert own.fan_weight is None
+    given = fan(4)
+    assert PlasticRNN(3, 4, rule=Modulated(), neuromodulator=given).neuromodulator is given
 
 
 def test_shapes_can_be_had_without_numbers():
@@ -173,6 +313,7 @@ def test_an_untrained_network_answers_by_chance():
     assert error(net, task, 2000) == pytest.approx(0.25, abs=0.005)
 
 
+@pytest.mark.filterwarnings("ignore:over 90 %")
 def test_every_rule_beats_the_network_without_plasticity():
     task = PatternCompletion(bits=20)
     nets = {name: PlasticRNN(20, 21, rule=registry.get("rules", name)(), generator=seeded()) for name in RULE_NAMES}
@@ -180,7 +321,7 @@ def test_every_rule_beats_the_network_without_plasticity():
     errors = {name: error(trained(pattern_network(task, net), task), task, 500) for name, net in nets.items()}
     assert errors["none"] > 0.15
     for name in RULE_NAMES:
-        assert errors[name] < 0.4 * errors["none"], errors
+        assert errors[name] < 0.5 * errors["none"], errors
 
 
 RULE_NAMES = registry.names("rules")
@@ -226,6 +367,27 @@ def test_an_eta_outside_the_unit_interval_is_told_once():
     assert [str(w.message) for w in caught] == ["eta of Oja is outside [0, 1]: the trace may grow without bound"]
 
 
+def test_that_most_traces_are_saturated_is_told_once():
+    net = PlasticRNN(3, 4, rule=ClippedHebb(eta=1.0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            net(torch.full((9, 1, 3), 1.0), clamp=torch.tensor(False))
+            net(torch.full((9, 1, 3), 100.0))
+    assert [w.category for w in caught] == [RuntimeWarning]
+    assert "over 90 % of the traces of ClippedHebb are at their bound" in str(caught[0].message)
+
+
+def test_activity_that_grows_without_bound_is_an_error_that_names_the_step():
+    net = PlasticRNN(1, 1, alpha=None, nonlinearity="relu")
+    with torch.no_grad():
+        net.weight_hh.fill_(1e20)
+        net.weight_ih.fill_(1.0)
+        net.bias.zero_()
+    with pytest.raises(ValueError, match=r"activity at \(time=2, batch=0, feature=0\) is inf"):
+        net(torch.ones(4, 1, 1))
+
+
 def test_a_clamped_value_outside_the_range_of_the_units_is_told_once():
     net = PlasticRNN(2, 3)
     with warnings.catch_warnings(record=True) as caught:
@@ -238,7 +400,60 @@ def test_a_clamped_value_outside_the_range_of_the_units_is_told_once():
 
 
 STATE = PlasticRNN(3, 4)(torch.zeros(1, 2, 3))[1]
+ZEROS = torch.zeros(2, 4, 4)
+RETROACTIVE = PlasticRNN(3, 4, rule=Retroactive())
 BAD = {
+    "backend": (
+        lambda: PlasticRNN(3, 4, backend="cuda"),
+        ValueError,
+        "backend = 'cuda': expected one of 'auto', 'eager'",
+    ),
+    "rank": (lambda: PlasticRNN(3, 4, alpha=0), ValueError, "alpha = 0: expected at least 1"),
+    "neuromodulator unwanted": (
+        lambda: PlasticRNN(3, 4, rule=Oja(), neuromodulator=fan(4)),
+        ValueError,
+        r"neuromodulator = .*expected None, because rule = Oja\(\) is not modulated",
+    ),
+    "neuromodulator without plasticity": (
+        lambda: PlasticRNN(3, 4, alpha=None, neuromodulator=fan(4)),
+        ValueError,
+        "neuromodulator = .*expected None",
+    ),
+    "neuromodulator size": (
+        lambda: PlasticRNN(3, 4, rule=Modulated(), neuromodulator=fan(3)),
+        ValueError,
+        "neuromodulator.hidden_size = 3: expected 4",
+    ),
+    "neuromodulator type": (
+        lambda: PlasticRNN(3, 4, rule=Modulated(), neuromodulator=torch.nn.Linear(4, 1)),
+        TypeError,
+        "neuromodulator",
+    ),
+    "eligibility missing": (
+        lambda: RETROACTIVE(draw(1, 2, 3), STATE),
+        TypeError,
+        "state is a TraceState: expected an instance of EligibilityState",
+    ),
+    "eligibility unwanted": (
+        lambda: PlasticRNN(3, 4)(draw(1, 2, 3), PlasticState(draw(2, 4), EligibilityState(ZEROS, ZEROS))),
+        TypeError,
+        "state is a EligibilityState: expected an instance of TraceState",
+    ),
+    "eligibility shape": (
+        lambda: RETROACTIVE(draw(1, 2, 3), PlasticState(draw(2, 4), EligibilityState(ZEROS, ZEROS[:1]))),
+        ValueError,
+        r"state.eligibility.shape = \(1, 4, 4\): expected \(2, 4, 4\)",
+    ),
+    "trace shape": (
+        lambda: PlasticRNN(3, 4)(draw(1, 2, 3), PlasticState(draw(2, 4), TraceState(ZEROS[:, :3]))),
+        ValueError,
+        r"state.trace.shape = \(2, 3, 4\): expected \(2, 4, 4\)",
+    ),
+    "decay": (
+        lambda: PlasticRNN(3, 4, rule=Modulated(mode="decay", strict=True), neuromodulator=fan(4))(draw(9, 2, 3)),
+        ValueError,
+        r"modulator is between .* expected within \[0, 1\] in mode 'decay'",
+    ),
     "alpha": (lambda: PlasticRNN(3, 4, alpha="conection"), ValueError, "alpha = 'conection': .*'connection', 'post', "),
     "nonlinearity": (
         lambda: PlasticRNN(3, 4, nonlinearity="sine"),
@@ -298,4 +513,4 @@ def test_bad_input_is_refused(name):
 @pytest.mark.parametrize("alpha", [*ALPHAS, None])
 def test_repr_names_the_arguments(alpha):
     shown = repr(PlasticRNN(3, 4, alpha=alpha))
-    assert f"3, 4, alpha={alpha!r}, nonlinearity='tanh', batch_first=False" in shown
+    assert f"3, 4, alpha={alpha!r}, nonlinearity='tanh', batch_first=False, backend='auto'" in shown

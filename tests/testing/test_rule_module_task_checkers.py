@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from engram.plasticity import Coefficients, Hebb, PlasticRNN, PlasticState, TraceState
+from engram.plasticity import (
+    ClippedHebb,
+    Coefficients,
+    EligibilityState,
+    Hebb,
+    Modulated,
+    PlasticRNN,
+    PlasticState,
+    Retroactive,
+    TraceState,
+)
 from engram.tasks import PatternCompletion
 from engram.testing.module import check_module
 from engram.testing.rule import check_rule
@@ -76,7 +86,42 @@ class KeepsElsewhere(Hebb):
         return Coefficients(1 - self.eta, self.scale * self.eta, post)
 
 
+class NoEligibility(Retroactive):
+    def init(self, *sizes):
+        return TraceState(super().init(*sizes).trace)
+
+
+class SignalTooEarly(Retroactive):
+    def update(self, state, pre, post, modulator=None):
+        first = super().update(state, pre, post, modulator)
+        return EligibilityState(super().update(first, pre, post, modulator).trace, first.eligibility)
+
+
+class LeavesItsBound(ClippedHebb):
+    recursion = "own"
+
+    def update(self, state, pre, post, modulator=None):
+        self.check_step(state, pre, post, modulator)
+        return TraceState(state.trace + self.eta * post.unsqueeze(2) * pre.unsqueeze(1))
+
+
+class OneSignalForAll(Modulated):
+    def update(self, state, pre, post, modulator=None):
+        signal = None if modulator is None else modulator[:1].expand(len(modulator), -1)
+        return super().update(state, pre, post, signal)
+
+
+class NeedsNoSignal(Modulated):
+    def update(self, state, pre, post, modulator=None):
+        return super().update(state, pre, post, post.detach() if modulator is None else modulator)
+
+
 RULES = [
+    (NoEligibility, "``init`` gives a trace of zeros.*TraceState: expected EligibilityState"),
+    (SignalTooEarly, "``update`` gives keep"),
+    (LeavesItsBound, "No trace is ever outside"),
+    (OneSignalForAll, "``update`` gives keep"),
+    (NeedsNoSignal, "Bad input gets a clear error.*modulator = None"),
     (StartsFull, "``init`` gives a trace of zeros"),
     (RuleInPlace, "``update`` changes neither its arguments .* in place"),
     (RuleThatCounts, "``update`` changes neither .* hidden state"),

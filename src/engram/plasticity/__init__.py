@@ -1,5 +1,9 @@
 """Fast weights: synapses that change while the network runs."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clamped_lstm import ClampedLSTM, LSTMState
 from engram.plasticity.clipped_hebb import ClippedHebb
@@ -21,6 +25,9 @@ from engram.plasticity.scan import (
     plastic_scan,
 )
 
+if TYPE_CHECKING:
+    from engram.plasticity.associative_memory import PlasticAssociativeMemory
+
 __all__ = [
     "ClampedLSTM",
     "ClippedHebb",
@@ -32,6 +39,7 @@ __all__ = [
     "Modulated",
     "Neuromodulator",
     "Oja",
+    "PlasticAssociativeMemory",
     "PlasticLSTM",
     "PlasticLSTMState",
     "PlasticLinear",
@@ -46,3 +54,16 @@ __all__ = [
     "plastic_lstm_scan",
     "plastic_scan",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: scikit-learn takes nearly as long to import as torch, and one part needs it.
+    if name == "PlasticAssociativeMemory":
+        from engram.plasticity.associative_memory import PlasticAssociativeMemory
+
+        return PlasticAssociativeMemory
+    raise AttributeError(f"module 'engram.plasticity' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

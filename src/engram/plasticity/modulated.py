@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -54,7 +54,7 @@ class Modulated(PlasticityRule):
     def __init__(
         self,
         clip: float | None = 1.0,
-        mode: Literal["clip", "soft", "decay"] = "clip",
+        mode: str = "clip",
         *,
         strict: bool = False,
         device: torch.device | str | None = None,

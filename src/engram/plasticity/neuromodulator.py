@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -59,7 +58,7 @@ class Neuromodulator(nn.Module):
         hidden_size: int,
         fan_out: bool = False,
         *,
-        nonlinearity: Literal["tanh", "sigmoid", "identity"] = "tanh",
+        nonlinearity: str = "tanh",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,

@@ -150,10 +150,12 @@ class PlasticLinear(nn.Module):
             drive = time_first("drive", drive, self.out_features, self.weight, self.batch_first)
             check_tensor("drive", drive, (length, batch_size, self.out_features), self.weight)
             current = current + drive
-        if (modulator is not None) != self.rule.modulated:
-            wanted = "a tensor, because" if self.rule.modulated else "None, because no"
-            raise ValueError(f"modulator = {modulator}: expected {wanted} rule = {self.rule} is modulated")
+        if modulator is None and self.rule.modulated:
+            raise ValueError(f"modulator = None: expected a tensor, because rule = {self.rule} is modulated")
         if modulator is not None:
+            if not self.rule.modulated:
+                raise ValueError(f"modulator is given: expected None, because rule = {self.rule} is not modulated")
+            check_type("modulator", modulator, Tensor)
             signals = 1 if modulator.shape[-1:] == (1,) else self.out_features
             modulator = time_first("modulator", modulator, signals, self.weight, self.batch_first)
             check_tensor("modulator", modulator, (length, batch_size, signals), self.weight)

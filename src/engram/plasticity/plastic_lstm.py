@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -82,8 +82,8 @@ class PlasticLSTM(nn.Module):
         rule: PlasticityRule | None = None,
         alpha: str | int = "post",
         neuromodulator: Neuromodulator | None = None,
-        hebb_post: Literal["input", "recurrent", "cell", "hidden"] = "input",
-        modulator_source: Literal["hidden", "cell"] = "hidden",
+        hebb_post: str = "input",
+        modulator_source: str = "hidden",
         batch_first: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,

@@ -7,7 +7,7 @@ Arguments are not validated here; the modules do that.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -267,8 +267,8 @@ def plastic_lstm_scan(
     state: PlasticLSTMState,
     *,
     neuromodulator: Neuromodulator | None = None,
-    hebb_post: Literal["input", "recurrent", "cell", "hidden"] = "input",
-    modulator_source: Literal["hidden", "cell"] = "hidden",
+    hebb_post: str = "input",
+    modulator_source: str = "hidden",
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
     """Run an LSTM whose connections from the hidden units to the cell input are plastic through time.
 

@@ -1,0 +1,172 @@
+"""Plastic associative memory: a scikit-learn estimator that stores patterns in Hebbian traces and completes them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from numbers import Real
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from torch import Tensor
+
+from engram.plasticity.modulated import Modulated
+from engram.plasticity.rule import PlasticityRule, RuleState, TraceState
+from engram.plasticity.scan import PlasticState, plastic_scan
+from engram.plasticity.validation import check_size, check_type
+
+Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+
+
+class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
+    """A memory that stores patterns in the traces of a plastic layer, one presentation each, and completes them.
+
+    Storing. One unit stands for each feature. The patterns are presented in turn; a presented pattern p is clamped,
+    so that it stands on both sides of every connection, and the rule is applied once, with the weight w of the
+    pattern as the neuromodulatory signal where the rule is modulated:
+
+        H' = rule(H, x = p, y = p, m = w)           with the default rule, H' = H + w p p^T
+
+    Completing. A cue q has NaN where it is unknown. The known units are clamped, the others start silent and settle
+    for ``recall_steps`` steps; no unit hears itself, and the traces stay as they are. Then every unit, the clamped
+    ones included, is read out linearly:
+
+        W[j, i] = H[j, i] / (n - 1)                 for j != i, else 0, with n features
+        y(t)    = tanh(gain W y(t-1))               or, where known, q
+        answer  = W y(recall_steps)
+
+    A single stored pattern of +1 and -1 is answered to a cue that holds any part of it; the answer of several is
+    noisy, and its sign is what to look at. Patterns of graded values are answered up to a factor. What a cue says is
+    not copied into the answer: ``numpy.where(numpy.isnan(X), memory.predict(X), X)`` does that.
+
+    Args:
+        rule: How the traces change, with any parameters that it has learned elsewhere; it is copied, and not trained
+            here. ``Modulated(clip=None)`` if None, which makes a Hopfield network; one with a bound forgets the older
+            patterns, as ``Hebb`` does. ``Retroactive`` weighs the pattern before, unless ``trace_first``.
+        gain: Slope of the units while they settle; at 1 or less, silence is stable.
+        recall_steps: Number of steps for which the unknown units settle.
+
+    Attributes:
+        n_features_in_: Number of features n.
+        rule_: The rule in use.
+        state_: State of the rule, one episode of traces (1, n, n).
+
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), without trained weights and with one alpha
+    for all connections; Hopfield, "Neural networks and physical systems with emergent collective computational
+    abilities" (1982). The linear read-out is ours.
+
+    Examples:
+        >>> patterns = np.array([[1, 1, 1, -1, -1, -1], [1, -1, 1, -1, 1, -1]])
+        >>> memory = PlasticAssociativeMemory().fit(patterns)
+        >>> np.sign(memory.predict([[1, -1, np.nan, np.nan, np.nan, np.nan]])).tolist()
+        [[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]]
+    """
+
+    n_features_in_: int
+    rule_: PlasticityRule
+    state_: RuleState
+
+    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    def __init__(
+        self,
+        rule: Annotated[Any, PlasticityRule | None] = None,
+        *,
+        gain: Annotated[Any, float] = 4.0,
+        recall_steps: Annotated[Any, int] = 10,
+    ) -> None:
+        self.rule = rule
+        self.gain = gain
+        self.recall_steps = recall_steps
+
+    @property
+    def trace_(self) -> np.ndarray:
+        """The Hebbian traces, (n, n) as (post, pre)."""
+        check_is_fitted(self)
+        return self.state_.trace[0].numpy(force=True).copy()
+
+    def fit(self, X: Data, y: object = None, sample_weight: Data | None = None) -> PlasticAssociativeMemory:
+        """Forget everything and store patterns.
+
+        Args:
+            X: Patterns, (samples, features), meant to be within [-1, 1]; NaN where a unit is to be silent.
+            y: Ignored.
+            sample_weight: Neuromodulatory signal of each pattern, of either sign; 1 if None. Only for a modulated rule.
+
+        Raises:
+            TypeError: ``rule`` is no rule, or ``recall_steps`` no int.
+            ValueError: ``gain`` or ``recall_steps`` is out of range, X or the weights are no valid data, or there are
+                weights and the rule is not modulated.
+        """
+        return self._store(X, sample_weight, first=True)
+
+    def partial_fit(self, X: Data, y: object = None, sample_weight: Data | None = None) -> PlasticAssociativeMemory:
+        """Store further patterns; see ``fit``."""
+        return self._store(X, sample_weight, first=not hasattr(self, "state_"))
+
+    def predict(self, X: Data) -> np.ndarray:
+        """Return what the memory answers to cues, (samples, features).
+
+        Args:
+            X: Cues, (samples, features); NaN where unknown.
+
+        Raises:
+            NotFittedError: Nothing has been stored.
+            ValueError: X is no valid data, or has another number of features.
+        """
+        check_is_fitted(self)
+        cues: Any = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
+        cue = torch.tensor(cues).to(self.state_.trace)
+        with torch.no_grad():
+            return self._recall(cue.nan_to_num(0.0), ~cue.isnan()).numpy(force=True)
+
+    def _store(self, X: Data, sample_weight: Data | None, first: bool) -> PlasticAssociativeMemory:
+        patterns: Any = validate_data(
+            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=first
+        )
+        if first:
+            self._start(torch.tensor(patterns[:1]))
+        if sample_weight is not None and not self.rule_.modulated:
+            raise ValueError(f"sample_weight is given: expected None, because rule = {self.rule_} is not modulated")
+        weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self.state_.trace)
+        if (np.abs(patterns) > 1).any():
+            warnings.warn("X is outside [-1, 1]: such values weigh more than recall can", RuntimeWarning, stacklevel=3)
+        activity = torch.tensor(patterns).to(self.state_.trace).nan_to_num(0.0)
+        with torch.no_grad():
+            for pattern, weight in zip(activity.unsqueeze(1), weights.view(-1, 1, 1), strict=True):
+                signal = weight if self.rule_.modulated else None
+                self.state_ = self.rule_.update(self.state_, pre=pattern, post=pattern, modulator=signal)
+        return self
+
+    def _start(self, like: Float[Tensor, "one features"]) -> None:
+        if self.rule is not None:
+            check_type("rule", self.rule, PlasticityRule)
+        steps = self.recall_steps
+        check_size("recall_steps", steps.item() if isinstance(steps, np.integer) else steps)
+        check_type("gain", self.gain, Real)
+        if not 0 < self.gain < math.inf:
+            raise ValueError(f"gain = {self.gain}: expected a positive finite number")
+        rule = Modulated(clip=None) if self.rule is None else copy.deepcopy(self.rule)
+        self.rule_ = rule.to(dtype=like.dtype).requires_grad_(False)
+        self.state_ = self.rule_.init(1, self.n_features_in_, self.n_features_in_)
+
+    def _recall(self, cue: Float[Tensor, "samples features"], known: Tensor) -> Float[Tensor, "samples features"]:
+        trace = self.state_.trace[0]
+        weight = (trace - torch.diag(trace.diagonal())) / max(self.n_features_in_ - 1, 1)
+        # The traces are still, so that they are fixed weights of a network without plasticity.
+        start = PlasticState(cue, TraceState(cue.new_empty(len(cue), 0, 0)))
+        steps = (self.recall_steps, *cue.shape)
+        _, last = plastic_scan(cue.expand(steps), self.gain * weight, None, None, start, clamp=known.expand(steps))
+        return last.hidden @ weight.t()
+
+    def __sklearn_tags__(self) -> Tags:
+        """Return scikit-learn's tags: NaN is allowed."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags

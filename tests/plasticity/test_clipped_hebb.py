@@ -1,0 +1,73 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engram.plasticity import ClippedHebb, TraceState
+
+ONE = torch.ones(1, 1)
+
+
+@given(
+    eta=st.floats(-2, 2),
+    clip=st.floats(0.1, 3),
+    scale=st.floats(0, 5),
+    steps=st.integers(0, 20),
+    seed=st.integers(0, 99),
+)
+def test_the_trace_never_leaves_its_bounds(eta, clip, scale, steps, seed):
+    generator = torch.Generator().manual_seed(seed)
+    rule = ClippedHebb(eta, clip)
+    state = rule.init(2, 4, 3)
+    for _ in range(steps):
+        pre, post = (scale * torch.randn(2, size, generator=generator) for size in (3, 4))
+        state = rule.update(state, pre, post)
+        assert state.trace.abs().max() <= torch.tensor(clip)
+
+
+def test_without_a_bound_it_is_the_sum_of_the_products():
+    generator = torch.Generator().manual_seed(0)
+    rule = ClippedHebb(0.3, clip=None, dtype=torch.float64)
+    pre, post = (torch.randn(7, 2, size, generator=generator, dtype=torch.float64) for size in (3, 4))
+    state = rule.init(2, 4, 3)
+    for x, y in zip(pre, post, strict=True):
+        state = rule.update(state, x, y)
+    torch.testing.assert_close(state.trace, 0.3 * torch.einsum("tbj,tbi->bji", post, pre))
+
+
+@pytest.mark.parametrize(
+    ("start", "increment", "end", "passes"),
+    [
+        (1.0, 0.5, 1.0, 0.0),  # saturated and pushed further: it stays, and nothing passes
+        (1.0, -0.5, 0.5, 1.0),
+        (1.0, 0.0, 1.0, 1.0),  # exactly on the bound
+        (-1.0, -0.5, -1.0, 0.0),
+        (-1.0, 0.5, -0.5, 1.0),
+        (0.5, 0.5, 1.0, 1.0),  # it just reaches the bound
+        (0.5, 0.75, 1.0, 0.0),
+    ],
+)
+def test_gradient_at_the_bound_is_that_of_torch_clamp(start, increment, end, passes):
+    rule = ClippedHebb(eta=1.0)
+    trace, pre, post = (t.requires_grad_() for t in (torch.full((1, 1, 1), start), ONE.clone(), increment * ONE))
+    after = rule.update(TraceState(trace), pre, post).trace
+    after.backward()
+    assert after.item() == end
+    found = [t.grad.item() for t in (trace, post, pre, rule.eta)]
+    assert found == [passes, passes, passes * increment, passes * increment]
+
+
+def test_saturation_is_the_share_of_traces_at_the_bound():
+    state = TraceState(torch.tensor([[[1.0, -1.0, 0.5, 0.0]]]))
+    assert ClippedHebb().saturation(state) == 0.5
+    assert ClippedHebb(clip=None).saturation(state) == 0
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_bound_that_is_none_is_refused(clip):
+    with pytest.raises(ValueError, match=f"clip = {clip}: expected a positive finite number, or None"):
+        ClippedHebb(clip=clip)
+
+
+def test_repr_names_the_bound():
+    assert repr(ClippedHebb(clip=2.0)) == "ClippedHebb(clip=2.0)"
