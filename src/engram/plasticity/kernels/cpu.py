@@ -11,7 +11,7 @@ Forward, one pass over H makes the update of a step and the product of the next 
 
 Backward, the traces are made anew from the activities, which are known, and so without any product: first those at
 the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it.
-Nothing of the forward pass but its output need be stored. With G the gradient with respect to what clip is given in
+Nothing of the forward pass but its output is stored. With G the gradient with respect to what clip is given in
 a step, and d that with respect to the current that reaches the units,
 
     q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i]                give the gradients of gain and keep,
@@ -188,7 +188,7 @@ def forward_kernel(connection, recursion, clipped, version):
     def forward(
         drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
         c, trace_first, is_relu, modulated, squash, forgets,
-        outputs, last_trace, last_eligibility, first, stop,
+        outputs, last_trace, last_eligibility, scratch, first, stop,
     ):  # fmt: skip
         time, _, size = drive.shape
         width, wide = fan.size, lanes(fan)
@@ -196,8 +196,7 @@ def forward_kernel(connection, recursion, clipped, version):
         dtype = weight.dtype
         nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
         none = repeat(nothing)
-        H = np.zeros(rows * width, dtype)
-        E = np.zeros(rows * width if recursion == RETROACTIVE else 1, dtype)
+        H, E = scratch[: rows * width], scratch[rows * width :]
         Y, current = np.zeros(2 * width, dtype), np.zeros(width, dtype)
         keep, gain, rates = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         for b in range(first, stop):
@@ -264,7 +263,7 @@ def backward_kernel(connection, recursion, clipped, version):
         mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
         c, trace_first, is_relu, modulated, squash, forgets, stretch,
         grad_drive, grad_hidden, grad_trace, grad_eligibility,
-        grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, first, stop,
+        grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
     ):  # fmt: skip
         time, _, size = outputs.shape
         width, wide = fan.size, lanes(fan)
@@ -275,11 +274,14 @@ def backward_kernel(connection, recursion, clipped, version):
         stretches = (time + stretch - 1) // stretch
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
-        starts, history = np.zeros(stretches * stride, dtype), np.zeros(stretch * stride, dtype)
-        G = np.zeros(rows * width, dtype)
-        two = recursion == RETROACTIVE
-        early, recent = np.zeros(starts.size if two else 1, dtype), np.zeros(history.size if two else 1, dtype)
-        F = np.zeros(G.size if two else 1, dtype)
+        # The padding of the scratch memory is zero, and stays so from sample to sample.
+        starts, history = scratch[: stretches * stride], scratch[stretches * stride :]
+        G = history[stretch * stride :]
+        early, recent, F = G, G, G
+        if recursion == RETROACTIVE:
+            early = G[stride:]
+            recent = early[stretches * stride :]
+            F = recent[stretch * stride :]
         Y, D = np.zeros((time + 1) * width, dtype), np.zeros(time * width, dtype)
         keep, gain, rates = np.zeros(D.size, dtype), np.zeros(D.size, dtype), np.zeros(D.size, dtype)
         signals = np.zeros(time, dtype)
@@ -355,9 +357,7 @@ def backward_kernel(connection, recursion, clipped, version):
                             h, e, grad = load_rows(history, o, width), none, load_rows(G, p, width)
                             if recursion == RETROACTIVE:
                                 e = load_rows(recent, o, width)
-                            reached, later, free = stepped(
-                                h, e, k, g, m, x, bound, recursion, clipped, trace_first
-                            )
+                            reached, later, free = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
                             if product:
                                 after = load(Y, t * width + width + i)
                                 if recursion == LINEAR:
@@ -432,6 +432,21 @@ def backward_kernel(connection, recursion, clipped, version):
                     copy_out(F, j * width, grad_eligibility[b, j])
 
     return backward
+
+
+def scratch_size(direction: str, recursion: int, weight: int, wide: int, time: int, stretch: int) -> int:
+    """Return how many numbers of zeroed memory a pass needs for itself.
+
+    Args:
+        direction: ``"forward"`` or ``"backward"``.
+        recursion: Kind of rule.
+        weight: Size of the padded weight matrix, and so of a trace.
+        wide: At least how many numbers fit a register.
+        time: Number of steps.
+        stretch: Number of steps that the backward pass holds at once.
+    """
+    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 1
+    return (2 if recursion == RETROACTIVE else 1) * traces * (weight + wide)
 
 
 @cache

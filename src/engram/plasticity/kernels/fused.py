@@ -10,9 +10,11 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +26,9 @@ from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.oja import Oja
 from engram.plasticity.retroactive import Retroactive
 from engram.plasticity.rule import EligibilityState, PlasticityRule, TraceState
+
+if TYPE_CHECKING:
+    from engram.plasticity.scan import PlasticState
 
 # As `cpu` numbers them; numba is imported at the first call only.
 LINEAR, SOFT, RETROACTIVE = 0, 1, 2
@@ -37,7 +42,9 @@ CACHED = 2**19
 # Arithmetic of fewer steps and connections than this is done before another thread has begun.
 WORTH_A_THREAD = 2**17
 
-_Options = "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, int stretch"
+_Options = (
+    "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, int stretch"
+)
 _Inputs = (
     "Tensor? mask, Tensor hidden, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
     "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
@@ -78,7 +85,7 @@ def unsupported(
         "nonlinearity = sin: expected torch.tanh or torch.relu"
     """
     # A subclass may have changed anything, so it is not taken for its parent.
-    if alpha is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
+    if rule is None or alpha is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
         names = "Hebb, Oja, ClippedHebb, Modulated or Retroactive"
         return f"rule = {rule}: expected {names}, and no subclass"
     if isinstance(rule, Modulated) and rule.strict:
@@ -97,41 +104,49 @@ def unsupported(
 
 
 def fused_scan(
-    drive: Tensor,
-    weight: Tensor,
-    alpha: Tensor | LowRank,
+    drive: Float[Tensor, "time batch hidden"],
+    weight: Float[Tensor, "hidden hidden"],
+    alpha: Float[Tensor, "..."] | LowRank,
     rule: PlasticityRule,
-    hidden: Tensor,
-    state: TraceState | EligibilityState,
+    state: PlasticState,
     *,
     neuromodulator: Neuromodulator | None = None,
-    clamp: Tensor | None = None,
+    clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
     stretch: int = 0,
-) -> tuple[Tensor, Tensor, TraceState | EligibilityState]:
+) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
     """Run a plastic recurrent network through time by the operator; see ``plastic_scan``, which it equals.
 
     Args:
-        drive: External input u to the units, (time, batch, hidden).
+        drive: External input u to the units.
         weight: Fixed weights W, (post, pre).
         alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
         rule: The plasticity rule.
-        hidden: Activity before the first step, (batch, hidden).
-        state: State of the rule before the first step.
+        state: State before the first step.
         neuromodulator: What modulates the rule; None if the rule is not modulated.
-        clamp: Where true, the unit takes its external input as its activity, (time, batch, hidden).
+        clamp: Where true, the unit takes its external input as its activity.
         nonlinearity: f, ``torch.tanh`` or ``torch.relu``.
-        stretch: Number of steps whose traces the backward pass holds at once: T keeps all, 1 makes every trace anew
-            from the first. If 0, as many as fit the cache, and at least sqrt(T).
+        stretch: Number of steps whose traces the backward pass holds at once, for one sample a thread. T keeps all of
+            them, 1 keeps a trace every step from which nothing is left to be made anew. If 0, as many as fit the
+            cache, and at least sqrt(T).
 
     Returns:
-        The activity at every step, the one after the last, and the state of the rule after the last.
+        The activity at every step, and the state after the last one.
+
+    Raises:
+        ValueError: What the operator cannot run, in the words of ``unsupported``.
 
     Examples:
+        >>> from engram.plasticity import PlasticState
         >>> rule, one = Hebb(), torch.ones(1, 1)
-        >>> fused_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, one, rule.init(1, 1, 1))[0].flatten().tolist()
+        >>> state = PlasticState(one, rule.init(1, 1, 1))
+        >>> fused_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
         [0.7615..., 0.6454...]
     """
+    reason = unsupported(drive, alpha, rule, neuromodulator, nonlinearity)
+    if reason is not None:
+        raise ValueError(f"backend = 'fused': {reason}")
+    hidden, synapses = state
     size = weight.shape[0]
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     none, one = weight.new_zeros(1), weight.new_ones(1)
@@ -159,7 +174,7 @@ def fused_scan(
         forgets=forgets,
         stretch=stretch,
     )
-    eligibility = state.eligibility if isinstance(state, EligibilityState) else state.trace.new_empty(0)
+    eligibility = synapses.eligibility if isinstance(synapses, EligibilityState) else state.trace.new_empty(0)
     outputs, trace, eligibility = torch.ops.engram.plastic_scan(
         drive,
         clamp,
@@ -175,10 +190,8 @@ def fused_scan(
         base,
         *options,
     )
-    last = outputs[-1] if len(drive) else hidden
-    if isinstance(state, EligibilityState):
-        return outputs, last, EligibilityState(trace, eligibility)
-    return outputs, last, TraceState(trace)
+    last = TraceState(trace) if eligibility.dim() == 1 else EligibilityState(trace, eligibility)
+    return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
 
 
 class _Threads:
@@ -193,13 +206,21 @@ class _Threads:
     def forget(self) -> None:
         self.pool, self.size = None, 0
 
-    def run(self, call: Callable[[int], None], count: int, threads: int) -> None:
-        """Call with every number below ``count``, each thread taking the next as soon as it is free."""
+    def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
+        """Call with every number below ``count``, each thread taking the next as soon as it is free.
+
+        Args:
+            call: Called with a number, and with the memory of the thread.
+            count: How many numbers there are.
+            threads: How many threads at most, this one included.
+            memory: Makes what a thread needs for itself.
+        """
         numbers = iter(range(count))
 
         def work() -> None:
+            own = memory()
             for number in numbers:
-                call(number)
+                call(number, own)
 
         helpers = min(threads, count) - 1
         if helpers > self.size:
@@ -262,29 +283,37 @@ def _prepare(
     )
 
 
-def _run(kernel: Any, work: int, batch: int, arguments: Callable[[int], tuple[Any, ...]]) -> None:
+def _run(kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[int], tuple[Any, ...]]) -> None:
     groups = min(GROUPS, batch)
 
-    def call(group: int) -> None:
-        kernel(*arguments(group), batch * group // groups, batch * (group + 1) // groups)
+    def call(group: int, own: Any) -> None:
+        kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
 
-    _threads.run(call, groups, torch.get_num_threads() if work >= WORTH_A_THREAD else 1)
+    threads = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
+    _threads.run(call, groups, threads, lambda: np.zeros(*scratch))
+
+
+def _clipped(options: Options) -> bool:
+    # An infinite bound would do for all; the rules without one gain from a kernel of their own.
+    return math.isfinite(options.clip) or options.recursion != LINEAR
 
 
 def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     (_, hidden, trace, eligibility, _, alpha, *_), options = args[:11], Options(*args[11:])
-    outputs, last_trace, last_eligibility = drive.new_empty(drive.shape), trace.clone(), eligibility.clone()
+    outputs = drive.new_empty(drive.shape)
     if drive.numel() == 0:
-        return outputs, last_trace, last_eligibility
-    from engram.plasticity.kernels.cpu import kernel
+        return outputs, trace.contiguous().clone(), eligibility.contiguous().clone()
+    last_trace, last_eligibility = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
+    from engram.plasticity.kernels.cpu import kernel, scratch_size
 
     arrays = _prepare(drive, *args[:11])
     written = (outputs.numpy(), last_trace.numpy(), last_eligibility.reshape(arrays.eligibility.shape).numpy())
-    forward = kernel("forward", alpha.dim() == 2, options.recursion, math.isfinite(options.clip))
+    forward = kernel("forward", alpha.dim() == 2, options.recursion, _clipped(options))
     external = drive.detach().contiguous().numpy()
-    _run(
-        forward, drive.numel() * hidden.shape[1], len(hidden), lambda _: (external, *arrays, *options[1:-1], *written)
-    )
+    size = scratch_size("forward", options.recursion, arrays.weight.size, len(arrays.fan), 1, 1)
+    scratch = size, arrays.weight.dtype
+    fixed = (external, *arrays, *options[1:-1], *written)
+    _run(forward, drive.numel() * hidden.shape[1], len(hidden), scratch, lambda group: fixed)
     return outputs, last_trace, last_eligibility
 
 
@@ -297,12 +326,12 @@ def _backward(
         zeros = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (weight, alpha, eta, v, v0, v, v)]
         own = outputs.new_empty(outputs.shape), torch.zeros_like(hidden, memory_format=torch.contiguous_format)
         return (*own, grad_last_trace.clone(), grad_last_eligibility.clone(), *zeros)
-    from engram.plasticity.kernels.cpu import kernel
+    from engram.plasticity.kernels.cpu import kernel, scratch_size
 
     arrays = _prepare(outputs, *args[:11])
     width = len(arrays.fan)
     trace_bytes = arrays.weight.nbytes
-    stretch = options.stretch or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes)
+    stretch = min(time, options.stretch or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
     groups = min(GROUPS, batch)
     drive_grad, hidden_grad = outputs.new_empty(outputs.shape), hidden.new_empty(hidden.shape)
     trace_grad, eligibility_grad = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
@@ -323,9 +352,10 @@ def _backward(
     )
     sums = [t.numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
     alphas = alpha_sums.numpy()
-    backward = kernel("backward", alpha.dim() == 2, options.recursion, math.isfinite(options.clip))
-    fixed = (*read, *arrays, *options[1:-1], min(stretch, time), *written)
-    _run(backward, 3 * outputs.numel() * size, batch, lambda group: (*fixed, alphas[group], *sums))
+    backward = kernel("backward", alpha.dim() == 2, options.recursion, _clipped(options))
+    scratch = scratch_size("backward", options.recursion, arrays.weight.size, width, time, stretch), arrays.weight.dtype
+    fixed = (*read, *arrays, *options[1:-1], stretch, *written)
+    _run(backward, 3 * outputs.numel() * size, batch, scratch, lambda group: (*fixed, alphas[group], *sums))
     current = drive_grad if mask is None else drive_grad.masked_fill(mask, 0)
     before = torch.cat((hidden.detach().unsqueeze(0), outputs.detach()[:-1]))
     alpha_grad = alpha_sums.sum(0).view(-1, width)[:size, :size]
@@ -365,7 +395,7 @@ _scan_backward = torch.library.custom_op(
 
 @_scan.register_fake
 def _(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
-    return drive.new_empty(drive.shape), torch.clone(trace), torch.clone(eligibility)
+    return tuple(t.new_empty(t.shape) for t in (drive, trace, eligibility))
 
 
 @_scan_backward.register_fake

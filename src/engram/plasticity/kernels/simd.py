@@ -166,20 +166,19 @@ def load_rows(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
     """Return the elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        rows = []
-        for _, address in _row_addresses(context, builder, sig.args[0], *args):
-            rows.append(builder.load(address, align=array.dtype.bitwidth // 8, typ=_vector(array.dtype)))  # noqa: PERF401
-        return _tile(builder, rows)
+        align, kind = array.dtype.bitwidth // 8, _vector(array.dtype)
+        addresses = _row_addresses(context, builder, sig.args[0], *args)
+        return _tile(builder, [builder.load(address, align=align, typ=kind) for address in addresses])
 
     return Tile(array.dtype)(array, types.intp, types.intp), generate
 
 
 def _row_addresses(
     context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, index: ir.Value, width: ir.Value
-) -> list[tuple[int, ir.Value]]:
+) -> list[ir.Value]:
     addresses = []
-    for row in range(ROWS):
-        addresses.append((row, _address(context, builder, array_type, array, index)))
+    for _ in range(ROWS):
+        addresses.append(_address(context, builder, array_type, array, index))
         index = builder.add(index, width)
     return addresses
 
@@ -201,9 +200,9 @@ def store_rows(typing_context: Any, array: Any, index: Any, width: Any, tile: An
     """Write a tile to where ``load_rows`` would read it."""
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        values = _rows(builder, args[3])
-        for row, address in _row_addresses(context, builder, sig.args[0], *args[:3]):
-            builder.store(values[row], address, align=array.dtype.bitwidth // 8)
+        addresses = _row_addresses(context, builder, sig.args[0], *args[:3])
+        for address, row in zip(addresses, _rows(builder, args[3]), strict=True):
+            builder.store(row, address, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, tile), generate

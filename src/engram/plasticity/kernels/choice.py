@@ -1,0 +1,62 @@
+"""Which form of the plastic recurrent scan is the fastest that can run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import attention, fused
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.validation import readable
+
+if TYPE_CHECKING:
+    from engram.plasticity.scan import PlasticState
+
+# Steps times samples times connections below which calling the operator takes longer than the plain loop.
+SMALL = 2**9
+# Samples times connections from which a step of the attention form repays its many small operations.
+LARGE = 2**21
+
+
+def fastest(  # noqa: PLR0917
+    scan: Callable[..., Any],
+    drive: Tensor,
+    weight: Tensor,
+    alpha: Tensor | LowRank | None,
+    rule: PlasticityRule | None,
+    state: PlasticState,
+    *,
+    neuromodulator: nn.Module | None = None,
+    clamp: Tensor | None = None,
+    nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
+) -> Callable[..., Any]:
+    """Return the function that is to be called in place of ``plastic_scan``, with the same arguments.
+
+    Args:
+        scan: ``plastic_scan``, which is returned where nothing is faster.
+        drive: External input u to the units, (time, batch, hidden).
+        weight: Fixed weights.
+        alpha: Plasticity coefficients.
+        rule: The plasticity rule.
+        state: State before the first step.
+        neuromodulator: What modulates the rule.
+        clamp: Where true, the unit takes its external input as its activity.
+        nonlinearity: f.
+    """
+    time, batch, size = drive.shape
+    connections = batch * size * size
+    if attention.serves(alpha, rule) and 2 * time <= size and (connections >= LARGE or drive.device.type != "cpu"):
+        return attention.attention_scan
+    if fused.unsupported(drive, alpha, rule, neuromodulator, nonlinearity) or time * connections < SMALL:
+        return scan
+    modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
+    tensors = [drive, weight, *state.rule, *[t for t in (alpha,) if isinstance(t, Tensor)]]
+    tensors += [p for m in modules for p in m.parameters()]
+    # The members of a vmap are run together by plain operations, one after another by the operator.
+    if not torch.compiler.is_compiling() and not all(map(readable, tensors)):
+        return scan
+    return fused.fused_scan
