@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import attention, fused
 from engram.plasticity.rule import PlasticityRule
-from engram.plasticity.validation import readable
 
 if TYPE_CHECKING:
     from engram.plasticity.scan import PlasticState
@@ -51,12 +50,7 @@ def fastest(  # noqa: PLR0917
     connections = batch * size * size
     if attention.serves(alpha, rule) and 2 * time <= size and (connections >= LARGE or drive.device.type != "cpu"):
         return attention.attention_scan
-    if fused.unsupported(drive, alpha, rule, neuromodulator, nonlinearity) or time * connections < SMALL:
-        return scan
-    modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
-    tensors = [drive, weight, *state.rule, *[t for t in (alpha,) if isinstance(t, Tensor)]]
-    tensors += [p for m in modules for p in m.parameters()]
-    # The members of a vmap are run together by plain operations, one after another by the operator.
-    if not torch.compiler.is_compiling() and not all(map(readable, tensors)):
+    reason = fused.unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
+    if reason is not None or time * connections < SMALL:
         return scan
     return fused.fused_scan

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 from zlib import crc32
 
 import numpy as np
@@ -70,6 +70,7 @@ inline = njit(forceinline=True, error_model="numpy")
 
 
 @inline
+@no_type_check
 def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
     """Return the traces after a step, H and E, and what the bound of H was given."""
     increment = gain * x
@@ -85,6 +86,7 @@ def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
 
 
 @inline
+@no_type_check
 def copy_in(values, padded, place):
     """Copy a row of numbers to where there is padding behind it."""
     for i in range(values.size):
@@ -92,6 +94,7 @@ def copy_in(values, padded, place):
 
 
 @inline
+@no_type_check
 def copy_out(padded, place, values):
     """Copy a row of numbers from where there is padding behind it."""
     for i in range(values.size):
@@ -99,6 +102,7 @@ def copy_out(padded, place, values):
 
 
 @inline
+@no_type_check
 def modulation(v, v0, Y, y, width, wide, squash):
     """Return M, the neuromodulatory signal before it fans out."""
     products = splat(v0 - v0)
@@ -113,6 +117,7 @@ def modulation(v, v0, Y, y, width, wide, squash):
 
 
 @inline
+@no_type_check
 def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, wide, recursion, modulated, forgets):
     """Write keep, gain and m of every row."""
     one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
@@ -128,6 +133,7 @@ def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, 
 
 
 @inline
+@no_type_check
 def undo_units(
     grad_output, mask, Y, y, into, q, s, r, D, d, signal, eta, v, fan, base,
     width, wide, recursion, is_relu, modulated, squash, forgets,
@@ -181,6 +187,7 @@ def undo_units(
             D[d + j] = 0
 
 
+@no_type_check
 def forward_kernel(connection, recursion, clipped, version):
     """Return the forward pass for one kind of alpha and of rule; ``version`` is there for the key of numba's cache."""
 
@@ -200,6 +207,9 @@ def forward_kernel(connection, recursion, clipped, version):
         Y, current = np.zeros(2 * width, dtype), np.zeros(width, dtype)
         keep, gain, rates = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         for b in range(first, stop):
+            # The padding as well: it must not carry a NaN from one sample to the next.
+            H[:] = 0
+            E[:] = 0
             Y[:] = 0
             copy_in(hidden[b], Y, width)
             for j in range(size):
@@ -254,6 +264,7 @@ def forward_kernel(connection, recursion, clipped, version):
     return forward
 
 
+@no_type_check
 def backward_kernel(connection, recursion, clipped, version):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
@@ -274,7 +285,6 @@ def backward_kernel(connection, recursion, clipped, version):
         stretches = (time + stretch - 1) // stretch
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
-        # The padding of the scratch memory is zero, and stays so from sample to sample.
         starts, history = scratch[: stretches * stride], scratch[stretches * stride :]
         G = history[stretch * stride :]
         early, recent, F = G, G, G
@@ -288,6 +298,11 @@ def backward_kernel(connection, recursion, clipped, version):
         q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         for b in range(first, stop):
+            # The padding as well: it must not carry a NaN from one sample to the next.
+            starts[:stride] = 0
+            early[:stride] = 0
+            G[:stride] = 0
+            F[:stride] = 0
             copy_in(hidden[b], Y, 0)
             for t in range(time):
                 y = (t + 1) * width

@@ -1,7 +1,7 @@
 """The plastic recurrent scan as one torch operator, ``engram::plastic_scan``, and what it can serve.
 
 The operator has its own derivative, so that autograd keeps nothing but its inputs and outputs; it is known to
-``torch.compile`` and runs under ``torch.func``. There is no derivative of the derivative.
+``torch.compile``. There is no derivative of the derivative, and no transform of ``torch.func`` passes through it.
 """
 
 from __future__ import annotations
@@ -64,10 +64,12 @@ class Options(NamedTuple):
     stretch: int = 0
 
 
-def unsupported(
+def unsupported(  # noqa: PLR0917
     drive: Tensor,
+    weight: Tensor,
     alpha: Tensor | LowRank | None,
     rule: PlasticityRule | None,
+    state: PlasticState,
     neuromodulator: nn.Module | None,
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> str | None:
@@ -75,14 +77,18 @@ def unsupported(
 
     Args:
         drive: External input.
+        weight: Fixed weights.
         alpha: Plasticity coefficients.
         rule: The plasticity rule.
-        neuromodulator: What modulates it.
+        state: State before the first step.
+        neuromodulator: What modulates the rule.
         nonlinearity: f.
 
     Examples:
-        >>> unsupported(torch.zeros(1, 1, 1), torch.tensor(1.0), Hebb(), None, torch.sin)
-        "nonlinearity = sin: expected torch.tanh or torch.relu"
+        >>> from engram.plasticity import PlasticState
+        >>> state, zeros = PlasticState(torch.zeros(1, 1), Hebb().init(1, 1, 1)), torch.zeros(1, 1, 1)
+        >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, None, torch.sin)
+        'nonlinearity = sin: expected torch.tanh or torch.relu'
     """
     # A subclass may have changed anything, so it is not taken for its parent.
     if rule is None or alpha is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
@@ -100,17 +106,22 @@ def unsupported(
         return f"input.device = {drive.device}: expected cpu"
     if drive.dtype not in (torch.float32, torch.float64):
         return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
+    modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
+    tensors = [drive, weight, state.hidden, *state.rule, *[p for m in modules for p in m.parameters()]]
+    tensors += [alpha] if isinstance(alpha, Tensor) else []
+    if not torch.compiler.is_compiling() and any(torch.func.debug_unwrap(t) is not t for t in tensors):
+        return "expected a call that no transform of torch.func is at work on; backend = 'auto' can be transformed"
     return None
 
 
 def fused_scan(
     drive: Float[Tensor, "time batch hidden"],
     weight: Float[Tensor, "hidden hidden"],
-    alpha: Float[Tensor, "..."] | LowRank,
-    rule: PlasticityRule,
+    alpha: Float[Tensor, "..."] | LowRank | None,
+    rule: PlasticityRule | None,
     state: PlasticState,
     *,
-    neuromodulator: Neuromodulator | None = None,
+    neuromodulator: nn.Module | None = None,
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
     stretch: int = 0,
@@ -143,16 +154,18 @@ def fused_scan(
         >>> fused_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
         [0.7615..., 0.6454...]
     """
-    reason = unsupported(drive, alpha, rule, neuromodulator, nonlinearity)
+    reason = unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
     if reason is not None:
         raise ValueError(f"backend = 'fused': {reason}")
+    assert alpha is not None
+    assert rule is not None
     hidden, synapses = state
     size = weight.shape[0]
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     none, one = weight.new_zeros(1), weight.new_ones(1)
     v, v0, fan, base = none.expand(size), none, one.expand(size), none.expand(size)
     squash = "identity"
-    if neuromodulator is not None:
+    if isinstance(neuromodulator, Neuromodulator):
         v, v0, squash = neuromodulator.weight.reshape(size), neuromodulator.bias, neuromodulator.nonlinearity
         if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
             fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
@@ -174,12 +187,12 @@ def fused_scan(
         forgets=forgets,
         stretch=stretch,
     )
-    eligibility = synapses.eligibility if isinstance(synapses, EligibilityState) else state.trace.new_empty(0)
+    eligibility = synapses.eligibility if isinstance(synapses, EligibilityState) else synapses.trace.new_empty(0)
     outputs, trace, eligibility = torch.ops.engram.plastic_scan(
         drive,
         clamp,
         hidden,
-        state.trace,
+        synapses.trace,
         eligibility,
         weight,
         alpha.expand(size) if alpha.dim() == 0 else alpha,
@@ -423,20 +436,3 @@ def _no_second_derivative(ctx: Any, *grads: Tensor) -> None:
 
 _scan.register_autograd(_gradients, setup_context=_save)
 _scan_backward.register_autograd(_no_second_derivative)
-
-
-def _by_sample(operator: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Any]:
-    def run(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        def taken(n: int) -> list[Any]:
-            return [a if d is None else a.select(d, n) for a, d in zip(args, in_dims, strict=True)]
-
-        results = zip(*(operator(*taken(n)) for n in range(info.batch_size)), strict=True)
-        stacked = tuple(torch.stack(parts) for parts in results)
-        return stacked, (0,) * len(stacked)
-
-    return run
-
-
-# A whole scan is work enough to run the members of a vmap one after another.
-_scan.register_vmap(_by_sample(_scan))
-_scan_backward.register_vmap(_by_sample(_scan_backward))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, no_type_check
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -30,7 +30,7 @@ ROWS = 4
 Build = Callable[..., ir.Value]
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """The numba type of a register full of numbers."""
 
     def __init__(self, dtype: types.Float) -> None:
@@ -38,7 +38,7 @@ class Vector(types.Type):  # type: ignore[misc]
         super().__init__(name=f"Vector({dtype})")
 
 
-class Tile(types.Type):  # type: ignore[misc]
+class Tile(types.Type):
     """The numba type of four registers full of numbers, one for each row."""
 
     def __init__(self, dtype: types.Float) -> None:
@@ -52,13 +52,13 @@ def _vector(dtype: types.Float) -> ir.VectorType:
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
         super().__init__(manager, vector, _vector(vector.dtype))
 
 
 @register_model(Tile)
-class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
+class _TileModel(models.PrimitiveModel):
     def __init__(self, manager: Any, tile: Tile) -> None:
         super().__init__(manager, tile, ir.ArrayType(_vector(tile.dtype), ROWS))
 
@@ -101,7 +101,7 @@ def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
 
 def _operator(function: Callable[..., Any], build: Build) -> None:
     @infer_global(function)
-    class _Typing(AbstractTemplate):  # type: ignore[misc]
+    class _Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) != 2 or not all(isinstance(a, Vector | Tile) for a in args):
                 return None
@@ -140,7 +140,8 @@ def _splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Va
     return builder.shuffle_vector(single, ir.Constant(kind, ir.Undefined), indices)
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def lanes(typing_context: Any, array: Any) -> Any:
     """Return how many elements of an array fit a register."""
 
@@ -150,7 +151,8 @@ def lanes(typing_context: Any, array: Any) -> Any:
     return types.intp(array), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def load(typing_context: Any, array: Any, index: Any) -> Any:
     """Return the elements of a flat array from ``index`` on, as many as fit a register."""
 
@@ -161,7 +163,8 @@ def load(typing_context: Any, array: Any, index: Any) -> Any:
     return Vector(array.dtype)(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def load_rows(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
     """Return the elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
 
@@ -183,7 +186,8 @@ def _row_addresses(
     return addresses
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector to a flat array from ``index`` on."""
 
@@ -195,7 +199,8 @@ def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def store_rows(typing_context: Any, array: Any, index: Any, width: Any, tile: Any) -> Any:
     """Write a tile to where ``load_rows`` would read it."""
 
@@ -208,7 +213,8 @@ def store_rows(typing_context: Any, array: Any, index: Any, width: Any, tile: An
     return types.void(array, types.intp, types.intp, tile), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def splat(typing_context: Any, number: Any) -> Any:
     """Return a vector that holds one number everywhere."""
 
@@ -218,7 +224,8 @@ def splat(typing_context: Any, number: Any) -> Any:
     return Vector(number)(number), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def splat_rows(typing_context: Any, array: Any, index: Any) -> Any:
     """Return a tile whose rows hold one number each: the four elements of an array from ``index`` on."""
 
@@ -233,7 +240,8 @@ def splat_rows(typing_context: Any, array: Any, index: Any) -> Any:
     return Tile(array.dtype)(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def repeat(typing_context: Any, vector: Any) -> Any:
     """Return the tile that has the vector in every row."""
 
@@ -243,7 +251,8 @@ def repeat(typing_context: Any, vector: Any) -> Any:
     return Tile(vector.dtype)(vector), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def add_rows(typing_context: Any, vector: Any, tile: Any) -> Any:
     """Return a vector plus every row of a tile."""
 
@@ -280,7 +289,8 @@ def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
     return vector
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def total(typing_context: Any, vector: Any) -> Any:
     """Return the sum of a vector's elements."""
 
@@ -290,7 +300,8 @@ def total(typing_context: Any, vector: Any) -> Any:
     return vector.dtype(vector), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def store_totals(typing_context: Any, array: Any, index: Any, tile: Any) -> Any:
     """Write the sums of a tile's rows to the four elements of an array from ``index`` on."""
 
@@ -304,13 +315,15 @@ def store_totals(typing_context: Any, array: Any, index: Any, tile: Any) -> Any:
     return types.void(array, types.intp, tile), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def magnitude(typing_context: Any, value: Any) -> Any:
     """Return the absolute values."""
     return _elementwise(lambda builder, v: _call(builder, "fabs", v))(value, (value,))
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def held_within(typing_context: Any, value: Any, bound: Any) -> Any:
     """Return ``value`` where its magnitude is at most ``bound``, else ``bound`` with its sign."""
 
@@ -321,7 +334,8 @@ def held_within(typing_context: Any, value: Any, bound: Any) -> Any:
     return _elementwise(build)(value, (value, bound))
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def where_within(typing_context: Any, tested: Any, bound: Any, value: Any) -> Any:
     """Return ``value`` where the magnitude of ``tested`` is at most ``bound``, else zero."""
 
@@ -332,7 +346,8 @@ def where_within(typing_context: Any, tested: Any, bound: Any, value: Any) -> An
     return _elementwise(build)(value, (tested, bound, value))
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def with_sign(typing_context: Any, value: Any, signed: Any) -> Any:
     """Return ``value`` times the sign of ``signed``, which is 0 where ``signed`` is 0."""
 
@@ -344,7 +359,8 @@ def with_sign(typing_context: Any, value: Any, signed: Any) -> Any:
     return _elementwise(build)(value, (value, signed))
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def where_positive(typing_context: Any, tested: Any, value: Any) -> Any:
     """Return zero where ``tested`` is zero or less, else ``value``."""
 
@@ -355,7 +371,8 @@ def where_positive(typing_context: Any, tested: Any, value: Any) -> Any:
     return _elementwise(build)(value, (tested, value))
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def held_share(typing_context: Any, value: Any) -> Any:
     """Return ``value`` held within [0, 1]."""
 
@@ -367,7 +384,8 @@ def held_share(typing_context: Any, value: Any) -> Any:
     return _elementwise(build)(value, (value,))
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def where_share(typing_context: Any, tested: Any, value: Any) -> Any:
     """Return ``value`` where ``tested`` is within [0, 1], else zero."""
 
@@ -379,7 +397,8 @@ def where_share(typing_context: Any, tested: Any, value: Any) -> Any:
     return _elementwise(build)(value, (tested, value))
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
+@no_type_check
 def tanh(typing_context: Any, vector: Any) -> Any:
     """Return the hyperbolic tangent, from e^(2|x|) - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2.
 
