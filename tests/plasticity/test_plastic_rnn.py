@@ -1,5 +1,5 @@
 import warnings
-from functools import partial
+from functools import partial, wraps
 
 import pytest
 import torch
@@ -182,10 +182,11 @@ def test_every_kind_of_alpha_keeps_the_contract(alpha):
     check_module(partial(PlasticRNN, alpha=alpha))
 
 
-@pytest.mark.parametrize("name", ["clipped", "soft", "retroactive"])
-def test_every_kind_of_rule_keeps_the_contract(name):
+@pytest.mark.parametrize("rule", [ClippedHebb, Retroactive, partial(Modulated, mode="soft")])
+def test_every_kind_of_rule_keeps_the_contract(rule):
+    @wraps(PlasticRNN, updated=())
     def make(*sizes, **options):
-        return PlasticRNN(*sizes, rule=RULES[name](), **options)
+        return PlasticRNN(*sizes, rule=rule(), **options)
 
     check_module(make)
 

@@ -42,6 +42,7 @@ class EligibilityState(NamedTuple):
 
 
 RuleState = TraceState | EligibilityState
+"""What a rule carries from step to step; ``PlasticityRule.state_type`` says which of the two."""
 
 
 class Coefficients(NamedTuple):

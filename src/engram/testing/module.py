@@ -50,7 +50,9 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         raise ValueError(f"exempt = {dict(exempt)!r}: expected at most {{'vmap': reason}}")
     generator = torch.Generator().manual_seed(0)
     sequence = torch.randn(_TIME, _BATCH, _INPUTS, generator=generator, dtype=torch.float64)
-    module = enlarged(module_class(_INPUTS, _OUTPUTS).double(), generator)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)  # the same weights each time, also where the module draws them from the global generator
+        module = enlarged(module_class(_INPUTS, _OUTPUTS).double(), generator)
     case = _Case(module_class, module, sequence)
     named = set(inspect.signature(module_class).parameters)
     checks = [
