@@ -300,25 +300,28 @@ def test_attention_equals_the_plain_scan(alpha, time, clamped):
     assert_same(problem.results(attention_scan), problem.results(plastic_scan), 1e-10)
 
 
-def chosen(rule, time, batch, units, alpha, **change):
-    problem = Problem(rule, 1, 1, 1, alpha=alpha)
-    dtype = change.pop("dtype", torch.float32)
-    shape = {"connection": (units, units), "post": (units,)}[alpha]
-    empty = {n: torch.empty(s, dtype=dtype, device="cpu") for n, s in {"h": (batch, units), "a": shape}.items()}
-    state = PlasticState(empty["h"], TraceState(torch.empty(0)))
-    arguments = {"neuromodulator": problem.modulator} | change
-    return fastest(
-        plastic_scan, torch.empty(time, batch, units, dtype=dtype), torch.empty(units, units), empty["a"],
-        problem.rule, state, **arguments,
-    )  # fmt: skip
+def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
+    drive, weight = torch.empty(time, batch, units, dtype=dtype), torch.empty(units, units)
+    if alpha == "low rank":
+        alpha = LowRank(4, units, units)
+    else:
+        alpha = torch.empty({"connection": (units, units), "post": (units,)}[alpha])
+    rule = RULES[rule]()
+    state = PlasticState(torch.empty(batch, units), TraceState(torch.empty(0)))
+    modulator = Neuromodulator(units) if rule.modulated else None
+    return fastest(plastic_scan, drive, weight, alpha, rule, state, neuromodulator=modulator, **options)
 
 
 def test_the_form_is_chosen_by_shape_rule_and_kind():
     assert chosen("hebb", 20, 30, 100, "connection") is fused_scan
     assert chosen("retroactive", 20, 30, 100, "post") is fused_scan
     assert chosen("hebb", 20, 30, 1000, "post") is attention_scan
+    assert chosen("hebb", 20, 30, 1000, "low rank") is attention_scan
+    assert chosen("hebb", 100, 30, 1000, "low rank") is fused_scan
+    assert chosen("hebb", 200, 30, 1000, "post") is fused_scan
+    assert chosen("hebb", 200, 30, 1000, "post", nonlinearity=torch.sin) is attention_scan
     assert chosen("oja", 20, 30, 1000, "post") is fused_scan
-    assert chosen("hebb", 1, 1, 3, "connection") is plastic_scan
+    assert chosen("hebb", 2, 1, 3, "connection") is plastic_scan
     assert chosen("hebb", 20, 30, 100, "connection", dtype=torch.bfloat16) is plastic_scan
     assert chosen("hebb", 20, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
 

@@ -15,10 +15,12 @@ from engram.plasticity.rule import PlasticityRule
 if TYPE_CHECKING:
     from engram.plasticity.scan import PlasticState
 
-# Steps times samples times connections below which calling the operator takes longer than the plain loop.
-SMALL = 2**9
+# Steps below which calling the operator takes longer than the plain loop, whatever the size.
+FEW = 5
 # Samples times connections from which a step of the attention form repays its many small operations.
-LARGE = 2**21
+LARGE = 10**6
+# How many times shorter than the layer is wide a sequence must be for the attention form to be faster than the kernel.
+SHORTER = 8
 
 
 def fastest(  # noqa: PLR0917
@@ -48,9 +50,8 @@ def fastest(  # noqa: PLR0917
     """
     time, batch, size = drive.shape
     connections = batch * size * size
-    if attention.serves(alpha, rule) and 2 * time <= size and (connections >= LARGE or drive.device.type != "cpu"):
+    kernel = time >= FEW and not fused.unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
+    rank = len(alpha.post) if isinstance(alpha, LowRank) else 1
+    if attention.serves(alpha, rule) and connections >= LARGE and (SHORTER if kernel else 2) * time * rank <= size:
         return attention.attention_scan
-    reason = fused.unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
-    if reason is not None or time * connections < SMALL:
-        return scan
-    return fused.fused_scan
+    return fused.fused_scan if kernel else scan

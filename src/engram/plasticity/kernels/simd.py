@@ -325,25 +325,26 @@ def magnitude(typing_context: Any, value: Any) -> Any:
 @intrinsic
 @no_type_check
 def held_within(typing_context: Any, value: Any, bound: Any) -> Any:
-    """Return ``value`` where its magnitude is at most ``bound``, else ``bound`` with its sign."""
+    """Return ``value`` held within [-bound, bound]."""
 
     def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value) -> ir.Value:
-        outside = builder.fcmp_ordered(">", _call(builder, "fabs", v), c)
-        return builder.select(outside, _call(builder, "copysign", c, v), v)
+        # In this form each comparison and choice is one instruction, and NaN is let through.
+        below = builder.fneg(c)
+        raised = builder.select(builder.fcmp_ordered(">", below, v), below, v)
+        return builder.select(builder.fcmp_ordered("<", c, raised), c, raised)
 
     return _elementwise(build)(value, (value, bound))
 
 
 @intrinsic
 @no_type_check
-def where_within(typing_context: Any, tested: Any, bound: Any, value: Any) -> Any:
-    """Return ``value`` where the magnitude of ``tested`` is at most ``bound``, else zero."""
+def where_equal(typing_context: Any, one: Any, other: Any, value: Any) -> Any:
+    """Return ``value`` where ``one`` equals ``other``, else zero."""
 
-    def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value, value: ir.Value) -> ir.Value:
-        inside = builder.fcmp_ordered("<=", _call(builder, "fabs", v), c)
-        return builder.select(inside, value, _constant(v.type, 0.0))
+    def build(builder: ir.IRBuilder, one: ir.Value, other: ir.Value, value: ir.Value) -> ir.Value:
+        return builder.select(builder.fcmp_ordered("==", one, other), value, _constant(value.type, 0.0))
 
-    return _elementwise(build)(value, (tested, bound, value))
+    return _elementwise(build)(value, (one, other, value))
 
 
 @intrinsic
