@@ -56,9 +56,9 @@ from engram.plasticity.kernels.simd import (
     store_totals,
     tanh,
     total,
-    where_equal,
     where_positive,
     where_share,
+    where_within,
     with_sign,
 )
 
@@ -385,7 +385,7 @@ def backward_kernel(connection, recursion, clipped, version):
                                 sent = (load_rows(weight, p, width) + a * reached) * delta
                                 store(rule_into, i, add_rows(load(rule_into, i), sent))
                             if clipped:
-                                grad = where_equal(free, reached, grad)
+                                grad = where_within(free, bound, grad)
                             store_rows(G, p, width, grad)
                             if recursion == RETROACTIVE:
                                 of_e = load_rows(F, p, width)

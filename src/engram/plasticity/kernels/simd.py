@@ -338,13 +338,14 @@ def held_within(typing_context: Any, value: Any, bound: Any) -> Any:
 
 @intrinsic
 @no_type_check
-def where_equal(typing_context: Any, one: Any, other: Any, value: Any) -> Any:
-    """Return ``value`` where ``one`` equals ``other``, else zero."""
+def where_within(typing_context: Any, tested: Any, bound: Any, value: Any) -> Any:
+    """Return ``value`` where the magnitude of ``tested`` is at most ``bound``, else zero."""
 
-    def build(builder: ir.IRBuilder, one: ir.Value, other: ir.Value, value: ir.Value) -> ir.Value:
-        return builder.select(builder.fcmp_ordered("==", one, other), value, _constant(value.type, 0.0))
+    def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value, value: ir.Value) -> ir.Value:
+        inside = builder.fcmp_ordered("<=", _call(builder, "fabs", v), c)
+        return builder.select(inside, value, _constant(v.type, 0.0))
 
-    return _elementwise(build)(value, (one, other, value))
+    return _elementwise(build)(value, (tested, bound, value))
 
 
 @intrinsic
