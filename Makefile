@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint install docs results clean
+.PHONY: demo test lint install docs results bench clean
 
 # Runs a first published claim and judges it. Exit code 1 of `engram run` means that a claim failed: a result, no error.
 demo: .venv/installed
@@ -30,6 +30,11 @@ docs: .venv/installed-dev
 results: .venv/installed-dev
 	$(BIN)/engram run $$($(BIN)/python -c "import engram; print(*engram.experiments())") || test $$? -eq 1
 	$(BIN)/python docs/results.py --record
+
+# Ratios against peers and against the plain implementation; the machine should have nothing else to do.
+# `make bench QUICK=--quick` takes a few sizes.
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/plasticity.py $(QUICK)
 
 clean:
 	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels.choice import fastest
+from engram.plasticity.kernels.fused import fused_scan
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.rule import EligibilityState, PlasticityRule, RuleState
 from engram.plasticity.validation import autocast, check_choice
@@ -38,7 +40,7 @@ def run_scan(
         What the scan returns.
 
     Raises:
-        ValueError: Unknown backend, or a fused kernel is asked for where there is none.
+        ValueError: Unknown backend, or a fused kernel is asked for where there is none; the error says why.
 
     Examples:
         >>> from engram.plasticity import Hebb
@@ -48,14 +50,18 @@ def run_scan(
         [[[1.0]]]
     """
     check_choice("backend", backend, BACKENDS)
-    if backend == "fused":
+    run: Any = scan
+    if scan is plastic_scan and backend != "eager":
+        choose: Any = fastest
+        run = fused_scan if backend == "fused" else choose(scan, *args, **kwargs)
+    elif backend == "fused":
         raise ValueError(f"backend = 'fused': {scan.__name__} has no fused kernel; expected 'auto' or 'eager'")
     drive = args[0]
     if isinstance(drive, Tensor) and autocast(drive.device):
         # Increments of the trace are lost in half precision after a hundred steps.
         with torch.autocast(drive.device.type, enabled=False):
-            return scan(*args, **kwargs)
-    return scan(*args, **kwargs)
+            return run(*args, **kwargs)  # type: ignore[no-any-return]
+    return run(*args, **kwargs)  # type: ignore[no-any-return]
 
 
 class PlasticState(NamedTuple):

@@ -1,0 +1,57 @@
+"""Which form of the plastic recurrent scan is the fastest that can run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import attention, fused
+from engram.plasticity.rule import PlasticityRule
+
+if TYPE_CHECKING:
+    from engram.plasticity.scan import PlasticState
+
+# Steps below which calling the operator takes longer than the plain loop, whatever the size.
+FEW = 5
+# Samples times connections from which a step of the attention form repays its many small operations.
+LARGE = 10**6
+# How many times shorter than the layer is wide a sequence must be for the attention form to be faster than the kernel.
+SHORTER = 8
+
+
+def fastest(  # noqa: PLR0917
+    scan: Callable[..., Any],
+    drive: Tensor,
+    weight: Tensor,
+    alpha: Tensor | LowRank | None,
+    rule: PlasticityRule | None,
+    state: PlasticState,
+    *,
+    neuromodulator: nn.Module | None = None,
+    clamp: Tensor | None = None,
+    nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
+) -> Callable[..., Any]:
+    """Return the function that is to be called in place of ``plastic_scan``, with the same arguments.
+
+    Args:
+        scan: ``plastic_scan``, which is returned where nothing is faster.
+        drive: External input u to the units, (time, batch, hidden).
+        weight: Fixed weights.
+        alpha: Plasticity coefficients.
+        rule: The plasticity rule.
+        state: State before the first step.
+        neuromodulator: What modulates the rule.
+        clamp: Where true, the unit takes its external input as its activity.
+        nonlinearity: f.
+    """
+    time, batch, size = drive.shape
+    connections = batch * size * size
+    kernel = time >= FEW and not fused.unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
+    rank = len(alpha.post) if isinstance(alpha, LowRank) else 1
+    if attention.serves(alpha, rule) and connections >= LARGE and (SHORTER if kernel else 2) * time * rank <= size:
+        return attention.attention_scan
+    return fused.fused_scan if kernel else scan

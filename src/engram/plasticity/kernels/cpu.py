@@ -1,0 +1,472 @@
+"""The plastic recurrent scan as numba kernels: one sample after another, its trace in cache through all its steps.
+
+With the trace H row by row as [post j, pre i], x the activity before a step and y after it, a step of the rule is
+
+    H'[j, i] = clip(keep[j] H[j, i] + gain[j] x[i])                           linear
+    H'[j, i] = clip((1 - |d|) H[j, i] + d),  d = gain[j] x[i]                 soft
+    H'[j, i] = clip(H[j, i] + m[j] E[j, i])                                   retroactive, or with E' if so asked,
+    E'[j, i] = keep[j] E[j, i] + gain[j] x[i]                                 where E is the eligibility trace
+
+Forward, one pass over H makes the update of a step and the product of the next step with the weights.
+
+Backward, the traces are made anew from the activities, which are known, and so without any product: first those at
+the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it.
+Nothing of the forward pass but its output is stored. With G the gradient with respect to what clip is given in
+a step, and d that with respect to the current that reaches the units,
+
+    q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i]                give the gradients of gain and keep,
+    sum_j gain[j] G[j, i] + sum_j (W + alpha H)[j, i] d[j]                    is the gradient of x, and
+    keep[j] G[j, i] + alpha[j, i] x[i] d[j]                                   that of H.
+
+One pass makes the last two of a step together with the sums of the step before. The gradient of alpha, the sum of
+H x d, is collected stretch by stretch.
+
+Samples do not meet, and what is summed over them is left to the caller or summed in fixed groups: the result is the
+same, bit by bit, for any number of threads.
+
+Source: the equations are those of Miconi, Clune and Stanley (2018) and Miconi et al. (2019); the derivatives and their
+arrangement are ours.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, no_type_check
+from zlib import crc32
+
+import numpy as np
+from numba import njit
+
+from engram.plasticity.kernels import simd
+from engram.plasticity.kernels.simd import (
+    ROWS,
+    add_rows,
+    held_share,
+    held_within,
+    lanes,
+    load,
+    load_rows,
+    magnitude,
+    repeat,
+    splat,
+    splat_rows,
+    store,
+    store_rows,
+    store_totals,
+    tanh,
+    total,
+    where_positive,
+    where_share,
+    where_within,
+    with_sign,
+)
+
+LINEAR, SOFT, RETROACTIVE = 0, 1, 2
+NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3  # what a step forgets: 0, m held within [0, 1], m, m y^2
+IDENTITY, TANH, SIGMOID = 0, 1, 2
+
+inline = njit(forceinline=True, error_model="numpy")
+
+
+@inline
+@no_type_check
+def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
+    """Return the traces after a step, H and E, and what the bound of H was given."""
+    increment = gain * x
+    later = E
+    if recursion == RETROACTIVE:
+        later = keep * E + increment
+        free = H + m * (later if trace_first else E)
+    elif recursion == SOFT:
+        free = H - magnitude(increment) * H + increment
+    else:
+        free = keep * H + increment
+    return (held_within(free, bound) if clipped else free), later, free
+
+
+@inline
+@no_type_check
+def copy_in(values, padded, place):
+    """Copy a row of numbers to where there is padding behind it."""
+    for i in range(values.size):
+        padded[place + i] = values[i]
+
+
+@inline
+@no_type_check
+def copy_out(padded, place, values):
+    """Copy a row of numbers from where there is padding behind it."""
+    for i in range(values.size):
+        values[i] = padded[place + i]
+
+
+@inline
+@no_type_check
+def modulation(v, v0, Y, y, width, wide, squash):
+    """Return M, the neuromodulatory signal before it fans out."""
+    products = splat(v0 - v0)
+    for i in range(0, width, wide):
+        products = products + load(v, i) * load(Y, y + i)
+    current = v0 + total(products)
+    if squash == TANH:
+        current = type(v0)(np.tanh(current))
+    elif squash == SIGMOID:
+        current = type(v0)(1 / (1 + np.exp(-current)))
+    return current
+
+
+@inline
+@no_type_check
+def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, wide, recursion, modulated, forgets):
+    """Write keep, gain and m of every row."""
+    one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
+    for j in range(0, width, wide):
+        m = M * load(fan, j) + load(base, j) if modulated else own
+        m = held_share(m) if forgets == SHARE else m
+        post = load(Y, y + j)
+        store(rates, place + j, m)
+        m = own if recursion == RETROACTIVE else m
+        store(gain, place + j, m * post)
+        forgotten = m * post * post if forgets == OJA else m
+        store(keep, place + j, one if forgets == NOTHING else one - forgotten)
+
+
+@inline
+@no_type_check
+def undo_units(
+    grad_output, mask, Y, y, into, q, s, r, D, d, signal, eta, v, fan, base,
+    width, wide, recursion, is_relu, modulated, squash, forgets,
+    grad_drive, grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
+):  # fmt: skip
+    """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation."""
+    none, one, two = splat(type(eta)(0)), splat(type(eta)(1)), splat(type(eta)(2))
+    own, M = splat(eta), splat(signal)
+    for j in range(grad_output.size):
+        into[j] += grad_output[j]
+    of_M, of_eta = none, none
+    for j in range(0, width, wide):
+        post, of_gain, of_keep = load(Y, y + j), load(q, j), load(s, j)
+        m = M * load(fan, j) + load(base, j) if modulated and recursion != RETROACTIVE else own
+        held = held_share(m) if forgets == SHARE else m
+        of_post, of_rate = held * of_gain, post * of_gain
+        if forgets == OJA:
+            of_post = of_post - two * m * post * of_keep
+            of_rate = of_rate - post * post * of_keep
+        elif forgets != NOTHING:
+            of_rate = of_rate - of_keep
+        if forgets == SHARE:
+            of_rate = where_share(m, of_rate)
+        if recursion == RETROACTIVE or not modulated:
+            of_eta = of_eta + of_rate
+        if modulated:
+            of_rate = load(r, j) if recursion == RETROACTIVE else of_rate
+            store(grad_fan, j, load(grad_fan, j) + M * of_rate)
+            store(grad_base, j, load(grad_base, j) + of_rate)
+            of_M = of_M + load(fan, j) * of_rate
+        store(into, j, load(into, j) + of_post)
+    grad_eta[b] += total(of_eta)
+    if modulated:
+        slope = type(eta)(1)
+        if squash == TANH:
+            slope -= signal * signal
+        elif squash == SIGMOID:
+            slope = signal * (slope - signal)
+        of_current = total(of_M) * slope
+        grad_v0[b] += of_current
+        for j in range(0, width, wide):
+            store(grad_v, j, load(grad_v, j) + splat(of_current) * load(Y, y + j))
+            store(into, j, load(into, j) + splat(of_current) * load(v, j))
+    for j in range(0, width, wide):
+        post, grad = load(Y, y + j), load(into, j)
+        store(D, d + j, where_positive(post, grad) if is_relu else grad * (one - post * post))
+    copy_out(D, d, grad_drive)
+    for j in range(mask.size):
+        if mask[j]:
+            grad_drive[j] = into[j]
+            D[d + j] = 0
+
+
+@no_type_check
+def forward_kernel(connection, recursion, clipped, version):
+    """Return the forward pass for one kind of alpha and of rule; ``version`` is there for the key of numba's cache."""
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def forward(
+        drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
+        c, trace_first, is_relu, modulated, squash, forgets,
+        outputs, last_trace, last_eligibility, scratch, first, stop,
+    ):  # fmt: skip
+        time, _, size = drive.shape
+        width, wide = fan.size, lanes(fan)
+        rows = weight.size // width
+        dtype = weight.dtype
+        nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
+        none = repeat(nothing)
+        H, E = scratch[: rows * width], scratch[rows * width :]
+        Y, current = np.zeros(2 * width, dtype), np.zeros(width, dtype)
+        keep, gain, rates = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        for b in range(first, stop):
+            # The padding as well: it must not carry a NaN from one sample to the next.
+            H[:] = 0
+            E[:] = 0
+            Y[:] = 0
+            copy_in(hidden[b], Y, width)
+            for j in range(size):
+                copy_in(trace[b, j], H, j * width)
+                if recursion == RETROACTIVE:
+                    copy_in(eligibility[b, j], E, j * width)
+            for t in range(time + 1):
+                # The rule of the step before, of which at first there is none, and the product of this one.
+                x, y = t % 2 * width, (t + 1) % 2 * width
+                for j in range(0, rows, ROWS):
+                    k, g, m = splat_rows(keep, j), splat_rows(gain, j), splat_rows(rates, j)
+                    reached, plastic = none, none
+                    for i in range(0, width, wide):
+                        p, after = j * width + i, load(Y, y + i)
+                        h = load_rows(H, p, width)
+                        if t > 0:
+                            e = load_rows(E, p, width) if recursion == RETROACTIVE else none
+                            h, e, _ = stepped(h, e, k, g, m, load(Y, x + i), bound, recursion, clipped, trace_first)
+                            store_rows(H, p, width, h)
+                            if recursion == RETROACTIVE:
+                                store_rows(E, p, width, e)
+                        if connection:
+                            h = load_rows(weight, p, width) + load_rows(alpha, p, width) * h
+                            reached = reached + h * after
+                        else:
+                            reached = reached + load_rows(weight, p, width) * after
+                            plastic = plastic + h * after
+                    if not connection:
+                        # Alpha is the same for a whole row.
+                        reached = reached + splat_rows(alpha, j) * plastic
+                    store_totals(current, j, reached)
+                if t == time:
+                    break
+                for j in range(size):
+                    current[j] += drive[t, b, j]
+                for j in range(0, width, wide):
+                    value = load(current, j)
+                    store(Y, x + j, where_positive(value, value) if is_relu else tanh(value))
+                for j in range(mask.shape[2]):
+                    if mask[t, b, j]:
+                        Y[x + j] = drive[t, b, j]
+                signal = modulation(v, v0[0], Y, x, width, wide, squash) if modulated else v0[0]
+                coefficients(
+                    eta[0], signal, fan, base, Y, x, keep, gain, rates, 0, width, wide, recursion, modulated, forgets
+                )
+                copy_out(Y, x, outputs[t, b])
+            for j in range(size):
+                copy_out(H, j * width, last_trace[b, j])
+                if recursion == RETROACTIVE:
+                    copy_out(E, j * width, last_eligibility[b, j])
+
+    return forward
+
+
+@no_type_check
+def backward_kernel(connection, recursion, clipped, version):
+    """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def backward(
+        grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
+        mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
+        c, trace_first, is_relu, modulated, squash, forgets, stretch,
+        grad_drive, grad_hidden, grad_trace, grad_eligibility,
+        grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
+    ):  # fmt: skip
+        time, _, size = outputs.shape
+        width, wide = fan.size, lanes(fan)
+        rows = weight.size // width
+        dtype = weight.dtype
+        nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
+        none = repeat(nothing)
+        stretches = (time + stretch - 1) // stretch
+        # One register more than a trace takes, so that equal places of several traces do not share a cache set.
+        stride = rows * width + wide
+        starts, history = scratch[: stretches * stride], scratch[stretches * stride :]
+        G = history[stretch * stride :]
+        early, recent, F = G, G, G
+        if recursion == RETROACTIVE:
+            early = G[stride:]
+            recent = early[stretches * stride :]
+            F = recent[stretch * stride :]
+        Y, D = np.zeros((time + 1) * width, dtype), np.zeros(time * width, dtype)
+        keep, gain, rates = np.zeros(D.size, dtype), np.zeros(D.size, dtype), np.zeros(D.size, dtype)
+        signals = np.zeros(time, dtype)
+        q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        for b in range(first, stop):
+            # The padding as well: it must not carry a NaN from one sample to the next.
+            starts[:stride] = 0
+            early[:stride] = 0
+            G[:stride] = 0
+            F[:stride] = 0
+            copy_in(hidden[b], Y, 0)
+            for t in range(time):
+                y = (t + 1) * width
+                copy_in(outputs[t, b], Y, y)
+                signals[t] = modulation(v, v0[0], Y, y, width, wide, squash) if modulated else v0[0]
+                coefficients(
+                    eta[0], signals[t], fan, base, Y, y, keep, gain, rates, t * width, width, wide,
+                    recursion, modulated, forgets,
+                )  # fmt: skip
+            for j in range(size):
+                copy_in(trace[b, j], starts, j * width)
+                copy_in(grad_last_trace[b, j], G, j * width)
+                if recursion == RETROACTIVE:
+                    copy_in(eligibility[b, j], early, j * width)
+                    copy_in(grad_last_eligibility[b, j], F, j * width)
+            for j in range(0, rows, ROWS):
+                for i in range(0, width, wide):
+                    p = j * width + i
+                    h, e = load_rows(starts, p, width), none
+                    if recursion == RETROACTIVE:
+                        e = load_rows(early, p, width)
+                    for part in range(1, stretches):
+                        for t in range((part - 1) * stretch, part * stretch):
+                            n, x = t * width + j, load(Y, t * width + i)
+                            k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                            h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                        store_rows(starts, part * stride + p, width, h)
+                        if recursion == RETROACTIVE:
+                            store_rows(early, part * stride + p, width, e)
+            # Before a step is undone, `into` holds what later steps add to the gradient of its activity y, and
+            # `rule_into` what its own rule adds to that of the activity x before it.
+            into[:] = 0
+            rule_into[:] = 0
+            for part in range(stretches - 1, -1, -1):
+                begin, end = part * stretch, min(time, (part + 1) * stretch)
+                for j in range(0, rows, ROWS):
+                    for i in range(0, width, wide):
+                        p = j * width + i
+                        h, e = load_rows(starts, part * stride + p, width), none
+                        if recursion == RETROACTIVE:
+                            e = load_rows(early, part * stride + p, width)
+                        for t in range(begin, end):
+                            n, o, x = t * width + j, (t - begin) * stride + p, load(Y, t * width + i)
+                            store_rows(history, o, width, h)
+                            if recursion == RETROACTIVE:
+                                store_rows(recent, o, width, e)
+                            k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                            h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                for t in range(end - 1, begin - 1, -1):
+                    # The trace in hand is the one before step t. The pass undoes the product of the step after it, if
+                    # there is one, and then the rule of step t itself; G and F turn from the one to the other.
+                    product = t + 1 < time
+                    next_into[:] = 0
+                    for j in range(0, rows, ROWS):
+                        n = t * width + j
+                        k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                        later_keep, later_gain, delta, a = none, none, none, none
+                        if product:
+                            n += width
+                            later_keep, later_gain, delta = splat_rows(keep, n), splat_rows(gain, n), splat_rows(D, n)
+                        if not connection:
+                            a = splat_rows(alpha, j)
+                        sum_q, sum_s, sum_r = none, none, none
+                        for i in range(0, width, wide):
+                            p, x = j * width + i, load(Y, t * width + i)
+                            o = (t - begin) * stride + p
+                            h, e, grad = load_rows(history, o, width), none, load_rows(G, p, width)
+                            if recursion == RETROACTIVE:
+                                e = load_rows(recent, o, width)
+                            reached, later, free = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                            if product:
+                                after = load(Y, t * width + width + i)
+                                if recursion == LINEAR:
+                                    grad = later_keep * grad
+                                elif recursion == SOFT:
+                                    grad = grad - magnitude(later_gain * after) * grad
+                                if connection:
+                                    a = load_rows(alpha, p, width)
+                                grad = grad + a * (after * delta)
+                                sent = (load_rows(weight, p, width) + a * reached) * delta
+                                store(rule_into, i, add_rows(load(rule_into, i), sent))
+                            if clipped:
+                                grad = where_within(free, bound, grad)
+                            store_rows(G, p, width, grad)
+                            if recursion == RETROACTIVE:
+                                of_e = load_rows(F, p, width)
+                                if trace_first:
+                                    of_e = of_e + m * grad
+                                    sum_r = sum_r + grad * later
+                                    store_rows(F, p, width, k * of_e)
+                                else:
+                                    sum_r = sum_r + grad * e
+                                    store_rows(F, p, width, k * of_e + m * grad)
+                                grad = of_e
+                                sum_s = sum_s + grad * e
+                            elif recursion == SOFT:
+                                grad = grad - with_sign(grad, g * x) * h
+                            else:
+                                sum_s = sum_s + grad * h
+                            sum_q = sum_q + grad * x
+                            store(next_into, i, add_rows(load(next_into, i), grad * g))
+                        store_totals(q, j, sum_q)
+                        store_totals(s, j, sum_s)
+                        if recursion == RETROACTIVE:
+                            store_totals(r, j, sum_r)
+                    if product:
+                        into, rule_into, next_into = rule_into, next_into, into
+                    else:
+                        rule_into, next_into = next_into, rule_into
+                    undo_units(
+                        grad_outputs[t, b], mask[t, b], Y, (t + 1) * width, into, q, s, r, D, t * width,
+                        signals[t], eta[0], v, fan, base, width, wide, recursion, is_relu, modulated, squash, forgets,
+                        grad_drive[t, b], grad_eta, grad_v[b], grad_v0, grad_fan[b], grad_base[b], b,
+                    )  # fmt: skip
+                for j in range(0, rows, ROWS):
+                    for i in range(0, width, wide):
+                        p = j * width + i
+                        collected = load_rows(grad_alpha, p, width)
+                        for t in range(begin, end):
+                            h = load_rows(history, (t - begin) * stride + p, width)
+                            collected = collected + h * (splat_rows(D, t * width + j) * load(Y, t * width + i))
+                        store_rows(grad_alpha, p, width, collected)
+            for j in range(0, rows, ROWS):
+                k, g, delta = splat_rows(keep, j), splat_rows(gain, j), splat_rows(D, j)
+                a = none if connection else splat_rows(alpha, j)
+                for i in range(0, width, wide):
+                    p, after = j * width + i, load(Y, i)
+                    grad = load_rows(G, p, width)
+                    if recursion == LINEAR:
+                        grad = k * grad
+                    elif recursion == SOFT:
+                        grad = grad - magnitude(g * after) * grad
+                    if connection:
+                        a = load_rows(alpha, p, width)
+                    store_rows(G, p, width, grad + a * (after * delta))
+                    sent = (load_rows(weight, p, width) + a * load_rows(starts, p, width)) * delta
+                    store(rule_into, i, add_rows(load(rule_into, i), sent))
+            copy_out(rule_into, 0, grad_hidden[b])
+            for j in range(size):
+                copy_out(G, j * width, grad_trace[b, j])
+                if recursion == RETROACTIVE:
+                    copy_out(F, j * width, grad_eligibility[b, j])
+
+    return backward
+
+
+def scratch_size(direction: str, recursion: int, weight: int, wide: int, time: int, stretch: int) -> int:
+    """Return how many numbers of zeroed memory a pass needs for itself.
+
+    Args:
+        direction: ``"forward"`` or ``"backward"``.
+        recursion: Kind of rule.
+        weight: Size of the padded weight matrix, and so of a trace.
+        wide: At least how many numbers fit a register.
+        time: Number of steps.
+        stretch: Number of steps that the backward pass holds at once.
+    """
+    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 1
+    return (2 if recursion == RETROACTIVE else 1) * traces * (weight + wide)
+
+
+@cache
+def kernel(direction: str, connection: bool, recursion: int, clipped: bool) -> Any:
+    """Return the compiled pass, ``"forward"`` or ``"backward"``, for one kind of alpha and of rule."""
+    make = {"forward": forward_kernel, "backward": backward_kernel}[direction]
+    # numba's cache on disk looks at this file only; what it takes from the other is therefore part of the key.
+    return make(int(connection), recursion, int(clipped), crc32(Path(simd.__file__).read_bytes()))

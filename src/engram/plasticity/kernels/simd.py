@@ -1,0 +1,438 @@
+"""Vectors as wide as the processor's registers, and tiles of them, for numba kernels.
+
+numba has no way to promise that two arrays do not overlap, and so turns only the simplest loops into vector
+instructions. Here a kernel says itself what is to be a vector. A ``Vector`` is as many neighbouring elements of a flat
+array as fit a register; a ``Tile`` is the same columns of four neighbouring rows. The operators work on all elements
+at once, and repeat a vector for every row of a tile.
+
+    keep, gain = splat_rows(keeps, row), splat_rows(gains, row)
+    trace = keep * load_rows(traces, place, width) + gain * load(activities, column)
+
+``a * b + c`` is rounded once where the processor can. Sums have a fixed order, and NaN goes through every operation.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+REGISTER_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
+ROWS = 4
+
+Build = Callable[..., ir.Value]
+
+
+class Vector(types.Type):
+    """The numba type of a register full of numbers."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Vector({dtype})")
+
+
+class Tile(types.Type):
+    """The numba type of four registers full of numbers, one for each row."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Tile({dtype})")
+
+
+def _vector(dtype: types.Float) -> ir.VectorType:
+    number = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+    return ir.VectorType(number, REGISTER_BYTES * 8 // dtype.bitwidth)
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        super().__init__(manager, vector, _vector(vector.dtype))
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, tile: Tile) -> None:
+        super().__init__(manager, tile, ir.ArrayType(_vector(tile.dtype), ROWS))
+
+
+def _constant(kind: ir.VectorType, value: float) -> ir.Constant:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def _rows(builder: ir.IRBuilder, value: ir.Value) -> list[ir.Value]:
+    if isinstance(value.type, ir.ArrayType):
+        return [builder.extract_value(value, row) for row in range(ROWS)]
+    return [value] * ROWS
+
+
+def _tile(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
+    tile = ir.Constant(ir.ArrayType(rows[0].type, ROWS), ir.Undefined)
+    for row, value in enumerate(rows):
+        tile = builder.insert_value(tile, value, row)
+    return tile
+
+
+def _each(build: Build) -> Build:
+    """Return what generates, for a tile and whatever else, the same for each of its rows."""
+
+    def generate(builder: ir.IRBuilder, *args: ir.Value) -> ir.Value:
+        if not any(isinstance(a.type, ir.ArrayType) for a in args):
+            return build(builder, *args)
+        by_row = zip(*(_rows(builder, a) for a in args), strict=True)
+        return _tile(builder, [build(builder, *row) for row in by_row])
+
+    return generate
+
+
+def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
+    kind = args[0].type
+    suffix = f"v{kind.count}f{32 if kind.element == ir.FloatType() else 64}"
+    function_type = ir.FunctionType(kind, [a.type for a in args])
+    return builder.call(builder.module.declare_intrinsic(f"llvm.{name}.{suffix}", (), function_type), args)
+
+
+def _operator(function: Callable[..., Any], build: Build) -> None:
+    @infer_global(function)
+    class _Typing(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) != 2 or not all(isinstance(a, Vector | Tile) for a in args):
+                return None
+            return signature(args[0] if isinstance(args[0], Tile) else args[1], *args)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _each(build)(builder, *args)
+
+    for left in (Vector, Tile):
+        for right in (Vector, Tile):
+            lower_builtin(function, left, right)(lower)
+
+
+_operator(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=("contract",)))
+_operator(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=("contract",)))
+_operator(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=("contract",)))
+
+
+def _elementwise(build: Build) -> Callable[[Any, Any], Any]:
+    """Return what an intrinsic of one argument gives numba: its type, and what generates its code."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _each(build)(builder, *args)
+
+    return lambda result, args: (result(*args), generate)
+
+
+def _address(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, index: ir.Value) -> ir.Value:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _vector(array_type.dtype).as_pointer())
+
+
+def _splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Value:
+    single = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    indices = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    return builder.shuffle_vector(single, ir.Constant(kind, ir.Undefined), indices)
+
+
+@intrinsic
+@no_type_check
+def lanes(typing_context: Any, array: Any) -> Any:
+    """Return how many elements of an array fit a register."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return context.get_constant(types.intp, _vector(array.dtype).count)
+
+    return types.intp(array), generate
+
+
+@intrinsic
+@no_type_check
+def load(typing_context: Any, array: Any, index: Any) -> Any:
+    """Return the elements of a flat array from ``index`` on, as many as fit a register."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        address = _address(context, builder, sig.args[0], *args)
+        return builder.load(address, align=array.dtype.bitwidth // 8, typ=_vector(array.dtype))
+
+    return Vector(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+@no_type_check
+def load_rows(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
+    """Return the elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        align, kind = array.dtype.bitwidth // 8, _vector(array.dtype)
+        addresses = _row_addresses(context, builder, sig.args[0], *args)
+        return _tile(builder, [builder.load(address, align=align, typ=kind) for address in addresses])
+
+    return Tile(array.dtype)(array, types.intp, types.intp), generate
+
+
+def _row_addresses(
+    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, index: ir.Value, width: ir.Value
+) -> list[ir.Value]:
+    addresses = []
+    for _ in range(ROWS):
+        addresses.append(_address(context, builder, array_type, array, index))
+        index = builder.add(index, width)
+    return addresses
+
+
+@intrinsic
+@no_type_check
+def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Write a vector to a flat array from ``index`` on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        address = _address(context, builder, sig.args[0], args[0], args[1])
+        builder.store(args[2], address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+@no_type_check
+def store_rows(typing_context: Any, array: Any, index: Any, width: Any, tile: Any) -> Any:
+    """Write a tile to where ``load_rows`` would read it."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        addresses = _row_addresses(context, builder, sig.args[0], *args[:3])
+        for address, row in zip(addresses, _rows(builder, args[3]), strict=True):
+            builder.store(row, address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, tile), generate
+
+
+@intrinsic
+@no_type_check
+def splat(typing_context: Any, number: Any) -> Any:
+    """Return a vector that holds one number everywhere."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _splat(builder, args[0], _vector(number))
+
+    return Vector(number)(number), generate
+
+
+@intrinsic
+@no_type_check
+def splat_rows(typing_context: Any, array: Any, index: Any) -> Any:
+    """Return a tile whose rows hold one number each: the four elements of an array from ``index`` on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        rows = []
+        for row in range(ROWS):
+            number = builder.load(builder.gep(data, [builder.add(args[1], ir.Constant(args[1].type, row))]))
+            rows.append(_splat(builder, number, _vector(array.dtype)))
+        return _tile(builder, rows)
+
+    return Tile(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+@no_type_check
+def repeat(typing_context: Any, vector: Any) -> Any:
+    """Return the tile that has the vector in every row."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _tile(builder, [args[0]] * ROWS)
+
+    return Tile(vector.dtype)(vector), generate
+
+
+@intrinsic
+@no_type_check
+def add_rows(typing_context: Any, vector: Any, tile: Any) -> Any:
+    """Return a vector plus every row of a tile."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        result = args[0]
+        for row in _rows(builder, args[1]):
+            result = builder.fadd(result, row, flags=("contract",))
+        return result
+
+    return vector(vector, tile), generate
+
+
+def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
+    """Return a short vector of the sums of 1 or 4 vectors: halves are added till one element of each is left."""
+    groups, size = 1, vectors[0].type.count
+
+    def halves(first: ir.Value, second: ir.Value, starts: list[int]) -> ir.Value:
+        index = ir.IntType(32)
+        masks = [[s + offset + n for s in starts for n in range(size // 2)] for offset in (0, size // 2)]
+        parts = [
+            builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(index, len(m)), [index(n) for n in m]))
+            for m in masks
+        ]
+        return builder.fadd(*parts)
+
+    while len(vectors) > 1:
+        starts = [g * size for g in range(2 * groups)]
+        vectors = [halves(a, b, starts) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        groups, size = 2 * groups, size // 2
+    vector = vectors[0]
+    while size > 1:
+        vector = halves(vector, ir.Constant(vector.type, ir.Undefined), [g * size for g in range(groups)])
+        size //= 2
+    return vector
+
+
+@intrinsic
+@no_type_check
+def total(typing_context: Any, vector: Any) -> Any:
+    """Return the sum of a vector's elements."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.extract_element(_folded(builder, [args[0]]), ir.Constant(ir.IntType(32), 0))
+
+    return vector.dtype(vector), generate
+
+
+@intrinsic
+@no_type_check
+def store_totals(typing_context: Any, array: Any, index: Any, tile: Any) -> Any:
+    """Write the sums of a tile's rows to the four elements of an array from ``index`` on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        sums = _folded(builder, _rows(builder, args[2]))
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), sums.type.as_pointer())
+        builder.store(sums, address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, tile), generate
+
+
+@intrinsic
+@no_type_check
+def magnitude(typing_context: Any, value: Any) -> Any:
+    """Return the absolute values."""
+    return _elementwise(lambda builder, v: _call(builder, "fabs", v))(value, (value,))
+
+
+@intrinsic
+@no_type_check
+def held_within(typing_context: Any, value: Any, bound: Any) -> Any:
+    """Return ``value`` held within [-bound, bound]."""
+
+    def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value) -> ir.Value:
+        # In this form each comparison and choice is one instruction, and NaN is let through.
+        below = builder.fneg(c)
+        raised = builder.select(builder.fcmp_ordered(">", below, v), below, v)
+        return builder.select(builder.fcmp_ordered("<", c, raised), c, raised)
+
+    return _elementwise(build)(value, (value, bound))
+
+
+@intrinsic
+@no_type_check
+def where_within(typing_context: Any, tested: Any, bound: Any, value: Any) -> Any:
+    """Return ``value`` where the magnitude of ``tested`` is at most ``bound``, else zero."""
+
+    def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value, value: ir.Value) -> ir.Value:
+        inside = builder.fcmp_ordered("<=", _call(builder, "fabs", v), c)
+        return builder.select(inside, value, _constant(v.type, 0.0))
+
+    return _elementwise(build)(value, (tested, bound, value))
+
+
+@intrinsic
+@no_type_check
+def with_sign(typing_context: Any, value: Any, signed: Any) -> Any:
+    """Return ``value`` times the sign of ``signed``, which is 0 where ``signed`` is 0."""
+
+    def build(builder: ir.IRBuilder, value: ir.Value, signed: ir.Value) -> ir.Value:
+        zero = _constant(signed.type, 0.0)
+        turned = builder.select(builder.fcmp_ordered("<", signed, zero), builder.fsub(zero, value), value)
+        return builder.select(builder.fcmp_ordered("==", signed, zero), zero, turned)
+
+    return _elementwise(build)(value, (value, signed))
+
+
+@intrinsic
+@no_type_check
+def where_positive(typing_context: Any, tested: Any, value: Any) -> Any:
+    """Return zero where ``tested`` is zero or less, else ``value``."""
+
+    def build(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
+        zero = _constant(tested.type, 0.0)
+        return builder.select(builder.fcmp_ordered("<=", tested, zero), zero, value)
+
+    return _elementwise(build)(value, (tested, value))
+
+
+@intrinsic
+@no_type_check
+def held_share(typing_context: Any, value: Any) -> Any:
+    """Return ``value`` held within [0, 1]."""
+
+    def build(builder: ir.IRBuilder, v: ir.Value) -> ir.Value:
+        zero, one = _constant(v.type, 0.0), _constant(v.type, 1.0)
+        raised = builder.select(builder.fcmp_ordered("<", v, zero), zero, v)
+        return builder.select(builder.fcmp_ordered(">", raised, one), one, raised)
+
+    return _elementwise(build)(value, (value,))
+
+
+@intrinsic
+@no_type_check
+def where_share(typing_context: Any, tested: Any, value: Any) -> Any:
+    """Return ``value`` where ``tested`` is within [0, 1], else zero."""
+
+    def build(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
+        zero, one = _constant(tested.type, 0.0), _constant(tested.type, 1.0)
+        inside = builder.and_(builder.fcmp_ordered(">=", tested, zero), builder.fcmp_ordered("<=", tested, one))
+        return builder.select(inside, value, zero)
+
+    return _elementwise(build)(value, (tested, value))
+
+
+@intrinsic
+@no_type_check
+def tanh(typing_context: Any, vector: Any) -> Any:
+    """Return the hyperbolic tangent, from e^(2|x|) - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2.
+
+    Good to three units in the last place, near zero too, since k is 0 there.
+    """
+    single = vector.dtype == types.float32
+    mantissa, bias, bits, terms = (23, 127, 32, 8) if single else (52, 1023, 64, 14)
+
+    def build(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+        kind = x.type
+
+        def const(value: float) -> ir.Constant:
+            return _constant(kind, value)
+
+        def fma(a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+            return _call(builder, "fmuladd", a, b, c)
+
+        # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which so goes on.
+        absolute = _call(builder, "fabs", x)
+        absolute = builder.select(builder.fcmp_ordered(">", absolute, const(20.0)), const(20.0), absolute)
+        twice = builder.fadd(absolute, absolute)
+        power = _call(builder, "rint", builder.fmul(twice, const(1 / math.log(2))))
+        # log(2) in two parts, of which the first times a small integer is exact.
+        first = math.floor(math.log(2) * 2**11) / 2**11
+        rest = fma(power, const(first - math.log(2)), fma(power, const(-first), twice))
+        series = const(1 / math.factorial(terms))
+        for n in range(terms - 1, 0, -1):
+            series = fma(series, rest, const(1 / math.factorial(n)))
+        integers = ir.VectorType(ir.IntType(bits), kind.count)
+        exponent = builder.add(builder.fptosi(power, integers), ir.Constant(integers, [bias] * kind.count))
+        scale = builder.bitcast(builder.shl(exponent, ir.Constant(integers, [mantissa] * kind.count)), kind)
+        grown = fma(scale, builder.fmul(series, rest), builder.fsub(scale, const(1.0)))
+        return _call(builder, "copysign", builder.fdiv(grown, builder.fadd(grown, const(2.0))), x)
+
+    return _elementwise(build)(vector, (vector,))

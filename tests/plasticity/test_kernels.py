@@ -1,0 +1,368 @@
+"""Every faster form of the plastic recurrent scan against the plain one, which is the definition."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engram.plasticity import (
+    ClippedHebb,
+    Hebb,
+    Modulated,
+    Neuromodulator,
+    Oja,
+    PlasticRNN,
+    PlasticState,
+    Retroactive,
+    TraceState,
+    plastic_scan,
+)
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import fused
+from engram.plasticity.kernels.attention import attention_scan
+from engram.plasticity.kernels.choice import fastest
+from engram.plasticity.kernels.fused import fused_scan
+from engram.testing.module import without_type_checks
+
+RULES = {
+    "hebb": lambda: Hebb(0.1),
+    "oja": lambda: Oja(0.1),
+    "clipped": lambda: ClippedHebb(0.3, clip=0.4),
+    "modulated": lambda: Modulated(clip=0.4),
+    "modulated, unbounded": lambda: Modulated(clip=None),
+    "soft": lambda: Modulated(clip=0.6, mode="soft"),
+    "soft, unbounded": lambda: Modulated(clip=None, mode="soft"),
+    "decay": lambda: Modulated(clip=0.6, mode="decay"),
+    "retroactive": lambda: Retroactive(0.3, clip=0.4),
+    "retroactive, unbounded": lambda: Retroactive(0.3, clip=None),
+    "retroactive, trace first": lambda: Retroactive(0.3, clip=0.4, trace_first=True),
+}
+ALPHAS = ["connection", "post", "homogeneous", "low rank"]
+SIGNALS = [(False, "tanh"), (True, "sigmoid"), (True, "identity")]
+
+
+class Problem:
+    """A scan with all that can have a gradient, drawn at random, none of it zero."""
+
+    def __init__(
+        self, rule, time, batch, units, *, alpha="connection", signal=(False, "tanh"), clamped=False, relu=False,
+        dtype=torch.float64, seed=0,
+    ):  # fmt: skip
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape, scale=1.0):
+            return (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
+
+        self.rule = RULES[rule]().to(dtype)
+        self.modulator = None
+        if self.rule.modulated:
+            self.modulator = Neuromodulator(units, signal[0], nonlinearity=signal[1], dtype=dtype, generator=generator)
+        self.relu, self.state_kind = relu, type(self.rule.init(1, 1, 1))
+        self.leaves = {
+            "drive": draw(time, batch, units),
+            "weight": draw(units, units, scale=units**-0.5),
+            "hidden": draw(batch, units, scale=0.5),
+        }
+        self.traces = len(self.state_kind._fields)
+        for n in range(self.traces):
+            self.leaves[f"trace {n}"] = draw(batch, units, units, scale=0.3)
+        if alpha == "low rank":
+            self.leaves |= {"post": draw(2, units, scale=0.5), "pre": draw(2, units, scale=0.5)}
+        else:
+            shape = {"connection": (units, units), "post": (units,), "homogeneous": ()}[alpha]
+            self.leaves["alpha"] = draw(*shape, scale=0.3)
+        for module in (self.rule, self.modulator):
+            if module is not None:
+                own = {f"{type(module).__name__}.{name}": p.detach() for name, p in module.named_parameters()}
+                self.leaves |= own
+        self.clamp = torch.rand(time, batch, units, generator=generator) < 0.3 if clamped else None
+        self.weights = [draw(time, batch, units), draw(batch, units)]
+        self.weights += [draw(batch, units, units, scale=0.3) for _ in range(self.traces)]
+
+    def outputs(self, scan, leaves, **options):
+        """Return activities, last activity and last traces."""
+        alpha = leaves.get("alpha")
+        if alpha is None:
+            alpha = LowRank(2, *leaves["weight"].shape)
+            del alpha.post, alpha.pre
+            alpha.post, alpha.pre = leaves["post"], leaves["pre"]
+        if scan is fused_scan:
+            options |= {"stretch": options.get("stretch", 0)}
+        state = PlasticState(leaves["hidden"], self.state_kind(*[leaves[f"trace {n}"] for n in range(self.traces)]))
+        nonlinearity = torch.relu if self.relu else torch.tanh
+
+        def run():
+            return scan(
+                leaves["drive"], leaves["weight"], alpha, self.rule, state,
+                neuromodulator=self.modulator, clamp=self.clamp, nonlinearity=nonlinearity, **options,
+            )  # fmt: skip
+
+        undo = []
+        for module in (self.rule, self.modulator):
+            for name, parameter in [] if module is None else list(module.named_parameters()):
+                undo.append((module, name, parameter))
+                del module._parameters[name]
+                setattr(module, name, leaves[f"{type(module).__name__}.{name}"])
+        try:
+            activities, last = run()
+        finally:
+            for module, name, parameter in undo:
+                delattr(module, name)
+                module.register_parameter(name, parameter)
+        return [activities, last.hidden, *last.rule]
+
+    def results(self, scan, change=lambda t: t, **options):
+        """Return all outputs, and the gradient of a weighted sum of them with respect to every leaf."""
+        leaves = {name: t.clone().requires_grad_() for name, t in self.leaves.items()}
+        outputs = self.outputs(scan, {name: change(t) for name, t in leaves.items()}, **options)
+        sum((o * w).sum() for o, w in zip(outputs, self.weights, strict=True)).backward()
+        gradients = {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in leaves.items()}
+        return {f"output {n}": o.detach() for n, o in enumerate(outputs)} | gradients
+
+
+def assert_same(found, wanted, tolerance):
+    for name, value in wanted.items():
+        scale = value.abs().max().item() if value.numel() else 0
+        torch.testing.assert_close(
+            found[name], value, rtol=0, atol=tolerance * (1 + scale), msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_kernel_equals_the_plain_scan(rule, alpha):
+    for signal in SIGNALS if RULES[rule]().modulated else SIGNALS[:1]:
+        problem = Problem(rule, 11, 3, 19, alpha=alpha, signal=signal)
+        wanted = problem.results(plastic_scan)
+        for stretch in (0, 1, 3, 11):
+            assert_same(problem.results(fused_scan, stretch=stretch), wanted, 1e-10)
+
+
+@settings(max_examples=25)
+@given(
+    rule=st.sampled_from(["hebb", "oja", "clipped", "modulated", "decay", "retroactive"]),
+    sizes=st.tuples(st.integers(0, 9), st.integers(1, 4), st.integers(1, 35)),
+    alpha=st.sampled_from(["connection", "post"]),
+    clamped=st.booleans(),
+    relu=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_any_size_any_unit(  # noqa: PLR0917
+    rule, sizes, alpha, clamped, relu, seed
+):
+    problem = Problem(rule, *sizes, alpha=alpha, clamped=clamped, relu=relu, seed=seed)
+    assert_same(problem.results(fused_scan), problem.results(plastic_scan), 1e-10)
+
+
+@settings(max_examples=15)
+@given(
+    rule=st.sampled_from(["hebb", "oja", "clipped", "modulated"]),
+    sizes=st.tuples(st.integers(1, 30), st.integers(1, 3), st.integers(1, 40)),
+    clamped=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_single_precision_is_as_good_as_that_of_the_plain_scan(rule, sizes, clamped, seed):
+    exact = Problem(rule, *sizes, clamped=clamped, seed=seed).results(plastic_scan)
+    problem = Problem(rule, *sizes, clamped=clamped, seed=seed, dtype=torch.float32)
+    found, plain = problem.results(fused_scan), problem.results(plastic_scan)
+    for name, value in exact.items():
+        error, usual = ((r[name].double() - value).abs().max().item() for r in (found, plain))
+        assert error <= 10 * usual + 1e-5 * (1 + value.abs().max().item()), name
+
+
+@pytest.mark.parametrize("rule", ["hebb", "modulated", "retroactive"])
+def test_memory_layout_does_not_matter(rule):
+    problem = Problem(rule, 5, 3, 7)
+
+    def strided(t):
+        return torch.stack((t, -t), dim=-1)[..., 0] if t.dim() else t
+
+    assert_same(problem.results(fused_scan, change=strided), problem.results(fused_scan), 0)
+    problem.leaves["drive"] = problem.leaves["drive"][:, :1]
+    expanded = problem.results(fused_scan, change=lambda t: t.expand(5, 3, 7) if t.shape == (5, 1, 7) else t)
+    plain = problem.results(plastic_scan, change=lambda t: t.expand(5, 3, 7) if t.shape == (5, 1, 7) else t)
+    assert_same(expanded, plain, 1e-10)
+
+
+@pytest.mark.parametrize("rule", ["oja", "modulated", "retroactive"])
+def test_a_carried_state_equals_one_long_call(rule):
+    problem = Problem(rule, 9, 2, 5)
+
+    def in_two_parts(drive, weight, alpha, own, state, **options):
+        head, state = fused_scan(drive[:4], weight, alpha, own, state, **options)
+        tail, state = fused_scan(drive[4:], weight, alpha, own, state, **options)
+        return torch.cat((head, tail)), state
+
+    assert_same(problem.results(in_two_parts), problem.results(plastic_scan), 1e-10)
+
+
+@pytest.mark.parametrize("alpha", ["connection", "post"])
+@pytest.mark.parametrize("rule", RULES)
+def test_gradients_agree_with_finite_differences(rule, alpha):
+    problem = Problem(rule, 4, 2, 3, alpha=alpha, signal=(True, "tanh"), clamped=True)
+    names = list(problem.leaves)
+
+    def run(*points):
+        return tuple(problem.outputs(fused_scan, dict(zip(names, points, strict=True))))
+
+    assert torch.autograd.gradcheck(run, [problem.leaves[n].clone().requires_grad_() for n in names])
+
+
+@pytest.mark.parametrize("rule", ["hebb", "modulated"])
+def test_no_bit_depends_on_the_number_of_threads(rule):
+    problem = Problem(rule, 20, 70, 33)
+    alone = problem.results(fused_scan)
+    torch.set_num_threads(3)
+    try:
+        assert_same(problem.results(fused_scan), alone, 0)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_nan_goes_where_it_goes_in_the_plain_scan():
+    for value in (math.nan, math.inf):
+        problem = Problem("clipped", 4, 2, 5)
+        problem.leaves["drive"][1, 0, 2] = value
+        found, wanted = (problem.outputs(scan, problem.leaves) for scan in (fused_scan, plastic_scan))
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, equal_nan=True)
+
+
+def operator_arguments(dtype=torch.float64, modulated=True):
+    problem = Problem("modulated" if modulated else "hebb", 3, 2, 5, dtype=dtype)
+    seen = []
+    operator = torch.ops.engram.plastic_scan
+    packet = type("Spy", (), {"plastic_scan": staticmethod(lambda *args: seen.append(args) or operator(*args))})
+    real = torch.ops.engram
+    torch.ops.engram = packet
+    try:
+        problem.outputs(fused_scan, problem.leaves)
+    finally:
+        torch.ops.engram = real
+    return [a.detach().clone().requires_grad_() if isinstance(a, torch.Tensor) else a for a in seen[0]]
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_the_operator_keeps_the_contract_of_torch_library(modulated):
+    torch.library.opcheck(torch.ops.engram.plastic_scan.default, operator_arguments(modulated=modulated))
+
+
+def test_torch_compile_takes_the_whole_module():
+    net = PlasticRNN(2, 5, rule=Modulated(), backend="fused", generator=torch.Generator().manual_seed(0))
+    sequence = torch.randn(6, 2, 2, generator=torch.Generator().manual_seed(1))
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    gradients = []
+    for call in (compiled, net):
+        net.zero_grad()
+        with without_type_checks():
+            output, state = call(sequence)
+            (output.square().sum() + state.trace.sum()).backward()
+        gradients.append([output, *[p.grad for p in net.parameters()]])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_transforms_of_functions_are_left_to_the_plain_scan():
+    net, peer = (PlasticRNN(2, 5, backend=b, generator=torch.Generator().manual_seed(0)) for b in ("auto", "fused"))
+    sequence = torch.randn(40, 2, 2, generator=torch.Generator().manual_seed(1))
+
+    def loss(module, parameters):
+        return torch.func.functional_call(module, parameters, (sequence,))[0].square().sum()
+
+    stacked = {name: torch.stack((p.detach(), 0.5 * p.detach())) for name, p in net.named_parameters()}
+    together = torch.func.vmap(torch.func.grad(partial(loss, net)))(stacked)
+    for n in range(2):
+        leaves = {name: p[n].clone().requires_grad_() for name, p in stacked.items()}
+        loss(peer, leaves).backward()
+        for name, value in together.items():
+            torch.testing.assert_close(value[n], leaves[name].grad, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"torch\.func.*backend = 'auto' can be transformed"):
+        torch.func.vmap(partial(loss, peer))(stacked)
+
+
+def test_a_second_derivative_is_refused():
+    problem = Problem("hebb", 3, 2, 4)
+    leaves = {name: t.clone().requires_grad_() for name, t in problem.leaves.items()}
+    (first,) = torch.autograd.grad(
+        problem.outputs(fused_scan, leaves)[0].square().sum(), leaves["weight"], create_graph=True
+    )
+    with pytest.raises(NotImplementedError, match="backend='eager'"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("alpha", ["post", "homogeneous", "low rank"])
+@pytest.mark.parametrize(("time", "clamped"), [(0, False), (1, False), (7, True)])
+def test_attention_equals_the_plain_scan(alpha, time, clamped):
+    problem = Problem("hebb", time, 3, 9, alpha=alpha, clamped=clamped)
+    assert_same(problem.results(attention_scan), problem.results(plastic_scan), 1e-10)
+
+
+def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
+    drive, weight = torch.empty(time, batch, units, dtype=dtype), torch.empty(units, units)
+    if alpha == "low rank":
+        alpha = LowRank(4, units, units)
+    else:
+        alpha = torch.empty({"connection": (units, units), "post": (units,)}[alpha])
+    rule = RULES[rule]()
+    state = PlasticState(torch.empty(batch, units), TraceState(torch.empty(0)))
+    modulator = Neuromodulator(units) if rule.modulated else None
+    return fastest(plastic_scan, drive, weight, alpha, rule, state, neuromodulator=modulator, **options)
+
+
+def test_the_form_is_chosen_by_shape_rule_and_kind():
+    assert chosen("hebb", 20, 30, 100, "connection") is fused_scan
+    assert chosen("retroactive", 20, 30, 100, "post") is fused_scan
+    assert chosen("hebb", 20, 30, 1000, "post") is attention_scan
+    assert chosen("hebb", 20, 30, 1000, "low rank") is attention_scan
+    assert chosen("hebb", 100, 30, 1000, "low rank") is fused_scan
+    assert chosen("hebb", 200, 30, 1000, "post") is fused_scan
+    assert chosen("hebb", 200, 30, 1000, "post", nonlinearity=torch.sin) is attention_scan
+    assert chosen("oja", 20, 30, 1000, "post") is fused_scan
+    assert chosen("hebb", 2, 1, 3, "connection") is plastic_scan
+    assert chosen("hebb", 20, 30, 100, "connection", dtype=torch.bfloat16) is plastic_scan
+    assert chosen("hebb", 20, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
+
+
+class Slower(Hebb):
+    """A subclass, which may do anything."""
+
+
+BAD = {
+    "nonlinearity": ({"nonlinearity": torch.sin}, "nonlinearity = sin: expected torch.tanh or torch.relu"),
+    "rule": ({"rule": Slower()}, "rule = Slower.*: expected Hebb, Oja, ClippedHebb, Modulated or Retroactive"),
+    "strict": (
+        {"rule": Modulated(mode="decay", strict=True), "neuromodulator": Neuromodulator(3)},
+        "rule.strict = True: expected False",
+    ),
+    "modulator missing": ({"rule": Modulated()}, "neuromodulator = None: expected one"),
+    "modulator": (
+        {"rule": Modulated(), "neuromodulator": torch.nn.Linear(3, 1)},
+        "neuromodulator is a Linear: expected a Neuromodulator",
+    ),
+    "dtype": ({"drive": torch.zeros(1, 1, 3).bfloat16()}, "input.dtype = torch.bfloat16: expected torch.float32 or"),
+    "device": ({"drive": torch.zeros(1, 1, 3, device="meta")}, "input.device = meta: expected cpu"),
+    "no plasticity": ({"rule": None, "alpha": None}, "rule = None: expected Hebb"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_the_kernel_cannot_run_is_refused(name):
+    change, message = BAD[name]
+    plain = {
+        "drive": torch.zeros(1, 1, 3), "weight": torch.zeros(3, 3), "alpha": torch.tensor(1.0), "rule": Hebb(),
+        "state": PlasticState(torch.zeros(1, 3), TraceState(torch.zeros(1, 3, 3))),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=f"backend = 'fused': {message}"):
+        fused_scan(**plain | change)
+
+
+def test_a_process_that_forks_has_threads_of_its_own():
+    fused._threads.run(lambda number, own: None, 2, 2, lambda: None)
+    assert fused._threads.pool is not None
+    fused._threads.forget()
+    done = []
+    fused._threads.run(lambda number, own: done.append(number), 5, 3, lambda: None)
+    assert sorted(done) == [0, 1, 2, 3, 4]
