@@ -172,7 +172,7 @@ def print_peak(rule: str, size: tuple[int, int, int], way: str) -> None:
     case.ways()[way]()
     done.set()
     watcher.join()
-    print((max(sizes) - before) / 2**20)  # noqa: T201
+    print((max(sizes) - before) / 2**20)
 
 
 def machine() -> dict[str, Any]:
@@ -289,7 +289,7 @@ def main() -> None:
             seconds = measure(Case(rule, batch, units, steps), options.repeats)
             rows.append({"rule": rule, "batch": batch, "units": units, "steps": steps, "seconds": seconds})
             shown = {name: f"{1e3 * statistics.median(values):.1f} ms" for name, values in seconds.items()}
-            print(rule, batch, units, steps, shown, flush=True)  # noqa: T201
+            print(rule, batch, units, steps, shown, flush=True)
         memory = {rule: {way: peak_memory(rule, MEMORY, way) for way in ("loop", "ours")} for rule in options.rules}
         RECORD.write_text(json.dumps({"machine": where, "rows": rows, "memory": memory}, indent=1) + "\n")
     write_page(json.loads(RECORD.read_text()))
