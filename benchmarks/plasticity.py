@@ -134,8 +134,7 @@ def measure(case: Case, repeats: int) -> dict[str, list[float]]:
     if autograd_bytes(case.name, *case.size) > 0.6 * psutil.virtual_memory().available:
         ways = {"ours": ways["ours"]}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    case_small = Case(case.name, 2, 8, 2)
-    case_small.ways()["ours"]()  # numba compiles once for all sizes
+    Case(case.name, 2, 8, 8).ways()["ours"]()  # numba compiles once for all sizes
     spent = dict.fromkeys(ways, 0.0)
     if "compiled" in ways:
         ways["compiled"]()
@@ -159,7 +158,7 @@ def peak_memory(rule: str, size: tuple[int, int, int], way: str) -> float:
 
 def print_peak(rule: str, size: tuple[int, int, int], way: str) -> None:
     """Print what ``peak_memory`` reads; a run of a small case before it loads and compiles all there is."""
-    Case(rule, 2, 8, 2).ways()[way]()
+    Case(rule, 2, 8, 8).ways()[way]()
     case, process, done, sizes = Case(rule, *size), psutil.Process(), threading.Event(), []
 
     def watch() -> None:
@@ -212,8 +211,11 @@ def roofline(rule: str, size: tuple[int, int, int], where: dict[str, Any]) -> fl
     return max(operations / where["flops"], moved / where["bytes"])
 
 
-def write_page(record: dict[str, Any]) -> None:
-    """Write the page of the documentation that shows the record."""
+def write_page(record: dict[str, Any] | None) -> None:
+    """Write the page of the documentation that shows the record, or says that there is none."""
+    if record is None:
+        PAGE.write_text("# Benchmarks\n\nNot recorded yet: `make bench` measures, and writes this page.\n")
+        return
     where = record["machine"]
     lines = [
         "# Benchmarks",
@@ -292,7 +294,7 @@ def main() -> None:
             print(rule, batch, units, steps, shown, flush=True)
         memory = {rule: {way: peak_memory(rule, MEMORY, way) for way in ("loop", "ours")} for rule in options.rules}
         RECORD.write_text(json.dumps({"machine": where, "rows": rows, "memory": memory}, indent=1) + "\n")
-    write_page(json.loads(RECORD.read_text()))
+    write_page(json.loads(RECORD.read_text()) if RECORD.exists() else None)
 
 
 if __name__ == "__main__":
