@@ -128,9 +128,14 @@ def main() -> None:
     """Write records if asked to, and everything that follows from them."""
     if "--record" in sys.argv[1:]:
         for name in engram.experiments():
-            results = load(name)
+            try:
+                results = load(name)
+            except ValueError as error:
+                print(f"no record: {error}")
+                continue
             if results.preset != PRESET or results.changed or {t.state for t in results.trials} != {"finished"}:
-                raise ValueError(f"the last run of {name} is not a whole {PRESET} run")
+                print(f"no record: the last run of {name} is not a whole {PRESET} run")
+                continue
             write_atomic(record_path(name), as_text(results.record()).encode())
     readme = ROOT / "README.md"
     write_atomic(readme, with_block(readme.read_text(), readme_block()).encode())
