@@ -131,7 +131,7 @@ def test_without_a_signal_it_is_the_ordinary_network_bit_by_bit(name):
     modulator = fan(4)
     for parameter in modulator.parameters():
         torch.nn.init.zeros_(parameter)
-    net = strong(PlasticRNN(3, 4, rule=RULES[name](), neuromodulator=modulator, generator=seeded()))
+    net = strong(PlasticRNN(3, 4, rule=RULES[name](), neuromodulator=modulator, backend="eager", generator=seeded()))
     ordinary = PlasticRNN(3, 4, alpha=None)
     ordinary.load_state_dict({key: net.get_parameter(key) for key in ("weight_ih", "bias", "weight_hh")})
     output, state = net(draw(6, 2, 3))
@@ -369,7 +369,7 @@ def test_an_eta_outside_the_unit_interval_is_told_once():
 
 
 def test_that_most_traces_are_saturated_is_told_once():
-    net = PlasticRNN(3, 4, rule=ClippedHebb(eta=1.0))
+    net = PlasticRNN(3, 4, rule=ClippedHebb(eta=1.0), backend="eager")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
