@@ -66,7 +66,7 @@ def test_the_soft_rule_stays_within_one_by_itself(start, increments):
     ones = one.expand(len(increments), 1, 1)
     trace = run(Modulated(None, "soft"), signals, ones, ones, torch.full((1, 1, 1), start).double())
     assert trace.abs() <= 1
-    if all(abs(increment) < 1 for increment in increments):
+    if all(abs(increment) <= 0.999 for increment in increments):  # nearer to 1, the sum rounds to 1
         assert trace.abs() < 1
 
 
