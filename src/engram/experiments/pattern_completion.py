@@ -264,8 +264,12 @@ def seconds(config: Config) -> float:
     steps = config.patterns * config.cycles * (config.presentation_steps + config.blank_steps)
     steps += config.presentation_steps
     synapses = config.batch_size * config.hidden_size**2
-    fixed, each = {"plastic": (140e-6, 4.5e-9), "non-plastic": (30e-6, 0.5e-9), "lstm": (30e-6, 2e-9)}[config.network]
-    return config.episodes * (500e-6 + steps * (fixed + each * synapses))
+    episode, step, each = {
+        "plastic": (1.05e-3, 25e-6, 0.36e-9),
+        "non-plastic": (0.5e-3, 30e-6, 0.5e-9),
+        "lstm": (0.5e-3, 30e-6, 2e-9),
+    }[config.network]
+    return config.episodes * (episode + steps * (step + each * synapses))
 
 
 experiment = Experiment(
