@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ def claims_table(results: Results) -> str:
     for judgement in results.claims():
         claim = judgement.claim
         ours = f"{judgement.ours:.4f} [{judgement.low:.4f}, {judgement.high:.4f}]"
+        ours = ours if math.isfinite(judgement.ours) else ""
         verdict = f"**{judgement.verdict}**" + (f" ({judgement.why})" if judgement.why else "")
         rows.append(
             f"| {claim.statement} | {claim.published} | {claim.holds} ({OWNERS[claim.threshold]}) | {ours} "
