@@ -6,7 +6,6 @@ has to find it out and then say, trial after trial, whether it was shown.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 
 from engram.agents import ActorCritic, a2c_loss, plastic_actor_critic, rollout
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most
-from engram.lab.curves import PALETTE
+from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, Retroactive
 from engram.tasks import cue_reward
 
@@ -199,11 +198,7 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Each trial's share of right answers over its last tenth, arm by arm, with chance."""
-    plot = go.Figure()
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
-        values = [arms_of_seed[arm]["accuracy"] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
-        marker = {"size": 9, "color": color}
-        plot.add_trace(go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1))
+    plot = points_by_arm(results, "accuracy")
     plot.add_hline(y=CHANCE, line_dash="dot", annotation_text="chance")
     plot.update_layout(
         title="Right answers over the last tenth of training, one point a seed",

@@ -21,7 +21,7 @@ from annotated_types import Ge, Gt, Le
 from engram.agents import ActorCritic, a2c_loss, plastic_actor_critic, rollout
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least
 from engram.lab.claim import ResultsOfSeed
-from engram.lab.curves import PALETTE
+from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
 from engram.tasks import grid_maze
 
@@ -236,11 +236,7 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Each trial's hits over its last tenth, arm by arm."""
-    plot = go.Figure()
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
-        values = [arms_of_seed[arm]["hits"] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
-        marker = {"size": 9, "color": color}
-        plot.add_trace(go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1))
+    plot = points_by_arm(results, "hits")
     plot.update_layout(
         title="How often the reward is reached in an episode, over the last tenth of training, one point a seed",
         yaxis={"title": "hits per episode", "rangemode": "tozero"},

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most
-from engram.lab.curves import PALETTE
+from engram.lab.curves import points_by_arm
 from engram.plasticity import Hebb, Oja, PlasticLinear, plastic_current
 from engram.tasks import OneShotCharacters, synthetic_glyphs
 from engram.tasks.data import load
@@ -251,11 +251,7 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Each trial's accuracy on withheld characters, arm by arm, with chance."""
-    plot = go.Figure()
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
-        values = [arms_of_seed[arm]["accuracy"] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
-        marker = {"size": 9, "color": color}
-        plot.add_trace(go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1))
+    plot = points_by_arm(results, "accuracy")
     plot.add_hline(y=1 / results.config.ways, line_dash="dot", annotation_text="chance")
     plot.update_layout(
         title="Accuracy on withheld characters, one point a seed",

@@ -6,7 +6,6 @@ What it has to remember changes with every episode, so it can only be kept in ac
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most
-from engram.lab.curves import PALETTE
+from engram.lab.curves import points_by_arm
 from engram.plasticity import ClampedLSTM, Hebb, Oja, PlasticRNN
 from engram.tasks import PatternCompletion
 
@@ -245,11 +244,7 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Each trial's error over its last tenth, arm by arm, with chance."""
-    plot = go.Figure()
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
-        values = [arms_of_seed[arm]["error"] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
-        marker = {"size": 9, "color": color}
-        plot.add_trace(go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1))
+    plot = points_by_arm(results, "error")
     plot.add_hline(y=CHANCE, line_dash="dot", annotation_text="chance")
     plot.update_layout(
         title="Error over the last tenth of training, one point a seed",

@@ -9,7 +9,6 @@ Its size is the one at which all three networks learn: between networks that onl
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from torch.nn import functional
 
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
 from engram.lab.claim import ResultsOfSeed
-from engram.lab.curves import PALETTE
+from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticLSTM, PlasticLSTMState, TraceState
 from engram.tasks import DocumentBigrams, read_penn_treebank
 
@@ -368,11 +367,7 @@ def figure(results: Results) -> go.Figure:
     """Each trial's score, arm by arm: cross-entropy of known attributes, with guessing, or test perplexity."""
     documents = results.config.corpus == "document-bigrams"
     key = "known_attributes" if documents else "perplexity"
-    plot = go.Figure()
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
-        values = [arms_of_seed[arm][key] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
-        marker = {"size": 9, "color": color}
-        plot.add_trace(go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1))
+    plot = points_by_arm(results, key)
     if documents:
         plot.add_hline(
             y=math.log(results.config.name_words), line_dash="dot", annotation_text="guessing among attributes"

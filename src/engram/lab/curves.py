@@ -1,6 +1,8 @@
-"""Learning curves: every seed as a thin line, the mean over seeds as a thick one, their range as a band."""
+"""Figures of a run: learning curves (seeds, their mean, their range as a band), and results as points by arm."""
 
 from __future__ import annotations
+
+import itertools
 
 import plotly.graph_objects as go
 import polars as pl
@@ -81,4 +83,24 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         yaxis_title=metric,
         hovermode="closest",
     )
+    return figure
+
+
+def points_by_arm(results: Results, key: str) -> go.Figure:
+    """Draw one number of the results, arm by arm: a point for each seed, and a box around them.
+
+    Args:
+        results: The results of a run.
+        key: Name of a number that its trials returned.
+
+    Returns:
+        The figure, to be given a title and axes.
+    """
+    figure = go.Figure()
+    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+        values = [arms_of_seed[arm][key] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
+        marker = {"size": 9, "color": color}
+        figure.add_trace(
+            go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1)
+        )
     return figure
