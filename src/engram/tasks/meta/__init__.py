@@ -1,0 +1,36 @@
+"""A parametrised space of meta-reinforcement-learning tasks."""
+
+from engram.tasks.meta.grid import Grid
+from engram.tasks.meta.instance import Instance, Tables
+from engram.tasks.meta.task import (
+    ActionRef,
+    ActionVar,
+    FlagRule,
+    MetaTask,
+    OneMinus,
+    ProbRef,
+    ProbVar,
+    RewardRule,
+    StateRef,
+    StateVar,
+    Stim,
+    StimVar,
+)
+
+__all__ = [
+    "ActionRef",
+    "ActionVar",
+    "FlagRule",
+    "Grid",
+    "Instance",
+    "MetaTask",
+    "OneMinus",
+    "ProbRef",
+    "ProbVar",
+    "RewardRule",
+    "StateRef",
+    "StateVar",
+    "Stim",
+    "StimVar",
+    "Tables",
+]
