@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram.agents import ActorCritic, a2c_loss, discounted_returns, plastic_actor_critic, rollout
+from engram.agents import ActorCritic, a2c_loss, a2c_step, discounted_returns, plastic_actor_critic, rollout
 from engram.agents.a2c import sample_actions
 from engram.plasticity import ClippedHebb, Hebb, Modulated, PlasticRNN, Retroactive
 
@@ -182,12 +182,32 @@ def test_it_learns_which_action_pays():
     optimizer = torch.optim.Adam(agent.parameters(), lr=0.02)
     for i in range(120):
         episodes = rollout(Bandit(), agent, seeded(i), seed=i)
-        judgement, _ = agent(episodes.observations)
-        loss, _ = loss_of(judgement, episodes.actions, episodes.rewards)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        a2c_step(agent, optimizer, episodes, gamma=0.9, value_coefficient=0.1, entropy_coefficient=0.03, clip_norm=10.0)
     assert episodes.rewards.mean() > 0.9
+
+
+def test_a_step_goes_along_the_gradient_shortened_to_its_largest_norm():
+    agent = agent_of(4, 2)
+    env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
+    episodes = rollout(env, agent, seeded(), seed=0)
+    judgement, _ = agent(episodes.observations)
+    expected, _ = loss_of(judgement, episodes.actions, episodes.rewards, mask=episodes.mask)
+    gradients = torch.autograd.grad(expected, list(agent.parameters()))
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    before = [p.detach().clone() for p in agent.parameters()]
+    optimizer = torch.optim.SGD(agent.parameters(), lr=1.0)
+    loss, _ = a2c_step(
+        agent,
+        optimizer,
+        episodes,
+        gamma=0.9,
+        value_coefficient=0.1,
+        entropy_coefficient=0.03,
+        clip_norm=norm.item() / 2,
+    )
+    torch.testing.assert_close(loss, expected.detach())
+    for parameter, was, gradient in zip(agent.parameters(), before, gradients, strict=True):
+        torch.testing.assert_close(parameter.detach(), was - gradient / 2, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -240,3 +240,62 @@ def a2c_loss(
     concentration = mean(probabilities.square().sum(-1))
     loss = policy + value_coefficient * value + entropy_coefficient * concentration
     return loss, Statistics(policy.detach(), value.detach(), concentration.detach(), advantage)
+
+
+def a2c_step(
+    agent: ActorCritic,
+    optimizer: torch.optim.Optimizer,
+    episodes: Rollout,
+    *,
+    gamma: float,
+    value_coefficient: float,
+    entropy_coefficient: float,
+    clip_norm: float,
+    author_value_bug: bool = False,
+) -> tuple[Float[Tensor, ""], Statistics]:
+    """Take one step of the optimiser down the loss of some episodes, through all their steps.
+
+    Args:
+        agent: Who acted in the episodes.
+        optimizer: Of the agent's parameters.
+        episodes: What ``rollout`` returned.
+        gamma: As in ``a2c_loss``.
+        value_coefficient: As in ``a2c_loss``.
+        entropy_coefficient: As in ``a2c_loss``.
+        clip_norm: Largest norm of the gradient; a longer one is shortened to it.
+        author_value_bug: As in ``a2c_loss``.
+
+    Returns:
+        The loss before the step, without a graph, and its parts.
+
+    Raises:
+        ValueError: As in ``a2c_loss``.
+
+    Examples:
+        >>> import gymnasium
+        >>> env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
+        >>> agent = ActorCritic(torch.nn.RNN(4, 8), actions=2)
+        >>> optimizer = torch.optim.Adam(agent.parameters())
+        >>> episodes = rollout(env, agent, torch.Generator().manual_seed(0), seed=0)
+        >>> loss, parts = a2c_step(agent, optimizer, episodes, gamma=0.9, value_coefficient=0.1,
+        ...                        entropy_coefficient=0.1, clip_norm=1.0)
+        >>> parts.advantage.shape == episodes.rewards.shape
+        True
+    """
+    judgement, _ = agent(episodes.observations)
+    loss, parts = a2c_loss(
+        judgement.log_prob(episodes.actions),
+        judgement.values,
+        episodes.rewards,
+        judgement.probabilities,
+        gamma=gamma,
+        value_coefficient=value_coefficient,
+        entropy_coefficient=entropy_coefficient,
+        author_value_bug=author_value_bug,
+        mask=episodes.mask,
+    )
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), clip_norm)
+    optimizer.step()
+    return loss.detach(), parts

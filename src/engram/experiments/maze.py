@@ -18,7 +18,7 @@ import polars as pl
 import torch
 from annotated_types import Ge, Gt, Le
 
-from engram.agents import ActorCritic, a2c_loss, plastic_actor_critic, rollout
+from engram.agents import ActorCritic, a2c_step, plastic_actor_critic, rollout
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import points_by_arm
@@ -138,21 +138,16 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     window, length = WindowMean(), max(1, config.iterations // 100)
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        judgement, _ = agent(episodes.observations)
-        loss, parts = a2c_loss(
-            judgement.log_prob(episodes.actions),
-            judgement.values,
-            episodes.rewards,
-            judgement.probabilities,
+        loss, parts = a2c_step(
+            agent,
+            optimizer,
+            episodes,
             gamma=config.gamma,
             value_coefficient=config.value_coefficient,
             entropy_coefficient=config.entropy_coefficient,
+            clip_norm=config.clip_norm,
             author_value_bug=config.author_value_bug,
         )
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(agent.parameters(), config.clip_norm)
-        optimizer.step()
         hits = (episodes.rewards > 0).sum() / config.batch_size
         window.add(hits=hits, loss=loss, value_loss=parts.value, concentration=parts.concentration)
         if (iteration + 1) % length == 0:
