@@ -1,7 +1,10 @@
 """A parametrised space of meta-reinforcement-learning tasks."""
 
+from engram.tasks.meta import named
+from engram.tasks.meta.environment import MetaTaskEnv, MetaTaskVectorEnv
 from engram.tasks.meta.grid import Grid
 from engram.tasks.meta.instance import Instance, Tables
+from engram.tasks.meta.registered import EnvId
 from engram.tasks.meta.task import (
     ActionRef,
     ActionVar,
@@ -20,10 +23,13 @@ from engram.tasks.meta.task import (
 __all__ = [
     "ActionRef",
     "ActionVar",
+    "EnvId",
     "FlagRule",
     "Grid",
     "Instance",
     "MetaTask",
+    "MetaTaskEnv",
+    "MetaTaskVectorEnv",
     "OneMinus",
     "ProbRef",
     "ProbVar",
@@ -33,4 +39,5 @@ __all__ = [
     "Stim",
     "StimVar",
     "Tables",
+    "named",
 ]

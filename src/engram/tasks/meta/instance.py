@@ -180,6 +180,10 @@ def check_instance(task: MetaTask, instance: Instance) -> None:
     is_maze = task.topology is not None and task.topology.walls == "random_maze"
     if bool(instance.walls) != is_maze or any(not 0 <= cell < task.n_states for cell in instance.walls):
         raise ValueError(f"instance.walls = {instance.walls}: expected cells, if there is a random maze, else none")
+    if task.topology is not None and task.topology.start_cell in instance.walls:
+        raise ValueError(
+            f"instance.walls = {instance.walls}: expected the start, {task.topology.start_cell}, to be free"
+        )
 
 
 def compile_tables(task: MetaTask, instances: Sequence[Instance]) -> Tables:

@@ -345,7 +345,7 @@ def observe(code, lives, seen):
     """Write what every environment shows into ``seen``, which is all zeros."""
     for b in range(len(seen)):
         u, s = lives.task[b], lives.state[b]
-        view = code.view[u]
+        view = code.look[u]
         if view == STIMULI:
             size = code.stim_size[u]
             if s >= code.shown.shape[1]:  # a task without stimuli

@@ -71,7 +71,7 @@ class Program(NamedTuple):
     flag_action: Int[np.ndarray, "tasks flag_rules"]
     flag_set: Int[np.ndarray, "tasks flag_rules"]
     # Stimuli: vector 0 is none, then the fixed ones, then the variable ones.
-    view: Int[np.ndarray, "tasks"]
+    look: Int[np.ndarray, "tasks"]
     window: Int[np.ndarray, "tasks"]
     parts: Int[np.ndarray, "tasks"]
     shown: Int[np.ndarray, "tasks shown_states parts"]
@@ -240,9 +240,9 @@ def _groups(task: MetaTask) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
 
     def add(options: Any, variable: Any, **more: Any) -> None:
-        table = np.array(options, dtype=np.float64).reshape(len(options), -1)
+        table = np.array(options, dtype=np.float64).reshape(len(options), -1 if len(options) else 1)
         first = groups[-1]["first"] + groups[-1]["columns"] if groups else 0
-        group = {"first": first, "columns": max(1, table.shape[1]) if len(table) else 1, "table": table}
+        group = {"first": first, "columns": table.shape[1], "table": table}
         group |= {"n_options": len(table), "low": 0.0, "high": 0.0, "apart": -1, "is_cell": False, "drift": 0.0}
         groups.append(group | {"hazard": variable.hazard} | more)
 
@@ -327,7 +327,7 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
         none = np.zeros(0, dtype=np.int64)
         kernels.draw_vectors(kind, stim.pool, stim.kind != "binary", palette, none, chance, vectors, places)
     return {
-        "view": np.int64(views[seen]),
+        "look": np.int64(views[seen]),
         "window": np.int64(1 if task.topology is None else task.topology.window),
         "parts": np.int64(task.parts),
         "shown": shown,
