@@ -38,8 +38,8 @@ DEGENERACIES = (
 )
 COSMETIC = ("DEAD_RULE", "SHADOWED", "FLAG_UNUSED", "FLAG_CONSTANT")
 LEAST_GAP, MOST_RANDOM = 0.02, 0.95
-STARTS = 20  # of the search for the best fixed policy, where there are too many
-_POLICIES, _ENTRIES, _RENAMINGS = 4096, 8e6, 5040
+STARTS = 20  # of the search for the best fixed policy, where there are too many; fewer in large spaces
+_POLICIES, _ENTRIES, _RENAMINGS, _WORK = 4096, 4e6, 5040, 2e6
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Diagnosis:
         best_fixed_value: That of the best policy that is the same in every instance and sees state and flag.
         gap: How much less the best fixed policy has than the oracle, as a share of the oracle's value; 0 without any.
         ambiguous: Pairs of states that show different variable stimuli, cannot be told apart by where one came from,
-            and ask for different actions.
+            and ask for different actions, there or later by the flag.
         instances: The instances that were planned in.
         per_instance: The best value in each of them, (instances,).
         exact: Whether these are all instances (with uniform probabilities on a grid), and all fixed policies were
@@ -211,7 +211,8 @@ def _search(found: Model, Q: QValues, gamma: float) -> float:
     """
     generator = np.random.default_rng(0)
     Z, A = Q.shape[1:]
-    starts = [Q.mean(0).argmax(1), *(generator.integers(A, size=Z) for _ in range(STARTS))]
+    count = int(np.clip(_WORK / found.unpaid.size, 2, STARTS))
+    starts = [Q.mean(0).argmax(1), *(generator.integers(A, size=Z) for _ in range(count))]
     transition = found.transition
 
     def judged(policy: Int[np.ndarray, "z"]) -> tuple[float, Any, Any]:
@@ -253,28 +254,56 @@ def _ambiguous(
     optimal_actions: Bool[np.ndarray, "instances reached actions"],
 ) -> tuple[tuple[int, int], ...]:
     """Return the pairs of states that only their variable stimuli tell apart, and where that matters."""
-    variable = [
-        s for s in range(len(task.stimuli)) if any(isinstance(one, StimVar) for one in task.parts_of(s))
-    ]
+    variable = [s for s in range(len(task.stimuli)) if any(isinstance(one, StimVar) for one in task.parts_of(s))]
+    alike = [pair for pair in itertools.combinations(variable, 2) if _look_alike(task, *pair)]
+    if not alike:
+        return ()
     S = task.n_states
-    place = np.cumsum(ever) - 1  # of z among those that are reached
     follows = (whole.transition > 0) & reached[:, :, None, None]
-    pairs = []
-    for i, j in itertools.combinations(variable, 2):
-        if not _look_alike(task, i, j):
+    follows = follows.reshape(*follows.shape[:3], -1, S).any(3)  # which states may follow
+    together = [(i, j) for i, j in alike if (follows[..., i] & follows[..., j]).any()]
+    best = np.zeros(whole.reward.shape, dtype=bool)
+    best[:, ever] = optimal_actions
+    every = range(whole.start.shape[1] // S)
+    return tuple(
+        (i, j)
+        for i, j in together
+        if any(
+            reached[n, f * S + i] and reached[n, f * S + j] and _mistakes(task, whole, n, best[n], f * S + i, f * S + j)
+            for n, f in itertools.product(range(len(reached)), every)
+        )
+    )
+
+
+def _mistakes(
+    task: MetaTask, whole: Model, n: int, best: Bool[np.ndarray, "z actions"], one: int, other: int
+) -> bool:
+    """Return whether who takes two z for each other cannot act in the best way in both.
+
+    That is so if no action is the best in both, or if each such action may lead, with the same reward, to states that
+    look the same, and in whose z the same is true: there the flag is another, since a cue meant something else.
+    """
+    S = task.n_states
+    leads: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
+    left = [(one, other)]
+    while left:
+        pair = x, y = left.pop()
+        if pair in leads:
             continue
-        from_flags = follows.reshape(*follows.shape[:3], -1, S).any(3)  # which states may follow
-        if not (from_flags[..., i] & from_flags[..., j]).any():
-            continue
-        for f in range(whole.start.shape[1] // S):
-            zi, zj = f * S + i, f * S + j
-            both = reached[:, zi] & reached[:, zj]
-            if both.any():
-                shared = optimal_actions[both, place[zi]] & optimal_actions[both, place[zj]]
-                if not shared.any(1).all():
-                    pairs.append((i, j))
-                    break
-    return tuple(pairs)
+        leads[pair] = []
+        for a in np.flatnonzero(best[x] & best[y]):
+            unpaid = np.flatnonzero(whole.unpaid[n, x, a]), np.flatnonzero(whole.unpaid[n, y, a])
+            paid = np.flatnonzero(whole.paid[n, x, a]), np.flatnonzero(whole.paid[n, y, a])
+            value = whole.value[n, :, a]
+            found = {(int(p), int(q)) for p in unpaid[0] for q in unpaid[1]}
+            found |= {(int(p), int(q)) for p in paid[0] for q in paid[1] if value[x, p] == value[y, q]}
+            same = {(p, q) for p, q in found if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
+            leads[pair].append(same)
+            left += same
+    wrong = {pair for pair, ways in leads.items() if not ways}
+    while more := {pair for pair, ways in leads.items() if pair not in wrong and all(way & wrong for way in ways)}:
+        wrong |= more
+    return (one, other) in wrong
 
 
 def _look_alike(task: MetaTask, i: int, j: int) -> bool:
