@@ -91,6 +91,7 @@ class MetaTaskVectorEnv(BatchedEnv):
             max_episode_steps,
         )
         self._block: Int[np.ndarray, "num_envs"] = self._code.block[self.task_of]
+        self._volatile = self._code.is_volatile[self.task_of]
         self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
         self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
         self._finished = np.zeros(count, dtype=bool)
@@ -173,8 +174,10 @@ class MetaTaskVectorEnv(BatchedEnv):
         used_up = (self.steps % self._block == 0) & (self.steps > 0) & ~self.ended
         if used_up.any():
             self._draw_block(np.flatnonzero(used_up))
-        rewards = np.empty(self.num_envs)
-        self._kernels.advance(self._code, self.lives, actions, self.steps, rewards, self._finished)
+        rewards, starts = np.empty(self.num_envs), np.empty(self.num_envs, dtype=bool)
+        self._kernels.advance(self._code, self.lives, actions, self.steps, rewards, self._finished, starts)
+        if self._volatile.any():
+            self._kernels.vary(self._code, self.lives, np.flatnonzero(starts & self._volatile), self.steps)
         return rewards, {}
 
     def _ends(self) -> tuple[Ends, Ends]:

@@ -92,7 +92,7 @@ def draw_instances(code, lives, rows, chance):
         for v in range(code.n_fixed[u]):
             lives.vectors[b, 1 + v] = code.fixed[u, v]
         draw_stimuli(code, lives, b, chance[i, x:])
-        resolve(code, lives, b)
+    resolve(code, lives, rows)
 
 
 @compiled
@@ -185,28 +185,28 @@ def choose(code, lives, b, g, chance, moving):
 
 @compiled
 @no_type_check
-def vary(code, lives, b, chance):
-    """Change the variables that have a hazard or a drift, at the start of a trial."""
-    u = lives.task[b]
-    x, changed = 0, False
-    for g in range(code.n_groups[u]):
-        low, high = code.low[u, g], code.high[u, g]
-        if code.drift[u, g] > 0:
-            at = lives.value[b, code.first[u, g]] + code.drift[u, g] * normal(chance[x], chance[x + 1])
-            # Reflected at both bounds, however far it went.
-            at = (at - low) % (2 * (high - low))
-            lives.value[b, code.first[u, g]] = low + min(at, 2 * (high - low) - at)
-            changed = True
-            x += 2
-        elif code.hazard[u, g] > 0:
-            if chance[x] < code.hazard[u, g]:
-                choose(code, lives, b, g, chance[x + 1], True)
-                changed = True
-            x += 2
-    if code.stim_hazard[u] > 0 and chance[x] < code.stim_hazard[u]:
-        draw_stimuli(code, lives, b, chance[x + 1 :])
-    if changed:
-        resolve(code, lives, b)
+def vary(code, lives, rows, steps):
+    """Change the variables that have a hazard or a drift, in environments where a trial starts."""
+    for i in range(len(rows)):
+        b = rows[i]
+        u = lives.task[b]
+        chance = lives.noise[b, steps[b] % code.block[u]]
+        x = 2
+        for g in range(code.n_groups[u]):
+            low, high = code.low[u, g], code.high[u, g]
+            if code.drift[u, g] > 0:
+                at = lives.value[b, code.first[u, g]] + code.drift[u, g] * normal(chance[x], chance[x + 1])
+                # Reflected at both bounds, however far it went.
+                at = (at - low) % (2 * (high - low))
+                lives.value[b, code.first[u, g]] = low + min(at, 2 * (high - low) - at)
+                x += 2
+            elif code.hazard[u, g] > 0:
+                if chance[x] < code.hazard[u, g]:
+                    choose(code, lives, b, g, chance[x + 1], True)
+                x += 2
+        if code.stim_hazard[u] > 0 and chance[x] < code.stim_hazard[u]:
+            draw_stimuli(code, lives, b, chance[x + 1 :])
+    resolve(code, lives, rows)
 
 
 @compiled
@@ -218,18 +218,21 @@ def place(value, b, number):
 
 @compiled
 @no_type_check
-def resolve(code, lives, b):
-    """Put the values of the variables into the rules."""
-    u, value = lives.task[b], lives.value
-    for r in range(code.n_rules[u]):
-        lives.rule_old[b, r] = place(value, b, code.rule_old[u, r])
-        lives.rule_new[b, r] = place(value, b, code.rule_new[u, r])
-        lives.rule_action[b, r] = place(value, b, code.rule_action[u, r])
-        lives.rule_p[b, r] = code.rule_p[u, r] + code.rule_slope[u, r] * value[b, code.rule_column[u, r]]
-    for r in range(code.n_flag_rules[u]):
-        lives.flag_old[b, r] = place(value, b, code.flag_old[u, r])
-        lives.flag_new[b, r] = place(value, b, code.flag_new[u, r])
-        lives.flag_action[b, r] = place(value, b, code.flag_action[u, r])
+def resolve(code, lives, rows):
+    """Put the values of the variables into the rules of some environments."""
+    value = lives.value
+    for i in range(len(rows)):
+        b = rows[i]
+        u = lives.task[b]
+        for r in range(code.n_rules[u]):
+            lives.rule_old[b, r] = place(value, b, code.rule_old[u, r])
+            lives.rule_new[b, r] = place(value, b, code.rule_new[u, r])
+            lives.rule_action[b, r] = place(value, b, code.rule_action[u, r])
+            lives.rule_p[b, r] = code.rule_p[u, r] + code.rule_slope[u, r] * value[b, code.rule_column[u, r]]
+        for r in range(code.n_flag_rules[u]):
+            lives.flag_old[b, r] = place(value, b, code.flag_old[u, r])
+            lives.flag_new[b, r] = place(value, b, code.flag_new[u, r])
+            lives.flag_action[b, r] = place(value, b, code.flag_action[u, r])
 
 
 @compiled
@@ -245,7 +248,7 @@ def set_instances(code, lives, rows, values, vectors, walls):
             lives.vectors[b, 1 + v] = code.fixed[u, v]
         for v in range(code.n_stim_vars[u]):
             lives.vectors[b, 1 + code.n_fixed[u] + v] = vectors[i, v]
-        resolve(code, lives, b)
+    resolve(code, lives, rows)
 
 
 @compiled
@@ -261,13 +264,13 @@ def moved(height, width, walls, cell, action):
 
 @compiled
 @no_type_check
-def another(walls, cells, left_out, chance):
+def another(walls, left_out, chance):
     """Return a random free cell, any but ``left_out``; that one if there is no other."""
     free = 0
-    for cell in range(cells):
+    for cell in range(len(walls)):
         free += not walls[cell] and cell != left_out
     wanted = min(int(chance * free), free - 1)
-    for cell in range(cells):
+    for cell in range(len(walls)):
         if not walls[cell] and cell != left_out:
             if wanted == 0:
                 return cell
@@ -280,30 +283,31 @@ def another(walls, cells, left_out, chance):
 def start(code, lives, rows, chance):
     """Put some environments at their start; ``chance`` has a number for each of them."""
     for i in range(len(rows)):
-        lives.state[rows[i]] = start_of(code, lives, rows[i], chance[i])
-        lives.flag[rows[i]] = 0
+        b = rows[i]
+        lives.state[b], lives.flag[b] = (
+            start_of(code.start[lives.task[b]], lives.walls[b, : code.n_states[lives.task[b]]], chance[i]),
+            0,
+        )
 
 
 @compiled
 @no_type_check
-def start_of(code, lives, b, chance):
-    """Return the state that an environment starts from."""
-    u = lives.task[b]
-    if code.start[u] < 0:
-        return another(lives.walls[b], code.n_states[u], -1, chance)
-    return code.start[u]
+def start_of(cell, walls, chance):
+    """Return the state at the start: one that is known, or a random free cell."""
+    return cell if cell >= 0 else another(walls, -1, chance)
 
 
 @compiled
 @no_type_check
-def advance(code, lives, actions, steps, rewards, ended):
-    """Act in every environment; write what it gives, and whether that terminates it."""
+def advance(code, lives, actions, steps, rewards, ended, begins):
+    """Act in every environment; write what it gives, whether that terminates it, and whether a trial starts."""
     for b in range(len(actions)):
         u, s, f, a = lives.task[b], lives.state[b], lives.flag[b], actions[b]
         chance = lives.noise[b, steps[b] % code.block[u]]
+        walls = lives.walls[b, : code.n_states[u]]
         is_grid = code.height[u] > 0
         if is_grid:
-            s2 = moved(code.height[u], code.width[u], lives.walls[b], s, a)
+            s2 = moved(code.height[u], code.width[u], walls, s, a)
         else:
             k = 0
             while chance[0] >= code.cumulative[u, s, a, k]:
@@ -325,18 +329,17 @@ def advance(code, lives, actions, steps, rewards, ended):
             old, new, action = lives.flag_old[b, r], lives.flag_new[b, r], lives.flag_action[b, r]
             if (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a):
                 f = code.flag_set[u, r]
-        begins = s2 == 0 and not is_grid
-        if begins:
+        trial = s2 == 0 and not is_grid
+        if trial:
             f = 0
         if is_grid and paid and code.on_reward[u] != STAYS:
-            begins = True
+            trial = True
             if code.on_reward[u] == TELEPORT:
-                s2 = another(lives.walls[b], code.n_states[u], s2, chance[0])
+                s2 = another(walls, s2, chance[0])
             else:
-                s2, f = start_of(code, lives, b, chance[0]), 0
+                s2, f = start_of(code.start[u], walls, chance[0]), 0
         lives.state[b], lives.flag[b] = s2, f
-        if begins and code.is_volatile[u]:
-            vary(code, lives, b, chance[2:])
+        begins[b] = trial
 
 
 @compiled
