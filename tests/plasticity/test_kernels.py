@@ -39,6 +39,7 @@ RULES = {
     "retroactive": lambda: Retroactive(0.3, clip=0.4),
     "retroactive, unbounded": lambda: Retroactive(0.3, clip=None),
     "retroactive, trace first": lambda: Retroactive(0.3, clip=0.4, trace_first=True),
+    "sigmoid": lambda: Oja(0.1, eta_param="sigmoid"),
 }
 ALPHAS = ["connection", "post", "homogeneous", "low rank"]
 SIGNALS = [(False, "tanh"), (True, "sigmoid"), (True, "identity")]
@@ -326,6 +327,17 @@ def test_the_form_is_chosen_by_shape_rule_and_kind():
     assert chosen("hebb", 20, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
 
 
+@pytest.mark.parametrize(
+    "rule", [Modulated(only_half=True), Retroactive(only_half=True), Retroactive(mode="soft")], ids=repr
+)
+def test_what_the_kernel_cannot_run_is_left_to_the_plain_scan(rule):
+    problem = chosen("modulated", 20, 30, 100, "connection")
+    assert problem is fused_scan
+    state = PlasticState(torch.empty(30, 100), rule.init(30, 100, 100))
+    arguments = torch.empty(20, 30, 100), torch.empty(100, 100), torch.empty(100, 100), rule, state
+    assert fastest(plastic_scan, *arguments, neuromodulator=Neuromodulator(100)) is plastic_scan
+
+
 class Slower(Hebb):
     """A subclass, which may do anything."""
 
@@ -336,6 +348,18 @@ BAD = {
     "strict": (
         {"rule": Modulated(mode="decay", strict=True), "neuromodulator": Neuromodulator(3)},
         "rule.strict = True: expected False",
+    ),
+    "half": (
+        {"rule": Modulated(only_half=True), "neuromodulator": Neuromodulator(3)},
+        "rule = Modulated.*: expected only_half=False",
+    ),
+    "retroactive half": (
+        {"rule": Retroactive(only_half=True), "neuromodulator": Neuromodulator(3)},
+        "rule = Retroactive.*: expected only_half=False",
+    ),
+    "retroactive soft": (
+        {"rule": Retroactive(mode="soft"), "neuromodulator": Neuromodulator(3)},
+        "rule = Retroactive.*: expected .*mode='clip'",
     ),
     "modulator missing": ({"rule": Modulated()}, "neuromodulator = None: expected one"),
     "modulator": (

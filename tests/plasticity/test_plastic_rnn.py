@@ -32,6 +32,10 @@ RULES = {
     "decay": lambda: Modulated(0.3, "decay"),
     "retroactive": lambda: Retroactive(0.4, 0.3),
     "trace first": lambda: Retroactive(0.4, 0.3, trace_first=True),
+    "modulated half": lambda: Modulated(0.3, only_half=True, hebb_eta=0.2),
+    "retroactive half": lambda: Retroactive(0.4, 0.3, only_half=True, hebb_eta=0.2),
+    "retroactive soft": lambda: Retroactive(0.4, 0.3, mode="soft"),
+    "sigmoid": lambda: ClippedHebb(0.2, 0.3, eta_param="sigmoid"),
 }
 MODULATED = [name for name, rule in RULES.items() if rule().modulated]
 
@@ -182,7 +186,17 @@ def test_every_kind_of_alpha_keeps_the_contract(alpha):
     check_module(partial(PlasticRNN, alpha=alpha))
 
 
-@pytest.mark.parametrize("rule", [ClippedHebb, Retroactive, partial(Modulated, mode="soft")])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ClippedHebb,
+        Retroactive,
+        partial(Modulated, mode="soft"),
+        partial(Modulated, only_half=True),
+        partial(Retroactive, mode="soft", only_half=True),
+        partial(Oja, eta_param="sigmoid"),
+    ],
+)
 def test_every_kind_of_rule_keeps_the_contract(rule):
     @wraps(PlasticRNN, updated=())
     def make(*sizes, **options):
@@ -279,6 +293,16 @@ def test_under_autocast_everything_but_the_input_layer_keeps_its_precision():
     output.sum().backward()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_where_there_are_traces(dtype):
+    net, ordinary = PlasticRNN(3, 4, dtype=dtype), PlasticRNN(3, 4, alpha=None).to(dtype)
+    sequence = draw(6, 2, 3).to(dtype)
+    with pytest.raises(ValueError, match=rf"dtype = {dtype}: expected torch.float32 or torch.float64.*torch.autocast"):
+        net(sequence)
+    assert net.float()(sequence.float())[0].dtype == torch.float32
+    assert ordinary(sequence)[0].dtype == dtype
+
+
 @pytest.mark.parametrize("backend", ["auto", "eager"])
 def test_the_backend_changes_nothing_but_speed(backend):
     net, peer = (strong(PlasticRNN(3, 4, backend=name, generator=seeded())) for name in (backend, "eager"))
@@ -359,6 +383,22 @@ def error(net, task, episodes):
     return (output[..., : task.bits].sign() != episode.targets)[episode.mask].float().mean().item()
 
 
+def test_a_state_of_a_graph_that_is_gone_is_refused_by_torch():
+    # Its words say what happened; that the state could be detached is said where states are described.
+    net = PlasticRNN(2, 3)
+    output, state = net(draw(2, 1, 2))
+    output.sum().backward()
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        net(draw(2, 1, 2), state)[0].sum().backward()
+
+
+@pytest.mark.parametrize("size", [1e38, 3e38])
+def test_finite_numbers_with_an_infinite_sum_are_let_pass(size):
+    net = PlasticRNN(4, 3, nonlinearity="tanh")
+    torch.nn.init.zeros_(net.weight_ih)
+    assert net(torch.full((3, 2, 4), size))[0].isfinite().all()
+
+
 def test_an_eta_outside_the_unit_interval_is_told_once():
     net = PlasticRNN(2, 3, rule=Oja(eta=-0.1))
     with warnings.catch_warnings(record=True) as caught:
@@ -369,8 +409,9 @@ def test_an_eta_outside_the_unit_interval_is_told_once():
 
 
 def test_that_most_traces_are_saturated_is_told_once():
-    net = PlasticRNN(3, 4, rule=ClippedHebb(eta=1.0), backend="eager")
-    with warnings.catch_warnings(record=True) as caught:
+    net = PlasticRNN(3, 4, rule=ClippedHebb(eta=1.0))
+    # The checks of types are made anew at each call of the kernel, and with them what Python has warned of is forgotten.
+    with without_type_checks(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
             net(torch.full((9, 1, 3), 1.0), clamp=torch.tensor(False))
