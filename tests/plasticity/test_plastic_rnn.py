@@ -86,6 +86,7 @@ def test_gradients_agree_with_finite_differences(name, alpha, clamped):
     assert torch.autograd.gradcheck(run, [p.detach().requires_grad_() for p in points], fast_mode=True)
 
 
+@pytest.mark.filterwarnings("ignore:over 90 %")
 @settings(deadline=None, max_examples=50)
 @given(
     sizes=st.tuples(*[st.integers(1, 5)] * 4),
@@ -410,7 +411,7 @@ def test_an_eta_outside_the_unit_interval_is_told_once():
 
 def test_that_most_traces_are_saturated_is_told_once():
     net = PlasticRNN(3, 4, rule=ClippedHebb(eta=1.0))
-    # The checks of types are made anew at each call of the kernel, and with them what Python has warned of is forgotten.
+    # The tests' checks of types are made anew at each call of the kernel, and Python then forgets what it has told.
     with without_type_checks(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
