@@ -410,9 +410,10 @@ def test_an_eta_outside_the_unit_interval_is_told_once():
 
 
 def test_that_most_traces_are_saturated_is_told_once():
-    net = PlasticRNN(3, 4, rule=ClippedHebb(eta=1.0))
-    # The tests' checks of types are made anew at each call of the kernel, and Python then forgets what it has told.
-    with without_type_checks(), warnings.catch_warnings(record=True) as caught:
+    # Each call of the kernel defines functions, to which the type checks of the tests are attached under a filter of
+    # warnings of their own; whenever filters change, Python forgets what it has told. Without these checks it does not.
+    net = PlasticRNN(3, 4, rule=ClippedHebb(eta=1.0), backend="eager")
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
             net(torch.full((9, 1, 3), 1.0), clamp=torch.tensor(False))
