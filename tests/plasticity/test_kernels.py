@@ -142,6 +142,28 @@ def test_the_kernel_equals_the_plain_scan(rule, alpha):
             assert_same(problem.results(fused_scan, stretch=stretch), wanted, 1e-10)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_without_alpha_the_kernel_is_the_ordinary_network(rule):
+    problem = Problem(rule, 11, 3, 19, dtype=torch.float32)
+    problem.leaves["alpha"] = torch.zeros(19, 19)
+    state = PlasticState(problem.leaves["hidden"], TraceState(torch.zeros(3, 0, 0)))
+    ordinary, _ = plastic_scan(problem.leaves["drive"], problem.leaves["weight"], None, None, state)
+    found = problem.outputs(fused_scan, problem.leaves)[0]
+    torch.testing.assert_close(found, ordinary, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["hebb", "oja", "clipped"])
+def test_without_eta_the_kernel_makes_no_trace_and_alpha_gets_no_gradient(rule):
+    problem = Problem(rule, 11, 3, 19)
+    problem.leaves["trace 0"].zero_()
+    problem.leaves[f"{type(problem.rule).__name__}.eta"].zero_()
+    leaves = {name: t.clone().requires_grad_() for name, t in problem.leaves.items()}
+    activities, _, trace = problem.outputs(fused_scan, leaves)
+    activities.square().sum().backward()
+    assert not trace.any()
+    assert not leaves["alpha"].grad.any()
+
+
 @settings(max_examples=25)
 @given(
     rule=st.sampled_from(["hebb", "oja", "clipped", "modulated", "decay", "retroactive"]),
