@@ -184,7 +184,7 @@ def _through(layer: nn.Module, activity: Tensor, state: Any) -> tuple[Tensor, tu
     time, batch, _ = activity.shape
     if torch.is_grad_enabled() and time * batch * layer.hidden_size**2 > MANY:
         outputs = []
-        for part in activity.split(math.isqrt(time - 1) + 1):
+        for part in torch.split(activity, math.isqrt(time - 1) + 1):
             output, state = checkpoint(layer, part, state, use_reentrant=False, preserve_rng_state=False)
             outputs.append(output)
         activity = torch.cat(outputs)
