@@ -39,6 +39,7 @@ RULES = {
     "retroactive": lambda: Retroactive(0.3, clip=0.4),
     "retroactive, unbounded": lambda: Retroactive(0.3, clip=None),
     "retroactive, trace first": lambda: Retroactive(0.3, clip=0.4, trace_first=True),
+    "sigmoid": lambda: Oja(0.1, eta_param="sigmoid"),
 }
 ALPHAS = ["connection", "post", "homogeneous", "low rank"]
 SIGNALS = [(False, "tanh"), (True, "sigmoid"), (True, "identity")]
@@ -139,6 +140,28 @@ def test_the_kernel_equals_the_plain_scan(rule, alpha):
         wanted = problem.results(plastic_scan)
         for stretch in (0, 1, 3, 11):
             assert_same(problem.results(fused_scan, stretch=stretch), wanted, 1e-10)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_without_alpha_the_kernel_is_the_ordinary_network(rule):
+    problem = Problem(rule, 11, 3, 19, dtype=torch.float32)
+    problem.leaves["alpha"] = torch.zeros(19, 19)
+    state = PlasticState(problem.leaves["hidden"], TraceState(torch.zeros(3, 0, 0)))
+    ordinary, _ = plastic_scan(problem.leaves["drive"], problem.leaves["weight"], None, None, state)
+    found = problem.outputs(fused_scan, problem.leaves)[0]
+    torch.testing.assert_close(found, ordinary, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["hebb", "oja", "clipped"])
+def test_without_eta_the_kernel_makes_no_trace_and_alpha_gets_no_gradient(rule):
+    problem = Problem(rule, 11, 3, 19)
+    problem.leaves["trace 0"].zero_()
+    problem.leaves[f"{type(problem.rule).__name__}.eta"].zero_()
+    leaves = {name: t.clone().requires_grad_() for name, t in problem.leaves.items()}
+    activities, _, trace = problem.outputs(fused_scan, leaves)
+    activities.square().sum().backward()
+    assert not trace.any()
+    assert not leaves["alpha"].grad.any()
 
 
 @settings(max_examples=25)
@@ -326,6 +349,17 @@ def test_the_form_is_chosen_by_shape_rule_and_kind():
     assert chosen("hebb", 20, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
 
 
+@pytest.mark.parametrize(
+    "rule", [Modulated(only_half=True), Retroactive(only_half=True), Retroactive(mode="soft")], ids=repr
+)
+def test_what_the_kernel_cannot_run_is_left_to_the_plain_scan(rule):
+    problem = chosen("modulated", 20, 30, 100, "connection")
+    assert problem is fused_scan
+    state = PlasticState(torch.empty(30, 100), rule.init(30, 100, 100))
+    arguments = torch.empty(20, 30, 100), torch.empty(100, 100), torch.empty(100, 100), rule, state
+    assert fastest(plastic_scan, *arguments, neuromodulator=Neuromodulator(100)) is plastic_scan
+
+
 class Slower(Hebb):
     """A subclass, which may do anything."""
 
@@ -336,6 +370,18 @@ BAD = {
     "strict": (
         {"rule": Modulated(mode="decay", strict=True), "neuromodulator": Neuromodulator(3)},
         "rule.strict = True: expected False",
+    ),
+    "half": (
+        {"rule": Modulated(only_half=True), "neuromodulator": Neuromodulator(3)},
+        "rule = Modulated.*: expected only_half=False",
+    ),
+    "retroactive half": (
+        {"rule": Retroactive(only_half=True), "neuromodulator": Neuromodulator(3)},
+        "rule = Retroactive.*: expected only_half=False",
+    ),
+    "retroactive soft": (
+        {"rule": Retroactive(mode="soft"), "neuromodulator": Neuromodulator(3)},
+        "rule = Retroactive.*: expected .*mode='clip'",
     ),
     "modulator missing": ({"rule": Modulated()}, "neuromodulator = None: expected one"),
     "modulator": (

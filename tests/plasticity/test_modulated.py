@@ -98,7 +98,24 @@ def test_as_many_units_as_episodes_are_no_reason_to_mix_them_up():
     assert torch.equal(state.trace[0, :, 0], signal)
 
 
+def test_only_the_first_half_of_the_units_is_modulated():
+    rule, clipped = Modulated(0.8, only_half=True, hebb_eta=0.3).double(), ClippedHebb(0.3, 0.8).double()
+    pre, post, trace = draw(6, 2, 3), draw(6, 2, 5, seed=1), 0.1 * draw(2, 5, 3, seed=2)
+    for signals in (draw(6, 2, 1, seed=3), draw(6, 2, 5, seed=3)):
+        found = run(rule, signals, pre, post, trace)
+        whole = run(Modulated(0.8), signals, pre, post, trace)
+        state = TraceState(trace)
+        for x, y in zip(pre, post, strict=True):
+            state = clipped.update(state, x, y)
+        torch.testing.assert_close(found, torch.cat((whole[:, :2], state.trace[:, 2:]), dim=1))
+    assert [name for name, _ in rule.named_parameters()] == ["hebb_eta"]
+    one = run(rule, draw(6, 2, 1), pre, post[..., :1], trace[:, :1])  # floor(1 / 2) units are modulated
+    torch.testing.assert_close(one, run(rule, 0 * draw(6, 2, 1), pre, post[..., :1], trace[:, :1]))
+
+
 BAD = {
+    "half": (lambda: Modulated(mode="soft", only_half=True), "only_half = True: expected False in mode 'soft'"),
+    "hebb_eta": (lambda: Modulated(only_half=True, hebb_eta=float("nan")), "eta = nan: expected a finite number"),
     "mode": (lambda: Modulated(mode="hard"), "mode = 'hard': expected one of 'clip', 'soft', 'decay'"),
     "clip": (lambda: Modulated(clip=-1.0), "clip = -1.0: expected a positive finite number"),
     "signal": (lambda: Modulated().coefficients(torch.ones(1, 1)), "modulator = None"),
@@ -121,4 +138,4 @@ def test_a_rule_without_parameters_can_be_moved_and_cast():
 
 
 def test_repr_names_the_arguments():
-    assert repr(Modulated(mode="soft")) == "Modulated(clip=1.0, mode='soft', strict=False)"
+    assert repr(Modulated(mode="soft")) == "Modulated(clip=1.0, mode='soft', strict=False, only_half=False)"

@@ -17,6 +17,10 @@ EVERY_RULE = {
     "soft": lambda: Modulated(0.8, "soft"),
     "decay": lambda: Modulated(0.8, "decay"),
     "retroactive": lambda: Retroactive(0.4, 0.8),
+    "modulated half": lambda: Modulated(0.8, only_half=True, hebb_eta=0.2),
+    "retroactive half": lambda: Retroactive(0.4, 0.8, only_half=True, hebb_eta=0.2),
+    "retroactive soft": lambda: Retroactive(0.4, 0.8, mode="soft"),
+    "sigmoid": lambda: Oja(0.2, eta_param="sigmoid"),
 }
 
 
@@ -59,6 +63,24 @@ def test_a_signal_from_outside_modulates_the_rule(signals):
     torch.testing.assert_close(tensors(found), tensors(peer(sequence)))
     _, silent = layer(sequence, modulator=torch.zeros(2, 5, signals))
     assert not silent.trace.any()
+
+
+@pytest.mark.parametrize("name", EVERY_RULE)
+def test_a_batch_of_one_gives_the_first_row_of_a_batch_of_two(name):
+    layer = PlasticLinear(3, 4, rule=EVERY_RULE[name](), nonlinearity="tanh", generator=seeded())
+    torch.nn.init.constant_(layer.alpha, 1.0)
+    for signals in (1, 4) if layer.rule.modulated else (None,):
+        modulator = None if signals is None else draw(6, 2, signals, seed=1)
+        first = None if signals is None else modulator[:, :1]
+        output, state = layer(draw(6, 2, 3), modulator=modulator)
+        alone, own = layer(draw(6, 2, 3)[:, :1], modulator=first)
+        torch.testing.assert_close((alone, *own), (output[:, :1], *(t[:1] for t in state)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype):
+    with pytest.raises(ValueError, match=rf"dtype = {dtype}: expected torch.float32 or torch.float64.*torch.autocast"):
+        PlasticLinear(3, 4).to(dtype)(draw(6, 2, 3).to(dtype))
 
 
 def test_a_product_of_factors_keeps_the_contract():

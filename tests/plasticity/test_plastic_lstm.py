@@ -21,6 +21,9 @@ RULES = {
     "modulated": lambda: Modulated(0.2),
     "soft": lambda: Modulated(0.2, "soft"),
     "retroactive": lambda: Retroactive(0.4, 0.2),
+    "half": lambda: Modulated(0.2, only_half=True, hebb_eta=0.2),
+    "retroactive half": lambda: Retroactive(0.4, 0.2, only_half=True, hebb_eta=0.2),
+    "retroactive soft": lambda: Retroactive(0.4, 0.2, mode="soft"),
 }
 POSTS = ["input", "recurrent", "cell", "hidden"]
 
@@ -124,7 +127,31 @@ def test_every_kind_of_rule_keeps_the_contract(rule):
     check_module(make)
 
 
-@pytest.mark.parametrize("name", ["clipped", "modulated", "retroactive"])
+def test_traces_that_are_read_within_a_bound_grow_beyond_it():
+    options = {"rule": Modulated(clip=None), "dtype": torch.float64}
+    net = strong(PlasticLSTM(3, 4, read_clip=0.1, generator=seeded(), **options), scale=2.0)
+    peer = PlasticLSTM(3, 4, **options)
+    peer.load_state_dict(net.state_dict())
+    _, start = net(3 * draw(9, 2, 3, dtype=torch.float64))
+    assert start.trace.abs().max() > 0.2
+    step = draw(1, 2, 3, seed=2, dtype=torch.float64)
+    output, state = net(step, start)
+    # The bound is where the trace acts, and not in the trace that the rule goes on from.
+    within = start._replace(rule=start.rule._replace(trace=start.trace.clamp(-0.1, 0.1)))
+    expected, after = peer(step, within)
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(state.trace - start.trace, after.trace - within.trace)
+    assert not torch.allclose(output, peer(step, start)[0])
+    check_gradients(strong(PlasticLSTM(2, 3, read_clip=0.1, generator=seeded(), **options)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype):
+    with pytest.raises(ValueError, match=rf"dtype = {dtype}: expected torch.float32 or torch.float64.*torch.autocast"):
+        PlasticLSTM(3, 4).to(dtype)(draw(6, 2, 3).to(dtype))
+
+
+@pytest.mark.parametrize("name", RULES)
 def test_a_batch_of_one_gives_the_first_row_of_a_batch_of_two(name):
     net = strong(PlasticLSTM(3, 4, rule=RULES[name](), generator=seeded()))
     output, state = net(draw(6, 2, 3))
@@ -205,6 +232,7 @@ BAD = {
         "modulator_source = 'input': expected one of 'hidden', 'cell'",
     ),
     "alpha": (lambda: PlasticLSTM(3, 4, alpha="none"), ValueError, "alpha = 'none'"),
+    "read_clip": (lambda: PlasticLSTM(3, 4, read_clip=0.0), ValueError, "read_clip = 0.0: expected a positive finite"),
     "backend": (lambda: PlasticLSTM(3, 4, backend="fast"), ValueError, "backend = 'fast'"),
     "rule": (lambda: PlasticLSTM(3, 4, rule=Hebb), TypeError, "rule"),
     "neuromodulator": (
@@ -239,4 +267,7 @@ def test_bad_input_is_refused(name):
 
 def test_repr_names_the_arguments():
     shown = repr(PlasticLSTM(3, 4, alpha=2))
-    assert "3, 4, alpha=2, hebb_post='input', modulator_source='hidden', batch_first=False, backend='auto'" in shown
+    assert (
+        "3, 4, alpha=2, hebb_post='input', modulator_source='hidden', read_clip=None, batch_first=False, backend='auto'"
+        in shown
+    )

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.plasticity import Modulated, Retroactive
+from engram.plasticity import ClippedHebb, Modulated, Retroactive
 
 TIME, BATCH, POST, PRE = 8, 2, 4, 3
 
@@ -70,6 +70,37 @@ def test_only_the_hebbian_trace_is_bounded(trace_first):
     assert states[-1].eligibility.abs().max() > 1
 
 
+@pytest.mark.parametrize("mode", ["clip", "soft"])
+@pytest.mark.parametrize("trace_first", [False, True])
+def test_only_the_second_half_of_the_units_is_modulated(mode, trace_first):
+    signals, pre, post = activity()
+    options = {"mode": mode, "trace_first": trace_first}
+    half = run(Retroactive(0.3, 0.8, only_half=True, hebb_eta=0.2, **options), signals, pre, post)[-1]
+    whole = run(Retroactive(0.3, 0.8, **options), signals, pre, post)[-1]
+    clipped = ClippedHebb(0.2, 0.8).double()
+    state = clipped.init(BATCH, POST, PRE)
+    for x, y in zip(pre, post, strict=True):
+        state = clipped.update(state, x, y)
+    torch.testing.assert_close(half.trace, torch.cat((state.trace[:, :2], whole.trace[:, 2:]), dim=1))
+
+
+@pytest.mark.parametrize("trace_first", [False, True])
+def test_the_soft_bound_is_the_published_one_in_two_branches(trace_first):
+    signals, pre, post = activity()
+    states = run(Retroactive(0.6, 0.99999, mode="soft", trace_first=trace_first), 3 * signals, pre, post)
+    for signal, before, after in zip(signals, states, states[1:], strict=False):
+        increment = 3 * signal[:, :, None] * (after if trace_first else before).eligibility
+        trace = before.trace
+        two_branches = trace + increment.clamp(min=0) * (1 - trace) + increment.clamp(max=0) * (1 + trace)
+        torch.testing.assert_close(after.trace, two_branches.clamp(-0.99999, 0.99999))
+    assert states[-1].trace.abs().max() == 0.99999
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="mode = 'decay': expected one of 'clip', 'soft'"):
+        Retroactive(mode="decay")
+
+
 def test_both_traces_can_be_cut_from_the_graph():
     rule = Retroactive(0.3)
     state = rule.update(rule.init(1, 2, 2), torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 1))
@@ -78,4 +109,6 @@ def test_both_traces_can_be_cut_from_the_graph():
 
 
 def test_repr_names_the_arguments():
-    assert repr(Retroactive(trace_first=True)) == "Retroactive(clip=1.0, trace_first=True)"
+    assert (
+        repr(Retroactive(trace_first=True)) == "Retroactive(clip=1.0, mode='clip', trace_first=True, only_half=False)"
+    )

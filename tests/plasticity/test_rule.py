@@ -2,7 +2,16 @@ import pytest
 import torch
 from torch import nn
 
-from engram.plasticity import Coefficients, PlasticityRule, TraceState
+from engram.plasticity import (
+    ClippedHebb,
+    Coefficients,
+    Hebb,
+    Modulated,
+    Oja,
+    PlasticityRule,
+    Retroactive,
+    TraceState,
+)
 
 
 class PerUnit(PlasticityRule):
@@ -30,6 +39,44 @@ def test_update_is_the_linear_recursion_for_coefficients_of_every_shape(keep_sha
                 expected = keep.expand(3, 4)[b, j] * trace[b, j, i]
                 expected += gain.expand(3, 4)[b, j] * modulator[b, 0] * post[b, j] * pre[b, i]
                 torch.testing.assert_close(found[b, j, i], expected)
+
+
+@pytest.mark.parametrize("rule_class", [Hebb, Oja, ClippedHebb, Retroactive])
+def test_a_rate_through_a_sigmoid_is_the_same_rate_and_stays_in_the_unit_interval(rule_class):
+    raw, squashed = rule_class(0.2, dtype=torch.float64), rule_class(0.2, eta_param="sigmoid", dtype=torch.float64)
+    assert list(dict(squashed.named_parameters())) == ["eta_logit"]
+    torch.testing.assert_close(squashed.eta, raw.eta.detach())
+    gradients = []
+    for rule in (raw, squashed):
+        state = rule.init(2, 3, 4)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            pre, post = (torch.randn(2, n, generator=generator, dtype=torch.float64) for n in (4, 3))
+            signal = [torch.ones(2, 1).double()] if rule.modulated else []
+            state = rule.update(state, pre, post, *signal)
+        state.trace.square().sum().backward()
+        gradients.append(next(rule.parameters()).grad)
+    torch.testing.assert_close(gradients[1], 0.2 * 0.8 * gradients[0])
+    with torch.no_grad():
+        squashed.eta_logit.sub_(1000)
+    assert squashed.eta == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eta": 1.0, "eta_param": "sigmoid"}, "eta = 1.0: expected a number between 0 and 1"),
+        ({"eta": float("nan"), "eta_param": "sigmoid"}, "eta = nan: expected a number between 0 and 1"),
+        ({"eta_param": "tanh"}, "eta_param = 'tanh': expected one of 'raw', 'sigmoid'"),
+    ],
+)
+def test_a_rate_that_no_sigmoid_gives_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Hebb(**options)
+
+
+def test_a_rule_without_a_rate_has_none():
+    assert not hasattr(Modulated(), "eta")
 
 
 def test_init_follows_the_parameters():

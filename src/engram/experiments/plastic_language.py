@@ -245,7 +245,7 @@ def in_rows(tokens: Int64[Tensor, " tokens"], rows: int) -> Int64[Tensor, "time 
     return tokens[: len(tokens) // rows * rows].view(rows, -1).t().contiguous()
 
 
-def perplexity(net: LanguageModel, text: Int64[Tensor, "time rows"], window: int) -> float:
+def perplexity(net: nn.Module, text: Int64[Tensor, "time rows"], window: int) -> float:
     """Return the exponential of the mean cross-entropy of a text, read from its start with all that is carried on."""
     total, memory = 0.0, None
     with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.plasticity.rule import Coefficients, PlasticityRule, checked_bound, trained_rate
+from engram.plasticity.rule import Coefficients, PlasticityRule, checked_bound
 
 
 class ClippedHebb(PlasticityRule):
@@ -17,13 +17,16 @@ class ClippedHebb(PlasticityRule):
     Nothing decays; what has reached the bound stays there until activity of the opposite sign takes it back.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter, trained without constraint.
+        eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
         clip: Bound c of the trace; None for none.
+        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
+            ``eta_logit``, so that eta stays between 0 and 1.
         device: Where the parameter lives.
         dtype: Its dtype.
 
     Raises:
-        ValueError: ``eta`` is not finite, or ``clip`` is not positive and finite.
+        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; ``eta_param`` is unknown; or
+            ``clip`` is not positive and finite.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
 
@@ -38,12 +41,13 @@ class ClippedHebb(PlasticityRule):
         eta: float = 0.01,
         clip: float | None = 1.0,
         *,
+        eta_param: str = "raw",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)
         self.clip = checked_bound(clip)
-        self.eta = trained_rate(eta, device, dtype)
+        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

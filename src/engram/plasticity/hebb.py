@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.plasticity.rule import Coefficients, PlasticityRule, trained_rate
+from engram.plasticity.rule import Coefficients, PlasticityRule
 
 
 class Hebb(PlasticityRule):
@@ -17,12 +17,14 @@ class Hebb(PlasticityRule):
     The trace decays to nothing while the receiving unit is silent.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter, trained without constraint.
+        eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
+        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
+            ``eta_logit``, so that eta stays between 0 and 1.
         device: Where the parameter lives.
         dtype: Its dtype.
 
     Raises:
-        ValueError: ``eta`` is not finite.
+        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equation 2.
 
@@ -36,11 +38,12 @@ class Hebb(PlasticityRule):
         self,
         eta: float = 0.01,
         *,
+        eta_param: str = "raw",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)
-        self.eta = trained_rate(eta, device, dtype)
+        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

@@ -15,6 +15,8 @@ from engram.plasticity.rule import (
     TraceState,
     bounded,
     checked_bound,
+    first_half,
+    trained_rate,
 )
 from engram.plasticity.validation import check_choice, readable
 
@@ -27,7 +29,9 @@ class Modulated(PlasticityRule):
         H'[j, i] = clip((1 - m[j]) H[j, i] + m[j] y[j] x[i], -c, c)                 mode "decay"
 
     The signal takes the place of the plasticity rate, so that the rule has no parameter of its own; a
-    ``Neuromodulator`` computes it. It comes after the activity of the same step, whose coincidence it gates.
+    ``Neuromodulator`` computes it. It comes after the activity of the same step, whose coincidence it gates. With
+    ``only_half`` it reaches the first floor(N / 2) receiving units, and ``hebb_eta`` takes its place for the others, so
+    that theirs is the rule ``ClippedHebb``.
 
     Args:
         clip: Bound c of the trace; None for none. The published plastic LSTM, and one simple maze, use 2.
@@ -35,11 +39,15 @@ class Modulated(PlasticityRule):
             within [-1, 1] stays there as long as no increment exceeds 1. ``"decay"``: the signal says at once how
             much is forgotten and how much is added, and is first clamped to [0, 1].
         strict: Whether a signal outside [0, 1] is an error in mode ``"decay"``, rather than clamped.
+        only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
+        hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
+            The rule has it only if ``only_half``.
         device: Where the states live.
         dtype: Their dtype.
 
     Raises:
-        ValueError: ``clip`` is not positive and finite, or ``mode`` is unknown.
+        ValueError: ``clip`` is not positive and finite; ``mode`` is unknown, or not one for ``only_half``; or
+            ``hebb_eta`` is not finite.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), equation 3; the modes as in its code.
 
@@ -57,6 +65,8 @@ class Modulated(PlasticityRule):
         mode: str = "clip",
         *,
         strict: bool = False,
+        only_half: bool = False,
+        hebb_eta: float = 0.01,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -65,18 +75,25 @@ class Modulated(PlasticityRule):
         self.clip = checked_bound(clip)
         self.mode = mode
         self.strict = strict
+        if only_half and mode != "clip":
+            raise ValueError(f"only_half = True: expected False in mode {mode!r}")
+        self.only_half = only_half
+        if only_half:
+            self.hebb_eta = trained_rate(hebb_eta, device, dtype)
         self.recursion = "soft" if mode == "soft" else "linear"
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A = 1, M = m, z = y; in mode ``"decay"``, A = 1 - m.
+        """Return A = 1, M = m, z = y; in mode ``"decay"``, A = 1 - m; with ``only_half``, M = hebb_eta in its half.
 
         Raises:
             ValueError: There is no signal, or, if ``strict`` in mode ``"decay"``, one outside [0, 1].
         """
         if modulator is None:
             raise ValueError("modulator = None: expected a tensor, because Modulated is modulated")
+        if self.only_half:
+            modulator = torch.where(first_half(post), modulator, self.hebb_eta)
         if self.mode != "decay":
             return Coefficients(keep=modulator.new_ones(()), gain=modulator, post=post)
         if self.strict and readable(modulator) and not ((modulator >= 0) & (modulator <= 1)).all():
@@ -103,4 +120,4 @@ class Modulated(PlasticityRule):
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
-        return f"clip={self.clip}, mode={self.mode!r}, strict={self.strict}"
+        return f"clip={self.clip}, mode={self.mode!r}, strict={self.strict}, only_half={self.only_half}"

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.plasticity.rule import Coefficients, PlasticityRule, trained_rate
+from engram.plasticity.rule import Coefficients, PlasticityRule
 
 
 class Oja(PlasticityRule):
@@ -19,12 +19,14 @@ class Oja(PlasticityRule):
     squared activity exceeds two.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter, trained without constraint.
+        eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
+        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
+            ``eta_logit``, so that eta stays between 0 and 1.
         device: Where the parameter lives.
         dtype: Its dtype.
 
     Raises:
-        ValueError: ``eta`` is not finite.
+        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.
 
     Source: Oja, "Simplified neuron model as a principal component analyzer" (1982), as used by Miconi, Clune and
     Stanley, "Differentiable plasticity" (2018).
@@ -39,11 +41,12 @@ class Oja(PlasticityRule):
         self,
         eta: float = 0.01,
         *,
+        eta_param: str = "raw",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)
-        self.eta = trained_rate(eta, device, dtype)
+        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

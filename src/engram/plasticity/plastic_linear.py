@@ -15,7 +15,15 @@ from engram.plasticity.alpha import draw_uniform, kind, make_alpha
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.rule import PlasticityRule, RuleState
 from engram.plasticity.scan import BACKENDS, plastic_linear_scan, run_scan
-from engram.plasticity.validation import check_choice, check_finite, check_size, check_tensor, check_type, time_first
+from engram.plasticity.validation import (
+    check_choice,
+    check_finite,
+    check_precision,
+    check_size,
+    check_tensor,
+    check_type,
+    time_first,
+)
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda current: current,
@@ -142,6 +150,7 @@ class PlasticLinear(nn.Module):
             ValueError: Wrong shape, dtype or device, an empty batch, a value or an activity that is not finite, or a
                 modulator too many or too few.
         """
+        check_precision(self.weight)
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)
         length, batch_size, _ = sequence.shape
         state = self._initial(batch_size) if state is None else self._checked(state, batch_size)

@@ -12,9 +12,17 @@ from torch.nn import functional
 from engram.plasticity.alpha import draw_uniform, kind, make_alpha
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
-from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.scan import BACKENDS, PlasticLSTMState, plastic_lstm_scan, run_scan
-from engram.plasticity.validation import check_choice, check_finite, check_size, check_tensor, check_type, time_first
+from engram.plasticity.validation import (
+    check_choice,
+    check_finite,
+    check_precision,
+    check_size,
+    check_tensor,
+    check_type,
+    time_first,
+)
 
 
 class PlasticLSTM(nn.Module):
@@ -40,6 +48,9 @@ class PlasticLSTM(nn.Module):
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
         modulator_source: What the neuromodulator reads, ``"hidden"`` (h') or ``"cell"`` (c').
+        read_clip: Bound of the traces where they act: r = (W_g + alpha * clip(H)) h. With a rule that has none
+            (``Modulated(clip=None)``), traces grow without bound and still act within one; the published code calls
+            this ``aditya``. None for none.
         batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
         backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
         device: Where the parameters live.
@@ -84,6 +95,7 @@ class PlasticLSTM(nn.Module):
         neuromodulator: Neuromodulator | None = None,
         hebb_post: str = "input",
         modulator_source: str = "hidden",
+        read_clip: float | None = None,
         batch_first: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
@@ -100,6 +112,7 @@ class PlasticLSTM(nn.Module):
         self.hidden_size = hidden_size
         self.hebb_post = hebb_post
         self.modulator_source = modulator_source
+        self.read_clip = checked_bound(read_clip, "read_clip")
         self.batch_first = batch_first
         self.backend = backend
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size, device=device, dtype=dtype))
@@ -147,6 +160,7 @@ class PlasticLSTM(nn.Module):
             TypeError: An argument is of the wrong type.
             ValueError: Wrong shape, dtype or device, an empty batch, or input or activity that is not finite.
         """
+        check_precision(self.weight_hh)
         sequence = time_first("input", input, self.input_size, self.weight_ih, self.batch_first)
         state = self._initial(sequence.shape[1]) if state is None else self._checked(state, sequence.shape[1])
         admit, forget, emit = self.bias_hh.chunk(3)
@@ -163,6 +177,7 @@ class PlasticLSTM(nn.Module):
             neuromodulator=self.neuromodulator,
             hebb_post=self.hebb_post,
             modulator_source=self.modulator_source,
+            read_clip=self.read_clip,
         )
         check_finite("activity", output)
         self.rule.warn_if_saturated(state.rule)
@@ -183,5 +198,6 @@ class PlasticLSTM(nn.Module):
         """Return what ``repr`` shows of the arguments."""
         return (
             f"{self.input_size}, {self.hidden_size}, alpha={kind(self.alpha)!r}, hebb_post={self.hebb_post!r}, "
-            f"modulator_source={self.modulator_source!r}, batch_first={self.batch_first}, backend={self.backend!r}"
+            f"modulator_source={self.modulator_source!r}, read_clip={self.read_clip}, "
+            f"batch_first={self.batch_first}, backend={self.backend!r}"
         )

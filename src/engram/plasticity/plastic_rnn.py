@@ -19,6 +19,7 @@ from engram.plasticity.scan import BACKENDS, PlasticState, plastic_scan, run_sca
 from engram.plasticity.validation import (
     check_choice,
     check_finite,
+    check_precision,
     check_size,
     check_tensor,
     check_type,
@@ -163,26 +164,30 @@ class PlasticRNN(nn.Module):
             TypeError: An argument is of the wrong type.
             ValueError: Wrong shape, dtype or device, an empty batch, or input or activity that is not finite.
         """
-        sequence = time_first("input", input, self.input_size, self.weight_ih, self.batch_first)
-        state = self._initial(sequence.shape[1]) if state is None else self._checked(state, sequence.shape[1])
-        drive = functional.linear(sequence, self.weight_ih, self.bias).to(self.weight_hh.dtype)
-        if self.rule is not None:
-            self.rule.warn_if_unstable()
+        # A parameter takes as long to fetch from a module as many a check of it takes, so each is fetched once.
+        weight_ih, weight_hh, rule = self.weight_ih, self.weight_hh, self.rule
+        if rule is not None:
+            check_precision(weight_hh)
+            rule.warn_if_unstable()
+        sequence = time_first("input", input, self.input_size, weight_ih, self.batch_first)
+        batch_size = sequence.shape[1]
+        state = self._initial(batch_size) if state is None else self._checked(state, batch_size, weight_hh, rule)
+        drive = functional.linear(sequence, weight_ih, self.bias).to(weight_hh.dtype)
         output, state = run_scan(
             plastic_scan,
             self.backend,
             drive,
-            self.weight_hh,
+            weight_hh,
             self.alpha,
-            self.rule,
+            rule,
             state,
             neuromodulator=self.neuromodulator,
             clamp=None if clamp is None else self._clamp(clamp, drive),
             nonlinearity=NONLINEARITIES[self.nonlinearity],
         )
         check_finite("activity", output)
-        if self.rule is not None:
-            self.rule.warn_if_saturated(state.rule)
+        if rule is not None:
+            rule.warn_if_saturated(state.rule)
         return (output.transpose(0, 1) if self.batch_first else output), state
 
     def _initial(self, batch_size: int) -> PlasticState:
@@ -191,13 +196,13 @@ class PlasticRNN(nn.Module):
             return PlasticState(hidden, TraceState(hidden.new_empty(batch_size, 0, 0)))
         return PlasticState(hidden, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 
-    def _checked(self, state: PlasticState, batch_size: int) -> PlasticState:
+    def _checked(self, state: PlasticState, batch_size: int, like: Tensor, rule: PlasticityRule | None) -> PlasticState:
         check_type("state", state, PlasticState)
-        check_tensor("state.hidden", state.hidden, (batch_size, self.hidden_size), self.weight_hh)
-        if self.rule is None:
-            check_tensor("state.trace", state.trace, (batch_size, 0, 0), self.weight_hh)
+        check_tensor("state.hidden", state.hidden, (batch_size, self.hidden_size), like)
+        if rule is None:
+            check_tensor("state.trace", state.trace, (batch_size, 0, 0), like)
         else:
-            self.rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), self.weight_hh)
+            rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), like)
         return state
 
     def _clamp(

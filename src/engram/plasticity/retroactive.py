@@ -16,8 +16,10 @@ from engram.plasticity.rule import (
     accumulated,
     bounded,
     checked_bound,
+    first_half,
     trained_rate,
 )
+from engram.plasticity.validation import check_choice
 
 
 class Retroactive(PlasticityRule):
@@ -27,19 +29,31 @@ class Retroactive(PlasticityRule):
         E'[j, i] = (1 - eta) E[j, i] + eta y[j] x[i]
 
     in this order, so that the signal acts on coincidences of earlier steps, as dopamine is thought to. A
-    ``Neuromodulator`` computes it.
+    ``Neuromodulator`` computes it. In mode "soft", with d[j, i] = m[j] E[j, i],
+
+        H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c)
 
     Args:
-        eta: Initial rate of the eligibility trace, per step; a scalar parameter, trained without constraint.
-        clip: Bound c of the Hebbian trace; None for none. The eligibility trace has none.
+        eta: Initial rate of the eligibility trace, per step; a scalar parameter, trained as ``eta_param`` says.
+        clip: Bound c of the Hebbian trace; None for none. The eligibility trace has none. In mode ``"soft"`` the
+            published code has 0.99999.
+        mode: How the Hebbian trace is kept from growing, ``"clip"`` or ``"soft"``: the nearer it is to 1, the less is
+            added.
         trace_first: Whether the eligibility trace is updated first, so that the signal acts on E'.
+        only_half: Whether only the second half of the receiving units is modulated. The first floor(N / 2) follow
+            ``ClippedHebb``, H' = clip(H + hebb_eta y x), whatever the mode.
+        hebb_eta: Initial plasticity rate of the first half, per step; a scalar parameter, trained without constraint.
+            The rule has it only if ``only_half``.
+        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
+            ``eta_logit``, so that eta stays between 0 and 1.
         device: Where the parameter lives.
         dtype: Its dtype.
 
     Raises:
-        ValueError: ``eta`` is not finite, or ``clip`` is not positive and finite.
+        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; ``hebb_eta`` is not finite;
+            ``clip`` is not positive and finite; or ``mode`` or ``eta_param`` is unknown.
 
-    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), equations 4 and 5.
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), equations 4 and 5; the options as in its code.
 
     Examples:
         >>> rule, one = Retroactive(eta=0.5), torch.ones(1, 1)
@@ -51,21 +65,30 @@ class Retroactive(PlasticityRule):
 
     modulated = True
     state_type = EligibilityState
-    recursion = "retroactive"
 
     def __init__(
         self,
         eta: float = 0.01,
         clip: float | None = 1.0,
+        mode: str = "clip",
         *,
         trace_first: bool = False,
+        only_half: bool = False,
+        hebb_eta: float = 0.01,
+        eta_param: str = "raw",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)
         self.clip = checked_bound(clip)
+        check_choice("mode", mode, ("clip", "soft"))
+        self.mode = mode
         self.trace_first = trace_first
-        self.eta = trained_rate(eta, device, dtype)
+        self.only_half = only_half
+        self._train_rate(eta, eta_param, device, dtype)
+        if only_half:
+            self.hebb_eta = trained_rate(hebb_eta, device, dtype)
+        self.recursion = "own" if only_half or mode == "soft" else "retroactive"
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
@@ -85,11 +108,17 @@ class Retroactive(PlasticityRule):
         assert isinstance(state, EligibilityState)
         assert modulator is not None
         eligibility = accumulated(state.eligibility, self.coefficients(post, modulator), pre)
-        trace = torch.addcmul(
-            state.trace, modulator.unsqueeze(2), eligibility if self.trace_first else state.eligibility
-        )
+        credited = eligibility if self.trace_first else state.eligibility
+        if self.mode == "soft":
+            increment = modulator.unsqueeze(2) * credited
+            trace = torch.addcmul(increment, 1 - increment.abs(), state.trace)
+        else:
+            trace = torch.addcmul(state.trace, modulator.unsqueeze(2), credited)
+        if self.only_half:
+            clipped = Coefficients(torch.ones_like(self.hebb_eta), self.hebb_eta, post)
+            trace = torch.where(first_half(post).unsqueeze(1), accumulated(state.trace, clipped, pre), trace)
         return EligibilityState(bounded(trace, self.clip), eligibility)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
-        return f"clip={self.clip}, trace_first={self.trace_first}"
+        return f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"

@@ -6,13 +6,13 @@ import itertools
 import math
 import warnings
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from engram.plasticity.validation import check_size, check_tensor, check_type, readable
+from engram.plasticity.validation import check_choice, check_size, check_tensor, check_type, readable
 
 
 class TraceState(NamedTuple):
@@ -111,6 +111,24 @@ class PlasticityRule(nn.Module, ABC):
         super().__init__()
         # What a rule without parameters follows when it is moved or cast.
         self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
+
+    def _train_rate(
+        self, eta: float, eta_param: str, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> None:
+        """Make ``eta`` a trained rate, of which the parameter is ``eta`` itself or its logit, ``eta_logit``."""
+        check_choice("eta_param", eta_param, ("raw", "sigmoid"))
+        if eta_param == "raw":
+            self.eta = trained_rate(eta, device, dtype)
+            return
+        if not 0 < eta < 1:
+            raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
+        self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only where there is no parameter eta: whoever reads the rate need not know which of them is trained.
+        if name == "eta" and ("eta_logit" in self._parameters or "eta_logit" in self.__dict__):
+            return self.eta_logit.sigmoid()
+        return super().__getattr__(name)
 
     @abstractmethod
     def coefficients(
@@ -224,11 +242,12 @@ class PlasticityRule(nn.Module, ABC):
         Args:
             state: A state of the rule.
         """
-        if (
-            self.clip is not None
-            and readable(state.trace)
-            and self.saturation(self.state_type(*(t[:1] for t in state))) > 0.9
-        ):
+        if self.clip is None or not readable(state.trace) or not len(state.trace):
+            return
+        first = state.trace.detach()[0]
+        # Where so many are at the bound, their mean size tells, and it costs a single operation.
+        suspected = torch.linalg.vector_norm(first, 1).item() > 0.89 * self.clip * first.numel()
+        if suspected and self.saturation(self.state_type(*(t[:1] for t in state))) > 0.9:
             warnings.warn(
                 f"over 90 % of the traces of {type(self).__name__} are at their bound, where they pass no gradient",
                 RuntimeWarning,
@@ -241,8 +260,8 @@ class PlasticityRule(nn.Module, ABC):
         Training can take it there, and a trace without a bound may then grow for ever. Modules ask once a forward pass.
         """
         eta = getattr(self, "eta", None)
-        unbounded = self.clip is None or self.recursion == "retroactive"
-        if unbounded and eta is not None and readable(eta) and not ((eta >= 0) & (eta <= 1)).all():
+        unbounded = self.clip is None or self.state_type is EligibilityState
+        if unbounded and eta is not None and readable(eta) and not all(0 <= e <= 1 for e in eta.flatten().tolist()):
             warnings.warn(
                 f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound",
                 RuntimeWarning,
@@ -284,6 +303,20 @@ def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float
     return trace if clip is None else trace.clamp(-clip, clip)
 
 
+def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
+    """Return which receiving units are among the first floor(N / 2), for rules that treat them apart.
+
+    Args:
+        post: Postsynaptic activity, for the number of units and the device.
+
+    Examples:
+        >>> first_half(torch.zeros(1, 5))
+        tensor([ True,  True, False, False, False])
+    """
+    size = post.shape[-1]
+    return torch.arange(size, device=post.device) < size // 2
+
+
 def trained_rate(
     eta: float, device: torch.device | str | None = None, dtype: torch.dtype | None = None
 ) -> nn.Parameter:
@@ -297,12 +330,12 @@ def trained_rate(
     return nn.Parameter(torch.tensor(float(eta), device=device, dtype=dtype))
 
 
-def checked_bound(clip: float | None) -> float | None:
-    """Return the bound of a trace.
+def checked_bound(clip: float | None, name: str = "clip") -> float | None:
+    """Return the bound of a trace, which an error calls ``name``.
 
     Raises:
         ValueError: ``clip`` is neither None nor positive and finite.
     """
     if clip is not None and not 0 < clip < math.inf:
-        raise ValueError(f"clip = {clip}: expected a positive finite number, or None for no bound")
+        raise ValueError(f"{name} = {clip}: expected a positive finite number, or None for no bound")
     return None if clip is None else float(clip)

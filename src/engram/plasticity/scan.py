@@ -17,7 +17,7 @@ from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels.choice import fastest
 from engram.plasticity.kernels.fused import fused_scan
 from engram.plasticity.neuromodulator import Neuromodulator
-from engram.plasticity.rule import EligibilityState, PlasticityRule, RuleState
+from engram.plasticity.rule import EligibilityState, PlasticityRule, RuleState, bounded
 from engram.plasticity.validation import autocast, check_choice
 
 BACKENDS = ("auto", "eager", "fused")
@@ -275,6 +275,7 @@ def plastic_lstm_scan(
     neuromodulator: Neuromodulator | None = None,
     hebb_post: str = "input",
     modulator_source: str = "hidden",
+    read_clip: float | None = None,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
     """Run an LSTM whose connections from the hidden units to the cell input are plastic through time.
 
@@ -296,6 +297,7 @@ def plastic_lstm_scan(
         hebb_post: What the rule takes as postsynaptic activity y: the cell input g, what the hidden units
             contribute to it, r, the new cell state c(t), or the new output h(t).
         modulator_source: What the neuromodulator reads: the new output h(t) or the new cell state c(t).
+        read_clip: Bound of the traces where they act, clip(H(t-1)) in place of H(t-1) in r; None for none.
 
     Returns:
         The output h at every step, and the state after the last one.
@@ -316,7 +318,7 @@ def plastic_lstm_scan(
     outputs = []
     for external in drive.unbind(0):
         fixed = hidden @ weight.t()
-        recurrent = plastic_current(fixed[:, cell_input], hidden, alpha, synapses.trace)
+        recurrent = plastic_current(fixed[:, cell_input], hidden, alpha, bounded(synapses.trace, read_clip))
         taken = torch.tanh(external[:, cell_input] + recurrent)
         admit, forget, _, emit = torch.sigmoid(external + fixed).chunk(4, dim=1)
         cell = forget * cell + admit * taken

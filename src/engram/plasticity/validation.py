@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import torch
@@ -75,11 +76,21 @@ def time_first(name: str, value: Tensor, features: int, like: Tensor, batch_firs
 
 def check_finite(name: str, sequence: Tensor) -> None:
     """Raise if a number in a sequence, (time, batch, features), is not finite; say the first step where it is not."""
-    if readable(sequence) and not sequence.isfinite().all():
+    # A sum of finite numbers may overflow, but none with another kind among them is finite; and a sum is cheap.
+    if readable(sequence) and not math.isfinite(sequence.detach().sum().item()) and not sequence.isfinite().all():
         time, batch, feature = (~sequence.isfinite()).nonzero()[0].tolist()
         raise ValueError(
             f"{name} at (time={time}, batch={batch}, feature={feature}) is {sequence[time, batch, feature]}: "
             "expected a finite number"
+        )
+
+
+def check_precision(parameter: Tensor) -> None:
+    """Raise if a module with traces is of half precision, in which their increments are soon lost."""
+    if parameter.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the parameters have dtype = {parameter.dtype}: expected torch.float32 or torch.float64, because half "
+            "precision loses what is added to a trace; under torch.autocast the traces keep their precision"
         )
 
 

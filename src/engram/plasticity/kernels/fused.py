@@ -94,6 +94,8 @@ def unsupported(  # noqa: PLR0917
     if rule is None or alpha is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
         names = "Hebb, Oja, ClippedHebb, Modulated or Retroactive"
         return f"rule = {rule}: expected {names}, and no subclass"
+    if rule.recursion == "own" or getattr(rule, "only_half", False):
+        return f"rule = {rule}: expected only_half=False and, of a retroactive rule, mode='clip'"
     if isinstance(rule, Modulated) and rule.strict:
         return "rule.strict = True: expected False"
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:

@@ -1,0 +1,360 @@
+"""A large language model with neuromodulated plastic LSTMs (Miconi, Rawal, Clune and Stanley, 2019).
+
+Three layers of neuromodulated plastic LSTM are compared with three layers of LSTM that have as many parameters, both
+trained as Merity, Keskar and Socher (2018) train theirs, but without dropped weights: dropout with one mask for a whole
+window, penalties on activities, windows of random length, gradient descent with a large rate and, in the end, the mean
+of the weights. Sizes and settings of the paper preset are those of the published code. The small presets read documents
+with bigrams of their own, one after another, and decide nothing; they have fewer layers, for with three of them this
+training does not leave the frequencies of the words within minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
+
+from engram.experiments.plastic_language import Carried, Memory, in_rows, losses, perplexity
+from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+from engram.lab.claim import ResultsOfSeed
+from engram.lab.curves import points_by_arm
+from engram.plasticity import PlasticLSTM, PlasticLSTMState, TraceState
+from engram.tasks import DocumentBigrams, read_penn_treebank
+
+PAPER = "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
+VALID_ROWS, TEST_ROWS = 10, 1  # how many parts of a text are read side by side where nothing is learned
+USUAL, SPREAD, SHORTEST = 0.95, 5, 5  # of the random lengths of windows
+EMBEDDING_INIT = 0.1
+# Numbers of one layer's traces in a window from which they are made anew in the backward pass, rather than kept.
+MANY = 2**28
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one trial is made of."""
+
+    network: Literal["lstm", "modulated"] = "lstm"
+    """LSTM, or the same with plastic connections whose plasticity the network itself modulates."""
+    corpus: Literal["document-bigrams", "penn-treebank"] = "document-bigrams"
+    """Language of document-specific bigrams, or the Penn Treebank from the user's files."""
+    tokens: Annotated[int, Ge(1000)] = 40_000
+    """Words to learn from in the language of document-specific bigrams; of no effect on the Penn Treebank."""
+    layers: Annotated[int, Ge(1)] = 2
+    """Layers of LSTM units."""
+    embedding_size: Annotated[int, Ge(1)] = 30
+    """Features of a word, and units of the last layer."""
+    hidden_size: Annotated[int, Ge(1)] = 60
+    """Units of the other layers of the LSTM; the plastic network has as many as fit into as many parameters."""
+    batch_size: Annotated[int, Ge(1)] = 6
+    """Parts of the text that are read side by side."""
+    window: Annotated[int, Ge(10)] = 35
+    """Mean number of words through which the gradient flows back; of one window in 20, the half of it."""
+    epochs: Annotated[int, Ge(1)] = 6
+    """Passes over the text."""
+    average_from: Annotated[int, Ge(1)] = 4
+    """The epoch from which on the mean of the weights is what is judged, counted from 1."""
+    learning_rate: Annotated[float, Gt(0), Le(100)] = 30.0
+    """Learning rate of gradient descent in a window of mean length, in proportion to which that of others is."""
+    gradient_norm: Annotated[float, Gt(0)] = 0.25
+    """Norm above which the gradient is scaled down to it."""
+    weight_decay: Annotated[float, Ge(0), Le(1)] = 1.2e-6
+    """Share of a weight that is added to its gradient."""
+    dropout_embedding: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Probability that a word has no features in a window."""
+    dropout_input: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Probability that a feature of the words does not reach the first layer in a window."""
+    dropout_hidden: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Probability that a unit does not reach the next layer in a window."""
+    dropout_output: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Probability that a unit of the last layer does not take part in the prediction in a window."""
+    activity_penalty: Annotated[float, Ge(0)] = 2.0
+    """Factor of the mean squared activity of the last layer, after dropout, in the loss."""
+    change_penalty: Annotated[float, Ge(0)] = 1.0
+    """Factor of the mean squared change of that activity from word to word, before dropout, in the loss."""
+
+
+def arms(config: Config) -> dict[str, Config]:
+    """The two networks, the plastic one with as many units as fit into the parameters of the LSTM."""
+    budget = count(config, "lstm", config.hidden_size)
+    fits = (size for size in range(config.hidden_size, 0, -1) if count(config, "modulated", size) <= budget)
+    return {
+        "lstm": replace(config, network="lstm"),
+        "modulated": replace(config, network="modulated", hidden_size=next(fits)),
+    }
+
+
+def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
+    """Return the numbers of inputs and of units of each layer; the last has as many units as words have features."""
+    units = [hidden_size] * (config.layers - 1) + [config.embedding_size]
+    return list(zip([config.embedding_size, *units], units, strict=False))
+
+
+def count(config: Config, network: str, hidden_size: int) -> int:
+    """Return the number of parameters of the layers of a network."""
+    per_unit, modulator = (8, 0) if network == "lstm" else (7 + 1 + 3, 1)  # biases; alpha and neuromodulator
+    return sum(
+        4 * units * (inputs + units) + per_unit * units + modulator for inputs, units in sizes(config, hidden_size)
+    )
+
+
+class Reading(NamedTuple):
+    """What a network makes of a window: activity of its last layer, after dropout and before, and what it carries."""
+
+    dropped: Float[Tensor, "time batch features"]
+    activity: Float[Tensor, "time batch features"]
+    carried: Carried
+
+
+class LanguageModel(nn.Module):
+    """Word features, layers of LSTM units, plastic or not, and a prediction of the next word by the same features."""
+
+    def __init__(
+        self, config: Config, types: int, generator: torch.Generator | None, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Parameter(torch.empty(types, config.embedding_size, device=device))
+        self.bias = nn.Parameter(torch.zeros(types, device=device))
+        self.layers = nn.ModuleList(
+            nn.LSTM(inputs, units, device=device)
+            if config.network == "lstm"
+            else PlasticLSTM(inputs, units, device=device, generator=generator)
+            for inputs, units in sizes(config, config.hidden_size)
+        )
+        with torch.no_grad():
+            self.embedding.uniform_(-EMBEDDING_INIT, EMBEDDING_INIT, generator=generator)
+            for layer in self.layers:
+                if isinstance(layer, nn.LSTM):  # torch's own initial values, but of our generator
+                    for parameter in layer.parameters():
+                        bound = layer.hidden_size**-0.5
+                        parameter.uniform_(-bound, bound, generator=generator)
+
+    def forward(
+        self, words: Int64[Tensor, "time batch"], carried: Carried | None = None
+    ) -> tuple[Float[Tensor, "time batch types"], Carried]:
+        """Return the logits of the next word at each step, without dropout, and what the layers carry on."""
+        reading = self.read(words, carried, None)
+        return self.predict(reading.dropped), reading.carried
+
+    def read(
+        self, words: Int64[Tensor, "time batch"], carried: Carried | None, generator: torch.Generator | None
+    ) -> Reading:
+        """Read a window, with dropout by a generator, or without; one mask serves all its steps."""
+        config = self.config
+
+        def drop(values: Tensor, probability: float, *mask: int) -> Tensor:
+            if generator is None or probability == 0:
+                return values
+            kept = torch.rand(mask, generator=generator) >= probability
+            return values * (kept / (1 - probability)).to(values)
+
+        features = drop(self.embedding, config.dropout_embedding, len(self.embedding), 1)
+        activity = functional.embedding(words, features)
+        batch, after = words.shape[1], []
+        activity = dropped = drop(activity, config.dropout_input, 1, batch, activity.shape[2])
+        for number, layer in enumerate(self.layers):
+            activity, state = _through(layer, dropped, None if carried is None else carried[number])
+            after.append(state)
+            probability = config.dropout_output if number == len(self.layers) - 1 else config.dropout_hidden
+            dropped = drop(activity, probability, 1, batch, activity.shape[2])
+        return Reading(dropped, activity, after)
+
+    def predict(self, activity: Float[Tensor, "time batch features"]) -> Float[Tensor, "time batch types"]:
+        """Return the logits of the next word."""
+        return functional.linear(activity, self.embedding, self.bias)
+
+
+def _through(layer: nn.Module, activity: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a layer; a plastic one in parts, if it has many traces, of which each is run again in the backward pass."""
+    if not isinstance(layer, PlasticLSTM):
+        activity, state = layer(activity, state)
+        return activity, state
+    if state is not None:
+        state = PlasticLSTMState(state[0], state[1], TraceState(state[2]))
+    time, batch, _ = activity.shape
+    if torch.is_grad_enabled() and time * batch * layer.hidden_size**2 > MANY:
+        outputs = []
+        for part in torch.split(activity, math.isqrt(time - 1) + 1):
+            output, state = checkpoint(layer, part, state, use_reentrant=False, preserve_rng_state=False)
+            outputs.append(output)
+        activity = torch.cat(outputs)
+    else:
+        activity, state = layer(activity, state)
+    return activity, (state.hidden, state.cell, state.trace)
+
+
+def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np.ndarray, " windows"]:
+    """Draw the lengths of the windows, the words to be predicted, that a text of ``length`` words is cut into."""
+    number = length // SHORTEST + 1
+    mean = np.where(rng.random(number) < USUAL, window, window / 2)
+    drawn = rng.normal(mean, SPREAD).astype(np.int64).clip(SHORTEST, window + 2 * SPREAD)
+    ends = drawn.cumsum().clip(max=length)
+    ends = ends[: np.searchsorted(ends, length) + 1]
+    return np.diff(ends, prepend=0)
+
+
+class Text(NamedTuple):
+    """Word numbers to learn from, to follow the training by, and to judge by, and how many words there are."""
+
+    train: Int64[Tensor, " tokens"]
+    valid: Int64[Tensor, " tokens"]
+    test: Int64[Tensor, " tokens"]
+    types: int
+
+
+def text(config: Config, generator: torch.Generator) -> Text:
+    """Return the corpus: the user's Penn Treebank, or documents one after another, for each part new ones."""
+    if config.corpus == "penn-treebank":
+        treebank = read_penn_treebank()
+        return Text(treebank.train, treebank.valid, treebank.test, len(treebank.words))
+    task = DocumentBigrams()
+
+    def documents(tokens: int) -> Tensor:
+        inputs = task.sample(-(-tokens // task.length), generator).inputs
+        return inputs.argmax(2).t().flatten()[:tokens]
+
+    return Text(documents(config.tokens), documents(config.tokens // 10), documents(config.tokens // 10), task.words)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train one network by truncated back-propagation; judge it by the perplexity of text that it has not read."""
+    corpus = text(config, run.generator)
+    train, valid, test = (
+        in_rows(part, rows).to(run.device)
+        for part, rows in zip(corpus[:3], (config.batch_size, VALID_ROWS, TEST_ROWS), strict=True)
+    )
+    net = LanguageModel(config, corpus.types, run.generator).to(run.device)
+    mean = AveragedModel(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    memory, seen = Memory(), WindowMean()
+    epochs = [window_sizes(len(train) - 1, config.window, run.rng) for _ in range(config.epochs)]
+    lengths = np.concatenate(epochs)
+    starts = np.concatenate([windows.cumsum() - windows for windows in epochs])
+    numbers = np.repeat(np.arange(config.epochs) + 1, [len(windows) for windows in epochs])
+    for step in run.steps(len(lengths), net=net, mean=mean, optimizer=optimizer, memory=memory, seen=seen):
+        epoch, start, length = int(numbers[step]), int(starts[step]), int(lengths[step])
+        if start == 0:
+            memory.carried = None
+        words = train[start : start + length + 1]
+        reading = net.read(words[:-1], memory.carried, run.generator)
+        memory.carried = [tuple(tensor.detach() for tensor in layer) for layer in reading.carried]
+        loss = losses(net.predict(reading.dropped), words[1:]).mean()
+        penalty = config.activity_penalty * reading.dropped.square().mean()
+        if length > 1:
+            penalty = penalty + config.change_penalty * reading.activity.diff(dim=0).square().mean()
+        optimizer.zero_grad()
+        (loss + penalty).backward()  # type: ignore[no-untyped-call]
+        for layer in net.layers:
+            if isinstance(layer, PlasticLSTM):
+                # One coefficient serves all connections of a unit, so that its gradient is their sum, and too large.
+                layer.get_parameter("alpha").grad.div_(config.hidden_size)  # type: ignore[union-attr]
+        nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
+        optimizer.param_groups[0]["lr"] = config.learning_rate * length / config.window
+        optimizer.step()
+        if epoch >= config.average_from:
+            mean.update_parameters(net)
+        seen.add(loss=loss)
+        if start + length == len(train) - 1:
+            judged = mean.module if epoch >= config.average_from else net
+            run.log(step + 1, **seen.take(), valid_perplexity=perplexity(judged, valid, config.window))
+    tested = perplexity(mean.module if config.epochs >= config.average_from else net, test, config.window)
+    return {"loss": math.log(tested), "perplexity": tested}
+
+
+def _difference(results: ResultsOfSeed) -> float:
+    return float(results["modulated"]["perplexity"] - results["lstm"]["perplexity"])
+
+
+claims = [
+    Claim(
+        id="modulated-at-most-lstm",
+        statement="On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many "
+        "parameters",
+        source="table 1: test perplexity on the Penn Treebank, large model, 5 runs",
+        published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
+        metric=_difference,
+        holds=at_most(0.0),
+        arms=("modulated", "lstm"),
+        threshold="paper",
+        presets=("paper",),
+        seeds=5,
+    )
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Each trial's test perplexity, arm by arm."""
+    plot = points_by_arm(results, "perplexity")
+    plot.update_layout(title="Text that was not trained on", yaxis={"title": "perplexity"}, showlegend=False)
+    return plot
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core: a cost for each step, and one for each synapse that it touches."""
+    step, synapse = {"lstm": (30e-6, 0.5e-9), "modulated": (400e-6, 30e-9)}[config.network]
+    batch, tokens, types = config.batch_size, config.tokens, 50
+    if config.corpus == "penn-treebank":
+        tokens, types = 930_000, 10_000
+    squares = sum(units**2 for _, units in sizes(config, config.hidden_size))
+    each = config.layers * step + batch * (synapse * squares + 0.5e-9 * types * config.embedding_size)
+    return 3 + config.epochs * tokens / batch * each * 1.2
+
+
+experiment = Experiment(
+    name="plastic-treebank",
+    summary="Three layers of LSTM and of neuromodulated plastic LSTM with equally many parameters, as large language "
+    "models",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(
+            Config(
+                tokens=1000,
+                layers=3,
+                embedding_size=8,
+                hidden_size=10,
+                batch_size=10,
+                window=10,
+                epochs=2,
+                average_from=2,
+                dropout_embedding=0.1,
+                dropout_input=0.1,
+                dropout_hidden=0.1,
+                dropout_output=0.1,
+            ),
+            seeds=2,
+        ),
+        "laptop": Preset(Config(), seeds=3),
+        "paper": Preset(
+            Config(
+                corpus="penn-treebank",
+                layers=3,
+                embedding_size=400,
+                hidden_size=1150,
+                batch_size=6,
+                window=70,
+                epochs=500,
+                average_from=125,
+                dropout_embedding=0.1,
+                dropout_input=0.4,
+                dropout_hidden=0.25,
+                dropout_output=0.4,
+            ),
+            seeds=5,
+        ),
+    },
+    arms=arms,
+    trial=trial,
+    claims=claims,
+    figure=figure,
+    seconds=seconds,
+)
