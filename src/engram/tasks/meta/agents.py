@@ -11,6 +11,7 @@ import math
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+from gymnasium.vector import VectorWrapper
 from jaxtyping import Float, Int
 
 from engram.tasks.environment import check_int
@@ -55,11 +56,11 @@ class Lifetimes(NamedTuple):
     lengths: Int[np.ndarray, "num_envs"]
 
 
-def play(env: MetaTaskVectorEnv, agent: Agent, *, seed: int | None = None) -> Lifetimes:
+def play(env: MetaTaskVectorEnv | VectorWrapper, agent: Agent, *, seed: int | None = None) -> Lifetimes:
     """Let an agent live one lifetime in each environment.
 
     Args:
-        env: The environments.
+        env: The environments, or a wrapper around them, whose observations the agent is then shown.
         agent: Who acts.
         seed: Seed of the environments; None lets them go on with their own randomness.
 
