@@ -80,20 +80,20 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
     rewards, flags = list(range(len(task.reward_rules))), list(range(len(task.flag_rules)))
     cases = _Cases.of(task)
 
-    def kept(indices: list[int], rules: Sequence[Any], changes: Callable[[list[Any], list[Any]], bool]) -> list[int]:
+    def kept(indices: list[int], rules: Sequence[Any], *, settable: bool) -> list[int]:
         for i in tuple(indices):
             rest = [j for j in indices if j != i]
-            if not changes([rules[j] for j in indices], [rules[j] for j in rest]):
+            if not _differ(task, cases, [rules[j] for j in indices], [rules[j] for j in rest], settable=settable):
                 indices = rest
         return indices
 
     while True:
         before = len(rewards), len(flags)
         settable = any(task.flag_rules[i].set_to for i in flags)
-        rewards = kept(rewards, task.reward_rules, lambda a, b: _differ(task, cases, a, b, settable=settable))
+        rewards = kept(rewards, task.reward_rules, settable=settable)
         if all(task.reward_rules[i].flag == -1 for i in rewards) or not settable:
             flags = []
-        flags = kept(flags, task.flag_rules, lambda a, b: _differ(task, cases, a, b, settable=True))
+        flags = kept(flags, task.flag_rules, settable=True)
         if before == (len(rewards), len(flags)):
             return tuple(rewards), tuple(flags)
 
@@ -506,11 +506,11 @@ def _say_rule(task: MetaTask, say: Callable[..., None], vertex: Vertex, rule: Re
 def _commute(task: MetaTask, one: Any, other: Any) -> bool:
     """Return whether the order of two rules cannot matter: they never match together, or do the same."""
     if isinstance(one, FlagRule):
-        if one.set_to == other.set_to:
-            return True
-    elif (one.p, one.value, one.ends) == (other.p, other.value, other.ends):
-        return True
-    elif -1 not in (one.flag, other.flag) and one.flag != other.flag:
+        is_same = one.set_to == other.set_to
+    else:
+        is_same = (one.p, one.value, one.ends) == (other.p, other.value, other.ends)
+        is_same |= -1 not in (one.flag, other.flag) and one.flag != other.flag
+    if is_same:
         return True
     ends = ((one.old, other.old), (one.new, other.new), (one.action, other.action))
     return any(not _may_meet(task, *pair) for pair in ends)

@@ -31,8 +31,8 @@ class Instance:
 
     states: tuple[int, ...] = ()
     actions: tuple[int, ...] = ()
-    probs: tuple[float, ...] = ()
-    stimuli: tuple[tuple[float, ...], ...] = ()
+    probs: tuple[float | int, ...] = ()
+    stimuli: tuple[tuple[float | int, ...], ...] = ()
     walls: tuple[int, ...] = ()
 
 

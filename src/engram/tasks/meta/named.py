@@ -1,6 +1,7 @@
 """Meta-tasks of the literature as settings of the task space.
 
-Each function returns a ``MetaTask``, and each is an environment: ``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``.
+Each function returns a ``MetaTask``, and each is an environment whose arguments are those of the function:
+``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``.
 Lifetimes are as long as they were published, and 100 steps where nothing was found.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
-
 
 from engram.tasks.environment import check_int
 from engram.tasks.meta.grid import Grid

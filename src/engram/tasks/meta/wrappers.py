@@ -394,5 +394,6 @@ def _revealed(batch: MetaTaskVectorEnv) -> Seen:
 
 def _revealed_bounds(batch: MetaTaskVectorEnv) -> tuple[list[float], list[float]]:
     states, actions, probs, stimuli, walls = _variables(batch.tasks[0])
-    ranges = [0.0] * (states + actions + probs), [-np.inf] * stimuli, [0.0] * walls
-    return sum(ranges, []), [1.0] * (states + actions + probs) + [np.inf] * stimuli + [1.0] * walls
+    shares = states + actions + probs
+    low = [0.0] * shares + [-np.inf] * stimuli + [0.0] * walls
+    return low, [1.0] * shares + [np.inf] * stimuli + [1.0] * walls
