@@ -44,7 +44,7 @@ class _Fact(NamedTuple):
     """Something that a task says about some vertices, in this order."""
 
     what: str
-    amount: tuple[float, ...]
+    amount: tuple[float | int, ...]
     about: tuple[Vertex, ...]
 
 
@@ -112,7 +112,7 @@ class _Cases(NamedTuple):
     def of(task: MetaTask) -> _Cases | None:
         if task.topology is not None:
             return None
-        rules = (*task.reward_rules, *task.flag_rules)
+        rules: tuple[RewardRule | FlagRule, ...] = (*task.reward_rules, *task.flag_rules)
         named = {end for rule in rules for end in (rule.old, rule.new, rule.action)}
         ranges: list[Sequence[Any]] = [
             task.state_range(k) if StateRef(k) in named or _is_named_by_distinct(task, k) else task.state_range(k)[:1]
@@ -215,7 +215,7 @@ def _pruned(task: MetaTask) -> MetaTask:
     flag_rules = [task.flag_rules[i] for i in flags]
     if not flag_rules:
         reward_rules = [replace(rule, flag=-1) for rule in reward_rules]
-    rules = (*reward_rules, *flag_rules)
+    rules: tuple[RewardRule | FlagRule, ...] = (*reward_rules, *flag_rules)
     named = {end for rule in rules for end in (rule.old, rule.new, rule.action)}
     states = {place.index for place in named if isinstance(place, StateRef)}
     for k in sorted(states, reverse=True):  # what a variable is distinct from is itself a variable
@@ -224,7 +224,9 @@ def _pruned(task: MetaTask) -> MetaTask:
             states.add(other)
             other = task.state_vars[other].distinct_from
     probs = {rule.p.index for rule in reward_rules if isinstance(rule.p, ProbRef | OneMinus)}
-    groups, columns, first = [], [], 0
+    groups: list[int] = []
+    columns: list[int] = []
+    first = 0
     for k, variable in enumerate(task.action_vars):
         members = range(first, first + variable.width)
         if any(ActionRef(i) in named for i in members):
@@ -428,7 +430,7 @@ def _facts(task: MetaTask) -> tuple[list[_Fact], dict[Vertex, int]]:
     """What a task says, and the colours of what it says it about: by kind, and where names count, by name."""
     facts: list[_Fact] = []
 
-    def say(what: str, *about: Vertex, amount: tuple[float, ...] = ()) -> None:
+    def say(what: str, *about: Vertex, amount: tuple[float | int, ...] = ()) -> None:
         facts.append(_Fact(what, amount, about))
 
     counts = {"state": task.n_states, "action": task.n_actions, "statevar": len(task.state_vars)}
@@ -468,7 +470,8 @@ def _facts(task: MetaTask) -> tuple[list[_Fact], dict[Vertex, int]]:
     for k, prob in enumerate(task.prob_vars):
         bounds = (prob.low, prob.high, prob.hazard, prob.drift, *sorted(prob.values))
         say("probability", ("prob", k), amount=bounds)
-    for kind, rules in (("rule", task.reward_rules), ("flagrule", task.flag_rules)):
+    both: tuple[tuple[str, Sequence[Any]], ...] = (("rule", task.reward_rules), ("flagrule", task.flag_rules))
+    for kind, rules in both:
         for i, rule in enumerate(rules):
             _say_rule(task, say, (kind, i), rule)
             for j in range(i):
@@ -550,7 +553,8 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
         return {i: rank for rank, (_, i) in enumerate(members)}
 
     # The columns of a group stand together, in the order of the groups.
-    groups, place, columns = ranks("group"), ranks("column"), {}
+    groups, place = ranks("group"), ranks("column")
+    columns: dict[int, int] = {}
     firsts = np.cumsum([0, *(one.width for one in task.action_vars)])
     for k in sorted(groups, key=groups.__getitem__):
         for i in sorted(range(firsts[k], firsts[k + 1]), key=place.__getitem__):
@@ -576,7 +580,8 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
 
 
 def _after_what_they_are_distinct_from(task: MetaTask, rank: dict[int, int]) -> dict[int, int]:
-    left, order = sorted(rank, key=rank.__getitem__), []
+    left = sorted(rank, key=rank.__getitem__)
+    order: list[int] = []
     while left:
         free = next(k for k in left if task.state_vars[k].distinct_from in (None, *order))
         order.append(free)

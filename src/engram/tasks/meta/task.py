@@ -228,8 +228,8 @@ class Stim:
     def pool(self) -> int:
         """How many different vectors there are; 0: a continuum."""
         if self.kind == "binary":
-            return 2**self.size - 1 if self.distinct else 2**self.size
-        return {"onehot": self.size, "given": len(self.vectors)}.get(self.kind, 0)
+            return int(2**self.size) - self.distinct
+        return {"onehot": self.size, "given": len(self.vectors)}.get(str(self.kind), 0)
 
 
 Stimulus = int | StimVar | tuple["int | StimVar", ...]
