@@ -44,7 +44,7 @@ class _Fact(NamedTuple):
     """Something that a task says about some vertices, in this order."""
 
     what: str
-    amount: tuple[float, ...]
+    amount: tuple[float | int, ...]
     about: tuple[Vertex, ...]
 
 
@@ -80,20 +80,20 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
     rewards, flags = list(range(len(task.reward_rules))), list(range(len(task.flag_rules)))
     cases = _Cases.of(task)
 
-    def kept(indices: list[int], rules: Sequence[Any], changes: Callable[[list[Any], list[Any]], bool]) -> list[int]:
+    def kept(indices: list[int], rules: Sequence[Any], *, settable: bool) -> list[int]:
         for i in tuple(indices):
             rest = [j for j in indices if j != i]
-            if not changes([rules[j] for j in indices], [rules[j] for j in rest]):
+            if not _differ(task, cases, [rules[j] for j in indices], [rules[j] for j in rest], settable=settable):
                 indices = rest
         return indices
 
     while True:
         before = len(rewards), len(flags)
         settable = any(task.flag_rules[i].set_to for i in flags)
-        rewards = kept(rewards, task.reward_rules, lambda a, b: _differ(task, cases, a, b, settable=settable))
+        rewards = kept(rewards, task.reward_rules, settable=settable)
         if all(task.reward_rules[i].flag == -1 for i in rewards) or not settable:
             flags = []
-        flags = kept(flags, task.flag_rules, lambda a, b: _differ(task, cases, a, b, settable=True))
+        flags = kept(flags, task.flag_rules, settable=True)
         if before == (len(rewards), len(flags)):
             return tuple(rewards), tuple(flags)
 
@@ -112,7 +112,7 @@ class _Cases(NamedTuple):
     def of(task: MetaTask) -> _Cases | None:
         if task.topology is not None:
             return None
-        rules = (*task.reward_rules, *task.flag_rules)
+        rules: tuple[RewardRule | FlagRule, ...] = (*task.reward_rules, *task.flag_rules)
         named = {end for rule in rules for end in (rule.old, rule.new, rule.action)}
         ranges: list[Sequence[Any]] = [
             task.state_range(k) if StateRef(k) in named or _is_named_by_distinct(task, k) else task.state_range(k)[:1]
@@ -215,7 +215,7 @@ def _pruned(task: MetaTask) -> MetaTask:
     flag_rules = [task.flag_rules[i] for i in flags]
     if not flag_rules:
         reward_rules = [replace(rule, flag=-1) for rule in reward_rules]
-    rules = (*reward_rules, *flag_rules)
+    rules: tuple[RewardRule | FlagRule, ...] = (*reward_rules, *flag_rules)
     named = {end for rule in rules for end in (rule.old, rule.new, rule.action)}
     states = {place.index for place in named if isinstance(place, StateRef)}
     for k in sorted(states, reverse=True):  # what a variable is distinct from is itself a variable
@@ -224,7 +224,9 @@ def _pruned(task: MetaTask) -> MetaTask:
             states.add(other)
             other = task.state_vars[other].distinct_from
     probs = {rule.p.index for rule in reward_rules if isinstance(rule.p, ProbRef | OneMinus)}
-    groups, columns, first = [], [], 0
+    groups: list[int] = []
+    columns: list[int] = []
+    first = 0
     for k, variable in enumerate(task.action_vars):
         members = range(first, first + variable.width)
         if any(ActionRef(i) in named for i in members):
@@ -428,7 +430,7 @@ def _facts(task: MetaTask) -> tuple[list[_Fact], dict[Vertex, int]]:
     """What a task says, and the colours of what it says it about: by kind, and where names count, by name."""
     facts: list[_Fact] = []
 
-    def say(what: str, *about: Vertex, amount: tuple[float, ...] = ()) -> None:
+    def say(what: str, *about: Vertex, amount: tuple[float | int, ...] = ()) -> None:
         facts.append(_Fact(what, amount, about))
 
     counts = {"state": task.n_states, "action": task.n_actions, "statevar": len(task.state_vars)}
@@ -468,7 +470,8 @@ def _facts(task: MetaTask) -> tuple[list[_Fact], dict[Vertex, int]]:
     for k, prob in enumerate(task.prob_vars):
         bounds = (prob.low, prob.high, prob.hazard, prob.drift, *sorted(prob.values))
         say("probability", ("prob", k), amount=bounds)
-    for kind, rules in (("rule", task.reward_rules), ("flagrule", task.flag_rules)):
+    both: tuple[tuple[str, Sequence[Any]], ...] = (("rule", task.reward_rules), ("flagrule", task.flag_rules))
+    for kind, rules in both:
         for i, rule in enumerate(rules):
             _say_rule(task, say, (kind, i), rule)
             for j in range(i):
@@ -506,11 +509,11 @@ def _say_rule(task: MetaTask, say: Callable[..., None], vertex: Vertex, rule: Re
 def _commute(task: MetaTask, one: Any, other: Any) -> bool:
     """Return whether the order of two rules cannot matter: they never match together, or do the same."""
     if isinstance(one, FlagRule):
-        if one.set_to == other.set_to:
-            return True
-    elif (one.p, one.value, one.ends) == (other.p, other.value, other.ends):
-        return True
-    elif -1 not in (one.flag, other.flag) and one.flag != other.flag:
+        is_same = one.set_to == other.set_to
+    else:
+        is_same = (one.p, one.value, one.ends) == (other.p, other.value, other.ends)
+        is_same |= -1 not in (one.flag, other.flag) and one.flag != other.flag
+    if is_same:
         return True
     ends = ((one.old, other.old), (one.new, other.new), (one.action, other.action))
     return any(not _may_meet(task, *pair) for pair in ends)
@@ -550,7 +553,8 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
         return {i: rank for rank, (_, i) in enumerate(members)}
 
     # The columns of a group stand together, in the order of the groups.
-    groups, place, columns = ranks("group"), ranks("column"), {}
+    groups, place = ranks("group"), ranks("column")
+    columns: dict[int, int] = {}
     firsts = np.cumsum([0, *(one.width for one in task.action_vars)])
     for k in sorted(groups, key=groups.__getitem__):
         for i in sorted(range(firsts[k], firsts[k + 1]), key=place.__getitem__):
@@ -576,7 +580,8 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
 
 
 def _after_what_they_are_distinct_from(task: MetaTask, rank: dict[int, int]) -> dict[int, int]:
-    left, order = sorted(rank, key=rank.__getitem__), []
+    left = sorted(rank, key=rank.__getitem__)
+    order: list[int] = []
     while left:
         free = next(k for k in left if task.state_vars[k].distinct_from in (None, *order))
         order.append(free)

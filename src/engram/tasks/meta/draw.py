@@ -88,7 +88,8 @@ def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
         for a in range(1 if together else task.n_actions):
             colour, name = (_ANY, "any action") if together else (_COLOURS[a % len(_COLOURS)], f"action {a}")
             for s2 in np.flatnonzero(T[s, a]).tolist():
-                _draw_arrow(figure, places[s], places[s2], colour, name, T[s, a, s2], turn=a, first=name not in shown)
+                curve = _curve(places[s], places[s2], turn=a)
+                _draw_arrow(figure, curve, T[s, a, s2], colour, name if name not in shown else None)
                 shown.add(name)
     ranged = {s for k in range(len(task.state_vars)) for s in task.state_range(k)}
     figure.add_scatter(
@@ -108,17 +109,16 @@ def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
     for s, (x, y) in enumerate(places.tolist()):
         figure.add_annotation(x=x, y=y, yshift=22, text=_above(task, instance, s), showarrow=False, yanchor="bottom")
         figure.add_annotation(x=x, y=y, yshift=-22, text=_below(task, instance, s), showarrow=False, yanchor="top")
-    low, high = places.min(0) - (0.7, 0.8), places.max(0) + (0.7, 0.8)
+    margin = np.array([0.7, 0.8])
+    low, high = places.min(0) - margin, places.max(0) + margin
     figure.update_xaxes(range=[low[0], high[0]])
     figure.update_yaxes(range=[low[1], high[1]])
     width, height = (high - low) * _PIXELS
     figure.update_layout(width=max(420, round(width) + 40), height=round(height) + 110)
 
 
-def _draw_arrow(
-    figure: Figure, start: Any, end: Any, colour: str, name: str, p: float, *, turn: int, first: bool
-) -> None:
-    """Draw one transition as a curve from rim to rim; ``turn`` keeps the actions of a state apart."""
+def _curve(start: Any, end: Any, *, turn: int) -> Any:
+    """Return the points of an arrow from rim to rim; ``turn`` keeps the actions of a state apart."""
     t = np.linspace(0, 1, _POINTS)[:, None]
     if (start == end).all():
         centre = start + 1.5 * _RADIUS * np.array([math.cos(0.4 - 0.8 * turn), math.sin(0.4 - 0.8 * turn)])
@@ -132,6 +132,11 @@ def _draw_arrow(
         curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
         outside = (np.hypot(*(curve - start).T) > _RADIUS) & (np.hypot(*(curve - end).T) > _RADIUS)
         curve = curve[outside]
+    return curve
+
+
+def _draw_arrow(figure: Figure, curve: Any, p: float, colour: str, name: str | None) -> None:
+    """Draw one transition; ``name`` stands in the legend."""
     dash = "solid" if p > 0.5 else "dot"
     figure.add_scatter(
         x=curve[:, 0],
@@ -139,8 +144,7 @@ def _draw_arrow(
         mode="lines",
         line={"color": colour, "width": _LINE + 1.6 * p, "dash": dash},
         name=name,
-        legendgroup=name,
-        showlegend=first,
+        showlegend=name is not None,
         hoverinfo="skip",
     )
     figure.add_annotation(
@@ -193,9 +197,7 @@ def _below(task: MetaTask, instance: Instance, state: int) -> str:
 
     parts = task.parts_of(state)
     lines = [] if set(parts) == {-1} else [" | ".join(name(one) for one in parts)]
-    for k in range(len(task.state_vars)):
-        if state in task.state_range(k):
-            lines.append(f"variable {k}")
+    lines += [f"variable {k}" for k in range(len(task.state_vars)) if state in task.state_range(k)]
     for rule in task.flag_rules:
         where = instance.states[rule.old.index] if isinstance(rule.old, StateRef) else rule.old
         if where == state:

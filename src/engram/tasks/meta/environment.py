@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,7 +95,7 @@ class MetaTaskVectorEnv(BatchedEnv):
         self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
         self._finished = np.zeros(count, dtype=bool)
 
-    @cached_property
+    @property
     def _kernels(self) -> Any:
         from engram.tasks.meta import kernels
 
@@ -131,13 +130,13 @@ class MetaTaskVectorEnv(BatchedEnv):
             if wanted == "keep" and not all(self._streams):
                 raise ResetNeeded("options['instance'] = 'keep', but there is no instance yet")
         else:
-            instances = [wanted] * self.num_envs if isinstance(wanted, Instance) else list(wanted)
-            if len(instances) != self.num_envs:
-                raise ValueError(f"options['instance']: expected {self.num_envs} instances, found {len(instances)}")
+            instances = [wanted] * self.num_envs if isinstance(wanted, Instance) else wanted
+            if not isinstance(instances, Sequence) or len(instances) != self.num_envs:
+                raise ValueError(f"options['instance'] = {wanted!r}: expected one, or {self.num_envs} in a sequence")
             mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
             rows = np.flatnonzero(mask)
             tasks = [self.tasks[self.task_of[row]] for row in rows]
-            set_instances(self._code, self.lives, rows, tasks, [instances[row] for row in rows])
+            set_instances(self._code, self.lives, rows, tasks, [instances[row] for row in rows.tolist()])
         self._stays[:] = wanted != "new" if isinstance(wanted, str) else True
         try:
             return super().reset(seed=seed, options=options)
@@ -184,7 +183,7 @@ class MetaTaskVectorEnv(BatchedEnv):
         return self._finished.copy(), self.steps >= self.horizons
 
     def _observe(self) -> Observations:
-        seen = np.zeros(self.observation_space.shape, dtype=np.float32)  # type: ignore[arg-type]
+        seen = np.zeros((self.num_envs, self.tasks[0].observation_size), dtype=np.float32)
         self._kernels.observe(self._code, self.lives, seen)
         return seen
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +32,8 @@ class Instance:
 
     states: tuple[int, ...] = ()
     actions: tuple[int, ...] = ()
-    probs: tuple[float, ...] = ()
-    stimuli: tuple[tuple[float, ...], ...] = ()
+    probs: tuple[float | int, ...] = ()
+    stimuli: tuple[tuple[float | int, ...], ...] = ()
     walls: tuple[int, ...] = ()
 
 
@@ -79,10 +80,15 @@ def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
     """
     from engram.tasks.meta import kernels
 
-    code = program([task])
+    code = _program(task)
     one = lives(code, np.zeros(1, dtype=np.int64))
     kernels.draw_instances(code, one, np.zeros(1, dtype=np.int64), generator.random((1, int(code.n_draws[0]))))
     return instance_of(task, one, 0)
+
+
+@lru_cache(maxsize=256)
+def _program(task: MetaTask) -> Program:
+    return program([task])
 
 
 def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
@@ -206,7 +212,7 @@ def compile_tables(task: MetaTask, instances: Sequence[Instance]) -> Tables:
     from engram.tasks.meta import kernels
 
     rows = np.arange(len(instances))
-    code = program([task])
+    code = _program(task)
     now = lives(code, np.zeros(len(rows), dtype=np.int64))
     set_instances(code, now, rows, [task] * len(rows), instances)
     rules, flags = int(code.n_rules[0]), int(code.n_flag_rules[0])

@@ -4,8 +4,6 @@ What is drawn comes as uniform numbers, so that an environment is the same alone
 of ``Program`` and ``Lives``; ``b`` counts environments and ``u`` is the task of one.
 """
 
-# mypy: ignore-errors
-
 from __future__ import annotations
 
 import math
@@ -148,15 +146,15 @@ def allowed(code, lives, b, g, o, moving):
     if code.is_cell[u, g] and lives.walls[b, int(value)]:
         return False
     for other in range(code.n_groups[u]):
-        if other != g and (code.apart[u, g] == code.first[u, other] or code.apart[u, other] == first):
-            if lives.value[b, code.first[u, other]] == value:
-                return False
+        are_apart = code.apart[u, g] == code.first[u, other] or code.apart[u, other] == first
+        if other != g and are_apart and lives.value[b, code.first[u, other]] == value:
+            return False
     if not moving:
         return True
+    same = 0
     for c in range(code.columns[u, g]):
-        if lives.value[b, first + c] != code.option[u, g, o, c]:
-            return True
-    return False
+        same += lives.value[b, first + c] == code.option[u, g, o, c]
+    return same < code.columns[u, g]
 
 
 @compiled
@@ -317,10 +315,9 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
         p, value, ends = 0.0, 0.0, False
         for r in range(code.n_rules[u]):
             old, new, action = lives.rule_old[b, r], lives.rule_new[b, r], lives.rule_action[b, r]
-            flag = code.rule_flag[u, r]
-            if (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a):
-                if flag < 0 or flag == f:
-                    p, value, ends = lives.rule_p[b, r], code.rule_value[u, r], code.rule_ends[u, r]
+            is_met = (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a)
+            if is_met and (code.rule_flag[u, r] < 0 or code.rule_flag[u, r] == f):
+                p, value, ends = lives.rule_p[b, r], code.rule_value[u, r], code.rule_ends[u, r]
         paid = chance[1] < p
         rewards[b] = value if paid else 0.0
         ended[b] = paid and ends

@@ -1,14 +1,13 @@
 """Meta-tasks of the literature as settings of the task space.
 
-Each function returns a ``MetaTask``, and each is an environment: ``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``.
+Each function returns a ``MetaTask``, and each is an environment whose arguments are those of the function:
+``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``.
 Lifetimes are as long as they were published, and 100 steps where nothing was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
-
+from collections.abc import Iterable, Sequence
 
 from engram.tasks.environment import check_int
 from engram.tasks.meta.grid import Grid
@@ -27,10 +26,8 @@ from engram.tasks.meta.task import (
     StimVar,
 )
 
-_ARMS = {"uniform": (), "easy": (0.9, 0.1), "medium": (0.75, 0.25), "hard": (0.6, 0.4)}
-ArmKind = Literal["uniform", "easy", "medium", "hard"]
-HarlowKind = Literal["sequential", "simultaneous"]
-TwoStepKind = Literal["paper", "wang2018", "wang2016", "daw2011"]
+_COMMON = {"paper": 0.9, "wang2018": 0.8, "wang2016": 0.75, "daw2011": 0.7}
+_ARMS: dict[str, tuple[float, ...]] = {"uniform": (), "easy": (0.9, 0.1), "medium": (0.75, 0.25), "hard": (0.6, 0.4)}
 
 # Boolean functions of two bits: the right answers to 00, 01, 10 and 11.
 TABLES = {
@@ -69,7 +66,7 @@ def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
     return MetaTask(_rows(k, [{0: 1.0}]), rules, prob_vars=(ProbVar(),) * k, stim=Stim(1), horizon=horizon)
 
 
-def dependent_bandit(kind: ArmKind = "uniform", horizon: int = 100) -> MetaTask:
+def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
     """Two arms whose probabilities sum to one.
 
     Args:
@@ -83,7 +80,7 @@ def dependent_bandit(kind: ArmKind = "uniform", horizon: int = 100) -> MetaTask:
         >>> dependent_bandit("easy").prob_vars[0].values
         (0.9, 0.1)
     """
-    return _two_arms(ProbVar(values=_ARMS[_one_of("kind", kind, ArmKind)]), horizon)
+    return _two_arms(ProbVar(values=_ARMS[_one_of("kind", kind, _ARMS)]), horizon)
 
 
 def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
@@ -102,7 +99,7 @@ def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
     return _two_arms(ProbVar(drift=drift), horizon)
 
 
-def reversal(hazard: float = 0.05, kind: ArmKind = "easy", horizon: int = 100) -> MetaTask:
+def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> MetaTask:
     """Two arms, one better than the other, that change places.
 
     Args:
@@ -116,7 +113,7 @@ def reversal(hazard: float = 0.05, kind: ArmKind = "easy", horizon: int = 100) -
         >>> reversal(0.1).prob_vars[0].hazard
         0.1
     """
-    return _two_arms(ProbVar(values=_ARMS[_one_of("kind", kind, ArmKind)], hazard=hazard), horizon)
+    return _two_arms(ProbVar(values=_ARMS[_one_of("kind", kind, _ARMS)], hazard=hazard), horizon)
 
 
 def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int = 100) -> MetaTask:
@@ -166,7 +163,7 @@ def contextual_bandit(contexts: int = 3, k: int = 4, horizon: int = 100) -> Meta
     )
 
 
-def harlow(kind: HarlowKind = "sequential", horizon: int | None = None) -> MetaTask:
+def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
     """Two new objects, one of which pays and the other costs; the same one throughout the lifetime.
 
     Args:
@@ -182,7 +179,7 @@ def harlow(kind: HarlowKind = "sequential", horizon: int | None = None) -> MetaT
         10
     """
     transition = _rows(2, [{1: 0.5, 2: 0.5}, {0: 1.0}, {0: 1.0}])
-    if _one_of("kind", kind, HarlowKind) == "sequential":
+    if _one_of("kind", kind, ("sequential", "simultaneous")) == "sequential":
         return MetaTask(
             transition,
             (RewardRule(1, action=1), RewardRule(2, action=1, value=-1.0)),
@@ -257,7 +254,7 @@ def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
     )
 
 
-def two_step(kind: TwoStepKind = "paper", horizon: int | None = None) -> MetaTask:
+def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
     """Choose between two states that pay differently, where each choice sometimes leads to the other one.
 
     Args:
@@ -273,7 +270,7 @@ def two_step(kind: TwoStepKind = "paper", horizon: int | None = None) -> MetaTas
         >>> two_step().transition[0]
         ((0.0, 0.1, 0.9), (0.0, 0.9, 0.1))
     """
-    common = {"paper": 0.9, "wang2018": 0.8, "wang2016": 0.75, "daw2011": 0.7}[_one_of("kind", kind, TwoStepKind)]
+    common = _COMMON[_one_of("kind", kind, _COMMON)]
     rare = round(1 - common, 2)
     steps = {"wang2018": 200, "daw2011": 402}.get(kind, 100) if horizon is None else horizon
     home = [_row({0: 1.0}, 3)] * 2
@@ -516,7 +513,7 @@ def _row(chances: dict[int, float], n_states: int) -> list[float]:
     return [chances.get(s, 0.0) for s in range(n_states)]
 
 
-def _one_of(name: str, value: Any, kinds: Any) -> Any:
-    if value not in get_args(kinds):
-        raise ValueError(f"{name} = {value!r}: expected one of {', '.join(get_args(kinds))}")
+def _one_of(name: str, value: str, kinds: Iterable[str]) -> str:
+    if value not in kinds:
+        raise ValueError(f"{name} = {value!r}: expected one of {', '.join(kinds)}")
     return value

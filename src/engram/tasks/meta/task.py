@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engram.tasks.meta.instance import Instance, Tables
 
 StimKind = Literal["binary", "onehot", "gaussian", "sphere", "given"]
+Number = float | int
 _BITS = 48  # of a binary stimulus: their codes are drawn from one double
 _TOLERANCE = 1e-6
 
@@ -81,8 +82,8 @@ class RewardRule:
     old: int | StateRef = -1
     new: int | StateRef = -1
     action: int | ActionRef = -1
-    p: float | ProbRef | OneMinus = 1.0
-    value: float = 1.0
+    p: Number | ProbRef | OneMinus = 1.0
+    value: Number = 1.0
     flag: int = -1
     ends: bool = False
 
@@ -123,7 +124,7 @@ class StateVar:
     """
 
     values: tuple[int, ...] | Literal["all", "all_but_start"]
-    hazard: float = 0.0
+    hazard: Number = 0.0
     distinct_from: int | None = None
 
     def __post_init__(self) -> None:
@@ -148,11 +149,11 @@ class ProbVar:
         ProbVar(low=0.1, high=0.9, values=(0.9, 0.1), hazard=0.0, drift=0.0)
     """
 
-    low: float = 0.0
-    high: float = 1.0
-    values: tuple[float, ...] = ()
-    hazard: float = 0.0
-    drift: float = 0.0
+    low: Number = 0.0
+    high: Number = 1.0
+    values: tuple[Number, ...] = ()
+    hazard: Number = 0.0
+    drift: Number = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(float(value) for value in self.values))
@@ -178,7 +179,7 @@ class ActionVar:
 
     values: tuple[int, ...] | None = None
     joint: tuple[tuple[int, ...], ...] = ()
-    hazard: float = 0.0
+    hazard: Number = 0.0
 
     def __post_init__(self) -> None:
         if self.values is not None:
@@ -217,8 +218,8 @@ class Stim:
     kind: StimKind = "binary"
     seed: int = 0
     distinct: bool = True
-    vectors: tuple[tuple[float, ...], ...] = ()
-    hazard: float = 0.0
+    vectors: tuple[tuple[Number, ...], ...] = ()
+    hazard: Number = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vectors", tuple(tuple(float(x) for x in vector) for vector in self.vectors))
@@ -227,8 +228,8 @@ class Stim:
     def pool(self) -> int:
         """How many different vectors there are; 0: a continuum."""
         if self.kind == "binary":
-            return 2**self.size - 1 if self.distinct else 2**self.size
-        return {"onehot": self.size, "given": len(self.vectors)}.get(self.kind, 0)
+            return int(2**self.size) - self.distinct
+        return {"onehot": self.size, "given": len(self.vectors)}.get(str(self.kind), 0)
 
 
 Stimulus = int | StimVar | tuple["int | StimVar", ...]
@@ -602,10 +603,9 @@ def _check_rules(task: MetaTask) -> None:
                 raise TypeError(f"{name}[{i}] = {rule!r}: expected a {kind.__name__}")
             for end in ("old", "new"):
                 value, variables = getattr(rule, end), len(task.state_vars)
-                _check_place(f"{name}[{i}].{end}", value, StateRef, variables, task.n_states, "a state")
-            _check_place(
-                f"{name}[{i}].action", rule.action, ActionRef, task.n_action_columns, task.n_actions, "an action"
-            )
+                _check_place(f"{name}[{i}].{end}", value, StateRef, variables=variables, count=task.n_states)
+            variables, actions = task.n_action_columns, task.n_actions
+            _check_place(f"{name}[{i}].action", rule.action, ActionRef, variables=variables, count=actions)
     for i, rule in enumerate(task.reward_rules):
         name = f"reward_rules[{i}]"
         if isinstance(rule.p, ProbRef | OneMinus):
@@ -623,7 +623,8 @@ def _check_rules(task: MetaTask) -> None:
             raise ValueError(f"flag_rules[{i}].set_to = {flag_rule.set_to!r}: expected 0 or 1")
 
 
-def _check_place(name: str, value: Any, ref: type, variables: int, count: int, what: str) -> None:
+def _check_place(name: str, value: Any, ref: type, *, variables: int, count: int) -> None:
+    what = "an action" if ref is ActionRef else "a state"
     if isinstance(value, ref):
         _check_index(f"{name}.index", value.index, variables, "a variable")  # type: ignore[attr-defined]
     elif value != -1 or isinstance(value, bool):

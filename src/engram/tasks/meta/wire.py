@@ -102,13 +102,14 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
         name = f"rewardconditions[{i}]"
         old, new, action, p, value, flag = _fields(name, condition, "old, new, action, p, value, flag")
         places = _state(f"{name}.old", old), _state(f"{name}.new", new), _action(f"{name}.action", action)
-        rewards.append(RewardRule(*places, _read_prob(f"{name}.p", p), value, flag, i in ends))
+        chance, reward = _read_prob(f"{name}.p", p), _number(f"{name}.value", value)
+        rewards.append(RewardRule(*places, chance, reward, _number(f"{name}.flag", flag, int), i in ends))
     flags = []
     for i, condition in enumerate(_list("flagconditions", whole.get("flagconditions", []))):
         name = f"flagconditions[{i}]"
         old, new, action, set_to = _fields(name, condition, "old, new, action, set_to")
         places = _state(f"{name}.old", old), _state(f"{name}.new", new), _action(f"{name}.action", action)
-        flags.append(FlagRule(*places, set_to))
+        flags.append(FlagRule(*places, _number(f"{name}.set_to", set_to, int)))
     if not all(isinstance(i, int) and 0 <= i < len(rewards) for i in ends):
         raise ValueError(f"ext.ends = {ends}: expected indices of rewardconditions")
     ranges = _list("statevarranges", whole.get("statevarranges", []))
@@ -137,7 +138,7 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
             for k, one in enumerate(_list("ext.action_vars", ext.get("action_vars", [])))
         ),
         stim=_made("ext.stim", Stim, ext.get("stim", {})),
-        horizon=ext.get("horizon", 100),
+        horizon=_number("ext.horizon", ext.get("horizon", 100), int),
         topology=_made("ext.topology", Grid, ext["topology"]) if "topology" in ext else None,
     )
 
@@ -214,6 +215,12 @@ def _literal(name: str, found: Any) -> Any:
     return found if found < STATE else None
 
 
+def _number(name: str, found: Any, kind: Any = (int, float)) -> Any:
+    if not isinstance(found, kind) or isinstance(found, bool):
+        raise ValueError(f"{name} = {found!r}: expected {'an integer' if kind is int else 'a number'}")
+    return found
+
+
 def _state(name: str, found: Any) -> int | StateRef:
     literal = _literal(name, found)
     if literal is None and not STATE <= found < ACTION:
@@ -229,7 +236,7 @@ def _action(name: str, found: Any) -> int | ActionRef:
 
 
 def _read_prob(name: str, found: Any) -> Any:
-    if not isinstance(found, int) or isinstance(found, bool) or found < PROB:
+    if isinstance(found, float) or _number(name, found) < PROB:
         return found
     if SLIP <= found < SLIP + _SPAN:
         warnings.warn(f"{name} = {found}: read as one minus probability variable {found - SLIP}", stacklevel=4)

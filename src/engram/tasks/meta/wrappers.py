@@ -61,7 +61,7 @@ class _Before:
 def _wider(space: Any, bounds: tuple[Sequence[float], Sequence[float]]) -> spaces.Box:
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(f"env.observation_space = {space}: expected a Box of one dimension")
-    low, high = (np.float32(one) for one in bounds)
+    low, high = (np.array(one, dtype=np.float32) for one in bounds)
     return spaces.Box(np.concatenate([space.low, low]), np.concatenate([space.high, high]))
 
 
@@ -156,7 +156,7 @@ class RL2VectorObservation(VectorWrapper):
         super().__init__(env)
         if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
             raise ValueError(f"env.metadata = {env.metadata}: expected the autoreset_mode NEXT_STEP")
-        horizons = env.horizons if time else None  # type: ignore[attr-defined]
+        horizons = _horizons(env) if time else None
         self._before = _Before(
             env.num_envs,
             env.single_action_space,
@@ -173,7 +173,7 @@ class RL2VectorObservation(VectorWrapper):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin lifetimes."""
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         rows = _reset_rows(options, self.num_envs)
         self._before.begin(rows)
         self._ended[rows] = False
@@ -262,7 +262,7 @@ class InnerEpisodesVector(VectorWrapper):
     @property
     def horizons(self) -> Any:
         """The largest number of steps of each lifetime."""
-        return self.episodes * self.env.horizons  # type: ignore[attr-defined]
+        return self.episodes * _horizons(self.env)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -270,7 +270,7 @@ class InnerEpisodesVector(VectorWrapper):
         """Begin lifetimes."""
         rows = _reset_rows(options, self.num_envs)
         self._over[rows], self._ended[rows] = 0, False
-        return self.env.reset(seed=seed, options=options)
+        return self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
@@ -354,7 +354,7 @@ class RevealInstanceVector(VectorWrapper):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin lifetimes."""
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         return np.concatenate([observations, _revealed(self._batch)], axis=1), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -366,6 +366,13 @@ class RevealInstanceVector(VectorWrapper):
 
 def _reset_rows(options: dict[str, Any] | None, num_envs: int) -> Any:
     return np.asarray((options or {}).get("reset_mask", np.ones(num_envs, dtype=bool)))
+
+
+def _horizons(env: Any) -> Any:
+    """Return the horizons of a batch, through wrappers that do not change them."""
+    while not hasattr(env, "horizons") and isinstance(env, VectorWrapper):
+        env = env.env
+    return env.horizons
 
 
 def _variables(task: Any) -> tuple[int, ...]:
@@ -394,5 +401,6 @@ def _revealed(batch: MetaTaskVectorEnv) -> Seen:
 
 def _revealed_bounds(batch: MetaTaskVectorEnv) -> tuple[list[float], list[float]]:
     states, actions, probs, stimuli, walls = _variables(batch.tasks[0])
-    ranges = [0.0] * (states + actions + probs), [-np.inf] * stimuli, [0.0] * walls
-    return sum(ranges, []), [1.0] * (states + actions + probs) + [np.inf] * stimuli + [1.0] * walls
+    shares = states + actions + probs
+    low = [0.0] * shares + [-np.inf] * stimuli + [0.0] * walls
+    return low, [1.0] * shares + [np.inf] * stimuli + [1.0] * walls
