@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
+    "engram.analysis": "What was learned: measures as functions of arrays.",
     "engram.tasks": "What one learns from.",
+    "engram.tasks.meta": "A space of meta-reinforcement-learning tasks.",
+    "engram.tasks.meta.agents": "Agents that know the meta-task.",
     "engram.tasks.data": "Data sets by name.",
     "engram.lab": "Trials, seeds, checkpoints, claims, reports.",
     "engram.registry": "What parts there are.",

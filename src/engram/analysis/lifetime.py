@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int, Num
 
 
 def cumulative_regret(
-    rewards: Num[np.ndarray, "*lifetimes steps"], best: Num[np.ndarray, "*lifetimes"] | Num[np.ndarray, "*lifetimes steps"]
+    rewards: Num[np.ndarray, "*lifetimes steps"],
+    best: Num[np.ndarray, "*lifetimes"] | Num[np.ndarray, "*lifetimes steps"],
 ) -> Float[np.ndarray, "*lifetimes steps"]:
     """Return what was missed up to each step.
 

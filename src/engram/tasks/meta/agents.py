@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import VectorWrapper
@@ -25,6 +25,7 @@ Seen = Float[np.ndarray, "num_envs features"]
 Rewards = Float[np.ndarray, "num_envs"]
 
 
+@runtime_checkable
 class Agent(Protocol):
     """Who acts in many environments at once, each of which is in a lifetime of its own."""
 
@@ -75,23 +76,21 @@ def play(env: MetaTaskVectorEnv | VectorWrapper, agent: Agent, *, seed: int | No
         True
     """
     seen, _ = env.reset(seed=seed)
-    agent.begin(env, seen)
-    shape = env.num_envs, env.episode_len if env.max_episode_steps is None else env.max_episode_steps
-    states, actions, reached = (np.full(shape, fill, dtype=np.int64) for fill in (-1, 0, -1))
-    rewards, running = np.zeros(shape), np.ones(env.num_envs, dtype=bool)
-    lengths = np.zeros(env.num_envs, dtype=np.int64)
-    for t in range(shape[1]):
-        if not running.any():
-            break
-        states[running, t] = env.lives.state[running]
+    inner = env.unwrapped
+    assert isinstance(inner, MetaTaskVectorEnv)
+    agent.begin(inner, seen)
+    running = np.ones(env.num_envs, dtype=bool)
+    steps = []
+    while running.any():
+        state = np.where(running, inner.lives.state, -1)
         chosen = agent.act()
-        seen, reward, terminations, truncations, _ = env.step(chosen)
-        agent.learn(chosen, reward, seen)
-        actions[running, t], rewards[running, t] = chosen[running], reward[running]
-        reached[running, t] = env.lives.state[running]
-        lengths += running
-        running &= ~(terminations | truncations)
-    return Lifetimes(states, actions, rewards, reached, lengths)
+        seen, rewards, terminations, truncations, _ = env.step(chosen)
+        agent.learn(chosen, rewards, seen)
+        reached = np.where(running, inner.lives.state, -1)
+        steps.append((state, np.where(running, chosen, 0), np.where(running, rewards, 0.0), reached))
+        running = running & ~(terminations | truncations)
+    states, actions, gained, after = (np.stack(column, 1) for column in zip(*steps, strict=True))
+    return Lifetimes(states, actions, gained, after, (states >= 0).sum(1))
 
 
 class RandomAgent:
@@ -267,9 +266,7 @@ class BayesFilterAgent:
         # The variable stimuli that were seen, in this order.
         self._met = np.zeros((count, self.task.n_stim_vars, self.task.stim.size), dtype=np.float32)
         self._n_met = np.zeros(count, dtype=np.int64)
-        start = np.broadcast_to(
-            self._model.start[None, :, None], (count, len(self.instances), len(self._meanings), Z)
-        )
+        start = np.broadcast_to(self._model.start[None, :, None], (count, len(self.instances), len(self._meanings), Z))
         self.belief: Float[np.ndarray, "num_envs instances meanings z"] = start / start[0].sum()
         self._drawn = np.zeros((count, 2), dtype=np.int64)
         self._begins = np.ones(count, dtype=bool)

@@ -130,7 +130,7 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     best = (found.start * Q.max(2)).sum(1)
     oracle = float(best.mean())
     random = _mean_value(found, np.full(Q.shape[1:], 1 / task.n_actions), gamma)
-    optimal_actions = Q >= Q.max(2, keepdims=True) - 1e-6 * np.abs(Q).max((1, 2), keepdims=True)
+    optimal_actions = Q.max(2, keepdims=True) - 1e-6 * np.abs(Q).max((1, 2), keepdims=True) <= Q
     pairs = _ambiguous(task, whole, reached, ever, optimal_actions)
     fixed, all_tried = _best_fixed(found, Q, gamma)
     fixed = min(fixed, oracle)  # up to rounding it is
@@ -215,7 +215,7 @@ def _search(found: Model, Q: QValues, gamma: float) -> float:
     starts = [Q.mean(0).argmax(1), *(generator.integers(A, size=Z) for _ in range(count))]
     transition = found.transition
 
-    def judged(policy: Int[np.ndarray, "z"]) -> tuple[float, Any, Any]:
+    def judged(policy: Int[np.ndarray, "z"]) -> tuple[float, Any]:
         chosen = np.broadcast_to(policy, Q.shape[:2])
         P, r = take(transition, chosen), take(found.reward, chosen)
         inverse = np.linalg.inv(np.eye(Z) - gamma * P)
@@ -225,20 +225,21 @@ def _search(found: Model, Q: QValues, gamma: float) -> float:
         onto = (transition @ inverse.swapaxes(1, 2)[..., None])[..., 0]  # (instances, z, actions)
         now = take(onto, chosen)
         gain = occupancy[..., None] * advantage / (1 - gamma * (onto - now[..., None]))
-        return float((found.start * V).sum(1).mean()), gain.mean(0), inverse
+        return float((found.start * V).sum(1).mean()), gain.mean(0)
 
     best = -np.inf
-    for policy in starts:
-        value, gain, _ = judged(policy)
+    for first in starts:
+        policy = first
+        value, gain = judged(policy)
         while gain.max() > 1e-9 * (1 + abs(value)):
             helps = gain.max(1) > 0
             several = np.where(helps, gain.argmax(1), policy)
-            found_value, found_gain, _ = judged(several)
+            found_value, found_gain = judged(several)
             if found_value <= value:
                 z, a = np.unravel_index(gain.argmax(), gain.shape)
                 several = policy.copy()
                 several[z] = a
-                found_value, found_gain, _ = judged(several)
+                found_value, found_gain = judged(several)
                 if found_value <= value:  # by rounding
                     break
             policy, value, gain = several, found_value, found_gain
@@ -269,14 +270,16 @@ def _ambiguous(
         (i, j)
         for i, j in together
         if any(
-            reached[n, f * S + i] and reached[n, f * S + j] and _mistakes(task, whole, n, best[n], f * S + i, f * S + j)
+            reached[n, f * S + i]
+            and reached[n, f * S + j]
+            and _mistakes(task, _parts(whole, n), best[n], (f * S + i, f * S + j))
             for n, f in itertools.product(range(len(reached)), every)
         )
     )
 
 
 def _mistakes(
-    task: MetaTask, whole: Model, n: int, best: Bool[np.ndarray, "z actions"], one: int, other: int
+    task: MetaTask, instance: tuple[Any, ...], best: Bool[np.ndarray, "z actions"], mistaken: tuple[int, int]
 ) -> bool:
     """Return whether who takes two z for each other cannot act in the best way in both.
 
@@ -285,16 +288,17 @@ def _mistakes(
     """
     S = task.n_states
     leads: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
-    left = [(one, other)]
+    left = [mistaken]
+    all_unpaid, all_paid, _, value_of_step = instance
     while left:
         pair = x, y = left.pop()
         if pair in leads:
             continue
         leads[pair] = []
         for a in np.flatnonzero(best[x] & best[y]):
-            unpaid = np.flatnonzero(whole.unpaid[n, x, a]), np.flatnonzero(whole.unpaid[n, y, a])
-            paid = np.flatnonzero(whole.paid[n, x, a]), np.flatnonzero(whole.paid[n, y, a])
-            value = whole.value[n, :, a]
+            unpaid = np.flatnonzero(all_unpaid[x, a]), np.flatnonzero(all_unpaid[y, a])
+            paid = np.flatnonzero(all_paid[x, a]), np.flatnonzero(all_paid[y, a])
+            value = value_of_step[:, a]
             found = {(int(p), int(q)) for p in unpaid[0] for q in unpaid[1]}
             found |= {(int(p), int(q)) for p in paid[0] for q in paid[1] if value[x, p] == value[y, q]}
             same = {(p, q) for p, q in found if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
@@ -303,7 +307,7 @@ def _mistakes(
     wrong = {pair for pair, ways in leads.items() if not ways}
     while more := {pair for pair, ways in leads.items() if pair not in wrong and all(way & wrong for way in ways)}:
         wrong |= more
-    return (one, other) in wrong
+    return mistaken in wrong
 
 
 def _look_alike(task: MetaTask, i: int, j: int) -> bool:
@@ -339,8 +343,7 @@ def _about_variation(
         for rule in (*rules, *flag_rules)
         for place in (rule.old, rule.new, rule.action)
     ) or any(
-        isinstance(rule.p, ProbRef | OneMinus)
-        and task.prob_vars[rule.p.index].low < task.prob_vars[rule.p.index].high
+        isinstance(rule.p, ProbRef | OneMinus) and task.prob_vars[rule.p.index].low < task.prob_vars[rule.p.index].high
         for rule in rules
     )
     maze = task.topology is not None and task.topology.walls == "random_maze"
@@ -374,6 +377,8 @@ def _about_states(
 
 def _same(task: MetaTask, found: Model, ever: Bool[np.ndarray, "z"]) -> bool:
     """Return whether all instances are the same up to a permutation of states that look the same, but of state 0."""
+    # What would be paid where nothing can be tells nothing.
+    found = found._replace(value=np.where(found.paid > 0, found.value, 0.0))
     first, rest = _parts(found, 0), [_parts(found, i) for i in range(1, len(found.start))]
     rest = [one for one in rest if not _equal(first, one)]
     if not rest:
@@ -395,13 +400,11 @@ def _same(task: MetaTask, found: Model, ever: Bool[np.ndarray, "z"]) -> bool:
         for old, new in zip(labels.values(), choice, strict=True):
             state[old] = new
         renamings.append(place[z // S * S + state[z % S]])
-    return all(
-        any(_equal(first, tuple(_renamed(part, names) for part in one)) for names in renamings) for one in rest
-    )
+    return all(any(_equal(first, tuple(_renamed(part, names) for part in one)) for names in renamings) for one in rest)
 
 
 def _parts(found: Model, i: int) -> tuple[Any, ...]:
-    return found.unpaid[i], found.paid[i], found.reward[i]
+    return found.unpaid[i], found.paid[i], found.reward[i], found.value[i]
 
 
 def _renamed(part: Any, names: Int[np.ndarray, "z"]) -> Any:
@@ -424,9 +427,7 @@ def _counts(step: Outcomes, rule: Any, reached: Bool[np.ndarray, "instances z"])
     return [int(i) for i in found if i >= 0]
 
 
-def _about_rules(
-    task: MetaTask, step: Outcomes, reached: Bool[np.ndarray, "instances z"]
-) -> Iterator[tuple[str, str]]:
+def _about_rules(task: MetaTask, step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Iterator[tuple[str, str]]:
     dead, shadowed = [], []
     for name, count, rule, matched in (
         ("reward_rules", len(task.reward_rules), step.rule, step.matches),

@@ -73,7 +73,7 @@ def reference_criteria(task: MetaTask) -> Criteria:
     chances = any(isinstance(rule.p, ProbRef | OneMinus) for rule in task.reward_rules)
     return Criteria(
         variation=shows or places or (chances and len(task.reward_rules) > 1),
-        control=int((T != T[:, :1]).any((1, 2)).sum()) >= 2,
+        control=int((T[:, :1] != T).any((1, 2)).sum()) >= 2,
         leaves=bool((T[0, :, 0] < 1).any()),
         entered=bool((T.sum(1) - np.diag(np.diag(T.sum(1))) > 0).any(0).all()),
     )
@@ -259,7 +259,7 @@ def _simple(generator: np.random.Generator, n_states: int, n_actions: int, horiz
     flag_rules = tuple(
         FlagRule(place(), action=action(), set_to=_choice(generator, (0, 1, 1, 1))) for _ in range(flags)
     )
-    return _task(generator, T / T.sum(2, keepdims=True), reward_rules, flag_rules, stimuli, variable, horizon)
+    return _task(generator, T / T.sum(2, keepdims=True), (reward_rules, flag_rules), stimuli, variable, horizon=horizon)
 
 
 def _structured(
@@ -308,7 +308,7 @@ def _structured(
 
     reward_rules = tuple(reward_rule() for _ in range(rewards))
     flag_rules = tuple(flag_rule(i == 0) for i in range(flags))
-    return _task(generator, T, reward_rules, flag_rules, stimuli, variable, horizon)
+    return _task(generator, T, (reward_rules, flag_rules), stimuli, variable, horizon=horizon)
 
 
 def _shown(generator: np.random.Generator, n_states: int) -> tuple[int | StimVar, ...]:
@@ -352,26 +352,23 @@ def _structured_transitions(
 def _state_var(generator: np.random.Generator, n_states: int, *, pair: float) -> StateVar:
     """Draw a range of states without 0; of two with probability ``pair``, otherwise of 2 to all but 0 and one."""
     most = n_states - 1
-    if generator.random() < pair:
-        size = min(2, most)
-    else:
-        size = int(generator.integers(min(2, most), most + 1))
+    two = min(2, most)
+    size = two if generator.random() < pair else int(generator.integers(two, most + 1))
     return StateVar(tuple(sorted((1 + generator.choice(most, size, replace=False)).tolist())))
 
 
 def _task(
     generator: np.random.Generator,
     T: Float[np.ndarray, "states actions states"],
-    reward_rules: tuple[RewardRule, ...],
-    flag_rules: tuple[FlagRule, ...],
+    rules: tuple[tuple[RewardRule, ...], tuple[FlagRule, ...]],
     stimuli: tuple[int | StimVar, ...],
     variable: StateVar,
+    *,
     horizon: int,
 ) -> MetaTask:
     return MetaTask(
         T,
-        reward_rules,
-        flag_rules,
+        *rules,
         stimuli,
         state_vars=(variable,),
         prob_vars=(ProbVar(),) * PROB_VARS,
