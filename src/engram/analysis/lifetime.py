@@ -9,8 +9,7 @@ from jaxtyping import Bool, Float, Int, Num
 
 
 def cumulative_regret(
-    rewards: Num[np.ndarray, "*lifetimes steps"],
-    best: Num[np.ndarray, "*lifetimes"] | Num[np.ndarray, "*lifetimes steps"],
+    rewards: Num[np.ndarray, "*lifetimes steps"], best: Num[np.ndarray, "..."]
 ) -> Float[np.ndarray, "*lifetimes steps"]:
     """Return what was missed up to each step.
 
@@ -64,8 +63,8 @@ def normalized_return(
 
 def stay_probabilities(
     choices: Int[np.ndarray, "*lifetimes trials"],
-    rewarded: Bool[np.ndarray, "*lifetimes trials"],
-    common: Bool[np.ndarray, "*lifetimes trials"],
+    rewarded: Bool[np.ndarray, "..."],
+    common: Bool[np.ndarray, "..."],
 ) -> Float[np.ndarray, "2 2"]:
     """Return how often a choice is made again in the next trial, by what came of it.
 

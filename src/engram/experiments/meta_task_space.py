@@ -139,10 +139,10 @@ class Anchor:
     """The known return, for each of ``units``."""
     units: float = 1.0
     """By what the return of a lifetime is divided."""
-    rounding: float = 0.0
-    """How far from the known return the figure may be by rounding."""
-    loses: float = 0.0
-    """If not 0, the figure is a regret, and this what a lifetime could give on average."""
+    rounding: float = 0.05
+    """How far from it the figure may be by rounding; closed forms are not rounded."""
+    regret: bool = False
+    """Whether it is not the return that is known, but the regret, by the probabilities of the arms that were pulled."""
 
 
 def exact_anchors() -> dict[str, Anchor]:
@@ -162,17 +162,17 @@ def exact_anchors() -> dict[str, Anchor]:
         found[f"dependent bandit {kind}"] = (named.dependent_bandit(kind), 50.0, best, 1.0)  # type: ignore[arg-type]
     anchors = {}
     for name, (task, random, oracle, units) in found.items():
-        anchors[f"{name}, random"] = Anchor(task, RandomAgent, random, units)
-        anchors[f"{name}, oracle"] = Anchor(task, lambda _: OracleAgent(), oracle, units)
+        anchors[f"{name}, random"] = Anchor(task, RandomAgent, random, units, rounding=0.0)
+        anchors[f"{name}, oracle"] = Anchor(task, lambda _: OracleAgent(), oracle, units, rounding=0.0)
     room = float(np.mean([21 - d if d else 20 for d in distance]))
-    anchors["dark room, oracle"] = Anchor(dark, lambda _: OracleAgent(), room)
+    anchors["dark room, oracle"] = Anchor(dark, lambda _: OracleAgent(), room, rounding=0.0)
     return anchors
 
 
 def ideal_anchors() -> dict[str, Anchor]:
     """Return the returns of learners that know the task, as our protocol has them."""
 
-    def arms_by(rule: Any, *, dependent: bool = False) -> Callable[[np.random.Generator], Agent]:
+    def arms_by(rule: str, *, dependent: bool = False) -> Callable[[np.random.Generator], Agent]:
         return lambda generator: BanditAgent(rule, generator, dependent=dependent)
 
     def inferring(task: MetaTask) -> Callable[[np.random.Generator], Agent]:
@@ -180,22 +180,22 @@ def ideal_anchors() -> dict[str, Anchor]:
 
     bandit, uniform, ten = named.bandit(2), named.dependent_bandit(), named.bandit(10)
     anchors = {
-        "bandit, Thompson": Anchor(bandit, arms_by("thompson"), 2.8, 1, 0.05, 200 / 3),
-        "bandit, UCB1": Anchor(bandit, arms_by("ucb1"), 5.6, 1, 0.05, 200 / 3),
-        "dependent bandit uniform, greedy": Anchor(uniform, arms_by("greedy", dependent=True), 1.2, 1, 0.05, 75),
-        "dependent bandit uniform, Thompson": Anchor(uniform, arms_by("thompson", dependent=True), 2.1, 1, 0.05, 75),
-        "dependent bandit uniform, UCB1": Anchor(uniform, arms_by("ucb1"), 6.0, 1, 0.05, 75),
-        "bandit of 10 arms, Thompson": Anchor(ten, arms_by("thompson"), 76.9, 1, 0.05),
-        "bandit of 10 arms, UCB1": Anchor(ten, arms_by("ucb1"), 63.3, 1, 0.05),
+        "bandit, Thompson": Anchor(bandit, arms_by("thompson"), 2.8, regret=True),
+        "bandit, UCB1": Anchor(bandit, arms_by("ucb1"), 5.6, regret=True),
+        "dependent bandit uniform, greedy": Anchor(uniform, arms_by("greedy", dependent=True), 1.2, regret=True),
+        "dependent bandit uniform, Thompson": Anchor(uniform, arms_by("thompson", dependent=True), 2.1, regret=True),
+        "dependent bandit uniform, UCB1": Anchor(uniform, arms_by("ucb1"), 6.0, regret=True),
+        "bandit of 10 arms, Thompson": Anchor(ten, arms_by("thompson"), 76.9),
+        "bandit of 10 arms, UCB1": Anchor(ten, arms_by("ucb1"), 63.3),
     }
-    for kind, best, greedy, independent in (("easy", 90, 0.6, 2.1), ("medium", 75, 1.0, 3.0), ("hard", 60, 2.3, 4.1)):
+    for kind, greedy, independent in (("easy", 0.6, 2.1), ("medium", 1.0, 3.0), ("hard", 2.3, 4.1)):
         task = named.dependent_bandit(kind)  # type: ignore[arg-type]
         name = f"dependent bandit {kind}"
-        anchors[f"{name}, greedy"] = Anchor(task, arms_by("greedy", dependent=True), greedy, 1, 0.05, best)
-        anchors[f"{name}, independent Thompson"] = Anchor(task, arms_by("thompson"), independent, 1, 0.05, best)
-    for kind, trials, value in (("paper", 50, 0.809), ("wang2018", 100, 0.706), ("wang2016", 50, 0.694)):
+        anchors[f"{name}, greedy"] = Anchor(task, arms_by("greedy", dependent=True), greedy, regret=True)
+        anchors[f"{name}, independent Thompson"] = Anchor(task, arms_by("thompson"), independent, regret=True)
+    for kind, trials, value in (("paper", 50.0, 0.809), ("wang2018", 100.0, 0.706), ("wang2016", 50.0, 0.694)):
         task = named.two_step(kind)  # type: ignore[arg-type]
-        anchors[f"two-step {kind}, Bayes filter"] = Anchor(task, inferring(task), value, trials, 0.0005)
+        anchors[f"two-step {kind}, Bayes filter"] = Anchor(task, inferring(task), value, trials, rounding=0.0005)
     return anchors
 
 
@@ -203,9 +203,8 @@ def judged(anchor: Anchor, lifetimes: int, seed: int) -> tuple[float, float, flo
     """Measure a known return; return it, its standard error, and how many of these it is off, but for rounding."""
     env = MetaTaskVectorEnv(anchor.task, lifetimes)
     lived = play(env, anchor.agent(np.random.default_rng(seed)), seed=seed)
-    returns = lived.rewards.sum(1)
-    if anchor.loses:  # by the probabilities of the arms, which varies less than the rewards
-        returns = _regret(env, lived)
+    # Regret by the probabilities of the arms varies less than by the rewards.
+    returns = _regret(env, lived) if anchor.regret else lived.rewards.sum(1)
     figure = returns / anchor.units
     error = float(figure.std(ddof=1) / np.sqrt(lifetimes))
     off = max(0.0, abs(float(figure.mean()) - anchor.value) - anchor.rounding)

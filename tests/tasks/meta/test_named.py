@@ -6,7 +6,7 @@ import pytest
 from engram.tasks.grid_maze import GridMazeVectorEnv
 from engram.tasks.meta import Grid, Instance, MetaTaskVectorEnv, named
 
-LIVES = 1500
+LIVES = 600
 UP, RIGHT, DOWN, LEFT = range(4)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import VectorWrapper
@@ -192,7 +192,7 @@ class BayesFilterAgent:
 
     Args:
         task: The task.
-        mode: How the posterior is acted on.
+        mode: How the posterior is acted on: "qmdp" or "thompson".
         gamma: Discount for each step.
         points: Values that stand for a uniform probability: the midpoints of as many equal intervals.
         generator: The source of randomness of "thompson", and of ties.
@@ -217,7 +217,7 @@ class BayesFilterAgent:
     def __init__(
         self,
         task: MetaTask,
-        mode: Literal["qmdp", "thompson"] = "qmdp",
+        mode: str = "qmdp",
         *,
         gamma: float = 0.95,
         points: int = 9,
@@ -370,7 +370,7 @@ class BanditAgent:
     probabilities of two arms sum to one, and that a reward of one counts as none of the other.
 
     Args:
-        rule: The rule.
+        rule: "thompson", "ucb1" or "greedy".
         generator: The source of randomness, of ties too.
         dependent: Whether the arms are two, with probabilities p and 1 - p.
 
@@ -389,7 +389,7 @@ class BanditAgent:
 
     def __init__(
         self,
-        rule: Literal["thompson", "ucb1", "greedy"],
+        rule: str,
         generator: np.random.Generator,
         *,
         dependent: bool = False,

@@ -272,8 +272,8 @@ class _Names(NamedTuple):
     stim_vars: dict[int, int]
 
 
-def _renamed(task: MetaTask, names: _Names) -> MetaTask:
-    """Give everything its new number. The order of the rules stays."""
+def _renamed(task: MetaTask, names: _Names, topology: Grid | None = None) -> MetaTask:
+    """Give everything its new number, on a new grid if there is one. The order of the rules stays."""
 
     def place(value: Any) -> Any:
         if isinstance(value, StateRef):
@@ -335,6 +335,7 @@ def _renamed(task: MetaTask, names: _Names) -> MetaTask:
         prob_vars=tuple(replace(one, values=tuple(sorted(one.values))) for one in probs),
         action_vars=tuple(action_var(k) for k in inverse(names.groups)),
         stim=task.stim if task.stim.kind == "given" else replace(task.stim, seed=0),
+        topology=topology or task.topology,
     )
 
 
@@ -368,13 +369,7 @@ def _mirrored(task: MetaTask) -> Iterator[MetaTask]:
             walls = "open" if not wall.any() else tuple(tuple(row) for row in wall.tolist())
         start: Any = grid.start if grid.start_cell is None else new[grid.start_cell]
         turned_grid = replace(grid, height=image.shape[0], width=image.shape[1], walls=walls, start=start)
-        yield _on_grid(task, turned_grid, new, actions)
-
-
-def _on_grid(task: MetaTask, grid: Grid, states: dict[int, int], actions: dict[int, int]) -> MetaTask:
-    identity = _identity(task)
-    moved = _renamed(replace(task), identity._replace(states=states, actions=actions))
-    return replace(moved, topology=grid)
+        yield _renamed(task, _identity(task)._replace(states=new, actions=actions), turned_grid)
 
 
 def _identity(task: MetaTask) -> _Names:

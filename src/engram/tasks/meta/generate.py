@@ -81,12 +81,12 @@ def reference_criteria(task: MetaTask) -> Criteria:
 
 def sample(
     generator: np.random.Generator,
-    style: Style = "structured",
+    style: str = "structured",
     *,
     n_states: int = 4,
     n_actions: int = 2,
     horizon: int = 100,
-    accept: Accept | None = "strict",
+    accept: str | None = "strict",
     reference_quirks: bool = False,
     max_tries: int = 1000,
 ) -> MetaTask:
@@ -151,10 +151,10 @@ def sample(
 def sample_many(
     n: int,
     seed: int,
-    style: Style = "structured",
+    style: str = "structured",
     *,
     dedupe: bool = True,
-    split: Split | None = None,
+    split: str | None = None,
     max_draws: int | None = None,
     **arguments: Any,
 ) -> list[MetaTask]:
@@ -219,7 +219,7 @@ def split_of(digest: str) -> Split:
     return ("train", "val", "test")[max(0, int(digest, 16) % 10 - 7)]  # type: ignore[return-value]
 
 
-def _reasons(task: MetaTask, accept: Accept | None) -> list[str]:
+def _reasons(task: MetaTask, accept: str | None) -> list[str]:
     """Return why a task is not accepted; it is if there is no reason."""
     if accept is None:
         return []
