@@ -6,10 +6,12 @@ The operator has its own derivative, so that autograd keeps nothing but its inpu
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -41,9 +43,14 @@ GROUPS = 32
 CACHED = 2**19
 # Arithmetic of fewer steps and connections than this is done before another thread has begun.
 WORTH_A_THREAD = 2**17
+# By how much an error of rounding may grow before the inverted trace is replaced by one that is computed forwards.
+GROWTH = 100.0
+
+_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 _Options = (
-    "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, int stretch"
+    "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, "
+    "int stretch, bool invert"
 )
 _Inputs = (
     "Tensor? mask, Tensor hidden, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
@@ -62,6 +69,7 @@ class Options(NamedTuple):
     squash: int
     forgets: int
     stretch: int = 0
+    invert: bool = False
 
 
 def unsupported(  # noqa: PLR0917
@@ -114,6 +122,30 @@ def unsupported(  # noqa: PLR0917
     return None
 
 
+def check_invertible(rule: PlasticityRule | None) -> None:
+    """Raise unless the trace before a step can be had from the one after it.
+
+    Args:
+        rule: The plasticity rule.
+
+    Raises:
+        ValueError: Not ``Hebb`` or ``Oja``, or a plasticity rate at which a step may lose the trace before it.
+
+    Examples:
+        >>> check_invertible(Hebb(eta=1.5))
+        Traceback (most recent call last):
+        ...
+        ValueError: storage = 'invert': Hebb(eta=1.5) has eta = 1.5: expected between 0 and 1, both excluded
+    """
+    if type(rule) not in (Hebb, Oja):
+        raise ValueError(f"storage = 'invert': {rule} cannot be inverted: expected Hebb or Oja, and no subclass")
+    assert isinstance(rule, Hebb | Oja)
+    if not torch.compiler.is_compiling() and not 0 < rule.eta < 1:
+        raise ValueError(
+            f"storage = 'invert': {rule} has eta = {rule.eta.item():.6g}: expected between 0 and 1, both excluded"
+        )
+
+
 def fused_scan(
     drive: Float[Tensor, "time batch hidden"],
     weight: Float[Tensor, "hidden hidden"],
@@ -124,7 +156,7 @@ def fused_scan(
     neuromodulator: nn.Module | None = None,
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
-    stretch: int = 0,
+    storage: str = "auto",
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
     """Run a plastic recurrent network through time by the operator; see ``plastic_scan``, which it equals.
 
@@ -137,15 +169,14 @@ def fused_scan(
         neuromodulator: What modulates the rule; None if the rule is not modulated.
         clamp: Where true, the unit takes its external input as its activity.
         nonlinearity: f, ``torch.tanh`` or ``torch.relu``.
-        stretch: Number of steps whose traces the backward pass holds at once, for one sample a thread. T keeps all of
-            them, 1 keeps a trace every step from which nothing is left to be made anew. If 0, as many as fit the
-            cache, and at least sqrt(T).
+        storage: Where the backward pass has the traces from, of one sample a thread; see ``PlasticRNN``.
 
     Returns:
         The activity at every step, and the state after the last one.
 
     Raises:
-        ValueError: What the operator cannot run, in the words of ``unsupported``.
+        ValueError: What the operator cannot run, in the words of ``unsupported``; ``storage="invert"`` for a rule
+            that cannot be inverted.
 
     Examples:
         >>> from engram.plasticity import PlasticState
@@ -159,6 +190,8 @@ def fused_scan(
         raise ValueError(f"backend = 'fused': {reason}")
     assert alpha is not None
     assert rule is not None
+    if storage == "invert":
+        check_invertible(rule)
     hidden, synapses = state
     size = weight.shape[0]
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
@@ -177,6 +210,8 @@ def fused_scan(
         forgets = RATE
     elif isinstance(rule, Oja):
         forgets = OJA
+    time = len(drive)
+    root = math.isqrt(max(time - 1, 0)) + 1
     options = Options(
         clip=math.inf if rule.clip is None else rule.clip,
         recursion={"linear": LINEAR, "soft": SOFT, "retroactive": RETROACTIVE}[rule.recursion],
@@ -185,7 +220,8 @@ def fused_scan(
         modulated=neuromodulator is not None,
         squash=SQUASH[squash],
         forgets=forgets,
-        stretch=stretch,
+        stretch={"auto": 0, "store": time, "checkpoint": root, "invert": 0}[storage],
+        invert=storage == "invert",
     )
     eligibility = synapses.eligibility if isinstance(synapses, EligibilityState) else synapses.trace.new_empty(0)
     outputs, trace, eligibility = torch.ops.engram.plastic_scan(
@@ -208,16 +244,24 @@ def fused_scan(
 
 
 class _Threads:
-    """Threads that wait for work; a forked process starts with none."""
+    """Threads that share out work: those of torch where they can be had, else threads that wait for it.
+
+    Between two operations torch's OpenMP threads keep their cores busy for some milliseconds, so that the next one
+    finds them awake; other threads would have to share the cores with them.
+    """
 
     def __init__(self) -> None:
+        self.parallel: Any = None
         self.pool: ThreadPoolExecutor | None = None
         self.size = 0
+        for library in Path(torch.__file__).parent.glob("lib/libgomp*.so*"):
+            self.parallel = ctypes.CDLL(str(library)).GOMP_parallel
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        self.pool, self.size = None, 0
+        """Forget all threads: a forked process has none of them."""
+        self.parallel, self.pool, self.size = None, None, 0
 
     def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
         """Call with every number below ``count``, each thread taking the next as soon as it is free.
@@ -229,19 +273,33 @@ class _Threads:
             memory: Makes what a thread needs for itself.
         """
         numbers = iter(range(count))
+        errors: list[BaseException] = []
 
-        def work() -> None:
-            own = memory()
-            for number in numbers:
-                call(number, own)
+        def work(_: object = None) -> None:
+            own = None
+            try:
+                for number in numbers:
+                    own = memory() if own is None else own
+                    call(number, own)
+            except BaseException as error:  # noqa: BLE001 - raised below, in the thread that called
+                errors.append(error)
 
         helpers = min(threads, count) - 1
-        if helpers > self.size:
-            self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
-        pending = [self.pool.submit(work) for _ in range(helpers)] if self.pool is not None and helpers > 0 else []
-        work()
-        for helper in pending:
-            helper.result()
+        if helpers < 1:
+            work()
+        elif self.parallel is not None:
+            # All of them, for OpenMP ends those that are not asked for, and would have to start them again.
+            self.parallel(_WORK(work), None, threads, 0)
+        else:
+            if helpers > self.size:
+                self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
+            assert self.pool is not None
+            pending = [self.pool.submit(work) for _ in range(helpers)]
+            work()
+            for helper in pending:
+                helper.result()
+        if errors:
+            raise errors[0]
 
 
 _threads = _Threads()
@@ -303,7 +361,7 @@ def _run(kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[
         kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
 
     threads = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
-    _threads.run(call, groups, threads, lambda: np.zeros(*scratch))
+    _threads.run(call, groups, threads, lambda: torch.zeros(scratch[0], dtype=getattr(torch, str(scratch[1]))).numpy())
 
 
 def _clipped(options: Options) -> bool:
@@ -325,7 +383,7 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     external = drive.detach().contiguous().numpy()
     size = scratch_size("forward", options.recursion, arrays.weight.size, len(arrays.fan), 1, 1)
     scratch = size, arrays.weight.dtype
-    fixed = (external, *arrays, *options[1:-1], *written)
+    fixed = (external, *arrays, *options[1:7], *written)
     _run(forward, drive.numel() * hidden.shape[1], len(hidden), scratch, lambda group: fixed)
     return outputs, last_trace, last_eligibility
 
@@ -367,7 +425,7 @@ def _backward(
     alphas = alpha_sums.numpy()
     backward = kernel("backward", alpha.dim() == 2, options.recursion, _clipped(options))
     scratch = scratch_size("backward", options.recursion, arrays.weight.size, width, time, stretch), arrays.weight.dtype
-    fixed = (*read, *arrays, *options[1:-1], stretch, *written)
+    fixed = (*read, *arrays, *options[1:7], stretch, *written)
     _run(backward, 3 * outputs.numel() * size, batch, scratch, lambda group: (*fixed, alphas[group], *sums))
     current = drive_grad if mask is None else drive_grad.masked_fill(mask, 0)
     before = torch.cat((hidden.detach().unsqueeze(0), outputs.detach()[:-1]))
