@@ -11,7 +11,7 @@ demo: .venv/installed
 
 # Everything that must pass.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

@@ -1,3 +1,4 @@
+import itertools
 import warnings
 from functools import partial, wraps
 
@@ -37,6 +38,7 @@ RULES = {
     "retroactive soft": lambda: Retroactive(0.4, 0.3, mode="soft"),
     "sigmoid": lambda: ClippedHebb(0.2, 0.3, eta_param="sigmoid"),
 }
+UNFUSED = ["modulated half", "retroactive half", "retroactive soft"]
 MODULATED = [name for name, rule in RULES.items() if rule().modulated]
 
 
@@ -84,6 +86,53 @@ def test_gradients_agree_with_finite_differences(name, alpha, clamped):
 
     points = [0.2 * draw(4, 2, 2, seed=2, dtype=torch.float64), *tensors(state), *parameters]
     assert torch.autograd.gradcheck(run, [p.detach().requires_grad_() for p in points], fast_mode=True)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("name", [name for name in RULES if name not in UNFUSED])
+def test_gradients_agree_however_the_traces_are_had(name, alpha):
+    storages = ["auto", "store", "checkpoint", *(["invert"] if name in ("hebb", "oja") else [])]
+    ways = [("eager", "auto"), ("eager", "store"), *(("fused", storage) for storage in storages)]
+    for clamped, (backend, storage) in itertools.product((False, True), ways):
+        modulator = fan(3, torch.float64) if name in MODULATED else None
+        net = PlasticRNN(
+            2, 3, rule=RULES[name](), alpha=alpha, neuromodulator=modulator, backend=backend, storage=storage,
+            dtype=torch.float64, generator=seeded(),
+        )  # fmt: skip
+        strong(net)
+        clamp = draw(6, 2, 3, seed=1) > 0.5 if clamped else None
+        names, parameters = zip(*net.named_parameters(), strict=True)
+        _, state = net(0.3 * draw(3, 2, 2, dtype=torch.float64))
+        parts = len(tensors(state))
+
+        def run(sequence, *values, net=net, names=names, state=state, parts=parts, clamp=clamp):
+            named = dict(zip(names, values[parts:], strict=True))
+            start = rebuilt(state, values[:parts])
+            return tuple(tensors(torch.func.functional_call(net, named, (sequence, start), {"clamp": clamp})))
+
+        points = [0.2 * draw(6, 2, 2, seed=2, dtype=torch.float64), *tensors(state), *parameters]
+        points = [p.detach().requires_grad_() for p in points]
+        assert torch.autograd.gradcheck(run, points, fast_mode=True), (clamped, backend, storage)
+
+
+def test_what_cannot_be_stored_so_is_refused():
+    for name in set(RULES) - {"hebb", "oja"}:
+        with pytest.raises(ValueError, match=r"storage = 'invert': .*\(.*cannot be inverted: expected Hebb or Oja"):
+            PlasticRNN(2, 3, rule=RULES[name](), storage="invert")
+    for eta in (0.0, 1.0, -0.1, 1.5):
+        with pytest.raises(ValueError, match=r"storage = 'invert': Oja.* has eta = .*: expected between 0 and 1"):
+            PlasticRNN(2, 3, rule=Oja(eta), storage="invert")
+    net = PlasticRNN(2, 3, rule=Hebb(0.5), storage="invert")
+    torch.nn.init.constant_(net.rule.eta, 1.0)
+    with pytest.raises(ValueError, match="has eta = 1: expected between 0 and 1, both excluded"):
+        net(draw(2, 1, 2))
+    for storage in ("checkpoint", "invert"):
+        with pytest.raises(ValueError, match=f"storage = '{storage}': expected 'auto' or 'store' with backend"):
+            PlasticRNN(2, 3, backend="eager", storage=storage)
+    with pytest.raises(ValueError, match="storage = 'all': expected one of 'auto', 'store', 'checkpoint', 'invert'"):
+        PlasticRNN(2, 3, storage="all")
+    with pytest.raises(ValueError, match="storage = 'checkpoint': rule = None: expected Hebb"):
+        PlasticRNN(2, 3, alpha=None, storage="checkpoint")(draw(2, 1, 2))
 
 
 @pytest.mark.filterwarnings("ignore:over 90 %")
@@ -560,4 +609,4 @@ def test_bad_input_is_refused(name):
 @pytest.mark.parametrize("alpha", [*ALPHAS, None])
 def test_repr_names_the_arguments(alpha):
     shown = repr(PlasticRNN(3, 4, alpha=alpha))
-    assert f"3, 4, alpha={alpha!r}, nonlinearity='tanh', batch_first=False, backend='auto'" in shown
+    assert f"3, 4, alpha={alpha!r}, nonlinearity='tanh', batch_first=False, backend='auto', storage='auto'" in shown

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,9 +14,10 @@ from torch.nn import functional
 
 from engram.plasticity.alpha import LowRank, draw_normal, kind, make_alpha
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.kernels.fused import check_invertible, fused_scan
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, TraceState
-from engram.plasticity.scan import BACKENDS, PlasticState, plastic_scan, run_scan
+from engram.plasticity.scan import BACKENDS, STORAGES, PlasticState, plastic_scan, run_scan
 from engram.plasticity.validation import (
     check_choice,
     check_finite,
@@ -56,6 +58,13 @@ class PlasticRNN(nn.Module):
         nonlinearity: f, ``"tanh"`` or ``"relu"``.
         batch_first: Whether input, output and clamp are (batch, time, features) rather than (time, batch, features).
         backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
+        storage: Where the backward pass of the kernel has the trace of every step from. ``"store"``: all T traces of
+            an episode are held at once. ``"checkpoint"``: about sqrt(T) of them, and as many more made anew from
+            each. ``"invert"``, for ``Hebb`` and ``Oja`` with a rate between 0 and 1: the step is undone,
+            H(t-1) = (H(t) - eta x y) / (1 - eta), or 1 - eta y^2 for Oja, with a trace to start from at least every
+            ln(100) / -ln(1 - eta) steps, so that an error of rounding grows by a factor of 100 at most.
+            ``"auto"``: checkpoints, in stretches as long as the cache takes. The episodes of a batch come one after
+            another on every thread, so that this is memory for one of them; the plain loop keeps all of all.
         device: Where the parameters live.
         dtype: Their dtype.
         generator: Source of the initial values; torch's global one if None.
@@ -72,8 +81,9 @@ class PlasticRNN(nn.Module):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, ``alpha``, ``nonlinearity`` or ``backend`` is unknown, or a rule or
-            neuromodulator is given that has nothing to act on.
+        ValueError: A size is less than one, ``alpha``, ``nonlinearity``, ``backend`` or ``storage`` is unknown, a
+            rule or neuromodulator is given that has nothing to act on, the rule cannot be inverted, or
+            ``storage`` is asked of the plain loop, which can only store.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2; initial values of
     ``weight_hh``, ``alpha`` and ``eta`` as in its binary pattern experiment. Miconi, Rawal, Clune and Stanley,
@@ -97,6 +107,7 @@ class PlasticRNN(nn.Module):
         nonlinearity: str = "tanh",
         batch_first: bool = False,
         backend: str = "auto",
+        storage: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
@@ -106,11 +117,15 @@ class PlasticRNN(nn.Module):
         check_size("hidden_size", hidden_size)
         check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         check_choice("backend", backend, BACKENDS)
+        check_choice("storage", storage, STORAGES)
+        if backend == "eager" and storage not in ("auto", "store"):
+            raise ValueError(f"storage = {storage!r}: expected 'auto' or 'store' with backend = 'eager'")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.nonlinearity = nonlinearity
         self.batch_first = batch_first
         self.backend = backend
+        self.storage = storage
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
@@ -123,6 +138,8 @@ class PlasticRNN(nn.Module):
             self.rule = rule.to(device=self.bias.device, dtype=self.bias.dtype)
         elif rule is not None:
             raise ValueError(f"rule = {rule}: expected None, because alpha = None means no plasticity")
+        if storage == "invert":
+            check_invertible(self.rule)
         self.reset_parameters(generator)
         self.neuromodulator = neuromodulator_for(
             self.rule, neuromodulator, self.bias, fan_out=False, generator=generator
@@ -173,9 +190,14 @@ class PlasticRNN(nn.Module):
         batch_size = sequence.shape[1]
         state = self._initial(batch_size) if state is None else self._checked(state, batch_size, weight_hh, rule)
         drive = functional.linear(sequence, weight_ih, self.bias).to(weight_hh.dtype)
+        scan: Any = plastic_scan
+        backend = self.backend
+        if self.storage != "auto" and backend != "eager":
+            # Only the kernel has a choice, so that nothing is left to choose.
+            scan, backend = partial(fused_scan, storage=self.storage), "eager"
         output, state = run_scan(
-            plastic_scan,
-            self.backend,
+            scan,
+            backend,
             drive,
             weight_hh,
             self.alpha,
@@ -232,5 +254,5 @@ class PlasticRNN(nn.Module):
         """Return what ``repr`` shows of the arguments."""
         return (
             f"{self.input_size}, {self.hidden_size}, alpha={kind(self.alpha)!r}, nonlinearity={self.nonlinearity!r}, "
-            f"batch_first={self.batch_first}, backend={self.backend!r}"
+            f"batch_first={self.batch_first}, backend={self.backend!r}, storage={self.storage!r}"
         )

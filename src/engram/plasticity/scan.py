@@ -21,6 +21,7 @@ from engram.plasticity.rule import EligibilityState, PlasticityRule, RuleState, 
 from engram.plasticity.validation import autocast, check_choice
 
 BACKENDS = ("auto", "eager", "fused")
+STORAGES = ("auto", "store", "checkpoint", "invert")
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 

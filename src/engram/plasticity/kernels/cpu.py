@@ -62,7 +62,8 @@ from engram.plasticity.kernels.simd import (
     with_sign,
 )
 
-LINEAR, SOFT, RETROACTIVE = 0, 1, 2
+# The last two are linear ones that cost less: with one rate for all connections and no bound, and without forgetting.
+LINEAR, SOFT, RETROACTIVE, HEBB, ADDITIVE = 0, 1, 2, 3, 4
 NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3  # what a step forgets: 0, m held within [0, 1], m, m y^2
 IDENTITY, TANH, SIGMOID = 0, 1, 2
 
@@ -80,6 +81,8 @@ def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
         free = H + m * (later if trace_first else E)
     elif recursion == SOFT:
         free = H - magnitude(increment) * H + increment
+    elif recursion == ADDITIVE:
+        free = H + increment
     else:
         free = keep * H + increment
     return (held_within(free, bound) if clipped else free), later, free
@@ -99,6 +102,32 @@ def copy_out(padded, place, values):
     """Copy a row of numbers from where there is padding behind it."""
     for i in range(values.size):
         values[i] = padded[place + i]
+
+
+@inline
+@no_type_check
+def matrix_in(values, b, size, tiles, width, wide):
+    """Copy matrix b of several to where it lies tile after tile, as ``load_rows(tiles, place, wide)`` reads it."""
+    whole = size // wide * wide
+    for j in range(size):
+        place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
+        for i in range(0, whole, wide):
+            store(tiles, place + ROWS * i, load(values, row + i))
+        for i in range(size - whole):
+            tiles[place + ROWS * whole + i] = values[row + whole + i]
+
+
+@inline
+@no_type_check
+def matrix_out(tiles, width, wide, values, b, size):
+    """Copy a matrix that lies tile after tile to matrix b of several."""
+    whole = size // wide * wide
+    for j in range(size):
+        place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
+        for i in range(0, whole, wide):
+            store(values, row + i, load(tiles, place + ROWS * i))
+        for i in range(size - whole):
+            values[row + whole + i] = tiles[place + ROWS * whole + i]
 
 
 @inline
@@ -212,10 +241,9 @@ def forward_kernel(connection, recursion, clipped, version):
             E[:] = 0
             Y[:] = 0
             copy_in(hidden[b], Y, width)
-            for j in range(size):
-                copy_in(trace[b, j], H, j * width)
-                if recursion == RETROACTIVE:
-                    copy_in(eligibility[b, j], E, j * width)
+            matrix_in(trace.reshape(-1), b, size, H, width, wide)
+            if recursion == RETROACTIVE:
+                matrix_in(eligibility.reshape(-1), b, size, E, width, wide)
             for t in range(time + 1):
                 # The rule of the step before, of which at first there is none, and the product of this one.
                 x, y = t % 2 * width, (t + 1) % 2 * width
@@ -223,19 +251,19 @@ def forward_kernel(connection, recursion, clipped, version):
                     k, g, m = splat_rows(keep, j), splat_rows(gain, j), splat_rows(rates, j)
                     reached, plastic = none, none
                     for i in range(0, width, wide):
-                        p, after = j * width + i, load(Y, y + i)
-                        h = load_rows(H, p, width)
+                        p, after = j * width + ROWS * i, load(Y, y + i)
+                        h = load_rows(H, p, wide)
                         if t > 0:
-                            e = load_rows(E, p, width) if recursion == RETROACTIVE else none
+                            e = load_rows(E, p, wide) if recursion == RETROACTIVE else none
                             h, e, _ = stepped(h, e, k, g, m, load(Y, x + i), bound, recursion, clipped, trace_first)
-                            store_rows(H, p, width, h)
+                            store_rows(H, p, wide, h)
                             if recursion == RETROACTIVE:
-                                store_rows(E, p, width, e)
+                                store_rows(E, p, wide, e)
                         if connection:
-                            h = load_rows(weight, p, width) + load_rows(alpha, p, width) * h
+                            h = load_rows(weight, p, wide) + load_rows(alpha, p, wide) * h
                             reached = reached + h * after
                         else:
-                            reached = reached + load_rows(weight, p, width) * after
+                            reached = reached + load_rows(weight, p, wide) * after
                             plastic = plastic + h * after
                     if not connection:
                         # Alpha is the same for a whole row.
@@ -256,10 +284,9 @@ def forward_kernel(connection, recursion, clipped, version):
                     eta[0], signal, fan, base, Y, x, keep, gain, rates, 0, width, wide, recursion, modulated, forgets
                 )
                 copy_out(Y, x, outputs[t, b])
-            for j in range(size):
-                copy_out(H, j * width, last_trace[b, j])
-                if recursion == RETROACTIVE:
-                    copy_out(E, j * width, last_eligibility[b, j])
+            matrix_out(H, width, wide, last_trace.reshape(-1), b, size)
+            if recursion == RETROACTIVE:
+                matrix_out(E, width, wide, last_eligibility.reshape(-1), b, size)
 
     return forward
 
@@ -267,12 +294,17 @@ def forward_kernel(connection, recursion, clipped, version):
 @no_type_check
 def backward_kernel(connection, recursion, clipped, version):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
+    # Without a bound, several steps of the recursion can be made at once, and one can be undone.
+    free_linear = int(not clipped and recursion in (LINEAR, HEBB, ADDITIVE))
+    decays = int(recursion in (LINEAR, HEBB))
+    # Undoing the rule in a step needs the trace before it, but for these, which do with the one after it.
+    after_only = int(not clipped and recursion in (HEBB, ADDITIVE))
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def backward(
         grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
         mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-        c, trace_first, is_relu, modulated, squash, forgets, stretch,
+        c, trace_first, is_relu, modulated, squash, forgets, stretch, windows, invert,
         grad_drive, grad_hidden, grad_trace, grad_eligibility,
         grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
     ):  # fmt: skip
@@ -282,18 +314,21 @@ def backward_kernel(connection, recursion, clipped, version):
         dtype = weight.dtype
         nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
         none = repeat(nothing)
-        stretches = (time + stretch - 1) // stretch
+        # A trace is kept at the beginning of every stretch; if steps are undone, of so many stretches, and at the end.
+        stretches, span = (time + stretch - 1) // stretch, windows * stretch
+        anchors = (time + span - 1) // span + (1 if invert else 0)
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
-        starts, history = scratch[: stretches * stride], scratch[stretches * stride :]
-        G = history[stretch * stride :]
+        starts, history = scratch[: anchors * stride], scratch[anchors * stride :]
+        G = history[(stretch + 1) * stride :]
         early, recent, F = G, G, G
         if recursion == RETROACTIVE:
             early = G[stride:]
-            recent = early[stretches * stride :]
-            F = recent[stretch * stride :]
+            recent = early[anchors * stride :]
+            F = recent[(stretch + 1) * stride :]
         Y, D = np.zeros((time + 1) * width, dtype), np.zeros(time * width, dtype)
         keep, gain, rates = np.zeros(D.size, dtype), np.zeros(D.size, dtype), np.zeros(D.size, dtype)
+        later, whole = np.zeros(D.size, dtype), np.zeros(anchors * width, dtype)
         signals = np.zeros(time, dtype)
         q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
@@ -312,50 +347,80 @@ def backward_kernel(connection, recursion, clipped, version):
                     eta[0], signals[t], fan, base, Y, y, keep, gain, rates, t * width, width, wide,
                     recursion, modulated, forgets,
                 )  # fmt: skip
-            for j in range(size):
-                copy_in(trace[b, j], starts, j * width)
-                copy_in(grad_last_trace[b, j], G, j * width)
-                if recursion == RETROACTIVE:
-                    copy_in(eligibility[b, j], early, j * width)
-                    copy_in(grad_last_eligibility[b, j], F, j * width)
+            matrix_in(trace.reshape(-1), b, size, starts, width, wide)
+            matrix_in(grad_last_trace.reshape(-1), b, size, G, width, wide)
+            if recursion == RETROACTIVE:
+                matrix_in(eligibility.reshape(-1), b, size, early, width, wide)
+                matrix_in(grad_last_eligibility.reshape(-1), b, size, F, width, wide)
+            if free_linear:
+                # What is left at the end of a span of the increment of each of its steps, and of the trace before it.
+                for part in range(1, anchors):
+                    for j in range(0, width, wide):
+                        left = splat(dtype.type(1))
+                        for t in range(min(time, part * span) - 1, (part - 1) * span - 1, -1):
+                            store(later, t * width + j, left * load(gain, t * width + j))
+                            left = left * load(keep, t * width + j)
+                        store(whole, part * width + j, left)
             for j in range(0, rows, ROWS):
                 for i in range(0, width, wide):
-                    p = j * width + i
-                    h, e = load_rows(starts, p, width), none
+                    p = j * width + ROWS * i
+                    h, e = load_rows(starts, p, wide), none
                     if recursion == RETROACTIVE:
-                        e = load_rows(early, p, width)
-                    for part in range(1, stretches):
-                        for t in range((part - 1) * stretch, part * stretch):
+                        e = load_rows(early, p, wide)
+                    for part in range(1, anchors):
+                        if free_linear:
+                            h = splat_rows(whole, part * width + j) * h
+                        for t in range((part - 1) * span, min(time, part * span)):
                             n, x = t * width + j, load(Y, t * width + i)
-                            k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
-                            h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
-                        store_rows(starts, part * stride + p, width, h)
+                            if free_linear:
+                                h = h + splat_rows(later, n) * x
+                            else:
+                                k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                                h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                        store_rows(starts, part * stride + p, wide, h)
                         if recursion == RETROACTIVE:
-                            store_rows(early, part * stride + p, width, e)
+                            store_rows(early, part * stride + p, wide, e)
+            if invert:
+                for n in range(later.size):
+                    later[n] = 1 / keep[n]
             # Before a step is undone, `into` holds what later steps add to the gradient of its activity y, and
             # `rule_into` what its own rule adds to that of the activity x before it.
             into[:] = 0
             rule_into[:] = 0
             for part in range(stretches - 1, -1, -1):
                 begin, end = part * stretch, min(time, (part + 1) * stretch)
+                anchor, after_anchor = part // windows, part + 1 == stretches or (part + 1) % windows == 0
                 for j in range(0, rows, ROWS):
                     for i in range(0, width, wide):
-                        p = j * width + i
-                        h, e = load_rows(starts, part * stride + p, width), none
-                        if recursion == RETROACTIVE:
-                            e = load_rows(early, part * stride + p, width)
-                        for t in range(begin, end):
-                            n, o, x = t * width + j, (t - begin) * stride + p, load(Y, t * width + i)
-                            store_rows(history, o, width, h)
+                        p = j * width + ROWS * i
+                        if free_linear and invert:
+                            # The stretch after this one left the trace at its beginning in the first place.
+                            h = load_rows(starts, (anchor + 1) * stride + p, wide)
+                            h = h if after_anchor else load_rows(history, p, wide)
+                            store_rows(history, (end - begin) * stride + p, wide, h)
+                            for t in range(end - 1, begin - 1, -1):
+                                n, x = t * width + j, load(Y, t * width + i)
+                                h = (h - splat_rows(gain, n) * x) * splat_rows(later, n)
+                                store_rows(history, (t - begin) * stride + p, wide, h)
+                        else:
+                            h, e = load_rows(starts, anchor * stride + p, wide), none
                             if recursion == RETROACTIVE:
-                                store_rows(recent, o, width, e)
-                            k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
-                            h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                                e = load_rows(early, anchor * stride + p, wide)
+                            for t in range(begin, end):
+                                n, o, x = t * width + j, (t - begin) * stride + p, load(Y, t * width + i)
+                                store_rows(history, o, wide, h)
+                                if recursion == RETROACTIVE:
+                                    store_rows(recent, o, wide, e)
+                                k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                                h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                            if after_only:
+                                store_rows(history, (end - begin) * stride + p, wide, h)
                 for t in range(end - 1, begin - 1, -1):
                     # The trace in hand is the one before step t. The pass undoes the product of the step after it, if
                     # there is one, and then the rule of step t itself; G and F turn from the one to the other.
                     product = t + 1 < time
                     next_into[:] = 0
+                    forgotten = none
                     for j in range(0, rows, ROWS):
                         n = t * width + j
                         k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
@@ -367,40 +432,47 @@ def backward_kernel(connection, recursion, clipped, version):
                             a = splat_rows(alpha, j)
                         sum_q, sum_s, sum_r = none, none, none
                         for i in range(0, width, wide):
-                            p, x = j * width + i, load(Y, t * width + i)
+                            p, x = j * width + ROWS * i, load(Y, t * width + i)
                             o = (t - begin) * stride + p
-                            h, e, grad = load_rows(history, o, width), none, load_rows(G, p, width)
-                            if recursion == RETROACTIVE:
-                                e = load_rows(recent, o, width)
-                            reached, later, free = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                            grad = load_rows(G, p, wide)
+                            if after_only:
+                                reached = load_rows(history, o + stride, wide)
+                            else:
+                                h, e = load_rows(history, o, wide), none
+                                if recursion == RETROACTIVE:
+                                    e = load_rows(recent, o, wide)
+                                reached, new, free = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
                             if product:
                                 after = load(Y, t * width + width + i)
-                                if recursion == LINEAR:
+                                if recursion == HEBB:
+                                    # The sum of s of the step after: it matters only to the rate, and can wait.
+                                    forgotten = forgotten + grad * reached
+                                if decays:
                                     grad = later_keep * grad
                                 elif recursion == SOFT:
                                     grad = grad - magnitude(later_gain * after) * grad
                                 if connection:
-                                    a = load_rows(alpha, p, width)
+                                    a = load_rows(alpha, p, wide)
                                 grad = grad + a * (after * delta)
-                                sent = (load_rows(weight, p, width) + a * reached) * delta
+                                sent = (load_rows(weight, p, wide) + a * reached) * delta
                                 store(rule_into, i, add_rows(load(rule_into, i), sent))
                             if clipped:
                                 grad = where_within(free, bound, grad)
-                            store_rows(G, p, width, grad)
+                            store_rows(G, p, wide, grad)
                             if recursion == RETROACTIVE:
-                                of_e = load_rows(F, p, width)
+                                of_e = load_rows(F, p, wide)
                                 if trace_first:
                                     of_e = of_e + m * grad
-                                    sum_r = sum_r + grad * later
-                                    store_rows(F, p, width, k * of_e)
+                                    sum_r = sum_r + grad * new
+                                    store_rows(F, p, wide, k * of_e)
                                 else:
                                     sum_r = sum_r + grad * e
-                                    store_rows(F, p, width, k * of_e + m * grad)
+                                    store_rows(F, p, wide, k * of_e + m * grad)
                                 grad = of_e
                                 sum_s = sum_s + grad * e
                             elif recursion == SOFT:
                                 grad = grad - with_sign(grad, g * x) * h
-                            else:
+                            elif recursion == LINEAR:
                                 sum_s = sum_s + grad * h
                             sum_q = sum_q + grad * x
                             store(next_into, i, add_rows(load(next_into, i), grad * g))
@@ -408,6 +480,8 @@ def backward_kernel(connection, recursion, clipped, version):
                         store_totals(s, j, sum_s)
                         if recursion == RETROACTIVE:
                             store_totals(r, j, sum_r)
+                    if recursion == HEBB:
+                        grad_eta[b] -= total(add_rows(nothing, forgotten))
                     if product:
                         into, rule_into, next_into = rule_into, next_into, into
                     else:
@@ -419,37 +493,44 @@ def backward_kernel(connection, recursion, clipped, version):
                     )  # fmt: skip
                 for j in range(0, rows, ROWS):
                     for i in range(0, width, wide):
-                        p = j * width + i
-                        collected = load_rows(grad_alpha, p, width)
+                        p = j * width + ROWS * i
+                        collected = load_rows(grad_alpha, p, wide)
                         for t in range(begin, end):
-                            h = load_rows(history, (t - begin) * stride + p, width)
+                            h = load_rows(history, (t - begin) * stride + p, wide)
                             collected = collected + h * (splat_rows(D, t * width + j) * load(Y, t * width + i))
-                        store_rows(grad_alpha, p, width, collected)
+                        store_rows(grad_alpha, p, wide, collected)
+            forgotten = none
             for j in range(0, rows, ROWS):
                 k, g, delta = splat_rows(keep, j), splat_rows(gain, j), splat_rows(D, j)
                 a = none if connection else splat_rows(alpha, j)
                 for i in range(0, width, wide):
-                    p, after = j * width + i, load(Y, i)
-                    grad = load_rows(G, p, width)
-                    if recursion == LINEAR:
+                    p, after = j * width + ROWS * i, load(Y, i)
+                    h, grad = load_rows(starts, p, wide), load_rows(G, p, wide)
+                    if recursion == HEBB:
+                        forgotten = forgotten + grad * h
+                    if decays:
                         grad = k * grad
                     elif recursion == SOFT:
                         grad = grad - magnitude(g * after) * grad
                     if connection:
-                        a = load_rows(alpha, p, width)
-                    store_rows(G, p, width, grad + a * (after * delta))
-                    sent = (load_rows(weight, p, width) + a * load_rows(starts, p, width)) * delta
+                        a = load_rows(alpha, p, wide)
+                    store_rows(G, p, wide, grad + a * (after * delta))
+                    sent = (load_rows(weight, p, wide) + a * h) * delta
                     store(rule_into, i, add_rows(load(rule_into, i), sent))
             copy_out(rule_into, 0, grad_hidden[b])
-            for j in range(size):
-                copy_out(G, j * width, grad_trace[b, j])
-                if recursion == RETROACTIVE:
-                    copy_out(F, j * width, grad_eligibility[b, j])
+            if recursion == HEBB:
+                grad_eta[b] -= total(add_rows(nothing, forgotten))
+            matrix_out(G, width, wide, grad_trace.reshape(-1), b, size)
+            if recursion == RETROACTIVE:
+                matrix_out(F, width, wide, grad_eligibility.reshape(-1), b, size)
 
     return backward
 
 
-def scratch_size(direction: str, recursion: int, weight: int, wide: int, time: int, stretch: int) -> int:
+def scratch_size(
+    direction: str, recursion: int, weight: int, wide: int, time: int = 1, stretch: int = 1, windows: int = 1,
+    invert: bool = False,
+) -> int:  # fmt: skip
     """Return how many numbers of zeroed memory a pass needs for itself.
 
     Args:
@@ -458,9 +539,12 @@ def scratch_size(direction: str, recursion: int, weight: int, wide: int, time: i
         weight: Size of the padded weight matrix, and so of a trace.
         wide: At least how many numbers fit a register.
         time: Number of steps.
-        stretch: Number of steps that the backward pass holds at once.
+        stretch: Number of steps whose traces the backward pass holds at once.
+        windows: How many stretches a kept trace serves; more than one if steps are undone.
+        invert: Whether steps are undone.
     """
-    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 1
+    anchors = -(-time // (windows * stretch)) + int(invert)
+    traces = 1 if direction == "forward" else anchors + stretch + 2
     return (2 if recursion == RETROACTIVE else 1) * traces * (weight + wide)
 
 

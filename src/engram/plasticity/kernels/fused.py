@@ -6,10 +6,12 @@ The operator has its own derivative, so that autograd keeps nothing but its inpu
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,12 +28,13 @@ from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.oja import Oja
 from engram.plasticity.retroactive import Retroactive
 from engram.plasticity.rule import EligibilityState, PlasticityRule, TraceState
+from engram.plasticity.validation import readable
 
 if TYPE_CHECKING:
     from engram.plasticity.scan import PlasticState
 
 # As `cpu` numbers them; numba is imported at the first call only.
-LINEAR, SOFT, RETROACTIVE = 0, 1, 2
+LINEAR, SOFT, RETROACTIVE, HEBB, ADDITIVE = 0, 1, 2, 3, 4
 NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3
 SQUASH = {"identity": 0, "tanh": 1, "sigmoid": 2}
 
@@ -41,9 +44,16 @@ GROUPS = 32
 CACHED = 2**19
 # Arithmetic of fewer steps and connections than this is done before another thread has begun.
 WORTH_A_THREAD = 2**17
+# By how much an error of rounding may grow before the inverted trace is replaced by one that is computed forwards.
+GROWTH = 100.0
+# Steps that are undone at once even where the cache does not hold their traces.
+UNDONE = 4
+
+_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 _Options = (
-    "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, int stretch"
+    "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, "
+    "int stretch, bool invert"
 )
 _Inputs = (
     "Tensor? mask, Tensor hidden, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
@@ -62,6 +72,7 @@ class Options(NamedTuple):
     squash: int
     forgets: int
     stretch: int = 0
+    invert: bool = False
 
 
 def unsupported(  # noqa: PLR0917
@@ -116,6 +127,30 @@ def unsupported(  # noqa: PLR0917
     return None
 
 
+def check_invertible(rule: PlasticityRule | None) -> None:
+    """Raise unless the trace before a step can be had from the one after it.
+
+    Args:
+        rule: The plasticity rule.
+
+    Raises:
+        ValueError: Not ``Hebb`` or ``Oja``, or a plasticity rate at which a step may lose the trace before it.
+
+    Examples:
+        >>> check_invertible(Hebb(eta=1.5))
+        Traceback (most recent call last):
+        ...
+        ValueError: storage = 'invert': Hebb(eta=1.5) has eta = 1.5: expected between 0 and 1, both excluded
+    """
+    if type(rule) not in (Hebb, Oja):
+        raise ValueError(f"storage = 'invert': {rule} cannot be inverted: expected Hebb or Oja, and no subclass")
+    assert isinstance(rule, Hebb | Oja)
+    if readable(rule.eta) and not 0 < rule.eta < 1:
+        raise ValueError(
+            f"storage = 'invert': {rule} has eta = {rule.eta.item():.6g}: expected between 0 and 1, both excluded"
+        )
+
+
 def fused_scan(
     drive: Float[Tensor, "time batch hidden"],
     weight: Float[Tensor, "hidden hidden"],
@@ -126,7 +161,7 @@ def fused_scan(
     neuromodulator: nn.Module | None = None,
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
-    stretch: int = 0,
+    storage: str = "auto",
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
     """Run a plastic recurrent network through time by the operator; see ``plastic_scan``, which it equals.
 
@@ -139,15 +174,14 @@ def fused_scan(
         neuromodulator: What modulates the rule; None if the rule is not modulated.
         clamp: Where true, the unit takes its external input as its activity.
         nonlinearity: f, ``torch.tanh`` or ``torch.relu``.
-        stretch: Number of steps whose traces the backward pass holds at once, for one sample a thread. T keeps all of
-            them, 1 keeps a trace every step from which nothing is left to be made anew. If 0, as many as fit the
-            cache, and at least sqrt(T).
+        storage: Where the backward pass has the traces from, of one sample a thread; see ``PlasticRNN``.
 
     Returns:
         The activity at every step, and the state after the last one.
 
     Raises:
-        ValueError: What the operator cannot run, in the words of ``unsupported``.
+        ValueError: What the operator cannot run, in the words of ``unsupported``; ``storage="invert"`` for a rule
+            that cannot be inverted.
 
     Examples:
         >>> from engram.plasticity import PlasticState
@@ -158,9 +192,12 @@ def fused_scan(
     """
     reason = unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
     if reason is not None:
-        raise ValueError(f"backend = 'fused': {reason}")
+        asked = "backend = 'fused'" if storage == "auto" else f"storage = {storage!r}"
+        raise ValueError(f"{asked}: {reason}")
     assert alpha is not None
     assert rule is not None
+    if storage == "invert":
+        check_invertible(rule)
     hidden, synapses = state
     size = weight.shape[0]
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
@@ -179,6 +216,8 @@ def fused_scan(
         forgets = RATE
     elif isinstance(rule, Oja):
         forgets = OJA
+    time = len(drive)
+    root = math.isqrt(max(time - 1, 0)) + 1
     options = Options(
         clip=math.inf if rule.clip is None else rule.clip,
         recursion={"linear": LINEAR, "soft": SOFT, "retroactive": RETROACTIVE}[rule.recursion],
@@ -187,7 +226,8 @@ def fused_scan(
         modulated=neuromodulator is not None,
         squash=SQUASH[squash],
         forgets=forgets,
-        stretch=stretch,
+        stretch={"auto": 0, "store": time, "checkpoint": root, "invert": 0}[storage],
+        invert=storage == "invert",
     )
     eligibility = synapses.eligibility if isinstance(synapses, EligibilityState) else synapses.trace.new_empty(0)
     outputs, trace, eligibility = torch.ops.engram.plastic_scan(
@@ -210,16 +250,24 @@ def fused_scan(
 
 
 class _Threads:
-    """Threads that wait for work; a forked process starts with none."""
+    """Threads that share out work: those of torch where they can be had, else threads that wait for it.
+
+    Between two operations torch's OpenMP threads keep their cores busy for some milliseconds, so that the next one
+    finds them awake; other threads would have to share the cores with them.
+    """
 
     def __init__(self) -> None:
+        self.parallel: Any = None
         self.pool: ThreadPoolExecutor | None = None
         self.size = 0
+        for library in Path(torch.__file__).parent.glob("lib/libgomp*.so*"):
+            self.parallel = ctypes.CDLL(str(library)).GOMP_parallel
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        self.pool, self.size = None, 0
+        """Forget all threads: a forked process has none of them."""
+        self.parallel, self.pool, self.size = None, None, 0
 
     def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
         """Call with every number below ``count``, each thread taking the next as soon as it is free.
@@ -231,19 +279,33 @@ class _Threads:
             memory: Makes what a thread needs for itself.
         """
         numbers = iter(range(count))
+        errors: list[BaseException] = []
 
-        def work() -> None:
-            own = memory()
-            for number in numbers:
-                call(number, own)
+        def work(_: object = None) -> None:
+            own = None
+            try:
+                for number in numbers:
+                    own = memory() if own is None else own
+                    call(number, own)
+            except BaseException as error:  # raised below, in the thread that called
+                errors.append(error)
 
         helpers = min(threads, count) - 1
-        if helpers > self.size:
-            self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
-        pending = [self.pool.submit(work) for _ in range(helpers)] if self.pool is not None and helpers > 0 else []
-        work()
-        for helper in pending:
-            helper.result()
+        if helpers < 1:
+            work()
+        elif self.parallel is not None:
+            # All of them, for OpenMP ends those that are not asked for, and would have to start them again.
+            self.parallel(_WORK(work), None, threads, 0)
+        else:
+            if helpers > self.size:
+                self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
+            assert self.pool is not None
+            pending = [self.pool.submit(work) for _ in range(helpers)]
+            work()
+            for helper in pending:
+                helper.result()
+        if errors:
+            raise errors[0]
 
 
 _threads = _Threads()
@@ -298,19 +360,54 @@ def _prepare(
     )
 
 
+def _tiles(matrix: Tensor) -> Any:
+    """Return a padded matrix tile after tile: four rows of a register each, then those to the right of them."""
+    from engram.plasticity.kernels.simd import REGISTER_BYTES, ROWS
+
+    lanes = REGISTER_BYTES // matrix.element_size()
+    return matrix.view(-1, ROWS, matrix.shape[1] // lanes, lanes).transpose(1, 2).contiguous().view(-1).numpy()
+
+
+def _untiled(tiles: Tensor, width: int) -> Tensor:
+    """Return the matrix of which these are the tiles."""
+    from engram.plasticity.kernels.simd import REGISTER_BYTES, ROWS
+
+    lanes = REGISTER_BYTES // tiles.element_size()
+    return tiles.view(-1, width // lanes, ROWS, lanes).transpose(1, 2).reshape(-1, width)
+
+
+def _in_tiles(arrays: _Prepared) -> _Prepared:
+    def tiles(matrix: Any) -> Any:
+        return _tiles(torch.from_numpy(matrix).view(-1, len(arrays.fan)))
+
+    alpha = tiles(arrays.alpha) if len(arrays.alpha) == len(arrays.weight) else arrays.alpha
+    return arrays._replace(weight=tiles(arrays.weight), alpha=alpha)
+
+
 def _run(kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[int], tuple[Any, ...]]) -> None:
     groups = min(GROUPS, batch)
 
     def call(group: int, own: Any) -> None:
         kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
 
+    def memory() -> Any:
+        # torch's begins where a line of the cache does, and no load of a whole register so reaches into a second one.
+        size, dtype = scratch
+        return torch.zeros(size, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
+
     threads = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
-    _threads.run(call, groups, threads, lambda: np.zeros(*scratch))
+    _threads.run(call, groups, threads, memory)
 
 
-def _clipped(options: Options) -> bool:
-    # An infinite bound would do for all; the rules without one gain from a kernel of their own.
-    return math.isfinite(options.clip) or options.recursion != LINEAR
+def _kind(options: Options) -> tuple[int, bool]:
+    """Return the recursion as the kernels tell them apart, and whether they look at a bound."""
+    # An infinite bound would do for all; the linear rules without one gain from kernels of their own.
+    clipped = math.isfinite(options.clip) or options.recursion != LINEAR
+    if options.recursion == LINEAR and options.forgets == NOTHING:
+        return ADDITIVE, clipped
+    if options.recursion == LINEAR and options.forgets == RATE and not clipped:
+        return HEBB, clipped
+    return options.recursion, clipped
 
 
 def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -321,15 +418,35 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     last_trace, last_eligibility = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
     from engram.plasticity.kernels.cpu import kernel, scratch_size
 
-    arrays = _prepare(drive, *args[:11])
+    arrays = _in_tiles(_prepare(drive, *args[:11]))
     written = (outputs.numpy(), last_trace.numpy(), last_eligibility.reshape(arrays.eligibility.shape).numpy())
-    forward = kernel("forward", alpha.dim() == 2, options.recursion, _clipped(options))
+    kind = _kind(options)
+    forward = kernel("forward", alpha.dim() == 2, *kind)
     external = drive.detach().contiguous().numpy()
-    size = scratch_size("forward", options.recursion, arrays.weight.size, len(arrays.fan), 1, 1)
+    size = scratch_size("forward", kind[0], arrays.weight.size, len(arrays.fan))
     scratch = size, arrays.weight.dtype
-    fixed = (external, *arrays, *options[1:-1], *written)
+    fixed = (external, *arrays, *options[1:7], *written)
     _run(forward, drive.numel() * hidden.shape[1], len(hidden), scratch, lambda group: fixed)
     return outputs, last_trace, last_eligibility
+
+
+def _stretches(time: int, arrays: _Prepared, outputs: Tensor, options: Options) -> tuple[int, int]:
+    """Return of how many steps the backward pass holds the traces at once, and how many such stretches it can undo."""
+    fit = CACHED // arrays.weight.nbytes
+    if not options.invert:
+        return min(time, options.stretch or max(math.isqrt(time - 1) + 1, fit)), 1
+    lost = float(arrays.eta[0])
+    if options.forgets == OJA:
+        lost *= max(1.0, outputs.abs().max().item() ** 2)
+    if not 0 < lost < 1:
+        raise ValueError(
+            f"storage = 'invert': a step forgets {lost:.6g} of a trace (eta, or for Oja eta y^2): expected a share "
+            "between 0 and 1, both excluded"
+        )
+    # An error of rounding grows by 1 / (1 - lost) in a step.
+    span = min(time, max(1, int(math.log(GROWTH) / -math.log1p(-lost))))
+    stretch = min(span, max(UNDONE, fit))
+    return stretch, span // stretch
 
 
 def _backward(
@@ -343,10 +460,9 @@ def _backward(
         return (*own, grad_last_trace.clone(), grad_last_eligibility.clone(), *zeros)
     from engram.plasticity.kernels.cpu import kernel, scratch_size
 
-    arrays = _prepare(outputs, *args[:11])
+    arrays = _in_tiles(_prepare(outputs, *args[:11]))
     width = len(arrays.fan)
-    trace_bytes = arrays.weight.nbytes
-    stretch = min(time, options.stretch or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
+    stretch, windows = _stretches(time, arrays, outputs.detach(), options)
     groups = min(GROUPS, batch)
     drive_grad, hidden_grad = outputs.new_empty(outputs.shape), hidden.new_empty(hidden.shape)
     trace_grad, eligibility_grad = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
@@ -367,19 +483,25 @@ def _backward(
     )
     sums = [t.numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
     alphas = alpha_sums.numpy()
-    backward = kernel("backward", alpha.dim() == 2, options.recursion, _clipped(options))
-    scratch = scratch_size("backward", options.recursion, arrays.weight.size, width, time, stretch), arrays.weight.dtype
-    fixed = (*read, *arrays, *options[1:-1], stretch, *written)
+    kind = _kind(options)
+    backward = kernel("backward", alpha.dim() == 2, *kind)
+    scratch = (
+        scratch_size("backward", kind[0], arrays.weight.size, width, time, stretch, windows, options.invert),
+        arrays.weight.dtype,
+    )
+    fixed = (*read, *arrays, *options[1:7], stretch, windows, options.invert, *written)
     _run(backward, 3 * outputs.numel() * size, batch, scratch, lambda group: (*fixed, alphas[group], *sums))
     current = drive_grad if mask is None else drive_grad.masked_fill(mask, 0)
-    before = torch.cat((hidden.detach().unsqueeze(0), outputs.detach()[:-1]))
-    alpha_grad = alpha_sums.sum(0).view(-1, width)[:size, :size]
+    alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
+    # The activity before every step is `hidden`, then the output but for its last.
+    first, rest = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
+    weight_grad = torch.addmm(first, rest, outputs.detach()[:-1].reshape(-1, size))
     return (
         drive_grad,
         hidden_grad,
         trace_grad,
         eligibility_grad,
-        current.reshape(-1, size).t() @ before.reshape(-1, size),
+        weight_grad,
         alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1),
         eta_sums.sum().reshape(1),
         v_sums.sum(0)[:size].clone(),
