@@ -32,7 +32,8 @@ def cumulative_regret(
         best = best[..., None]
     elif best.shape != rewards.shape:
         raise ValueError(f"best.shape = {best.shape}: expected {rewards.shape[:-1]} or {rewards.shape}, as of rewards")
-    return (best - rewards).cumsum(-1)
+    missed: Float[np.ndarray, "*lifetimes steps"] = (best - rewards).cumsum(-1)
+    return missed
 
 
 def normalized_return(

@@ -159,7 +159,7 @@ def exact_anchors() -> dict[str, Anchor]:
         "two-step wang2016": (named.two_step("wang2016"), 0.5, 0.7, 50.0),
     }
     for kind, best in (("uniform", 75.0), ("easy", 90.0), ("medium", 75.0), ("hard", 60.0)):
-        found[f"dependent bandit {kind}"] = (named.dependent_bandit(kind), 50.0, best, 1.0)  # type: ignore[arg-type]
+        found[f"dependent bandit {kind}"] = (named.dependent_bandit(kind), 50.0, best, 1.0)
     anchors = {}
     for name, (task, random, oracle, units) in found.items():
         anchors[f"{name}, random"] = Anchor(task, RandomAgent, random, units, rounding=0.0)
@@ -189,12 +189,12 @@ def ideal_anchors() -> dict[str, Anchor]:
         "bandit of 10 arms, UCB1": Anchor(ten, arms_by("ucb1"), 63.3),
     }
     for kind, greedy, independent in (("easy", 0.6, 2.1), ("medium", 1.0, 3.0), ("hard", 2.3, 4.1)):
-        task = named.dependent_bandit(kind)  # type: ignore[arg-type]
+        task = named.dependent_bandit(kind)
         name = f"dependent bandit {kind}"
         anchors[f"{name}, greedy"] = Anchor(task, arms_by("greedy", dependent=True), greedy, regret=True)
         anchors[f"{name}, independent Thompson"] = Anchor(task, arms_by("thompson"), independent, regret=True)
     for kind, trials, value in (("paper", 50.0, 0.809), ("wang2018", 100.0, 0.706), ("wang2016", 50.0, 0.694)):
-        task = named.two_step(kind)  # type: ignore[arg-type]
+        task = named.two_step(kind)
         anchors[f"two-step {kind}, Bayes filter"] = Anchor(task, inferring(task), value, trials, rounding=0.0005)
     return anchors
 
@@ -424,6 +424,9 @@ def build(config: Config, features: int, actions: int, generator: torch.Generato
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.uniform_(-bound, bound, generator=generator)
+        if isinstance(network, nn.LSTM):
+            # What was done and what it gave have to be multiplied, which small weights hardly do.
+            network.weight_ih_l0.uniform_(-1, 1, generator=generator)
     return ActorCritic(network, actions, generator=generator)
 
 

@@ -111,7 +111,7 @@ class RandomAgent:
 
     def begin(self, env: MetaTaskVectorEnv, seen: Seen) -> None:
         """Begin a lifetime in every environment."""
-        self._shape, self._actions = env.num_envs, int(env.single_action_space.n)
+        self._shape, self._actions = env.num_envs, env.tasks[0].n_actions
 
     def act(self) -> Actions:
         """Return the next action in every environment."""
@@ -157,7 +157,8 @@ class OracleAgent:
         sizes = np.array([task.n_states for task in self._env.tasks])[self._env.task_of]
         has_flag = np.array([bool(task.flag_rules) for task in self._env.tasks])[self._env.task_of]
         z = lives.state + sizes * lives.flag * has_flag
-        return self._policy[np.arange(len(z)), z]
+        chosen: Actions = self._policy[np.arange(len(z)), z]
+        return chosen
 
     def _plan(self, rows: Int[np.ndarray, "rows"]) -> None:
         env = self._env
@@ -208,7 +209,7 @@ class BayesFilterAgent:
         >>> from engram.tasks.meta import named
         >>> task = named.harlow("simultaneous")
         >>> lives = play(MetaTaskVectorEnv(task, 500), BayesFilterAgent(task), seed=0)
-        >>> lives.rewards[:, 3:].sum(1).mean()  # five trials after the first
+        >>> lives.rewards[:, 3:].sum(1).mean().item()  # five trials after the first
         5.0
     """
 
@@ -244,7 +245,7 @@ class BayesFilterAgent:
         self._Q = optimal(self._model, gamma)
         self._changes = _changes(task, self.instances)
         self._meanings = np.array(list(itertools.permutations(range(task.n_stim_vars))), dtype=np.int64)
-        self._joint: dict[tuple[int, float], Any] = {}
+        self._joint: dict[tuple[int, float], Float[np.ndarray, "instances z z"]] = {}
         self._views = _views(task)
         code = program([task])
         self._fixed = code.fixed[0, : task.n_fixed, : task.stim.size]
@@ -287,7 +288,8 @@ class BayesFilterAgent:
         else:
             values = np.einsum("biz,iza->ba", self.belief.sum(2), self._Q)
         ties = values >= values.max(1, keepdims=True) - 1e-9 * np.abs(values).max(1, keepdims=True)
-        return (ties * self.generator.random(values.shape)).argmax(1)
+        chosen: Actions = (ties * self.generator.random(values.shape)).argmax(1)
+        return chosen
 
     def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
         """Update the posterior with what was done, what it gave, and what is seen now."""
@@ -408,7 +410,7 @@ class BanditAgent:
         """
         if any(task.n_states != 1 for task in env.tasks):
             raise ValueError("env.tasks: expected bandits, which have one state")
-        arms = int(env.single_action_space.n)
+        arms = env.tasks[0].n_actions
         if self.dependent and arms != 2:
             raise ValueError(f"dependent = True: expected 2 arms, found {arms}")
         self._won = np.zeros((env.num_envs, arms))
@@ -432,7 +434,8 @@ class BanditAgent:
         else:
             index = self.generator.beta(won + 1, lost + 1)
         ties = index >= index.max(1, keepdims=True) - 1e-12
-        return (ties * self.generator.random(index.shape)).argmax(1)
+        chosen: Actions = (ties * self.generator.random(index.shape)).argmax(1)
+        return chosen
 
     def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
         """Count what was won and lost."""
@@ -463,7 +466,7 @@ def _changes(task: MetaTask, instances: tuple[Any, ...]) -> Float[np.ndarray, "i
     Raises:
         ValueError: Variables that change are tied to each other, or on a grid.
     """
-    volatile = [*task.state_vars, *task.action_vars, *task.prob_vars]
+    volatile: list[Any] = [*task.state_vars, *task.action_vars, *task.prob_vars]
     if not any(one.hazard for one in volatile) and not any(one.drift for one in task.prob_vars):
         return None
     if task.topology is not None:
@@ -508,4 +511,5 @@ def _drift(
     for k in range(-reach, reach + 1):
         forth, back = edges + k * span, 2 * low - edges + k * span
         kernel += below(forth[1:]) - below(forth[:-1]) + below(back[:-1]) - below(back[1:])
-    return kernel / kernel.sum(1, keepdims=True)
+    shares: Float[np.ndarray, "points points"] = kernel / kernel.sum(1, keepdims=True)
+    return shares

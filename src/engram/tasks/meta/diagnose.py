@@ -124,7 +124,7 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     step = outcomes(task, instances)
     whole = model(task, instances, step)
     reached = reachable(whole)
-    ever = reached.any(0)
+    ever: Bool[np.ndarray, "z"] = np.asarray(reached.any(0))
     found = _restricted(whole, ever)
     Q = optimal(found, gamma)
     best = (found.start * Q.max(2)).sum(1)
@@ -331,7 +331,9 @@ def _about_variation(
 ) -> Iterator[tuple[str, str]]:
     counting, counting_flags = (_counts(step, rules, reached) for rules in (step.rule, step.flag_rule))
     rules = [task.reward_rules[i] for i in counting]
-    flag_rules = [task.flag_rules[i] for i in counting_flags] if any(rule.flag != -1 for rule in rules) else []
+    reads = any(rule.flag != -1 for rule in rules)
+    flag_rules = [task.flag_rules[i] for i in counting_flags] if reads else []
+    whose: list[Any] = [*rules, *flag_rules]
     first, widths = 0, []
     for group in task.action_vars:
         options = group.joint or (range(task.n_actions) if group.values is None else group.values)
@@ -340,7 +342,7 @@ def _about_variation(
     varies = any(
         (isinstance(place, StateRef) and len(task.state_range(place.index)) > 1)
         or (isinstance(place, ActionRef) and widths[place.index] > 1)
-        for rule in (*rules, *flag_rules)
+        for rule in whose
         for place in (rule.old, rule.new, rule.action)
     ) or any(
         isinstance(rule.p, ProbRef | OneMinus) and task.prob_vars[rule.p.index].low < task.prob_vars[rule.p.index].high
@@ -356,11 +358,11 @@ def _about_states(
 ) -> Iterator[tuple[str, str]]:
     S = task.n_states
     states = ever.reshape(-1, S).any(0)
-    missing = np.flatnonzero(free_cells(task, instances).any(0) & ~states)
+    missing = np.flatnonzero(np.any(free_cells(task, instances), 0) & ~states)
     if missing.size:
         yield "UNREACHABLE", f"states {missing.tolist()}"
     if task.topology is None:  # on a grid every move can be undone
-        T = whole.transition.any(0).any(1)  # from z to z
+        T: Any = np.any(whole.transition, (0, 2))  # from z to z
         edges = T.reshape(-1, S, T.shape[0] // S, S).any((0, 2)) & states[:, None]
         # Where the end of the episode is possible there is a way out too.
         leads = (whole.transition.sum(3) < 1 - 1e-9).any((0, 2)).reshape(-1, S).any(0)
@@ -428,7 +430,8 @@ def _counts(step: Outcomes, rule: Any, reached: Bool[np.ndarray, "instances z"])
 
 
 def _about_rules(task: MetaTask, step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Iterator[tuple[str, str]]:
-    dead, shadowed = [], []
+    dead: list[str] = []
+    shadowed: list[str] = []
     for name, count, rule, matched in (
         ("reward_rules", len(task.reward_rules), step.rule, step.matches),
         ("flag_rules", len(task.flag_rules), step.flag_rule, step.flag_matches),

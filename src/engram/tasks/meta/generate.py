@@ -206,7 +206,7 @@ def sample_many(
     raise RuntimeError(f"max_draws = {draws}: found {len(tasks)} of n = {n} tasks; {counts}")
 
 
-def split_of(digest: str) -> Split:
+def split_of(digest: str) -> str:
     """Return the split that a meta-task belongs to, by its hash.
 
     Args:
@@ -216,7 +216,7 @@ def split_of(digest: str) -> Split:
         >>> split_of("f8")  # 248
         'val'
     """
-    return ("train", "val", "test")[max(0, int(digest, 16) % 10 - 7)]  # type: ignore[return-value]
+    return ("train", "val", "test")[max(0, int(digest, 16) % 10 - 7)]
 
 
 def _reasons(task: MetaTask, accept: str | None) -> list[str]:
@@ -346,7 +346,8 @@ def _structured_transitions(
                 one, other = generator.choice(possible, 2, replace=False)
                 others = np.arange(n_actions) != keeps
                 rows[np.ix_(others, [one, other])] = rows[np.ix_(others, [other, one])]
-    return weights / weights.sum(2, keepdims=True)
+    T: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
+    return T
 
 
 def _state_var(generator: np.random.Generator, n_states: int, *, pair: float) -> StateVar:
@@ -398,7 +399,7 @@ def _grid(generator: np.random.Generator, horizon: int) -> MetaTask:
         marked = generator.choice(grid.n_cells, 2, replace=False).tolist()
         stimuli = tuple(StimVar(marked.index(cell)) if cell in marked else -1 for cell in range(grid.n_cells))
     anywhere = StateVar("all_but_start")
-    parts: dict[str, Any] = {
+    parts: dict[str, dict[str, Any]] = {
         "find-the-spot": {"reward_rules": (RewardRule(new=StateRef(0)),), "state_vars": (anywhere,)},
         "key-door": {
             "reward_rules": (RewardRule(new=StateRef(1), flag=1),),
@@ -413,9 +414,9 @@ def _grid(generator: np.random.Generator, horizon: int) -> MetaTask:
             "reward_rules": (RewardRule(new=one, value=0.2), RewardRule(new=StateRef(0))),
             "state_vars": (anywhere,),
         },
-    }[goal]
+    }
     stim = Stim(seed=_draw(generator, 2**31))
-    return MetaTask(topology=grid, stimuli=stimuli, stim=stim, horizon=horizon, **parts)
+    return MetaTask(topology=grid, stimuli=stimuli, stim=stim, horizon=horizon, **parts[goal])
 
 
 def _draw(generator: np.random.Generator, below: int) -> int:

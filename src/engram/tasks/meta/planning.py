@@ -69,7 +69,8 @@ class Model(NamedTuple):
     @property
     def transition(self) -> Float[np.ndarray, "instances z actions z"]:
         """Probability of each successor."""
-        return self.unpaid + self.paid
+        either: Float[np.ndarray, "instances z actions z"] = self.unpaid + self.paid
+        return either
 
 
 def enumerate_instances(
@@ -123,7 +124,7 @@ def enumerate_instances(
 
 def _ranges(task: MetaTask, grid: Sequence[float]) -> list[list[Any]]:
     """Return the values of each variable, of which those that no rule names have one."""
-    rules = (*task.reward_rules, *task.flag_rules)
+    rules: list[Any] = [*task.reward_rules, *task.flag_rules]
     named = {place for rule in rules for place in (rule.old, rule.new, rule.action)}
     probs = {rule.p.index for rule in task.reward_rules if isinstance(rule.p, ProbRef | OneMinus)}
     tied = {k for k, one in enumerate(task.state_vars) if one.distinct_from is not None}
@@ -323,7 +324,7 @@ def optimal(found: Model, gamma: float) -> QValues:
     policy = reward.argmax(2)
     while True:
         V = value_of(take(transition, policy), take(reward, policy), gamma)
-        Q = reward + gamma * (transition @ V[:, None, :, None])[..., 0]
+        Q: QValues = reward + gamma * (transition @ V[:, None, :, None])[..., 0]
         better = Q.max(2) > take(Q, policy) + 1e-12 * (1 + np.abs(Q).max((1, 2))[:, None])
         if not better.any():
             return Q
