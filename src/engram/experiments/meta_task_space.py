@@ -83,7 +83,7 @@ class Config:
     """The same for the agent that is trained on many tasks."""
     memoryless_iterations: Annotated[int, Ge(10)] = 500
     """The same for the agents without memory."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 3e-3
     """Learning rate of Adam."""
     clip_norm: Annotated[float, Gt(0)] = 50.0
     """Largest norm of the gradient."""
@@ -91,7 +91,7 @@ class Config:
     """Discount for each step."""
     value_coefficient: Annotated[float, Ge(0)] = 0.05
     """Weight of the critic's error in the loss."""
-    entropy_coefficient: Annotated[float, Ge(0)] = 0.05
+    entropy_coefficient: Annotated[float, Ge(0)] = 0.1
     """Weight of the sum of squared probabilities at the beginning; it falls to 0 in a straight line."""
 
 
@@ -422,11 +422,10 @@ def build(config: Config, features: int, actions: int, generator: torch.Generato
     network = kind(features, config.hidden_size)
     bound = config.hidden_size**-0.5
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.uniform_(-bound, bound, generator=generator)
-        if isinstance(network, nn.LSTM):
-            # What was done and what it gave have to be multiplied, which small weights hardly do.
-            network.weight_ih_l0.uniform_(-1, 1, generator=generator)
+        for name, parameter in network.named_parameters():
+            # What was done and what it gave have to be multiplied, which small weights of the inputs hardly do.
+            size = 1.0 if name == "weight_ih_l0" else bound
+            parameter.uniform_(-size, size, generator=generator)
     return ActorCritic(network, actions, generator=generator)
 
 
@@ -710,12 +709,12 @@ def figure(results: Results) -> go.Figure:
 def seconds(config: Config) -> float:
     """Time of a trial on one core."""
     if config.study == "anchors":
-        return 3 + config.lifetimes * 12e-3
+        return 1 + config.lifetimes * 12e-3
     if config.study == "generator":
-        return 4 + config.attempts * 0.3e-3 + config.accepted * 6e-3
+        return 2 + config.attempts * 0.3e-3 + config.accepted * 6e-3
     steps = config.iterations * 100
     per_step = 330e-6 if config.memory else 170e-6
-    return 2 + steps * (per_step + config.batch_size * config.hidden_size * (22e-9 if config.memory else 4e-9))
+    return 0.5 + steps * (per_step + config.batch_size * config.hidden_size * (22e-9 if config.memory else 4e-9))
 
 
 experiment = Experiment(

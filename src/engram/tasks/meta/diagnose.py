@@ -357,7 +357,7 @@ def _about_states(
     task: MetaTask, whole: Model, ever: Bool[np.ndarray, "z"], instances: Sequence[Instance]
 ) -> Iterator[tuple[str, str]]:
     S = task.n_states
-    states = ever.reshape(-1, S).any(0)
+    states: Bool[np.ndarray, "states"] = np.asarray(ever.reshape(-1, S).any(0))
     missing = np.flatnonzero(np.any(free_cells(task, instances), 0) & ~states)
     if missing.size:
         yield "UNREACHABLE", f"states {missing.tolist()}"
@@ -365,7 +365,8 @@ def _about_states(
         T: Any = np.any(whole.transition, (0, 2))  # from z to z
         edges = T.reshape(-1, S, T.shape[0] // S, S).any((0, 2)) & states[:, None]
         # Where the end of the episode is possible there is a way out too.
-        leads = (whole.transition.sum(3) < 1 - 1e-9).any((0, 2)).reshape(-1, S).any(0)
+        ends: Any = (whole.transition.sum(3) < 1 - 1e-9).any((0, 2))
+        leads = ends.reshape(-1, S).any(0)
         leads[0] = True
         while True:
             more = leads | (edges & leads).any(1)
