@@ -24,6 +24,7 @@ def test_the_criteria_are_those_of_the_protocol():
     assert holds["bandit-learnt"] == at_most(5)
     assert holds["two-step-learnt"] == at_least(0.72)
     assert holds["model-based"] == at_least(0.15)
+    assert holds["model-based-as-inferred"] == at_least(0.068)
     assert holds["memory-needed"] == at_most(0.03)
     assert holds["learns-unseen-tasks"] == at_least(0.1)
 
