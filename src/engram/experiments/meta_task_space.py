@@ -73,6 +73,8 @@ class Config:
     """Random tasks that it is tested on and never trained on."""
     test_lifetimes: Annotated[int, Ge(1)] = 64
     """Lifetimes of each of these; on a single task 16 times as many."""
+    horizon: Annotated[int, Ge(8)] = 100
+    """Steps of a lifetime in which an agent learns."""
     hidden_size: Annotated[int, Ge(1)] = 48
     """Units of the network."""
     batch_size: Annotated[int, Ge(1)] = 64
@@ -432,9 +434,10 @@ def build(config: Config, features: int, actions: int, generator: torch.Generato
 def tasks_of(config: Config, seed: int) -> tuple[list[MetaTask], list[MetaTask]]:
     """Return the tasks to train on and those to test on."""
     if config.study == "many":
-        train = sample_many(config.train_tasks, seed, split="train")
-        return train, sample_many(config.test_tasks, seed, split="test")
-    task = named.dependent_bandit() if config.study == "bandit" else named.two_step()
+        train = sample_many(config.train_tasks, seed, split="train", horizon=config.horizon)
+        return train, sample_many(config.test_tasks, seed, split="test", horizon=config.horizon)
+    horizon = config.horizon
+    task = named.dependent_bandit(horizon=horizon) if config.study == "bandit" else named.two_step(horizon=horizon)
     return [task], [task]
 
 
@@ -722,7 +725,7 @@ def seconds(config: Config) -> float:
         return 1 + config.lifetimes * 5e-3
     if config.study == "generator":
         return 2 + config.attempts * 0.3e-3 + config.accepted * 6e-3
-    steps = config.iterations * 100
+    steps = config.iterations * config.horizon
     per_step, each = (450e-6, 60e-9) if config.memory else (220e-6, 20e-9)
     return 0.5 + steps * (per_step + each * config.batch_size * config.hidden_size)
 
@@ -740,6 +743,7 @@ experiment = Experiment(
                 train_tasks=2,
                 test_tasks=2,
                 test_lifetimes=2,
+                horizon=8,
                 hidden_size=4,
                 batch_size=2,
                 iterations=10,

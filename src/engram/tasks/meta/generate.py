@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -30,6 +31,7 @@ Style = Literal["simple", "structured", "grid"]
 Accept = Literal["strict", "reference"]
 Split = Literal["train", "val", "test"]
 FIXED, STIM_VARS, PROB_VARS = 3, 2, 2
+_SLIP = 0.6914624612740131  # Phi(0.5): the published code compares a normal number with 0.5
 
 
 class Criteria(NamedTuple):
@@ -231,12 +233,6 @@ def _reasons(task: MetaTask, accept: str | None) -> list[str]:
 
 
 def _simple(generator: np.random.Generator, n_states: int, n_actions: int, horizon: int) -> MetaTask:
-    def place() -> int | StateRef:
-        return _draw(generator, n_states) if generator.random() < 0.5 else StateRef(0)
-
-    def action() -> int:
-        return _draw(generator, n_actions) if generator.random() < 0.5 else -1
-
     rewards, flags = _choice(generator, (1, 1, 1, 2, 3)), _choice(generator, (1, 1, 1, 2))
     variable = _state_var(generator, n_states, pair=0.0)
     kinds: tuple[int | StimVar, ...] = (*range(FIXED), *map(StimVar, range(STIM_VARS)), -1)
@@ -247,68 +243,86 @@ def _simple(generator: np.random.Generator, n_states: int, n_actions: int, horiz
             row[_draw(generator, n_states)] = 1.0
     T = weights / weights.sum(2, keepdims=True)
     T[T < 0.1] = 0.0
-
-    def p() -> float | ProbRef | OneMinus:
-        kind = _draw(generator, 7)
-        k = _draw(generator, PROB_VARS)
-        return (0.2, 0.5, 0.8, 1.0, 1.0, ProbRef(k), OneMinus(k))[kind]
-
-    reward_rules = tuple(
-        RewardRule(place(), action=action(), p=p(), flag=_choice(generator, (-1, -1, 0, 1, 1))) for _ in range(rewards)
-    )
+    T /= T.sum(2, keepdims=True)
+    reward_rules = tuple(_simple_reward_rule(generator, n_states, n_actions) for _ in range(rewards))
     flag_rules = tuple(
-        FlagRule(place(), action=action(), set_to=_choice(generator, (0, 1, 1, 1))) for _ in range(flags)
+        FlagRule(*_simple_event(generator, n_states, n_actions), set_to=_choice(generator, (0, 1, 1, 1)))
+        for _ in range(flags)
     )
-    return _task(generator, T / T.sum(2, keepdims=True), (reward_rules, flag_rules), stimuli, variable, horizon=horizon)
+    return _task(generator, T, (reward_rules, flag_rules), stimuli, variable, horizon=horizon)
+
+
+def _simple_event(generator: np.random.Generator, n_states: int, n_actions: int) -> tuple[int | StateRef, int, int]:
+    """Draw the places of a rule: a state acted from, no state reached, and an action or any."""
+    old = _draw(generator, n_states) if generator.random() < 0.5 else StateRef(0)
+    return old, -1, _draw(generator, n_actions) if generator.random() < 0.5 else -1
+
+
+def _simple_reward_rule(generator: np.random.Generator, n_states: int, n_actions: int) -> RewardRule:
+    event = _simple_event(generator, n_states, n_actions)
+    k = _draw(generator, PROB_VARS)
+    p = _choice(generator, (0.2, 0.5, 0.8, 1.0, 1.0, ProbRef(k), OneMinus(k)))
+    return RewardRule(*event, p=p, flag=_choice(generator, (-1, -1, 0, 1, 1)))
+
+
+class _Rates(NamedTuple):
+    """How often the rules of a task are of which kind."""
+
+    state_var: float
+    probabilistic: float
+    prob_var: float
+    flag: float
+    itself: float  # a variable, in place of one minus it
+    never: int  # the state in which no rule may wait for the flag
 
 
 def _structured(
     generator: np.random.Generator, n_states: int, n_actions: int, horizon: int, *, quirks: bool
 ) -> MetaTask:
     rewards, flags = _choice(generator, (1, 1, 1, 2, 3)), _choice(generator, (1, 1, 1, 2))
-    p_state_var = _choice(generator, (0.0, 0.0, 0.5))
-    p_probabilistic = _choice(generator, (0.0, 0.0, 0.0, 1.0))
-    p_prob_var = _choice(generator, (0.2, 0.5, 0.8))
-    p_flag = _choice(generator, (0.0, 0.0, 0.5))
+    rates = _Rates(
+        state_var=_choice(generator, (0.0, 0.0, 0.5)),
+        probabilistic=_choice(generator, (0.0, 0.0, 0.0, 1.0)),
+        prob_var=_choice(generator, (0.2, 0.5, 0.8)),
+        flag=_choice(generator, (0.0, 0.0, 0.5)),
+        itself=0.25 if quirks else 0.5,
+        never=1 if quirks else 0,  # in state 0 the flag is never set
+    )
     variable = _state_var(generator, n_states, pair=0.5)
     stimuli = _shown(generator, n_states)
-    T = _structured_transitions(generator, n_states, n_actions, opposite=0.6914624612740131 if quirks else 0.5)
-
-    def action() -> int:
-        return _draw(generator, n_actions) if generator.random() < 0.33 else -1
-
-    def p() -> float | ProbRef | OneMinus:
-        if generator.random() >= p_probabilistic:
-            return 1.0
-        chance = float(_choice(generator, (0.2, 0.5, 0.8, 1.0)))
-        if generator.random() >= p_prob_var:
-            return chance
-        is_itself = generator.random() < (0.25 if quirks else 0.5)
-        return (ProbRef if is_itself else OneMinus)(_draw(generator, PROB_VARS))
-
-    def reward_rule() -> RewardRule:
-        while True:
-            old: int | StateRef = _draw(generator, n_states)
-            taken = action()
-            if generator.random() < p_state_var:
-                old = StateRef(0)
-            flag = _choice(generator, (1, 1, 1, 0)) if generator.random() < p_flag else -1
-            rule = RewardRule(old, action=taken, p=p(), flag=flag)
-            # In state 0 the flag is never set.
-            if not (rule.flag == 1 and rule.old == (1 if quirks else 0)):
-                return rule
-
-    def flag_rule(first: bool) -> FlagRule:
-        while True:
-            rule = FlagRule(_draw(generator, n_states), action=action(), set_to=_choice(generator, (1, 1, 1, 0)))
-            if rule.old != 0 or rule.action != -1:
-                break
-        old = StateRef(0) if generator.random() < p_state_var else rule.old
-        return FlagRule(old, action=rule.action, set_to=1 if first else rule.set_to)
-
-    reward_rules = tuple(reward_rule() for _ in range(rewards))
-    flag_rules = tuple(flag_rule(i == 0) for i in range(flags))
+    T = _structured_transitions(generator, n_states, n_actions, opposite=_SLIP if quirks else 0.5)
+    reward_rules = tuple(_reward_rule(generator, n_states, n_actions, rates) for _ in range(rewards))
+    flag_rules = tuple(_flag_rule(generator, n_states, n_actions, rates) for _ in range(flags))
+    flag_rules = (replace(flag_rules[0], set_to=1), *flag_rules[1:])
     return _task(generator, T, (reward_rules, flag_rules), stimuli, variable, horizon=horizon)
+
+
+def _reward_rule(generator: np.random.Generator, n_states: int, n_actions: int, rates: _Rates) -> RewardRule:
+    while True:
+        old: int | StateRef = _draw(generator, n_states)
+        action = _draw(generator, n_actions) if generator.random() < 0.33 else -1
+        if generator.random() < rates.state_var:
+            old = StateRef(0)
+        flag = _choice(generator, (1, 1, 1, 0)) if generator.random() < rates.flag else -1
+        p: float | ProbRef | OneMinus = 1.0
+        if generator.random() < rates.probabilistic:
+            p = _choice(generator, (0.2, 0.5, 0.8, 1.0))
+            if generator.random() < rates.prob_var:
+                kind = ProbRef if generator.random() < rates.itself else OneMinus
+                p = kind(_draw(generator, PROB_VARS))
+        if flag != 1 or old != rates.never:
+            return RewardRule(old, action=action, p=p, flag=flag)
+
+
+def _flag_rule(generator: np.random.Generator, n_states: int, n_actions: int, rates: _Rates) -> FlagRule:
+    while True:
+        old: int | StateRef = _draw(generator, n_states)
+        action = _draw(generator, n_actions) if generator.random() < 0.33 else -1
+        if old != 0 or action != -1:  # that would be nearly always
+            break
+    if generator.random() < rates.state_var:
+        old = StateRef(0)
+    return FlagRule(old, action=action, set_to=_choice(generator, (1, 1, 1, 0)))
 
 
 def _shown(generator: np.random.Generator, n_states: int) -> tuple[int | StimVar, ...]:
