@@ -497,12 +497,9 @@ def _learnt(config: Config, test: Any, lived: Lifetimes, seed: int) -> dict[str,
     quarter = lived.rewards.shape[1] // 4
 
     def score(part: slice) -> float:
-        per_task = [
-            [one.rewards[raw.task_of == task, part].mean() for one in (lived, random, oracle)]
-            for task in range(len(raw.tasks))
-        ]
-        mine, chance, best = np.array(per_task).T
-        return float(np.nanmean(normalized_return(mine, chance, best)))
+        # Of all tasks together: single ones, some with little to gain, would add more noise than they tell.
+        mine, chance, best = (float(one.rewards[:, part].mean()) for one in (lived, random, oracle))
+        return float(normalized_return(mine, chance, best)) if best > chance else 0.0
 
     first, last = score(slice(0, quarter)), score(slice(-quarter, None))
     return found | {"first_quarter": first, "last_quarter": last}
@@ -683,7 +680,7 @@ claims = [
     Claim(
         id="learns-unseen-tasks",
         statement="An LSTM trained on many random tasks learns within lifetimes of tasks it has never seen: its "
-        "normalised score in the last quarter is above that in the first by 0.10",
+        "normalised score, of all of these together, in the last quarter is above that in the first by 0.10",
         source=OURS,
         published="none",
         metric=lambda results: results["lstm-many"]["last_quarter"] - results["lstm-many"]["first_quarter"],
