@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 LINEAR, SOFT, RETROACTIVE = 0, 1, 2
 NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3
 SQUASH = {"identity": 0, "tanh": 1, "sigmoid": 2}
+
+# Whether the CUDA kernels can be made; like numba, it is imported at the first call only.
+TRITON = find_spec("triton") is not None
 
 # Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
 GROUPS = 32
@@ -102,8 +106,10 @@ def unsupported(  # noqa: PLR0917
         return f"neuromodulator = {neuromodulator}: expected {'one' if rule.modulated else 'None'} for {rule}"
     if nonlinearity not in (torch.tanh, torch.relu):
         return f"nonlinearity = {getattr(nonlinearity, '__name__', nonlinearity)}: expected torch.tanh or torch.relu"
-    if drive.device.type != "cpu":
-        return f"input.device = {drive.device}: expected cpu"
+    if drive.device.type == "cuda" and not TRITON:
+        return f"input.device = {drive.device}: expected cpu, or the package triton (pip install 'engram[cuda]')"
+    if drive.device.type not in ("cpu", "cuda"):
+        return f"input.device = {drive.device}: expected cpu or cuda"
     if drive.dtype not in (torch.float32, torch.float64):
         return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
     modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
@@ -404,6 +410,20 @@ _scan_backward = torch.library.custom_op(
         f"{_Inputs}, {_Options}) -> ({', '.join(['Tensor'] * 11)})"
     ),
 )
+
+
+@_scan.register_kernel("cuda")
+def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    from engram.plasticity.kernels import cuda
+
+    return cuda.forward(*args)
+
+
+@_scan_backward.register_kernel("cuda")
+def _(*args: Any) -> tuple[Tensor, ...]:
+    from engram.plasticity.kernels import cuda
+
+    return cuda.backward(*args)
 
 
 @_scan.register_fake
