@@ -29,8 +29,8 @@ LINEAR, SOFT, RETROACTIVE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 NOTHING, SHARE, RATE, OJA = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
 IDENTITY, TANH, SIGMOID = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
-# Numbers of one tile, which a program holds in registers, in the forward and in the backward pass.
-FORWARD_TILE, BACKWARD_TILE = 8192, 4096
+# Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
+TILE, PART = 2**14, 2**10
 # Units up to which a program has a sample for itself; above, the trace of one is more than it can move in a step.
 ALONE = 400
 # How many programs share the samples of a larger layer, and one sample at most.
@@ -48,11 +48,12 @@ def hyperbolic_tangent(x):
     size = tl.abs(x)
     # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which so goes on.
     size = tl.where(size > 20, 20.0, size)
-    z = x * x
+    z = size * size
     over = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3
     under = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3
-    far = 1 - 2 / (tl.exp(2 * size) + 1)
-    return tl.where(size < 0.625, x + x * (z * over / under), tl.where(x < 0, -far, far))
+    near, far = size + size * (z * over / under), 1 - 2 / (tl.exp(2 * size) + 1)
+    result = tl.where(size < 0.625, near, far)
+    return tl.where(x < 0, -result, result)
 
 
 @triton.jit
@@ -155,7 +156,7 @@ def forward_kernel(
         if modulated:
             signal = modulation(signal, tl.load(v + all_units, mask=all_units < size, other=0.0), after, squash)
         for number in range(tl.program_id(1), tl.cdiv(size, rows), tl.num_programs(1)):
-            j, _, place, inside = tile(number, size, rows, columns)
+            j, i, place, inside = tile(number, size, rows, columns)
             row = j < size
             h = tl.load(H + trace + place, mask=inside, other=0.0)
             if t > 0:
@@ -165,7 +166,7 @@ def forward_kernel(
                 post = tl.load(activities + now + j, mask=row, other=0.0)
                 f, g = tl.load(fan + j, mask=row, other=0.0), tl.load(base + j, mask=row, other=0.0)
                 keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
-                h, e, _ = stepped(
+                h, e, free = stepped(
                     h, e, keep[:, None], gain[:, None], m[:, None], before[None, :], c, recursion, clipped, trace_first
                 )
                 tl.store(H + trace + place, h, mask=inside)
@@ -223,7 +224,7 @@ def replay_kernel(
         if modulated:
             signal = tl.load(signals + t * batch + b)
         keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
-        h, e, _ = stepped(
+        h, e, free = stepped(
             h, e, keep[:, None], gain[:, None], m[:, None], x[None, :], c, recursion, clipped, trace_first
         )
 
@@ -253,7 +254,7 @@ def undo_rows(
     by_product = tl.zeros([rows, columns], own.dtype)
     by_rule = tl.zeros([rows, columns], own.dtype)
     for number in range(tl.program_id(1), tl.cdiv(size, rows), tl.num_programs(1)):
-        j, _, place, inside = tile(number, size, rows, columns)
+        j, i, place, inside = tile(number, size, rows, columns)
         row = j < size
         h = tl.load(history + past + place, mask=inside, other=0.0)
         e = h
@@ -441,11 +442,12 @@ class _Tiles(NamedTuple):
     count: int
 
 
-def _tiles(size: int, numbers: int, element_size: int) -> _Tiles:
+def _tiles(size: int, element_size: int, whole: int = TILE) -> _Tiles:
     # At least as many numbers as threads: a number that two threads hold, one might write before the other has read it.
     columns = max(32, triton.next_power_of_2(size))
-    rows = max(1, min(triton.next_power_of_2(size), numbers * 4 // element_size // columns))
-    return _Tiles(rows, columns, min(16, max(1, rows * columns // 512)), -(-size // rows))
+    rows = max(1, min(triton.next_power_of_2(size), whole // element_size // columns))
+    warps = min(whole // PART, max(1, rows * columns * element_size // PART))
+    return _Tiles(rows, columns, warps, -(-size // rows))
 
 
 def _sharers(batch: int, size: int, tiles: _Tiles) -> int:
@@ -505,7 +507,7 @@ def forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     time, batch, size = drive.shape
     activities = drive.new_empty(time + 1, batch, size)
     activities[0] = scan.hidden
-    tiles = _tiles(size, FORWARD_TILE, drive.element_size())
+    tiles = _tiles(size, drive.element_size())
     programs = _sharers(batch, size, tiles)
     arguments = {
         "drive": drive.detach().contiguous(), "mask": scan.mask, "activities": activities, "v0": scan.v0,
@@ -553,8 +555,8 @@ def backward(
     history = outputs.new_empty(stretch, batch, size, size)
     recent = torch.empty_like(history) if retroactive else history
 
-    tiles = _tiles(size, BACKWARD_TILE, outputs.element_size())
-    small = _tiles(size, BACKWARD_TILE // 2, outputs.element_size())
+    tiles = _tiles(size, outputs.element_size())
+    small = _tiles(size, outputs.element_size(), TILE // 4)
     programs, groups = _sharers(batch, size, tiles), min(GROUPS, batch)
     delta, of_rates = outputs.new_empty(outputs.shape), outputs.new_empty(outputs.shape)
     grad_drive = torch.empty_like(delta) if mask is not None else delta
