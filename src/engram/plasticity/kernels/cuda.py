@@ -110,10 +110,7 @@ def stepped(
     later = E
     if recursion == RETROACTIVE:
         later = keep * E + increment
-        if trace_first:
-            free = H + m * later
-        else:
-            free = H + m * E
+        free = H + m * later if trace_first else H + m * E
     elif recursion == SOFT:
         free = H - tl.abs(increment) * H + increment
     else:
@@ -127,10 +124,10 @@ def stepped(
 @triton.jit
 @no_type_check
 def tile(number, size, rows: tl.constexpr, columns: tl.constexpr):
-    """Return the rows and columns of a tile, where its numbers lie in a matrix, and which of them there are."""
+    """Return the rows of a tile, where its numbers lie in a matrix, and which of them there are."""
     j, i = number * rows + tl.arange(0, rows), tl.arange(0, columns)
     place = j[:, None].to(tl.int64) * size + i[None, :]
-    return j, i, place, (j < size)[:, None] & (i < size)[None, :]
+    return j, place, (j < size)[:, None] & (i < size)[None, :]
 
 
 @triton.jit(do_not_specialize=["begin", "end", "time", "batch"])
@@ -156,7 +153,7 @@ def forward_kernel(
         if modulated:
             signal = modulation(signal, tl.load(v + all_units, mask=all_units < size, other=0.0), after, squash)
         for number in range(tl.program_id(1), tl.cdiv(size, rows), tl.num_programs(1)):
-            j, i, place, inside = tile(number, size, rows, columns)
+            j, place, inside = tile(number, size, rows, columns)
             row = j < size
             h = tl.load(H + trace + place, mask=inside, other=0.0)
             if t > 0:
@@ -166,7 +163,7 @@ def forward_kernel(
                 post = tl.load(activities + now + j, mask=row, other=0.0)
                 f, g = tl.load(fan + j, mask=row, other=0.0), tl.load(base + j, mask=row, other=0.0)
                 keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
-                h, e, free = stepped(
+                h, e, _free = stepped(
                     h, e, keep[:, None], gain[:, None], m[:, None], before[None, :], c, recursion, clipped, trace_first
                 )
                 tl.store(H + trace + place, h, mask=inside)
@@ -182,10 +179,7 @@ def forward_kernel(
                     current = tl.sum(w * after[None, :], 1) + a * tl.sum(h * after[None, :], 1)
                 external = tl.load(drive + now + j, mask=row, other=0.0)
                 current += external
-                if relu:
-                    activity = tl.where(current < 0, 0.0, current)
-                else:
-                    activity = hyperbolic_tangent(current)
+                activity = tl.where(current < 0, 0.0, current) if relu else hyperbolic_tangent(current)
                 if masked:
                     activity = tl.where(tl.load(mask + now + j, mask=row, other=0) != 0, external, activity)
                 tl.store(activities + now + batch * size + j, activity, mask=row)
@@ -203,7 +197,8 @@ def replay_kernel(
 ):  # fmt: skip
     """Make the traces of some rows anew, from those numbered ``source``, and keep every so-manyth."""
     b = tl.program_id(0).to(tl.int64)
-    j, i, place, inside = tile(tl.program_id(1), size, rows, columns)
+    j, place, inside = tile(tl.program_id(1), size, rows, columns)
+    i = tl.arange(0, columns)
     f, g = tl.load(fan + j, mask=j < size, other=0.0), tl.load(base + j, mask=j < size, other=0.0)
     c, own = tl.load(bound), tl.load(eta)
     trace = (source * batch + b) * size * size
@@ -224,7 +219,7 @@ def replay_kernel(
         if modulated:
             signal = tl.load(signals + t * batch + b)
         keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
-        h, e, free = stepped(
+        h, e, _free = stepped(
             h, e, keep[:, None], gain[:, None], m[:, None], x[None, :], c, recursion, clipped, trace_first
         )
 
@@ -254,7 +249,7 @@ def undo_rows(
     by_product = tl.zeros([rows, columns], own.dtype)
     by_rule = tl.zeros([rows, columns], own.dtype)
     for number in range(tl.program_id(1), tl.cdiv(size, rows), tl.num_programs(1)):
-        j, i, place, inside = tile(number, size, rows, columns)
+        j, place, inside = tile(number, size, rows, columns)
         row = j < size
         h = tl.load(history + past + place, mask=inside, other=0.0)
         e = h
@@ -371,10 +366,7 @@ def undo_units(
                 of_current *= signal * (1 - signal)
             tl.store(of_signal + t * batch + b, of_current)
             into += of_current * tl.load(v + i, mask=unit, other=0.0)
-        if relu:
-            slope = tl.where(post > 0, into, 0.0)
-        else:
-            slope = into * (1 - post * post)
+        slope = tl.where(post > 0, into, 0.0) if relu else into * (1 - post * post)
         if masked:
             clamped = tl.load(mask + now + i, mask=unit, other=0) != 0
             tl.store(grad_drive + now + i, tl.where(clamped, into, slope), mask=unit)
@@ -392,7 +384,7 @@ def undo_kernel(
     relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr, forgets: tl.constexpr, masked: tl.constexpr,
     by_row: tl.constexpr, by_unit: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
-    """Undo steps, the last first; step -1 is what precedes the first. Only the matrix half, or the other, if so asked."""
+    """Undo steps, the last first; step -1 is what precedes the first. By rows, by units, or both in turn."""
     b = tl.program_id(0).to(tl.int64)
     for n in range(end - begin):
         t = end - 1 - n
@@ -421,7 +413,8 @@ def collect_kernel(
 ):
     """Add H x d, of some rows, samples and steps, to the gradient of alpha."""
     group = tl.program_id(1).to(tl.int64)
-    j, i, place, inside = tile(tl.program_id(0), size, rows, columns)
+    j, place, inside = tile(tl.program_id(0), size, rows, columns)
+    i = tl.arange(0, columns)
     total = tl.load(grad_alpha + group * size * size + place, mask=inside, other=0.0)
     for b in range(group * batch // groups, (group + 1) * batch // groups):
         for t in range(begin, end):
