@@ -461,7 +461,7 @@ class _Scan:
         self.batch, self.size = hidden.shape
         self.hidden, self.trace = hidden.detach().contiguous(), trace.detach().contiguous()
         self.eligibility = eligibility if eligibility.dim() == 3 else self.trace
-        self.alpha, self.options = alpha, options
+        self.options = options
         # A tensor, because a number would come to the kernel in single precision.
         bound = torch.full((1,), options.clip, dtype=weight.dtype, device=weight.device)
         self.sizes = {"batch": self.batch, "size": self.size}
