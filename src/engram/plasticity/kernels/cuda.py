@@ -435,9 +435,9 @@ class _Tiles(NamedTuple):
     count: int
 
 
-def _tiles(size: int, element_size: int, whole: int = TILE) -> _Tiles:
+def _tiles(size: int, element_size: int, share: int = 1) -> _Tiles:
     # At least as many numbers as threads: a number that two threads hold, one might write before the other has read it.
-    columns = max(32, triton.next_power_of_2(size))
+    whole, columns = TILE // share, max(32, triton.next_power_of_2(size))
     rows = max(1, min(triton.next_power_of_2(size), whole // element_size // columns))
     warps = min(whole // PART, max(1, rows * columns * element_size // PART))
     return _Tiles(rows, columns, warps, -(-size // rows))
@@ -549,7 +549,7 @@ def backward(
     recent = torch.empty_like(history) if retroactive else history
 
     tiles = _tiles(size, outputs.element_size())
-    small = _tiles(size, outputs.element_size(), TILE // 4)
+    small = _tiles(size, outputs.element_size(), share=4)
     programs, groups = _sharers(batch, size, tiles), min(GROUPS, batch)
     delta, of_rates = outputs.new_empty(outputs.shape), outputs.new_empty(outputs.shape)
     grad_drive = torch.empty_like(delta) if mask is not None else delta
