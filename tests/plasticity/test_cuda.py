@@ -9,6 +9,7 @@ import re
 import runpy
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from engram.plasticity.kernels.fused import fused_scan
 pytest.importorskip("triton")
 import triton
 from triton.backends.compiler import GPUTarget
+from triton.runtime import interpreter
 
 from engram.plasticity.kernels import cuda
 
@@ -197,6 +199,68 @@ def test_in_the_interpreter():
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.search(r"(\d+) passed", done.stdout).group(1)) > 40
+
+
+class Threads:
+    """Who touched which number between two barriers, and in one launch.
+
+    The interpreter does one thing after another, so that no race shows in what it computes. A place in a tile stands
+    for the thread that holds it.
+    """
+
+    def __init__(self, builder, monkeypatch):
+        self.builder, self.checked = builder, 0
+        self.phase = {"read": defaultdict(list), "written": defaultdict(list)}
+        self.launch = {"read": defaultdict(set), "written": defaultdict(set)}
+        for name, seen in [
+            ("create_masked_load", lambda pointers, mask, *_: self.touch("read", pointers, mask)),
+            ("create_masked_store", lambda pointers, _, mask, *__: self.touch("written", pointers, mask)),
+            ("create_barrier", self.end_phase),
+            ("set_grid_idx", self.end_phase),
+            ("set_grid_dim", self.end_launch),
+        ]:
+            real = getattr(builder, name)
+
+            def watched(*args, real=real, seen=seen):
+                seen(*args)
+                return real(*args)
+
+            monkeypatch.setattr(builder, name, watched)
+
+    def touch(self, how, pointers, mask):
+        shape, present = pointers.data.shape, mask.data.reshape(-1).nonzero()[0]
+        for place, address in zip(present.tolist(), pointers.data.reshape(-1)[present].tolist(), strict=True):
+            self.phase[how][address].append((shape, place))
+
+    def end_phase(self, *_):
+        for address, writers in self.phase["written"].items():
+            assert len(writers) == 1, "written twice between two barriers"
+            assert {*self.phase["read"][address]} <= {*writers}, "written by one thread, read by another"
+            self.checked += 1
+        for how, entries in self.phase.items():
+            for address, entry in entries.items():
+                if entry:
+                    self.launch[how][address].add(self.builder.grid_idx)
+            entries.clear()
+
+    def end_launch(self, *_):
+        self.end_phase()
+        for address, writers in self.launch["written"].items():
+            assert len(writers) == 1, "written by two programs"
+            assert self.launch["read"][address] <= writers, "written by one program, read by another"
+        self.launch = {"read": defaultdict(set), "written": defaultdict(set)}
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="a GPU does not tell; test_in_the_interpreter runs this")
+@pytest.mark.parametrize("alone", [0, 99])
+@pytest.mark.parametrize("rule", ["modulated", "retroactive"])
+@pytest.mark.usefixtures("small_tiles")
+def test_no_thread_reads_what_another_writes_at_the_same_time(rule, alone, monkeypatch):
+    monkeypatch.setattr(cuda, "ALONE", alone)
+    threads = Threads(interpreter.interpreter_builder, monkeypatch)
+    Problem(rule, 3, 2, 17, clamped=True).results(fused_scan, stretch=2)
+    threads.end_launch()
+    assert threads.checked > 1000
 
 
 class Hopper:
