@@ -301,6 +301,17 @@ def test_attention_equals_the_plain_scan(alpha, time, clamped):
     assert_same(problem.results(attention_scan), problem.results(plastic_scan), 1e-10)
 
 
+def test_a_gpu_takes_the_kernel_where_there_is_triton(monkeypatch):
+    with FakeTensorMode(), torch.device("cuda"):
+        state = PlasticState(torch.zeros(2, 3), TraceState(torch.zeros(2, 3, 3)))
+        call = torch.zeros(9, 2, 3), torch.zeros(3, 3), torch.zeros(3, 3), Hebb(device="cuda"), state
+        for there, form in ((True, fused_scan), (False, plastic_scan)):
+            monkeypatch.setattr(fused, "TRITON", there)
+            assert fastest(plastic_scan, *call) is form
+        with pytest.raises(ValueError, match=r"input\.device = cuda:0: expected cpu, or the package triton"):
+            fused_scan(*call)
+
+
 def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
     drive, weight = torch.empty(time, batch, units, dtype=dtype), torch.empty(units, units)
     if alpha == "low rank":
@@ -325,17 +336,6 @@ def test_the_form_is_chosen_by_shape_rule_and_kind():
     assert chosen("hebb", 2, 1, 3, "connection") is plastic_scan
     assert chosen("hebb", 20, 30, 100, "connection", dtype=torch.bfloat16) is plastic_scan
     assert chosen("hebb", 20, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
-
-
-def test_a_gpu_takes_the_kernel_where_there_is_triton(monkeypatch):
-    with FakeTensorMode(), torch.device("cuda"):
-        state = PlasticState(torch.zeros(2, 3), TraceState(torch.zeros(2, 3, 3)))
-        call = torch.zeros(9, 2, 3), torch.zeros(3, 3), torch.zeros(3, 3), Hebb(device="cuda"), state
-        for there, form in ((True, fused_scan), (False, plastic_scan)):
-            monkeypatch.setattr(fused, "TRITON", there)
-            assert fastest(plastic_scan, *call) is form
-        with pytest.raises(ValueError, match=r"input\.device = cuda:0: expected cpu, or the package triton"):
-            fused_scan(*call)
 
 
 class Slower(Hebb):
