@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engram.plasticity import (
     ClippedHebb,
@@ -321,6 +322,17 @@ def test_a_second_derivative_is_refused():
 def test_attention_equals_the_plain_scan(alpha, time, clamped):
     problem = Problem("hebb", time, 3, 9, alpha=alpha, clamped=clamped)
     assert_same(problem.results(attention_scan), problem.results(plastic_scan), 1e-10)
+
+
+def test_a_gpu_takes_the_kernel_where_there_is_triton(monkeypatch):
+    with FakeTensorMode(), torch.device("cuda"):
+        state = PlasticState(torch.zeros(2, 3), TraceState(torch.zeros(2, 3, 3)))
+        call = torch.zeros(9, 2, 3), torch.zeros(3, 3), torch.zeros(3, 3), Hebb(device="cuda"), state
+        for there, form in ((True, fused_scan), (False, plastic_scan)):
+            monkeypatch.setattr(fused, "TRITON", there)
+            assert fastest(plastic_scan, *call) is form
+        with pytest.raises(ValueError, match=r"input\.device = cuda:0: expected cpu, or the package triton"):
+            fused_scan(*call)
 
 
 def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):

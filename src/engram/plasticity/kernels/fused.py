@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 LINEAR, SOFT, RETROACTIVE, HEBB, ADDITIVE = 0, 1, 2, 3, 4
 NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3
 SQUASH = {"identity": 0, "tanh": 1, "sigmoid": 2}
+
+# Whether the CUDA kernels can be made; like numba, it is imported at the first call only.
+TRITON = find_spec("triton") is not None
 
 # Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
 GROUPS = 32
@@ -115,8 +119,10 @@ def unsupported(  # noqa: PLR0917
         return f"neuromodulator = {neuromodulator}: expected {'one' if rule.modulated else 'None'} for {rule}"
     if nonlinearity not in (torch.tanh, torch.relu):
         return f"nonlinearity = {getattr(nonlinearity, '__name__', nonlinearity)}: expected torch.tanh or torch.relu"
-    if drive.device.type != "cpu":
-        return f"input.device = {drive.device}: expected cpu"
+    if drive.device.type == "cuda" and not TRITON:
+        return f"input.device = {drive.device}: expected cpu, or the package triton (pip install 'engram[cuda]')"
+    if drive.device.type not in ("cpu", "cuda"):
+        return f"input.device = {drive.device}: expected cpu or cuda"
     if drive.dtype not in (torch.float32, torch.float64):
         return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
     modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
@@ -198,6 +204,8 @@ def fused_scan(
     assert rule is not None
     if storage == "invert":
         check_invertible(rule)
+        if drive.device.type != "cpu":
+            raise ValueError(f"storage = 'invert': input.device = {drive.device}: expected cpu")
     hidden, synapses = state
     size = weight.shape[0]
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
@@ -528,6 +536,20 @@ _scan_backward = torch.library.custom_op(
         f"{_Inputs}, {_Options}) -> ({', '.join(['Tensor'] * 11)})"
     ),
 )
+
+
+@_scan.register_kernel("cuda")
+def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    from engram.plasticity.kernels import cuda
+
+    return cuda.forward(*args)
+
+
+@_scan_backward.register_kernel("cuda")
+def _(*args: Any) -> tuple[Tensor, ...]:
+    from engram.plasticity.kernels import cuda
+
+    return cuda.backward(*args)
 
 
 @_scan.register_fake
