@@ -17,8 +17,18 @@ import numpy as np
 from numba import njit
 
 from engram.plasticity.kernels import cpu_trace
-from engram.plasticity.kernels.cpu import RETROACTIVE, coefficients, copy_in, copy_out
-from engram.plasticity.kernels.cpu_trace import advance, clear, inline, remake, undo, undo_first, undo_rates
+from engram.plasticity.kernels.cpu import RETROACTIVE, coefficients
+from engram.plasticity.kernels.cpu_trace import (
+    advance,
+    clear,
+    deliver,
+    fetch,
+    inline,
+    remake,
+    undo,
+    undo_first,
+    undo_rates,
+)
 from engram.plasticity.kernels.simd import ROWS, lanes, load, splat, store, tanh, total
 
 IDENTITY, TANH, SOFTMAX = 0, 1, 2
@@ -77,22 +87,23 @@ def forward_kernel(connection, recursion, clipped, version):
         dtype = alpha.dtype
         bound, nothing = splat(dtype.type(c)), dtype.type(0)
         stride = rows * width
-        X, Y, fan, base = np.zeros(2 * width, dtype), np.zeros(high, dtype), np.zeros(high, dtype), np.zeros(high, dtype)
-        keep, gain, rates = np.zeros(high, dtype), np.zeros(high, dtype), np.zeros(high, dtype)
+        # Rows of few arrays: compiling is slow where there are many.
+        X, units = np.zeros(2 * width, dtype), np.zeros((6, high), dtype)
+        Y, fan, base, keep, gain, rates = units[0], units[1], units[2], units[3], units[4], units[5]
         for b in range(first, stop):
             # The padding as well: it must not carry a NaN from one sample to the next.
             scratch[:] = 0
             X[:] = 0
             Y[:] = 0
             for j in range(size):
-                copy_in(trace[b, j], scratch, j * width)
+                fetch(trace, b, j, 0, trace.shape[2], scratch, j * width)
                 if recursion == RETROACTIVE:
-                    copy_in(eligibility[b, j], scratch, stride + j * width)
+                    fetch(eligibility, b, j, 0, trace.shape[2], scratch, stride + j * width)
             for t in range(time + 1):
                 # The rule of the step before, of which at first there is none, and the product of this one.
                 now, other = t % 2 * width, (t + 1) % 2 * width
                 if t < time:
-                    copy_in(pre[t, b], X, now)
+                    fetch(pre, t, b, 0, pre.shape[2], X, now)
                 advance(
                     scratch, 0, stride, X, other, now, alpha, keep, gain, rates, 0, Y, 0,
                     rows, width, wide, bound, connection, recursion, clipped, trace_first, t > 0,
@@ -102,15 +113,15 @@ def forward_kernel(connection, recursion, clipped, version):
                 for j in range(size):
                     Y[j] += current[t, b, j]
                 activate(Y, size, high, wide, unit)
-                copy_in(modulator[t, b], base, 0)
+                fetch(modulator, t, b, 0, modulator.shape[2], base, 0)
                 coefficients(
                     eta[0], nothing, fan, base, Y, 0, keep, gain, rates, 0, high, wide, recursion, modulated, forgets
                 )
-                copy_out(Y, 0, outputs[t, b])
+                deliver(Y, 0, outputs, t, b, 0, size)
             for j in range(size):
-                copy_out(scratch, j * width, last_trace[b, j])
+                deliver(scratch, j * width, last_trace, b, j, 0, trace.shape[2])
                 if recursion == RETROACTIVE:
-                    copy_out(scratch, stride + j * width, last_eligibility[b, j])
+                    deliver(scratch, stride + j * width, last_eligibility, b, j, 0, trace.shape[2])
 
     return forward
 
@@ -138,12 +149,12 @@ def backward_kernel(connection, recursion, clipped, version):
         stride = rows * width + wide
         recent, of_h = stretches * stride, (stretches + stretch) * stride
         sample = of_h + stride
-        X, Y, D = np.zeros(time * width, dtype), np.zeros(time * high, dtype), np.zeros(time * high, dtype)
-        keep, gain, rates = np.zeros(D.size, dtype), np.zeros(D.size, dtype), np.zeros(D.size, dtype)
-        fan, signals = np.zeros(high, dtype), np.zeros(time * high, dtype)
-        q, s, r, a = np.zeros(high, dtype), np.zeros(high, dtype), np.zeros(high, dtype), np.zeros(high, dtype)
-        of_post, of_signal = np.zeros(high, dtype), np.zeros(high, dtype)
-        into, next_into = np.zeros(width, dtype), np.zeros(width, dtype)
+        # Rows of few arrays: compiling is slow where there are many.
+        X, steps = np.zeros((time + 2) * width, dtype), np.zeros((6, time * high), dtype)
+        Y, D, keep, gain, rates, signals = steps[0], steps[1], steps[2], steps[3], steps[4], steps[5]
+        into, next_into = X[time * width : (time + 1) * width], X[(time + 1) * width :]
+        units = np.zeros((7, high), dtype)
+        q, s, r, a, of_post, of_signal, fan = units[0], units[1], units[2], units[3], units[4], units[5], units[6]
         for b in range(first, stop):
             # The padding as well: it must not carry a NaN from one sample to the next.
             for place in (0, of_h, sample, sample + of_h):
@@ -151,19 +162,19 @@ def backward_kernel(connection, recursion, clipped, version):
                     clear(scratch, place, place + stride, wide)
             for t in range(time):
                 n = t * high
-                copy_in(pre[t, b], X, t * width)
-                copy_in(outputs[t, b], Y, n)
-                copy_in(modulator[t, b], signals, n)
+                fetch(pre, t, b, 0, pre.shape[2], X, t * width)
+                fetch(outputs, t, b, 0, size, Y, n)
+                fetch(modulator, t, b, 0, modulator.shape[2], signals, n)
                 coefficients(
                     eta[0], nothing, fan, signals[n : n + high], Y, n, keep, gain, rates, n, high, wide,
                     recursion, modulated, forgets,
                 )  # fmt: skip
             for j in range(size):
-                copy_in(trace[b, j], scratch, j * width)
-                copy_in(grad_last_trace[b, j], scratch, of_h + j * width)
+                fetch(trace, b, j, 0, trace.shape[2], scratch, j * width)
+                fetch(grad_last_trace, b, j, 0, trace.shape[2], scratch, of_h + j * width)
                 if recursion == RETROACTIVE:
-                    copy_in(eligibility[b, j], scratch, sample + j * width)
-                    copy_in(grad_last_eligibility[b, j], scratch, sample + of_h + j * width)
+                    fetch(eligibility, b, j, 0, trace.shape[2], scratch, sample + j * width)
+                    fetch(grad_last_eligibility, b, j, 0, trace.shape[2], scratch, sample + of_h + j * width)
             remake(
                 scratch, 0, sample, 0, sample, stride, X, 0, keep, gain, rates, 0, stretches, stretch,
                 rows, width, high, wide, bound, recursion, clipped, trace_first,
@@ -183,26 +194,26 @@ def backward_kernel(connection, recursion, clipped, version):
                         rows, width, high, wide, bound, connection, recursion, clipped, trace_first, t + 1 < time,
                     )  # fmt: skip
                     if t + 1 < time:
-                        copy_out(into, 0, grad_pre[t + 1, b])
+                        deliver(into, 0, grad_pre, t + 1, b, 0, pre.shape[2])
                     into, next_into = next_into, into
                     grad_eta[b] += undo_rates(
                         q, s, r, Y, n, nothing, eta[0], fan, signals[n : n + high], of_post, of_signal, high, wide,
                         recursion, modulated, forgets,
                     )  # fmt: skip
-                    copy_out(of_signal, 0, grad_modulator[t, b])
+                    deliver(of_signal, 0, grad_modulator, t, b, 0, modulator.shape[2])
                     for j in range(size):
                         of_post[j] += grad_outputs[t, b, j]
                     undo_units(Y, n, of_post, D, high, wide, unit)
-                    copy_out(D, n, grad_current[t, b])
+                    deliver(D, n, grad_current, t, b, 0, size)
             undo_first(
                 scratch, 0, of_h, X, 0, keep, gain, 0, D, alpha, grad_alpha, into, 0, a,
                 rows, width, high, wide, connection, recursion,
             )  # fmt: skip
-            copy_out(into, 0, grad_pre[0, b])
+            deliver(into, 0, grad_pre, 0, b, 0, pre.shape[2])
             for j in range(size):
-                copy_out(scratch, of_h + j * width, grad_trace[b, j])
+                deliver(scratch, of_h + j * width, grad_trace, b, j, 0, trace.shape[2])
                 if recursion == RETROACTIVE:
-                    copy_out(scratch, sample + of_h + j * width, grad_eligibility[b, j])
+                    deliver(scratch, sample + of_h + j * width, grad_eligibility, b, j, 0, trace.shape[2])
 
     return backward
 

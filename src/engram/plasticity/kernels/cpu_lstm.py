@@ -24,8 +24,30 @@ from numba import njit
 
 from engram.plasticity.kernels import cpu_trace
 from engram.plasticity.kernels.cpu import RETROACTIVE, coefficients, copy_in, copy_out, modulation
-from engram.plasticity.kernels.cpu_trace import advance, clear, inline, remake, undo, undo_first, undo_modulation, undo_rates
-from engram.plasticity.kernels.simd import ROWS, add_rows, lanes, load, load_rows, sigmoid, splat, splat_rows, store, tanh
+from engram.plasticity.kernels.cpu_trace import (
+    advance,
+    clear,
+    deliver,
+    fetch,
+    inline,
+    remake,
+    undo,
+    undo_first,
+    undo_modulation,
+    undo_rates,
+)
+from engram.plasticity.kernels.simd import (
+    ROWS,
+    add_rows,
+    lanes,
+    load,
+    load_rows,
+    sigmoid,
+    splat,
+    splat_rows,
+    store,
+    tanh,
+)
 
 INPUT, RECURRENT, CELL, HIDDEN = 0, 1, 2, 3
 BLOCK = 4
@@ -80,9 +102,10 @@ def forward_kernel(connection, recursion, clipped, version):
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
         row = BLOCK * width
-        X, C, Z = np.zeros(2 * row, dtype), np.zeros(row, dtype), np.zeros(row, dtype)
-        A, plastic = np.zeros(4 * row, dtype), np.zeros(row, dtype)
-        keep, gain, rates = np.zeros(row, dtype), np.zeros(row, dtype), np.zeros(row, dtype)
+        # Rows of few arrays: compiling is slow where there are many.
+        X, A = np.zeros(2 * row, dtype), np.zeros(4 * row, dtype)
+        shared = np.zeros((5, row), dtype)
+        C, plastic, keep, gain, rates = shared[0], shared[1], shared[2], shared[3], shared[4]
         for begin in range(first, stop, BLOCK):
             count = min(BLOCK, stop - begin)
             # The padding as well: it must not carry a NaN from one sample to the next.
@@ -95,9 +118,9 @@ def forward_kernel(connection, recursion, clipped, version):
                 copy_in(hidden[b], X, k * width)
                 copy_in(cell[b], C, k * width)
                 for j in range(size):
-                    copy_in(trace[b, j], scratch, h + j * width)
+                    fetch(trace, b, j, 0, size, scratch, h + j * width)
                     if recursion == RETROACTIVE:
-                        copy_in(eligibility[b, j], scratch, e + j * width)
+                        fetch(eligibility, b, j, 0, size, scratch, e + j * width)
             for t in range(time + 1):
                 # The rule of the step before, of which at first there is none, and the products of this one.
                 now, other = t % 2 * row, (t + 1) % 2 * row
@@ -119,10 +142,9 @@ def forward_kernel(connection, recursion, clipped, version):
                         recurrent = load(A, a + 2 * width + j) + load(plastic, n + j)
                         store(plastic, n + j, recurrent)
                         store(A, a + 2 * width + j, recurrent)
-                    external = drive[t, b]
                     for gate in range(4):
                         for j in range(size):
-                            A[a + gate * width + j] += external[gate * size + j]
+                            A[a + gate * width + j] += drive[t, b, gate * size + j]
                     for j in range(0, width, wide):
                         admit, forget = sigmoid(load(A, a + j)), sigmoid(load(A, a + width + j))
                         taken, emit = tanh(load(A, a + 2 * width + j)), sigmoid(load(A, a + 3 * width + j))
@@ -133,63 +155,56 @@ def forward_kernel(connection, recursion, clipped, version):
                         store(A, a + width + j, forget)
                         store(A, a + 2 * width + j, taken)
                         store(A, a + 3 * width + j, emit)
-                        if post == INPUT:
-                            store(Z, n + j, taken)
-                        elif post == RECURRENT:
-                            store(Z, n + j, load(plastic, n + j))
-                        elif post == CELL:
-                            store(Z, n + j, inside)
-                        else:
-                            store(Z, n + j, load(X, other + n + j))
                     signal = v0[0]
                     if modulated:
                         signal = modulation(
                             v, v0[0], C if from_cell else X, n if from_cell else other + n, width, wide, squash
                         )
+                    # What the rule takes as activity: an array and a place, so that no inner loop asks.
+                    Z, z = A, a + 2 * width
+                    if post == RECURRENT:
+                        Z, z = plastic, n
+                    elif post == CELL:
+                        Z, z = C, n
+                    elif post == HIDDEN:
+                        Z, z = X, other + n
                     coefficients(
-                        eta[0], signal, fan, base, Z, n, keep, gain, rates, n, width, wide,
+                        eta[0], signal, fan, base, Z, z, keep, gain, rates, n, width, wide,
                         recursion, modulated, forgets,
                     )  # fmt: skip
-                    copy_out(X, other + n, outputs[t, b])
-                    copy_out(C, n, cells[t, b])
+                    deliver(X, other + n, outputs, t, b, 0, size)
+                    deliver(C, n, cells, t, b, 0, size)
                     if post == RECURRENT:
-                        copy_out(plastic, n, currents[t, b])
+                        deliver(plastic, n, currents, t, b, 0, size)
                     for gate in range(4):
-                        copy_out(A, a + gate * width, gates[t, b, gate * size : (gate + 1) * size])
+                        deliver(A, a + gate * width, gates, t, b, gate * size, size)
             for k in range(count):
                 b = begin + k
                 copy_out(C, k * width, last_cell[b])
                 for j in range(size):
-                    copy_out(scratch, k * stride + j * width, last_trace[b, j])
+                    deliver(scratch, k * stride + j * width, last_trace, b, j, 0, size)
                     if recursion == RETROACTIVE:
-                        copy_out(scratch, (BLOCK + k) * stride + j * width, last_eligibility[b, j])
+                        deliver(scratch, (BLOCK + k) * stride + j * width, last_eligibility, b, j, 0, size)
 
     return forward
 
 
 @inline
 @no_type_check
-def undo_units(A, C, c, before, of_hidden, of_cell, n, of_post, D, d, post, width, wide, of_gates, o):
-    """Undo the gates and the cell in a step, whose gradients of h and c are turned to those of c(t-1)."""
+def undo_units(A, C, c, before, of_hidden, of_cell, n, of_taken, of_current, D, d, width, wide, of_gates, o):
+    """Undo the gates and the cell in a step: turn the gradients of h and c to those of the gates and of c(t-1)."""
     one = splat(A.dtype.type(1))
     for j in range(0, width, wide):
         admit, forget, taken = load(A, j), load(A, width + j), load(A, 2 * width + j)
-        emit, reached, extra = load(A, 3 * width + j), tanh(load(C, c + j)), load(of_post, j)
-        of_h, of_c = load(of_hidden, n + j), load(of_cell, n + j)
-        if post == HIDDEN:
-            of_h = of_h + extra
-        elif post == CELL:
-            of_c = of_c + extra
-        of_c = of_c + of_h * emit * (one - reached * reached)
-        of_taken = of_c * admit
-        if post == INPUT:
-            of_taken = of_taken + extra
-        of_current = of_taken * (one - taken * taken)
+        emit, reached = load(A, 3 * width + j), tanh(load(C, c + j))
+        of_h = load(of_hidden, n + j)
+        of_c = load(of_cell, n + j) + of_h * emit * (one - reached * reached)
+        of_input = (of_c * admit + load(of_taken, j)) * (one - taken * taken)
         store(of_gates, o + j, of_c * taken * admit * (one - admit))
         store(of_gates, o + width + j, of_c * load(C, before + j) * forget * (one - forget))
-        store(of_gates, o + 2 * width + j, of_current)
+        store(of_gates, o + 2 * width + j, of_input)
         store(of_gates, o + 3 * width + j, of_h * reached * emit * (one - emit))
-        store(D, d + j, of_current + extra if post == RECURRENT else of_current)
+        store(D, d + j, of_input + load(of_current, j))
         store(of_cell, n + j, of_c * forget)
 
 
@@ -216,14 +231,15 @@ def backward_kernel(connection, recursion, clipped, version):
         sample = (stretches + stretch + 1) * stride
         pair = 2 * sample if recursion == RETROACTIVE else sample
         row, long = BLOCK * width, time * width
-        X, C = np.zeros(BLOCK * (long + width), dtype), np.zeros(BLOCK * (long + width), dtype)
-        Z, D = np.zeros(BLOCK * long, dtype), np.zeros(BLOCK * long, dtype)
-        keep, gain, rates = np.zeros(BLOCK * long, dtype), np.zeros(BLOCK * long, dtype), np.zeros(BLOCK * long, dtype)
-        signals = np.zeros(BLOCK * time, dtype)
-        A, of_gates, sent = np.zeros(4 * width, dtype), np.zeros(4 * row, dtype), np.zeros(row, dtype)
-        q, s, r, a = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
-        of_post, of_signal = np.zeros(width, dtype), np.zeros(width, dtype)
-        of_cell, into, next_into = np.zeros(row, dtype), np.zeros(row, dtype), np.zeros(row, dtype)
+        # Rows of few arrays: compiling is slow where there are many.
+        activities, steps = np.zeros((2, BLOCK * (long + width)), dtype), np.zeros((5, BLOCK * long), dtype)
+        X, C = activities[0], activities[1]
+        Z, D, keep, gain, rates = steps[0], steps[1], steps[2], steps[3], steps[4]
+        A, of_gates, signals = np.zeros(4 * width, dtype), np.zeros(4 * row, dtype), np.zeros(BLOCK * time, dtype)
+        sample_rows, block_rows = np.zeros((7, width), dtype), np.zeros((4, row), dtype)
+        q, s, r, a = sample_rows[0], sample_rows[1], sample_rows[2], sample_rows[3]
+        of_post, of_signal, nothing = sample_rows[4], sample_rows[5], sample_rows[6]
+        sent, of_cell, into, next_into = block_rows[0], block_rows[1], block_rows[2], block_rows[3]
         for begin in range(first, stop, BLOCK):
             count = min(BLOCK, stop - begin)
             # The padding as well: it must not carry a NaN from one sample to the next.
@@ -244,9 +260,9 @@ def backward_kernel(connection, recursion, clipped, version):
                 copy_in(grad_last_cell[b], of_cell, k * width)
                 for t in range(time):
                     y = x + (t + 1) * width
-                    copy_in(outputs[t, b], X, y)
-                    copy_in(cells[t, b], C, y)
-                    copy_in(posts[t, b], Z, n + t * width)
+                    fetch(outputs, t, b, 0, size, X, y)
+                    fetch(cells, t, b, 0, size, C, y)
+                    fetch(posts, t, b, 0, size, Z, n + t * width)
                     signals[k * time + t] = v0[0]
                     if modulated:
                         signals[k * time + t] = modulation(v, v0[0], C if from_cell else X, y, width, wide, squash)
@@ -255,11 +271,11 @@ def backward_kernel(connection, recursion, clipped, version):
                         width, wide, recursion, modulated, forgets,
                     )  # fmt: skip
                 for j in range(size):
-                    copy_in(trace[b, j], scratch, own + j * width)
-                    copy_in(grad_last_trace[b, j], scratch, of_h + j * width)
+                    fetch(trace, b, j, 0, size, scratch, own + j * width)
+                    fetch(grad_last_trace, b, j, 0, size, scratch, of_h + j * width)
                     if recursion == RETROACTIVE:
-                        copy_in(eligibility[b, j], scratch, own + sample + j * width)
-                        copy_in(grad_last_eligibility[b, j], scratch, of_h + sample + j * width)
+                        fetch(eligibility, b, j, 0, size, scratch, own + sample + j * width)
+                        fetch(grad_last_eligibility, b, j, 0, size, scratch, of_h + sample + j * width)
                 remake(
                     scratch, own, own + sample, own, own + sample, stride, X, x, keep, gain, rates, n,
                     stretches, stretch, rows, width, width, wide, bound, recursion, clipped, trace_first,
@@ -298,21 +314,24 @@ def backward_kernel(connection, recursion, clipped, version):
                             undo_modulation(
                                 of_signal, signal, v, fan, C if from_cell else X, x + width,
                                 of_cell if from_cell else into, y, width, wide, squash,
-                                grad_v[b], grad_v0, grad_fan[b], grad_base[b], b,
+                                grad_v, grad_v0, grad_fan, grad_base, b,
                             )  # fmt: skip
+                        if post in (CELL, HIDDEN):
+                            to = of_cell if post == CELL else into
+                            for j in range(0, width, wide):
+                                store(to, y + j, load(to, y + j) + load(of_post, j))
                         for gate in range(4):
-                            copy_in(gates[t, b, gate * size : (gate + 1) * size], A, gate * width)
+                            fetch(gates, t, b, gate * size, size, A, gate * width)
                         undo_units(
-                            A, C, x + width, x, into, of_cell, y, of_post, D, n, post, width, wide, of_gates, 4 * y
-                        )
+                            A, C, x + width, x, into, of_cell, y, of_post if post == INPUT else nothing,
+                            of_post if post == RECURRENT else nothing, D, n, width, wide, of_gates, 4 * y,
+                        )  # fmt: skip
                         for gate in range(4):
-                            copy_out(
-                                of_gates, 4 * y + gate * width, grad_drive[t, b, gate * size : (gate + 1) * size]
-                            )
+                            deliver(of_gates, 4 * y + gate * width, grad_drive, t, b, gate * size, size)
                         if post == RECURRENT:
-                            copy_out(D, n, grad_current[t, b])
+                            deliver(D, n, grad_current, t, b, 0, size)
                             # The fixed weights of the cell input are behind its current, not behind its input.
-                            copy_in(grad_current[t, b], of_gates, 4 * y + 2 * width)
+                            fetch(grad_current, t, b, 0, size, of_gates, 4 * y + 2 * width)
                     if count == 1:
                         multiply_one(panels, width // wide, 4 * width, of_gates, 0, sent, 0, wide)
                     else:
@@ -330,9 +349,9 @@ def backward_kernel(connection, recursion, clipped, version):
                 copy_out(into, y, grad_hidden[b])
                 copy_out(of_cell, y, grad_cell[b])
                 for j in range(size):
-                    copy_out(scratch, of_h + j * width, grad_trace[b, j])
+                    deliver(scratch, of_h + j * width, grad_trace, b, j, 0, size)
                     if recursion == RETROACTIVE:
-                        copy_out(scratch, of_h + sample + j * width, grad_eligibility[b, j])
+                        deliver(scratch, of_h + sample + j * width, grad_eligibility, b, j, 0, size)
 
     return backward
 

@@ -49,6 +49,22 @@ def version() -> int:
 
 @inline
 @no_type_check
+def fetch(values, a, b, first, size, padded, place):
+    """Copy values[a, b, first:first + size] to where there is padding behind it, without the cost of a view."""
+    for i in range(size):
+        padded[place + i] = values[a, b, first + i]
+
+
+@inline
+@no_type_check
+def deliver(padded, place, values, a, b, first, size):
+    """Copy to values[a, b, first:first + size] from where there is padding behind it."""
+    for i in range(size):
+        values[a, b, first + i] = padded[place + i]
+
+
+@inline
+@no_type_check
 def clear(values, start, stop, wide):
     """Set whole registers of numbers to zero."""
     for i in range(start, stop, wide):
@@ -246,11 +262,11 @@ def undo_modulation(
     grad_v, grad_v0, grad_fan, grad_base, b,
 ):  # fmt: skip
     """Undo a neuromodulator in a step: add to the gradients of its parameters, and to that of what it reads."""
-    M, of_M = splat(signal), splat(type(signal)(0))
+    M, of_M, own = splat(signal), splat(type(signal)(0)), b * width
     for j in range(0, width, wide):
         of_m = load(of_signal, j)
-        store(grad_fan, j, load(grad_fan, j) + M * of_m)
-        store(grad_base, j, load(grad_base, j) + of_m)
+        store(grad_fan, own + j, load(grad_fan, own + j) + M * of_m)
+        store(grad_base, own + j, load(grad_base, own + j) + of_m)
         of_M = of_M + load(fan, j) * of_m
     of_current = total(of_M)
     if squash == TANH:
@@ -259,5 +275,5 @@ def undo_modulation(
         of_current *= signal * (type(signal)(1) - signal)
     grad_v0[b] += of_current
     for j in range(0, width, wide):
-        store(grad_v, j, load(grad_v, j) + splat(of_current) * load(sources, source + j))
+        store(grad_v, own + j, load(grad_v, own + j) + splat(of_current) * load(sources, source + j))
         store(of_sources, at + j, load(of_sources, at + j) + splat(of_current) * load(v, j))

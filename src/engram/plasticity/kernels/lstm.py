@@ -256,7 +256,7 @@ def _of_currents(outputs: Tensor, options: Options) -> tuple[int, ...]:
     return (*outputs.shape[:2], outputs.shape[2] if options.post == POST["recurrent"] else 0)
 
 
-def _backward(
+def _backward(  # noqa: PLR0917
     grad_outputs: Tensor,
     grad_last_cell: Tensor,
     grad_last_trace: Tensor,
@@ -306,7 +306,7 @@ def _backward(
         trace_grad.numpy(),
         eligibility_grad.view(arrays.eligibility.shape).numpy(),
     )
-    sums = [t.numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
+    sums = [t.view(-1).numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
     alphas = alpha_sums.numpy()
     backward = kernel("backward", alpha.dim() == 2, options.recursion, fused._clipped(options))
     scratch = scratch_size("backward", options.recursion, connections, width, time, stretch), arrays.fan.dtype
