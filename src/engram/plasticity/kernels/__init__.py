@@ -1,5 +1,7 @@
 """Faster forms of the scans of ``engram.plasticity.scan``, which are their definition: they differ by speed only.
 
-``cpu`` holds the numba kernels and ``simd`` what they are written in, ``fused`` makes a torch operator of them, and
-``attention`` is a form without traces for short sequences.
+Of the recurrent network, ``cpu`` holds the numba kernels and ``fused`` makes a torch operator of them; of the LSTM and of
+the linear layer, ``cpu_lstm`` and ``lstm``, ``cpu_linear`` and ``linear`` do, by the passes over a trace in ``cpu_trace``.
+``simd`` is what all kernels are written in, ``attention`` a form without traces for short sequences, and ``choice`` says
+which form is the fastest.
 """

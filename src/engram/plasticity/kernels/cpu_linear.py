@@ -71,7 +71,7 @@ def undo_units(Y, y, of_post, D, width, wide, unit):
 
 
 @no_type_check
-def forward_kernel(connection, recursion, clipped, version):
+def forward_kernel(connection, recursion, version):
     """Return the forward pass for one kind of alpha and of rule; ``version`` is there for the key of numba's cache."""
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -106,7 +106,7 @@ def forward_kernel(connection, recursion, clipped, version):
                     fetch(pre, t, b, 0, pre.shape[2], X, now)
                 advance(
                     scratch, 0, stride, X, other, now, alpha, keep, gain, rates, 0, Y, 0,
-                    rows, width, wide, bound, connection, recursion, clipped, trace_first, t > 0,
+                    rows, width, wide, bound, connection, recursion, trace_first, t > 0,
                 )  # fmt: skip
                 if t == time:
                     break
@@ -127,7 +127,7 @@ def forward_kernel(connection, recursion, clipped, version):
 
 
 @no_type_check
-def backward_kernel(connection, recursion, clipped, version):
+def backward_kernel(connection, recursion, version):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -177,21 +177,21 @@ def backward_kernel(connection, recursion, clipped, version):
                     fetch(grad_last_eligibility, b, j, 0, trace.shape[2], scratch, sample + of_h + j * width)
             remake(
                 scratch, 0, sample, 0, sample, stride, X, 0, keep, gain, rates, 0, stretches, stretch,
-                rows, width, high, wide, bound, recursion, clipped, trace_first,
+                rows, width, high, wide, bound, recursion, trace_first,
             )  # fmt: skip
             for part in range(stretches - 1, -1, -1):
                 start, end = part * stretch, min(time, (part + 1) * stretch)
                 remake(
                     scratch, part * stride, sample + part * stride, recent, sample + recent, stride,
                     X, start * width, keep, gain, rates, start * high, end - start, 1,
-                    rows, width, high, wide, bound, recursion, clipped, trace_first,
+                    rows, width, high, wide, bound, recursion, trace_first,
                 )  # fmt: skip
                 for t in range(end - 1, start - 1, -1):
                     n, h = t * high, recent + (t - start) * stride
                     undo(
                         scratch, h, sample + h, of_h, sample + of_h, X, t * width, keep, gain, rates, n, D,
                         alpha, grad_alpha, into, next_into, 0, q, s, r, a,
-                        rows, width, high, wide, bound, connection, recursion, clipped, trace_first, t + 1 < time,
+                        rows, width, high, wide, bound, connection, recursion, trace_first, t + 1 < time,
                     )  # fmt: skip
                     if t + 1 < time:
                         deliver(into, 0, grad_pre, t + 1, b, 0, pre.shape[2])
@@ -234,7 +234,7 @@ def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: in
 
 
 @cache
-def kernel(direction: str, connection: bool, recursion: int, clipped: bool) -> Any:
+def kernel(direction: str, connection: bool, recursion: int) -> Any:
     """Return the compiled pass, ``"forward"`` or ``"backward"``, for one kind of alpha and of rule."""
     make = {"forward": forward_kernel, "backward": backward_kernel}[direction]
-    return make(int(connection), recursion, int(clipped), cpu_trace.version())
+    return make(int(connection), recursion, cpu_trace.version())

@@ -85,7 +85,7 @@ def multiply_one(panels, count, rows, X, x, out, o, wide):
 
 
 @no_type_check
-def forward_kernel(connection, recursion, clipped, version):
+def forward_kernel(connection, recursion, version):
     """Return the forward pass for one kind of alpha and of rule; ``version`` is there for the key of numba's cache."""
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -132,7 +132,7 @@ def forward_kernel(connection, recursion, clipped, version):
                     n = k * width
                     advance(
                         scratch, k * stride, (BLOCK + k) * stride, X, other + n, now + n, alpha, keep, gain, rates, n,
-                        plastic, n, rows, width, wide, bound, connection, recursion, clipped, trace_first, t > 0,
+                        plastic, n, rows, width, wide, bound, connection, recursion, trace_first, t > 0,
                     )  # fmt: skip
                 if t == time:
                     break
@@ -209,7 +209,7 @@ def undo_units(A, C, c, before, of_hidden, of_cell, n, of_taken, of_current, D, 
 
 
 @no_type_check
-def backward_kernel(connection, recursion, clipped, version):
+def backward_kernel(connection, recursion, version):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -278,7 +278,7 @@ def backward_kernel(connection, recursion, clipped, version):
                         fetch(grad_last_eligibility, b, j, 0, size, scratch, of_h + sample + j * width)
                 remake(
                     scratch, own, own + sample, own, own + sample, stride, X, x, keep, gain, rates, n,
-                    stretches, stretch, rows, width, width, wide, bound, recursion, clipped, trace_first,
+                    stretches, stretch, rows, width, width, wide, bound, recursion, trace_first,
                 )  # fmt: skip
             # Before a step is undone, `into` holds what the rule and `sent` what the gates of the step after it add to
             # the gradient of h.
@@ -289,7 +289,7 @@ def backward_kernel(connection, recursion, clipped, version):
                     x, n = k * (long + width) + start * width, k * long + start * width
                     remake(
                         scratch, h, h + sample, to, to + sample, stride, X, x, keep, gain, rates, n,
-                        end - start, 1, rows, width, width, wide, bound, recursion, clipped, trace_first,
+                        end - start, 1, rows, width, width, wide, bound, recursion, trace_first,
                     )  # fmt: skip
                 for t in range(end - 1, start - 1, -1):
                     for k in range(count):
@@ -299,7 +299,7 @@ def backward_kernel(connection, recursion, clipped, version):
                         undo(
                             scratch, h, h + sample, of_h, of_h + sample, X, x, keep, gain, rates, n, D,
                             alpha, grad_alpha, into, next_into, y, q, s, r, a,
-                            rows, width, width, wide, bound, connection, recursion, clipped, trace_first, t + 1 < time,
+                            rows, width, width, wide, bound, connection, recursion, trace_first, t + 1 < time,
                         )  # fmt: skip
                         for j in range(0, width, wide):
                             store(into, y + j, load(into, y + j) + load(sent, y + j))
@@ -372,7 +372,7 @@ def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: in
 
 
 @cache
-def kernel(direction: str, connection: bool, recursion: int, clipped: bool) -> Any:
+def kernel(direction: str, connection: bool, recursion: int) -> Any:
     """Return the compiled pass, ``"forward"`` or ``"backward"``, for one kind of alpha and of rule."""
     make = {"forward": forward_kernel, "backward": backward_kernel}[direction]
-    return make(int(connection), recursion, int(clipped), cpu_trace.version())
+    return make(int(connection), recursion, cpu_trace.version())

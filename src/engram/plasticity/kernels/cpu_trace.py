@@ -2,7 +2,7 @@
 
 A step t has a presynaptic row X[t], coefficients keep, gain and rates of every receiving unit, and the traces H(t-1)
 and E(t-1) before it; ``cpu`` tells the recursion and its derivative. The fixed weights are left to the caller, and all
-else that units do: a kernel is what it makes of these passes, step by step.
+else that units do: a kernel is what it makes of these passes, step by step. A rule without a bound has an infinite one.
 
 Traces are [post, pre], row by row, in rows of whole registers: ``rows`` of them with ``width`` numbers each. What there
 is for every receiving unit has ``high`` numbers, at least ``rows``. Places in memory are numbers.
@@ -75,7 +75,7 @@ def clear(values, start, stop, wide):
 @no_type_check
 def advance(
     memory, h, e, X, before, after, alpha, keep, gain, rates, n, current, c,
-    rows, width, wide, bound, connection, recursion, clipped, trace_first, update,
+    rows, width, wide, bound, connection, recursion, trace_first, update,
 ):  # fmt: skip
     """Make the step of a rule, unless it is not to ``update``; then write sum_i alpha[j, i] H[j, i] after[i]."""
     none = repeat(splat(X.dtype.type(0)))
@@ -87,7 +87,7 @@ def advance(
             H = load_rows(memory, h + p, width)
             if update:
                 E = load_rows(memory, e + p, width) if recursion == RETROACTIVE else none
-                H, E, _ = stepped(H, E, k, g, m, load(X, before + i), bound, recursion, clipped, trace_first)
+                H, E, _ = stepped(H, E, k, g, m, load(X, before + i), bound, recursion, True, trace_first)
                 store_rows(memory, h + p, width, H)
                 if recursion == RETROACTIVE:
                     store_rows(memory, e + p, width, E)
@@ -102,7 +102,7 @@ def advance(
 @no_type_check
 def remake(
     memory, h, e, to, to_e, stride, X, x, keep, gain, rates, n, parts, every,
-    rows, width, high, wide, bound, recursion, clipped, trace_first,
+    rows, width, high, wide, bound, recursion, trace_first,
 ):  # fmt: skip
     """Make the traces anew from the activities, and write those before each of the parts, of ``every`` steps."""
     none = repeat(splat(X.dtype.type(0)))
@@ -121,14 +121,14 @@ def remake(
                         o = n + t * high + j
                         k, g, m = splat_rows(keep, o), splat_rows(gain, o), splat_rows(rates, o)
                         pre = load(X, x + t * width + i)
-                        H, E, _ = stepped(H, E, k, g, m, pre, bound, recursion, clipped, trace_first)
+                        H, E, _ = stepped(H, E, k, g, m, pre, bound, recursion, True, trace_first)
 
 
 @inline
 @no_type_check
 def undo(
     memory, h, e, of_h, of_e, X, x, keep, gain, rates, n, D, alpha, grad_alpha, into_after, into, y, q, s, r, a,
-    rows, width, high, wide, bound, connection, recursion, clipped, trace_first, product,
+    rows, width, high, wide, bound, connection, recursion, trace_first, product,
 ):  # fmt: skip
     """Undo the product of the step after this one, if there is a ``product``, and then the rule of this one.
 
@@ -151,7 +151,7 @@ def undo(
             H, E, grad = load_rows(memory, h + p, width), none, load_rows(memory, of_h + p, width)
             if recursion == RETROACTIVE:
                 E = load_rows(memory, e + p, width)
-            reached, later_e, free = stepped(H, E, k, g, m, pre, bound, recursion, clipped, trace_first)
+            reached, later_e, free = stepped(H, E, k, g, m, pre, bound, recursion, True, trace_first)
             if product:
                 after = load(X, x + width + i)
                 if recursion == LINEAR:
@@ -165,8 +165,7 @@ def undo(
                     sum_a = sum_a + reached * after
                 grad = grad + scaled * after
                 store(into_after, y + i, add_rows(load(into_after, y + i), scaled * reached))
-            if clipped:
-                grad = where_within(free, bound, grad)
+            grad = where_within(free, bound, grad)
             store_rows(memory, of_h + p, width, grad)
             if recursion == RETROACTIVE:
                 of_E = load_rows(memory, of_e + p, width)

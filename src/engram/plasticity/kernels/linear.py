@@ -191,7 +191,7 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, Tensor, 
 
     arrays, rows, width, high = _prepare(*args[:5])
     written = (outputs.numpy(), last_trace.numpy(), last_eligibility.view(arrays.eligibility.shape).numpy())
-    forward = kernel("forward", alpha.dim() == 2, options.recursion, fused._clipped(options))
+    forward = kernel("forward", alpha.dim() == 2, options.recursion)
     size = scratch_size("forward", options.recursion, rows * width, high, 1, 1)
     given = (t.detach().contiguous().numpy() for t in (pre, current))
     fixed = (*given, *arrays, *options[1:-1], high, *written)
@@ -238,7 +238,7 @@ def _backward(
         eligibility_grad.view(arrays.eligibility.shape).numpy(),
     )
     alphas, etas = alpha_sums.numpy(), eta_sums.numpy()
-    backward = kernel("backward", alpha.dim() == 2, options.recursion, fused._clipped(options))
+    backward = kernel("backward", alpha.dim() == 2, options.recursion)
     scratch = scratch_size("backward", options.recursion, rows * width, high, time, stretch), arrays.alpha.dtype
     fixed = (*read, *arrays, *options[1:-1], high, stretch, *written)
     work = 3 * outputs.numel() * pre.shape[2]

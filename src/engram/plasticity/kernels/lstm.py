@@ -226,7 +226,7 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (hidden, cell, trace, eligibility, weight, alpha, *_), options = args[:_INPUTS], Options(*args[_INPUTS:])
     outputs = drive.new_empty(*drive.shape[:2], hidden.shape[1])
     cells, gates = torch.empty_like(outputs), drive.new_empty(drive.shape)
-    currents = outputs.new_empty(_of_currents(outputs, options))
+    currents = _currents(outputs, options)
     if drive.numel() == 0:
         last = (t.contiguous().clone() for t in (cell, trace, eligibility))
         return (outputs, *last, cells, gates, currents)
@@ -243,7 +243,7 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
         gates.numpy(),
         currents.numpy(),
     )
-    forward = kernel("forward", alpha.dim() == 2, options.recursion, fused._clipped(options))
+    forward = kernel("forward", alpha.dim() == 2, options.recursion)
     scratch = scratch_size("forward", options.recursion, connections, len(arrays.fan), 1, 1), arrays.fan.dtype
     fixed = (drive.detach().contiguous().numpy(), *arrays, *options[1:-1], *written)
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
@@ -251,9 +251,9 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return outputs, last_cell, last_trace, last_eligibility, cells, gates, currents
 
 
-def _of_currents(outputs: Tensor, options: Options) -> tuple[int, ...]:
-    """Return the shape of the currents that the rule takes as activity: of no units where it takes another."""
-    return (*outputs.shape[:2], outputs.shape[2] if options.post == POST["recurrent"] else 0)
+def _currents(outputs: Tensor, options: Options) -> Tensor:
+    """Return room for the currents that the rule takes as activity: of no units where it takes something else."""
+    return outputs.new_empty(*outputs.shape[:2], outputs.shape[2] if options.post == POST["recurrent"] else 0)
 
 
 def _backward(  # noqa: PLR0917
@@ -281,7 +281,7 @@ def _backward(  # noqa: PLR0917
     held = CACHED // (BLOCK * connections * outputs.element_size())
     stretch = min(time, options.stretch or max(math.isqrt(time - 1) + 1, held))
     groups = _groups(batch, weight)
-    drive_grad, current_grad = gates.new_empty(gates.shape), outputs.new_empty(_of_currents(outputs, options))
+    drive_grad, current_grad = gates.new_empty(gates.shape), _currents(outputs, options)
     hidden_grad, cell_grad = hidden.new_empty(hidden.shape), cell.new_empty(cell.shape)
     trace_grad, eligibility_grad = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
     alpha_sums = outputs.new_zeros(groups, len(arrays.alpha))
@@ -308,7 +308,7 @@ def _backward(  # noqa: PLR0917
     )
     sums = [t.view(-1).numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
     alphas = alpha_sums.numpy()
-    backward = kernel("backward", alpha.dim() == 2, options.recursion, fused._clipped(options))
+    backward = kernel("backward", alpha.dim() == 2, options.recursion)
     scratch = scratch_size("backward", options.recursion, connections, width, time, stretch), arrays.fan.dtype
     fixed = (*read, *arrays, *options[1:-1], stretch, *written)
     work = 3 * gates.numel() * size
@@ -363,7 +363,7 @@ def _(drive: Tensor, *args: Any) -> Any:
     outputs = drive.new_empty(*drive.shape[:2], hidden.shape[1])
     last = (t.new_empty(t.shape) for t in (cell, trace, eligibility))
     steps = outputs.new_empty(outputs.shape), drive.new_empty(drive.shape)
-    return (outputs, *last, *steps, outputs.new_empty(_of_currents(outputs, options)))
+    return (outputs, *last, *steps, _currents(outputs, options))
 
 
 @_scan_backward.register_fake
