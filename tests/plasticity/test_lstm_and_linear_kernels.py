@@ -291,7 +291,7 @@ def test_a_carried_state_equals_one_long_call(kind, rule):
 
 
 @pytest.mark.parametrize(
-    ("rule", "options"), zip(["modulated", "retroactive", "retroactive", "modulated"] * 2, OPTIONS, strict=True)
+    ("rule", "options"), list(zip(["modulated", "retroactive", "retroactive", "modulated"] * 2, OPTIONS, strict=True))
 )
 def test_gradients_of_the_lstm_agree_with_finite_differences(rule, options):
     named = dict(zip(("hebb_post", "modulator_source"), options, strict=True))
