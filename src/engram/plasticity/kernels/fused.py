@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +32,7 @@ from engram.plasticity.rule import EligibilityState, PlasticityRule, TraceState
 from engram.plasticity.validation import readable
 
 if TYPE_CHECKING:
-    from engram.plasticity.scan import PlasticState
+    from engram.plasticity.scan import PlasticLSTMState, PlasticState
 
 # As `cpu` numbers them; numba is imported at the first call only.
 LINEAR, SOFT, RETROACTIVE, HEBB, ADDITIVE = 0, 1, 2, 3, 4
@@ -84,7 +84,7 @@ def unsupported(  # noqa: PLR0917
     weight: Tensor,
     alpha: Tensor | LowRank | None,
     rule: PlasticityRule | None,
-    state: PlasticState,
+    state: PlasticState | PlasticLSTMState,
     neuromodulator: nn.Module | None,
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> str | None:
@@ -105,14 +105,9 @@ def unsupported(  # noqa: PLR0917
         >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, None, torch.sin)
         'nonlinearity = sin: expected torch.tanh or torch.relu'
     """
-    # A subclass may have changed anything, so it is not taken for its parent.
-    if rule is None or alpha is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
-        names = "Hebb, Oja, ClippedHebb, Modulated or Retroactive"
-        return f"rule = {rule}: expected {names}, and no subclass"
-    if rule.recursion == "own" or getattr(rule, "only_half", False):
-        return f"rule = {rule}: expected only_half=False and, of a retroactive rule, mode='clip'"
-    if isinstance(rule, Modulated) and rule.strict:
-        return "rule.strict = True: expected False"
+    reason = unsupported_rule(None if alpha is None else rule)
+    if reason is not None or rule is None:
+        return reason
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
     if (neuromodulator is None) == rule.modulated:
@@ -128,8 +123,34 @@ def unsupported(  # noqa: PLR0917
     modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
     tensors = [drive, weight, state.hidden, *state.rule, *[p for m in modules for p in m.parameters()]]
     tensors += [alpha] if isinstance(alpha, Tensor) else []
-    if not torch.compiler.is_compiling() and any(torch.func.debug_unwrap(t) is not t for t in tensors):
-        return "expected a call that no transform of torch.func is at work on; backend = 'auto' can be transformed"
+    return transformed(tensors)
+
+
+def unsupported_rule(rule: PlasticityRule | None) -> str | None:
+    """Return why no operator can run a rule, as an error should say it; None if they can.
+
+    Args:
+        rule: The plasticity rule.
+    """
+    # A subclass may have changed anything, so it is not taken for its parent.
+    if type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
+        names = "Hebb, Oja, ClippedHebb, Modulated or Retroactive"
+        return f"rule = {rule}: expected {names}, and no subclass"
+    if rule.recursion == "own" or getattr(rule, "only_half", False):
+        return f"rule = {rule}: expected only_half=False and, of a retroactive rule, mode='clip'"
+    return "rule.strict = True: expected False" if isinstance(rule, Modulated) and rule.strict else None
+
+
+def unsupported_input(drive: Tensor) -> str | None:
+    """Return why no kernel of the CPU can run on such a tensor, as an error should say it; None if they can.
+
+    Args:
+        drive: What a layer is given.
+    """
+    if drive.device.type != "cpu":
+        return f"input.device = {drive.device}: expected cpu"
+    if drive.dtype not in (torch.float32, torch.float64):
+        return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
     return None
 
 
@@ -155,6 +176,75 @@ def check_invertible(rule: PlasticityRule | None) -> None:
         raise ValueError(
             f"storage = 'invert': {rule} has eta = {rule.eta.item():.6g}: expected between 0 and 1, both excluded"
         )
+
+
+def transformed(tensors: Iterable[Tensor]) -> str | None:
+    """Return why an operator cannot run where a transform of ``torch.func`` is at work on a tensor; None if none is.
+
+    Args:
+        tensors: What the operator would be given.
+    """
+    if torch.compiler.is_compiling() or all(torch.func.debug_unwrap(t) is t for t in tensors):
+        return None
+    return "expected a call that no transform of torch.func is at work on; backend = 'auto' can be transformed"
+
+
+class RuleNumbers(NamedTuple):
+    """What a rule is, in the numbers of the operators."""
+
+    recursion: int
+    clip: float
+    trace_first: bool
+    forgets: int
+
+
+def rule_numbers(rule: PlasticityRule) -> RuleNumbers:
+    """Return what a rule is, in the numbers of the operators.
+
+    Args:
+        rule: One that ``unsupported_rule`` has nothing against.
+    """
+    forgets = NOTHING
+    if isinstance(rule, Modulated) and rule.mode == "decay":
+        forgets = SHARE
+    elif isinstance(rule, Hebb | Retroactive):
+        forgets = RATE
+    elif isinstance(rule, Oja):
+        forgets = OJA
+    return RuleNumbers(
+        recursion={"linear": LINEAR, "soft": SOFT, "retroactive": RETROACTIVE}[rule.recursion],
+        clip=math.inf if rule.clip is None else rule.clip,
+        trace_first=isinstance(rule, Retroactive) and rule.trace_first,
+        forgets=forgets,
+    )
+
+
+class Signal(NamedTuple):
+    """What a neuromodulator is: the parameters of f(v . y + v0) and of its fan-out, and the number of f."""
+
+    v: Tensor
+    v0: Tensor
+    fan: Tensor
+    base: Tensor
+    squash: int
+
+
+def signal(neuromodulator: nn.Module | None, weight: Float[Tensor, "_ hidden"]) -> Signal:
+    """Return what a neuromodulator is; one that emits nothing for None, and one without fan-out fans out by ones.
+
+    Args:
+        neuromodulator: What modulates the rule.
+        weight: A tensor of the layer's dtype, as wide as the layer.
+    """
+    size = weight.shape[1]
+    none, one = weight.new_zeros(1), weight.new_ones(1)
+    if not isinstance(neuromodulator, Neuromodulator):
+        return Signal(none.expand(size), none, one.expand(size), none.expand(size), SQUASH["identity"])
+    fan, base = one.expand(size), none.expand(size)
+    if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
+        fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
+    squash = SQUASH[neuromodulator.nonlinearity]
+    return Signal(neuromodulator.weight.reshape(size), neuromodulator.bias, fan, base, squash)
 
 
 def fused_scan(
@@ -209,30 +299,18 @@ def fused_scan(
     hidden, synapses = state
     size = weight.shape[0]
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
-    none, one = weight.new_zeros(1), weight.new_ones(1)
-    v, v0, fan, base = none.expand(size), none, one.expand(size), none.expand(size)
-    squash = "identity"
-    if isinstance(neuromodulator, Neuromodulator):
-        v, v0, squash = neuromodulator.weight.reshape(size), neuromodulator.bias, neuromodulator.nonlinearity
-        if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
-            fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
-    eta = getattr(rule, "eta", none).reshape(1)
-    forgets = NOTHING
-    if isinstance(rule, Modulated) and rule.mode == "decay":
-        forgets = SHARE
-    elif isinstance(rule, Hebb | Retroactive):
-        forgets = RATE
-    elif isinstance(rule, Oja):
-        forgets = OJA
+    v, v0, fan, base, squash = signal(neuromodulator, weight)
+    eta = getattr(rule, "eta", v0.new_zeros(1)).reshape(1)
+    recursion, clip, trace_first, forgets = rule_numbers(rule)
     time = len(drive)
     root = math.isqrt(max(time - 1, 0)) + 1
     options = Options(
-        clip=math.inf if rule.clip is None else rule.clip,
-        recursion={"linear": LINEAR, "soft": SOFT, "retroactive": RETROACTIVE}[rule.recursion],
-        trace_first=isinstance(rule, Retroactive) and rule.trace_first,
+        clip=clip,
+        recursion=recursion,
+        trace_first=trace_first,
         relu=nonlinearity is torch.relu,
         modulated=neuromodulator is not None,
-        squash=SQUASH[squash],
+        squash=squash,
         forgets=forgets,
         stretch={"auto": 0, "store": time, "checkpoint": root, "invert": 0}[storage],
         invert=storage == "invert",
@@ -392,8 +470,10 @@ def _in_tiles(arrays: _Prepared) -> _Prepared:
     return arrays._replace(weight=tiles(arrays.weight), alpha=alpha)
 
 
-def _run(kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[int], tuple[Any, ...]]) -> None:
-    groups = min(GROUPS, batch)
+def _run(  # noqa: PLR0917
+    kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[int], tuple[Any, ...]], groups: int = GROUPS
+) -> None:
+    groups = min(groups, batch)
 
     def call(group: int, own: Any) -> None:
         kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
