@@ -167,7 +167,7 @@ def check_invertible(rule: PlasticityRule | None) -> None:
         >>> check_invertible(Hebb(eta=1.5))
         Traceback (most recent call last):
         ...
-        ValueError: storage = 'invert': Hebb(eta=1.5) has eta = 1.5: expected between 0 and 1, both excluded
+        ValueError: storage = 'invert': Hebb() has eta = 1.5: expected between 0 and 1, both excluded
     """
     if type(rule) not in (Hebb, Oja):
         raise ValueError(f"storage = 'invert': {rule} cannot be inverted: expected Hebb or Oja, and no subclass")
@@ -554,7 +554,7 @@ def _backward(
     groups = min(GROUPS, batch)
     drive_grad, hidden_grad = outputs.new_empty(outputs.shape), hidden.new_empty(hidden.shape)
     trace_grad, eligibility_grad = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
-    alpha_sums = outputs.new_zeros(groups, len(arrays.weight))
+    alpha_sums = outputs.new_empty(groups, len(arrays.weight))
     eta_sums, v0_sums = outputs.new_zeros(2, batch).unbind()
     v_sums, fan_sums, base_sums = outputs.new_zeros(3, batch, width).unbind()
     read = (

@@ -108,7 +108,8 @@ def fused_linear_scan(
         state: State of the rule before the first step.
         modulator: Neuromodulatory signal m, (time, batch, 1) or (time, batch, post), for a modulated rule.
         nonlinearity: f: ``torch.tanh``, or ``identity`` or ``softmax`` of ``engram.plasticity.nonlinearity``.
-        stretch: Number of steps whose traces the backward pass holds at once; see ``fused_scan``.
+        stretch: Number of steps whose traces of one sample the backward pass holds at once; if 0, as many as fit the
+            cache, and at least sqrt(T).
 
     Returns:
         The activity at every step, and the state after the last one.
