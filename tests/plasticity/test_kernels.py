@@ -21,7 +21,7 @@ from engram.plasticity import (
     plastic_scan,
 )
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import fused
+from engram.plasticity.kernels import fused, threads
 from engram.plasticity.kernels.attention import attention_scan
 from engram.plasticity.kernels.choice import fastest
 from engram.plasticity.kernels.fused import fused_scan
@@ -360,9 +360,9 @@ def test_what_the_kernel_cannot_run_is_refused(name):
 
 
 def test_a_process_that_forks_has_threads_of_its_own():
-    fused._threads.run(lambda number, own: None, 2, 2, lambda: None)
-    assert fused._threads.pool is not None
-    fused._threads.forget()
+    threads.shared.run(lambda number, own: None, 2, 2, lambda: None)
+    assert threads.shared.pool is not None
+    threads.shared.forget()
     done = []
-    fused._threads.run(lambda number, own: done.append(number), 5, 3, lambda: None)
+    threads.shared.run(lambda number, own: done.append(number), 5, 3, lambda: None)
     assert sorted(done) == [0, 1, 2, 3, 4]

@@ -7,9 +7,7 @@ The operator has its own derivative, so that autograd keeps nothing but its inpu
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +19,7 @@ from torch.nn import functional
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.kernels import threads
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.oja import Oja
@@ -207,46 +206,6 @@ def fused_scan(
     return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
 
 
-class _Threads:
-    """Threads that wait for work; a forked process starts with none."""
-
-    def __init__(self) -> None:
-        self.pool: ThreadPoolExecutor | None = None
-        self.size = 0
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.forget)
-
-    def forget(self) -> None:
-        self.pool, self.size = None, 0
-
-    def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
-        """Call with every number below ``count``, each thread taking the next as soon as it is free.
-
-        Args:
-            call: Called with a number, and with the memory of the thread.
-            count: How many numbers there are.
-            threads: How many threads at most, this one included.
-            memory: Makes what a thread needs for itself.
-        """
-        numbers = iter(range(count))
-
-        def work() -> None:
-            own = memory()
-            for number in numbers:
-                call(number, own)
-
-        helpers = min(threads, count) - 1
-        if helpers > self.size:
-            self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
-        pending = [self.pool.submit(work) for _ in range(helpers)] if self.pool is not None and helpers > 0 else []
-        work()
-        for helper in pending:
-            helper.result()
-
-
-_threads = _Threads()
-
-
 class _Prepared(NamedTuple):
     """What both passes are given alike, as arrays; what is taken row by row has rows of whole registers."""
 
@@ -302,8 +261,8 @@ def _run(kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[
     def call(group: int, own: Any) -> None:
         kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
 
-    threads = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
-    _threads.run(call, groups, threads, lambda: np.zeros(*scratch))
+    count = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
+    threads.shared.run(call, groups, count, lambda: np.zeros(*scratch))
 
 
 def _clipped(options: Options) -> bool:
