@@ -10,6 +10,13 @@ from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
+from engram.plasticity.node_perturbation import (
+    Lifetimes,
+    NodePerturbationRNN,
+    NodePerturbationState,
+    Perturbations,
+    Trials,
+)
 from engram.plasticity.oja import Oja
 from engram.plasticity.plastic_linear import PlasticLinear
 from engram.plasticity.plastic_lstm import PlasticLSTM
@@ -24,6 +31,7 @@ from engram.plasticity.scan import (
     plastic_lstm_scan,
     plastic_scan,
 )
+from engram.plasticity.three_factor import three_factor
 
 if TYPE_CHECKING:
     from engram.plasticity.associative_memory import PlasticAssociativeMemory
@@ -35,10 +43,14 @@ __all__ = [
     "EligibilityState",
     "Hebb",
     "LSTMState",
+    "Lifetimes",
     "LowRank",
     "Modulated",
     "Neuromodulator",
+    "NodePerturbationRNN",
+    "NodePerturbationState",
     "Oja",
+    "Perturbations",
     "PlasticAssociativeMemory",
     "PlasticLSTM",
     "PlasticLSTMState",
@@ -49,10 +61,12 @@ __all__ = [
     "Retroactive",
     "RuleState",
     "TraceState",
+    "Trials",
     "plastic_current",
     "plastic_linear_scan",
     "plastic_lstm_scan",
     "plastic_scan",
+    "three_factor",
 ]
 
 

@@ -447,7 +447,7 @@ class NodePerturbationRNN(nn.Module):
         if trials.kind.shape != trials.answer.shape:
             raise ValueError(f"trials.answer.shape = {tuple(trials.answer.shape)}: expected {tuple(trials.kind.shape)}")
         for name, value, limit in (("kind", trials.kind, KINDS), ("answer", trials.answer, 2)):
-            if value.numel() and not (0 <= int(value.min()) and int(value.max()) < limit):
+            if value.numel() and not (int(value.min()) >= 0 and int(value.max()) < limit):
                 raise ValueError(f"trials.{name}: expected numbers from 0 to {limit - 1}")
         if not 0 <= trials.response[0] < trials.response[1] <= trials.decision <= trials.feedback[0]:
             raise ValueError(
@@ -645,10 +645,19 @@ class NodePerturbationRNN(nn.Module):
         )
         kernel, size = lifetime.kernel(), lifetime.scratch_size(self.units)
         threads.shared.run(
-            lambda row, own: kernel(*fixed, own, row), batch, torch.get_num_threads(), lambda: np.empty(size, np.float32)
+            lambda row, own: kernel(*fixed, own, row),
+            batch,
+            torch.get_num_threads(),
+            lambda: np.empty(size, np.float32),
         )
         correct = torch.from_numpy(choice) == trials.answer
-        return torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded), weights.new_zeros(batch, count)
+        return (
+            torch.from_numpy(loss),
+            correct,
+            torch.from_numpy(trace),
+            torch.from_numpy(recorded),
+            weights.new_zeros(batch, count),
+        )
 
     @staticmethod
     def _or_own(given: Tensor | None, own: Tensor) -> Tensor:

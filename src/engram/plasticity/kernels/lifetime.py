@@ -31,7 +31,6 @@ from engram.plasticity.kernels.simd import (
     load_rows,
     repeat,
     splat,
-    splat_rows,
     store,
     store_rows,
     store_totals,
