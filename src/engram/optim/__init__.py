@@ -2,7 +2,7 @@
 
 from engram.optim.antithetic_es import AntitheticES
 from engram.optim.cma_es import CMAES
-from engram.optim.evaluate import evaluate
 from engram.optim.fitness import checked_loss, shaped
+from engram.optim.population import evaluate
 
 __all__ = ["CMAES", "AntitheticES", "checked_loss", "evaluate", "shaped"]

@@ -41,8 +41,8 @@ class AntitheticES:
 
     Raises:
         TypeError: A parameter is no tensor, or the optimiser is none.
-        ValueError: ``sigma`` or ``population_size`` is out of range, there is no parameter, the shaping is unknown, or the
-            optimiser is one of other parameters.
+        ValueError: ``sigma`` or ``population_size`` is out of range, there is no parameter, the shaping is unknown, or
+            the optimiser is one of other parameters.
 
     Source: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning" (2017); without
     shaping and with Adam, Miconi (2023). The antithetic pairs: Geweke (1988).

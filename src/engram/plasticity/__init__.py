@@ -8,15 +8,10 @@ from engram.plasticity.alpha import LowRank
 from engram.plasticity.clamped_lstm import ClampedLSTM, LSTMState
 from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.lifetime import Lifetimes, Trials, lifetimes
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
-from engram.plasticity.node_perturbation import (
-    Lifetimes,
-    NodePerturbationRNN,
-    NodePerturbationState,
-    Perturbations,
-    Trials,
-)
+from engram.plasticity.node_perturbation import NodePerturbationRNN, NodePerturbationState, Perturbations
 from engram.plasticity.oja import Oja
 from engram.plasticity.plastic_linear import PlasticLinear
 from engram.plasticity.plastic_lstm import PlasticLSTM
@@ -31,7 +26,7 @@ from engram.plasticity.scan import (
     plastic_lstm_scan,
     plastic_scan,
 )
-from engram.plasticity.three_factor import three_factor
+from engram.plasticity.third_factor import three_factor
 
 if TYPE_CHECKING:
     from engram.plasticity.associative_memory import PlasticAssociativeMemory
@@ -62,6 +57,7 @@ __all__ = [
     "RuleState",
     "TraceState",
     "Trials",
+    "lifetimes",
     "plastic_current",
     "plastic_linear_scan",
     "plastic_lstm_scan",

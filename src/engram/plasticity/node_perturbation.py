@@ -8,19 +8,15 @@ weights W and the plasticities A of the connections.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from engram.plasticity.kernels import threads
-from engram.plasticity.three_factor import three_factor
-from engram.plasticity.validation import check_choice, check_size, check_type
+from engram.plasticity.third_factor import three_factor
+from engram.plasticity.validation import check_choice, check_size
 
-Backend = Literal["auto", "eager", "factorised", "fused"]
 Matrices = Float[Tensor, "batch post pre"]
 
 # The first units are clamped: two for the stimulus, two for the outcome, a constant, two for a copy of the own answer.
@@ -28,18 +24,15 @@ STIMULUS, OUTCOME, CONSTANT, COPY = slice(0, 2), slice(2, 4), 4, slice(5, 7)
 CLAMPED = 7
 # The last ones: two that could modulate the network's own plasticity, and two that answer.
 MODULATORS, ANSWERS = slice(-4, -2), slice(-2, None)
-FREE = slice(CLAMPED, -4)
+FREE = slice(CLAMPED, -4)  # the others, which are what one decodes from
 KINDS = 4  # of trials that have a running mean of the loss of their own
 
 QUIET_STEPS = 2  # at the start of a trial without perturbations
 QUIET_TRIALS = 19  # at the end of a life without perturbations
 START = 0.1  # x at birth
-LOW, HIGH = 0.1, 0.9  # what the wrong and the right answer unit should show
-GAIN = 3.0  # of the feedback units
-DIVERGED = 1e3
-INTERNAL_ETA, INTERNAL_FIRST_TRIAL, INTERNAL_PENALTY = 3e-4, 11, 0.27
+GAIN = 3.0  # of the outcome units and the copy of the answer
+INTERNAL_ETA = 3e-4
 MEAN_DECAY = 0.75  # of the running mean of x in the cubic rule
-SETS_AT_ONCE = 64  # individuals with perturbations of their own whose perturbations are in memory together
 
 
 class NodePerturbationState(NamedTuple):
@@ -68,26 +61,6 @@ class NodePerturbationState(NamedTuple):
         return NodePerturbationState(*(part.detach() for part in self))
 
 
-class Trials(NamedTuple):
-    """What individuals live through: one trial after another, nothing being reset in between.
-
-    Attributes:
-        inputs: Activity of the stimulus units at each step, for each of the four kinds of trials.
-        kind: The kind of each trial.
-        answer: The right answer of each trial, 0 or 1.
-        response: Steps, first and one past the last, at which the answer units are heard.
-        decision: Step at which the answer is read, and the weights change.
-        feedback: Steps, first and one past the last, at which loss and answer are shown.
-    """
-
-    inputs: Float[Tensor, "kinds steps 2"]
-    kind: Int[Tensor, "batch trials"]
-    answer: Int[Tensor, "batch trials"]
-    response: tuple[int, int]
-    decision: int
-    feedback: tuple[int, int]
-
-
 class Perturbations(NamedTuple):
     """Random perturbations of lives, as lists of those that are not zero.
 
@@ -111,24 +84,6 @@ class Perturbations(NamedTuple):
         return filled
 
 
-class Lifetimes(NamedTuple):
-    """What came of some lives.
-
-    Attributes:
-        loss: Squared error of each trial.
-        correct: Whether the answer was right.
-        trace: The plastic weights at the end.
-        recorded: Activity of all units in the trials that were to be recorded.
-        penalty: What internal modulation costs in each trial; zero where there is none.
-    """
-
-    loss: Float[Tensor, "batch trials"]
-    correct: Bool[Tensor, "batch trials"]
-    trace: Matrices
-    recorded: Float[Tensor, "batch recorded steps units"]
-    penalty: Float[Tensor, "batch trials"]
-
-
 class NodePerturbationRNN(nn.Module):
     r"""A recurrent network that learns in its lifetime by node perturbation, modulated by reward.
 
@@ -143,9 +98,9 @@ class NodePerturbationRNN(nn.Module):
         P  <-  P + clip(-eta b (L - b) E, -c, c),        b  <-  0.9 b + 0.1 L
 
     The units are, in order: 2 stimulus, 2 outcome (both 3 L, large being bad), 1 constant, 2 copy of the own answer,
-    free ones, 2 modulators, 2 answers. Weights and traces are (post, pre). x begins at 0.1, in the first five units at 0,
-    and r at x. The last 19 trials of a life and the first two steps of a trial are without perturbations; P changes from
-    the 32nd trial on.
+    free ones, 2 modulators, 2 answers. Weights and traces are (post, pre). x begins at 0.1, in the first five units at
+    0, and r at x. The last 19 trials of a life and the first two steps of a trial are without perturbations; P changes
+    from the 32nd trial on. ``engram.plasticity.lifetimes`` runs whole lives.
 
     Args:
         units: Number of units N, at least 12.
@@ -268,6 +223,7 @@ class NodePerturbationRNN(nn.Module):
         answering: bool = False,
         weight: Matrices | None = None,
         alpha: Matrices | None = None,
+        order: Int[Tensor, "units"] | None = None,
     ) -> NodePerturbationState:
         """Return the state after a step; nothing is changed in place.
 
@@ -278,19 +234,23 @@ class NodePerturbationRNN(nn.Module):
             answering: Whether the answer units are heard; they are silent otherwise.
             weight: Innate weights of each individual; None: the module's.
             alpha: Plasticities of each individual; None: the module's.
+            order: A control: the trace of a connection takes its presynaptic activity from the unit at its place in
+                this order. None: from its own.
         """
-        effective = self._or_own(weight, self.weight) + self._or_own(alpha, self.alpha) * state.trace
+        weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
+        effective = weight + alpha * state.trace
         before = state.activity
-        hidden = state.hidden + (self.dt / self.tau) * (_sent(effective, before) - state.hidden)
+        seen = before if order is None else before[:, order]
+        hidden = state.hidden + (self.dt / self.tau) * (sent(effective, before) - state.hidden)
         eligibility, mean = state.eligibility, state.mean
         if xi is not None:
             hidden = hidden + xi
         if self.hebbian == "cubic":
-            eligibility = eligibility + _outer(hidden - mean, before) ** 3
+            eligibility = eligibility + outer(hidden - mean, seen) ** 3
             mean = MEAN_DECAY * mean + (1 - MEAN_DECAY) * hidden
         else:
             if xi is not None:
-                eligibility = eligibility + _outer(xi.expand_as(before), before)
+                eligibility = eligibility + outer(xi.expand_as(before), seen)
             eligibility = (1 - self.dt / self.tau_e) * eligibility
         answers = hidden[:, ANSWERS].sigmoid() if answering else torch.zeros_like(hidden[:, ANSWERS])
         activity = torch.cat((clamp, hidden[:, CLAMPED : self.units - 2].tanh(), answers), dim=1)
@@ -370,359 +330,24 @@ class NodePerturbationRNN(nn.Module):
         size = (2 * torch.rand(total, generator=generator) - 1) * self.perturbation
         return Perturbations(torch.stack(firsts), torch.cat(events), size)
 
-    @torch.no_grad()
-    def lifetimes(
-        self,
-        trials: Trials,
-        generator: torch.Generator,
-        *,
-        weight: Matrices | None = None,
-        alpha: Matrices | None = None,
-        shared_noise: bool = True,
-        record: Sequence[int] = (),
-        order: Int[Tensor, "units"] | None = None,
-        backend: Backend = "auto",
-    ) -> Lifetimes:
-        """Live through all trials, from birth.
+    def modulated(self, state: NodePerturbationState) -> NodePerturbationState:
+        """Return the state after the modulators have changed the plastic weights, as internal modulation does.
 
         Args:
-            trials: What each individual experiences.
-            generator: Source of the perturbations.
-            weight: Innate weights, (individuals, post, pre), or one set for all; None: the module's.
-            alpha: Plasticities, in the same way.
-            shared_noise: Whether all individuals are perturbed alike, as published, which lowers the variance of
-                their differences, but forbids to take them for independent.
-            record: Trials in which the activity is recorded.
-            order: A control: the eligibility of a connection is taken from the presynaptic unit at its place in this
-                order. None: from its own.
-            backend: ``"eager"``: step by step as defined. ``"factorised"``: two matrix products a trial in place of the
-                trace's steps. ``"fused"``: the numba kernel. ``"auto"``: the fastest that can.
-
-        Returns:
-            Loss and correctness of every trial, the plastic weights at the end, and what was recorded.
-
-        Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: An argument does not fit the others, there are too few trials for any plasticity, or the
-                backend cannot run this network.
-            FloatingPointError: An individual diverged; the message says which.
+            state: State before it.
         """
-        check_choice("backend", backend, ("auto", "eager", "factorised", "fused"))
-        self._check_trials(trials)
-        batch, count = trials.kind.shape
-        genome, weights = self._genomes("weight", weight, self.weight, batch)
-        _, alphas = self._genomes("alpha", alpha, self.alpha, batch)
-        if len(alphas) != len(weights):
-            raise ValueError(f"alpha.shape = {tuple(alphas.shape)}: expected as many as weight, {len(weights)}")
-        unfit = self._why_not_fused(weights)
-        if backend == "fused" and unfit:
-            raise ValueError(f"backend = 'fused': {unfit}")
-        if backend == "factorised" and (reason := self._why_not_factorised()):
-            raise ValueError(f"backend = 'factorised': {reason}")
-        if backend == "auto":
-            backend = "eager" if self._why_not_factorised() else ("factorised" if unfit else "fused")
-        live = {"eager": self._live_by_steps, "factorised": self._live_by_trials, "fused": self._live_fused}[backend]
-        parts, groups = [], [torch.arange(batch)] if shared_noise else list(torch.arange(batch).split(SETS_AT_ONCE))
-        for rows in groups:
-            noise = self.perturbations(1 if shared_noise else len(rows), count, trials.inputs.shape[1], generator)
-            noise_of = torch.zeros(batch, dtype=torch.long) if shared_noise else torch.arange(len(rows))
-            part = trials._replace(kind=trials.kind[rows], answer=trials.answer[rows])
-            parts.append(live(part, weights, alphas, genome[rows], noise, noise_of, tuple(record), order))
-        lives = Lifetimes(*map(torch.cat, zip(*parts, strict=True)))
-        bad = lives.loss.isnan().any(1) | ~(lives.trace.abs().amax((1, 2)) <= DIVERGED)
-        if bad.any():
-            row = int(bad.nonzero()[0])
-            largest = float(lives.trace[row].abs().max())
-            raise FloatingPointError(
-                f"individual {row} diverged: its largest plastic weight is {largest:g}, "
-                f"its last loss {float(lives.loss[row, -1]):g}"
-            )
-        return lives
-
-    def _check_trials(self, trials: Trials) -> None:
-        check_type("trials", trials, Trials)
-        kinds, steps, _ = trials.inputs.shape
-        if kinds != KINDS:
-            raise ValueError(f"trials.inputs.shape = {tuple(trials.inputs.shape)}: expected ({KINDS}, steps, 2)")
-        if trials.kind.shape != trials.answer.shape:
-            raise ValueError(f"trials.answer.shape = {tuple(trials.answer.shape)}: expected {tuple(trials.kind.shape)}")
-        for name, value, limit in (("kind", trials.kind, KINDS), ("answer", trials.answer, 2)):
-            if value.numel() and not (int(value.min()) >= 0 and int(value.max()) < limit):
-                raise ValueError(f"trials.{name}: expected numbers from 0 to {limit - 1}")
-        if not 0 <= trials.response[0] < trials.response[1] <= trials.decision <= trials.feedback[0]:
-            raise ValueError(
-                f"trials: response = {trials.response}, decision = {trials.decision}, feedback = {trials.feedback}: "
-                "expected them in this order"
-            )
-        if not (trials.feedback[0] <= trials.feedback[1] <= steps and trials.decision < steps):
-            raise ValueError(f"trials.feedback = {trials.feedback}: expected to end by the last of {steps} steps")
-        least = self.first_plastic_trial + 2
-        if trials.kind.shape[1] < least:
-            raise ValueError(
-                f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected at least {least}, since plasticity "
-                f"begins at trial {self.first_plastic_trial}"
-            )
-
-    def _genomes(self, name: str, given: Any, own: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-        genomes = own.detach()[None] if given is None else given
-        check_type(name, genomes, Tensor)
-        if genomes.shape[1:] != own.shape or len(genomes) not in (1, batch):
-            raise ValueError(f"{name}.shape = {tuple(genomes.shape)}: expected (1 or {batch}, *{tuple(own.shape)})")
-        return torch.arange(batch) if len(genomes) > 1 else torch.zeros(batch, dtype=torch.long), genomes
-
-    def _why_not_factorised(self) -> str:
-        if self.hebbian != "perturbation":
-            return f"hebbian = {self.hebbian!r}: expected 'perturbation'"
-        if self.modulation != "reward":
-            return f"modulation = {self.modulation!r}: expected 'reward'"
-        return ""
-
-    def _why_not_fused(self, weight: Tensor) -> str:
-        if reason := self._why_not_factorised():
-            return reason
-        if weight.device.type != "cpu":
-            return f"weight.device = {weight.device}: expected cpu"
-        if weight.dtype != torch.float32:
-            return f"weight.dtype = {weight.dtype}: expected torch.float32"
-        return ""
-
-    def _live_by_steps(
-        self,
-        trials: Trials,
-        weights: Tensor,
-        alphas: Tensor,
-        genome: Tensor,
-        noise: Perturbations,
-        noise_of: Tensor,
-        record: tuple[int, ...],
-        order: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        """Live as defined."""
-        weight, alpha = weights[genome], alphas[genome]
-        state = self.init_state(len(genome))
-        steps = trials.inputs.shape[1]
-        log = _Log(self, trials, record, weight)
-        for trial in range(trials.kind.shape[1]):
-            kind, answer = trials.kind[:, trial], trials.answer[:, trial]
-            xi = noise.dense(trial * steps, (trial + 1) * steps, self.units).to(weight)[noise_of]
-            log.begin(answer)
-            if self.hebbian == "cubic":
-                state = state._replace(eligibility=torch.zeros_like(state.eligibility))
-            for k in range(steps):
-                answering = trials.response[0] <= k < trials.response[1]
-                clamp = self.clamped(trials.inputs[kind, k].to(weight))
-                before, eligible = state, state.eligibility
-                if order is not None:
-                    # The step adds xi r^T; the control adds it with the presynaptic units in another order.
-                    state = self.step(state, clamp, xi[:, k], answering=answering, weight=weight, alpha=alpha)
-                    added = _outer(xi[:, k], before.activity[:, order])
-                    state = state._replace(eligibility=(1 - self.dt / self.tau_e) * (eligible + added))
-                else:
-                    state = self.step(state, clamp, xi[:, k], answering=answering, weight=weight, alpha=alpha)
-                log.step(state.activity, answering)
-                if self.modulation == "internal" and trial >= INTERNAL_FIRST_TRIAL:
-                    first, second = state.activity[:, MODULATORS].unbind(1)
-                    change = three_factor(state.eligibility, INTERNAL_ETA * (first - second), self.clip)
-                    state = state._replace(trace=state.trace + change)
-                if k == trials.decision:
-                    loss, _ = log.decide()
-                    plastic = self.modulation == "reward" and trial >= self.first_plastic_trial
-                    state = self.consolidate(state, loss, kind, plastic=plastic)
-                if trials.feedback[0] <= k < trials.feedback[1]:
-                    shown = self.clamped(trials.inputs[kind, k].to(weight), log.outcome(answer), log.choice)
-                    state = state._replace(activity=torch.cat((shown, state.activity[:, CLAMPED:]), dim=1))
-                log.record(trial, k, state.activity)
-            log.end()
-        return (*log.result(), state.trace, log.recorded, torch.stack(log.penalties, 1))
-
-    def _live_by_trials(
-        self,
-        trials: Trials,
-        weights: Tensor,
-        alphas: Tensor,
-        genome: Tensor,
-        noise: Perturbations,
-        noise_of: Tensor,
-        record: tuple[int, ...],
-        order: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        """Live with the weights of each trial made once, and its eligibility by two matrix products.
-
-        With D_k = q^(d + 1 - k), q = 1 - dt / tau_e, and the decision at step d,
-
-            E_d = q^(d+1) E + (D X)_0..d^T R_0..d,      X_k = xi_k, R_k = r of the step before
-        """
-        weight, alpha = weights[genome], alphas[genome]
-        state = self.init_state(len(genome))
-        steps, split = trials.inputs.shape[1], trials.decision + 1
-        keep, rate = 1 - self.dt / self.tau_e, self.dt / self.tau
-        power = keep ** torch.arange(steps, 0, -1, device=weight.device, dtype=weight.dtype)[None, :, None]
-        log = _Log(self, trials, record, weight)
-        for trial in range(trials.kind.shape[1]):
-            kind, answer = trials.kind[:, trial], trials.answer[:, trial]
-            xi = noise.dense(trial * steps, (trial + 1) * steps, self.units).to(weight)[noise_of]
-            inputs = trials.inputs[kind].to(weight)
-            effective = weight + alpha * state.trace
-            hidden, activity, eligibility = state.hidden, state.activity, state.eligibility
-            log.begin(answer)
-            sent = []
-            for k in range(steps):
-                sent.append(activity if order is None else activity[:, order])
-                hidden = hidden + rate * (_sent(effective, activity) - hidden) + xi[:, k]
-                answering = trials.response[0] <= k < trials.response[1]
-                answers = hidden[:, ANSWERS].sigmoid() if answering else torch.zeros_like(hidden[:, ANSWERS])
-                clamp = self.clamped(inputs[:, k])
-                activity = torch.cat((clamp, hidden[:, CLAMPED : self.units - 2].tanh(), answers), dim=1)
-                log.step(activity, answering)
-                if k == trials.decision:
-                    loss, _ = log.decide()
-                    driven = xi[:, :split] * power[:, steps - split :]
-                    eligibility = keep**split * eligibility + driven.mT @ torch.stack(sent, 1)
-                    state = state._replace(eligibility=eligibility)
-                    state = self.consolidate(state, loss, kind, plastic=trial >= self.first_plastic_trial)
-                    effective = weight + alpha * state.trace
-                if trials.feedback[0] <= k < trials.feedback[1]:
-                    shown = self.clamped(inputs[:, k], log.outcome(answer), log.choice)
-                    activity = torch.cat((shown, activity[:, CLAMPED:]), dim=1)
-                log.record(trial, k, activity)
-            rest = (xi[:, split:] * power[:, split:]).mT @ torch.stack(sent, 1)[:, split:]
-            eligibility = keep ** (steps - split) * eligibility + rest
-            state = state._replace(hidden=hidden, activity=activity, eligibility=eligibility)
-            log.end()
-        return (*log.result(), state.trace, log.recorded, torch.stack(log.penalties, 1))
-
-    def _live_fused(
-        self,
-        trials: Trials,
-        weights: Tensor,
-        alphas: Tensor,
-        genome: Tensor,
-        noise: Perturbations,
-        noise_of: Tensor,
-        record: tuple[int, ...],
-        order: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        """Live in the numba kernel."""
-        from engram.plasticity.kernels import lifetime
-
-        batch, count = trials.kind.shape
-        slot = np.full(count, -1, dtype=np.int64)
-        slot[list(record)] = range(len(record))
-        loss, choice = np.empty((batch, count), np.float32), np.empty((batch, count), np.int64)
-        trace = np.empty((batch, self.units, self.units), np.float32)
-        recorded = np.empty((batch, len(record), trials.inputs.shape[1], self.units), np.float32)
-        fixed = (
-            weights.detach().contiguous().numpy(),
-            alphas.detach().contiguous().numpy(),
-            genome.numpy(),
-            trials.inputs.float().contiguous().numpy(),
-            trials.kind.long().contiguous().numpy(),
-            trials.answer.long().contiguous().numpy(),
-            noise.first.numpy(),
-            noise.unit.numpy(),
-            noise.size.numpy(),
-            noise_of.numpy(),
-            np.empty(0, np.int64) if order is None else order.long().contiguous().numpy(),
-            slot,
-            *trials.response,
-            trials.decision,
-            *trials.feedback,
-            self.first_plastic_trial,
-            np.float32(self.dt / self.tau),
-            np.float32(1 - self.dt / self.tau_e),
-            float(self.eta),
-            np.float32(self.clip),
-            float(self.decay),
-            GAIN,
-            LOW,
-            HIGH,
-            self.feedback == "binary",
-            self.debias,
-            loss,
-            choice,
-            trace,
-            recorded,
-        )
-        kernel, size = lifetime.kernel(), lifetime.scratch_size(self.units)
-        threads.shared.run(
-            lambda row, own: kernel(*fixed, own, row),
-            batch,
-            torch.get_num_threads(),
-            lambda: np.empty(size, np.float32),
-        )
-        correct = torch.from_numpy(choice) == trials.answer
-        return (
-            torch.from_numpy(loss),
-            correct,
-            torch.from_numpy(trace),
-            torch.from_numpy(recorded),
-            weights.new_zeros(batch, count),
-        )
-
-    @staticmethod
-    def _or_own(given: Tensor | None, own: Tensor) -> Tensor:
-        return own if given is None else given
+        first, second = state.activity[:, MODULATORS].unbind(1)
+        change = three_factor(state.eligibility, INTERNAL_ETA * (first - second), self.clip)
+        return state._replace(trace=state.trace + change)
 
 
-class _Log:
-    """What the torch paths note of each trial: answers, losses, records, what internal modulation costs."""
-
-    def __init__(self, net: NodePerturbationRNN, trials: Trials, record: tuple[int, ...], like: Tensor) -> None:
-        self.net, self.trials = net, trials
-        self.slot = {trial: place for place, trial in enumerate(record)}
-        batch, steps = len(trials.kind), trials.inputs.shape[1]
-        self.recorded = like.new_zeros(batch, len(record), steps, net.units)
-        self.losses: list[Tensor] = []
-        self.corrects: list[Tensor] = []
-        self.penalties: list[Tensor] = []
-        self.choice = self.loss = like
-
-    def begin(self, answer: Tensor) -> None:
-        self.answer = answer
-        self.heard: list[Tensor] = []
-        self.signals: list[Tensor] = []
-
-    def step(self, activity: Tensor, answering: bool) -> None:
-        if answering:
-            self.heard.append(activity[:, ANSWERS])
-        if self.net.modulation == "internal":
-            first, second = activity[:, MODULATORS].unbind(1)
-            self.signals.append(first - second)
-
-    def decide(self) -> tuple[Tensor, Tensor]:
-        heard = torch.stack(self.heard, 1)
-        votes = heard.sum(1)
-        self.choice = (votes[:, 1] > votes[:, 0]).long()
-        target = LOW + (HIGH - LOW) * nn.functional.one_hot(self.answer.long(), 2).to(heard)
-        self.loss = (heard - target[:, None]).square().mean(1).sum(1)
-        self.losses.append(self.loss)
-        self.corrects.append(self.choice == self.answer)
-        return self.loss, self.choice
-
-    def outcome(self, answer: Tensor) -> Tensor:
-        if self.net.feedback == "loss":
-            return GAIN * self.loss
-        return torch.where(self.choice == answer, GAIN, -GAIN).to(self.loss)
-
-    def record(self, trial: int, step: int, activity: Tensor) -> None:
-        if trial in self.slot:
-            self.recorded[:, self.slot[trial], step] = activity
-
-    def end(self) -> None:
-        penalty = torch.zeros_like(self.loss)
-        if self.signals:
-            penalty = INTERNAL_PENALTY * torch.stack(self.signals, 1).diff(dim=1).square().mean(1)
-        self.penalties.append(penalty)
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        return torch.stack(self.losses, 1), torch.stack(self.corrects, 1)
-
-
-def _sent(weight: Tensor, activity: Tensor) -> Tensor:
+def sent(weight: Matrices, activity: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
+    """Return what reaches each unit."""
     return (weight @ activity[..., None])[..., 0]
 
 
-def _outer(post: Tensor, pre: Tensor) -> Tensor:
+def outer(post: Float[Tensor, "batch post"], pre: Float[Tensor, "batch pre"]) -> Matrices:
+    """Return the product of what is on both sides of each connection."""
     return post[:, :, None] * pre[:, None, :]
 
 

@@ -37,7 +37,7 @@ TABLES: dict[str, Table] = {
     "nor": (1, 0, 0, 0),
     "dnms": (0, 1, 1, 0),
 }
-"""The answers to the stimulus pairs 00, 01, 10 and 11, for each of the fourteen Boolean functions that are no constant."""
+"""The answers to the stimulus pairs 00, 01, 10 and 11, for each of the fourteen Boolean functions but the constants."""
 
 AUTHOR_TABLES: dict[str, Table] = {**TABLES, "anti-10": TABLES["10"], "nor": TABLES["anti-10"]}
 """The tables as the published code has them: ``anti-10`` is ``10``, and ``nor`` is ``anti-10``."""
@@ -186,7 +186,7 @@ class Timing:
         if not 0 < dt <= 60:
             raise ValueError(f"dt = {dt}: expected a positive number, at most 60 ms")
 
-        def step(ms: float) -> int:
+        def step(ms: int) -> int:
             return int(ms / dt + 1e-9)
 
         return cls(
@@ -335,10 +335,10 @@ class TwoStimulusVectorEnv(BatchedEnv):
     """Many lives at once: two stimuli, a delay, one answer, trial after trial of a task that only rewards tell.
 
     A step is one of 20 ms. Action 0 and 1 answer, action 2 does not; the answer of a trial is the one given more often
-    in its response window, 0 if both were equally often. At the decision it is rewarded with +1 if right and -1 if wrong. With
-    ``options={"instance": "new"}`` of ``reset``, which is the default, each life has a task drawn anew; with
-    ``"keep"`` the same as before; with the name of a task, or one for each environment, that one. A life that begins
-    by itself at the end of another has a new task. ``info["instance"]`` of ``reset`` tells it.
+    in its response window, 0 if both were equally often. At the decision it is rewarded with +1 if right and -1 if
+    wrong. With ``options={"instance": "new"}`` of ``reset``, which is the default, each life has a task drawn anew;
+    with ``"keep"`` the same as before; with the name of a task, or one for each environment, that one. A life that
+    begins by itself at the end of another has a new task. ``info["instance"]`` of ``reset`` tells it.
 
     An observation has 7 numbers: the stimulus units, two outcome units (3 right, -3 wrong, in the feedback window),
     1, and the own answer as 3 times one-hot in the feedback window. At a decision, ``info["correct"]`` says whether the

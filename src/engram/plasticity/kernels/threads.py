@@ -18,6 +18,7 @@ class Threads:
             os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
+        """Have no threads, as a forked process has none."""
         self.pool, self.size = None, 0
 
     def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
@@ -46,3 +47,4 @@ class Threads:
 
 
 shared = Threads()
+"""Those that all kernels run on."""

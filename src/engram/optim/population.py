@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ def evaluate(
     size = sizes.pop()
     count = max(min(n_jobs if parts is None else parts, size), 1)
     edges = [size * part // count for part in range(count + 1)]
-    cut = [[tensor[a:b] for tensor in population] for a, b in zip(edges, edges[1:], strict=False)]
+    cut = [[tensor[a:b] for tensor in population] for a, b in itertools.pairwise(edges)]
 
     def together(pieces: list[list[Tensor]], workers: int) -> list[Tensor]:
         if workers == 1 and backend == "loky":
@@ -77,7 +78,7 @@ def evaluate(
     except died:
         # Whose worker died nobody knows, since the others are stopped with it: each part goes again, alone.
         results = []
-        for piece, first, end in zip(cut, edges, edges[1:], strict=False):
+        for piece, (first, end) in zip(cut, itertools.pairwise(edges), strict=True):
             try:
                 results += together([piece], 2)  # two workers, since joblib runs a pool of one in this process
             except died:
