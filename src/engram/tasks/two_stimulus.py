@@ -147,7 +147,7 @@ class Timing:
     Source: Miconi (2023), published code.
 
     Examples:
-        >>> Timing.default().response, Timing.default(dt=40).response
+        >>> Timing.default().response, Timing.default(dt=40.0).response
         ((25, 35), (12, 17))
     """
 
