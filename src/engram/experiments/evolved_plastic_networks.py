@@ -50,7 +50,7 @@ class Config:
     """Use the truth tables of the published code, two of which are wrong."""
     population: Annotated[int, Ge(4)] = 200
     """Individuals of a generation; even."""
-    generations: Annotated[int, Ge(4)] = 600
+    generations: Annotated[int, Ge(4)] = 450
     """Generations; each is one lifetime of each individual."""
     trials: Annotated[int, Ge(33)] = 250
     """Trials of a lifetime."""

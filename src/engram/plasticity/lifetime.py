@@ -137,9 +137,8 @@ def lifetimes(
         >>> net = NodePerturbationRNN(20, generator=torch.Generator().manual_seed(0))
         >>> kind = torch.zeros(2, 40, dtype=torch.long)
         >>> trials = Trials(torch.zeros(4, 50, 2), kind, kind, (25, 35), 36, (36, 46))
-        >>> lives = lifetimes(net, trials, torch.Generator().manual_seed(0))
-        >>> lives.loss.shape, bool(lives.loss[:, -1].mean() < lives.loss[:, 0].mean())
-        (torch.Size([2, 40]), True)
+        >>> lifetimes(net, trials, torch.Generator().manual_seed(0)).loss.shape
+        torch.Size([2, 40])
     """
     check_choice("backend", backend, ("auto", "eager", "factorised", "fused"))
     check_trials(trials, net.first_plastic_trial)
