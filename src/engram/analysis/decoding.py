@@ -39,13 +39,13 @@ def cross_temporal_decoding(
         >>> cross_temporal_decoding(activity, labels)[1, 1]
         np.float64(1.0)
     """
+    if len(activity) != len(labels):
+        raise ValueError(f"labels: expected {len(activity)}, one for each sample, found {len(labels)}")
     classes = np.unique(labels)
     if len(classes) != 2:
         raise ValueError(f"labels: expected two classes, found {len(classes)}")
     if not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction = {train_fraction}: expected a number between 0 and 1")
-    if len(activity) != len(labels):
-        raise ValueError(f"labels: expected {len(activity)}, one for each sample, found {len(labels)}")
     second, split = labels == classes[1], int(len(labels) * train_fraction)
     train, test = second[:split], second[split:]
     if train.all() or not train.any() or len(test) == 0:

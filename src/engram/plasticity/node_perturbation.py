@@ -355,11 +355,13 @@ def _bernoulli_sites(sites: int, probability: float, generator: torch.Generator)
     """Return which of some sites are chosen, each with a probability and independently, in order."""
     if probability == 0 or sites == 0:
         return torch.empty(0, dtype=torch.long)
+    never = math.log1p(-probability) if probability < 1 else -math.inf
     found: list[Tensor] = []
     last = -1
     while last < sites:
         expected = (sites - last) * probability
-        gaps = torch.empty(int(expected + 6 * math.sqrt(expected) + 10)).geometric_(probability, generator=generator)
+        chance = 1 - torch.rand(int(expected + 6 * math.sqrt(expected) + 10), generator=generator, dtype=torch.float64)
+        gaps = 1 + (chance.log() / never).floor().clamp(max=sites)
         found.append(last + gaps.long().cumsum(0))
         last = int(found[-1][-1])
     positions = torch.cat(found)
