@@ -35,6 +35,7 @@ results: .venv/installed-dev
 # `make bench QUICK=--quick` takes a few sizes.
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/plasticity.py $(QUICK)
+	$(BIN)/python benchmarks/meta.py
 
 clean:
 	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,6 +17,20 @@ from torch import Tensor
 
 from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv, check_int
 
+__all__ = [
+    "TABLES",
+    "Block",
+    "Rung",
+    "Timing",
+    "TwoStimulus",
+    "TwoStimulusEnv",
+    "TwoStimulusEpisode",
+    "TwoStimulusVectorEnv",
+    "ladder",
+    "ladder_rung",
+    "training_tasks",
+]
+
 ENV_ID = "engram/TwoStimulus-v0"
 
 Table = tuple[int, int, int, int]
