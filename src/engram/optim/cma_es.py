@@ -131,7 +131,7 @@ class CMAES:
                 param.copy_(mean[0])
 
     def _split(self, rows: Tensor) -> list[Tensor]:
-        parts = rows.split([param.numel() for param in self.params], dim=1)
+        parts = torch.split(rows, [param.numel() for param in self.params], dim=1)
         return [
             part.reshape(len(rows), *param.shape).to(param, copy=True)
             for part, param in zip(parts, self.params, strict=True)

@@ -109,4 +109,4 @@ def _start_ray(n_jobs: int) -> type[Exception]:
     if not ray.is_initialized():
         ray.init(address="local", num_cpus=n_jobs, include_dashboard=False, log_to_driver=False)
     register_ray()  # type: ignore[no-untyped-call]
-    return ray.exceptions.RayError  # type: ignore[no-any-return]
+    return ray.exceptions.RayError

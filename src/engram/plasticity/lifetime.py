@@ -152,7 +152,7 @@ def lifetimes(
     live = _chosen(net, weights, backend)
     genome = torch.arange(batch) if len(weights) > 1 else torch.zeros(batch, dtype=torch.long)
     parts = []
-    for rows in torch.arange(batch).split(batch if shared_noise else SETS_AT_ONCE):
+    for rows in torch.split(torch.arange(batch), batch if shared_noise else SETS_AT_ONCE):
         noise = net.perturbations(1 if shared_noise else len(rows), count, trials.inputs.shape[1], generator)
         noise_of = torch.zeros(batch, dtype=torch.long) if shared_noise else torch.arange(len(rows))
         who = Individuals(weights, alphas, genome[rows], noise, noise_of, tuple(record), order)
@@ -200,7 +200,7 @@ def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
     if genomes.shape[1:] != own.shape or len(genomes) not in (1, batch):
         size = ", ".join(map(str, own.shape))
         raise ValueError(f"{name}.shape = {tuple(genomes.shape)}: expected (1 or {batch}, {size})")
-    return genomes  # type: ignore[no-any-return]
+    return genomes
 
 
 def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:

@@ -188,7 +188,7 @@ def _refuses_bad_input(build: Build) -> None:
     assert_refused(
         [
             (lambda: build([]), ValueError, "params"),
-            (lambda: build([3.0]), TypeError, "params"),  # type: ignore[list-item]
+            (lambda: build([3.0]), TypeError, "params"),
             (lambda: build([torch.zeros(2, dtype=torch.long)]), ValueError, r"params\[0\]"),
             (lambda: build(_start(), sigma=0.0), ValueError, "sigma = 0.0"),
             (lambda: build(_start(), sigma=-0.125), ValueError, "sigma = -0.125"),
