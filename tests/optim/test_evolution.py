@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.optim import CMAES, AntitheticES, evaluate, shaped
+from engram.optim import population as population_module
 
 
 def sgd(params):
@@ -192,16 +193,22 @@ def test_bad_populations_are_named(population, options, error, message):
         evaluate(population, squares, **options)
 
 
-def test_a_ray_cluster_evaluates_the_same():
+def test_a_ray_cluster_evaluates_the_same_and_its_pool_is_kept():
     ray = pytest.importorskip("ray")
     population = [torch.arange(8.0).reshape(4, 2)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
+        warnings.filterwarnings("error", message="a worker died")
         try:
-            found = evaluate(population, row_sums, n_jobs=2, backend="ray")
+            pools = []
+            for _ in range(2):
+                assert evaluate(population, row_sums, n_jobs=2, backend="ray").tolist() == [1, 5, 9, 13]
+                pools += population_module._pools.values()
+            assert pools[0] is pools[1]
+            with pytest.raises(ValueError, match="the function returned"):  # no death, but an error of the function
+                evaluate(population, torch.Tensor.clone, n_jobs=2, backend="ray")
         finally:
             ray.shutdown()
-    assert found.tolist() == [1, 5, 9, 13]
 
 
 def row_sums(numbers):

@@ -50,7 +50,7 @@ class Config:
     """Use the truth tables of the published code, two of which are wrong."""
     population: Annotated[int, Ge(4)] = 200
     """Individuals of a generation; even."""
-    generations: Annotated[int, Ge(4)] = 450
+    generations: Annotated[int, Ge(4)] = 400
     """Generations; each is one lifetime of each individual."""
     trials: Annotated[int, Ge(33)] = 250
     """Trials of a lifetime."""
@@ -539,7 +539,7 @@ def seconds(config: Config) -> float:
     lives = config.generations * config.population + config.generations / TEST_EVERY * config.test_lives
     tests = (1 + 6 * config.controls) * 12 * NOISE_SETS * LIVES_PER_TASK + (2 + 6 * config.controls) * config.test_lives
     lives += tests + 2 * config.decoded_lives + 12 * NOISE_SETS * LIVES_PER_TASK
-    each = 30e-9 + 55e-12 * config.units**2
+    each = 60e-9 + 4e-9 * config.units
     return lives * config.trials * steps * each
 
 
@@ -559,7 +559,6 @@ experiment = Experiment(
                 test_lives=4,
                 decoded_lives=24,
                 rung_generations=4,
-                variants=True,
             ),
             seeds=2,
         ),

@@ -61,7 +61,7 @@ def evaluate(
         raise ValueError(f"parts = {parts}: expected at least 1")
     if backend not in ("loky", "ray"):
         raise ValueError(f"backend = {backend!r}: expected 'loky' or 'ray'")
-    died = _start_ray(n_jobs) if backend == "ray" else BrokenProcessPool
+    died = _start_ray(n_jobs) if backend == "ray" else (BrokenProcessPool,)
     size = sizes.pop()
     count = max(min(n_jobs if parts is None else parts, size), 1)
     edges = [size * part // count for part in range(count + 1)]
@@ -70,18 +70,21 @@ def evaluate(
     def together(pieces: list[list[Tensor]], workers: int) -> list[Tensor]:
         if workers == 1 and backend == "loky":
             return [_checked(function, piece) for piece in pieces]
-        with joblib.parallel_config(backend=backend, n_jobs=workers):
-            return list(joblib.Parallel(batch_size=1)(joblib.delayed(_checked)(function, piece) for piece in pieces))
+        # A pool of Ray takes seconds to start, and is kept; loky keeps its own.
+        parallel = _ray_pool(workers) if backend == "ray" else joblib.Parallel(workers, "loky", batch_size=1)
+        return list(parallel(joblib.delayed(_checked)(function, piece) for piece in pieces))
 
     try:
         return torch.cat(together(cut, n_jobs))
     except died:
+        _pools.clear()
         # Whose worker died nobody knows, since the others are stopped with it: each part goes again, alone.
         results = []
         for piece, (first, end) in zip(cut, itertools.pairwise(edges), strict=True):
             try:
                 results += together([piece], 2)  # two workers, since joblib runs a pool of one in this process
             except died:
+                _pools.clear()
                 warnings.warn(
                     f"a worker died twice on individuals {first} to {end - 1}: their fitness is NaN",
                     RuntimeWarning,
@@ -98,8 +101,22 @@ def _checked(function: Evaluate, piece: list[Tensor]) -> Tensor:
     return found
 
 
-def _start_ray(n_jobs: int) -> type[Exception]:
-    """Connect joblib with Ray, started where it is not; return the exception by which it says that a worker died."""
+_pools: dict[tuple[int, str], Any] = {}
+
+
+def _ray_pool(workers: int) -> Any:
+    """Return a pool of the connected Ray cluster, the one that there is if it was not lost."""
+    import ray
+
+    key = workers, ray.get_runtime_context().get_job_id()
+    if key not in _pools:
+        _pools.clear()
+        _pools[key] = joblib.Parallel(workers, "ray", batch_size=1).__enter__()
+    return _pools[key]
+
+
+def _start_ray(n_jobs: int) -> tuple[type[Exception], ...]:
+    """Connect joblib with Ray, started where it is not; return the exceptions by which it says that a worker died."""
     try:
         import ray
         from ray.util.joblib import register_ray
@@ -109,4 +126,4 @@ def _start_ray(n_jobs: int) -> type[Exception]:
     if not ray.is_initialized():
         ray.init(address="local", num_cpus=n_jobs, include_dashboard=False, log_to_driver=False)
     register_ray()  # type: ignore[no-untyped-call]
-    return ray.exceptions.RayError
+    return ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError
