@@ -36,6 +36,7 @@ results: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/plasticity.py $(QUICK)
 	$(BIN)/python benchmarks/environments.py $(if $(QUICK),--num-envs 256 --repetitions 3)
+	$(BIN)/python benchmarks/meta.py
 	$(BIN)/python benchmarks/page.py
 
 clean:

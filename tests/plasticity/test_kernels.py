@@ -22,7 +22,7 @@ from engram.plasticity import (
     plastic_scan,
 )
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import fused
+from engram.plasticity.kernels import threads
 from engram.plasticity.kernels.attention import attention_scan
 from engram.plasticity.kernels.choice import fastest
 from engram.plasticity.kernels.fused import fused_scan
@@ -417,27 +417,27 @@ def test_what_the_kernel_cannot_run_is_refused(name):
         fused_scan(**plain | change)
 
 
-@pytest.mark.parametrize("parallel", [None, fused._threads.parallel])
+@pytest.mark.parametrize("parallel", [None, threads.shared.parallel])
 def test_threads_share_the_work_and_say_what_went_wrong(parallel):
-    threads, done = fused._Threads(), []
-    threads.parallel = parallel
-    threads.run(lambda number, own: done.append((number, own)), 5, 3, lambda: "memory")
+    pool, done = threads.Threads(), []
+    pool.parallel = parallel
+    pool.run(lambda number, own: done.append((number, own)), 5, 3, lambda: "memory")
     assert sorted(done) == [(number, "memory") for number in range(5)]
 
     def fail(number, own):
         raise ArithmeticError(number)
 
     with pytest.raises(ArithmeticError):
-        threads.run(fail, 5, 3, lambda: None)
+        pool.run(fail, 5, 3, lambda: None)
 
 
 def test_a_process_that_forks_has_threads_of_its_own():
-    threads, done = fused._Threads(), []
-    threads.run(lambda number, own: None, 2, 2, lambda: None)
-    threads.forget()
-    assert threads.parallel is None
-    assert threads.pool is None
-    threads.run(lambda number, own: done.append(number), 5, 3, lambda: None)
+    pool, done = threads.Threads(), []
+    pool.run(lambda number, own: None, 2, 2, lambda: None)
+    pool.forget()
+    assert pool.parallel is None
+    assert pool.pool is None
+    pool.run(lambda number, own: done.append(number), 5, 3, lambda: None)
     assert sorted(done) == [0, 1, 2, 3, 4]
 
 

@@ -33,6 +33,7 @@ class Status:
         seconds: Time spent so far, over all attempts that count.
         attempts: How many times it was started.
         message: Why it failed, in one line.
+        note: What the trial says of its progress, in a few words.
     """
 
     state: State = "waiting"
@@ -41,6 +42,7 @@ class Status:
     seconds: float = 0.0
     attempts: int = 0
     message: str = ""
+    note: str = ""
 
 
 class TrialFolder:

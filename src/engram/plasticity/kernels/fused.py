@@ -6,13 +6,9 @@ The operator has its own derivative, so that autograd keeps nothing but its inpu
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +20,7 @@ from torch.nn import functional
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.kernels import threads
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.oja import Oja
@@ -52,8 +49,6 @@ WORTH_A_THREAD = 2**17
 GROWTH = 100.0
 # Steps that are undone at once even where the cache does not hold their traces.
 UNDONE = 4
-
-_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 _Options = (
     "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, "
@@ -335,68 +330,6 @@ def fused_scan(
     return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
 
 
-class _Threads:
-    """Threads that share out work: those of torch where they can be had, else threads that wait for it.
-
-    Between two operations torch's OpenMP threads keep their cores busy for some milliseconds, so that the next one
-    finds them awake; other threads would have to share the cores with them.
-    """
-
-    def __init__(self) -> None:
-        self.parallel: Any = None
-        self.pool: ThreadPoolExecutor | None = None
-        self.size = 0
-        for library in Path(torch.__file__).parent.glob("lib/libgomp*.so*"):
-            self.parallel = ctypes.CDLL(str(library)).GOMP_parallel
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.forget)
-
-    def forget(self) -> None:
-        """Forget all threads: a forked process has none of them."""
-        self.parallel, self.pool, self.size = None, None, 0
-
-    def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
-        """Call with every number below ``count``, each thread taking the next as soon as it is free.
-
-        Args:
-            call: Called with a number, and with the memory of the thread.
-            count: How many numbers there are.
-            threads: How many threads at most, this one included.
-            memory: Makes what a thread needs for itself.
-        """
-        numbers = iter(range(count))
-        errors: list[BaseException] = []
-
-        def work(_: object = None) -> None:
-            own = None
-            try:
-                for number in numbers:
-                    own = memory() if own is None else own
-                    call(number, own)
-            except BaseException as error:  # raised below, in the thread that called
-                errors.append(error)
-
-        helpers = min(threads, count) - 1
-        if helpers < 1:
-            work()
-        elif self.parallel is not None:
-            # All of them, for OpenMP ends those that are not asked for, and would have to start them again.
-            self.parallel(_WORK(work), None, threads, 0)
-        else:
-            if helpers > self.size:
-                self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
-            assert self.pool is not None
-            pending = [self.pool.submit(work) for _ in range(helpers)]
-            work()
-            for helper in pending:
-                helper.result()
-        if errors:
-            raise errors[0]
-
-
-_threads = _Threads()
-
-
 class _Prepared(NamedTuple):
     """What both passes are given alike, as arrays; what is taken row by row has rows of whole registers."""
 
@@ -483,8 +416,8 @@ def _run(  # noqa: PLR0917
         size, dtype = scratch
         return torch.zeros(size, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
 
-    threads = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
-    _threads.run(call, groups, threads, memory)
+    count = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
+    threads.shared.run(call, groups, count, memory)
 
 
 def _kind(options: Options) -> tuple[int, bool]:
