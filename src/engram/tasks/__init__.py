@@ -9,6 +9,7 @@ from engram.tasks.document_bigrams import DocumentBigrams
 from engram.tasks.episode import Episode
 from engram.tasks.grid_maze import GridMaze, GridMazeVectorEnv
 from engram.tasks.image_completion import ClampedEpisode, ImageCompletion, natural_crops, standardise
+from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv
 from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
@@ -23,6 +24,9 @@ __all__ = [
     "GridMaze",
     "GridMazeVectorEnv",
     "ImageCompletion",
+    "MetaTask",
+    "MetaTaskEnv",
+    "MetaTaskVectorEnv",
     "OneShotCharacters",
     "PatternCompletion",
     "PennTreebank",

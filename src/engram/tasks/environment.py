@@ -24,7 +24,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     """Environments of one kind that step together, with discrete actions and episodes of a known length.
 
     A subclass says how episodes begin (``_begin``), what an action does (``_advance``) and what is seen
-    (``_observe``); here are the checks, the seeds and the ends of episodes. Each environment has a random generator
+    (``_observe``), and, if not only time ends an episode, what does (``_ends``); here are the checks, the seeds and
+    the ends of episodes. Each environment has a random generator
     of its own: environment i of a batch seeded s is the single environment seeded s + i. The end after
     ``episode_len`` steps belongs to the task, which shows the time, and is therefore a termination; the observation
     of a new episode comes with the step after it, whose action is ignored (``AutoresetMode.NEXT_STEP``).
@@ -89,6 +90,10 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     def _observe(self) -> Observations:
         """Return what every environment shows, as a new array."""
 
+    def _ends(self) -> tuple[Ends, Ends]:
+        """Return which episodes this step terminates, and which it truncates, as new arrays."""
+        return self.steps >= self.episode_len, np.zeros(self.num_envs, dtype=bool)
+
     @property  # type: ignore[misc]
     def np_random(self) -> Any:
         """The random generators, as ``SyncVectorEnv`` has them: one for each environment."""
@@ -148,10 +153,9 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         rewards, infos = self._advance(chosen)
         self.steps += 1
         self.last_reward, self.last_action = rewards, chosen
-        terminations = self.steps >= self.episode_len
-        truncations = np.zeros(self.num_envs, dtype=bool)
+        terminations, truncations = self._ends()
         if self.max_episode_steps is not None:
-            truncations = self.steps >= self.max_episode_steps
+            truncations = truncations | (self.steps >= self.max_episode_steps)
         if resting.any():
             rewards[resting], terminations[resting], truncations[resting] = 0.0, False, False
             self._restart(np.flatnonzero(resting))
@@ -169,7 +173,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         if chosen.min() < 0 or chosen.max() >= self._actions:
             row = int(np.flatnonzero((chosen < 0) | (chosen >= self._actions))[0])
             raise ValueError(f"actions[{row}] = {chosen[row]}: expected an integer from 0 to {self._actions - 1}")
-        return chosen
+        return chosen.astype(np.int64, copy=False)
 
 
 class SingleEnv(Env[Any, Any]):

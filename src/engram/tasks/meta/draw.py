@@ -1,0 +1,249 @@
+"""A meta-task as a picture: states, transitions, rewards and stimuli, or the map of a grid."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engram.tasks.meta.explain import explain, pays
+from engram.tasks.meta.instance import Instance
+from engram.tasks.meta.task import ActionRef, MetaTask, StateRef, StimVar
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_COLOURS = ("#1f77b4", "#d9730d", "#2a9d4a", "#9156c9", "#c23b3b", "#7f6a4f")  # of actions; one after another
+_ANY = "#8a8a8a"  # whatever the action
+_RADIUS = 0.17  # of a state; neighbouring ones are one apart
+_CURVE = 0.16  # how far the middle of an edge stands off, as a share of its length
+_PIXELS = 150  # from a state to the next: enough for the texts between them
+_POINTS = 24
+_LINE = 1.6
+
+
+def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
+    """Draw the states of a task, its transitions by action, what is seen and what pays.
+
+    States stand from left to right in the order in which they are reached from state 0. A transition is an arrow in
+    the colour of its action, grey if all actions do the same, with its probability where that is not one. Under a
+    state stands its stimulus, and above it what pays there in the instance. States that a variable may be are ringed.
+    A grid is drawn as a map.
+
+    Args:
+        task: The task.
+        instance: The instance; None: the first one of generator 0.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> draw(named.t_maze()).layout.title.text
+        '4 states, 2 actions, lifetimes of 100 steps.'
+    """
+    import plotly.graph_objects as go
+
+    if instance is None:
+        instance = task.sample_instance(np.random.default_rng(0))
+    figure = go.Figure()
+    if task.topology is None:
+        _draw_graph(figure, task, instance)
+    else:
+        _draw_map(figure, task, instance)
+    figure.update_layout(
+        title=explain(task, instance).splitlines()[0],
+        template="plotly_white",
+        legend={"orientation": "h", "y": -0.02},
+        margin={"l": 20, "r": 20, "t": 50, "b": 20},
+    )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, scaleanchor="x", scaleratio=1)
+    return figure
+
+
+def _layout(T: Any) -> Any:
+    """Return where states stand: by columns of equal distance from state 0, those not reached in the last one."""
+    n = len(T)
+    depth = np.full(n, -1)
+    depth[0], level = 0, 0
+    while (depth == level).any():
+        near = (T[depth == level].sum((0, 1)) > 0) & (depth < 0)
+        level += 1
+        depth[near] = level
+    depth[depth < 0] = level
+    places = np.zeros((n, 2))
+    for column in range(level + 1):
+        members = np.flatnonzero(depth == column)
+        heights = np.arange(len(members)) - (len(members) - 1) / 2
+        # Odd columns are moved a little, so that no arrow runs through a third state.
+        places[members] = np.stack([np.full(len(members), 1.25 * column), -heights + 0.12 * (column % 2)], axis=1)
+    return places
+
+
+def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
+    T = np.array(task.transition)
+    places = _layout(T)
+    shown = set()
+    for s in range(task.n_states):
+        together = task.n_actions > 1 and all((T[s, a] == T[s, 0]).all() for a in range(task.n_actions))
+        for a in range(1 if together else task.n_actions):
+            colour, name = (_ANY, "any action") if together else (_COLOURS[a % len(_COLOURS)], f"action {a}")
+            for s2 in np.flatnonzero(T[s, a]).tolist():
+                curve = _curve(places[s], places[s2], turn=a)
+                _draw_arrow(figure, curve, T[s, a, s2], colour, name if name not in shown else None)
+                shown.add(name)
+    ranged = {s for k in range(len(task.state_vars)) for s in task.state_range(k)}
+    figure.add_scatter(
+        x=places[:, 0],
+        y=places[:, 1],
+        mode="markers+text",
+        text=[str(s) for s in range(task.n_states)],
+        hovertext=[_above(task, instance, s) or "nothing pays" for s in range(task.n_states)],
+        hoverinfo="text",
+        marker={
+            "size": 34,
+            "color": ["#ffe9a8" if s in instance.states else "#ffffff" for s in range(task.n_states)],
+            "line": {"width": [4 if s in ranged else 1.5 for s in range(task.n_states)], "color": "#333333"},
+        },
+        showlegend=False,
+    )
+    for s, (x, y) in enumerate(places.tolist()):
+        figure.add_annotation(x=x, y=y, yshift=22, text=_above(task, instance, s), showarrow=False, yanchor="bottom")
+        figure.add_annotation(x=x, y=y, yshift=-22, text=_below(task, instance, s), showarrow=False, yanchor="top")
+    margin = np.array([0.7, 0.8])
+    low, high = places.min(0) - margin, places.max(0) + margin
+    figure.update_xaxes(range=[low[0], high[0]])
+    figure.update_yaxes(range=[low[1], high[1]])
+    width, height = (high - low) * _PIXELS
+    figure.update_layout(width=max(420, round(width) + 40), height=round(height) + 110)
+
+
+def _curve(start: Any, end: Any, *, turn: int) -> Any:
+    """Return the points of an arrow from rim to rim; ``turn`` keeps the actions of a state apart."""
+    t = np.linspace(0, 1, _POINTS)[:, None]
+    if (start == end).all():
+        centre = start + 1.5 * _RADIUS * np.array([math.cos(0.4 - 0.8 * turn), math.sin(0.4 - 0.8 * turn)])
+        facing = math.atan2(*(start - centre)[::-1])
+        angle = facing + 2 * math.pi * np.linspace(0.12, 0.88, _POINTS)
+        curve = centre + _RADIUS * (0.85 + 0.18 * turn) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    else:
+        along = end - start
+        across = np.array([-along[1], along[0]]) / np.hypot(*along)
+        middle = (start + end) / 2 + across * _CURVE * (1 + 1.1 * turn) * np.hypot(*along)
+        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
+        outside = (np.hypot(*(curve - start).T) > _RADIUS) & (np.hypot(*(curve - end).T) > _RADIUS)
+        curve = curve[outside]
+    return curve
+
+
+def _draw_arrow(figure: Figure, curve: Any, p: float, colour: str, name: str | None) -> None:
+    """Draw one transition; ``name`` stands in the legend."""
+    dash = "solid" if p > 0.5 else "dot"
+    figure.add_scatter(
+        x=curve[:, 0],
+        y=curve[:, 1],
+        mode="lines",
+        line={"color": colour, "width": _LINE + 1.6 * p, "dash": dash},
+        name=name,
+        showlegend=name is not None,
+        hoverinfo="skip",
+    )
+    figure.add_annotation(
+        x=curve[-1, 0],
+        y=curve[-1, 1],
+        ax=curve[-3, 0],
+        ay=curve[-3, 1],
+        xref="x",
+        yref="y",
+        axref="x",
+        ayref="y",
+        text="",
+        arrowhead=2,
+        arrowsize=1.2,
+        arrowwidth=_LINE,
+        arrowcolor=colour,
+    )
+    if p < 1:
+        x, y = curve[(2 * len(curve)) // 5]
+        label = {"text": f"{p:.2g}", "font": {"size": 11, "color": colour}, "bgcolor": "#ffffff", "borderpad": 1}
+        figure.add_annotation(x=x, y=y, showarrow=False, **label)
+
+
+def _above(task: MetaTask, instance: Instance, state: int) -> str:
+    """What pays when a state is left, one line for each different reward."""
+    told: dict[tuple[Any, ...], set[int]] = {}
+    uses_flag = any(rule.flag != -1 for rule in task.reward_rules)
+    for s, a, flag, _, p, value in pays(task, instance):
+        if s == state and (uses_flag or flag == 0):
+            told.setdefault((flag if uses_flag else -1, p, value), set()).add(a)
+    lines = []
+    for flag, p, value in sorted(told):
+        actions = told[flag, p, value]
+        who = "" if len(actions) == task.n_actions else f"action {', '.join(map(str, sorted(actions)))}: "
+        if uses_flag and (0, p, value) in told and told.get((1, p, value)) == actions:
+            if flag == 1:
+                continue
+            when = ""
+        else:
+            when = f" if flag {flag}" if uses_flag else ""
+        lines.append(f"{who}<b>{value:+g}</b>{'' if p == 1 else f' ({p:.2g})'}{when}")
+    return "<br>".join(lines)
+
+
+def _below(task: MetaTask, instance: Instance, state: int) -> str:
+    def name(one: Any) -> str:
+        if isinstance(one, StimVar):
+            return f"new stimulus {one.index}"
+        return "-" if one == -1 else f"stimulus {one}"
+
+    parts = task.parts_of(state)
+    lines = [] if set(parts) == {-1} else [" | ".join(name(one) for one in parts)]
+    lines += [f"variable {k}" for k in range(len(task.state_vars)) if state in task.state_range(k)]
+    for rule in task.flag_rules:
+        where = instance.states[rule.old.index] if isinstance(rule.old, StateRef) else rule.old
+        if where == state:
+            who = "" if rule.action == -1 else f"action {_action(instance, rule.action)} "
+            lines.append(f"{who}sets the flag to {rule.set_to}")
+    return f"<span style='font-size:11px;color:#555555'>{'<br>'.join(lines)}</span>" if lines else ""
+
+
+def _action(instance: Instance, action: int | ActionRef) -> int:
+    return instance.actions[action.index] if isinstance(action, ActionRef) else action
+
+
+def _draw_map(figure: Figure, task: MetaTask, instance: Instance) -> None:
+    grid = task.topology
+    assert grid is not None
+    wall = grid.wall_map().astype(float)
+    wall[list(instance.walls)] = 1.0
+    figure.add_heatmap(
+        z=wall.reshape(grid.height, grid.width),
+        colorscale=[[0, "#f6f6f4"], [1, "#4a4a4a"]],
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        hoverinfo="skip",
+    )
+    marks: dict[int, list[str]] = {}
+    if grid.start_cell is not None:
+        marks.setdefault(grid.start_cell, []).append("start")
+    for k, cell in enumerate(instance.states):
+        marks.setdefault(cell, []).append(f"variable {k}")
+    cells = list(marks)
+    figure.add_scatter(
+        x=[cell % grid.width for cell in cells],
+        y=[cell // grid.width for cell in cells],
+        mode="markers+text",
+        text=["<br>".join(marks[cell]) for cell in cells],
+        textposition="top center",
+        marker={"size": 14, "color": ["#ffb400" if cell in instance.states else "#1f77b4" for cell in cells]},
+        showlegend=False,
+    )
+    rules = [line.strip() for line in explain(task, instance).splitlines() if "pays" in line or "sets it" in line]
+    figure.add_annotation(
+        x=0, y=0, xref="paper", yref="paper", yanchor="top", xanchor="left", align="left", showarrow=False,
+        text="<br>".join(rules),
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(plot_bgcolor="#ffffff")

@@ -1,0 +1,253 @@
+"""Environments whose every episode is an instance of a meta-task, many of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from jaxtyping import Float, Float32, Int
+
+from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv, check_int
+from engram.tasks.meta.instance import Instance, instance_of, set_instances
+from engram.tasks.meta.program import Lives, lives, program
+from engram.tasks.meta.task import MetaTask
+
+
+class MetaTaskVectorEnv(BatchedEnv):
+    """Many lifetimes at once, of one meta-task or of several.
+
+    Each episode is a lifetime: an instance of the task, which is new by default, for ``horizon`` steps, after which
+    it is truncated; only a rule terminates it. An observation is what the task shows of the state, and nothing else:
+    ``RL2VectorObservation`` adds the last action and reward. Environment i has task ``tasks[i % len(tasks)]``, and,
+    seeded s + i, the instances and the trajectories of the single environment with that seed. Instances and the
+    chance of the steps come from two generators, so that the n-th instance does not depend on what was done before.
+
+    ``reset(options={"instance": ...})`` takes "new" (the default), "keep" (the same instance again), an ``Instance``,
+    or one for each environment.
+
+    Args:
+        tasks: A meta-task, or several with the same number of actions and of numbers observed.
+        num_envs: Number of environments; None: one for each task.
+        max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: at the
+            horizon only.
+
+    Attributes:
+        tasks: The different tasks.
+        task_of: The task of each environment, as a place in ``tasks``, (num_envs,).
+        lives: The state of all environments: ``lives.state`` and ``lives.flag`` (num_envs,), and their instances.
+        horizons: The horizon of each environment, (num_envs,).
+
+    Raises:
+        TypeError: A task is no ``MetaTask``, a number no int.
+        ValueError: A number is out of range, or the tasks differ in actions or in numbers observed.
+
+    Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023).
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> envs = MetaTaskVectorEnv([named.two_step(), named.t_maze()], num_envs=6)
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations.shape, envs.instance(0).states in [(1,), (2,)]
+        ((6, 5), True)
+    """
+
+    def __init__(
+        self,
+        tasks: MetaTask | Sequence[MetaTask],
+        num_envs: int | None = None,
+        *,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        given = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
+        if not given:
+            raise ValueError("tasks = []: expected at least one")
+        for i, task in enumerate(given):
+            if not isinstance(task, MetaTask):
+                raise TypeError(f"tasks[{i}] = {task!r}: expected a MetaTask")
+            for name in ("n_actions", "observation_size"):
+                if getattr(task, name) != getattr(given[0], name):
+                    raise ValueError(
+                        f"tasks[{i}].{name} = {getattr(task, name)}: expected {getattr(given[0], name)}, as in tasks[0]"
+                    )
+        count = len(given) if num_envs is None else num_envs
+        check_int("num_envs", count, 1)
+        self.tasks = tuple(dict.fromkeys(given[:count]))
+        number = {task: i for i, task in enumerate(self.tasks)}
+        self.task_of = np.array([number[given[i % len(given)]] for i in range(count)])
+        self._code = program(self.tasks)
+        self.lives: Lives = lives(self._code, self.task_of)
+        self.horizons: Int[np.ndarray, "num_envs"] = self._code.horizon[self.task_of]
+        low = np.min([_bounds(task)[0] for task in self.tasks], axis=0)
+        high = np.max([_bounds(task)[1] for task in self.tasks], axis=0)
+        super().__init__(
+            count,
+            spaces.Box(low.astype(np.float32), high.astype(np.float32)),
+            spaces.Discrete(given[0].n_actions),
+            int(self.horizons.max()),
+            max_episode_steps,
+        )
+        self._block: Int[np.ndarray, "num_envs"] = self._code.block[self.task_of]
+        self._volatile = self._code.is_volatile[self.task_of]
+        self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
+        self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
+        self._finished = np.zeros(count, dtype=bool)
+
+    @property
+    def _kernels(self) -> Any:
+        from engram.tasks.meta import kernels
+
+        return kernels
+
+    def instance(self, row: int) -> Instance:
+        """Return the instance that an environment is in.
+
+        Args:
+            row: Which environment.
+        """
+        return instance_of(self.tasks[self.task_of[row]], self.lives, row)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Begin a lifetime in every environment.
+
+        Args:
+            seed: As in ``BatchedEnv.reset``.
+            options: ``"reset_mask"`` as there; ``"instance"``: "new", "keep", an ``Instance``, or a sequence of one
+                for each environment.
+
+        Raises:
+            gymnasium.error.ResetNeeded: An instance should be kept where there is none.
+            ValueError: An option is none of these, or an instance none of the task.
+        """
+        wanted = (options or {}).get("instance", "new")
+        if isinstance(wanted, str):
+            if wanted not in ("new", "keep"):
+                raise ValueError(f"options['instance'] = {wanted!r}: expected 'new', 'keep' or an Instance")
+            if wanted == "keep" and not all(self._streams):
+                raise ResetNeeded("options['instance'] = 'keep', but there is no instance yet")
+        else:
+            instances = [wanted] * self.num_envs if isinstance(wanted, Instance) else wanted
+            if not isinstance(instances, Sequence) or len(instances) != self.num_envs:
+                raise ValueError(f"options['instance'] = {wanted!r}: expected one, or {self.num_envs} in a sequence")
+            mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
+            rows = np.flatnonzero(mask)
+            tasks = [self.tasks[self.task_of[row]] for row in rows]
+            set_instances(self._code, self.lives, rows, tasks, [instances[row] for row in rows.tolist()])
+        self._stays[:] = wanted != "new" if isinstance(wanted, str) else True
+        try:
+            return super().reset(seed=seed, options=options)
+        finally:
+            self._stays[:] = False
+
+    def _begin(self, rows: Rows) -> None:
+        for row in rows:
+            if not self._streams[row] or self._streams[row][0] is not self.generators[row]:
+                self._streams[row] = (self.generators[row], *self.generators[row].spawn(2))
+        fresh = rows[~self._stays[rows]]
+        if fresh.size:
+            kinds = self.task_of[fresh]
+            chance = np.zeros((len(fresh), max(1, int(self._code.n_draws[kinds].max()))))
+            for i, (row, draws) in enumerate(zip(fresh.tolist(), self._code.n_draws[kinds].tolist(), strict=True)):
+                self._streams[row][1].random(out=chance[i, :draws])
+            self._kernels.draw_instances(self._code, self.lives, fresh, chance)
+        first = np.array([self._streams[row][2].random() for row in rows])
+        self._kernels.start(self._code, self.lives, rows, first)
+        self._draw_block(rows)
+        self._finished[rows] = False
+
+    def _draw_block(self, rows: Rows) -> None:
+        """Draw the chance of the next steps."""
+        noise, blocks, sizes = self.lives.noise, self._block, self._code.n_noise[self.task_of]
+        for row in rows.tolist():
+            block, size = int(blocks[row]), int(sizes[row])
+            if (block, size) == noise.shape[1:]:
+                self._streams[row][2].random(out=noise[row])
+            else:
+                noise[row, :block, :size] = self._streams[row][2].random((block, size))
+
+    def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
+        used_up = (self.steps % self._block == 0) & (self.steps > 0) & ~self.ended
+        if used_up.any():
+            self._draw_block(np.flatnonzero(used_up))
+        rewards, starts = np.empty(self.num_envs), np.empty(self.num_envs, dtype=bool)
+        self._kernels.advance(self._code, self.lives, actions, self.steps, rewards, self._finished, starts)
+        if self._volatile.any():
+            self._kernels.vary(self._code, self.lives, np.flatnonzero(starts & self._volatile), self.steps)
+        return rewards, {}
+
+    def _ends(self) -> tuple[Ends, Ends]:
+        return self._finished.copy(), self.steps >= self.horizons
+
+    def _observe(self) -> Observations:
+        seen = np.zeros((self.num_envs, self.tasks[0].observation_size), dtype=np.float32)
+        self._kernels.observe(self._code, self.lives, seen)
+        return seen
+
+
+class MetaTaskEnv(SingleEnv):
+    """One lifetime after another of a meta-task.
+
+    ``MetaTaskVectorEnv`` says how it works. ``reset`` returns the instance as ``info["instance"]``.
+
+    Args:
+        task: The meta-task.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> env = MetaTaskEnv(named.bandit(2))
+        >>> observation, info = env.reset(seed=0)
+        >>> len(info["instance"].probs), env.step(1)[1] in (0.0, 1.0)
+        (2, True)
+    """
+
+    batch: MetaTaskVectorEnv
+
+    def __init__(self, task: MetaTask) -> None:
+        super().__init__(MetaTaskVectorEnv(task, 1))
+
+    @property
+    def task(self) -> MetaTask:
+        """The meta-task."""
+        return self.batch.tasks[0]
+
+    @property
+    def horizon(self) -> int:
+        """Steps of a lifetime."""
+        return self.task.horizon
+
+    @property
+    def instance(self) -> Instance:
+        """The instance that the lifetime is in."""
+        return self.batch.instance(0)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float32[np.ndarray, "features"], dict[str, Any]]:
+        """Begin a lifetime; with ``seed``, with new generators.
+
+        Args:
+            seed: The seed.
+            options: ``"instance"``: "new" (the default), "keep", or an ``Instance``.
+
+        Raises:
+            gymnasium.error.ResetNeeded: An instance should be kept where there is none.
+            ValueError: An option is none of these, or an instance none of the task.
+        """
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, info | {"instance": self.instance}
+
+
+def _bounds(task: MetaTask) -> tuple[Float[np.ndarray, "features"], Float[np.ndarray, "features"]]:
+    """Return what the numbers that a task shows lie between."""
+    size = task.observation_size
+    is_stimuli = task.topology is None or task.topology.obs == "stimuli"
+    if not is_stimuli or task.stim.kind in ("binary", "onehot"):
+        return np.zeros(size), np.ones(size)
+    if task.stim.kind == "gaussian":
+        return np.full(size, -np.inf), np.full(size, np.inf)
+    largest = 1.0 if task.stim.kind == "sphere" else float(np.abs(task.stim.vectors).max())
+    return np.full(size, -largest), np.full(size, largest)

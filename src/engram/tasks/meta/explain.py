@@ -1,0 +1,219 @@
+"""A meta-task in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engram.tasks.meta.canonical import effective_rules
+from engram.tasks.meta.instance import Instance
+from engram.tasks.meta.task import ActionRef, FlagRule, MetaTask, OneMinus, ProbRef, RewardRule, StateRef, StimVar
+
+_LARGE = 16  # states beyond which what pays is told by rule, and not state by state
+
+
+def explain(task: MetaTask, instance: Instance | None = None) -> str:
+    """Say in plain words what a task is, and what pays in one instance.
+
+    For each state, action and flag it tells the probability and the value of the reward after all overriding; where
+    these depend on the state reached, for each of them. On large grids it tells the rules only.
+
+    Args:
+        task: The task.
+        instance: The instance; None: the first one of generator 0.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> print(explain(named.dependent_bandit("easy"), Instance(probs=(0.9,))))
+        1 state, 2 actions, lifetimes of 100 steps.
+        Each lifetime draws:
+          probability 0: 0.9 or 0.1
+        Rewards, the last rule that matches counting:
+          0. action 0 in state 0 pays 1 with probability 0
+          1. action 1 in state 0 pays 1 with one minus probability 0
+        In the instance with probability 0 = 0.9:
+          state 0, action 0: 1 with probability 0.9
+          state 0, action 1: 1 with probability 0.1
+    """
+    if instance is None:
+        instance = task.sample_instance(np.random.default_rng(0))
+    lines = [_size(task)]
+    lines += _section("On a grid:", _grid(task))
+    lines += _section("Each lifetime draws:", _variables(task))
+    lines += _section("What is seen:", _stimuli(task))
+    live, live_flags = effective_rules(task)
+    lines += _section(
+        "Rewards, the last rule that matches counting:", [_reward(i, rule) for i, rule in enumerate(task.reward_rules)]
+    )
+    clears = "." if task.topology is not None else "; state 0 clears it."
+    lines += _section(
+        f"The hidden flag, 0 at first{clears}", [_flag(i, rule) for i, rule in enumerate(task.flag_rules)]
+    )
+    dead = [f"reward rule {i}" for i in range(len(task.reward_rules)) if i not in live]
+    dead += [f"flag rule {i}" for i in range(len(task.flag_rules)) if i not in live_flags]
+    lines += _section("Rules that change nothing, being shadowed or never met:", dead)
+    values = _values(task, instance)
+    lines += _section(f"In the instance{' with ' if values else ''}{', '.join(values)}:", _pays(task, instance))
+    return "\n".join(lines)
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [title, *(f"  {line}" for line in lines)] if lines else []
+
+
+def _size(task: MetaTask) -> str:
+    states, actions = _count(task.n_states, "state"), _count(task.n_actions, "action")
+    return f"{states}, {actions}, lifetimes of {_count(task.horizon, 'step')}."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _grid(task: MetaTask) -> list[str]:
+    grid = task.topology
+    if grid is None:
+        return []
+    walls = grid.walls if isinstance(grid.walls, str) else f"{sum(map(sum, grid.walls))} cells"
+    seen = {"none": "nothing", "position": "the cell", "coordinates": "row and column", "stimuli": "its stimulus"}
+    after = {
+        "none": "nothing happens",
+        "teleport": "the agent is put on another free cell",
+        "reset": "the agent is put back to the start and the flag cleared",
+        "terminate": "the episode ends",
+    }
+    return [
+        f"{grid.height} x {grid.width} cells, walls: {walls}, start: {grid.start}",
+        f"seen of a cell: {seen.get(grid.obs, f'the walls in {grid.window} x {grid.window} cells around it')}",
+        f"when a reward is paid, {after[grid.on_reward]}",
+    ]
+
+
+def _changes(variable: Any) -> str:
+    return f"; changes with probability {variable.hazard:g} at the start of a trial" if variable.hazard else ""
+
+
+def _variables(task: MetaTask) -> list[str]:
+    lines = []
+    for k, state in enumerate(task.state_vars):
+        values = f"{state.values} free cells".replace("_", " ") if isinstance(state.values, str) else _or(state.values)
+        apart = "" if state.distinct_from is None else f", other than that of state variable {state.distinct_from}"
+        lines.append(f"state variable {k}: {values}{apart}{_changes(state)}")
+    first = 0
+    for action in task.action_vars:
+        if action.joint:
+            names = " and ".join(str(first + i) for i in range(action.width))
+            lines.append(f"action variables {names} together: {_or(action.joint)}{_changes(action)}")
+        else:
+            values = _or(action.values or range(task.n_actions))
+            lines.append(f"action variable {first}: {values}{_changes(action)}")
+        first += action.width
+    for k, prob in enumerate(task.prob_vars):
+        values = _or(prob.values) if prob.values else f"between {prob.low:g} and {prob.high:g}"
+        drift = f"; drifts by {prob.drift:g} at the start of a trial" if prob.drift else ""
+        lines.append(f"probability {k}: {values}{_changes(prob)}{drift}")
+    if task.n_stim_vars:
+        lines.append(f"the vectors of {_count(task.n_stim_vars, 'variable stimulus').replace('uss', 'i')}")
+    return lines
+
+
+def _or(values: Any) -> str:
+    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    return " or ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
+
+
+def _stimuli(task: MetaTask) -> list[str]:
+    if not task.stimuli:
+        return []
+
+    def name(one: Any) -> str:
+        if isinstance(one, StimVar):
+            return f"variable stimulus {one.index}"
+        return "nothing" if one == -1 else f"fixed stimulus {one}"
+
+    return [f"state {s}: {' beside '.join(name(one) for one in task.parts_of(s))}" for s in range(task.n_states)]
+
+
+def _place(place: Any) -> str:
+    return f"the state of variable {place.index}" if isinstance(place, StateRef) else f"state {place}"
+
+
+def _event(rule: RewardRule | FlagRule) -> str:
+    words = []
+    if isinstance(rule.action, ActionRef):
+        words.append(f"the action of variable {rule.action.index}")
+    else:
+        words.append("any action" if rule.action == -1 else f"action {rule.action}")
+    if rule.old != -1:
+        words.append(f"in {_place(rule.old)}")
+    if rule.new != -1:
+        words.append(f"that leads to {_place(rule.new)}")
+    return " ".join(words)
+
+
+def _reward(i: int, rule: RewardRule) -> str:
+    if isinstance(rule.p, OneMinus):
+        chance = f" with one minus probability {rule.p.index}"
+    elif isinstance(rule.p, ProbRef):
+        chance = f" with probability {rule.p.index}"
+    else:
+        chance = "" if rule.p == 1 else f" with probability {rule.p:g}"
+    flag = "" if rule.flag == -1 else f" while the flag is {rule.flag}"
+    return f"{i}. {_event(rule)}{flag} pays {rule.value:g}{chance}{', and ends the episode' if rule.ends else ''}"
+
+
+def _flag(i: int, rule: FlagRule) -> str:
+    return f"{i}. {_event(rule)} sets it to {rule.set_to}"
+
+
+def _values(task: MetaTask, instance: Instance) -> list[str]:
+    values = [f"state variable {k} = {state}" for k, state in enumerate(instance.states)]
+    values += [f"action variable {k} = {action}" for k, action in enumerate(instance.actions)]
+    return values + [f"probability {k} = {prob:.3g}" for k, prob in enumerate(instance.probs)]
+
+
+def pays(task: MetaTask, instance: Instance) -> list[tuple[int, int, int, int, float, float]]:
+    """Return what pays in an instance: (state, action, flag, state reached, probability, value), where it is not 0.
+
+    Args:
+        task: The task.
+        instance: The instance.
+    """
+    tables = task.compile([instance])
+    T = np.diff(tables.cumulative[0], axis=-1, prepend=0.0)
+    found = []
+    for s, a, s2 in np.argwhere(T > 0).tolist():
+        for flag in (0, 1):
+            p, value = 0.0, 0.0
+            for r in range(tables.rule_old.shape[1]):
+                asked = tables.rule_old[0, r], tables.rule_new[0, r], tables.rule_action[0, r], tables.rule_flag[0, r]
+                if all(one in (-1, is_) for one, is_ in zip(asked, (s, s2, a, flag), strict=True)):
+                    p, value = float(tables.rule_p[0, r]), float(tables.rule_value[0, r])
+            if p and value:
+                found.append((s, a, flag, s2, p, value))
+    return found
+
+
+def _pays(task: MetaTask, instance: Instance) -> list[str]:
+    if task.n_states > _LARGE:
+        return []
+    reached = {(s, a): n for (s, a), n in np.ndenumerate(_successors(task, instance))}
+    flagged = bool(task.flag_rules) or any(rule.flag != -1 for rule in task.reward_rules)
+    merged: dict[tuple[Any, ...], list[int]] = {}
+    for s, a, flag, s2, p, value in pays(task, instance):
+        if not flagged and flag == 1:
+            continue
+        merged.setdefault((s, a, flag, p, value), []).append(s2)
+    if task.topology is None:
+        merged = {key: to for key, to in merged.items() if key[0] != 0 or key[2] == 0}  # state 0 clears the flag
+    lines = []
+    for (s, a, flag, p, value), to in merged.items():
+        when = f", flag {flag}" if flagged else ""
+        where = "" if len(to) == reached[s, a] else f" to state {_or(to)}"
+        lines.append(f"state {s}, action {a}{when}{where}: {value:g} with probability {p:.3g}")
+    return lines or ["nothing pays"]
+
+
+def _successors(task: MetaTask, instance: Instance) -> Any:
+    return (np.diff(task.compile([instance]).cumulative[0], axis=-1, prepend=0.0) > 0).sum(-1)

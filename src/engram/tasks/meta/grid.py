@@ -1,0 +1,136 @@
+"""Mazes on a grid, as the space that a meta-task happens in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool
+
+from engram.tasks.environment import check_int
+
+Walls = tuple[tuple[bool, ...], ...]
+WallKind = Literal["open", "pillars", "random_maze"]
+View = Literal["none", "position", "coordinates", "window", "stimuli"]
+OnReward = Literal["none", "teleport", "reset", "terminate"]
+Start = Literal["center", "random"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid of cells, some of them walls, that an agent moves about in.
+
+    The states of the task are the cells, cell (row, column) being state ``row * width + column``. The actions are
+    up, right, down, left, and with ``moves=5`` to stay. A move into a wall or off the grid does nothing.
+
+    Args:
+        height: Rows.
+        width: Columns.
+        moves: 4, or 5 with the action of staying.
+        walls: "open" (none), "pillars" (wherever row and column are odd, but for the cell in the middle),
+            "random_maze" (in each instance a new perfect maze, carved by depth-first search), or a table of booleans
+            (height, width).
+        obs: What is seen of a cell: "none" (zeros), "position" (one-hot), "coordinates" (row and column as shares of
+            the largest ones), "window" (the walls around it, 1 also outside the grid), or "stimuli" (those that the
+            task gives to its states).
+        on_reward: What happens when a reward is paid: "none", "teleport" (to another free cell, with equal
+            probability), "reset" (to the start, the flag being cleared), or "terminate".
+        start: The cell at the start: its number, "center", or "random" (a free cell, new in every episode).
+        window: Side of the window that is seen; odd.
+
+    Raises:
+        TypeError: A number is no int.
+        ValueError: An argument is out of range; a random maze of even size; a start that is a wall.
+
+    Source: our own design of what the paper calls simple extensions.
+
+    Examples:
+        >>> grid = Grid(5, 5, walls="pillars")
+        >>> grid.start_cell, grid.wall_map().nonzero()[0].tolist()
+        (12, [6, 8, 16, 18])
+    """
+
+    height: int
+    width: int
+    moves: int = 4
+    walls: WallKind | Walls = "open"
+    obs: View = "position"
+    on_reward: OnReward = "none"
+    start: Start | int = "center"
+    window: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "window"):
+            check_int(f"topology.{name}", getattr(self, name), 1)
+        if self.moves not in (4, 5):
+            raise ValueError(f"topology.moves = {self.moves!r}: expected 4 or 5")
+        if self.window % 2 == 0:
+            raise ValueError(f"topology.window = {self.window}: expected an odd number")
+        for name, known in (("obs", View), ("on_reward", OnReward)):
+            if getattr(self, name) not in get_args(known):
+                raise ValueError(f"topology.{name} = {getattr(self, name)!r}: expected one of {get_args(known)}")
+        self._check_walls()
+        self._check_start()
+        if self.on_reward == "teleport" and self.walls != "random_maze" and (~self.wall_map()).sum() < 2:
+            raise ValueError("topology.on_reward = 'teleport': expected at least 2 free cells")
+
+    def _check_walls(self) -> None:
+        if not isinstance(self.walls, str):
+            found = np.asarray(self.walls)
+            if found.shape != (self.height, self.width) or found.dtype != bool:
+                raise ValueError(f"topology.walls: expected booleans of shape {(self.height, self.width)}")
+            if found.all():
+                raise ValueError("topology.walls: expected at least one free cell")
+            object.__setattr__(self, "walls", tuple(tuple(row) for row in found.tolist()))
+        elif self.walls not in get_args(WallKind):
+            raise ValueError(f"topology.walls = {self.walls!r}: expected one of {get_args(WallKind)} or booleans")
+        if self.walls == "random_maze" and (self.height % 2 == 0 or self.width % 2 == 0 or self.n_cells < 3):
+            size = f"{self.height}x{self.width}"
+            raise ValueError(f"topology.walls = 'random_maze' on {size}: expected odd sizes, and more than one cell")
+
+    def _check_start(self) -> None:
+        if isinstance(self.start, str):
+            if self.start not in get_args(Start):
+                raise ValueError(f"topology.start = {self.start!r}: expected a cell or one of {get_args(Start)}")
+            if self.start == "random":
+                return
+        else:
+            check_int("topology.start", self.start, 0)
+        cell = self.start_cell
+        assert cell is not None
+        if cell >= self.n_cells:
+            raise ValueError(f"topology.start = {self.start}: expected a cell below {self.n_cells}")
+        if not self.always_free(cell):
+            rule = "an even row and column, where every maze is free" if self.walls == "random_maze" else "no wall"
+            raise ValueError(f"topology.start = {self.start!r}, cell {cell}: expected {rule}")
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of the grid, walls included."""
+        return self.height * self.width
+
+    @property
+    def start_cell(self) -> int | None:
+        """The cell at the start, or None where it is random."""
+        if self.start == "random":
+            return None
+        if self.start == "center":
+            return (self.height // 2) * self.width + self.width // 2
+        return int(self.start)
+
+    def always_free(self, cell: int) -> bool:
+        """Return whether a cell is free in every instance."""
+        if self.walls == "random_maze":
+            return cell // self.width % 2 == 0 and cell % self.width % 2 == 0
+        return not self.wall_map()[cell]
+
+    def wall_map(self) -> Bool[np.ndarray, "cells"]:
+        """Return which cells are walls in every instance; of a random maze none is said to be."""
+        wall = np.zeros((self.height, self.width), dtype=bool)
+        if self.walls == "pillars":
+            wall[1::2, 1::2] = True
+            wall[self.height // 2, self.width // 2] = False
+        elif not isinstance(self.walls, str):
+            wall[:] = self.walls
+        return wall.ravel()

@@ -1,0 +1,368 @@
+"""The steps of a meta-task as numba kernels: one environment after another, each by its own chance.
+
+What is drawn comes as uniform numbers, so that an environment is the same alone and among others. The arrays are those
+of ``Program`` and ``Lives``; ``b`` counts environments and ``u`` is the task of one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+POOL, NORMAL, UNIT, BITS = 0, 1, 2, 3
+NO_VIEW, STIMULI, POSITION, COORDINATES = 0, 1, 2, 3
+STAYS, TELEPORT, RESET = 0, 1, 2
+
+compiled = njit(cache=True, nogil=True)
+
+
+@compiled
+@no_type_check
+def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, places):
+    """Draw the vectors of stimuli into the rows of ``vectors``, and their places in the pool into ``places``.
+
+    ``taken`` are the places, sorted, that none of them may have.
+    """
+    count, size = vectors.shape
+    used = np.zeros(len(taken) + count, dtype=np.int64)
+    used[: len(taken)] = taken
+    n_used = len(taken)
+    x = 0
+    for v in range(count):
+        if kind == POOL:
+            left = pool - n_used
+            place = min(int(chance[x] * left), left - 1)
+            x += 1
+            at = 0
+            while at < n_used and used[at] <= place:  # the place-th of those not used
+                place += 1
+                at += 1
+            for i in range(n_used, at, -1):
+                used[i] = used[i - 1]
+            used[at] = place
+            n_used += 1
+            places[v] = place
+            for i in range(size):
+                vectors[v, i] = palette[place, i] if has_palette else ((place + 1) >> i) & 1
+        elif kind == BITS:
+            for i in range(size):
+                vectors[v, i] = chance[x] < 0.5
+                x += 1
+        else:
+            square = 0.0
+            for i in range(size):
+                z = normal(chance[x], chance[x + 1])
+                vectors[v, i] = z
+                square += z * z
+                x += 2
+            scale = 1 / math.sqrt(square if kind == UNIT else size)
+            for i in range(size):
+                vectors[v, i] *= scale
+
+
+@compiled
+@no_type_check
+def normal(x, y):
+    """Return a standard normal number made of two uniform ones (Box and Muller)."""
+    return math.sqrt(-2 * math.log(1 - x)) * math.cos(2 * math.pi * y)
+
+
+@compiled
+@no_type_check
+def draw_instances(code, lives, rows, chance):
+    """Draw new instances for some environments; row i of ``chance`` is that of environment ``rows[i]``."""
+    for i in range(len(rows)):
+        b = rows[i]
+        u = lives.task[b]
+        x = 0
+        if code.height[u] > 0:
+            if code.is_maze[u]:
+                x = carve(code.height[u], code.width[u], chance[i], lives.walls[b])
+            else:
+                lives.walls[b] = code.walls[u]
+        lives.value[b] = -1.0
+        for g in range(code.n_groups[u]):
+            choose(code, lives, b, g, chance[i, x], False)
+            x += 1
+        for v in range(code.n_fixed[u]):
+            lives.vectors[b, 1 + v] = code.fixed[u, v]
+        draw_stimuli(code, lives, b, chance[i, x:])
+    resolve(code, lives, rows)
+
+
+@compiled
+@no_type_check
+def draw_stimuli(code, lives, b, chance):
+    """Draw new vectors for the variable stimuli of an environment."""
+    u = lives.task[b]
+    first, count, size = 1 + code.n_fixed[u], code.n_stim_vars[u], code.stim_size[u]
+    if count > 0:
+        vectors = lives.vectors[b, first : first + count, :size]
+        taken, places = code.taken[u, : code.n_fixed[u]], np.zeros(count, dtype=np.int64)
+        draw_vectors(
+            code.stim_kind[u], code.pool[u], code.has_palette[u], code.palette[u], taken, chance, vectors, places
+        )
+
+
+@compiled
+@no_type_check
+def carve(height, width, chance, walls):
+    """Carve a perfect maze by depth-first search; return how many numbers of ``chance`` that took."""
+    walls[: height * width] = True
+    down, across = (height + 1) // 2, (width + 1) // 2
+    stack = np.zeros(down * across, dtype=np.int64)
+    walls[0] = False
+    depth, x = 1, 0
+    while depth > 0:
+        r, c = stack[depth - 1] // across, stack[depth - 1] % across
+        near, ways = np.zeros(4, dtype=np.int64), 0
+        for way in range(4):
+            r2, c2 = r + (way == 2) - (way == 0), c + (way == 1) - (way == 3)
+            if 0 <= r2 < down and 0 <= c2 < across and walls[2 * r2 * width + 2 * c2]:
+                near[ways] = r2 * across + c2
+                ways += 1
+        if ways == 0:
+            depth -= 1
+            continue
+        room = near[min(int(chance[x] * ways), ways - 1)]
+        x += 1
+        r2, c2 = room // across, room % across
+        walls[(r + r2) * width + c + c2] = False
+        walls[2 * r2 * width + 2 * c2] = False
+        stack[depth] = room
+        depth += 1
+    return x
+
+
+@compiled
+@no_type_check
+def allowed(code, lives, b, g, o, moving):
+    """Return whether a group may take an option: no wall, not where another variable is, and new if ``moving``."""
+    u = lives.task[b]
+    first, value = code.first[u, g], code.option[u, g, o, 0]
+    if code.is_cell[u, g] and lives.walls[b, int(value)]:
+        return False
+    for other in range(code.n_groups[u]):
+        are_apart = code.apart[u, g] == code.first[u, other] or code.apart[u, other] == first
+        if other != g and are_apart and lives.value[b, code.first[u, other]] == value:
+            return False
+    if not moving:
+        return True
+    same = 0
+    for c in range(code.columns[u, g]):
+        same += lives.value[b, first + c] == code.option[u, g, o, c]
+    return same < code.columns[u, g]
+
+
+@compiled
+@no_type_check
+def choose(code, lives, b, g, chance, moving):
+    """Give a group of variables a new value; another one if ``moving`` and there is one."""
+    u = lives.task[b]
+    first = code.first[u, g]
+    if code.n_options[u, g] == 0:
+        lives.value[b, first] = code.low[u, g] + (code.high[u, g] - code.low[u, g]) * chance
+        return
+    count = 0
+    for o in range(code.n_options[u, g]):
+        count += allowed(code, lives, b, g, o, moving)
+    wanted = min(int(chance * count), count - 1)
+    if wanted < 0:
+        return
+    for o in range(code.n_options[u, g]):
+        if allowed(code, lives, b, g, o, moving):
+            if wanted == 0:
+                for c in range(code.columns[u, g]):
+                    lives.value[b, first + c] = code.option[u, g, o, c]
+                return
+            wanted -= 1
+
+
+@compiled
+@no_type_check
+def vary(code, lives, rows, steps):
+    """Change the variables that have a hazard or a drift, in environments where a trial starts."""
+    for i in range(len(rows)):
+        b = rows[i]
+        u = lives.task[b]
+        chance = lives.noise[b, steps[b] % code.block[u]]
+        x = 2
+        for g in range(code.n_groups[u]):
+            low, high = code.low[u, g], code.high[u, g]
+            if code.drift[u, g] > 0:
+                at = lives.value[b, code.first[u, g]] + code.drift[u, g] * normal(chance[x], chance[x + 1])
+                # Reflected at both bounds, however far it went.
+                at = (at - low) % (2 * (high - low))
+                lives.value[b, code.first[u, g]] = low + min(at, 2 * (high - low) - at)
+                x += 2
+            elif code.hazard[u, g] > 0:
+                if chance[x] < code.hazard[u, g]:
+                    choose(code, lives, b, g, chance[x + 1], True)
+                x += 2
+        if code.stim_hazard[u] > 0 and chance[x] < code.stim_hazard[u]:
+            draw_stimuli(code, lives, b, chance[x + 1 :])
+    resolve(code, lives, rows)
+
+
+@compiled
+@no_type_check
+def place(value, b, number):
+    """Return the state or action that a rule names: the value of a variable, or itself."""
+    return number if number >= -1 else int(value[b, -2 - number])
+
+
+@compiled
+@no_type_check
+def resolve(code, lives, rows):
+    """Put the values of the variables into the rules of some environments."""
+    value = lives.value
+    for i in range(len(rows)):
+        b = rows[i]
+        u = lives.task[b]
+        for r in range(code.n_rules[u]):
+            lives.rule_old[b, r] = place(value, b, code.rule_old[u, r])
+            lives.rule_new[b, r] = place(value, b, code.rule_new[u, r])
+            lives.rule_action[b, r] = place(value, b, code.rule_action[u, r])
+            lives.rule_p[b, r] = code.rule_p[u, r] + code.rule_slope[u, r] * value[b, code.rule_column[u, r]]
+        for r in range(code.n_flag_rules[u]):
+            lives.flag_old[b, r] = place(value, b, code.flag_old[u, r])
+            lives.flag_new[b, r] = place(value, b, code.flag_new[u, r])
+            lives.flag_action[b, r] = place(value, b, code.flag_action[u, r])
+
+
+@compiled
+@no_type_check
+def set_instances(code, lives, rows, values, vectors, walls):
+    """Give some environments instances that are known."""
+    for i in range(len(rows)):
+        b = rows[i]
+        u = lives.task[b]
+        lives.value[b] = values[i]
+        lives.walls[b] = walls[i]
+        for v in range(code.n_fixed[u]):
+            lives.vectors[b, 1 + v] = code.fixed[u, v]
+        for v in range(code.n_stim_vars[u]):
+            lives.vectors[b, 1 + code.n_fixed[u] + v] = vectors[i, v]
+    resolve(code, lives, rows)
+
+
+@compiled
+@no_type_check
+def moved(height, width, walls, cell, action):
+    """Return the cell that a move leads to: up, right, down, left, or none."""
+    r, c = cell // width, cell % width
+    r2, c2 = r + (action == 2) - (action == 0), c + (action == 1) - (action == 3)
+    if r2 < 0 or r2 >= height or c2 < 0 or c2 >= width or walls[r2 * width + c2]:
+        return cell
+    return r2 * width + c2
+
+
+@compiled
+@no_type_check
+def another(walls, left_out, chance):
+    """Return a random free cell, any but ``left_out``; that one if there is no other."""
+    free = 0
+    for cell in range(len(walls)):
+        free += not walls[cell] and cell != left_out
+    wanted = min(int(chance * free), free - 1)
+    for cell in range(len(walls)):
+        if not walls[cell] and cell != left_out:
+            if wanted == 0:
+                return cell
+            wanted -= 1
+    return left_out
+
+
+@compiled
+@no_type_check
+def start(code, lives, rows, chance):
+    """Put some environments at their start; ``chance`` has a number for each of them."""
+    for i in range(len(rows)):
+        b = rows[i]
+        lives.state[b], lives.flag[b] = (
+            start_of(code.start[lives.task[b]], lives.walls[b, : code.n_states[lives.task[b]]], chance[i]),
+            0,
+        )
+
+
+@compiled
+@no_type_check
+def start_of(cell, walls, chance):
+    """Return the state at the start: one that is known, or a random free cell."""
+    return cell if cell >= 0 else another(walls, -1, chance)
+
+
+@compiled
+@no_type_check
+def advance(code, lives, actions, steps, rewards, ended, begins):
+    """Act in every environment; write what it gives, whether that terminates it, and whether a trial starts."""
+    for b in range(len(actions)):
+        u, s, f, a = lives.task[b], lives.state[b], lives.flag[b], actions[b]
+        chance = lives.noise[b, steps[b] % code.block[u]]
+        walls = lives.walls[b, : code.n_states[u]]
+        is_grid = code.height[u] > 0
+        if is_grid:
+            s2 = moved(code.height[u], code.width[u], walls, s, a)
+        else:
+            k = 0
+            while chance[0] >= code.cumulative[u, s, a, k]:
+                k += 1
+            s2 = code.successor[u, s, a, k]
+
+        p, value, ends = 0.0, 0.0, False
+        for r in range(code.n_rules[u]):
+            old, new, action = lives.rule_old[b, r], lives.rule_new[b, r], lives.rule_action[b, r]
+            is_met = (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a)
+            if is_met and (code.rule_flag[u, r] < 0 or code.rule_flag[u, r] == f):
+                p, value, ends = lives.rule_p[b, r], code.rule_value[u, r], code.rule_ends[u, r]
+        paid = chance[1] < p
+        rewards[b] = value if paid else 0.0
+        ended[b] = paid and ends
+
+        for r in range(code.n_flag_rules[u]):
+            old, new, action = lives.flag_old[b, r], lives.flag_new[b, r], lives.flag_action[b, r]
+            if (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a):
+                f = code.flag_set[u, r]
+        trial = s2 == 0 and not is_grid
+        if trial:
+            f = 0
+        if is_grid and paid and code.on_reward[u] != STAYS:
+            trial = True
+            if code.on_reward[u] == TELEPORT:
+                s2 = another(walls, s2, chance[0])
+            else:
+                s2, f = start_of(code.start[u], walls, chance[0]), 0
+        lives.state[b], lives.flag[b] = s2, f
+        begins[b] = trial
+
+
+@compiled
+@no_type_check
+def observe(code, lives, seen):
+    """Write what every environment shows into ``seen``, which is all zeros."""
+    for b in range(len(seen)):
+        u, s = lives.task[b], lives.state[b]
+        view = code.look[u]
+        if view == STIMULI:
+            size = code.stim_size[u]
+            if s >= code.shown.shape[1]:  # a task without stimuli
+                continue
+            for part in range(code.parts[u]):
+                vector = lives.vectors[b, code.shown[u, s, part]]
+                for i in range(size):
+                    seen[b, part * size + i] = vector[i]
+        elif view == POSITION:
+            seen[b, s] = 1.0
+        elif view == COORDINATES:
+            seen[b, 0] = s // code.width[u] / max(code.height[u] - 1, 1)
+            seen[b, 1] = s % code.width[u] / max(code.width[u] - 1, 1)
+        elif view != NO_VIEW:
+            side = code.window[u]
+            for i in range(side):
+                for j in range(side):
+                    r, c = s // code.width[u] + i - side // 2, s % code.width[u] + j - side // 2
+                    outside = r < 0 or r >= code.height[u] or c < 0 or c >= code.width[u]
+                    seen[b, i * side + j] = outside or lives.walls[b, r * code.width[u] + c]

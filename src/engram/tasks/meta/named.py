@@ -1,0 +1,519 @@
+"""Meta-tasks of the literature as settings of the task space.
+
+Each function returns a ``MetaTask``, and each is an environment whose arguments are those of the function:
+``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``.
+Lifetimes are as long as they were published, and 100 steps where nothing was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from engram.tasks.environment import check_int
+from engram.tasks.meta.grid import Grid
+from engram.tasks.meta.task import (
+    ActionRef,
+    ActionVar,
+    FlagRule,
+    MetaTask,
+    OneMinus,
+    ProbRef,
+    ProbVar,
+    RewardRule,
+    StateRef,
+    StateVar,
+    Stim,
+    StimVar,
+)
+
+_COMMON = {"paper": 0.9, "wang2018": 0.8, "wang2016": 0.75, "daw2011": 0.7}
+_ARMS: dict[str, tuple[float, ...]] = {"uniform": (), "easy": (0.9, 0.1), "medium": (0.75, 0.25), "hard": (0.6, 0.4)}
+
+# Boolean functions of two bits: the right answers to 00, 01, 10 and 11.
+TABLES = {
+    "and": "0001",
+    "nand": "1110",
+    "01": "0100",
+    "anti-01": "1011",
+    "10": "0010",
+    "anti-10": "1101",
+    "watch-1": "0011",
+    "watch-2": "0101",
+    "dms": "1001",
+    "anti-watch-2": "1010",
+    "anti-watch-1": "1100",
+    "or": "0111",
+    "nor": "1000",
+    "dnms": "0110",
+}
+
+
+def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
+    """Independent arms, each with a probability of its own.
+
+    Args:
+        k: Arms.
+        horizon: Pulls of a lifetime.
+
+    Source: Duan et al., "RL^2" (2016), with k of 5, 10 and 50; Wang et al. (2016) with 2 arms and 100 pulls.
+
+    Examples:
+        >>> bandit(5).n_actions
+        5
+    """
+    check_int("k", k, 1)
+    rules = tuple(RewardRule(0, action=a, p=ProbRef(a)) for a in range(k))
+    return MetaTask(_rows(k, [{0: 1.0}]), rules, prob_vars=(ProbVar(),) * k, stim=Stim(1), horizon=horizon)
+
+
+def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
+    """Two arms whose probabilities sum to one.
+
+    Args:
+        kind: Where the first one is from: "uniform" in (0, 1), "easy" (0.9 or 0.1), "medium" (0.75 or 0.25), "hard"
+            (0.6 or 0.4).
+        horizon: Pulls of a lifetime.
+
+    Source: Wang et al., "Learning to reinforcement learn" (2016).
+
+    Examples:
+        >>> dependent_bandit("easy").prob_vars[0].values
+        (0.9, 0.1)
+    """
+    return _two_arms(ProbVar(values=_ARMS[_one_of("kind", kind, _ARMS)]), horizon)
+
+
+def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
+    """Two arms whose probabilities sum to one and drift, reflected at 0 and 1.
+
+    Args:
+        drift: Standard deviation of a step of the drift; our decision, the published random walks being rescaled.
+        horizon: Pulls of a lifetime.
+
+    Source: our Gaussian form of the restless arms in published code after Wang et al. (2016).
+
+    Examples:
+        >>> restless_bandit().prob_vars[0].drift
+        0.1
+    """
+    return _two_arms(ProbVar(drift=drift), horizon)
+
+
+def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> MetaTask:
+    """Two arms, one better than the other, that change places.
+
+    Args:
+        hazard: Probability of a change after each pull.
+        kind: As of ``dependent_bandit``.
+        horizon: Pulls of a lifetime.
+
+    Source: probabilistic reversal learning; the setting is ours.
+
+    Examples:
+        >>> reversal(0.1).prob_vars[0].hazard
+        0.1
+    """
+    return _two_arms(ProbVar(values=_ARMS[_one_of("kind", kind, _ARMS)], hazard=hazard), horizon)
+
+
+def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int = 100) -> MetaTask:
+    """Many arms, one of which is better than all the others.
+
+    Args:
+        k: Arms.
+        high: The probability of the better one.
+        low: The probability of the others.
+        horizon: Pulls of a lifetime.
+
+    Source: our setting of the one-good-arm bandits of Wang et al. (2016).
+
+    Examples:
+        >>> special_arm(3).explain().splitlines()[0]
+        '1 state, 3 actions, lifetimes of 100 steps.'
+    """
+    check_int("k", k, 1)
+    rules = (RewardRule(0, p=low), RewardRule(0, action=ActionRef(0), p=high))
+    return MetaTask(_rows(k, [{0: 1.0}]), rules, action_vars=(ActionVar(),), stim=Stim(1), horizon=horizon)
+
+
+def contextual_bandit(contexts: int = 3, k: int = 4, horizon: int = 100) -> MetaTask:
+    """Arms whose probabilities depend on the context that is shown.
+
+    Args:
+        contexts: Contexts, each with a new stimulus in every instance; each follows each with equal probability.
+        k: Arms.
+        horizon: Pulls of a lifetime.
+
+    Source: our setting of the contextual bandits in published code after Wang et al. (2016).
+
+    Examples:
+        >>> len(contextual_bandit(2, 3).prob_vars)
+        6
+    """
+    check_int("contexts", contexts, 1)
+    check_int("k", k, 1)
+    rules = tuple(RewardRule(s, action=a, p=ProbRef(s * k + a)) for s in range(contexts) for a in range(k))
+    return MetaTask(
+        _rows(k, [dict.fromkeys(range(contexts), 1 / contexts)] * contexts),
+        rules,
+        stimuli=tuple(StimVar(s) for s in range(contexts)),
+        prob_vars=(ProbVar(),) * (contexts * k),
+        stim=Stim(max(5, contexts.bit_length())),
+        horizon=horizon,
+    )
+
+
+def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
+    """Two new objects, one of which pays and the other costs; the same one throughout the lifetime.
+
+    Args:
+        kind: "sequential": one object at a time, to be taken (action 1) or passed; "simultaneous": both at once, in
+            random order, one to be chosen by its side.
+        horizon: Steps of a lifetime, two for a trial; None: 100, or 12 for the simultaneous kind.
+
+    Source: Harlow (1949); the sequential form as in the paper of the task space, the other as in Wang et al. (2016),
+    who have 6 trials.
+
+    Examples:
+        >>> harlow("simultaneous").observation_size
+        10
+    """
+    transition = _rows(2, [{1: 0.5, 2: 0.5}, {0: 1.0}, {0: 1.0}])
+    if _one_of("kind", kind, ("sequential", "simultaneous")) == "sequential":
+        return MetaTask(
+            transition,
+            (RewardRule(1, action=1), RewardRule(2, action=1, value=-1.0)),
+            stimuli=(0, StimVar(0), StimVar(1)),
+            horizon=100 if horizon is None else horizon,
+        )
+    return MetaTask(
+        transition,
+        tuple(RewardRule(s, action=a, value=1.0 if (s == 1) == (a == 0) else -1.0) for s in (1, 2) for a in (0, 1)),
+        stimuli=((0, -1), (StimVar(0), StimVar(1)), (StimVar(1), StimVar(0))),
+        horizon=12 if horizon is None else horizon,
+    )
+
+
+def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int = 100) -> MetaTask:
+    """Turn left or right, once or several times, to the end that pays most.
+
+    A trip is from the start to the first turning point, through all turning points to an end, and back.
+
+    Args:
+        depth: Turning points on the way; 2 for the double T-maze.
+        low: What the other ends pay; the best pays 1.
+        hazard: Probability that the best end moves, at each start of a trip.
+        horizon: Steps of a lifetime; a trip has depth + 2.
+
+    Source: Soltoggio et al., "Evolutionary advantages of neuromodulated plasticity in dynamic, reward-based
+    scenarios" (2008); the sizes of the rewards were not checked.
+
+    Examples:
+        >>> t_maze().n_states, t_maze(2).n_states
+        (4, 8)
+    """
+    check_int("depth", depth, 1)
+    ends = range(2**depth, 2 ** (depth + 1))
+    turns = [[{2 * s: 1.0}, {2 * s + 1: 1.0}] for s in range(1, 2**depth)]
+    rows = [[{1: 1.0}] * 2, *turns, *([[{0: 1.0}] * 2] * len(ends))]
+    return MetaTask(
+        [[_row(row, len(rows)) for row in both] for both in rows],
+        (*(RewardRule(s, value=low) for s in ends), RewardRule(StateRef(0))),
+        stimuli=tuple(s.bit_length() for s in range(len(rows))),
+        state_vars=(StateVar(tuple(ends), hazard=hazard),),
+        stim=Stim(max(5, (depth + 2).bit_length())),
+        horizon=horizon,
+    )
+
+
+def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
+    """Remember a cue along a corridor, and turn to the side that it stands for.
+
+    Args:
+        length: States of the corridor between the cue and the junction.
+        horizon: Steps of a lifetime; a trip has length + 4.
+
+    Source: after Bakker, "Reinforcement learning with long short-term memory" (2001); the setting is ours.
+
+    Examples:
+        >>> cue_t_maze(2).n_states
+        8
+    """
+    check_int("length", length, 0)
+    junction = length + 3
+    left, right = junction + 1, junction + 2
+    rows: list[list[dict[int, float]]] = [[{1: 0.5, 2: 0.5}] * 2, [{3: 1.0}] * 2]
+    rows += [[{s + 1: 1.0}] * 2 for s in range(2, junction)]
+    rows += [[{left: 1.0}, {right: 1.0}], [{0: 1.0}] * 2, [{0: 1.0}] * 2]
+    return MetaTask(
+        [[_row(row, len(rows)) for row in both] for both in rows],
+        (RewardRule(left, flag=0), RewardRule(right, flag=1)),
+        (FlagRule(old=2),),
+        stimuli=(-1, StimVar(0), StimVar(1), *([0] * length), 1, 2, 2),
+        horizon=horizon,
+    )
+
+
+def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
+    """Choose between two states that pay differently, where each choice sometimes leads to the other one.
+
+    Args:
+        kind: "paper" (transitions 0.9 and 0.1), "wang2018" (0.8 and 0.2, the better state changing in 2.5 % of the
+            trials), "wang2016" (0.75 and 0.25), or "daw2011" (0.7 and 0.3, and a second choice between arms whose
+            probabilities drift).
+        horizon: Steps of a lifetime, two for a trial; None: 100, 200, 100 and 402.
+
+    Source: the figure of the paper of the task space; Wang et al. (2018) and (2016); Daw et al. (2011), with a drift
+    of 0.025 and 201 trials that were not checked.
+
+    Examples:
+        >>> two_step().transition[0]
+        ((0.0, 0.1, 0.9), (0.0, 0.9, 0.1))
+    """
+    common = _COMMON[_one_of("kind", kind, _COMMON)]
+    rare = round(1 - common, 2)
+    steps = {"wang2018": 200, "daw2011": 402}.get(kind, 100) if horizon is None else horizon
+    home = [_row({0: 1.0}, 3)] * 2
+    transition = [[_row({1: rare, 2: common}, 3), _row({1: common, 2: rare}, 3)], home, home]
+    if kind == "daw2011":
+        return MetaTask(
+            transition,
+            tuple(RewardRule(s, action=a, p=ProbRef(2 * s - 2 + a)) for s in (1, 2) for a in (0, 1)),
+            stimuli=(0, 1, 2),
+            prob_vars=(ProbVar(0.25, 0.75, drift=0.025),) * 4,
+            horizon=steps,
+        )
+    return MetaTask(
+        transition,
+        (RewardRule(1, p=0.1), RewardRule(2, p=0.1), RewardRule(StateRef(0), p=0.9)),
+        stimuli=(0, 1, 2),
+        state_vars=(StateVar((1, 2), hazard=0.025 if kind == "wang2018" else 0.0),),
+        horizon=steps,
+    )
+
+
+def find_the_spot(n: int = 5, horizon: int = 100) -> MetaTask:
+    """Find the cell of an open field that pays, and find it again from wherever one is put.
+
+    Args:
+        n: Cells along one side.
+        horizon: Steps of a lifetime.
+
+    Source: named in the paper of the task space; the grid is ours.
+
+    Examples:
+        >>> find_the_spot(3).observation_size
+        9
+    """
+    return MetaTask(
+        reward_rules=(RewardRule(new=StateRef(0)),),
+        state_vars=(StateVar("all_but_start"),),
+        horizon=horizon,
+        topology=Grid(n, n, on_reward="teleport"),
+    )
+
+
+def dark_room(n: int = 9, horizon: int = 20) -> MetaTask:
+    """Find the cell that pays at every step that one is on it.
+
+    Args:
+        n: Cells along one side.
+        horizon: Steps of a lifetime.
+
+    Source: the dark room of in-context reinforcement learning, Laskin et al. (2022).
+
+    Examples:
+        >>> dark_room().n_actions
+        5
+    """
+    return MetaTask(
+        reward_rules=(RewardRule(new=StateRef(0)),),
+        state_vars=(StateVar("all"),),
+        horizon=horizon,
+        topology=Grid(n, n, moves=5),
+    )
+
+
+def dark_room_hard(n: int = 17, horizon: int = 20) -> MetaTask:
+    """Find the cell that pays once and ends the episode.
+
+    Args:
+        n: Cells along one side.
+        horizon: Steps of a lifetime.
+
+    Source: as ``dark_room``, the hard version.
+
+    Examples:
+        >>> dark_room_hard().topology.on_reward
+        'terminate'
+    """
+    return MetaTask(
+        reward_rules=(RewardRule(new=StateRef(0)),),
+        state_vars=(StateVar("all"),),
+        horizon=horizon,
+        topology=Grid(n, n, moves=5, on_reward="terminate"),
+    )
+
+
+def dark_key_to_door(n: int = 9, horizon: int = 50) -> MetaTask:
+    """Find a key, which pays once, and then a door, which pays and ends the episode.
+
+    Args:
+        n: Cells along one side.
+        horizon: Steps of a lifetime.
+
+    Source: Laskin et al. (2022).
+
+    Examples:
+        >>> dark_key_to_door().flag_rules
+        (FlagRule(old=-1, new=StateRef(index=0), action=-1, set_to=1),)
+    """
+    return MetaTask(
+        reward_rules=(RewardRule(new=StateRef(0), flag=0), RewardRule(new=StateRef(1), flag=1, ends=True)),
+        flag_rules=(FlagRule(new=StateRef(0)),),
+        state_vars=(StateVar("all"), StateVar("all")),
+        horizon=horizon,
+        topology=Grid(n, n, moves=5, start="random"),
+    )
+
+
+def pillar_maze(n: int = 9, reward: float = 10.0, horizon: int = 200) -> MetaTask:
+    """Find a hidden reward among pillars, and find it again from wherever one is put.
+
+    Args:
+        n: Cells along one side, without the outer walls.
+        reward: What it pays.
+        horizon: Steps of a lifetime.
+
+    Source: Miconi et al., "Backpropamine" (2019); ``GridMaze`` is the same maze with the inputs of that paper.
+
+    Examples:
+        >>> pillar_maze().observation_size
+        9
+    """
+    return MetaTask(
+        reward_rules=(RewardRule(new=StateRef(0), value=reward),),
+        state_vars=(StateVar("all_but_start"),),
+        horizon=horizon,
+        topology=Grid(n, n, walls="pillars", obs="window", on_reward="teleport"),
+    )
+
+
+def full_maze(n: int = 9, horizon: int = 200) -> MetaTask:
+    """Find a hidden reward in a new maze, and find it again from wherever one is put.
+
+    Args:
+        n: Cells along one side, without the outer walls; odd.
+        horizon: Steps of a lifetime.
+
+    Source: named in the paper of the task space; the maze is ours.
+
+    Examples:
+        >>> full_maze().topology.walls
+        'random_maze'
+    """
+    return MetaTask(
+        reward_rules=(RewardRule(new=StateRef(0)),),
+        state_vars=(StateVar("all_but_start"),),
+        horizon=horizon,
+        topology=Grid(n, n, walls="random_maze", obs="window", on_reward="teleport", start=0),
+    )
+
+
+def example(number: int = 1, horizon: int = 100) -> MetaTask:
+    """One of the three tasks that the paper shows of its generator.
+
+    Args:
+        number: 1, 2 or 3; the last one is a key and a door by accident.
+        horizon: Steps of a lifetime.
+
+    Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the examples.
+
+    Examples:
+        >>> example(3).n_states
+        4
+    """
+    third = 1 / 3
+    if number == 1:
+        T = [[{1: 1.0}, {0: third, 1: third, 2: third}], [{0: 1 / 6, 2: 5 / 6}, {0: 5 / 6, 1: 1 / 6}], [{1: 1.0}] * 2]
+        return MetaTask(
+            [[_row(row, 3) for row in rows] for rows in T],
+            (RewardRule(1), RewardRule(StateRef(0)), RewardRule(StateRef(0), action=0)),
+            stimuli=(0, 1, -1),
+            state_vars=(StateVar((2, 0)),),
+            horizon=horizon,
+        )
+    if number == 2:
+        T = [[{0: 1.0}, {0: 0.5, 2: 0.5}], [{0: 1.0}, {1: 1.0}], [{0: 0.5, 1: 0.5}, {0: 1 / 6, 2: 5 / 6}]]
+        return MetaTask(
+            [[_row(row, 3) for row in rows] for rows in T],
+            (RewardRule(StateRef(0), p=ProbRef(0)), RewardRule(StateRef(0), p=ProbRef(1)), RewardRule(1, p=ProbRef(2))),
+            stimuli=(-1, StimVar(1), StimVar(0)),
+            state_vars=(StateVar((1, 0)),),
+            prob_vars=(ProbVar(),) * 3,
+            horizon=horizon,
+        )
+    if number == 3:
+        T = [[{1: 0.5, 2: 0.5}, {2: 1.0}], [{1: 0.5, 2: 0.5}, {3: 1.0}], [{0: third, 1: third, 3: third}] * 2]
+        return MetaTask(
+            [[_row(row, 4) for row in rows] for rows in [*T, [{1: 1.0}] * 2]],
+            (RewardRule(2, flag=1),),
+            (FlagRule(old=StateRef(0)),),
+            stimuli=(StimVar(0), -1, StimVar(1), 1),
+            state_vars=(StateVar((1, 3, 2)),),
+            horizon=horizon,
+        )
+    raise ValueError(f"number = {number!r}: expected 1, 2 or 3")
+
+
+def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> MetaTask:
+    """See two bits, one after the other, and answer with a Boolean function of them that only the rewards tell.
+
+    A trial has three steps: to the first bit, to the second, and the answer.
+
+    Args:
+        tables: The functions, by name or as the answers to 00, 01, 10 and 11; None: the 14 that are not constant.
+        horizon: Steps of a lifetime.
+
+    Raises:
+        ValueError: There is no such function.
+
+    Source: a discrete form of the tasks of Miconi, "Learning to acquire novel cognitive tasks with evolution,
+    plasticity and meta-meta-learning" (2023).
+
+    Examples:
+        >>> two_stimulus(["dms", "dnms"]).action_vars[0].joint
+        ((1, 0, 0, 1), (0, 1, 1, 0))
+    """
+    chosen = [TABLES.get(table, table) for table in (TABLES if tables is None else tables)]
+    for table in chosen:
+        if len(table) != 4 or set(table) - {"0", "1"}:
+            raise ValueError(f"tables: {table!r}: expected four bits or one of {', '.join(TABLES)}")
+    T: list[dict[int, float]] = [{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *([{0: 1.0}] * 4)]
+    return MetaTask(
+        _rows(2, T),
+        tuple(RewardRule(3 + c, action=ActionRef(c)) for c in range(4)),
+        stimuli=(-1, 0, 1, 0, 1, 0, 1),
+        action_vars=(ActionVar(joint=tuple(tuple(int(bit) for bit in table) for table in chosen)),),
+        horizon=horizon,
+    )
+
+
+def _two_arms(first: ProbVar, horizon: int) -> MetaTask:
+    rules = (RewardRule(0, action=0, p=ProbRef(0)), RewardRule(0, action=1, p=OneMinus(0)))
+    return MetaTask(_rows(2, [{0: 1.0}]), rules, prob_vars=(first,), stim=Stim(1), horizon=horizon)
+
+
+def _rows(actions: int, rows: Sequence[dict[int, float]]) -> list[list[list[float]]]:
+    """Return the transitions of a task whose actions all do the same."""
+    return [[_row(row, len(rows))] * actions for row in rows]
+
+
+def _row(chances: dict[int, float], n_states: int) -> list[float]:
+    return [chances.get(s, 0.0) for s in range(n_states)]
+
+
+def _one_of(name: str, value: str, kinds: Iterable[str]) -> str:
+    if value not in kinds:
+        raise ValueError(f"{name} = {value!r}: expected one of {', '.join(kinds)}")
+    return value

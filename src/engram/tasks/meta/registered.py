@@ -1,0 +1,76 @@
+"""The named meta-tasks as registered environments."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import gymnasium
+
+from engram.tasks.meta import named
+from engram.tasks.meta.environment import MetaTaskEnv, MetaTaskVectorEnv
+
+
+class EnvId(StrEnum):
+    """The ids of the named meta-tasks; ``EnvId.TWO_STEP`` is that of ``named.two_step``.
+
+    The two-stimulus tasks are there as trials of 20 ms a step, too; those of ``named`` are their discrete twin.
+    """
+
+    BANDIT = "engram/Bandit-v0"
+    DEPENDENT_BANDIT = "engram/DependentBandit-v0"
+    RESTLESS_BANDIT = "engram/RestlessBandit-v0"
+    REVERSAL = "engram/Reversal-v0"
+    SPECIAL_ARM = "engram/SpecialArm-v0"
+    CONTEXTUAL_BANDIT = "engram/ContextualBandit-v0"
+    HARLOW = "engram/Harlow-v0"
+    T_MAZE = "engram/TMaze-v0"
+    CUE_T_MAZE = "engram/CueTMaze-v0"
+    TWO_STEP = "engram/TwoStep-v0"
+    FIND_THE_SPOT = "engram/FindTheSpot-v0"
+    DARK_ROOM = "engram/DarkRoom-v0"
+    DARK_ROOM_HARD = "engram/DarkRoomHard-v0"
+    DARK_KEY_TO_DOOR = "engram/DarkKeyToDoor-v0"
+    PILLAR_MAZE = "engram/PillarMaze-v0"
+    FULL_MAZE = "engram/FullMaze-v0"
+    EXAMPLE = "engram/MetaTaskExample-v0"
+    TWO_STIMULUS = "engram/DiscreteTwoStimulus-v0"
+
+
+def one(name: str, **arguments: Any) -> MetaTaskEnv:
+    """Make the environment of a named meta-task.
+
+    Args:
+        name: The name of a function of ``named``.
+        arguments: Its arguments.
+
+    Examples:
+        >>> gymnasium.make("engram/Bandit-v0", k=5).action_space
+        Discrete(5)
+    """
+    return MetaTaskEnv(getattr(named, name)(**arguments))
+
+
+def many(num_envs: int = 1, *, name: str, max_episode_steps: int | None = None, **arguments: Any) -> MetaTaskVectorEnv:
+    """Make many environments of a named meta-task.
+
+    Args:
+        num_envs: Number of environments.
+        name: The name of a function of ``named``.
+        max_episode_steps: As in ``MetaTaskVectorEnv``.
+        arguments: The arguments of that function.
+
+    Examples:
+        >>> gymnasium.make_vec("engram/TwoStep-v0", num_envs=8, kind="wang2018").num_envs
+        8
+    """
+    return MetaTaskVectorEnv(getattr(named, name)(**arguments), num_envs, max_episode_steps=max_episode_steps)
+
+
+for _id in EnvId:
+    gymnasium.register(
+        str(_id),
+        f"{__name__}:one",
+        vector_entry_point=f"{__name__}:many",
+        kwargs={"name": _id.name.lower()},
+    )
