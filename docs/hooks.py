@@ -17,10 +17,12 @@ from engram.lab.monitor import duration
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
+    "engram.memory": "What stores and recalls.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.data": "Data sets by name.",
     "engram.lab": "Trials, seeds, checkpoints, claims, reports.",
+    "engram.storage": "Files that are whole or not there.",
     "engram.registry": "What parts there are.",
     "engram.testing": "The contracts as public checkers.",
 }
