@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 Solver = Literal["iht-ls", "iht", "iht-ls-unpruned"]
 SOLVERS = ("iht-ls", "iht", "iht-ls-unpruned")
-PATIENCE = 3  # iterations with the same support before least squares
+PATIENCE = 1  # iterations with the same support before least squares are tried; more change nothing but the time
 GRAM_LIMIT = 5000  # atoms above which no Gram matrix is made: it would fill the memory
 GROWTH = 10.0  # codes so many times larger than the correlations that they come from are looked into
 EXCESSIVE = 1e6  # and a code so many times larger never comes back
@@ -83,9 +83,10 @@ def iht_encode(
         x(r+1) = H(x(r) - step (A A^T x(r) - A y))            H keeps what is larger than threshold
 
     with the atoms in the rows of A. Once the support stands still, the limit is least squares on it. ``"iht-ls"``
-    takes this way as soon as a support is the same for three iterations: it solves the least squares, drops what is
-    not larger than the threshold, and solves again until nothing is dropped. Every sample stops by itself, so that
-    its code does not depend on what else is in X.
+    takes this way as soon as an iteration leaves the support as it is: it solves the least squares, drops what is not
+    larger than the threshold, and solves again until nothing is dropped. If one more iteration keeps this support, it
+    is a limit; if not, the iterations go on, and the next attempt waits twice as long. Every sample stops by itself, so
+    that its code does not depend on what else is in X.
 
     Args:
         X: Samples y in rows.
@@ -137,8 +138,8 @@ def iht_encode(
         largest = largest_eigenvalue(dictionary)
         if step * largest >= 2 or not np.isfinite(code).all():
             raise RuntimeError(
-                f"code_step = {step:g}: expected less than 2 / {largest:.3g}, the largest eigenvalue of the atoms' Gram "
-                "matrix; the codes diverge. Take 'auto'; if they went well before, the dictionary has become bad: take "
+                f"code_step = {step:g}: expected less than 2 / {largest:.3g}, with the largest eigenvalue of the atoms' "
+                "Gram matrix; the codes diverge. Take 'auto'; if they went well before, the dictionary has become bad: take "
                 "a larger batch or a smaller dict_step"
             )
     return IHTCode(code, iterations, converged, float(step))
@@ -164,8 +165,8 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
     code = hard_threshold(correlations, settings.start, keep_equal=True)
     iterations = np.zeros(len(X), np.int64)
     converged, grown = np.zeros((2, len(X)), bool)
-    unchanged = np.zeros(len(X), np.int64)
-    seeks = np.full(len(X), settings.patience > 0)
+    unchanged, wait = np.zeros(len(X), np.int64), np.full(len(X), settings.patience)
+    seeks, solved = np.full(len(X), settings.patience > 0), np.zeros(len(X), bool)
     limit = EXCESSIVE * np.linalg.norm(correlations, axis=1)
     for _ in range(settings.max_iter):
         active = np.flatnonzero(~(converged | grown))
@@ -179,15 +180,19 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
         same = ((new != 0) == (old != 0)).all(axis=1)
         unchanged[active] = np.where(same, unchanged[active] + 1, 0)
         size = np.linalg.norm(new, axis=1)
-        settled = ~seeks[active] & (np.linalg.norm(new - old, axis=1) <= settings.tol * size)
-        converged[active[settled]] = True
         grown[active] = ~(size <= limit[active])
-        for sample in active[seeks[active] & (unchanged[active] >= settings.patience) & ~grown[active]]:
-            solved = least_squares(dictionary, correlations[sample], code[sample], settings)
-            if solved is None:
+        settled = ~seeks[active] & (np.linalg.norm(new - old, axis=1) <= settings.tol * size)
+        converged[active] = ~grown[active] & (settled | (solved[active] & same))
+        failed = active[solved[active] & ~same]
+        wait[failed] *= 2
+        solved[failed] = False
+        ready = seeks[active] & (unchanged[active] >= wait[active]) & ~converged[active] & ~grown[active]
+        for sample in np.setdiff1d(active[ready], failed):
+            found = least_squares(dictionary, correlations[sample], code[sample], settings)
+            if found is None:
                 seeks[sample] = False
             else:
-                code[sample], converged[sample] = solved, True
+                code[sample], solved[sample], converged[sample] = found, True, not settings.prune
     return code, iterations, converged, grown
 
 

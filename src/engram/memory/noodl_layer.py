@@ -102,8 +102,8 @@ class NOODLLayer(nn.Module):
             input: Samples, (..., in).
 
         Raises:
-            ValueError: Wrong shape or dtype, or codes that are not finite: ``code_step`` is too large, or a sample is not
-                finite.
+            ValueError: Wrong shape or dtype, or codes that are not finite: ``code_step`` is too large, or a sample is
+                not finite.
         """
         self._check("input", input, self.in_features)
         current = input @ self.weight.t()

@@ -85,9 +85,11 @@ def encode(
         smallest: A pivot below this share of its diagonal entry makes the equations singular.
         excessive: A code this many times larger than the correlations is given up.
         max_iter: Most iterations.
-        patience: After so many iterations with the same support, least squares on it finish the code; 0: never.
+        patience: After so many iterations with the same support, least squares on it take the place of the code; 0:
+            never. If the next iteration keeps the support, the code is finished, otherwise the patience is doubled.
         features: Number of features; a larger support has no least squares.
-        prune: Whether least squares are repeated without what is not above the threshold, until there is no such.
+        prune: Whether least squares are repeated without what is not above the threshold, until there is no such; if
+            not, the next iteration would cut it, and is left out.
         codes: (samples, atoms), zeros; written.
         iterations: (samples,), written.
         converged: (samples,), all False; written: whether the stopping rule was met.
@@ -108,7 +110,7 @@ def encode(
                 support[count], values[count] = j, b[j]
                 count += 1
         limit *= excessive * excessive
-        least_squares, unchanged, done = patience > 0, 0, 0
+        least_squares, unchanged, done, wait, solved = patience > 0, 0, 0, patience, False
         while done < max_iter and not converged[sample] and not grown[sample]:
             for j in range(atoms):
                 v[j] = step * b[j]
@@ -145,7 +147,12 @@ def encode(
             unchanged = unchanged + 1 if same else 0
             if not size <= limit:
                 grown[sample] = True
-            elif least_squares and unchanged >= patience:
+            elif solved and same:
+                converged[sample] = True
+            elif solved:
+                solved = False
+                wait *= 2
+            elif least_squares and unchanged >= wait:
                 for k in range(count):
                     other[k] = support[k]
                 kept = count
@@ -165,7 +172,7 @@ def encode(
                     count = kept
                     support, other = other, support
                     values, others = others, values
-                    converged[sample] = True
+                    solved, converged[sample] = True, not prune
             elif not least_squares and change <= tol * tol * size:
                 converged[sample] = True
         for k in range(count):
