@@ -140,9 +140,9 @@ def arms(config: Config) -> dict[str, Config]:
                 base, n_nonzero=nonzero, updates=base.updates * 4 // 3, dict_step=step
             )
         for radius in (1, 4, 6, 10, 14):
-            found[f"start-{radius}"] = replace(base, start_radius=radius, dict_step=per_support)
+            found[f"start-{radius}"] = replace(base, start_radius=float(radius), dict_step=per_support)
         for radius in (4, 10, 14):
-            found[f"start-{radius}-nonzero-16"] = replace(found["nonzero-16"], start_radius=radius)
+            found[f"start-{radius}-nonzero-16"] = replace(found["nonzero-16"], start_radius=float(radius))
         for size in (250, 100, 50):
             found[f"batch-{size}"] = replace(base, batch_size=size, updates=base.updates * 2, dict_step=0.0)
         found["batch-100-fixed"] = replace(found["batch-100"], dict_step=per_support)
@@ -767,7 +767,7 @@ def seconds(config: Config) -> float:
         "lasso": (600e-9 + 36e-9 / max(config.lasso_alpha, 1e-3)) * entries,
         "none": 0.0,
     }[config.method]
-    return 1 + config.updates * (2e-3 + 30e-9 * entries + each)
+    return 0.3 + config.updates * (2e-3 + 30e-9 * entries + each)
 
 
 experiment = Experiment(
