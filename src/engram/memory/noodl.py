@@ -365,7 +365,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         check_is_fitted(self)
         return float(self.usage_.sum())
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> NOODL:
         """Forget everything and learn from samples, in several passes.
 
@@ -397,7 +397,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 break
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: object = None) -> NOODL:
         """Take one step on all samples of X; the first call starts the dictionary, with ``"samples"`` from them.
 
@@ -433,7 +433,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         scale = samples.dtype.type(self.scale_)
         scaled, components = samples / scale, self.components_.astype(samples.dtype, copy=False)
         if self.transform_algorithm == "noodl":
-            return encode(scaled, components, self.update, **self._code_settings()).code * scale
+            return np.asarray(encode(scaled, components, self.update, **self._code_settings()).code * scale)
         code = sparse_encode(
             scaled,
             components,
@@ -442,7 +442,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             alpha=self.transform_alpha,
             n_jobs=self.n_jobs,
         )
-        return np.asarray(code, samples.dtype) * scale
+        return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
         """Return the samples that codes stand for, code x components, (samples, features).

@@ -126,7 +126,7 @@ def normalised(atoms: Float[np.ndarray, "atoms features"]) -> Float[np.ndarray, 
     peak = np.abs(atoms).max(axis=1, keepdims=True)
     scaled = atoms / np.where(peak > 0, peak, peak.dtype.type(1))
     norm = np.sqrt(np.einsum("af,af->a", scaled, scaled))[:, None]
-    return scaled / np.where(norm > 0, norm, norm.dtype.type(1))
+    return np.asarray(scaled / np.where(norm > 0, norm, norm.dtype.type(1)))
 
 
 def _size(sizes: dict[str, int], name: str) -> int:
