@@ -16,8 +16,8 @@ import filelock
 import polars as pl
 
 from engram.lab import metrics
-from engram.lab.files import CorruptFileError, keep_aside, read_json, write_atomic, write_json
 from engram.lab.machine import hardware, versions
+from engram.storage.files import CorruptFileError, keep_aside, read_json, write_atomic, write_json
 
 State = Literal["waiting", "running", "interrupted", "failed", "finished"]
 

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from engram.lab import checkpoint
-from engram.lab.files import CorruptFileError
 from engram.lab.folder import TrialFolder
 from engram.lab.metrics import MetricsFile
+from engram.storage import checkpoint
+from engram.storage.files import CorruptFileError
 
 HEARTBEAT_SECONDS = 0.5
 

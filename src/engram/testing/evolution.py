@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engram.lab import checkpoint
+from engram.storage import checkpoint
 from engram.testing.module import assert_refused, same
 from engram.testing.promises import hold, no_global_draws
 

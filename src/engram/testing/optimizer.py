@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from engram.lab import checkpoint
+from engram.storage import checkpoint
 from engram.testing.evolution import check_evolution
 from engram.testing.promises import hold, no_global_draws
 
