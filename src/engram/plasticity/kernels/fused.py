@@ -128,7 +128,7 @@ def unsupported_rule(rule: PlasticityRule | None) -> str | None:
         rule: The plasticity rule.
     """
     # A subclass may have changed anything, so it is not taken for its parent.
-    if type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
+    if rule is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
         names = "Hebb, Oja, ClippedHebb, Modulated or Retroactive"
         return f"rule = {rule}: expected {names}, and no subclass"
     if rule.recursion == "own" or getattr(rule, "only_half", False):
