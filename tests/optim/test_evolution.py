@@ -1,5 +1,7 @@
 import math
 import os
+import sys
+import types
 import warnings
 
 import numpy as np
@@ -163,6 +165,10 @@ def dying(numbers):
     return numbers[:, 0]
 
 
+# As if defined in a notebook, from where functions reach the workers whole: they cannot import this file.
+squares.__module__ = dying.__module__ = "__main__"
+
+
 def test_a_population_is_evaluated_alike_in_any_number_of_parts():
     population = [torch.arange(14.0).reshape(7, 2)]
     alone = evaluate(population, squares)
@@ -176,6 +182,21 @@ def test_a_worker_that_dies_costs_its_individuals_alone():
     with pytest.warns(RuntimeWarning, match="a worker died twice on individuals 2 to 2: their fitness is NaN"):
         found = evaluate([torch.arange(4.0)[:, None]], dying, n_jobs=2, parts=4)
     np.testing.assert_equal(found.numpy(), [0, 1, np.nan, 3])
+
+
+def test_a_function_that_workers_cannot_import_is_named():
+    def nowhere(numbers):
+        return numbers[:, 0]
+
+    nowhere.__module__, nowhere.__qualname__ = "no_such_module", "nowhere"
+    module = types.ModuleType("no_such_module")
+    module.nowhere = nowhere
+    sys.modules["no_such_module"] = module
+    try:
+        with pytest.raises(ValueError, match=r"nowhere.*: expected one that a worker process can import"):
+            evaluate([torch.arange(4.0)[:, None]], nowhere, n_jobs=2)
+    finally:
+        del sys.modules["no_such_module"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from engram.plasticity import (
     plastic_scan,
 )
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import threads
+from engram.plasticity.kernels import fused, threads
 from engram.plasticity.kernels.attention import attention_scan
 from engram.plasticity.kernels.choice import fastest
 from engram.plasticity.kernels.fused import fused_scan

@@ -286,7 +286,9 @@ def test_a_shuffled_trace_is_another_in_the_same_way(backend):
     assert not torch.allclose(own, found, atol=1e-4)
 
 
-def test_no_bit_depends_on_the_number_of_threads():
+@pytest.mark.parametrize("parallel", [None, threads.shared.parallel])
+def test_no_bit_depends_on_the_number_of_threads(monkeypatch, parallel):
+    monkeypatch.setattr(threads.shared, "parallel", parallel)
     net = network(30)
     seen = trials(9, 50)
     lives = []
@@ -294,7 +296,6 @@ def test_no_bit_depends_on_the_number_of_threads():
         torch.set_num_threads(count)
         lives.append(lifetimes(net, seen, seeded(), backend="fused"))
     torch.set_num_threads(1)
-    assert threads.shared.pool is not None
     for one in lives[1:]:
         assert torch.equal(one.loss, lives[0].loss)
         assert torch.equal(one.trace, lives[0].trace)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import joblib
 import torch
 from jaxtyping import Float
-from joblib.externals.loky.process_executor import BrokenProcessPool
+from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 from torch import Tensor
 
 Evaluate = Callable[..., Any]
@@ -44,7 +44,7 @@ def evaluate(
     Raises:
         TypeError: ``population`` is empty or holds something else than tensors.
         ValueError: The tensors are not of as many individuals, a number is below one, the backend is unknown or not
-            installed, or the function returns another number of results.
+            installed, the workers cannot import the function, or it returns another number of results.
 
     Examples:
         >>> evaluate([torch.arange(3.0)], torch.square)
@@ -61,7 +61,7 @@ def evaluate(
         raise ValueError(f"parts = {parts}: expected at least 1")
     if backend not in ("loky", "ray"):
         raise ValueError(f"backend = {backend!r}: expected 'loky' or 'ray'")
-    died = _start_ray(n_jobs) if backend == "ray" else (BrokenProcessPool,)
+    died = _start_ray(n_jobs) if backend == "ray" else (TerminatedWorkerError,)
     size = sizes.pop()
     count = max(min(n_jobs if parts is None else parts, size), 1)
     edges = [size * part // count for part in range(count + 1)]
@@ -72,7 +72,12 @@ def evaluate(
             return [_checked(function, piece) for piece in pieces]
         # A pool of Ray takes seconds to start, and is kept; loky keeps its own.
         parallel = _ray_pool(workers) if backend == "ray" else joblib.Parallel(workers, "loky", batch_size=1)
-        return list(parallel(joblib.delayed(_checked)(function, piece) for piece in pieces))
+        try:
+            return list(parallel(joblib.delayed(_checked)(function, piece) for piece in pieces))
+        except TerminatedWorkerError:
+            raise
+        except BrokenProcessPool as error:
+            raise ValueError(f"function = {function}: expected one that a worker process can import") from error
 
     try:
         return torch.cat(together(cut, n_jobs))
