@@ -1,7 +1,9 @@
 """A parametrised space of meta-reinforcement-learning tasks."""
 
 from engram.tasks.meta import named
+from engram.tasks.meta.diagnose import Diagnosis, diagnose
 from engram.tasks.meta.environment import MetaTaskEnv, MetaTaskVectorEnv
+from engram.tasks.meta.generate import Criteria, reference_criteria, sample, sample_many, split_of
 from engram.tasks.meta.grid import Grid
 from engram.tasks.meta.instance import Instance, Tables
 from engram.tasks.meta.registered import EnvId
@@ -23,6 +25,8 @@ from engram.tasks.meta.task import (
 __all__ = [
     "ActionRef",
     "ActionVar",
+    "Criteria",
+    "Diagnosis",
     "EnvId",
     "FlagRule",
     "Grid",
@@ -39,5 +43,10 @@ __all__ = [
     "Stim",
     "StimVar",
     "Tables",
+    "diagnose",
     "named",
+    "reference_criteria",
+    "sample",
+    "sample_many",
+    "split_of",
 ]

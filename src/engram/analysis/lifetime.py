@@ -1,0 +1,133 @@
+"""Measures of learning within a lifetime, from what was done and what it gave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+
+
+def cumulative_regret(
+    rewards: Num[np.ndarray, "*lifetimes steps"], best: Num[np.ndarray, "..."]
+) -> Float[np.ndarray, "*lifetimes steps"]:
+    """Return what was missed up to each step.
+
+        R(t) = sum over s <= t of (best(s) - r(s))
+
+    Args:
+        rewards: Rewards, (..., steps).
+        best: The best expected reward of a step, (...,), or of each step, (..., steps).
+
+    Raises:
+        ValueError: The shapes do not go together.
+
+    Source: Lai and Robbins, "Asymptotically efficient adaptive allocation rules" (1985).
+
+    Examples:
+        >>> cumulative_regret(np.array([0.0, 1.0, 0.0]), np.array(0.75)).tolist()
+        [0.75, 0.5, 1.25]
+    """
+    if best.shape == rewards.shape[:-1]:
+        best = best[..., None]
+    elif best.shape != rewards.shape:
+        raise ValueError(f"best.shape = {best.shape}: expected {rewards.shape[:-1]} or {rewards.shape}, as of rewards")
+    missed: Float[np.ndarray, "*lifetimes steps"] = (best - rewards).cumsum(-1)
+    return missed
+
+
+def normalized_return(
+    returns: Num[np.ndarray, "*lifetimes"] | float,
+    random: Num[np.ndarray, "*lifetimes"] | float,
+    oracle: Num[np.ndarray, "*lifetimes"] | float,
+) -> Any:
+    """Return returns on a scale where acting at random has 0 and knowing the instance has 1.
+
+        (return - random) / (oracle - random)
+
+    Args:
+        returns: Returns.
+        random: Returns of acting at random, one or as many.
+        oracle: Returns of who knows the instance, likewise.
+
+    Returns:
+        The normalised returns, an array or a number; NaN where the oracle has no more than chance.
+
+    Examples:
+        >>> normalized_return(np.array([0.5, 0.8]), 0.5, 0.9).round(2).tolist()
+        [0.0, 0.75]
+    """
+    span = np.asarray(oracle, dtype=float) - np.asarray(random, dtype=float)
+    normalised = (np.asarray(returns, dtype=float) - random) / np.where(span > 0, span, np.nan)
+    return normalised if normalised.ndim else float(normalised)
+
+
+def stay_probabilities(
+    choices: Int[np.ndarray, "*lifetimes trials"],
+    rewarded: Bool[np.ndarray, "..."],
+    common: Bool[np.ndarray, "..."],
+) -> Float[np.ndarray, "2 2"]:
+    """Return how often a choice is made again in the next trial, by what came of it.
+
+    Who reasons with a model of the transitions stays after a common transition that was rewarded and a rare one that
+    was not; who only repeats what was rewarded does not look at the transition.
+
+    Args:
+        choices: The choice of each trial, (..., trials).
+        rewarded: Whether it was rewarded.
+        common: Whether its transition was the common one.
+
+    Returns:
+        Probabilities by [rewarded, common], each an index 0 or 1; NaN where there was no such trial.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Source: Daw et al., "Model-based influences on humans' choices and striatal prediction errors" (2011), figure 2.
+
+    Examples:
+        >>> choices, rewarded = np.array([0, 0, 1, 1]), np.array([True, False, True, True])
+        >>> stay_probabilities(choices, rewarded, np.ones(4, dtype=bool))[:, 1].tolist()
+        [0.0, 1.0]
+    """
+    if not choices.shape == rewarded.shape == common.shape:
+        shapes = f"{rewarded.shape} and {common.shape}"
+        raise ValueError(f"rewarded.shape and common.shape = {shapes}: expected those of choices, {choices.shape}")
+    stays = choices[..., 1:] == choices[..., :-1]
+    rewarded, common = rewarded[..., :-1], common[..., :-1]
+    table = np.full((2, 2), np.nan)
+    for r in (0, 1):
+        for c in (0, 1):
+            if (met := (rewarded == r) & (common == c)).any():
+                table[r, c] = stays[met].mean()
+    return table
+
+
+def within_lifetime_gain(
+    rewards: Num[np.ndarray, "*lifetimes steps"], share: float = 0.25
+) -> Float[np.ndarray, "*lifetimes"] | float:
+    """Return how much more is gained in a step at the end of a lifetime than at its beginning.
+
+        mean of the last ``share`` of the rewards - mean of the first ``share``
+
+    Args:
+        rewards: Rewards, or what else tells success, (..., steps).
+        share: Which part of the lifetime is its beginning, and its end; at most one half.
+
+    Returns:
+        The gain of each lifetime, (...,).
+
+    Raises:
+        ValueError: ``share`` is out of range, or less than a step.
+
+    Examples:
+        >>> within_lifetime_gain(np.array([0, 0, 1, 0, 1, 1, 1, 1]))
+        1.0
+    """
+    if not 0 < share <= 0.5:
+        raise ValueError(f"share = {share}: expected a number above 0, at most 0.5")
+    steps = int(rewards.shape[-1] * share)
+    if steps < 1:
+        raise ValueError(f"share = {share}: expected at least one of {rewards.shape[-1]} steps")
+    gain = rewards[..., -steps:].mean(-1) - rewards[..., :steps].mean(-1)
+    return gain if np.ndim(gain) else float(gain)

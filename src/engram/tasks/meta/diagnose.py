@@ -1,0 +1,453 @@
+"""What is wrong with a meta-task, by exact planning in its instances."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from engram.tasks.meta.instance import Instance
+from engram.tasks.meta.planning import (
+    Model,
+    Outcomes,
+    QValues,
+    enumerate_instances,
+    free_cells,
+    model,
+    optimal,
+    outcomes,
+    reachable,
+    take,
+    value_of,
+)
+from engram.tasks.meta.task import ActionRef, MetaTask, OneMinus, ProbRef, StateRef, StimVar
+
+DEGENERACIES = (
+    "NO_VARIATION",
+    "UNREACHABLE",
+    "TRAP",
+    "NO_REWARD",
+    "TRIVIAL",
+    "SAME_INSTANCES",
+    "SINGLE_OPTIMUM",
+    "SMALL_GAP",
+)
+COSMETIC = ("DEAD_RULE", "SHADOWED", "FLAG_UNUSED", "FLAG_CONSTANT")
+LEAST_GAP, MOST_RANDOM = 0.02, 0.95
+STARTS = 20  # of the search for the best fixed policy, where there are too many; fewer in large spaces
+_POLICIES, _ENTRIES, _RENAMINGS, _WORK = 4096, 4e6, 5040, 2e6
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found out about a meta-task.
+
+    Attributes:
+        codes: What is wrong with it: the code, and in words what that is about.
+        oracle_value: Mean over instances of the best discounted value from the start, of who knows the instance.
+        random_value: That of drawing every action with equal probability.
+        best_fixed_value: That of the best policy that is the same in every instance and sees state and flag.
+        gap: How much less the best fixed policy has than the oracle, as a share of the oracle's value; 0 without any.
+        ambiguous: Pairs of states that show different variable stimuli, cannot be told apart by where one came from,
+            and ask for different actions, there or later by the flag.
+        instances: The instances that were planned in.
+        per_instance: The best value in each of them, (instances,).
+        exact: Whether these are all instances (with uniform probabilities on a grid), and all fixed policies were
+            tried; otherwise the best fixed value is a lower bound on them, and the gap an upper one.
+    """
+
+    codes: Mapping[str, str]
+    oracle_value: float
+    random_value: float
+    best_fixed_value: float
+    gap: float
+    ambiguous: tuple[tuple[int, int], ...]
+    instances: tuple[Instance, ...]
+    per_instance: Float[np.ndarray, "instances"]
+    exact: bool
+
+    @property
+    def degeneracies(self) -> tuple[str, ...]:
+        """The codes for which there is nothing, or too little, to be learnt; the others are cosmetic."""
+        return tuple(code for code in self.codes if code in DEGENERACIES)
+
+
+def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 0.5, 0.9)) -> Diagnosis:
+    """Find out whether a meta-task is worth learning in.
+
+    All its instances are planned in, exactly, as Markov decision processes of the state and the flag. The codes:
+
+    - NO_VARIATION: no variable occurs in a rule, or a pair of stimuli, that can matter
+    - UNREACHABLE: a state cannot be reached
+    - TRAP: from a state that can be reached there is no way back to the start; not on a grid, nor if the episode ends
+    - NO_REWARD: the best mean value is 0
+    - TRIVIAL: random actions have 95 % of the best mean value
+    - SAME_INSTANCES: all instances are the same, up to names of states that look the same
+    - SINGLE_OPTIMUM: one fixed policy is the best in all instances
+    - SMALL_GAP: one fixed policy has 98 % of the best mean value
+    - DEAD_RULE, SHADOWED: a rule never matches, or is always overridden
+    - FLAG_UNUSED, FLAG_CONSTANT: no rule that counts reads the flag, or it is never set
+
+    A fixed policy is a map from state and flag to actions. SAME_INSTANCES, SINGLE_OPTIMUM and SMALL_GAP are not said
+    of a task with an ambiguous pair of stimuli, whose meaning has to be found out in every instance. Where instances
+    are too many, some are drawn, always the same; where fixed policies are too many, the best one is looked for by
+    changes of single actions from random ones.
+
+    Args:
+        task: The task; variables with a hazard or a drift are taken to stay as they are.
+        gamma: Discount for each step.
+        grid: Values of uniform probabilities, as shares of the way from the lower to the upper bound.
+
+    Raises:
+        ValueError: ``gamma`` or ``grid`` is out of range.
+
+    Source: the issues are named in Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023); the
+    tests are ours.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> found = diagnose(named.two_step())
+        >>> found.codes, round(found.gap, 2)
+        ({}, 0.39)
+    """
+    if not 0 <= gamma < 1:
+        raise ValueError(f"gamma = {gamma}: expected a number from 0 to below 1")
+    if not len(grid) or not all(0 <= share <= 1 for share in grid):
+        raise ValueError(f"grid = {tuple(grid)}: expected at least one number, all from 0 to 1")
+    flags = 2 if task.flag_rules else 1
+    entries = flags * task.n_states * task.n_actions * flags * task.n_states
+    instances, complete = enumerate_instances(task, grid, most=int(np.clip(_ENTRIES / entries, 16, 729)))
+    step = outcomes(task, instances)
+    whole = model(task, instances, step)
+    reached = reachable(whole)
+    ever: Bool[np.ndarray, "z"] = np.asarray(reached.any(0))
+    found = _restricted(whole, ever)
+    Q = optimal(found, gamma)
+    best = (found.start * Q.max(2)).sum(1)
+    oracle = float(best.mean())
+    random = _mean_value(found, np.full(Q.shape[1:], 1 / task.n_actions), gamma)
+    optimal_actions = Q.max(2, keepdims=True) - 1e-6 * np.abs(Q).max((1, 2), keepdims=True) <= Q
+    pairs = _ambiguous(task, whole, reached, ever, optimal_actions)
+    fixed, all_tried = _best_fixed(found, Q, gamma)
+    fixed = min(fixed, oracle)  # up to rounding it is
+    scale = abs(oracle)
+    rewarded = scale > 1e-9
+    gap = (oracle - fixed) / scale if rewarded else 0.0
+    codes = dict(
+        [
+            *_about_variation(task, step, reached, pairs),
+            *_about_states(task, whole, ever, instances),
+        ]
+    )
+    if not rewarded:
+        codes["NO_REWARD"] = "the best mean value is 0"
+    elif oracle - random <= (1 - MOST_RANDOM) * scale + 1e-9 * scale:
+        codes["TRIVIAL"] = f"random actions have {random:.4g} of {oracle:.4g}"
+    if not pairs:
+        if _same(task, found, ever):
+            codes["SAME_INSTANCES"] = f"all of {len(instances)} instances are the same up to names of states"
+        if optimal_actions.all(0).any(1).all():
+            codes["SINGLE_OPTIMUM"] = "one policy is optimal in all instances"
+        if gap < LEAST_GAP:
+            codes["SMALL_GAP"] = f"one policy has all but {gap:.2%} of the best mean value"
+    codes |= dict(_about_rules(task, step, reached))
+    order = (*DEGENERACIES, *COSMETIC)
+    return Diagnosis(
+        codes={code: codes[code] for code in order if code in codes},
+        oracle_value=oracle,
+        random_value=random,
+        best_fixed_value=fixed,
+        gap=gap,
+        ambiguous=pairs,
+        instances=instances,
+        per_instance=best,
+        exact=complete and all_tried,
+    )
+
+
+def _restricted(found: Model, ever: Bool[np.ndarray, "z"]) -> Model:
+    """Leave out what cannot be reached in any instance."""
+    if ever.all():
+        return found
+    both = np.ix_(np.arange(len(found.start)), ever, np.arange(found.reward.shape[2]), ever)
+    matrices = (found.unpaid[both], found.paid[both], found.value[both])
+    return Model(*matrices, found.reward[:, ever], found.start[:, ever])
+
+
+def _mean_value(found: Model, policy: Float[np.ndarray, "z actions"], gamma: float) -> float:
+    """Return the mean over instances of the value from the start of a policy that draws its actions."""
+    transition = np.einsum("za,izay->izy", policy, found.transition)
+    V = value_of(transition, (found.reward * policy).sum(2), gamma)
+    return float((found.start * V).sum(1).mean())
+
+
+def _best_fixed(found: Model, Q: QValues, gamma: float) -> tuple[float, bool]:
+    """Return the largest mean value of a deterministic policy, and whether all of them were tried."""
+    Z, A = Q.shape[1:]
+    if A**Z > _POLICIES:
+        return _search(found, Q, gamma), False
+    transition, best = found.transition, -np.inf
+    every = np.array(list(itertools.product(range(A), repeat=Z)))
+    for policies in np.array_split(every, max(1, len(every) * len(Q) * Z * Z // 2_000_000)):
+        each = np.arange(Z)
+        P, r = transition[:, each, policies], found.reward[:, each, policies]  # (instances, policies, z, ...)
+        V = value_of(P, r, gamma)
+        best = max(best, float((V * found.start[:, None]).sum(2).mean(0).max()))
+    return best, True
+
+
+def _search(found: Model, Q: QValues, gamma: float) -> float:
+    """Return the mean value of a policy that no change of a single action makes better, the best of several.
+
+    With M = (1 - gamma P)^-1 under the policy, taking a in z changes the value from the start by
+
+        occupancy(z) (Q(z, a) - V(z)) / (1 - gamma (P(. | z, a) - P(. | z)) M[:, z])
+
+    in each instance. All changes that help are made at once, or the one that helps most, if that is not better.
+    """
+    generator = np.random.default_rng(0)
+    Z, A = Q.shape[1:]
+    count = int(np.clip(_WORK / found.unpaid.size, 2, STARTS))
+    starts = [Q.mean(0).argmax(1), *(generator.integers(A, size=Z) for _ in range(count))]
+    transition = found.transition
+
+    def judged(policy: Int[np.ndarray, "z"]) -> tuple[float, Any]:
+        chosen = np.broadcast_to(policy, Q.shape[:2])
+        P, r = take(transition, chosen), take(found.reward, chosen)
+        inverse = np.linalg.inv(np.eye(Z) - gamma * P)
+        V = (inverse @ r[..., None])[..., 0]
+        advantage = found.reward + gamma * (transition @ V[:, None, :, None])[..., 0] - V[..., None]
+        occupancy = (found.start[:, None] @ inverse)[:, 0]
+        onto = (transition @ inverse.swapaxes(1, 2)[..., None])[..., 0]  # (instances, z, actions)
+        now = take(onto, chosen)
+        gain = occupancy[..., None] * advantage / (1 - gamma * (onto - now[..., None]))
+        return float((found.start * V).sum(1).mean()), gain.mean(0)
+
+    best = -np.inf
+    for first in starts:
+        policy = first
+        value, gain = judged(policy)
+        while gain.max() > 1e-9 * (1 + abs(value)):
+            helps = gain.max(1) > 0
+            several = np.where(helps, gain.argmax(1), policy)
+            found_value, found_gain = judged(several)
+            if found_value <= value:
+                z, a = np.unravel_index(gain.argmax(), gain.shape)
+                several = policy.copy()
+                several[z] = a
+                found_value, found_gain = judged(several)
+                if found_value <= value:  # by rounding
+                    break
+            policy, value, gain = several, found_value, found_gain
+        best = max(best, value)
+    return best
+
+
+def _ambiguous(
+    task: MetaTask,
+    whole: Model,
+    reached: Bool[np.ndarray, "instances z"],
+    ever: Bool[np.ndarray, "z"],
+    optimal_actions: Bool[np.ndarray, "instances reached actions"],
+) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of states that only their variable stimuli tell apart, and where that matters."""
+    variable = [s for s in range(len(task.stimuli)) if any(isinstance(one, StimVar) for one in task.parts_of(s))]
+    alike = [pair for pair in itertools.combinations(variable, 2) if _look_alike(task, *pair)]
+    if not alike:
+        return ()
+    S = task.n_states
+    follows = (whole.transition > 0) & reached[:, :, None, None]
+    follows = follows.reshape(*follows.shape[:3], -1, S).any(3)  # which states may follow
+    together = [(i, j) for i, j in alike if (follows[..., i] & follows[..., j]).any()]
+    best = np.zeros(whole.reward.shape, dtype=bool)
+    best[:, ever] = optimal_actions
+    every = range(whole.start.shape[1] // S)
+    return tuple(
+        (i, j)
+        for i, j in together
+        if any(
+            reached[n, f * S + i]
+            and reached[n, f * S + j]
+            and _mistakes(task, _parts(whole, n), best[n], (f * S + i, f * S + j))
+            for n, f in itertools.product(range(len(reached)), every)
+        )
+    )
+
+
+def _mistakes(
+    task: MetaTask, instance: tuple[Any, ...], best: Bool[np.ndarray, "z actions"], mistaken: tuple[int, int]
+) -> bool:
+    """Return whether who takes two z for each other cannot act in the best way in both.
+
+    That is so if no action is the best in both, or if each such action may lead, with the same reward, to states that
+    look the same, and in whose z the same is true: there the flag is another, since a cue meant something else.
+    """
+    S = task.n_states
+    leads: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
+    left = [mistaken]
+    all_unpaid, all_paid, _, value_of_step = instance
+    while left:
+        pair = x, y = left.pop()
+        if pair in leads:
+            continue
+        leads[pair] = []
+        for a in np.flatnonzero(best[x] & best[y]):
+            unpaid = np.flatnonzero(all_unpaid[x, a]), np.flatnonzero(all_unpaid[y, a])
+            paid = np.flatnonzero(all_paid[x, a]), np.flatnonzero(all_paid[y, a])
+            value = value_of_step[:, a]
+            found = {(int(p), int(q)) for p in unpaid[0] for q in unpaid[1]}
+            found |= {(int(p), int(q)) for p in paid[0] for q in paid[1] if value[x, p] == value[y, q]}
+            same = {(p, q) for p, q in found if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
+            leads[pair].append(same)
+            left += same
+    wrong = {pair for pair, ways in leads.items() if not ways}
+    while more := {pair for pair, ways in leads.items() if pair not in wrong and all(way & wrong for way in ways)}:
+        wrong |= more
+    return mistaken in wrong
+
+
+def _look_alike(task: MetaTask, i: int, j: int) -> bool:
+    """Return whether two states show different things that are the same but for which variable stimulus is which."""
+    one, other = task.parts_of(i), task.parts_of(j)
+    if one == other:
+        return False
+    forth: dict[StimVar, Any] = {}
+    back: dict[Any, StimVar] = {}
+    for a, b in zip(one, other, strict=True):
+        if isinstance(a, StimVar) and isinstance(b, StimVar):
+            if forth.setdefault(a, b) != b or back.setdefault(b, a) != a:
+                return False
+        elif a != b:
+            return False
+    return True
+
+
+def _about_variation(
+    task: MetaTask, step: Outcomes, reached: Bool[np.ndarray, "instances z"], pairs: Sequence[Any]
+) -> Iterator[tuple[str, str]]:
+    counting, counting_flags = (_counts(step, rules, reached) for rules in (step.rule, step.flag_rule))
+    rules = [task.reward_rules[i] for i in counting]
+    reads = any(rule.flag != -1 for rule in rules)
+    flag_rules = [task.flag_rules[i] for i in counting_flags] if reads else []
+    whose: list[Any] = [*rules, *flag_rules]
+    first, widths = 0, []
+    for group in task.action_vars:
+        options = group.joint or (range(task.n_actions) if group.values is None else group.values)
+        widths += [len(options)] * group.width
+        first += group.width
+    varies = any(
+        (isinstance(place, StateRef) and len(task.state_range(place.index)) > 1)
+        or (isinstance(place, ActionRef) and widths[place.index] > 1)
+        for rule in whose
+        for place in (rule.old, rule.new, rule.action)
+    ) or any(
+        isinstance(rule.p, ProbRef | OneMinus) and task.prob_vars[rule.p.index].low < task.prob_vars[rule.p.index].high
+        for rule in rules
+    )
+    maze = task.topology is not None and task.topology.walls == "random_maze"
+    if not varies and not pairs and not maze:
+        yield "NO_VARIATION", "no variable occurs in a rule, or a pair of stimuli, that can matter"
+
+
+def _about_states(
+    task: MetaTask, whole: Model, ever: Bool[np.ndarray, "z"], instances: Sequence[Instance]
+) -> Iterator[tuple[str, str]]:
+    S = task.n_states
+    states: Bool[np.ndarray, "states"] = np.asarray(ever.reshape(-1, S).any(0))
+    missing = np.flatnonzero(np.any(free_cells(task, instances), 0) & ~states)
+    if missing.size:
+        yield "UNREACHABLE", f"states {missing.tolist()}"
+    if task.topology is None:  # on a grid every move can be undone
+        T: Any = np.any(whole.transition, (0, 2))  # from z to z
+        edges = T.reshape(-1, S, T.shape[0] // S, S).any((0, 2)) & states[:, None]
+        # Where the end of the episode is possible there is a way out too.
+        ends: Any = (whole.transition.sum(3) < 1 - 1e-9).any((0, 2))
+        leads = ends.reshape(-1, S).any(0)
+        leads[0] = True
+        while True:
+            more = leads | (edges & leads).any(1)
+            if (more == leads).all():
+                break
+            leads = more
+        trapped = np.flatnonzero(states & ~leads)
+        if trapped.size:
+            yield "TRAP", f"from states {trapped.tolist()} there is no way back to 0"
+
+
+def _same(task: MetaTask, found: Model, ever: Bool[np.ndarray, "z"]) -> bool:
+    """Return whether all instances are the same up to a permutation of states that look the same, but of state 0."""
+    # What would be paid where nothing can be tells nothing.
+    found = found._replace(value=np.where(found.paid > 0, found.value, 0.0))
+    first, rest = _parts(found, 0), [_parts(found, i) for i in range(1, len(found.start))]
+    rest = [one for one in rest if not _equal(first, one)]
+    if not rest:
+        return True
+    if task.topology is not None:  # what a move does tells where one is
+        return False
+    S = task.n_states
+    labels: dict[Any, list[int]] = {}
+    for s in range(S):
+        labels.setdefault(0 if s == 0 else (task.parts_of(s), ever[s::S].tobytes()), []).append(s)
+    count = np.prod([np.prod(np.arange(1.0, len(one) + 1)) for one in labels.values()])
+    if count > _RENAMINGS:
+        return False
+    place = np.cumsum(ever) - 1
+    z = np.flatnonzero(ever)
+    renamings = []
+    for choice in itertools.product(*(itertools.permutations(one) for one in labels.values())):
+        state = np.arange(S)
+        for old, new in zip(labels.values(), choice, strict=True):
+            state[old] = new
+        renamings.append(place[z // S * S + state[z % S]])
+    return all(any(_equal(first, tuple(_renamed(part, names) for part in one)) for names in renamings) for one in rest)
+
+
+def _parts(found: Model, i: int) -> tuple[Any, ...]:
+    return found.unpaid[i], found.paid[i], found.reward[i], found.value[i]
+
+
+def _renamed(part: Any, names: Int[np.ndarray, "z"]) -> Any:
+    return part[names] if part.ndim == 2 else part[np.ix_(names, np.arange(part.shape[1]), names)]
+
+
+def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return all(np.allclose(a, b, rtol=0, atol=1e-9) for a, b in zip(one, other, strict=True))
+
+
+def _possible(step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Bool[np.ndarray, "..."]:
+    """Return which outcomes are ever met with."""
+    count, flags, S = step.p.shape[:3]
+    return reached.reshape(count, flags, S, 1, 1) & (step.chance > 0)[:, None]
+
+
+def _counts(step: Outcomes, rule: Any, reached: Bool[np.ndarray, "instances z"]) -> list[int]:
+    """Return the rules that ever count."""
+    found = np.unique(rule[_possible(step, reached)])
+    return [int(i) for i in found if i >= 0]
+
+
+def _about_rules(task: MetaTask, step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Iterator[tuple[str, str]]:
+    dead: list[str] = []
+    shadowed: list[str] = []
+    for name, count, rule, matched in (
+        ("reward_rules", len(task.reward_rules), step.rule, step.matches),
+        ("flag_rules", len(task.flag_rules), step.flag_rule, step.flag_matches),
+    ):
+        counting = _counts(step, rule, reached)
+        met = _possible(step, reached)
+        for i in set(range(count)) - set(counting):
+            (shadowed if (matched[i] & met).any() else dead).append(f"{name}[{i}]")
+    if dead:
+        yield "DEAD_RULE", f"{', '.join(sorted(dead))} never match"
+    if shadowed:
+        yield "SHADOWED", f"{', '.join(sorted(shadowed))} never count"
+    if not task.flag_rules and all(rule.flag == -1 for rule in task.reward_rules):
+        return
+    if all(task.reward_rules[i].flag == -1 for i in _counts(step, step.rule, reached)):
+        yield "FLAG_UNUSED", "no rule that counts reads the flag"
+    if not reached[:, task.n_states :].any():
+        yield "FLAG_CONSTANT", "the flag is never set"

@@ -1,0 +1,337 @@
+"""Exact planning in instances of a meta-task, many instances at once.
+
+What is planned in is the state together with the flag, z = flag * states + state. Variables are taken to stay as they
+are: an instance whose variables have a hazard is planned in as if they had none.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from engram.tasks.meta.instance import Instance
+from engram.tasks.meta.task import ActionRef, MetaTask, OneMinus, ProbRef, StateRef
+
+Action = Int[np.ndarray, "instances z"]
+Values = Float[np.ndarray, "instances z"]
+QValues = Float[np.ndarray, "instances z actions"]
+
+
+class Outcomes(NamedTuple):
+    """What a step may lead to, by the rules: branch k is one state reached, and the flag is the one before the step.
+
+    Attributes:
+        reached: The state reached.
+        chance: Its probability.
+        p: Probability that a reward is paid.
+        value: The reward.
+        ends: Whether a paid reward terminates.
+        flag: The flag after the step.
+        rule: The reward rule that counts; -1 if there is none.
+        flag_rule: The flag rule that counts; -1 if there is none, or arriving in state 0 clears the flag.
+        matches: For each reward rule where it matches, overridden or not.
+        flag_matches: For each flag rule where it matches.
+    """
+
+    reached: Int[np.ndarray, "instances states actions branches"]
+    chance: Float[np.ndarray, "instances states actions branches"]
+    p: Float[np.ndarray, "instances flags states actions branches"]
+    value: Float[np.ndarray, "instances flags states actions branches"]
+    ends: Bool[np.ndarray, "instances flags states actions branches"]
+    flag: Int[np.ndarray, "instances flags states actions branches"]
+    rule: Int[np.ndarray, "instances flags states actions branches"]
+    flag_rule: Int[np.ndarray, "instances flags states actions branches"]
+    matches: list[Bool[np.ndarray, "instances flags states actions branches"]]
+    flag_matches: list[Bool[np.ndarray, "instances flags states actions branches"]]
+
+
+class Model(NamedTuple):
+    """Instances as Markov decision processes on z.
+
+    Attributes:
+        unpaid: Probability of each successor, without a reward.
+        paid: Probability of each successor, with a reward; what is missing to one is the end of the episode.
+        value: The reward that is paid on the way to each successor.
+        reward: Expected reward, that of a step that ends the episode included.
+        start: Probability of each start.
+    """
+
+    unpaid: Float[np.ndarray, "instances z actions z"]
+    paid: Float[np.ndarray, "instances z actions z"]
+    value: Float[np.ndarray, "instances z actions z"]
+    reward: QValues
+    start: Values
+
+    @property
+    def transition(self) -> Float[np.ndarray, "instances z actions z"]:
+        """Probability of each successor."""
+        either: Float[np.ndarray, "instances z actions z"] = self.unpaid + self.paid
+        return either
+
+
+def enumerate_instances(
+    task: MetaTask, grid: Sequence[float] = (0.1, 0.5, 0.9), *, most: int = 729
+) -> tuple[tuple[Instance, ...], bool]:
+    """Return the instances that a task can have, of which those that differ only in stimuli are one.
+
+    A probability variable that is uniform between bounds takes those places between them that ``grid`` says. Variables
+    that no rule names have their first value, and variable stimuli are zeros.
+
+    Args:
+        task: The task.
+        grid: Values of a uniform probability, as shares of the way from its lower to its upper bound.
+        most: How many instances there may be.
+
+    Returns:
+        The instances, and whether these are all: if there would be more than ``most``, they are that many random ones
+        of them, and of random mazes they are random ones.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> instances, complete = enumerate_instances(named.t_maze())
+        >>> [instance.states for instance in instances], complete
+        ([(2,), (3,)], True)
+    """
+    if task.topology is not None and task.topology.walls == "random_maze":
+        generator = np.random.default_rng(0)
+        return tuple(task.sample_instance(generator) for _ in range(min(most, 32))), False
+    ranges = _ranges(task, grid)
+    counts = [len(one) for one in ranges]
+    zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
+    complete = float(np.prod(counts, dtype=float)) <= most
+    if complete:
+        chosen: Any = itertools.product(*ranges)
+    else:
+        generator = np.random.default_rng(0)
+        rows = (tuple(int(generator.integers(count)) for count in counts) for _ in itertools.count())
+        chosen = (tuple(one[i] for one, i in zip(ranges, row, strict=True)) for row in rows)
+    n_states, n_groups = len(task.state_vars), len(task.action_vars)
+    found: dict[Instance, None] = {}
+    for values in chosen:
+        states = values[:n_states]
+        apart = (variable.distinct_from for variable in task.state_vars)
+        if all(other is None or states[other] != state for state, other in zip(states, apart, strict=True)):
+            actions = tuple(a for group in values[n_states : n_states + n_groups] for a in group)
+            found[Instance(states, actions, values[n_states + n_groups :], zeros)] = None
+        if len(found) == most:
+            break
+    return tuple(found), complete
+
+
+def _ranges(task: MetaTask, grid: Sequence[float]) -> list[list[Any]]:
+    """Return the values of each variable, of which those that no rule names have one."""
+    rules: list[Any] = [*task.reward_rules, *task.flag_rules]
+    named = {place for rule in rules for place in (rule.old, rule.new, rule.action)}
+    probs = {rule.p.index for rule in task.reward_rules if isinstance(rule.p, ProbRef | OneMinus)}
+    tied = {k for k, one in enumerate(task.state_vars) if one.distinct_from is not None}
+    tied |= {one.distinct_from for one in task.state_vars if one.distinct_from is not None}
+    ranges: list[list[Any]] = []
+    for k in range(len(task.state_vars)):
+        values = list(task.state_range(k))
+        ranges.append(values if StateRef(k) in named or k in tied else values[:1])
+    first = 0
+    for group in task.action_vars:
+        options = group.joint or tuple((a,) for a in (range(task.n_actions) if group.values is None else group.values))
+        used = any(ActionRef(first + i) in named for i in range(group.width))
+        ranges.append(list(options) if used else list(options[:1]))
+        first += group.width
+    for k, prob in enumerate(task.prob_vars):
+        places = prob.values or tuple(dict.fromkeys(prob.low + (prob.high - prob.low) * share for share in grid))
+        ranges.append(list(places) if k in probs else list(places[:1]))
+    return ranges
+
+
+def outcomes(task: MetaTask, instances: Sequence[Instance]) -> Outcomes:
+    """Return what every step may lead to, in each instance.
+
+    Args:
+        task: The task.
+        instances: At least one.
+
+    Raises:
+        ValueError: An instance is none of this task.
+    """
+    tables, flags = task.compile(instances), 2 if task.flag_rules else 1
+    if task.topology is None:
+        T = np.array(task.transition)
+        branches = int((T > 0).sum(2).max())
+        reached = np.broadcast_to(
+            np.argsort(T == 0, axis=2, kind="stable")[..., :branches], (len(instances), *T.shape[:2], branches)
+        )
+        chance = np.take_along_axis(np.broadcast_to(T, (len(instances), *T.shape)), reached, 3)
+    else:
+        reached = (tables.cumulative > 0.5).argmax(3)[..., None]
+        chance = np.ones(reached.shape)
+    new = reached[:, None]
+    old = np.arange(task.n_states)[:, None, None]
+    action = np.arange(task.n_actions)[:, None]
+    before = np.arange(flags)[:, None, None, None]
+    shape = (len(instances), flags, *reached.shape[1:])
+    p, value, ends = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
+    rule, flag_rule = np.full(shape, -1), np.full(shape, -1)
+    matches, flag_matches = [], []
+
+    def each(column: Any) -> Any:
+        return column[:, None, None, None, None]
+
+    def agrees(place: Any, actual: Any) -> Any:
+        return (each(place) < 0) | (each(place) == actual)
+
+    for i in range(tables.rule_old.shape[1]):
+        found = np.broadcast_to(
+            agrees(tables.rule_old[:, i], old)
+            & agrees(tables.rule_new[:, i], new)
+            & agrees(tables.rule_action[:, i], action)
+            & agrees(tables.rule_flag[:, i], before),
+            shape,
+        )
+        p = np.where(found, each(tables.rule_p[:, i]), p)
+        value = np.where(found, each(tables.rule_value[:, i]), value)
+        ends = np.where(found, each(tables.rule_ends[:, i]), ends)
+        rule[found] = i
+        matches.append(found)
+    flag = np.broadcast_to(before, shape).copy()
+    for i in range(tables.flag_old.shape[1]):
+        found = np.broadcast_to(
+            agrees(tables.flag_old[:, i], old)
+            & agrees(tables.flag_new[:, i], new)
+            & agrees(tables.flag_action[:, i], action),
+            shape,
+        )
+        flag = np.where(found, each(tables.flag_set[:, i]), flag)
+        flag_rule[found] = i
+        flag_matches.append(found)
+    if task.topology is None:
+        cleared = np.broadcast_to(new == 0, shape)
+        flag[cleared], flag_rule[cleared] = 0, -1
+    return Outcomes(reached, chance, p, value, ends, flag, rule, flag_rule, matches, flag_matches)
+
+
+def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None = None) -> Model:
+    """Return instances as Markov decision processes.
+
+    Args:
+        task: The task.
+        instances: At least one.
+        found: Their outcomes, if they are known.
+
+    Raises:
+        ValueError: An instance is none of this task.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> model(named.two_step(), [Instance(states=(2,))]).reward[0, :, 0].tolist()
+        [0.0, 0.1, 0.9]
+    """
+    step = outcomes(task, instances) if found is None else found
+    count, flags = len(instances), step.p.shape[1]
+    S, A, Z = task.n_states, task.n_actions, flags * task.n_states
+    chance = np.broadcast_to(step.chance[:, None], step.p.shape)
+    where = (step.flag * S + step.reached[:, None]).reshape(count, Z, A, -1)
+    pays, goes_on = chance * step.p, ~step.ends
+    unpaid, paid, value = (np.zeros((count, Z, A, Z)) for _ in range(3))
+    grid = task.topology
+    np.put_along_axis(unpaid, where, (chance - pays).reshape(where.shape), 3)
+    start = np.zeros((count, Z))
+    free = free_cells(task, instances)
+    if grid is None or grid.start_cell is not None:
+        start[:, 0 if grid is None else grid.start_cell] = 1.0
+    else:
+        start[:, :S] = free / free.sum(1, keepdims=True)
+    if grid is None or grid.on_reward in ("none", "terminate"):
+        np.put_along_axis(paid, where, (pays * goes_on).reshape(where.shape), 3)
+        np.put_along_axis(value, where, step.value.reshape(where.shape), 3)
+    else:
+        value[:] = step.value.reshape(count, Z, A, 1)
+        amount = (pays * goes_on).reshape(count, Z, A, 1)
+        if grid.on_reward == "reset":
+            paid += amount * start[:, None, None, :]
+        else:
+            elsewhere = free[:, None, None, None, :] * (np.arange(S) != step.reached[:, None])  # (i, 1, s, a, s')
+            elsewhere = elsewhere / np.maximum(elsewhere.sum(-1, keepdims=True), 1)
+            for f in range(flags):
+                put = np.where((step.flag == f), pays * goes_on, 0.0) * elsewhere
+                paid[..., f * S : (f + 1) * S] = put.reshape(count, Z, A, S)
+    reward = (pays * step.value).sum(-1).reshape(count, Z, A)
+    return Model(unpaid, paid, value, reward, start)
+
+
+def free_cells(task: MetaTask, instances: Sequence[Instance]) -> Bool[np.ndarray, "instances states"]:
+    """Return which states are no walls.
+
+    Args:
+        task: The task.
+        instances: The instances.
+    """
+    free = np.ones((len(instances), task.n_states), dtype=bool)
+    if task.topology is not None:
+        free &= ~task.topology.wall_map()
+        for row, instance in zip(free, instances, strict=True):
+            row[list(instance.walls)] = False
+    return free
+
+
+def reachable(found: Model) -> Bool[np.ndarray, "instances z"]:
+    """Return what can be reached from the start under some policy, in each instance.
+
+    Args:
+        found: The instances.
+    """
+    edges = (found.transition > 0).any(2).astype(np.float32)
+    reached = found.start > 0
+    while True:
+        more = reached | ((reached[:, None, :] @ edges)[:, 0] > 0)
+        if (more == reached).all():
+            return reached
+        reached = more
+
+
+def value_of(
+    transition: Float[np.ndarray, "*batch z z"], reward: Float[np.ndarray, "*batch z"], gamma: float
+) -> Float[np.ndarray, "*batch z"]:
+    """Return the discounted value of a policy, V = (1 - gamma P)^-1 r.
+
+    Args:
+        transition: P, under the policy.
+        reward: r, under the policy.
+        gamma: Discount for each step, below 1.
+    """
+    return np.linalg.solve(np.eye(transition.shape[-1]) - gamma * transition, reward[..., None])[..., 0]
+
+
+def optimal(found: Model, gamma: float) -> QValues:
+    """Return the optimal discounted values of actions, by policy iteration.
+
+        Q(z, a) = r(z, a) + gamma sum over z' of P(z' | z, a) max over a' of Q(z', a')
+
+    Args:
+        found: The instances.
+        gamma: Discount for each step, below 1.
+
+    Source: Howard, "Dynamic programming and Markov processes" (1960).
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> found = model(named.dependent_bandit(), [Instance(probs=(0.8,))])
+        >>> optimal(found, 0.9)[0, 0].round(6).tolist()
+        [8.0, 7.4]
+    """
+    transition, reward = found.transition, found.reward
+    policy = reward.argmax(2)
+    while True:
+        V = value_of(take(transition, policy), take(reward, policy), gamma)
+        Q: QValues = reward + gamma * (transition @ V[:, None, :, None])[..., 0]
+        better = Q.max(2) > take(Q, policy) + 1e-12 * (1 + np.abs(Q).max((1, 2))[:, None])
+        if not better.any():
+            return Q
+        policy = np.where(better, Q.argmax(2), policy)
+
+
+def take(of_actions: Any, policy: Any) -> Any:
+    """Return what a policy, (instances, z), takes of what is said of every action, (instances, z, actions, ...)."""
+    index = policy.reshape(*policy.shape, *[1] * (of_actions.ndim - 2))
+    return np.take_along_axis(of_actions, index, 2)[:, :, 0]

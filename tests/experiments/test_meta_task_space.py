@@ -1,0 +1,65 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from engram.experiments import meta_task_space as space
+from engram.lab import at_least, at_most, within
+from engram.tasks.meta import split_of
+
+SMOKE = space.experiment.presets["smoke"].config
+
+
+def test_the_criteria_are_those_of_the_protocol():
+    holds = {claim.id: claim.holds for claim in space.claims}
+    assert holds["expressivity"] == at_most(3)
+    assert holds["acceptance"] == within(0.2155, 0.0105)
+    assert holds["criteria"] == at_most(0.01)
+    assert holds["strict-filter"] == within(0.39, 0.04)
+    assert holds["no-false-alarm"] == at_most(0)
+    assert holds["planted-degenerates"] == at_least(1)
+    assert holds["single-optimum"] == within(0.56, 0.06)
+    assert holds["novelty"] == at_least(0.99)
+    assert holds["bandit-learnt"] == at_most(5)
+    assert holds["two-step-learnt"] == at_least(0.72)
+    assert holds["model-based"] == at_least(0.15)
+    assert holds["model-based-as-inferred"] == at_least(0.068)
+    assert holds["memory-needed"] == at_most(0.03)
+    assert holds["learns-unseen-tasks"] == at_least(0.1)
+
+
+def test_stay_probabilities_are_read_as_they_stand():
+    metric = {claim.id: claim for claim in space.claims}["model-based"].metric
+    # [rewarded, common]: stays after a rewarded common transition and after an unrewarded rare one.
+    assert metric({"lstm-two-step": {"stays": [[0.9, 0.5], [0.4, 1.0]]}}) == pytest.approx(0.4)
+    assert metric({"lstm-two-step": {"stays": [[0.5, 0.5], [1.0, 1.0]]}}) == 0  # only repeats what was rewarded
+
+
+def test_tasks_to_train_on_and_to_test_on_have_nothing_in_common():
+    train, test = space.tasks_of(dataclasses.replace(SMOKE, study="many", train_tasks=3, test_tasks=2), 0)
+    assert [len(train), len(test)] == [3, 2]
+    assert {split_of(task.hash()) for task in train} == {"train"}
+    assert {split_of(task.hash()) for task in test} == {"test"}
+
+
+def test_an_agent_without_memory_has_none():
+    config = space.arms(SMOKE)["memoryless-bandit"]
+    agent = space.build(config, 2, 2, torch.Generator().manual_seed(0))
+    seen = torch.randn(5, 3, 2)
+    whole, _ = agent(seen)
+    one, _ = agent(seen[4:])
+    torch.testing.assert_close(whole.logits[4:], one.logits)
+    assert space.arms(SMOKE)["lstm-bandit"].memory
+
+
+def test_a_trained_agent_acts_in_lifetimes_as_its_network_says():
+    config = space.arms(SMOKE)["lstm-two-step"]
+    env = space.RL2VectorObservation(space.MetaTaskVectorEnv(space.named.two_step(horizon=6), 4))
+    agent = space.build(config, 9, 2, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        agent.policy.weight.zero_()
+        agent.policy.bias.copy_(torch.tensor([0.0, 100.0]))
+    lived = space.play(env, space.Trained(agent, torch.Generator().manual_seed(0)), seed=0)
+    assert (lived.actions == 1).all()
+    assert np.isin(lived.states[:, 1::2], (1, 2)).all()
