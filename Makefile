@@ -35,6 +35,11 @@ results: .venv/installed-dev
 # `make bench QUICK=--quick` takes a few sizes.
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/plasticity.py $(QUICK)
+	$(BIN)/python benchmarks/environments.py $(if $(QUICK),--num-envs 256 --repetitions 3)
+	$(BIN)/python benchmarks/meta.py
+	$(PIP) 'spams-bin>=2.6'
+	$(BIN)/python benchmarks/memory.py $(QUICK)
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,24 +4,26 @@
 (a) MiniGrid, an empty room of 8 x 8, without any wrapper; (b) the task written plainly, one environment after another,
 as the published scripts do; (c) our own single environments, one after another; (d) our batch. Repetitions are
 interleaved, so that a busy machine slows all of them; figures are medians, with the range from the first to the third
-quartile.
+quartile. The record is written beside this file; ``page.py`` makes the page of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
-import minigrid  # noqa: F401 - registers its environments
 import numpy as np
 
 import engram.tasks  # noqa: F401 - registers its environments
 
+RECORD = Path(__file__).with_suffix(".json")
 TARGET = 100.0  # times MiniGrid, at 256 environments
 SIZE, STEPS = 11, 200
 CUES, BITS, CUE_STEPS = 4, 20, 120
@@ -160,7 +162,40 @@ def single(env_id: str, num_envs: int, steps: int) -> Callable[[], float]:
     return of_loop(envs, int(envs[0].action_space.n), steps, lambda told: told[2] or told[3])
 
 
+def medians(record: dict[str, Any]) -> dict[tuple[str, int, str], float]:
+    return {(r["environment"], r["number"], r["what"]): statistics.median(r["rates"]) for r in record["rows"]}
+
+
+def table(record: dict[str, Any]) -> list[list[str]]:
+    """Return the cells of every row: steps per second, their quartiles, and how many times the peers'."""
+    median, lines = medians(record), []
+    room = next(iter(median.values()))
+    for row in record["rows"]:
+        low, middle, high = statistics.quantiles(row["rates"], n=4)
+        loop = median.get((row["environment"], row["number"], "(b) plain Python loop"))
+        ratio = "" if loop is None else f"{middle / loop:.2f}"
+        spread = f"{low:,.0f} to {high:,.0f}"
+        first = [row["environment"], str(row["number"]), row["what"]]
+        lines.append([*first, f"{middle:,.0f}", spread, ratio, f"{middle / room:.2f}"])
+    return lines
+
+
+def verdicts(record: dict[str, Any]) -> list[str]:
+    """Return of every task whether the target is reached."""
+    median = medians(record)
+    room = next(iter(median.values()))
+    lines = []
+    for (env_id, number, what), rate in median.items():
+        if number == 256 and what == "(d) ours, batched":
+            verdict = "reached" if rate / room >= TARGET else "missed"
+            reached = f"{env_id}: {rate / room:.0f} times MiniGrid at 256 environments"
+            lines.append(f"{reached}; the target, {TARGET:.0f}, is {verdict}")
+    return lines
+
+
 def main(num_envs: list[int], repetitions: int) -> None:
+    import minigrid  # noqa: F401 - registers its environments
+
     rows: dict[tuple[str, int, str], Callable[[], float]] = {
         ("minigrid", 1, "(a) MiniGrid, empty room"): single("MiniGrid-Empty-8x8-v0", 1, 1500),
     }
@@ -177,22 +212,11 @@ def main(num_envs: list[int], repetitions: int) -> None:
     for _ in range(repetitions):
         for row, measure in rows.items():
             rates[row].append(measure())
-    median = {row: statistics.median(found) for row, found in rates.items()}
-    room = next(iter(rows))
-    print(f"{'environment':20} {'num':>5} {'':28} {'steps/s':>11} {'quartiles':>23} {'/ loop':>8} {'/ MiniGrid':>10}")
-    for row, found in rates.items():
-        env_id, number, what = row
-        low, _, high = statistics.quantiles(found, n=4)
-        loop = median.get((env_id, number, "(b) plain Python loop"))
-        ratio = "" if loop is None else f"{median[row] / loop:.2f}"
-        spread = f"{low:,.0f} to {high:,.0f}"
-        to_room = median[row] / median[room]
-        print(f"{env_id:20} {number:5} {what:28} {median[row]:11,.0f} {spread:>23} {ratio:>8} {to_room:10.2f}")
-    for env_id, *_ in tasks:
-        if 256 in num_envs:
-            ratio = median[env_id, 256, "(d) ours, batched"] / median[room]
-            verdict = "reached" if ratio >= TARGET else "missed"
-            print(f"{env_id}: {ratio:.0f} times MiniGrid at 256 environments; the target, {TARGET:.0f}, is {verdict}")
+    found = [{"environment": e, "number": n, "what": w, "rates": rates[e, n, w]} for e, n, w in rows]
+    RECORD.write_text(json.dumps({"rows": found}, indent=1) + "\n")
+    for cells in table({"rows": found}):
+        print("{:20} {:>5} {:28} {:>11} {:>23} {:>8} {:>10}".format(*cells))
+    print(*verdicts({"rows": found}), sep="\n")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,17 @@ from engram.lab.monitor import duration
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
+    "engram.optim": "Evolution by ask and tell.",
+    "engram.memory": "What stores and recalls.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
     "engram.analysis": "What was learned: measures as functions of arrays.",
     "engram.tasks": "What one learns from.",
+    "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",
     "engram.tasks.meta": "A space of meta-reinforcement-learning tasks.",
     "engram.tasks.meta.agents": "Agents that know the meta-task.",
     "engram.tasks.data": "Data sets by name.",
     "engram.lab": "Trials, seeds, checkpoints, claims, reports.",
+    "engram.storage": "Files that are whole or not there.",
     "engram.registry": "What parts there are.",
     "engram.testing": "The contracts as public checkers.",
 }

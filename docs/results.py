@@ -18,8 +18,8 @@ import engram
 from engram.lab import Results, load
 from engram.lab.claim import OWNERS
 from engram.lab.curves import learning_curves
-from engram.lab.files import write_atomic
 from engram.lab.monitor import duration
+from engram.storage.files import write_atomic
 from engram.testing import find_browser
 
 ROOT = Path(__file__).parents[1]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engram.plasticity import (
     ClippedHebb,
@@ -21,7 +22,7 @@ from engram.plasticity import (
     plastic_scan,
 )
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import fused
+from engram.plasticity.kernels import fused, threads
 from engram.plasticity.kernels.attention import attention_scan
 from engram.plasticity.kernels.choice import fastest
 from engram.plasticity.kernels.fused import fused_scan
@@ -323,6 +324,17 @@ def test_attention_equals_the_plain_scan(alpha, time, clamped):
     assert_same(problem.results(attention_scan), problem.results(plastic_scan), 1e-10)
 
 
+def test_a_gpu_takes_the_kernel_where_there_is_triton(monkeypatch):
+    with FakeTensorMode(), torch.device("cuda"):
+        state = PlasticState(torch.zeros(2, 3), TraceState(torch.zeros(2, 3, 3)))
+        call = torch.zeros(9, 2, 3), torch.zeros(3, 3), torch.zeros(3, 3), Hebb(device="cuda"), state
+        for there, form in ((True, fused_scan), (False, plastic_scan)):
+            monkeypatch.setattr(fused, "TRITON", there)
+            assert fastest(plastic_scan, *call) is form
+        with pytest.raises(ValueError, match=r"input\.device = cuda:0: expected cpu, or the package triton"):
+            fused_scan(*call)
+
+
 def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
     drive, weight = torch.empty(time, batch, units, dtype=dtype), torch.empty(units, units)
     if alpha == "low rank":
@@ -405,27 +417,27 @@ def test_what_the_kernel_cannot_run_is_refused(name):
         fused_scan(**plain | change)
 
 
-@pytest.mark.parametrize("parallel", [None, fused._threads.parallel])
+@pytest.mark.parametrize("parallel", [None, threads.shared.parallel])
 def test_threads_share_the_work_and_say_what_went_wrong(parallel):
-    threads, done = fused._Threads(), []
-    threads.parallel = parallel
-    threads.run(lambda number, own: done.append((number, own)), 5, 3, lambda: "memory")
+    pool, done = threads.Threads(), []
+    pool.parallel = parallel
+    pool.run(lambda number, own: done.append((number, own)), 5, 3, lambda: "memory")
     assert sorted(done) == [(number, "memory") for number in range(5)]
 
     def fail(number, own):
         raise ArithmeticError(number)
 
     with pytest.raises(ArithmeticError):
-        threads.run(fail, 5, 3, lambda: None)
+        pool.run(fail, 5, 3, lambda: None)
 
 
 def test_a_process_that_forks_has_threads_of_its_own():
-    threads, done = fused._Threads(), []
-    threads.run(lambda number, own: None, 2, 2, lambda: None)
-    threads.forget()
-    assert threads.parallel is None
-    assert threads.pool is None
-    threads.run(lambda number, own: done.append(number), 5, 3, lambda: None)
+    pool, done = threads.Threads(), []
+    pool.run(lambda number, own: None, 2, 2, lambda: None)
+    pool.forget()
+    assert pool.parallel is None
+    assert pool.pool is None
+    pool.run(lambda number, own: done.append(number), 5, 3, lambda: None)
     assert sorted(done) == [0, 1, 2, 3, 4]
 
 

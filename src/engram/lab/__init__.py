@@ -2,11 +2,11 @@
 
 from engram.lab.claim import Claim, Judgement, at_least, at_most, judge, within
 from engram.lab.experiment import Experiment, Preset
-from engram.lab.files import CannotWriteError, CorruptFileError
 from engram.lab.laboratory import run
 from engram.lab.last_run import load
 from engram.lab.loop import Run, WindowMean
 from engram.lab.results import Results, TrialResult
+from engram.storage.files import CannotWriteError, CorruptFileError
 
 __all__ = [
     "CannotWriteError",

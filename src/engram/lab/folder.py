@@ -16,8 +16,8 @@ import filelock
 import polars as pl
 
 from engram.lab import metrics
-from engram.lab.files import CorruptFileError, keep_aside, read_json, write_atomic, write_json
 from engram.lab.machine import hardware, versions
+from engram.storage.files import CorruptFileError, keep_aside, read_json, write_atomic, write_json
 
 State = Literal["waiting", "running", "interrupted", "failed", "finished"]
 
@@ -33,6 +33,7 @@ class Status:
         seconds: Time spent so far, over all attempts that count.
         attempts: How many times it was started.
         message: Why it failed, in one line.
+        note: What the trial says of its progress, in a few words.
     """
 
     state: State = "waiting"
@@ -41,6 +42,7 @@ class Status:
     seconds: float = 0.0
     attempts: int = 0
     message: str = ""
+    note: str = ""
 
 
 class TrialFolder:

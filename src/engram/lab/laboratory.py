@@ -21,7 +21,6 @@ from engram.lab import config as configs
 from engram.lab.claim import Judgement
 from engram.lab.engine import Engine, check_engine, perform_all
 from engram.lab.experiment import Experiment
-from engram.lab.files import CorruptFileError, writing
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.last_run import read_back, resolve, runs_folder, write_note
 from engram.lab.machine import cores
@@ -30,6 +29,7 @@ from engram.lab.results import Results
 from engram.lab.trial import key as trial_key
 from engram.lab.trial import trials
 from engram.lab.worker import Job
+from engram.storage.files import CorruptFileError, writing
 
 COLORS = {
     "reproduced": "green",

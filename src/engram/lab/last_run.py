@@ -12,11 +12,11 @@ import polars as pl
 from engram import registry
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment
-from engram.lab.files import CorruptFileError, read_json, write_json
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.metrics import SCHEMA
 from engram.lab.results import Results, TrialResult
 from engram.lab.worker import Job
+from engram.storage.files import CorruptFileError, read_json, write_json
 
 NOTE = "last-run.json"
 

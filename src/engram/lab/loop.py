@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from engram.lab import checkpoint
-from engram.lab.files import CorruptFileError
 from engram.lab.folder import TrialFolder
 from engram.lab.metrics import MetricsFile
+from engram.storage import checkpoint
+from engram.storage.files import CorruptFileError
 
 HEARTBEAT_SECONDS = 0.5
 
@@ -59,7 +59,7 @@ class Run:
         torch.manual_seed(words[2])
         self.device = torch.device(device)
         self._folder = folder
-        self._status = replace(folder.status(), state="running", step=0, total=0, seconds=0.0)
+        self._status = replace(folder.status(), state="running", step=0, total=0, seconds=0.0, note="")
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
         self._loops = 0
@@ -140,6 +140,14 @@ class Run:
             if self._events is not None and self._loops > self._resumed:
                 self._events.add_scalar(name, number, step)
 
+    def note(self, text: str, /) -> None:
+        """Say in a few words how it goes, to be shown while the trial runs; nothing of it is kept.
+
+        Args:
+            text: What stands beside the trial's progress from now on.
+        """
+        self._status = replace(self._status, note=text)
+
     def metrics(self) -> pl.DataFrame:
         """Return all that was logged so far, also before an interruption: columns step, metric and value."""
         return self._metrics.frame()
@@ -149,7 +157,7 @@ class Run:
         self._check_complete()
         if self._events is not None:
             self._events.close()
-        return self._metrics.mark(), replace(self._status, state="finished", seconds=self._seconds())
+        return self._metrics.mark(), replace(self._status, state="finished", seconds=self._seconds(), note="")
 
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial could not know of it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from engram.lab.files import CorruptFileError, writing
+from engram.storage.files import CorruptFileError, writing
 
 SCHEMA = {"step": pl.Int64, "metric": pl.String, "value": pl.Float64}
 _HEADER = "step,metric,value\n"

@@ -117,11 +117,13 @@ class Monitor:
                 self._progress.remove_task(self._bars.pop(index))
             if index in self._bars:
                 step = f"{status.step}/{status.total}" if status.total else ""
-                self._progress.update(self._bars[index], completed=fractions[index], note=step)
+                note = f"{step}  {escape(status.note)}".rstrip()
+                self._progress.update(self._bars[index], completed=fractions[index], note=note)
         if not self._console.is_terminal and time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
             running = ", ".join(
                 f"{job.trial.arm} seed {job.trial.seed} at {fraction:.0%}"
+                + (f" ({escape(status.note)})" if status.note else "")
                 for job, fraction, status in zip(self._jobs, fractions, self._status, strict=True)
                 if status.state == "running"
             )

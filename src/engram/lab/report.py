@@ -15,9 +15,9 @@ from engram import __version__
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS
 from engram.lab.curves import learning_curves
-from engram.lab.files import write_atomic
 from engram.lab.monitor import duration
 from engram.lab.results import Results
+from engram.storage.files import write_atomic
 
 
 def write_report(results: Sequence[Results], path: Path) -> Path:

@@ -12,8 +12,8 @@ import polars as pl
 from engram.lab import config as configs
 from engram.lab.claim import Judgement, judge
 from engram.lab.experiment import Experiment
-from engram.lab.files import finite_or_none
 from engram.lab.metrics import SCHEMA, windows
+from engram.storage.files import finite_or_none
 
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
 CURVE_POINTS = 50

@@ -110,7 +110,7 @@ def code_digest(module: str) -> str:
         name = pending.pop()
         if name in found or name.partition(".")[0] not in (own, "engram"):
             continue
-        if name.startswith("engram.lab") and name != "engram.lab.loop":
+        if name.startswith(("engram.lab", "engram.storage")) and name != "engram.lab.loop":
             continue
         path = _source(name)
         if path is None:

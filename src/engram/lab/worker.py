@@ -16,10 +16,10 @@ import filelock
 import threadpoolctl
 import torch
 
-from engram.lab.files import CannotWriteError, CorruptFileError, sweep, writing
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.loop import Interrupted, Run
 from engram.lab.trial import Trial
+from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
 

@@ -8,8 +8,10 @@ from engram.plasticity.alpha import LowRank
 from engram.plasticity.clamped_lstm import ClampedLSTM, LSTMState
 from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.lifetime import Lifetimes, Trials, lifetimes
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
+from engram.plasticity.node_perturbation import NodePerturbationRNN, NodePerturbationState, Perturbations
 from engram.plasticity.oja import Oja
 from engram.plasticity.plastic_linear import PlasticLinear
 from engram.plasticity.plastic_lstm import PlasticLSTM
@@ -24,6 +26,7 @@ from engram.plasticity.scan import (
     plastic_lstm_scan,
     plastic_scan,
 )
+from engram.plasticity.third_factor import three_factor
 
 if TYPE_CHECKING:
     from engram.plasticity.associative_memory import PlasticAssociativeMemory
@@ -35,10 +38,14 @@ __all__ = [
     "EligibilityState",
     "Hebb",
     "LSTMState",
+    "Lifetimes",
     "LowRank",
     "Modulated",
     "Neuromodulator",
+    "NodePerturbationRNN",
+    "NodePerturbationState",
     "Oja",
+    "Perturbations",
     "PlasticAssociativeMemory",
     "PlasticLSTM",
     "PlasticLSTMState",
@@ -49,10 +56,13 @@ __all__ = [
     "Retroactive",
     "RuleState",
     "TraceState",
+    "Trials",
+    "lifetimes",
     "plastic_current",
     "plastic_linear_scan",
     "plastic_lstm_scan",
     "plastic_scan",
+    "three_factor",
 ]
 
 

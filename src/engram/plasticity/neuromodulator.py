@@ -9,13 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram.plasticity.nonlinearity import identity
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.validation import check_choice, check_size, check_type
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
-    "identity": lambda current: current,
+    "identity": identity,
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated
 
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from engram.plasticity.alpha import draw_uniform, kind, make_alpha
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.nonlinearity import identity, softmax
 from engram.plasticity.rule import PlasticityRule, RuleState
 from engram.plasticity.scan import BACKENDS, plastic_linear_scan, run_scan
 from engram.plasticity.validation import (
@@ -26,9 +26,9 @@ from engram.plasticity.validation import (
 )
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "identity": lambda current: current,
+    "identity": identity,
     "tanh": torch.tanh,
-    "softmax": partial(torch.softmax, dim=-1),
+    "softmax": softmax,
 }
 
 

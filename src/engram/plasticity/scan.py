@@ -14,8 +14,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.choice import fastest
+from engram.plasticity.kernels.choice import fastest, fastest_linear, fastest_lstm
 from engram.plasticity.kernels.fused import fused_scan
+from engram.plasticity.kernels.linear import fused_linear_scan
+from engram.plasticity.kernels.lstm import fused_lstm_scan
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.rule import EligibilityState, PlasticityRule, RuleState, bounded
 from engram.plasticity.validation import autocast, check_choice
@@ -41,7 +43,7 @@ def run_scan(
         What the scan returns.
 
     Raises:
-        ValueError: Unknown backend, or a fused kernel is asked for where there is none; the error says why.
+        ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
 
     Examples:
         >>> from engram.plasticity import Hebb
@@ -52,11 +54,9 @@ def run_scan(
     """
     check_choice("backend", backend, BACKENDS)
     run: Any = scan
-    if scan is plastic_scan and backend != "eager":
-        choose: Any = fastest
-        run = fused_scan if backend == "fused" else choose(scan, *args, **kwargs)
-    elif backend == "fused":
-        raise ValueError(f"backend = 'fused': {scan.__name__} has no fused kernel; expected 'auto' or 'eager'")
+    if backend != "eager":
+        fused, choose = _FORMS[scan]
+        run = fused if backend == "fused" else choose(scan, *args, **kwargs)
     drive = args[0]
     if isinstance(drive, Tensor) and autocast(drive.device):
         # Increments of the trace are lost in half precision after a hundred steps.
@@ -332,3 +332,11 @@ def plastic_lstm_scan(
         hidden = output
         outputs.append(hidden)
     return torch.stack(outputs) if outputs else drive[..., :size], PlasticLSTMState(hidden, cell, synapses)
+
+
+# Of every scan the fused form, and what chooses the fastest.
+_FORMS: dict[Any, tuple[Any, Any]] = {
+    plastic_scan: (fused_scan, fastest),
+    plastic_linear_scan: (fused_linear_scan, fastest_linear),
+    plastic_lstm_scan: (fused_lstm_scan, fastest_lstm),
+}

@@ -13,6 +13,7 @@ from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv
 from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
+from engram.tasks.two_stimulus import Timing, TwoStimulus, TwoStimulusEnv, TwoStimulusVectorEnv
 
 __all__ = [
     "ClampedEpisode",
@@ -29,6 +30,10 @@ __all__ = [
     "OneShotCharacters",
     "PatternCompletion",
     "PennTreebank",
+    "Timing",
+    "TwoStimulus",
+    "TwoStimulusEnv",
+    "TwoStimulusVectorEnv",
     "natural_crops",
     "read_penn_treebank",
     "standardise",

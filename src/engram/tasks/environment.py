@@ -193,11 +193,11 @@ class SingleEnv(Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32[np.ndarray, "features"], dict[str, Any]]:
-        """Begin an episode; with ``seed``, with a new generator. The options are those of the batch."""
+        """Begin an episode; with ``seed``, with a new generator. The ``options`` are those of the batch."""
         super().reset(seed=seed)
         self.batch.generators = [self.np_random]
         observations, infos = self.batch.reset(options=options)
-        return observations[0], infos
+        return observations[0], _of_the_first(infos)
 
     def step(self, action: Any) -> tuple[Float32[np.ndarray, "features"], float, bool, bool, dict[str, Any]]:
         """Act.
@@ -211,8 +211,8 @@ class SingleEnv(Env[Any, Any]):
         if self.batch.ended[0]:
             raise ResetNeeded("the episode is over: call reset")
         observations, rewards, terminations, truncations, infos = self.batch.step([int(action)])
-        info = {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}
-        return observations[0], float(rewards[0]), bool(terminations[0]), bool(truncations[0]), info
+        ends = bool(terminations[0]), bool(truncations[0])
+        return observations[0], float(rewards[0]), *ends, _of_the_first(infos)
 
 
 def check_int(name: str, value: object, least: int) -> None:
@@ -221,6 +221,11 @@ def check_int(name: str, value: object, least: int) -> None:
         raise TypeError(f"{name} = {value!r}: expected an int")
     if value < least:
         raise ValueError(f"{name} = {value}: expected at least {least}")
+
+
+def _of_the_first(infos: dict[str, Any]) -> dict[str, Any]:
+    """Return what a batch tells of its first environment, without the marks of whom it tells something."""
+    return {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}
 
 
 def _plain(seed: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from engram.testing.environment import check_environment
 from engram.testing.estimator import check_estimator
+from engram.testing.evolution import check_evolution
 from engram.testing.experiment import check_experiment
 from engram.testing.module import check_module
 from engram.testing.optimizer import check_optimizer
@@ -12,6 +13,7 @@ from engram.testing.task import check_task
 __all__ = [
     "check_environment",
     "check_estimator",
+    "check_evolution",
     "check_experiment",
     "check_module",
     "check_optimizer",

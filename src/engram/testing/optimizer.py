@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from engram.lab import checkpoint
+from engram.storage import checkpoint
+from engram.testing.evolution import check_evolution
 from engram.testing.promises import hold, no_global_draws
 
 Build = Callable[..., Optimizer]
@@ -23,25 +24,28 @@ Loss = Callable[[], Tensor]
 _LEARNING_RATE = 0.01
 
 
-def check_optimizer(optimizer_class: type[Optimizer], **options: Any) -> None:
-    """Hold an optimiser to the contract of ``torch.optim``.
+def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
+    """Hold an optimiser to the contract of ``torch.optim``; or, if it is one by ask and tell, to that of evolution.
 
     It goes downhill at some learning rate, keeps parameter groups apart, takes up again from its ``state_dict``
     bit for bit, obeys schedulers and closures, leaves alone what has no gradient, spreads no bad gradient to other
     parameters, depends on no global randomness, refuses a negative learning rate, and where it has ``maximize`` or
-    ``foreach`` these mean what they mean elsewhere.
+    ``foreach`` these mean what they mean elsewhere. A class with ``ask`` and ``tell`` is held to ``check_evolution``.
 
     Args:
         optimizer_class: The class; called as ``optimizer_class(params, lr=..., **options)``.
         **options: Further options of its constructor, for the variant to be checked.
 
     Raises:
-        TypeError: ``optimizer_class`` is no subclass of ``torch.optim.Optimizer``.
+        TypeError: ``optimizer_class`` is no subclass of ``torch.optim.Optimizer``, and has not ``ask`` and ``tell``.
         AssertionError: A promise is broken; the message says which.
 
     Examples:
         >>> check_optimizer(torch.optim.SGD, momentum=0.9)
     """
+    if isinstance(optimizer_class, type) and hasattr(optimizer_class, "ask") and hasattr(optimizer_class, "tell"):
+        check_evolution(optimizer_class, **options)
+        return
     if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
         raise TypeError(f"optimizer_class = {optimizer_class!r}: expected a subclass of torch.optim.Optimizer")
 

@@ -1,4 +1,4 @@
-"""Which form of the plastic recurrent scan is the fastest that can run it."""
+"""Which form of a scan is the fastest that can run it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import attention, fused
-from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.kernels import attention, fused, linear, lstm
+from engram.plasticity.rule import PlasticityRule, RuleState
 
 if TYPE_CHECKING:
-    from engram.plasticity.scan import PlasticState
+    from engram.plasticity.scan import PlasticLSTMState, PlasticState
 
 # Steps below which calling the operator takes longer than the plain loop, whatever the size.
 FEW = 5
+FEW_OF_LSTM = 4
 # Samples times connections from which a step of the attention form repays its many small operations.
 LARGE = 10**6
 # How many times shorter than the layer is wide a sequence must be for the attention form to be faster than the kernel.
@@ -55,3 +56,61 @@ def fastest(  # noqa: PLR0917
     if attention.serves(alpha, rule) and connections >= LARGE and (SHORTER if kernel else 2) * time * rank <= size:
         return attention.attention_scan
     return fused.fused_scan if kernel else scan
+
+
+def fastest_lstm(  # noqa: PLR0917
+    scan: Callable[..., Any],
+    drive: Tensor,
+    weight: Tensor,
+    alpha: Tensor | LowRank,
+    rule: PlasticityRule,
+    state: PlasticLSTMState,
+    *,
+    neuromodulator: nn.Module | None = None,
+    read_clip: float | None = None,
+    **options: str,
+) -> Callable[..., Any]:
+    """Return the function that is to be called in place of ``plastic_lstm_scan``, with the same arguments.
+
+    Args:
+        scan: ``plastic_lstm_scan``, which is returned where nothing is faster.
+        drive: External input u to the gates, (time, batch, 4 hidden).
+        weight: Fixed weights.
+        alpha: Plasticity coefficients.
+        rule: The plasticity rule.
+        state: State before the first step.
+        neuromodulator: What modulates the rule.
+        read_clip: Bound of the traces where they act.
+        **options: What else the LSTM is, all of which the kernel can run.
+    """
+    few = len(drive) < FEW_OF_LSTM
+    refused = lstm.unsupported(drive, weight, alpha, rule, state, neuromodulator, read_clip)
+    return scan if few or refused else lstm.fused_lstm_scan
+
+
+def fastest_linear(  # noqa: PLR0917
+    scan: Callable[..., Any],
+    pre: Tensor,
+    current: Tensor,
+    alpha: Tensor | LowRank,
+    rule: PlasticityRule,
+    state: RuleState,
+    *,
+    modulator: Tensor | None = None,
+    nonlinearity: Callable[[Tensor], Tensor],
+) -> Callable[..., Any]:
+    """Return the function that is to be called in place of ``plastic_linear_scan``, with the same arguments.
+
+    Args:
+        scan: ``plastic_linear_scan``, which is returned where nothing is faster.
+        pre: Presynaptic activity, (time, batch, pre).
+        current: What else reaches the receiving units.
+        alpha: Plasticity coefficients.
+        rule: The plasticity rule.
+        state: State of the rule before the first step.
+        modulator: Neuromodulatory signal.
+        nonlinearity: f.
+    """
+    few = len(pre) < FEW
+    refused = linear.unsupported(pre, current, alpha, rule, state, modulator, nonlinearity)
+    return scan if few or refused else linear.fused_linear_scan

@@ -1,6 +1,6 @@
 """The plastic recurrent scan as numba kernels: one sample after another, its trace in cache through all its steps.
 
-With the trace H row by row as [post j, pre i], x the activity before a step and y after it, a step of the rule is
+With the trace H as [post j, pre i], tile after tile, x the activity before a step and y after it, a step of the rule is
 
     H'[j, i] = clip(keep[j] H[j, i] + gain[j] x[i])                           linear
     H'[j, i] = clip((1 - |d|) H[j, i] + d),  d = gain[j] x[i]                 soft
@@ -10,16 +10,18 @@ With the trace H row by row as [post j, pre i], x the activity before a step and
 Forward, one pass over H makes the update of a step and the product of the next step with the weights.
 
 Backward, the traces are made anew from the activities, which are known, and so without any product: first those at
-the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it.
-Nothing of the forward pass but its output is stored. With G the gradient with respect to what clip is given in
-a step, and d that with respect to the current that reaches the units,
+the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it. Where
+no bound is in the way, a stretch is passed with one multiplication a step, and, if so asked, the traces within it are
+had from its end, by undoing one step after another. Nothing of the forward pass but its output is stored. With G the
+gradient with respect to what clip is given in a step, and d that with respect to the current that reaches the units,
 
     q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i]                give the gradients of gain and keep,
     sum_j gain[j] G[j, i] + sum_j (W + alpha H)[j, i] d[j]                    is the gradient of x, and
     keep[j] G[j, i] + alpha[j, i] x[i] d[j]                                   that of H.
 
 One pass makes the last two of a step together with the sums of the step before. The gradient of alpha, the sum of
-H x d, is collected stretch by stretch.
+H x d, is collected stretch by stretch. While a stretch fits the cache, the multiplications are what takes the time,
+twelve a connection and step; beyond, it is the traffic with memory.
 
 Samples do not meet, and what is summed over them is left to the caller or summed in fixed groups: the result is the
 same, bit by bit, for any number of threads.
@@ -332,6 +334,7 @@ def backward_kernel(connection, recursion, clipped, version):
         signals = np.zeros(time, dtype)
         q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        grad_alpha[:] = 0
         for b in range(first, stop):
             # The padding as well: it must not carry a NaN from one sample to the next.
             starts[:stride] = 0

@@ -6,12 +6,9 @@ The operator has its own derivative, so that autograd keeps nothing but its inpu
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +20,7 @@ from torch.nn import functional
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.kernels import threads
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.oja import Oja
@@ -31,12 +29,15 @@ from engram.plasticity.rule import EligibilityState, PlasticityRule, TraceState
 from engram.plasticity.validation import readable
 
 if TYPE_CHECKING:
-    from engram.plasticity.scan import PlasticState
+    from engram.plasticity.scan import PlasticLSTMState, PlasticState
 
 # As `cpu` numbers them; numba is imported at the first call only.
 LINEAR, SOFT, RETROACTIVE, HEBB, ADDITIVE = 0, 1, 2, 3, 4
 NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3
 SQUASH = {"identity": 0, "tanh": 1, "sigmoid": 2}
+
+# Whether the CUDA kernels can be made; like numba, it is imported at the first call only.
+TRITON = find_spec("triton") is not None
 
 # Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
 GROUPS = 32
@@ -48,8 +49,6 @@ WORTH_A_THREAD = 2**17
 GROWTH = 100.0
 # Steps that are undone at once even where the cache does not hold their traces.
 UNDONE = 4
-
-_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 _Options = (
     "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, "
@@ -80,7 +79,7 @@ def unsupported(  # noqa: PLR0917
     weight: Tensor,
     alpha: Tensor | LowRank | None,
     rule: PlasticityRule | None,
-    state: PlasticState,
+    state: PlasticState | PlasticLSTMState,
     neuromodulator: nn.Module | None,
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> str | None:
@@ -101,29 +100,52 @@ def unsupported(  # noqa: PLR0917
         >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, None, torch.sin)
         'nonlinearity = sin: expected torch.tanh or torch.relu'
     """
-    # A subclass may have changed anything, so it is not taken for its parent.
-    if rule is None or alpha is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
-        names = "Hebb, Oja, ClippedHebb, Modulated or Retroactive"
-        return f"rule = {rule}: expected {names}, and no subclass"
-    if rule.recursion == "own" or getattr(rule, "only_half", False):
-        return f"rule = {rule}: expected only_half=False and, of a retroactive rule, mode='clip'"
-    if isinstance(rule, Modulated) and rule.strict:
-        return "rule.strict = True: expected False"
+    reason = unsupported_rule(None if alpha is None else rule)
+    if reason is not None or rule is None:
+        return reason
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
     if (neuromodulator is None) == rule.modulated:
         return f"neuromodulator = {neuromodulator}: expected {'one' if rule.modulated else 'None'} for {rule}"
     if nonlinearity not in (torch.tanh, torch.relu):
         return f"nonlinearity = {getattr(nonlinearity, '__name__', nonlinearity)}: expected torch.tanh or torch.relu"
-    if drive.device.type != "cpu":
-        return f"input.device = {drive.device}: expected cpu"
+    if drive.device.type == "cuda" and not TRITON:
+        return f"input.device = {drive.device}: expected cpu, or the package triton (pip install 'engram[cuda]')"
+    if drive.device.type not in ("cpu", "cuda"):
+        return f"input.device = {drive.device}: expected cpu or cuda"
     if drive.dtype not in (torch.float32, torch.float64):
         return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
     modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
     tensors = [drive, weight, state.hidden, *state.rule, *[p for m in modules for p in m.parameters()]]
     tensors += [alpha] if isinstance(alpha, Tensor) else []
-    if not torch.compiler.is_compiling() and any(torch.func.debug_unwrap(t) is not t for t in tensors):
-        return "expected a call that no transform of torch.func is at work on; backend = 'auto' can be transformed"
+    return transformed(tensors)
+
+
+def unsupported_rule(rule: PlasticityRule | None) -> str | None:
+    """Return why no operator can run a rule, as an error should say it; None if they can.
+
+    Args:
+        rule: The plasticity rule.
+    """
+    # A subclass may have changed anything, so it is not taken for its parent.
+    if rule is None or type(rule) not in (Hebb, Oja, ClippedHebb, Modulated, Retroactive):
+        names = "Hebb, Oja, ClippedHebb, Modulated or Retroactive"
+        return f"rule = {rule}: expected {names}, and no subclass"
+    if rule.recursion == "own" or getattr(rule, "only_half", False):
+        return f"rule = {rule}: expected only_half=False and, of a retroactive rule, mode='clip'"
+    return "rule.strict = True: expected False" if isinstance(rule, Modulated) and rule.strict else None
+
+
+def unsupported_input(drive: Tensor) -> str | None:
+    """Return why no kernel of the CPU can run on such a tensor, as an error should say it; None if they can.
+
+    Args:
+        drive: What a layer is given.
+    """
+    if drive.device.type != "cpu":
+        return f"input.device = {drive.device}: expected cpu"
+    if drive.dtype not in (torch.float32, torch.float64):
+        return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
     return None
 
 
@@ -140,7 +162,7 @@ def check_invertible(rule: PlasticityRule | None) -> None:
         >>> check_invertible(Hebb(eta=1.5))
         Traceback (most recent call last):
         ...
-        ValueError: storage = 'invert': Hebb(eta=1.5) has eta = 1.5: expected between 0 and 1, both excluded
+        ValueError: storage = 'invert': Hebb() has eta = 1.5: expected between 0 and 1, both excluded
     """
     if type(rule) not in (Hebb, Oja):
         raise ValueError(f"storage = 'invert': {rule} cannot be inverted: expected Hebb or Oja, and no subclass")
@@ -149,6 +171,75 @@ def check_invertible(rule: PlasticityRule | None) -> None:
         raise ValueError(
             f"storage = 'invert': {rule} has eta = {rule.eta.item():.6g}: expected between 0 and 1, both excluded"
         )
+
+
+def transformed(tensors: Iterable[Tensor]) -> str | None:
+    """Return why an operator cannot run where a transform of ``torch.func`` is at work on a tensor; None if none is.
+
+    Args:
+        tensors: What the operator would be given.
+    """
+    if torch.compiler.is_compiling() or all(torch.func.debug_unwrap(t) is t for t in tensors):
+        return None
+    return "expected a call that no transform of torch.func is at work on; backend = 'auto' can be transformed"
+
+
+class RuleNumbers(NamedTuple):
+    """What a rule is, in the numbers of the operators."""
+
+    recursion: int
+    clip: float
+    trace_first: bool
+    forgets: int
+
+
+def rule_numbers(rule: PlasticityRule) -> RuleNumbers:
+    """Return what a rule is, in the numbers of the operators.
+
+    Args:
+        rule: One that ``unsupported_rule`` has nothing against.
+    """
+    forgets = NOTHING
+    if isinstance(rule, Modulated) and rule.mode == "decay":
+        forgets = SHARE
+    elif isinstance(rule, Hebb | Retroactive):
+        forgets = RATE
+    elif isinstance(rule, Oja):
+        forgets = OJA
+    return RuleNumbers(
+        recursion={"linear": LINEAR, "soft": SOFT, "retroactive": RETROACTIVE}[rule.recursion],
+        clip=math.inf if rule.clip is None else rule.clip,
+        trace_first=isinstance(rule, Retroactive) and rule.trace_first,
+        forgets=forgets,
+    )
+
+
+class Signal(NamedTuple):
+    """What a neuromodulator is: the parameters of f(v . y + v0) and of its fan-out, and the number of f."""
+
+    v: Tensor
+    v0: Tensor
+    fan: Tensor
+    base: Tensor
+    squash: int
+
+
+def signal(neuromodulator: nn.Module | None, weight: Float[Tensor, "_ hidden"]) -> Signal:
+    """Return what a neuromodulator is; one that emits nothing for None, and one without fan-out fans out by ones.
+
+    Args:
+        neuromodulator: What modulates the rule.
+        weight: A tensor of the layer's dtype, as wide as the layer.
+    """
+    size = weight.shape[1]
+    none, one = weight.new_zeros(1), weight.new_ones(1)
+    if not isinstance(neuromodulator, Neuromodulator):
+        return Signal(none.expand(size), none, one.expand(size), none.expand(size), SQUASH["identity"])
+    fan, base = one.expand(size), none.expand(size)
+    if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
+        fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
+    squash = SQUASH[neuromodulator.nonlinearity]
+    return Signal(neuromodulator.weight.reshape(size), neuromodulator.bias, fan, base, squash)
 
 
 def fused_scan(
@@ -198,33 +289,23 @@ def fused_scan(
     assert rule is not None
     if storage == "invert":
         check_invertible(rule)
+        if drive.device.type != "cpu":
+            raise ValueError(f"storage = 'invert': input.device = {drive.device}: expected cpu")
     hidden, synapses = state
     size = weight.shape[0]
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
-    none, one = weight.new_zeros(1), weight.new_ones(1)
-    v, v0, fan, base = none.expand(size), none, one.expand(size), none.expand(size)
-    squash = "identity"
-    if isinstance(neuromodulator, Neuromodulator):
-        v, v0, squash = neuromodulator.weight.reshape(size), neuromodulator.bias, neuromodulator.nonlinearity
-        if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
-            fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
-    eta = getattr(rule, "eta", none).reshape(1)
-    forgets = NOTHING
-    if isinstance(rule, Modulated) and rule.mode == "decay":
-        forgets = SHARE
-    elif isinstance(rule, Hebb | Retroactive):
-        forgets = RATE
-    elif isinstance(rule, Oja):
-        forgets = OJA
+    v, v0, fan, base, squash = signal(neuromodulator, weight)
+    eta = getattr(rule, "eta", v0.new_zeros(1)).reshape(1)
+    recursion, clip, trace_first, forgets = rule_numbers(rule)
     time = len(drive)
     root = math.isqrt(max(time - 1, 0)) + 1
     options = Options(
-        clip=math.inf if rule.clip is None else rule.clip,
-        recursion={"linear": LINEAR, "soft": SOFT, "retroactive": RETROACTIVE}[rule.recursion],
-        trace_first=isinstance(rule, Retroactive) and rule.trace_first,
+        clip=clip,
+        recursion=recursion,
+        trace_first=trace_first,
         relu=nonlinearity is torch.relu,
         modulated=neuromodulator is not None,
-        squash=SQUASH[squash],
+        squash=squash,
         forgets=forgets,
         stretch={"auto": 0, "store": time, "checkpoint": root, "invert": 0}[storage],
         invert=storage == "invert",
@@ -247,68 +328,6 @@ def fused_scan(
     )
     last = TraceState(trace) if eligibility.dim() == 1 else EligibilityState(trace, eligibility)
     return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
-
-
-class _Threads:
-    """Threads that share out work: those of torch where they can be had, else threads that wait for it.
-
-    Between two operations torch's OpenMP threads keep their cores busy for some milliseconds, so that the next one
-    finds them awake; other threads would have to share the cores with them.
-    """
-
-    def __init__(self) -> None:
-        self.parallel: Any = None
-        self.pool: ThreadPoolExecutor | None = None
-        self.size = 0
-        for library in Path(torch.__file__).parent.glob("lib/libgomp*.so*"):
-            self.parallel = ctypes.CDLL(str(library)).GOMP_parallel
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.forget)
-
-    def forget(self) -> None:
-        """Forget all threads: a forked process has none of them."""
-        self.parallel, self.pool, self.size = None, None, 0
-
-    def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
-        """Call with every number below ``count``, each thread taking the next as soon as it is free.
-
-        Args:
-            call: Called with a number, and with the memory of the thread.
-            count: How many numbers there are.
-            threads: How many threads at most, this one included.
-            memory: Makes what a thread needs for itself.
-        """
-        numbers = iter(range(count))
-        errors: list[BaseException] = []
-
-        def work(_: object = None) -> None:
-            own = None
-            try:
-                for number in numbers:
-                    own = memory() if own is None else own
-                    call(number, own)
-            except BaseException as error:  # raised below, in the thread that called
-                errors.append(error)
-
-        helpers = min(threads, count) - 1
-        if helpers < 1:
-            work()
-        elif self.parallel is not None:
-            # All of them, for OpenMP ends those that are not asked for, and would have to start them again.
-            self.parallel(_WORK(work), None, threads, 0)
-        else:
-            if helpers > self.size:
-                self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
-            assert self.pool is not None
-            pending = [self.pool.submit(work) for _ in range(helpers)]
-            work()
-            for helper in pending:
-                helper.result()
-        if errors:
-            raise errors[0]
-
-
-_threads = _Threads()
 
 
 class _Prepared(NamedTuple):
@@ -384,8 +403,10 @@ def _in_tiles(arrays: _Prepared) -> _Prepared:
     return arrays._replace(weight=tiles(arrays.weight), alpha=alpha)
 
 
-def _run(kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[int], tuple[Any, ...]]) -> None:
-    groups = min(GROUPS, batch)
+def _run(  # noqa: PLR0917
+    kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[int], tuple[Any, ...]], groups: int = GROUPS
+) -> None:
+    groups = min(groups, batch)
 
     def call(group: int, own: Any) -> None:
         kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
@@ -395,8 +416,8 @@ def _run(kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[
         size, dtype = scratch
         return torch.zeros(size, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
 
-    threads = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
-    _threads.run(call, groups, threads, memory)
+    count = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
+    threads.shared.run(call, groups, count, memory)
 
 
 def _kind(options: Options) -> tuple[int, bool]:
@@ -466,7 +487,7 @@ def _backward(
     groups = min(GROUPS, batch)
     drive_grad, hidden_grad = outputs.new_empty(outputs.shape), hidden.new_empty(hidden.shape)
     trace_grad, eligibility_grad = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
-    alpha_sums = outputs.new_zeros(groups, len(arrays.weight))
+    alpha_sums = outputs.new_empty(groups, len(arrays.weight))
     eta_sums, v0_sums = outputs.new_zeros(2, batch).unbind()
     v_sums, fan_sums, base_sums = outputs.new_zeros(3, batch, width).unbind()
     read = (
@@ -528,6 +549,20 @@ _scan_backward = torch.library.custom_op(
         f"{_Inputs}, {_Options}) -> ({', '.join(['Tensor'] * 11)})"
     ),
 )
+
+
+@_scan.register_kernel("cuda")
+def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    from engram.plasticity.kernels import cuda
+
+    return cuda.forward(*args)
+
+
+@_scan_backward.register_kernel("cuda")
+def _(*args: Any) -> tuple[Tensor, ...]:
+    from engram.plasticity.kernels import cuda
+
+    return cuda.backward(*args)
 
 
 @_scan.register_fake

@@ -399,40 +399,64 @@ def where_share(typing_context: Any, tested: Any, value: Any) -> Any:
     return _elementwise(build)(value, (tested, value))
 
 
+def _growth(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """Return e^x - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2, for x not below 0 and with a finite power."""
+    kind = x.type
+    mantissa, bias, bits, terms = (23, 127, 32, 8) if kind.element == ir.FloatType() else (52, 1023, 64, 14)
+
+    def const(value: float) -> ir.Constant:
+        return _constant(kind, value)
+
+    def fma(a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        return _call(builder, "fmuladd", a, b, c)
+
+    power = _call(builder, "rint", builder.fmul(x, const(1 / math.log(2))))
+    # log(2) in two parts, of which the first times a small integer is exact.
+    first = math.floor(math.log(2) * 2**11) / 2**11
+    rest = fma(power, const(first - math.log(2)), fma(power, const(-first), x))
+    series = const(1 / math.factorial(terms))
+    for n in range(terms - 1, 0, -1):
+        series = fma(series, rest, const(1 / math.factorial(n)))
+    integers = ir.VectorType(ir.IntType(bits), kind.count)
+    exponent = builder.add(builder.fptosi(power, integers), ir.Constant(integers, [bias] * kind.count))
+    scale = builder.bitcast(builder.shl(exponent, ir.Constant(integers, [mantissa] * kind.count)), kind)
+    return fma(scale, builder.fmul(series, rest), builder.fsub(scale, const(1.0)))
+
+
+def _at_most(builder: ir.IRBuilder, x: ir.Value, bound: float) -> ir.Value:
+    """Return the absolute value held below a bound; NaN goes on, since the comparison is false for it."""
+    absolute, limit = _call(builder, "fabs", x), _constant(x.type, bound)
+    return builder.select(builder.fcmp_ordered(">", absolute, limit), limit, absolute)
+
+
 @intrinsic
 @no_type_check
 def tanh(typing_context: Any, vector: Any) -> Any:
-    """Return the hyperbolic tangent, from e^(2|x|) - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2.
+    """Return the hyperbolic tangent, from e^(2|x|) - 1.
 
-    Good to three units in the last place, near zero too, since k is 0 there.
+    Good to three units in the last place, near zero too, since the power of 2 in ``_growth`` is 1 there.
     """
-    single = vector.dtype == types.float32
-    mantissa, bias, bits, terms = (23, 127, 32, 8) if single else (52, 1023, 64, 14)
 
     def build(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-        kind = x.type
+        # Beyond 20 the tangent is 1 in double precision.
+        absolute = _at_most(builder, x, 20.0)
+        grown = _growth(builder, builder.fadd(absolute, absolute))
+        return _call(builder, "copysign", builder.fdiv(grown, builder.fadd(grown, _constant(x.type, 2.0))), x)
 
-        def const(value: float) -> ir.Constant:
-            return _constant(kind, value)
+    return _elementwise(build)(vector, (vector,))
 
-        def fma(a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-            return _call(builder, "fmuladd", a, b, c)
 
-        # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which so goes on.
-        absolute = _call(builder, "fabs", x)
-        absolute = builder.select(builder.fcmp_ordered(">", absolute, const(20.0)), const(20.0), absolute)
-        twice = builder.fadd(absolute, absolute)
-        power = _call(builder, "rint", builder.fmul(twice, const(1 / math.log(2))))
-        # log(2) in two parts, of which the first times a small integer is exact.
-        first = math.floor(math.log(2) * 2**11) / 2**11
-        rest = fma(power, const(first - math.log(2)), fma(power, const(-first), twice))
-        series = const(1 / math.factorial(terms))
-        for n in range(terms - 1, 0, -1):
-            series = fma(series, rest, const(1 / math.factorial(n)))
-        integers = ir.VectorType(ir.IntType(bits), kind.count)
-        exponent = builder.add(builder.fptosi(power, integers), ir.Constant(integers, [bias] * kind.count))
-        scale = builder.bitcast(builder.shl(exponent, ir.Constant(integers, [mantissa] * kind.count)), kind)
-        grown = fma(scale, builder.fmul(series, rest), builder.fsub(scale, const(1.0)))
-        return _call(builder, "copysign", builder.fdiv(grown, builder.fadd(grown, const(2.0))), x)
+@intrinsic
+@no_type_check
+def sigmoid(typing_context: Any, vector: Any) -> Any:
+    """Return 1 / (1 + e^-x), from e^|x| - 1, to a few units in the last place on both sides of zero."""
+    # Beyond it the power would overflow, and the function is 0 or 1 but for 1e-36.
+    bound = 85.0 if vector.dtype == types.float32 else 700.0
+
+    def build(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+        zero, one = _constant(x.type, 0.0), _constant(x.type, 1.0)
+        more = builder.fadd(_growth(builder, _at_most(builder, x, bound)), one)
+        upper = builder.select(builder.fcmp_ordered("<", x, zero), one, more)
+        return builder.fdiv(upper, builder.fadd(more, one))
 
     return _elementwise(build)(vector, (vector,))

@@ -12,7 +12,10 @@ from engram.tasks.meta.environment import MetaTaskEnv, MetaTaskVectorEnv
 
 
 class EnvId(StrEnum):
-    """The ids of the named meta-tasks; ``EnvId.TWO_STEP`` is that of ``named.two_step``."""
+    """The ids of the named meta-tasks; ``EnvId.TWO_STEP`` is that of ``named.two_step``.
+
+    The two-stimulus tasks are there as trials of 20 ms a step, too; those of ``named`` are their discrete twin.
+    """
 
     BANDIT = "engram/Bandit-v0"
     DEPENDENT_BANDIT = "engram/DependentBandit-v0"
@@ -31,7 +34,7 @@ class EnvId(StrEnum):
     PILLAR_MAZE = "engram/PillarMaze-v0"
     FULL_MAZE = "engram/FullMaze-v0"
     EXAMPLE = "engram/MetaTaskExample-v0"
-    TWO_STIMULUS = "engram/TwoStimulus-v0"
+    TWO_STIMULUS = "engram/DiscreteTwoStimulus-v0"
 
 
 def one(name: str, **arguments: Any) -> MetaTaskEnv:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engram.lab import CannotWriteError, CorruptFileError, checkpoint
-from engram.lab.files import keep_aside, read_json, sweep, write_atomic, write_json
+from engram.storage import CannotWriteError, CorruptFileError, checkpoint
+from engram.storage.files import keep_aside, read_json, sweep, write_atomic, write_json
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, no_file_larger_than):

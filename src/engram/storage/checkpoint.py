@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from engram.lab.files import CorruptFileError, write_atomic
+from engram.storage.files import CorruptFileError, write_atomic
 
 
 def save(path: Path, state: Any) -> None:

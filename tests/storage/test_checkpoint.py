@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram.lab import CorruptFileError, checkpoint
+from engram.storage import CorruptFileError, checkpoint
 
 leaves = st.one_of(
     st.none(),

@@ -1,0 +1,227 @@
+"""Writes docs/benchmarks.md from the records that plasticity.py and environments.py left beside this file."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import environments
+import plasticity
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+FOUND = dict[str, Any]
+
+
+def median(row: FOUND, way: str) -> float | None:
+    values = row["seconds"].get(way)
+    return statistics.median(values) if values else None
+
+
+def times(row: FOUND, way: str) -> float | None:
+    """Return how many times as long as engram another way takes."""
+    other, ours = median(row, way), median(row, "ours")
+    return None if other is None or ours is None else other / ours
+
+
+def size(row: FOUND) -> tuple[int, int, int]:
+    return row["batch"], row["units"], row["steps"]
+
+
+def whole(row: FOUND) -> bool:
+    """Return whether the loop was measured with all episodes."""
+    return bool(row["looped"] == row["batch"])
+
+
+def lower_bound(row: FOUND, where: FOUND, *, instructions: bool) -> float:
+    """Return the seconds below which no program of 32-bit numbers can get on this machine.
+
+    A connection takes about 5 operations forward and 14 backward in a step (half as many again with a second trace).
+    A processor reaches its peak only with multiplications that are added to something in the same instruction, and
+    counting those that the equations need there are 4 forward and 12 backward, each of which could have been two
+    operations. What must come from memory and go there is the input, the output, the gradients, and the traces at both
+    ends.
+    """
+    batch, units, steps = size(row)
+    traces = 2 if row["rule"] == "retroactive" else 1
+    operations = (32 if instructions else 19) * (1 if traces == 1 else 1.5)
+    moved = 4 * batch * (4 * traces * units**2 + 5 * units * steps)
+    return max(operations * batch * units**2 * steps / where["flops"], moved / where["bytes"])
+
+
+def shown(value: float | None, mark: str = "x", estimated: bool = False) -> str:
+    return "-" if value is None else f"{'about ' if estimated else ''}{value:.1f}{mark}"
+
+
+def grid_table(record: FOUND) -> list[str]:
+    lines = [
+        "| rule | batch | units | steps | loop | plain scan | engram | spread | (a) | (c) | roofline |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        ours = row["seconds"]["ours"]
+        quarters = statistics.quantiles(ours, n=4) if len(ours) > 1 else None
+        loop, plain, middle = (median(row, way) for way in ("loop", "plain", "ours"))
+        assert middle is not None
+        cells = [
+            row["rule"],
+            *map(str, size(row)),
+            f"{1e3 * loop:.1f}" if whole(row) and loop is not None else "no memory",
+            "no memory" if plain is None else f"{1e3 * plain:.1f}",
+            f"{1e3 * middle:.1f}",
+            f"{(quarters[2] - quarters[0]) / middle:.0%}" if quarters else "once",
+            shown(times(row, "loop"), estimated=not whole(row)),
+            shown(times(row, "episodes")),
+            shown(middle / lower_bound(row, record["machine"], instructions=True)),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def compiled_table(record: FOUND) -> list[str]:
+    lines = [
+        "| rule | batch | units | steps | compilation | compiled | engram | (b) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in record["compiled"]:
+        known = row["compilation"] is not None
+        cells = [row["rule"], *map(str, size(row))]
+        if known:
+            both = [f"{1e3 * statistics.median(row['seconds'][way]):.1f}" for way in ("compiled", "ours")]
+            cells += [f"{row['compilation']:.0f} s", *both, shown(times(row, "compiled"))]
+        else:
+            cells += [f"not done in {plasticity.PATIENCE:.0f} s", "-", "-", "-"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def memory_table(record: FOUND) -> list[str]:
+    lines = ["| rule | loop | engram | ratio |", "|---|---|---|---|"]
+    for rule, peak in record["memory"].items():
+        cells = [f"{peak['loop']:.0f}", f"{peak['ours']:.0f}", f"{peak['loop'] / max(peak['ours'], 1):.0f}x"]
+        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
+    """Return every target, what was measured (the worst of all cases), and whether it is met; None if not measured."""
+    rows, where = record["rows"], record["machine"]
+    centre = [row for row in rows if size(row) in plasticity.CENTRE]
+    place = f"batch {plasticity.CENTRE[0][0]}, {plasticity.CENTRE[0][1]} units, 100 to 200 steps"
+
+    def worst(name: str, cases: list[FOUND], way: str, least: float) -> tuple[str, str, bool | None]:
+        ratios = [(found, row) for row in cases if (found := times(row, way)) is not None]
+        if not ratios:
+            return name, "not measured", None
+        found, row = min(ratios, key=lambda pair: pair[0])
+        text = f"{found:.1f}x ({row['rule']}, {' x '.join(map(str, size(row)))})"
+        return name, text, found >= least
+
+    def of(*rules: str) -> list[FOUND]:
+        return [row for row in centre if row["rule"] in rules]
+
+    compiled = [row for row in record["compiled"] if row["compilation"] is not None]
+    found = [
+        worst(f"12 times (a), Hebb and Oja, {place}", of("hebb", "oja"), "loop", 12),
+        worst(f"8 times (a), modulated and retroactive, {place}", of("modulated", "retroactive"), "loop", 8),
+        worst(
+            f"4 times (b), Hebb and Oja, {place}", [r for r in compiled if size(r) in plasticity.CENTRE], "compiled", 4
+        ),
+        worst("the same at 20 steps", [r for r in compiled if size(r) not in plasticity.CENTRE], "compiled", 4),
+        worst(f"40 times (c), {place}", centre, "episodes", 40),
+        worst("nowhere slower than (a), where it fits into memory", [r for r in rows if whole(r)], "loop", 1),
+    ]
+    if record["memory"]:
+        share, rule = max((peak["ours"] / peak["loop"], rule) for rule, peak in record["memory"].items())
+        found.append(("peak memory at most a fifth of that of (a), 200 steps", f"{share:.2f} ({rule})", share <= 0.2))
+    for name, instructions in (("multiplications", True), ("operations", False)):
+        most = max(
+            ((median(r, "ours") or 0) / lower_bound(r, where, instructions=instructions), r["rule"]) for r in centre
+        )
+        text = f"{most[0]:.1f}x ({most[1]})"
+        found.append((f"within twice the roofline estimate by {name}, {place}", text, most[0] <= 2))
+    return found
+
+
+def plasticity_section(record: FOUND) -> list[str]:
+    where = record["machine"]
+    return [
+        "## A plastic recurrent network",
+        "",
+        "Forward and backward pass, alpha per connection, 32-bit, medians in milliseconds of repetitions in turn in",
+        "one process: the loop that a good PyTorch user would write, engram's plain scan, and engram. How many times",
+        "as long as engram the others take: (a) that loop, (b) the same under `torch.compile`, (c) one episode after",
+        "another with a batch of one, as the published scripts do. *No memory*: the loop would not fit; then it ran as",
+        "many of the episodes as do, and its ratio is an estimate, *about*. *Roofline*: how many times as long engram",
+        "takes as the multiplications alone, or the traffic with memory alone, would at the measured peak of the",
+        "processor. *Spread*: interquartile range of engram's time over its median.",
+        "",
+        f"{where['cores']} threads, {where['processor']}, torch {where['torch']}, engram {where['engram']}; measured",
+        f"peak {where['flops'] / 1e9:.0f} GFLOP/s and {where['bytes'] / 1e9:.0f} GB/s; load average before the run",
+        f"{where['load']:.1f}; the run took {record['took'] / 60:.0f} minutes.",
+        "",
+        *grid_table(record),
+        "",
+        "### Against torch.compile",
+        "",
+        "Its loop is unrolled, and the time of compilation grows with its length; 200 steps are not tried.",
+        "",
+        *compiled_table(record),
+        "",
+        "### Peak memory",
+        "",
+        f"By how many MB a process grows, batch {plasticity.MEMORY[0]}, {plasticity.MEMORY[1]} units, "
+        f"{plasticity.MEMORY[2]} steps.",
+        "",
+        *memory_table(record),
+        "",
+        "### Targets",
+        "",
+        "Set beforehand; what was measured is the worst of the cases. The estimate by operations takes every processor",
+        "to do two at a time always; of the multiplications that the equations need, a third have nothing to add.",
+        "",
+        "| target | measured | |",
+        "|---|---|---|",
+        *[
+            f"| {n} | {f} | {'not measured' if m is None else 'met' if m else '**not met**'} |"
+            for n, f, m in targets(record)
+        ],
+        "",
+    ]
+
+
+def environments_section(record: FOUND) -> list[str]:
+    rows = environments.table(record)
+    return [
+        "## Environments",
+        "",
+        "Steps per second with whole episodes and their resets, in one process and one thread, medians of repetitions",
+        "in turn: MiniGrid's empty room of 8 x 8; the task written plainly, one environment after another, as the",
+        "published scripts do; engram's single environments, one after another; engram's batch.",
+        "",
+        "| environment | number | | steps/s | quartiles | over the loop | over MiniGrid |",
+        "|---|---|---|---|---|---|---|",
+        *["| " + " | ".join(cells) + " |" for cells in rows],
+        "",
+        *[f"- {line}" for line in environments.verdicts(record)],
+        "",
+    ]
+
+
+def main() -> None:
+    lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
+    for module, section in ((plasticity, plasticity_section), (environments, environments_section)):
+        record: Path = module.RECORD
+        if record.exists():
+            lines += section(json.loads(record.read_text()))
+    if len(lines) == 4:
+        lines += ["Not recorded yet.", ""]
+    PAGE.write_text("\n".join(lines))
+    if plasticity.RECORD.exists():
+        for name, found, met in targets(json.loads(plasticity.RECORD.read_text())):
+            print(f"{'?' if met is None else 'met' if met else 'NOT MET':8} {name}: {found}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Cross-temporal decoding: what activity at one time tells, read by what was learned of another time."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+
+def cross_temporal_decoding(
+    activity: Float[np.ndarray, "samples steps units"],
+    labels: Shaped[np.ndarray, "samples"],
+    train_fraction: float = 1 / 3,
+) -> Float[np.ndarray, "train_steps test_steps"]:
+    """Return how well one of two classes is read from activity at one time, with templates made at another.
+
+    Every unit is z-scored at every time by the samples of the first part. There the templates are the means of the two
+    classes, one pair for each time t; a sample of the second part at time t' is of the class whose template of time t
+    its activity correlates with more.
+
+    Args:
+        activity: Activity of all units, samples in no order that matters.
+        labels: The class of each sample; there are two.
+        train_fraction: Which part of the samples the templates are made of.
+
+    Returns:
+        The share of right answers among the other samples: rows are the times of the templates, columns those of the
+        tested activity.
+
+    Raises:
+        ValueError: There are not two classes, one of them is missing in a part, or the numbers of samples differ.
+
+    Source: Meyers et al., "Dynamic population coding of category information" (2008); as used by Miconi (2023).
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> labels = rng.integers(2, size=300)
+        >>> activity = rng.normal(size=(300, 2, 8))
+        >>> activity[:, 1] += 3 * (2 * labels[:, None] - 1) * np.resize([1, -1], 8)
+        >>> cross_temporal_decoding(activity, labels)[1, 1]
+        np.float64(1.0)
+    """
+    if len(activity) != len(labels):
+        raise ValueError(f"labels: expected {len(activity)}, one for each sample, found {len(labels)}")
+    classes = np.unique(labels)
+    if len(classes) != 2:
+        raise ValueError(f"labels: expected two classes, found {len(classes)}")
+    if not 0 < train_fraction < 1:
+        raise ValueError(f"train_fraction = {train_fraction}: expected a number between 0 and 1")
+    second, split = labels == classes[1], int(len(labels) * train_fraction)
+    train, test = second[:split], second[split:]
+    if train.all() or not train.any() or len(test) == 0:
+        raise ValueError(f"labels: expected both classes among the first {split} samples, and samples after them")
+    learned = activity[:split]
+    spread = learned.std(0)
+    scores = (activity - learned.mean(0)) / np.where(spread > 0, spread, 1)
+    templates = np.stack([scores[:split][~train].mean(0), scores[:split][train].mean(0)])
+    similarity = np.einsum("ctu,nsu->cnts", _unit(templates), _unit(scores[split:]), optimize=True)
+    said = similarity[1] > similarity[0]
+    return np.asarray((said == test[:, None, None]).mean(0))
+
+
+def _unit(vectors: Float[np.ndarray, "*any units"]) -> Float[np.ndarray, "*any units"]:
+    """Return vectors whose dot products are correlations."""
+    centred = vectors - vectors.mean(-1, keepdims=True)
+    length = np.linalg.norm(centred, axis=-1, keepdims=True)
+    return np.asarray(centred / np.where(length > 0, length, 1))

@@ -1,0 +1,66 @@
+"""How near a learned dictionary is to the true one, whatever the order and the signs of its atoms."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+
+from engram.memory.sparse_dictionary_data import normalised
+
+
+class DictionaryMatch(NamedTuple):
+    """Which learned atom stands for which true one.
+
+    Attributes:
+        permutation: Number of the learned atom for each true atom.
+        sign: 1 or -1, so that ``sign[:, None] * dictionary[permutation]`` is near the true dictionary.
+        cosine: Cosine of each pair, with that sign.
+        error: Norm of the difference over that of the true dictionary, Frobenius, for atoms of unit norm.
+    """
+
+    permutation: Int[np.ndarray, " atoms"]
+    sign: Float[np.ndarray, " atoms"]
+    cosine: Float[np.ndarray, " atoms"]
+    error: float
+
+
+def match_dictionaries(
+    dictionary: Annotated[np.ndarray, "learned features"], true: Annotated[np.ndarray, "atoms features"]
+) -> DictionaryMatch:
+    """Match learned atoms to true ones, one to one, so that the sum of the absolute cosines is largest.
+
+    Args:
+        dictionary: Learned atoms in rows, at least as many as true ones; their norms do not matter.
+        true: True atoms in rows.
+
+    Returns:
+        The match, with the cosine of each pair and the relative error of the aligned dictionary.
+
+    Raises:
+        ValueError: The features differ, there are fewer learned atoms than true ones, or an entry is not finite.
+
+    Source: The Hungarian method, as SciPy's ``linear_sum_assignment``; the measure is that of Rambhatla, Li and Haupt,
+    "NOODL" (2019), which needs no match since its start is near the truth.
+
+    Examples:
+        >>> match = match_dictionaries(np.array([[0.0, -2.0], [1.0, 0.0]]), np.eye(2))
+        >>> match.permutation.tolist(), match.sign.tolist(), match.error
+        ([1, 0], [1.0, -1.0], 0.0)
+    """
+    if dictionary.shape[1] != true.shape[1] or len(dictionary) < len(true):
+        raise ValueError(
+            f"dictionary.shape = {dictionary.shape}: expected {true.shape[1]} features and at least {len(true)} atoms, "
+            "as the true dictionary has"
+        )
+    if not (np.isfinite(dictionary).all() and np.isfinite(true).all()):
+        raise ValueError("dictionary or true holds NaN or infinity: expected finite numbers")
+    learned, true = normalised(dictionary), normalised(true)
+    cosines = true @ learned.T
+    atoms, permutation = linear_sum_assignment(np.abs(cosines), maximize=True)
+    cosine = cosines[atoms, permutation]
+    sign = np.where(cosine < 0, -1.0, 1.0)
+    error = np.linalg.norm(sign[:, None] * learned[permutation] - true) / np.linalg.norm(true)
+    return DictionaryMatch(permutation, sign, np.abs(cosine).astype(float), float(error))

@@ -1,0 +1,1 @@
+"""Faster forms of what ``engram.memory`` defines in plain NumPy: they differ by speed only."""

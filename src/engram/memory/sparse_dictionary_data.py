@@ -1,0 +1,135 @@
+"""Samples made of a few atoms of a dictionary, and dictionaries to start from: where the truth is known."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from engram.memory.iht import check_positive
+
+Randomness = Annotated[Any, int | np.random.Generator | None]
+
+
+def make_sparse_dictionary_data(
+    n_samples: int,
+    *,
+    n_features: int = 200,
+    n_components: int = 250,
+    n_nonzero: int = 8,
+    exact: bool = False,
+    coef_min: float = 1.0,
+    amplitude: str = "constant",
+    noise: float = 0.0,
+    dictionary: Float[np.ndarray, "atoms features"] | None = None,
+    random_state: Randomness = None,
+) -> tuple[
+    Float[np.ndarray, "samples features"], Float[np.ndarray, "atoms features"], Float[np.ndarray, "samples atoms"]
+]:
+    """Draw samples that are sparse combinations of the atoms of a random dictionary.
+
+        y = A^T x + noise * N(0, I),    x has n nonzero entries, n uniform on 1 .. n_nonzero, at random places
+
+    Args:
+        n_samples: Number of samples.
+        n_features: Number of features; that of ``dictionary`` where one is given.
+        n_components: Number of atoms; likewise.
+        n_nonzero: Largest number k of atoms in a sample.
+        exact: Whether every sample has exactly k atoms.
+        coef_min: Least size C of a nonzero coefficient.
+        amplitude: ``"constant"``: coefficients of +C or -C; ``"uniform"``: of random sign, uniform between C and 2 C.
+        noise: Standard deviation of Gaussian noise in each feature.
+        dictionary: Atoms in rows, to draw a further batch; fresh ones, Gaussian and of unit norm, if None.
+        random_state: A seed or a generator.
+
+    Returns:
+        The samples (samples, features), the dictionary (atoms, features) and the codes (samples, atoms).
+
+    Raises:
+        ValueError: A size is below 1, ``n_nonzero`` exceeds the number of atoms, or another argument is out of range.
+
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration; ``exact``, ``amplitude="uniform"`` and
+    ``noise`` are ours.
+
+    Examples:
+        >>> X, dictionary, code = make_sparse_dictionary_data(5, n_features=20, n_components=30, random_state=0)
+        >>> X.shape, dictionary.shape, bool(np.allclose(code @ dictionary, X))
+        ((5, 20), (30, 20), True)
+    """
+    rng = np.random.default_rng(random_state)
+    if dictionary is None:
+        sizes = {"n_features": n_features, "n_components": n_components}
+        dictionary = normalised(rng.standard_normal((_size(sizes, "n_components"), _size(sizes, "n_features"))))
+    atoms, features = dictionary.shape
+    _size({"n_samples": n_samples}, "n_samples")
+    if not 1 <= n_nonzero <= atoms:
+        raise ValueError(f"n_nonzero = {n_nonzero}: expected 1 to {atoms}, the number of atoms")
+    if amplitude not in ("constant", "uniform"):
+        raise ValueError(f"amplitude = {amplitude!r}: expected 'constant' or 'uniform'")
+    check_positive("coef_min", coef_min)
+    check_positive("noise", noise, zero=True)
+    counts = np.full(n_samples, n_nonzero) if exact else rng.integers(1, n_nonzero + 1, n_samples)
+    # The n smallest of a row of random numbers stand at places drawn without replacement.
+    numbers = rng.random((n_samples, atoms))
+    places = np.argpartition(numbers, n_nonzero - 1)[:, :n_nonzero]
+    order = np.take_along_axis(numbers, places, 1).argsort(axis=1)
+    places = np.take_along_axis(places, order, 1)
+    values = coef_min * rng.choice([-1.0, 1.0], (n_samples, n_nonzero))
+    if amplitude == "uniform":
+        values *= rng.uniform(1, 2, values.shape)
+    values[np.arange(n_nonzero) >= counts[:, None]] = 0
+    code = np.zeros((n_samples, atoms))
+    np.put_along_axis(code, places, values, 1)
+    X = code @ dictionary
+    if noise:
+        X += noise * rng.standard_normal((n_samples, features))
+    return X, dictionary, code
+
+
+def perturb_dictionary(
+    dictionary: Float[np.ndarray, "atoms features"], radius: float | None = None, random_state: Randomness = None
+) -> Float[np.ndarray, "atoms features"]:
+    """Return a dictionary near another one, to start from.
+
+        A0_i = normalised(A_i + radius u_i),    u_i a random direction
+
+    Args:
+        dictionary: Atoms of unit norm in rows.
+        radius: Distance of an atom before it is normalised; 2 / log(features) if None.
+        random_state: A seed or a generator.
+
+    Raises:
+        ValueError: ``radius`` is negative or not finite.
+
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration.
+
+    Examples:
+        >>> perturb_dictionary(np.eye(3), 0.0).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    if radius is None:
+        radius = 2 / math.log(max(dictionary.shape[1], 2))
+    check_positive("radius", radius, zero=True)
+    if not isinstance(random_state, np.random.Generator):
+        # A stream of its own: with the seed that the dictionary was drawn with, the directions would be the atoms.
+        random_state = np.random.SeedSequence(random_state, spawn_key=(1,))
+    rng = np.random.default_rng(random_state)
+    directions = normalised(rng.standard_normal(dictionary.shape)).astype(dictionary.dtype)
+    return normalised(dictionary + dictionary.dtype.type(radius) * directions)
+
+
+def normalised(atoms: Float[np.ndarray, "atoms features"]) -> Float[np.ndarray, "atoms features"]:
+    """Return the rows divided by their norms; a row of zeros stays as it is."""
+    # By the largest entry first, so that no square overflows.
+    peak = np.abs(atoms).max(axis=1, keepdims=True)
+    scaled = atoms / np.where(peak > 0, peak, peak.dtype.type(1))
+    norm = np.sqrt(np.einsum("af,af->a", scaled, scaled))[:, None]
+    return np.asarray(scaled / np.where(norm > 0, norm, norm.dtype.type(1)))
+
+
+def _size(sizes: dict[str, int], name: str) -> int:
+    if sizes[name] < 1:
+        raise ValueError(f"{name} = {sizes[name]}: expected at least 1")
+    return sizes[name]

@@ -1,0 +1,8 @@
+"""Optimisers: evolution by ask and tell, over the parameters of any module."""
+
+from engram.optim.antithetic_es import AntitheticES
+from engram.optim.cma_es import CMAES
+from engram.optim.fitness import checked_loss, shaped
+from engram.optim.population import evaluate
+
+__all__ = ["CMAES", "AntitheticES", "checked_loss", "evaluate", "shaped"]

@@ -1,0 +1,168 @@
+"""Evolution strategy with antithetic pairs: a gradient estimated from losses alone, and a torch optimiser to use it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+
+from engram.optim.fitness import Shaping, checked_loss, shaped
+
+
+class AntitheticES:
+    r"""Evolution strategy with antithetic pairs over the parameters of any module.
+
+    Individual h of a population of B has the parameters theta + eps_h, individual h + B/2 has theta - eps_h, with
+    eps_h ~ N(0, sigma^2). Their losses F estimate the gradient of the expected loss,
+
+        G = 1 / (B sigma^2) sum_h eps_h (F_h - F_{h+B/2})
+
+    in double precision, which the optimiser then takes for the gradient. What all individuals have in common cancels
+    exactly.
+
+    Args:
+        params: The parameters theta, as for an optimiser of torch; they are changed in place by ``tell``.
+        sigma: Standard deviation of the mutations.
+        optimizer: An optimiser of the same parameters, or what makes one of them, such as ``torch.optim.SGD``. None:
+            Adam with learning rate 0.01 and weight decay 3e-4, as published.
+        population_size: Number B of individuals, even, at least 4.
+        shaping: What is done to the losses of a generation: None, ``"rank"`` or ``"zscore"``; see ``shaped``.
+        include_mean: Leave the first pair unmutated, so that its loss is that of theta; it counts in B.
+        generator: Source of the mutations, on the CPU; None: one of its own with seed 0.
+
+    Attributes:
+        generation: How many generations were told.
+
+    Raises:
+        TypeError: A parameter is no tensor, or the optimiser is none.
+        ValueError: ``sigma`` or ``population_size`` is out of range, there is no parameter, the shaping is unknown, or
+            the optimiser is one of other parameters.
+
+    Source: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning" (2017); without
+    shaping and with Adam, Miconi (2023). The antithetic pairs: Geweke (1988).
+
+    Examples:
+        >>> theta = torch.ones(3)
+        >>> es = AntitheticES([theta], sigma=0.1, generator=torch.Generator().manual_seed(0))
+        >>> for _ in range(200):
+        ...     (population,) = es.ask()
+        ...     es.tell(loss=population.square().sum(1))
+        >>> bool(theta.abs().max() < 0.1)
+        True
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        sigma: float = 0.03,
+        optimizer: Optimizer | Callable[[list[Tensor]], Optimizer] | None = None,
+        *,
+        population_size: int = 100,
+        shaping: Shaping | None = None,
+        include_mean: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.params = checked_params(params)
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma = {sigma}: expected a positive number")
+        if population_size < 4 or population_size % 2:
+            raise ValueError(f"population_size = {population_size}: expected an even number of at least 4")
+        if shaping not in (None, "rank", "zscore"):
+            raise ValueError(f"shaping = {shaping!r}: expected None, 'rank' or 'zscore'")
+        if optimizer is None:
+            optimizer = torch.optim.Adam(self.params, lr=0.01, weight_decay=3e-4)
+        elif not isinstance(optimizer, Optimizer):
+            if not callable(optimizer):
+                raise TypeError(f"optimizer = {optimizer!r}: expected a torch optimiser, or what makes one")
+            optimizer = optimizer(self.params)
+        theirs = {id(param) for group in optimizer.param_groups for param in group["params"]}
+        if theirs != {id(param) for param in self.params}:
+            raise ValueError("optimizer: expected one of the same parameters as params")
+        self.sigma, self.optimizer, self.shaping, self.include_mean = sigma, optimizer, shaping, include_mean
+        self.population_size = population_size
+        self.generator = torch.Generator().manual_seed(0) if generator is None else generator
+        self.generation = 0
+        self._mutations: list[Tensor] | None = None
+
+    @torch.no_grad()
+    def ask(self) -> list[Float[Tensor, "population *shape"]]:
+        """Draw a population; one that was asked for before and never told is forgotten.
+
+        Returns:
+            For each parameter those of all individuals, (population_size, *shape), first one of each pair, then the
+            others in the same order.
+        """
+        half = self.population_size // 2
+        self._mutations = []
+        for param in self.params:
+            mutation = torch.randn(half, *param.shape, generator=self.generator).mul_(self.sigma)
+            if self.include_mean:
+                mutation[0] = 0
+            self._mutations.append(mutation.to(param))
+        pairs = zip(self.params, self._mutations, strict=True)
+        return [torch.cat((param + mutation, param - mutation)) for param, mutation in pairs]
+
+    @torch.no_grad()
+    def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
+        """Move the parameters by what became of the population.
+
+        Args:
+            fitness: Fitness of each individual, (population_size,), to be maximised.
+            loss: Instead of it, the loss of each, to be minimised. A number that is not finite is replaced by the worst
+                one that is, with a warning.
+
+        Raises:
+            RuntimeError: There is no population: ``ask`` was not called since.
+            TypeError: Neither or both are given.
+            ValueError: Not one number for each individual, or none of them is finite.
+        """
+        if self._mutations is None:
+            raise RuntimeError("tell was called without a population: call ask before")
+        values = shaped(checked_loss(fitness, loss, self.population_size), self.shaping)
+        half = self.population_size // 2
+        difference = (values[:half] - values[half:]) / (self.population_size * self.sigma**2)
+        for param, mutation in zip(self.params, self._mutations, strict=True):
+            gradient = difference.to(param.device) @ mutation.double().flatten(1)
+            param.grad = gradient.reshape(param.shape).to(param)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._mutations = None
+        self.generation += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all but the parameters, also between ``ask`` and ``tell``: an exact copy goes on from it."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "generation": self.generation,
+            "mutations": None if self._mutations is None else [mutation.clone() for mutation in self._mutations],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a ``state_dict``; the parameters are loaded by whoever has them."""
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.generator.set_state(state["generator"])
+        self.generation = state["generation"]
+        stored = state["mutations"]
+        self._mutations = (
+            None if stored is None else [m.to(p, copy=True) for m, p in zip(stored, self.params, strict=True)]
+        )
+
+
+def checked_params(params: Iterable[Tensor]) -> list[Tensor]:
+    """Return the parameters as a list, if they are floating-point tensors and there is one at least."""
+    found = [params] if isinstance(params, Tensor) else list(params)
+    for place, param in enumerate(found):
+        if not isinstance(param, Tensor):
+            raise TypeError(f"params[{place}] is a {type(param).__name__}: expected a tensor")
+        if not param.is_floating_point() or not param.is_leaf:
+            raise ValueError(f"params[{place}]: expected a floating-point tensor that is no result of others")
+    if not found:
+        raise ValueError("params = []: expected at least one tensor")
+    return found

@@ -1,0 +1,389 @@
+"""Whole lives of node-perturbation networks: as defined, with a factorised trace, and by a numba kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from engram.plasticity.kernels import threads
+from engram.plasticity.node_perturbation import (
+    ANSWERS,
+    CLAMPED,
+    GAIN,
+    KINDS,
+    MODULATORS,
+    NodePerturbationRNN,
+    Perturbations,
+    sent,
+)
+from engram.plasticity.validation import check_choice, check_type
+
+Matrices = Float[Tensor, "individuals post pre"]
+Backend = Literal["auto", "eager", "factorised", "fused"]
+
+LOW, HIGH = 0.1, 0.9  # what the wrong and the right answer unit should show
+DIVERGED = 1e3
+INTERNAL_FIRST_TRIAL, INTERNAL_PENALTY = 11, 0.27
+SETS_AT_ONCE = 64  # individuals with perturbations of their own whose perturbations are in memory together
+
+
+class Trials(NamedTuple):
+    """What individuals live through: one trial after another, nothing being reset in between.
+
+    Attributes:
+        inputs: Activity of the stimulus units at each step, for each of the four kinds of trials.
+        kind: The kind of each trial.
+        answer: The right answer of each trial, 0 or 1.
+        response: Steps, first and one past the last, at which the answer units are heard.
+        decision: Step at which the answer is read, and the weights change.
+        feedback: Steps, first and one past the last, at which loss and answer are shown.
+    """
+
+    inputs: Float[Tensor, "kinds steps 2"]
+    kind: Int[Tensor, "batch trials"]
+    answer: Int[Tensor, "batch trials"]
+    response: tuple[int, int]
+    decision: int
+    feedback: tuple[int, int]
+
+
+class Lifetimes(NamedTuple):
+    """What came of some lives.
+
+    Attributes:
+        loss: Squared error of each trial, L = sum over both answers of the mean over the response window.
+        correct: Whether the answer was right.
+        trace: The plastic weights at the end.
+        recorded: Activity of all units in the trials that were to be recorded.
+        penalty: What internal modulation costs in each trial; zero where there is none.
+    """
+
+    loss: Float[Tensor, "batch trials"]
+    correct: Bool[Tensor, "batch trials"]
+    trace: Matrices
+    recorded: Float[Tensor, "batch recorded steps units"]
+    penalty: Float[Tensor, "batch trials"]
+
+
+class Individuals(NamedTuple):
+    """Who lives, in the terms of the three ways to compute it.
+
+    Attributes:
+        weight: Innate weights.
+        alpha: Plasticities.
+        genome: Which of these each individual has.
+        noise: Perturbations.
+        noise_of: Which set of these each individual has.
+        record: Trials in which the activity is recorded.
+        order: From which presynaptic unit the trace of a connection is taken; None: from its own.
+    """
+
+    weight: Matrices
+    alpha: Matrices
+    genome: Int[Tensor, "batch"]
+    noise: Perturbations
+    noise_of: Int[Tensor, "batch"]
+    record: tuple[int, ...]
+    order: Int[Tensor, "units"] | None
+
+
+@torch.no_grad()
+def lifetimes(
+    net: NodePerturbationRNN,
+    trials: Trials,
+    generator: torch.Generator,
+    *,
+    weight: Matrices | None = None,
+    alpha: Matrices | None = None,
+    shared_noise: bool = True,
+    record: Sequence[int] = (),
+    order: Int[Tensor, "units"] | None = None,
+    backend: Backend = "auto",
+) -> Lifetimes:
+    """Let individuals live through trials, from birth.
+
+    Args:
+        net: The network, whose rule and constants all share.
+        trials: What each individual experiences.
+        generator: Source of the perturbations.
+        weight: Innate weights, one set for each individual or one for all; None: the network's.
+        alpha: Plasticities, in the same way and number.
+        shared_noise: Whether all individuals are perturbed alike, as published, which lowers the variance of their
+            differences, but forbids to take them for independent.
+        record: Trials in which the activity is recorded.
+        order: A control: the trace of a connection takes its presynaptic activity from the unit at its place in this
+            order. None: from its own.
+        backend: ``"eager"``: step by step, the definition. ``"factorised"``: two matrix products a trial in place of
+            the trace's steps. ``"fused"``: the numba kernel, with ``torch.get_num_threads()`` threads. ``"auto"``: the
+            fastest that can.
+
+    Returns:
+        Loss and correctness of every trial, the plastic weights at the end, and what was recorded.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument does not fit the others, there are too few trials for any plasticity, or the backend
+            cannot run this network.
+        FloatingPointError: An individual diverged; the message says which.
+
+    Source: Miconi (ICML 2023), published code; the factorised trace and the kernel are ours.
+
+    Examples:
+        >>> net = NodePerturbationRNN(20, generator=torch.Generator().manual_seed(0))
+        >>> kind = torch.zeros(2, 40, dtype=torch.long)
+        >>> trials = Trials(torch.zeros(4, 50, 2), kind, kind, (25, 35), 36, (36, 46))
+        >>> lifetimes(net, trials, torch.Generator().manual_seed(0)).loss.shape
+        torch.Size([2, 40])
+    """
+    check_choice("backend", backend, ("auto", "eager", "factorised", "fused"))
+    check_trials(trials, net.first_plastic_trial)
+    batch, count = trials.kind.shape
+    weights, alphas = _genomes("weight", weight, net.weight, batch), _genomes("alpha", alpha, net.alpha, batch)
+    if len(alphas) != len(weights):
+        raise ValueError(f"alpha.shape = {tuple(alphas.shape)}: expected as many as weight, {len(weights)}")
+    bad = [trial for trial in record if not 0 <= trial < count]
+    if bad:
+        raise ValueError(f"record = {tuple(record)}: expected trials from 0 to {count - 1}")
+    live = _chosen(net, weights, backend)
+    genome = torch.arange(batch) if len(weights) > 1 else torch.zeros(batch, dtype=torch.long)
+    parts = []
+    for rows in torch.split(torch.arange(batch), batch if shared_noise else SETS_AT_ONCE):
+        noise = net.perturbations(1 if shared_noise else len(rows), count, trials.inputs.shape[1], generator)
+        noise_of = torch.zeros(batch, dtype=torch.long) if shared_noise else torch.arange(len(rows))
+        who = Individuals(weights, alphas, genome[rows], noise, noise_of, tuple(record), order)
+        parts.append(live(net, trials._replace(kind=trials.kind[rows], answer=trials.answer[rows]), who))
+    lives = Lifetimes(*map(torch.cat, zip(*parts, strict=True)))
+    largest = lives.trace.abs().amax((1, 2))
+    diverged = lives.loss.isnan().any(1) | ~(largest <= DIVERGED)
+    if diverged.any():
+        row = int(diverged.nonzero()[0])
+        raise FloatingPointError(
+            f"individual {row} diverged: its largest plastic weight is {float(largest[row]):g}, "
+            f"its last loss {float(lives.loss[row, -1]):g}"
+        )
+    return lives
+
+
+def check_trials(trials: Trials, first_plastic_trial: int) -> None:
+    """Raise unless the trials fit together, and are enough for some plasticity."""
+    check_type("trials", trials, Trials)
+    kinds, steps, _ = trials.inputs.shape
+    if kinds != KINDS:
+        raise ValueError(f"trials.inputs.shape = {tuple(trials.inputs.shape)}: expected ({KINDS}, steps, 2)")
+    if trials.kind.shape != trials.answer.shape:
+        raise ValueError(f"trials.answer.shape = {tuple(trials.answer.shape)}: expected {tuple(trials.kind.shape)}")
+    for name, value, limit in (("kind", trials.kind, KINDS), ("answer", trials.answer, 2)):
+        if not (int(value.min()) >= 0 and int(value.max()) < limit):
+            raise ValueError(f"trials.{name}: expected numbers from 0 to {limit - 1}")
+    if not 0 <= trials.response[0] < trials.response[1] <= trials.decision < steps:
+        raise ValueError(
+            f"trials.response = {trials.response}: expected a window that ends before the decision, step "
+            f"{trials.decision} of {steps}"
+        )
+    if not trials.decision <= trials.feedback[0] <= trials.feedback[1] <= steps:
+        raise ValueError(f"trials.feedback = {trials.feedback}: expected a window from {trials.decision} to {steps}")
+    if trials.kind.shape[1] < first_plastic_trial + 2:
+        raise ValueError(
+            f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected at least {first_plastic_trial + 2}, since "
+            f"plasticity begins at trial {first_plastic_trial}"
+        )
+
+
+def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
+    genomes = own.detach()[None] if given is None else given
+    check_type(name, genomes, Tensor)
+    if genomes.shape[1:] != own.shape or len(genomes) not in (1, batch):
+        size = ", ".join(map(str, own.shape))
+        raise ValueError(f"{name}.shape = {tuple(genomes.shape)}: expected (1 or {batch}, {size})")
+    return genomes
+
+
+def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
+    """Return the function that computes the lives, if it can."""
+    own = ""
+    if net.hebbian != "perturbation":
+        own = f"hebbian = {net.hebbian!r}: expected 'perturbation'"
+    if net.modulation != "reward":
+        own = f"modulation = {net.modulation!r}: expected 'reward'"
+    place = ""
+    if weight.device.type != "cpu":
+        place = f"weight.device = {weight.device}: expected cpu"
+    if weight.dtype != torch.float32:
+        place = f"weight.dtype = {weight.dtype}: expected torch.float32"
+    reason = {"factorised": own, "fused": own or place}.get(backend)
+    if reason:
+        raise ValueError(f"backend = {backend!r} cannot run this network; {reason}")
+    if backend == "auto":
+        backend = "eager" if own else ("factorised" if place else "fused")
+    return {"eager": _live_by_steps, "factorised": _live_by_trials, "fused": _live_fused}[backend]
+
+
+def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
+    """Live as defined."""
+    weight, alpha = who.weight[who.genome], who.alpha[who.genome]
+    state = net.init_state(len(who.genome))
+    log = _Log(net, trials, who.record, weight)
+    steps = trials.inputs.shape[1]
+    for trial in range(trials.kind.shape[1]):
+        kind, inputs = trials.kind[:, trial], trials.inputs[trials.kind[:, trial]].to(weight)
+        xi = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
+        if net.hebbian == "cubic":
+            state = state._replace(eligibility=torch.zeros_like(state.eligibility))
+        for k in range(steps):
+            answering, clamp = trials.response[0] <= k < trials.response[1], net.clamped(inputs[:, k])
+            state = net.step(state, clamp, xi[:, k], answering=answering, weight=weight, alpha=alpha, order=who.order)
+            log.hear(state.activity, answering)
+            if net.modulation == "internal" and trial >= INTERNAL_FIRST_TRIAL:
+                state = net.modulated(state)
+            if k == trials.decision:
+                plastic = net.modulation == "reward" and trial >= net.first_plastic_trial
+                state = net.consolidate(state, log.decide(trial), kind, plastic=plastic)
+            state = state._replace(activity=log.fed_back(inputs, k, state.activity))
+            log.record(trial, k, state.activity)
+    return log.lifetimes(state.trace)
+
+
+def _live_by_trials(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
+    """Live with the weights of each trial made once, and its eligibility by two matrix products.
+
+    With q = 1 - dt / tau_e, the decision at step d, X_k = xi_k and R_k = r of the step before,
+
+        E at d   =  q^(d+1) E + sum_(k <= d) q^(d+1-k) X_k R_k^T
+        E after  =  q^(s-d-1) E + sum_(k > d) q^(s-k) X_k R_k^T
+    """
+    weight, alpha = who.weight[who.genome], who.alpha[who.genome]
+    state = net.init_state(len(who.genome))
+    log = _Log(net, trials, who.record, weight)
+    steps, split = trials.inputs.shape[1], trials.decision + 1
+    keep, rate = 1 - net.dt / net.tau_e, net.dt / net.tau
+    power = keep ** torch.arange(steps, 0, -1, device=weight.device, dtype=weight.dtype)[:, None]
+    for trial in range(trials.kind.shape[1]):
+        kind, inputs = trials.kind[:, trial], trials.inputs[trials.kind[:, trial]].to(weight)
+        xi = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
+        effective = weight + alpha * state.trace
+        hidden, activity = state.hidden, state.activity
+        seen: list[Tensor] = []
+        for k in range(steps):
+            seen.append(activity if who.order is None else activity[:, who.order])
+            hidden = hidden + rate * (sent(effective, activity) - hidden) + xi[:, k]
+            answering = trials.response[0] <= k < trials.response[1]
+            answers = hidden[:, ANSWERS].sigmoid() if answering else torch.zeros_like(hidden[:, ANSWERS])
+            free = hidden[:, CLAMPED : net.units - 2].tanh()
+            activity = torch.cat((net.clamped(inputs[:, k]), free, answers), dim=1)
+            log.hear(activity, answering)
+            if k == trials.decision:
+                added = (xi[:, :split] * power[steps - split :]).mT @ torch.stack(seen, 1)
+                state = state._replace(eligibility=keep**split * state.eligibility + added)
+                state = net.consolidate(state, log.decide(trial), kind, plastic=trial >= net.first_plastic_trial)
+                effective = weight + alpha * state.trace
+            activity = log.fed_back(inputs, k, activity)
+            log.record(trial, k, activity)
+        added = (xi[:, split:] * power[split:]).mT @ torch.stack(seen, 1)[:, split:]
+        eligibility = keep ** (steps - split) * state.eligibility + added
+        state = state._replace(hidden=hidden, activity=activity, eligibility=eligibility)
+    return log.lifetimes(state.trace)
+
+
+def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
+    """Live in the numba kernel."""
+    from engram.plasticity.kernels import lifetime
+
+    (batch, count), steps = trials.kind.shape, trials.inputs.shape[1]
+    slot = np.full(count, -1)
+    slot[list(who.record)] = range(len(who.record))
+    loss, choice = np.empty((batch, count), np.float32), np.empty((batch, count), np.int64)
+    trace = np.empty((batch, net.units, net.units), np.float32)
+    recorded = np.empty((batch, len(who.record), steps, net.units), np.float32)
+    order = torch.empty(0, dtype=torch.long) if who.order is None else who.order
+    arrays = [who.weight, who.alpha, who.genome, trials.inputs.float(), trials.kind.long(), trials.answer.long()]
+    arrays += [*who.noise, who.noise_of, order.long()]
+    fixed = (
+        *(tensor.detach().contiguous().numpy() for tensor in arrays),
+        slot,
+        *trials.response,
+        trials.decision,
+        *trials.feedback,
+        net.first_plastic_trial,
+        np.float32(net.dt / net.tau),
+        np.float32(1 - net.dt / net.tau_e),
+        float(net.eta),
+        np.float32(net.clip),
+        float(net.decay),
+        GAIN,
+        LOW,
+        HIGH,
+        net.feedback == "binary",
+        net.debias,
+        loss,
+        choice,
+        trace,
+        recorded,
+    )
+    kernel, size = lifetime.kernel(), lifetime.scratch_size(net.units)
+
+    def live(row: int, own: Any) -> None:
+        kernel(*fixed, own, row)
+
+    threads.shared.run(live, batch, torch.get_num_threads(), lambda: np.empty(size, np.float32))
+    correct = torch.from_numpy(choice) == trials.answer
+    made = torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded)
+    return Lifetimes(*made, torch.zeros(batch, count))
+
+
+class _Log:
+    """What the torch paths note of a life: what is heard, decided, fed back, recorded."""
+
+    def __init__(self, net: NodePerturbationRNN, trials: Trials, record: tuple[int, ...], like: Tensor) -> None:
+        self.net, self.trials = net, trials
+        self.slot = {trial: place for place, trial in enumerate(record)}
+        batch, count = trials.kind.shape
+        self.recorded = like.new_zeros(batch, len(record), trials.inputs.shape[1], net.units)
+        self.loss, self.penalty = like.new_zeros(batch, count), like.new_zeros(batch, count)
+        self.correct = torch.zeros(batch, count, dtype=torch.bool, device=like.device)
+        self.heard: list[Tensor] = []
+        self.signals: list[Tensor] = []
+
+    def hear(self, activity: Tensor, answering: bool) -> None:
+        """Note a step, before the feedback."""
+        if answering:
+            self.heard.append(activity[:, ANSWERS])
+        first, second = activity[:, MODULATORS].unbind(1)
+        self.signals.append(first - second)
+
+    def decide(self, trial: int) -> Tensor:
+        """Read the answer of the trial; return its loss."""
+        heard, answer = torch.stack(self.heard, 1), self.trials.answer[:, trial].long()
+        votes = heard.sum(1)
+        self.choice = (votes[:, 1] > votes[:, 0]).long()
+        target = LOW + (HIGH - LOW) * nn.functional.one_hot(answer, 2).to(heard)
+        loss = (heard - target[:, None]).square().mean(1).sum(1)
+        self.loss[:, trial], self.correct[:, trial] = loss, self.choice == answer
+        self.heard.clear()
+        sign = torch.where(self.correct[:, trial], 1.0, -1.0).to(loss)
+        self.outcome = GAIN * (loss if self.net.feedback == "loss" else sign)
+        return loss
+
+    def fed_back(self, inputs: Tensor, step: int, activity: Tensor) -> Tensor:
+        """Return the activity with the feedback in it, in its window."""
+        if not self.trials.feedback[0] <= step < self.trials.feedback[1]:
+            return activity
+        shown = self.net.clamped(inputs[:, step], self.outcome, self.choice)
+        return torch.cat((shown, activity[:, CLAMPED:]), dim=1)
+
+    def record(self, trial: int, step: int, activity: Tensor) -> None:
+        """Note a step as it ended."""
+        if trial in self.slot:
+            self.recorded[:, self.slot[trial], step] = activity
+        if step == self.trials.inputs.shape[1] - 1:
+            if self.net.modulation == "internal":
+                self.penalty[:, trial] = INTERNAL_PENALTY * torch.stack(self.signals, 1).diff(dim=1).square().mean(1)
+            self.signals.clear()
+
+    def lifetimes(self, trace: Tensor) -> Lifetimes:
+        """Return what came of the lives."""
+        return Lifetimes(self.loss, self.correct, trace, self.recorded, self.penalty)

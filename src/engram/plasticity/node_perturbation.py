@@ -1,0 +1,368 @@
+"""A recurrent network that learns in its lifetime by node perturbation and a global reward signal.
+
+No gradient is propagated back, neither in time nor through the network: random perturbations of the units leave
+eligibility traces, and what made an outcome better than usual is consolidated. What evolution shapes are the innate
+weights W and the plasticities A of the connections.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from engram.plasticity.third_factor import three_factor
+from engram.plasticity.validation import check_choice, check_size
+
+Matrices = Float[Tensor, "batch post pre"]
+
+# The first units are clamped: two for the stimulus, two for the outcome, a constant, two for a copy of the own answer.
+STIMULUS, OUTCOME, CONSTANT, COPY = slice(0, 2), slice(2, 4), 4, slice(5, 7)
+CLAMPED = 7
+# The last ones: two that could modulate the network's own plasticity, and two that answer.
+MODULATORS, ANSWERS = slice(-4, -2), slice(-2, None)
+FREE = slice(CLAMPED, -4)  # the others, which are what one decodes from
+KINDS = 4  # of trials that have a running mean of the loss of their own
+
+QUIET_STEPS = 2  # at the start of a trial without perturbations
+QUIET_TRIALS = 19  # at the end of a life without perturbations
+START = 0.1  # x at birth
+GAIN = 3.0  # of the outcome units and the copy of the answer
+INTERNAL_ETA = 3e-4
+MEAN_DECAY = 0.75  # of the running mean of x in the cubic rule
+
+
+class NodePerturbationState(NamedTuple):
+    """What an individual carries from step to step, and from trial to trial.
+
+    Attributes:
+        hidden: The units' potentials x.
+        activity: Their outputs r.
+        trace: The plastic weights P.
+        eligibility: The eligibility traces E.
+        baseline: Running mean of the loss, for each kind of trial.
+        visits: How many trials of each kind there were.
+        mean: Running mean of x, which only the cubic rule needs.
+    """
+
+    hidden: Float[Tensor, "batch units"]
+    activity: Float[Tensor, "batch units"]
+    trace: Matrices
+    eligibility: Matrices
+    baseline: Float[Tensor, "batch kinds"]
+    visits: Float[Tensor, "batch kinds"]
+    mean: Float[Tensor, "batch units"]
+
+    def detach(self) -> NodePerturbationState:
+        """Return the same state cut off from the graph that made it."""
+        return NodePerturbationState(*(part.detach() for part in self))
+
+
+class Perturbations(NamedTuple):
+    """Random perturbations of lives, as lists of those that are not zero.
+
+    Attributes:
+        first: Where in the lists those of a step begin, counted through all steps of a life.
+        unit: Which unit each perturbs.
+        size: What it adds to the unit's potential.
+    """
+
+    first: Int[Tensor, "sets moments_and_end"]
+    unit: Int[Tensor, "events"]
+    size: Float[Tensor, "events"]
+
+    def dense(self, start: int, stop: int, units: int) -> Float[Tensor, "sets moments units"]:
+        """Return the perturbations of some steps, the others being zero."""
+        filled = self.size.new_zeros(len(self.first), stop - start, units)
+        for row, first in zip(filled, self.first, strict=True):
+            begin, end = int(first[start]), int(first[stop])
+            moments = torch.repeat_interleave(torch.arange(stop - start), first[start : stop + 1].diff())
+            row[moments, self.unit[begin:end].long()] = self.size[begin:end]
+        return filled
+
+
+class NodePerturbationRNN(nn.Module):
+    r"""A recurrent network that learns in its lifetime by node perturbation, modulated by reward.
+
+    In a step, with r of the step before, and perturbations xi_i that are zero but with probability p,
+
+        x  <-  x + (dt / tau) (-x + (W + A * P) r) + xi
+        E  <-  (1 - dt / tau_e) (E + xi r^T)
+        r  <-  tanh(x)          clamped for the first seven units, sigmoid while they are heard for the last two
+
+    and once a trial, with its loss L and the running mean b of the loss in trials of its kind,
+
+        P  <-  P + clip(-eta b (L - b) E, -c, c),        b  <-  0.9 b + 0.1 L
+
+    The units are, in order: 2 stimulus, 2 outcome (both 3 L, large being bad), 1 constant, 2 copy of the own answer,
+    free ones, 2 modulators, 2 answers. Weights and traces are (post, pre). x begins at 0.1, in the first five units at
+    0, and r at x. The last 19 trials of a life and the first two steps of a trial are without perturbations; P changes
+    from the 32nd trial on. ``engram.plasticity.lifetimes`` runs whole lives.
+
+    Args:
+        units: Number of units N, at least 12.
+        tau: Time constant of x, ms.
+        dt: Duration of a step, ms.
+        tau_e: Time constant of the eligibility trace, ms.
+        perturbation_prob: Probability p that a unit is perturbed in a step.
+        perturbation: Largest size of a perturbation, which is uniform between its negative and itself.
+        eta: Learning rate; 0: no plasticity.
+        clip: Bound c of a change.
+        decay: What the running mean of the loss keeps.
+        first_plastic_trial: First trial, counted from 0, after which P changes.
+        hebbian: ``"perturbation"``: as above. ``"cubic"``: E is reset in every trial and sums
+            (r (x - mean of x))^3 instead, as in the rule of 2017.
+        modulation: ``"reward"``: as above. ``"internal"``, experimental: the modulators change the weights at every
+            step, P <- P + clip(3e-4 (r_N-4 - r_N-3) E, -c, c), from the 12th trial on.
+        feedback: What the outcome units show: 3 times the ``"loss"``, or ``"binary"``, +3 right and -3 wrong.
+        debias: Divide the running mean of the loss by 1 - 0.9^n after n trials; the publication does not, so that
+            early outcomes seem worse than usual.
+        weight_scale: g of the initial W ~ N(0, g^2 / N).
+        generator: Random generator of the initial weights.
+
+    Attributes:
+        weight: Innate weights W, (post, pre); rows of the first five units and of the modulators begin at 0.
+        alpha: Plasticities A, (post, pre), all 0.5 at first.
+
+    Raises:
+        TypeError: ``units`` is no int.
+        ValueError: An argument is out of range.
+
+    Source: Miconi, "Learning to acquire novel cognitive tasks with evolution, plasticity and meta-meta-learning"
+    (ICML 2023), with the order of events and the constants of its published code; the cubic rule: Miconi (eLife 2017).
+
+    Examples:
+        >>> net = NodePerturbationRNN(20, generator=torch.Generator().manual_seed(0))
+        >>> net.init_state(3).hidden.shape
+        torch.Size([3, 20])
+    """
+
+    def __init__(
+        self,
+        units: int = 70,
+        *,
+        tau: float = 100.0,
+        dt: float = 20.0,
+        tau_e: float = 1000.0,
+        perturbation_prob: float = 0.1,
+        perturbation: float = 0.5,
+        eta: float = 0.03,
+        clip: float = 0.01,
+        decay: float = 0.9,
+        first_plastic_trial: int = 31,
+        hebbian: Literal["perturbation", "cubic"] = "perturbation",
+        modulation: Literal["reward", "internal"] = "reward",
+        feedback: Literal["loss", "binary"] = "loss",
+        debias: bool = False,
+        weight_scale: float = 1.5,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_size("units", units)
+        least = CLAMPED + 2 + 3
+        if units < least:
+            raise ValueError(f"units = {units}: expected at least {least}: 7 clamped, 2 answers and 3 more")
+        if not 0 < dt <= min(tau, tau_e) < math.inf:
+            raise ValueError(f"dt = {dt}: expected a positive number, at most tau = {tau} and tau_e = {tau_e}")
+        if not 0 <= perturbation_prob <= 1:
+            raise ValueError(f"perturbation_prob = {perturbation_prob}: expected a number from 0 to 1")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay = {decay}: expected a number from 0 to below 1")
+        for name, value in (("perturbation", perturbation), ("eta", eta), ("weight_scale", weight_scale)):
+            if not math.isfinite(value):
+                raise ValueError(f"{name} = {value}: expected a finite number")
+        if not 0 < clip < math.inf:
+            raise ValueError(f"clip = {clip}: expected a positive number")
+        if first_plastic_trial < 0:
+            raise ValueError(f"first_plastic_trial = {first_plastic_trial}: expected at least 0")
+        check_choice("hebbian", hebbian, ("perturbation", "cubic"))
+        check_choice("modulation", modulation, ("reward", "internal"))
+        check_choice("feedback", feedback, ("loss", "binary"))
+        self.units, self.tau, self.dt, self.tau_e = units, tau, dt, tau_e
+        self.perturbation_prob, self.perturbation = perturbation_prob, perturbation
+        self.eta, self.clip, self.decay, self.first_plastic_trial = eta, clip, decay, first_plastic_trial
+        self.hebbian, self.modulation, self.feedback, self.debias = hebbian, modulation, feedback, debias
+        weight = max(weight_scale, 0.0) / math.sqrt(units) * torch.randn(units, units, generator=generator)
+        weight[: CONSTANT + 1] = 0
+        weight[MODULATORS] = 0
+        self.weight = nn.Parameter(weight)
+        self.alpha = nn.Parameter(torch.full((units, units), 0.5))
+
+    def extra_repr(self) -> str:
+        """Return what a printed module says of itself."""
+        return f"{self.units}, eta={self.eta}, hebbian={self.hebbian!r}, modulation={self.modulation!r}"
+
+    def init_state(self, batch_size: int) -> NodePerturbationState:
+        """Return the state of newborn individuals.
+
+        Args:
+            batch_size: Number of individuals.
+
+        Raises:
+            TypeError: ``batch_size`` is no int.
+            ValueError: ``batch_size`` is less than one.
+        """
+        check_size("batch_size", batch_size)
+        hidden = self.weight.new_full((batch_size, self.units), START)
+        hidden[:, : CONSTANT + 1] = 0
+        activity = hidden.clone()
+        activity[:, CONSTANT] = 1
+        matrices = self.weight.new_zeros(batch_size, self.units, self.units)
+        kinds = self.weight.new_zeros(batch_size, KINDS)
+        return NodePerturbationState(hidden, activity, matrices, matrices, kinds, kinds, hidden)
+
+    def step(
+        self,
+        state: NodePerturbationState,
+        clamp: Float[Tensor, "batch clamped"],
+        xi: Float[Tensor, "*perturbed units"] | None = None,
+        *,
+        answering: bool = False,
+        weight: Matrices | None = None,
+        alpha: Matrices | None = None,
+        order: Int[Tensor, "units"] | None = None,
+    ) -> NodePerturbationState:
+        """Return the state after a step; nothing is changed in place.
+
+        Args:
+            state: State before it.
+            clamp: Activity of the first seven units, as ``clamped`` makes it.
+            xi: Perturbations, of each individual or of all; None: none.
+            answering: Whether the answer units are heard; they are silent otherwise.
+            weight: Innate weights of each individual; None: the module's.
+            alpha: Plasticities of each individual; None: the module's.
+            order: A control: the trace of a connection takes its presynaptic activity from the unit at its place in
+                this order. None: from its own.
+        """
+        weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
+        effective = weight + alpha * state.trace
+        before = state.activity
+        seen = before if order is None else before[:, order]
+        hidden = state.hidden + (self.dt / self.tau) * (sent(effective, before) - state.hidden)
+        eligibility, mean = state.eligibility, state.mean
+        if xi is not None:
+            hidden = hidden + xi
+        if self.hebbian == "cubic":
+            eligibility = eligibility + outer(hidden - mean, seen) ** 3
+            mean = MEAN_DECAY * mean + (1 - MEAN_DECAY) * hidden
+        else:
+            if xi is not None:
+                eligibility = eligibility + outer(xi.expand_as(before), seen)
+            eligibility = (1 - self.dt / self.tau_e) * eligibility
+        answers = hidden[:, ANSWERS].sigmoid() if answering else torch.zeros_like(hidden[:, ANSWERS])
+        activity = torch.cat((clamp, hidden[:, CLAMPED : self.units - 2].tanh(), answers), dim=1)
+        return state._replace(hidden=hidden, activity=activity, eligibility=eligibility, mean=mean)
+
+    def consolidate(
+        self,
+        state: NodePerturbationState,
+        loss: Float[Tensor, "batch"],
+        kind: Int[Tensor, "batch"],
+        *,
+        plastic: bool = True,
+    ) -> NodePerturbationState:
+        """Return the state after the outcome of a trial: the three-factor update, and the running mean of the loss.
+
+        Args:
+            state: State before it.
+            loss: The loss L of the trial.
+            kind: The kind of the trial, which has a running mean of its own.
+            plastic: Whether P changes; otherwise only the running mean does.
+        """
+        index = kind[:, None].long()
+        baseline, visits = state.baseline.gather(1, index)[:, 0], state.visits.gather(1, index)[:, 0]
+        expected = baseline / (1 - self.decay**visits).where(visits > 0, 1) if self.debias else baseline
+        trace = state.trace
+        if plastic:
+            factor = -self.eta * expected * (loss - expected)
+            trace = trace + three_factor(state.eligibility, factor, self.clip)
+        return state._replace(
+            trace=trace,
+            baseline=state.baseline.scatter(1, index, (self.decay * baseline + (1 - self.decay) * loss)[:, None]),
+            visits=state.visits.scatter(1, index, (visits + 1)[:, None]),
+        )
+
+    def clamped(
+        self,
+        stimulus: Float[Tensor, "batch 2"],
+        outcome: Float[Tensor, "batch"] | None = None,
+        answer: Int[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch clamped"]:
+        """Return the activity of the first seven units.
+
+        Args:
+            stimulus: Activity of the stimulus units.
+            outcome: What the outcome units show; None outside the feedback window.
+            answer: The own answer; None outside the feedback window.
+        """
+        clamp = stimulus.new_zeros(len(stimulus), CLAMPED)
+        clamp[:, STIMULUS] = stimulus
+        clamp[:, CONSTANT] = 1
+        if outcome is not None and answer is not None:
+            clamp[:, OUTCOME] = outcome[:, None]
+            clamp[:, COPY] = GAIN * nn.functional.one_hot(answer.long(), 2).to(clamp)
+        return clamp
+
+    def perturbations(self, sets: int, trials: int, steps: int, generator: torch.Generator) -> Perturbations:
+        """Draw the perturbations of whole lives.
+
+        The gaps between perturbed units are geometric, so that only those are drawn that are not zero.
+
+        Args:
+            sets: For how many lives that differ in them.
+            trials: Trials of a life.
+            steps: Steps of a trial.
+            generator: Source of all randomness.
+        """
+        loud = max(trials - QUIET_TRIALS, 0), max(steps - QUIET_STEPS, 0), self.units
+        firsts, events, total = [], [], 0
+        for _ in range(sets):
+            sites = _bernoulli_sites(math.prod(loud), self.perturbation_prob, generator)
+            trial, rest = sites // (loud[1] * loud[2] or 1), sites % (loud[1] * loud[2] or 1)
+            moments = trial * steps + QUIET_STEPS + rest // self.units
+            first = torch.searchsorted(moments, torch.arange(trials * steps + 1))
+            firsts.append(first + total)
+            total += len(sites)
+            events.append((rest % self.units).to(torch.int16))
+        size = (2 * torch.rand(total, generator=generator) - 1) * self.perturbation
+        return Perturbations(torch.stack(firsts), torch.cat(events), size)
+
+    def modulated(self, state: NodePerturbationState) -> NodePerturbationState:
+        """Return the state after the modulators have changed the plastic weights, as internal modulation does.
+
+        Args:
+            state: State before it.
+        """
+        first, second = state.activity[:, MODULATORS].unbind(1)
+        change = three_factor(state.eligibility, INTERNAL_ETA * (first - second), self.clip)
+        return state._replace(trace=state.trace + change)
+
+
+def sent(weight: Matrices, activity: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
+    """Return what reaches each unit."""
+    return (weight @ activity[..., None])[..., 0]
+
+
+def outer(post: Float[Tensor, "batch post"], pre: Float[Tensor, "batch pre"]) -> Matrices:
+    """Return the product of what is on both sides of each connection."""
+    return post[:, :, None] * pre[:, None, :]
+
+
+def _bernoulli_sites(sites: int, probability: float, generator: torch.Generator) -> Int[Tensor, "events"]:
+    """Return which of some sites are chosen, each with a probability and independently, in order."""
+    if probability == 0 or sites == 0:
+        return torch.empty(0, dtype=torch.long)
+    never = math.log1p(-probability) if probability < 1 else -math.inf
+    found: list[Tensor] = []
+    last = -1
+    while last < sites:
+        expected = (sites - last) * probability
+        chance = 1 - torch.rand(int(expected + 6 * math.sqrt(expected) + 10), generator=generator, dtype=torch.float64)
+        gaps = 1 + (chance.log() / never).floor().clamp(max=sites)
+        found.append(last + gaps.long().cumsum(0))
+        last = int(found[-1][-1])
+    positions = torch.cat(found)
+    return positions[positions < sites]

@@ -1,0 +1,24 @@
+"""What units make of their current where ``torch`` has no function for it that needs no argument."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def identity(current: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
+    """Return the current as it is.
+
+    Args:
+        current: What reaches the units.
+    """
+    return current
+
+
+def softmax(current: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
+    """Return exp(c[j]) / sum_k exp(c[k]), over the units.
+
+    Args:
+        current: What reaches the units, c.
+    """
+    return current.softmax(-1)

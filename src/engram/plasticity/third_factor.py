@@ -1,0 +1,41 @@
+"""The three-factor update: what was eligible changes as far as a third signal says so."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def three_factor(
+    eligibility: Float[Tensor, "*batch post pre"], modulator: Float[Tensor, "*batch"], clip: float | None = None
+) -> Float[Tensor, "*batch post pre"]:
+    """Return the change of the weights that a third factor makes of an eligibility trace.
+
+    dP = clip(m E, -c, c)
+
+    Args:
+        eligibility: Eligibility traces E, (post, pre), with any batch before.
+        modulator: The third factor m, one number for each element of the batch: a reward, or a reward less what was
+            expected. For node perturbation of a loss L that is expected to be b, m = -eta b (L - b).
+        clip: The bound c of each element; None: none.
+
+    Returns:
+        The change dP, to be added to the plastic weights.
+
+    Raises:
+        ValueError: ``clip`` is no positive number.
+
+    Source: Miconi, "Biologically plausible learning in recurrent neural networks" (eLife 2017), equation 5; the bound
+    is that of his published code.
+
+    Examples:
+        >>> three_factor(torch.tensor([[1.0, 100.0]]), torch.tensor(-0.0018), clip=0.01)
+        tensor([[-0.0018, -0.0100]])
+    """
+    if clip is not None and not 0 < clip < math.inf:
+        raise ValueError(f"clip = {clip}: expected a positive number, or None for no bound")
+    change = modulator[..., None, None] * eligibility
+    return change if clip is None else torch.clamp(change, -clip, clip)

@@ -1,0 +1,201 @@
+"""The contract of evolution by ask and tell: a population out, a number for each individual in."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engram.storage import checkpoint
+from engram.testing.module import assert_refused, same
+from engram.testing.promises import hold, no_global_draws
+
+Build = Callable[..., Any]
+
+_GENERATIONS = 150
+
+
+def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None:
+    """Hold an evolutionary optimiser to its contract.
+
+    ``ask()`` gives, for each parameter, those of a whole population, and moves nothing; ``tell(fitness)`` or
+    ``tell(loss=...)`` moves the parameters in place. It goes downhill, draws from its generator alone, takes up again
+    from its ``state_dict`` bit for bit also between the two calls, ranks last what has no finite fitness, and refuses
+    bad input.
+
+    Args:
+        evolution_class: The class; called as ``evolution_class(params, sigma=..., generator=..., **options)``.
+        **options: Further options of its constructor, for the variant to be checked.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> from engram.optim import CMAES
+        >>> check_evolution(CMAES)
+    """
+
+    def build(params: list[Tensor], seed: int = 0, sigma: float = 0.1) -> Any:
+        return evolution_class(params, sigma=sigma, generator=torch.Generator().manual_seed(seed), **options)
+
+    checks = [
+        _asks_for_populations,
+        _moves_in_place,
+        _goes_downhill,
+        _draws_from_its_generator,
+        _maximises_fitness,
+        _resumes_exactly,
+        _ranks_last_what_is_not_finite,
+        _refuses_bad_input,
+    ]
+    hold(getattr(evolution_class, "__name__", repr(evolution_class)), checks, build)
+
+
+def _start() -> list[Tensor]:
+    """Parameters far from the optimum, which is at -1 and at 2."""
+    return [torch.zeros(3, 2), torch.zeros(4, requires_grad=True)]
+
+
+def _losses(population: list[Tensor]) -> Tensor:
+    matrix, vector = population
+    return (matrix + 1).square().sum((1, 2)) + (vector - 2).square().sum(1)
+
+
+def _loss(params: list[Tensor]) -> float:
+    return float(_losses([param.detach()[None] for param in params]))
+
+
+def _evolve(evolution: Any, generations: int) -> None:
+    for _ in range(generations):
+        evolution.tell(loss=_losses(evolution.ask()))
+
+
+def _asks_for_populations(build: Build) -> None:
+    """``ask`` gives, for each parameter, those of all individuals, and leaves the parameters as they are."""
+    params = _start()
+    evolution = build(params)
+    population = evolution.ask()
+    shapes = [tuple(stack.shape) for stack in population]
+    wanted = [(evolution.population_size, *param.shape) for param in params]
+    assert shapes == wanted, f"asked for {wanted}, got {shapes}"
+    assert all(stack.dtype == param.dtype for stack, param in zip(population, params, strict=True)), "another dtype"
+    assert same([param.detach() for param in params], [p.detach() for p in _start()]), "asking moved a parameter"
+    assert not any(stack.requires_grad for stack in population), "the population requires a gradient"
+    assert not torch.equal(population[0][0], population[0][1]), "two individuals are alike"
+    assert not same(population, evolution.ask()), "asked again, it gives the same population"
+
+
+def _moves_in_place(build: Build) -> None:
+    """``tell`` moves the parameters themselves, and leaves no gradient behind."""
+    params = _start()
+    evolution = build(params)
+    _evolve(evolution, 3)
+    for param, before in zip(params, _start(), strict=True):
+        assert not torch.equal(param, before), "a parameter did not move"
+        assert param.grad is None or not param.grad.any(), "a gradient was left"
+    assert evolution.generation == 3, f"after 3 generations it counts {evolution.generation}"
+
+
+def _goes_downhill(build: Build) -> None:
+    """A sum of squares falls to a third."""
+    params = _start()
+    before = _loss(params)
+    _evolve(build(params), _GENERATIONS)
+    assert _loss(params) < before / 3, f"the loss went from {before} to {_loss(params)}"
+
+
+def _draws_from_its_generator(build: Build) -> None:
+    """The generator, and it alone, determines the population."""
+    with no_global_draws():
+        first = build(_start()).ask()
+    torch.rand(1)
+    assert same(first, build(_start()).ask()), "the same generator gave two populations"
+    assert not same(first, build(_start(), seed=1).ask()), "two generators gave one population"
+
+
+def _maximises_fitness(build: Build) -> None:
+    """``tell(fitness)`` climbs as ``tell(loss=-fitness)`` descends."""
+    one, other = _start(), _start()
+    for params, by_name in ((one, True), (other, False)):
+        evolution = build(params)
+        for _ in range(3):
+            losses = _losses(evolution.ask())
+            evolution.tell(loss=losses) if by_name else evolution.tell(-losses)
+    assert same([p.detach() for p in one], [p.detach() for p in other]), "the parameters differ"
+
+
+def _resumes_exactly(build: Build) -> None:
+    """A new one that loads the ``state_dict``, from a file, goes on bit for bit, also between ``ask`` and ``tell``."""
+    for asked in (False, True):
+        params = _start()
+        evolution = build(params)
+        _evolve(evolution, 5)
+        losses = _losses(evolution.ask()) if asked else None
+        kept = [param.detach().clone() for param in params]
+        with tempfile.TemporaryDirectory() as folder:  # through the format of checkpoints, in which nothing is pickled
+            checkpoint.save(Path(folder, "state"), evolution.state_dict())
+            state = checkpoint.load(Path(folder, "state"))
+        resumed = _start()
+        with torch.no_grad():
+            for param, value in zip(resumed, kept, strict=True):
+                param.copy_(value)
+        again = build(resumed, seed=9, sigma=0.1)
+        again.load_state_dict(state)
+        for one in (evolution, again):
+            if losses is not None:
+                one.tell(loss=losses)
+            _evolve(one, 5)
+        where = "between ask and tell" if asked else "between generations"
+        assert same([p.detach() for p in params], [p.detach() for p in resumed]), f"{where} the continuation differs"
+        assert again.generation == evolution.generation, f"{where} it forgot which generation it is"
+
+
+def _ranks_last_what_is_not_finite(build: Build) -> None:
+    """A fitness that is not finite counts as the worst that is, with a warning that names the individual."""
+    for bad in (math.nan, -math.inf, math.inf):
+        params, twins = _start(), _start()
+        for evolution, replaced in ((build(params), False), (build(twins), True)):
+            fitness = -_losses(evolution.ask())
+            fitness[2] = fitness[torch.arange(len(fitness)) != 2].min() if replaced else bad
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                evolution.tell(fitness)
+            said = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
+            if not replaced:
+                assert any(re.search(r"fitness.*\(2\)", text) for text in said), f"no warning names 2: {said}"
+        assert same([p.detach() for p in params], [p.detach() for p in twins]), f"{bad} does not count as the worst"
+
+
+def _refuses_bad_input(build: Build) -> None:
+    """Bad input gets a clear error."""
+    evolution = build(_start())
+    size = evolution.population_size
+
+    def told(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+        def call() -> None:
+            evolution.ask()
+            evolution.tell(*args, **kwargs)
+
+        return call
+
+    assert_refused(
+        [
+            (lambda: build([]), ValueError, "params"),
+            (lambda: build([3.0]), TypeError, "params"),
+            (lambda: build([torch.zeros(2, dtype=torch.long)]), ValueError, r"params\[0\]"),
+            (lambda: build(_start(), sigma=0.0), ValueError, "sigma = 0.0"),
+            (lambda: build(_start(), sigma=-0.125), ValueError, "sigma = -0.125"),
+            (lambda: build(_start()).tell(torch.zeros(size)), RuntimeError, "ask"),
+            (told(torch.zeros(size + 1)), ValueError, f"fitness.*{size + 1}.*{size}"),
+            (told(torch.full((size,), math.nan)), ValueError, "fitness.*finite"),
+            (told(), TypeError, "fitness"),
+            (told(torch.zeros(size), loss=torch.zeros(size)), TypeError, "loss"),
+        ]
+    )

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from engram.analysis import cross_temporal_decoding
+
+
+def noisy(signal, samples=600, units=12, seed=0):
+    """Activity in which the class shows along one direction at each step; 0: not at all."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(2, size=samples)
+    activity = rng.normal(size=(samples, len(signal), units))
+    for step, (strength, axis) in enumerate(signal):
+        direction = np.zeros(units)
+        direction[axis : axis + 2] = [1, -1]
+        activity[:, step] += strength * (2 * labels[:, None] - 1) * direction
+    return activity, labels
+
+
+def test_a_code_is_read_where_it_is_and_where_it_is_the_same():
+    matrix = cross_temporal_decoding(*noisy([(0, 0), (4, 0), (4, 0), (4, 6)]))
+    assert matrix.shape == (4, 4)
+    assert matrix[0, 0] == pytest.approx(0.5, abs=0.08), "nothing is there to be read"
+    assert matrix[1:3, 1:3].min() > 0.95, "a stable code generalises across time"
+    assert matrix[3, 3] > 0.95
+    assert matrix[1, 3] < 0.8, "another code is not read by this one's templates"
+
+
+def test_units_and_scales_of_activity_do_not_matter():
+    activity, labels = noisy([(2, 0), (1, 3)])
+    scaled = 5 + activity * np.linspace(0.1, 100, activity.shape[2])
+    np.testing.assert_allclose(cross_temporal_decoding(scaled, labels), cross_temporal_decoding(activity, labels))
+
+
+def test_silent_units_are_no_trouble():
+    activity, labels = noisy([(4, 0)])
+    activity[:, :, 5] = 0
+    assert cross_temporal_decoding(activity, labels)[0, 0] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (np.zeros(30, int), {}, "two classes, found 1"),
+        (np.arange(30), {}, "two classes, found 30"),
+        (np.arange(30) % 2, {"train_fraction": 1.0}, "train_fraction = 1.0"),
+        (np.arange(20) % 2, {}, "labels"),
+        (np.repeat([0, 1], 15), {}, "both classes among the first 10 samples"),
+    ],
+)
+def test_bad_labels_are_named(labels, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        cross_temporal_decoding(np.zeros((30, 2, 3)), labels, **options)

@@ -1,0 +1,78 @@
+import dataclasses
+
+import pytest
+import torch
+
+from engram.experiments import evolved_plastic_networks as experiment
+from engram.lab import at_least, at_most, within
+
+LAPTOP, PAPER = (experiment.experiment.presets[name].config for name in ("laptop", "paper"))
+
+
+def test_the_paper_s_settings_are_the_published_ones():
+    published = {"population": 500, "generations": 1000, "trials": 400, "scored": 100, "units": 70, "dt": 20.0}
+    assert {name: getattr(PAPER, name) for name in published} == published
+    assert (PAPER.sigma, PAPER.learning_rate, PAPER.weight_decay, PAPER.shaping) == (0.03, 0.01, 3e-4, "none")
+
+
+def test_the_arms():
+    laptop = experiment.arms(LAPTOP)
+    assert list(laptop) == ["first-rung", "evolved", "no-plasticity"]
+    rung = laptop["first-rung"]
+    assert (rung.population, rung.trials, rung.scored, rung.generations) == (100, 150, 50, 250)
+    assert (rung.units, rung.dt, rung.shaping) == (70, 20.0, "none"), "the settings of the publication otherwise"
+    assert laptop["evolved"].population == 200
+    assert (laptop["evolved"].trials, laptop["evolved"].scored) == (250, 80)
+    assert list(experiment.arms(PAPER)) == ["evolved", "no-plasticity", "withhold-nand", "author-tables"]
+    for arms in (laptop, experiment.arms(PAPER)):
+        same = {"plastic": True, "decoded_lives": 0, "controls": True}
+        evolved, without = (dataclasses.replace(arms[arm], **same) for arm in ("evolved", "no-plasticity"))
+        assert evolved == without, "they differ by plasticity, and in what is tested after it"
+        assert experiment.build(arms["no-plasticity"], torch.Generator()).eta == 0
+
+
+def test_the_criteria_are_those_of_the_protocol():
+    held = {claim.id: claim.holds for claim in experiment.claims}
+    assert held["first-rung"] == at_least(0.62)
+    assert held["first-rung-loss"] == at_most(0.31)
+    assert held["nothing-innate"] == within(0.5, 0.03)
+    assert held["learning-needs-plasticity"] == at_most(0.55)
+    assert held["plasticity-gain"] == at_least(0.08)
+    assert held["learning-in-life"] == at_least(0.75)
+    assert held["within-lifetime-gain"] == at_least(0.2)
+    assert held["evolution-needs-plasticity"] == at_least(0.05)
+    assert held["training-tasks"] == at_least(0.9)
+    assert held["unseen-task"] == at_least(0.75)
+    assert held["newborn-fails"] == at_most(0.55)
+    assert held["controls-unseen-task"] == held["controls-training-tasks"] == at_least(0.15)
+    assert held["target-decoded"] == at_least(0.8)
+
+
+def test_controls_are_compared_with_the_best_of_them():
+    result = {"accuracy": 0.9, "no_learning_accuracy": 0.5, "new_weight_accuracy": 0.7, "shuffled_trace_accuracy": 0.6}
+    assert experiment.above_controls({"evolved": result}, "accuracy") == pytest.approx(0.2)
+
+
+def test_the_withheld_task_and_its_negation_are_never_trained():
+    for withheld, both in (("dms", {"dms", "dnms"}), ("nand", {"nand", "and"})):
+        config = dataclasses.replace(LAPTOP, withheld=withheld)
+        halves = [experiment.training_tasks(config, parity) for parity in (0, 1)]
+        assert not both & {*halves[0], *halves[1]}
+        assert len(halves[0]) + len(halves[1]) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"population": 201}, "population = 201: expected an even number"),
+        ({"scored": 300}, "scored = 300: expected at most trials = 250"),
+    ],
+)
+def test_configs_that_make_no_evolution_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(LAPTOP, **changes)
+
+
+def test_too_few_trials_to_learn_in_are_warned_of():
+    with pytest.warns(RuntimeWarning, match="trials - scored = 50: less than 60"):
+        dataclasses.replace(LAPTOP, trials=100, scored=50)

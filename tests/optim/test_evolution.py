@@ -1,0 +1,236 @@
+import math
+import os
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engram.optim import CMAES, AntitheticES, evaluate, shaped
+from engram.optim import population as population_module
+
+
+def sgd(params):
+    return torch.optim.SGD(params, lr=1.0)
+
+
+def gradient(population_size, sigma, loss_of, theta=None, **options):
+    """The gradient that a generation estimates: with SGD and learning rate 1, what the parameters moved by."""
+    params = torch.zeros(20) if theta is None else theta.clone()
+    before = params.clone()
+    generator = torch.Generator().manual_seed(0)
+    es = AntitheticES([params], sigma, sgd, population_size=population_size, generator=generator, **options)
+    (population,) = es.ask()
+    es.tell(loss=loss_of(population))
+    return before - params
+
+
+def test_of_a_linear_loss_the_gradient_is_its_coefficients():
+    slope = torch.randn(20, generator=torch.Generator().manual_seed(1))
+    found = gradient(20_000, 0.03, lambda population: population @ slope)
+    assert torch.cosine_similarity(found, slope, dim=0) > 0.995
+    torch.testing.assert_close(found, slope, atol=0.06, rtol=0)
+
+
+def test_of_a_quadratic_loss_the_gradient_is_exact_in_expectation():
+    theta = torch.randn(20, generator=torch.Generator().manual_seed(2))
+    found = gradient(20_000, 0.1, lambda population: population.square().sum(1) / 2, theta)
+    torch.testing.assert_close(found, theta, atol=0.1, rtol=0)
+
+
+@given(st.floats(-1e6, 1e6), st.sampled_from([None, "rank", "zscore"]))
+def test_a_constant_loss_gives_no_gradient_at_all(constant, shaping):
+    found = gradient(10, 0.03, lambda population: torch.full((10,), constant), shaping=shaping)
+    assert not found.any()
+
+
+def test_the_estimate_is_the_published_sum():
+    params = torch.zeros(3)
+    es = AntitheticES([params], 0.5, sgd, population_size=6, generator=torch.Generator().manual_seed(3))
+    (population,) = es.ask()
+    loss = torch.tensor([1.0, 2.0, 3.0, -1.0, 0.5, 7.0], dtype=torch.float64)
+    es.tell(loss=loss)
+    expected = (population.double() * loss[:, None]).sum(0) / (6 * 0.5**2)
+    torch.testing.assert_close(-params.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_pairs_are_antithetic_and_the_first_one_can_be_the_mean_itself():
+    params = torch.ones(5)
+    es = AntitheticES([params], 0.1, population_size=8, include_mean=True)
+    (population,) = es.ask()
+    torch.testing.assert_close(population[:4] + population[4:], torch.full((4, 5), 2.0))
+    assert torch.equal(population[0], params)
+    assert torch.equal(population[4], params)
+    assert (population[1:4] != population[5:]).all()
+
+
+def test_weight_decay_is_added_to_the_gradient_as_published():
+    params = torch.full((2,), 3.0)
+    es = AntitheticES([params], population_size=4)
+    group = es.optimizer.param_groups[0]
+    assert type(es.optimizer) is torch.optim.Adam
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (0.01, (0.9, 0.999), 1e-8, 3e-4)
+    assert not group["decoupled_weight_decay"]
+    es.ask()
+    es.tell(loss=torch.zeros(4))  # no gradient but that of the decay, which Adam scales to its learning rate
+    torch.testing.assert_close(params, torch.full((2,), 2.99), atol=1e-5, rtol=0)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))
+def test_ranks_are_centred_and_depend_on_the_order_only(losses):
+    values = torch.tensor(losses, dtype=torch.float64)
+    ranks = shaped(values, "rank")
+    assert abs(float(ranks.sum())) < 1e-9
+    assert ranks.min() >= -0.5
+    assert ranks.max() <= 0.5
+    order = values.argsort()
+    assert (ranks[order].diff() >= 0).all()
+    assert (ranks[order].diff()[values[order].diff() == 0] == 0).all()
+    torch.testing.assert_close(
+        shaped(3 * values.round(decimals=3) + 7, "rank"), shaped(values.round(decimals=3), "rank")
+    )
+
+
+def test_zscores():
+    found = shaped(torch.tensor([1.0, 3.0]), "zscore")
+    assert found.tolist() == [-1.0, 1.0]
+    assert shaped(torch.tensor([1.0, 3.0]), None).tolist() == [1.0, 3.0]
+
+
+def test_one_bad_fitness_poisons_nothing():
+    params = torch.zeros(4)
+    es = AntitheticES([params], 0.1, population_size=6)
+    es.ask()
+    message = r"fitness is not finite for 2 of 6 individuals \(1, 4\): ranked last"
+    with pytest.warns(RuntimeWarning, match=message):
+        es.tell([1.0, math.nan, 2.0, 3.0, -math.inf, 0.0])
+    assert params.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"population_size": 7}, ValueError, "population_size = 7: expected an even number of at least 4"),
+        ({"population_size": 2}, ValueError, "population_size = 2: expected an even number of at least 4"),
+        ({"sigma": math.inf}, ValueError, "sigma = inf"),
+        ({"shaping": "ranks"}, (ValueError, TypeError), "shaping"),
+        ({"optimizer": 3}, TypeError, "optimizer"),
+        (
+            {"optimizer": torch.optim.SGD([torch.zeros(2)])},
+            ValueError,
+            "optimizer: expected one of the same parameters",
+        ),
+    ],
+)
+def test_bad_arguments_of_the_strategy_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        AntitheticES([torch.zeros(3)], **options)
+
+
+@pytest.mark.parametrize(
+    ("params", "options", "message"),
+    [
+        (torch.zeros(3000), {}, "params hold 3000 numbers: expected at most 2000, unless diagonal"),
+        (torch.zeros(1), {}, "expected at least 2"),
+        (torch.zeros(3), {"population_size": 3}, "population_size = 3: expected at least 4"),
+    ],
+)
+def test_bad_arguments_of_cma_es_are_named(params, options, message):
+    with pytest.raises(ValueError, match=message):
+        CMAES([params], **options)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_both_forms_of_cma_es_learn_a_badly_scaled_quadratic(diagonal):
+    params = torch.ones(6)
+    scale = torch.logspace(0, 3, 6)
+    es = CMAES([params], 0.5, diagonal=diagonal)
+    for _ in range(150):
+        (population,) = es.ask()
+        es.tell(loss=(scale * population.square()).sum(1))
+    assert float((scale * params.square()).sum()) < 1e-3
+
+
+def squares(numbers):
+    return numbers.square().sum(1)
+
+
+def dying(numbers):
+    if (numbers[:, 0] == 2).any():
+        os._exit(1)
+    return numbers[:, 0]
+
+
+# As if defined in a notebook, from where functions reach the workers whole: they cannot import this file.
+squares.__module__ = dying.__module__ = "__main__"
+
+
+def test_a_population_is_evaluated_alike_in_any_number_of_parts():
+    population = [torch.arange(14.0).reshape(7, 2)]
+    alone = evaluate(population, squares)
+    assert torch.equal(alone, population[0].square().sum(1).double())
+    for parts in (1, 3, 7, 20):
+        assert torch.equal(evaluate(population, squares, parts=parts), alone)
+    assert torch.equal(evaluate(population, squares, n_jobs=2), alone)
+
+
+def test_a_worker_that_dies_costs_its_individuals_alone():
+    with pytest.warns(RuntimeWarning, match="a worker died twice on individuals 2 to 2: their fitness is NaN"):
+        found = evaluate([torch.arange(4.0)[:, None]], dying, n_jobs=2, parts=4)
+    np.testing.assert_equal(found.numpy(), [0, 1, np.nan, 3])
+
+
+def test_a_function_that_workers_cannot_import_is_named():
+    def nowhere(numbers):
+        return numbers[:, 0]
+
+    nowhere.__module__, nowhere.__qualname__ = "no_such_module", "nowhere"
+    module = types.ModuleType("no_such_module")
+    module.nowhere = nowhere
+    sys.modules["no_such_module"] = module
+    try:
+        with pytest.raises(ValueError, match=r"nowhere.*: expected one that a worker process can import"):
+            evaluate([torch.arange(4.0)[:, None]], nowhere, n_jobs=2)
+    finally:
+        del sys.modules["no_such_module"]
+
+
+@pytest.mark.parametrize(
+    ("population", "options", "error", "message"),
+    [
+        ([], {}, TypeError, "population"),
+        ([torch.zeros(3, 1), torch.zeros(2, 1)], {}, ValueError, r"\[2, 3\] individuals"),
+        ([torch.zeros(3, 1)], {"n_jobs": 0}, ValueError, "n_jobs = 0"),
+        ([torch.zeros(3, 1)], {"parts": 0}, ValueError, "parts = 0"),
+        ([torch.zeros(3, 2, 2)], {}, ValueError, r"the function returned a shape of \(3, 2\): expected \(3,\)"),
+    ],
+)
+def test_bad_populations_are_named(population, options, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(population, squares, **options)
+
+
+def test_a_ray_cluster_evaluates_the_same_and_its_pool_is_kept():
+    ray = pytest.importorskip("ray")
+    population = [torch.arange(8.0).reshape(4, 2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        warnings.filterwarnings("error", message="a worker died")
+        try:
+            pools = []
+            for _ in range(2):
+                assert evaluate(population, row_sums, n_jobs=2, backend="ray").tolist() == [1, 5, 9, 13]
+                pools += population_module._pools.values()
+            assert pools[0] is pools[1]
+            with pytest.raises(ValueError, match="the function returned"):  # no death, but an error of the function
+                evaluate(population, torch.Tensor.clone, n_jobs=2, backend="ray")
+        finally:
+            ray.shutdown()
+
+
+def row_sums(numbers):
+    return numbers.sum(1)

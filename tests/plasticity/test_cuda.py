@@ -1,0 +1,308 @@
+"""The Triton kernels of the plastic recurrent scan against the plain one, which is the definition.
+
+Where there is a GPU they run there. Everywhere, a process of its own runs them on the CPU in Triton's interpreter, for
+which ``TRITON_INTERPRET=1`` must be set before they are made, and the compiler makes them for a GPU that is not there.
+"""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from engram.plasticity import PlasticRNN, plastic_scan
+from engram.plasticity.kernels import fused
+from engram.plasticity.kernels.fused import fused_scan
+
+pytest.importorskip("triton")
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import interpreter
+
+from engram.plasticity.kernels import cuda
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+runs = pytest.mark.skipif(
+    not (INTERPRETED or torch.cuda.is_available()), reason="no GPU here; test_in_the_interpreter runs this"
+)
+compiles = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
+
+peer = runpy.run_path(str(Path(__file__).with_name("test_kernels.py")))
+RULES, assert_same = peer["RULES"], peer["assert_same"]
+
+
+class Problem(peer["Problem"]):
+    """A scan on the device where the kernels run."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.leaves = {name: t.to(DEVICE) for name, t in self.leaves.items()}
+        self.clamp = None if self.clamp is None else self.clamp.to(DEVICE)
+        self.weights = [w.to(DEVICE) for w in self.weights]
+        for module in (self.rule, self.modulator):
+            if module is not None:
+                module.to(DEVICE)
+
+
+@pytest.fixture
+def cpu_tensors_take_the_kernels():
+    """For as long as a test, what the operator does on the CPU is what it does on a GPU."""
+    fused._scan.register_kernel("cpu", cuda.forward)
+    fused._scan_backward.register_kernel("cpu", cuda.backward)
+    yield
+    fused._scan.register_kernel("cpu", fused._forward)
+    fused._scan_backward.register_kernel("cpu", fused._backward)
+
+
+@pytest.fixture
+def unwritten_memory_is_nan():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def _where_there_is_no_gpu(request):
+    if INTERPRETED:
+        request.getfixturevalue("cpu_tensors_take_the_kernels")
+        request.getfixturevalue("unwritten_memory_is_nan")
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Several tiles a matrix, though it is small."""
+    monkeypatch.setattr(cuda, "TILE", 4 * cuda.PART)
+
+
+@runs
+@pytest.mark.parametrize("alpha", ["connection", "post"])
+@pytest.mark.parametrize("rule", RULES)
+def test_the_kernels_equal_the_plain_scan(rule, alpha):
+    problem = Problem(rule, 4, 2, 5, alpha=alpha, clamped=alpha == "post")
+    assert_same(problem.results(fused_scan, storage="checkpoint"), problem.results(plastic_scan), 1e-10)
+
+
+@runs
+@pytest.mark.parametrize("signal", [(True, "sigmoid"), (True, "identity")])
+@pytest.mark.parametrize("rule", ["modulated", "soft", "decay", "retroactive"])
+def test_any_neuromodulator(rule, signal):
+    problem = Problem(rule, 3, 2, 4, signal=signal, clamped=True)
+    assert_same(problem.results(fused_scan), problem.results(plastic_scan), 1e-10)
+
+
+@runs
+@pytest.mark.parametrize("alpha", ["homogeneous", "low rank"])
+@pytest.mark.parametrize("size", [(0, 2, 3), (1, 1, 1), (1, 3, 2), (6, 1, 9), (5, 4, 8)])
+def test_any_size_any_unit(size, alpha):
+    problem = Problem("oja", *size, alpha=alpha, clamped=alpha == "homogeneous", relu=alpha == "low rank")
+    assert_same(problem.results(fused_scan), problem.results(plastic_scan), 1e-10)
+
+
+@runs
+@pytest.mark.parametrize("rule", ["hebb", "soft", "decay", "retroactive"])
+@pytest.mark.parametrize("alone", [0, 99])
+@pytest.mark.usefixtures("small_tiles")
+def test_many_tiles_and_many_programs_a_sample(rule, alone, monkeypatch):
+    monkeypatch.setattr(cuda, "ALONE", alone)
+    problem = Problem(rule, 4, 2, 17, clamped=True)
+    assert_same(problem.results(fused_scan, storage="store"), problem.results(plastic_scan), 1e-10)
+
+
+@runs
+@pytest.mark.parametrize("rule", ["hebb", "oja", "clipped", "modulated", "retroactive, trace first"])
+def test_single_precision_is_as_good_as_that_of_the_plain_scan(rule):
+    exact = Problem(rule, 6, 2, 9).results(plastic_scan)
+    problem = Problem(rule, 6, 2, 9, dtype=torch.float32)
+    found, plain = problem.results(fused_scan), problem.results(plastic_scan)
+    for name, value in exact.items():
+        error, usual = ((r[name].double() - value).abs().max().item() for r in (found, plain))
+        assert error <= 10 * usual + 1e-5 * (1 + value.abs().max().item()), name
+
+
+@runs
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_activity_is_a_tangent_to_the_last_digits(dtype):
+    problem = Problem("hebb", 1, 1, 41, dtype=dtype)
+    sizes = torch.cat((torch.logspace(-12, 1.5, 20, dtype=torch.float64), torch.tensor([0.6249, 0.6251])))
+    values = torch.cat((sizes[:20], -sizes[1:], torch.zeros(1))).to(dtype)[:41]
+    problem.leaves |= {"drive": values.view(1, 1, -1).to(DEVICE)}
+    problem.leaves |= {name: torch.zeros_like(problem.leaves[name]) for name in ("weight", "alpha")}
+    found = problem.outputs(fused_scan, problem.leaves)[0].flatten()
+    torch.testing.assert_close(found.cpu(), values.tanh(), rtol=8 * torch.finfo(dtype).eps, atol=0)
+
+
+@runs
+@pytest.mark.parametrize("rule", ["modulated", "retroactive"])
+def test_a_carried_state_equals_one_long_call(rule):
+    problem = Problem(rule, 5, 2, 3)
+
+    def in_two_parts(drive, weight, alpha, own, state, **options):
+        head, state = fused_scan(drive[:2], weight, alpha, own, state, **options)
+        tail, state = fused_scan(drive[2:], weight, alpha, own, state, **options)
+        return torch.cat((head, tail)), state
+
+    assert_same(problem.results(in_two_parts), problem.results(plastic_scan), 1e-10)
+
+
+@runs
+def test_memory_layout_does_not_matter():
+    problem = Problem("retroactive", 3, 2, 4)
+
+    def strided(t):
+        return torch.stack((t, -t), dim=-1)[..., 0] if t.dim() else t
+
+    assert_same(problem.results(fused_scan, change=strided), problem.results(fused_scan), 0)
+
+
+@runs
+@pytest.mark.parametrize(("value", "relu"), [("nan", False), ("inf", False), ("nan", True)])
+def test_nan_goes_where_it_goes_in_the_plain_scan(value, relu):
+    problem = Problem("clipped", 3, 2, 4, relu=relu)
+    problem.leaves["drive"][1, 0, 2] = float(value)
+    found, wanted = (problem.outputs(scan, problem.leaves) for scan in (fused_scan, plastic_scan))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+
+
+@pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("size", [(50, 30, 100), (20, 3, 200), (7, 2, 450)])
+def test_on_a_gpu_sizes_that_threads_share(rule, size):
+    problem = Problem(rule, *size, clamped=True)
+    found = problem.results(fused_scan)
+    assert_same(found, problem.results(plastic_scan), 1e-9)
+    assert_same(problem.results(fused_scan), found, 0)
+
+
+@pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_a_module_takes_the_kernels(monkeypatch):
+    calls = []
+    forward = cuda.forward
+    monkeypatch.setattr(cuda, "forward", lambda *args: calls.append(args) or forward(*args))
+    net = PlasticRNN(3, 20, device="cuda")
+    net(torch.randn(9, 2, 3, device="cuda"))[0].sum().backward()
+    assert len(calls) == 1
+    assert all(p.grad is not None for p in net.parameters())
+
+
+@compiles
+def test_in_the_interpreter():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", __file__],
+        env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) > 40
+
+
+class Threads:
+    """Who touched which number between two barriers, and in one launch.
+
+    The interpreter does one thing after another, so that no race shows in what it computes. A place in a tile stands
+    for the thread that holds it.
+    """
+
+    def __init__(self, builder, monkeypatch):
+        self.builder, self.checked = builder, 0
+        self.phase = {"read": defaultdict(list), "written": defaultdict(list)}
+        self.launch = {"read": defaultdict(set), "written": defaultdict(set)}
+        for name, seen in [
+            ("create_masked_load", lambda pointers, mask, *_: self.touch("read", pointers, mask)),
+            ("create_masked_store", lambda pointers, _, mask, *__: self.touch("written", pointers, mask)),
+            ("create_barrier", self.end_phase),
+            ("set_grid_idx", self.end_phase),
+            ("set_grid_dim", self.end_launch),
+        ]:
+            real = getattr(builder, name)
+
+            def watched(*args, real=real, seen=seen):
+                seen(*args)
+                return real(*args)
+
+            monkeypatch.setattr(builder, name, watched)
+
+    def touch(self, how, pointers, mask):
+        shape, present = pointers.data.shape, mask.data.reshape(-1).nonzero()[0]
+        for place, address in zip(present.tolist(), pointers.data.reshape(-1)[present].tolist(), strict=True):
+            self.phase[how][address].append((shape, place))
+
+    def end_phase(self, *_):
+        for address, writers in self.phase["written"].items():
+            assert len(writers) == 1, "written twice between two barriers"
+            assert {*self.phase["read"][address]} <= {*writers}, "written by one thread, read by another"
+            self.checked += 1
+        for how, entries in self.phase.items():
+            for address, entry in entries.items():
+                if entry:
+                    self.launch[how][address].add(self.builder.grid_idx)
+            entries.clear()
+
+    def end_launch(self, *_):
+        self.end_phase()
+        for address, writers in self.launch["written"].items():
+            assert len(writers) == 1, "written by two programs"
+            assert self.launch["read"][address] <= writers, "written by one program, read by another"
+        self.launch = {"read": defaultdict(set), "written": defaultdict(set)}
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="a GPU does not tell; test_in_the_interpreter runs this")
+@pytest.mark.parametrize("alone", [0, 99])
+@pytest.mark.parametrize("rule", ["modulated", "retroactive"])
+@pytest.mark.usefixtures("small_tiles")
+def test_no_thread_reads_what_another_writes_at_the_same_time(rule, alone, monkeypatch):
+    monkeypatch.setattr(cuda, "ALONE", alone)
+    threads = Threads(interpreter.interpreter_builder, monkeypatch)
+    Problem(rule, 3, 2, 17, clamped=True).results(fused_scan, storage="checkpoint")
+    threads.end_launch()
+    assert threads.checked > 1000
+
+
+class Hopper:
+    """What Triton asks of the driver of a GPU before it compiles; here it is told of one of the Hopper generation."""
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+
+
+@compiles
+@pytest.mark.usefixtures("cpu_tensors_take_the_kernels")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("rule", "units", "alpha", "squash"),
+    [
+        ("hebb", 100, "connection", "identity"),
+        ("soft", 1, "post", "sigmoid"),
+        ("decay", 450, "connection", "tanh"),
+        ("retroactive", 400, "post", "tanh"),
+    ],
+)
+def test_the_compiler_takes_the_kernels_and_changes_no_precision(  # noqa: PLR0917
+    rule, units, alpha, squash, dtype, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(triton.runtime.driver, "_active", Hopper())
+    made, run = {}, triton.runtime.JITFunction.run
+
+    def compile_only(kernel, *args, warmup, **options):
+        done = run(kernel, *args, warmup=True, **options)
+        made[done.hash] = done.asm["ptx"]
+
+    monkeypatch.setattr(triton.runtime.JITFunction, "run", compile_only)
+    problem = peer["Problem"](rule, 3, 2, units, alpha=alpha, signal=(True, squash), clamped=True, dtype=dtype)
+    problem.results(fused_scan, storage="checkpoint")
+    assert len(made) == (4 if units <= cuda.ALONE else 5)
+    for ptx in made.values():
+        assert "cvt.f64.f32" not in ptx
+        assert "cvt.rn.f32.f64" not in ptx
