@@ -37,6 +37,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/plasticity.py $(QUICK)
 	$(BIN)/python benchmarks/environments.py $(if $(QUICK),--num-envs 256 --repetitions 3)
 	$(BIN)/python benchmarks/meta.py
+	$(BIN)/python benchmarks/meta_tasks.py
 	$(PIP) 'spams-bin>=2.6'
 	$(BIN)/python benchmarks/memory.py $(QUICK)
 	$(BIN)/python benchmarks/page.py
