@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from engram.memory.dense_hopfield import check_stored, stored_with
 from engram.memory.hebb_hopfield import HopfieldRecall, check_signs
+from engram.storage import checkpoint
 
 
 class AttentionMemory(nn.Module):
@@ -41,7 +43,7 @@ class AttentionMemory(nn.Module):
         if beta is not None and not beta > 0:
             raise ValueError(f"beta = {beta}: expected a positive number")
         self.beta = beta
-        self.register_buffer("stored", torch.zeros(0, 0, dtype=torch.int8), persistent=False)
+        self.register_buffer("stored", torch.zeros(0, 0, dtype=torch.int8))
 
     @property
     def n_weights(self) -> int:
@@ -70,6 +72,23 @@ class AttentionMemory(nn.Module):
         cue = check_signs("x", x, self.stored.shape[1])
         answer = self._step(cue)
         return HopfieldRecall(answer.to(x.dtype), (self._step(answer) == answer).all(1), (answer != cue).sum(1))
+
+    def save(self, path: str | Path) -> None:
+        """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""
+        checkpoint.save_object(Path(path), type(self).__name__, {"beta": self.beta, "stored": self.stored})
+
+    @classmethod
+    def load(cls, path: str | Path) -> AttentionMemory:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptFileError: The file is truncated, altered, or of something else.
+            FileNotFoundError: There is no such file.
+        """
+        content = checkpoint.load_object(Path(path), cls.__name__)
+        memory = cls(content["beta"])
+        memory.stored = content["stored"]
+        return memory
 
     def _step(self, x: Tensor) -> Tensor:
         patterns = self.stored.to(x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -67,17 +68,15 @@ def belief_propagation(
         0
     """
     graph = as_graph(H)
-    memory = ExpanderMemory(graph, encoding="bits")
+    memory = ExpanderMemory(graph, encoding="bits").to(x.device)
     word = memory._encoded("x", x)[0].clone()
     if not 0 < flip_probability < 0.5:
         raise ValueError(f"flip_probability = {flip_probability}: expected between 0 and 0.5")
-    C, seen = torch.from_numpy(graph.C).clamp(min=0).long(), torch.from_numpy(graph.C >= 0)
-    A, slots = torch.from_numpy(graph.A).clamp(min=0).long(), torch.from_numpy(graph.slots).long()
-    there = torch.from_numpy(graph.A >= 0)
-    odds = torch.tensor((1 - flip_probability) / flip_probability, dtype=torch.float64).log()
-    prior = (1 - 2 * word.double()) * odds
+    C, seen = memory._C.clamp(min=0), memory._C >= 0
+    A, slots, there = memory._A.clamp(min=0), memory._slots, memory._A >= 0
+    prior = (1 - 2 * word.double()) * log((1 - flip_probability) / flip_probability)
     belief = prior.clone()
-    to_bit = torch.zeros(len(word), *C.shape, dtype=torch.float64)
+    to_bit = torch.zeros(len(word), *C.shape, dtype=torch.float64, device=x.device)
     active = ((word[:, C] * seen).sum(2) & 1).any(1)
     for _ in range(max_iter):
         if not active.any():

@@ -44,7 +44,7 @@ class BipartiteGraph:
         ([[0, -1], [0, 1], [1, -1]], [[1, 1, 0], [0, 1, 1]])
     """
 
-    C: Int[np.ndarray, "constraints r"]
+    C: Annotated[np.ndarray, "constraints r"]
     n_nodes: int | None = None
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ class BipartiteGraph:
         return (self.C != NOBODY).sum(axis=1).astype(np.int32)
 
     @cached_property
-    def A(self) -> Int[np.ndarray, "nodes z"]:
+    def A(self) -> Int[np.ndarray, "nodes z"]:  # noqa: N802
         """Constraints that each node is in."""
         return self._edges[0]
 

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from engram.memory.bipartite_graph import BipartiteGraph
 from engram.memory.expander_memory import ExpanderMemory, RecallResult
-from engram.memory.flip_dynamics import Order
 
 
 def bit_flip_decode(
     H: Annotated[Any, ArrayLike] | BipartiteGraph,
     x: Annotated[Tensor, "batch nodes"],
     *,
-    order: Order = "max",
+    order: str = "max",
     max_iter: int | None = None,
     generator: torch.Generator | None = None,
 ) -> RecallResult:
@@ -86,7 +85,7 @@ def gallager_b_decode(
         0
     """
     graph = as_graph(H)
-    memory = ExpanderMemory(graph, encoding="bits")
+    memory = ExpanderMemory(graph, encoding="bits").to(x.device)
     received = memory._encoded("x", x)[0]
     z = int(graph.node_degrees[0])
     if (graph.node_degrees != z).any():
@@ -94,11 +93,11 @@ def gallager_b_decode(
     threshold = z - 1 if threshold is None else threshold
     if not 1 <= threshold < z:
         raise ValueError(f"threshold = {threshold}: expected 1 .. {z - 1}, the other checks of a bit")
-    A, slots = torch.from_numpy(graph.A).long(), torch.from_numpy(graph.slots).long()
-    C, there = torch.from_numpy(graph.C).clamp(min=0).long(), torch.from_numpy(graph.C >= 0)
+    A, slots = memory._A, memory._slots
+    C, there = memory._C.clamp(min=0), memory._C >= 0
     # At which place of the row of A the check stands, for each place of a row of C.
-    place = torch.zeros(C.shape, dtype=torch.long)
-    place[A.flatten(), slots.flatten()] = torch.arange(z).repeat(len(A))
+    place = torch.zeros_like(C)
+    place[A.flatten(), slots.flatten()] = torch.arange(z, device=x.device).repeat(len(A))
     word = received.clone()
     out = received[:, :, None].expand(-1, -1, z)
     for _ in range(max_iter):

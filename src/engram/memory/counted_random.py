@@ -9,6 +9,8 @@ Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -28,8 +30,8 @@ def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -
     return torch.randint(2**62, (batch,), generator=generator, device=where).to(device)
 
 
-def number(seed: Int[Tensor, "*shape"], count: Int[Tensor, "*shape"] | int) -> Int[Tensor, "*shape"]:
-    """Return the random 64 bits that a seed has at a count."""
+def number(seed: Annotated[Tensor, "*shape"], count: Annotated[Tensor, "*shape"] | int) -> Annotated[Tensor, "*shape"]:
+    """Return the random 64 bits that a seed has at a count; shapes broadcast."""
     step = _signed(GOLDEN * (count + 1)) if isinstance(count, int) else _signed(GOLDEN) * (count + 1)
     value = seed + step
     value = (value ^ _shift(value, 30)) * _signed(FIRST)
@@ -37,7 +39,7 @@ def number(seed: Int[Tensor, "*shape"], count: Int[Tensor, "*shape"] | int) -> I
     return value ^ _shift(value, 31)
 
 
-def below(bits: Int[Tensor, "*shape"], bound: Int[Tensor, "*shape"] | int) -> Int[Tensor, "*shape"]:
+def below(bits: Annotated[Tensor, "*shape"], bound: Annotated[Tensor, "*shape"] | int) -> Annotated[Tensor, "*shape"]:
     """Return a random integer in [0, bound), bound < 2^31, from random bits."""
     return (_shift(bits, 33) * bound) >> 31
 

@@ -1,9 +1,10 @@
-"""Dense associative memory (modern Hopfield network): steeper energies, more patterns, one weight per pattern and node."""
+"""Dense associative memory (modern Hopfield network): steeper energies store more patterns, each at N weights."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from engram.memory.counted_random import seeds
 from engram.memory.hebb_hopfield import HopfieldRecall, check_signs
 from engram.memory.threads import shared
+from engram.storage import checkpoint
 
 
 class DenseHopfield(nn.Module):
@@ -44,12 +46,12 @@ class DenseHopfield(nn.Module):
 
     stored: Tensor
 
-    def __init__(self, n: int | Literal["exponential"] = 3) -> None:
+    def __init__(self, n: int | str = 3) -> None:
         super().__init__()
         if n != "exponential" and (not isinstance(n, int) or n < 2):
             raise ValueError(f"n = {n!r}: expected an integer of at least 2, or 'exponential'")
         self.n = n
-        self.register_buffer("stored", torch.zeros(0, 0, dtype=torch.int8), persistent=False)
+        self.register_buffer("stored", torch.zeros(0, 0, dtype=torch.int8))
 
     @property
     def n_weights(self) -> int:
@@ -89,10 +91,27 @@ class DenseHopfield(nn.Module):
         seed = seeds(len(state), generator, torch.device("cpu")).numpy()
         flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
         by_node = np.ascontiguousarray(self.stored.numpy(force=True).T)
-        power = 0 if self.n == "exponential" else self.n
+        power = 0 if self.n == "exponential" else int(self.n)
         call = partial(hopfield.dense_sweeps, state, by_node, power, seed, max_iter, flips.numpy(), rests.numpy())
         shared(call, len(state), torch.get_num_threads())
         return HopfieldRecall(torch.from_numpy(state).to(x), rests.to(x.device), flips.to(x.device))
+
+    def save(self, path: str | Path) -> None:
+        """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""
+        checkpoint.save_object(Path(path), type(self).__name__, {"n": self.n, "stored": self.stored})
+
+    @classmethod
+    def load(cls, path: str | Path) -> DenseHopfield:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptFileError: The file is truncated, altered, or of something else.
+            FileNotFoundError: There is no such file.
+        """
+        content = checkpoint.load_object(Path(path), cls.__name__)
+        memory = cls(content["n"])
+        memory.stored = content["stored"]
+        return memory
 
 
 def stored_with(stored: Tensor, X: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from engram.memory.flip_dynamics import (
     CERTAIN,
     ORDERS,
     Network,
-    Order,
     Settled,
     distances,
     fill_erased,
@@ -31,9 +30,9 @@ from engram.memory.flip_dynamics import (
 )
 from engram.memory.gf2 import SolutionSpace, solve
 from engram.memory.threads import shared
+from engram.plasticity.validation import check_choice, check_type
 from engram.storage import checkpoint
 
-Policy = Literal["reject", "allow", "repair"]
 POLICIES = ("reject", "allow", "repair")
 LARGEST = 20  # nodes of a constraint above which its 2^(r-1) hidden neurons are not made
 ENUMERABLE = 22  # nodes up to which all states are looked at
@@ -133,18 +132,17 @@ class ExpanderMemory(nn.Module):
     def __init__(
         self,
         graph: BipartiteGraph,
-        patterns: Literal["parity", "learn"] | Sequence[Any] | np.ndarray | Tensor = "parity",
+        patterns: str | Sequence[Any] | np.ndarray | Tensor = "parity",
         target_parity: Annotated[Any, ArrayLike] | None = None,
-        order: Order = "max",
+        order: str = "max",
         explicit_hidden: bool = False,
-        encoding: Literal["signs", "bits"] = "signs",
+        *,
+        encoding: str = "signs",
     ) -> None:
         super().__init__()
-        if not isinstance(graph, BipartiteGraph):
-            raise TypeError(f"graph is a {type(graph).__name__}: expected a BipartiteGraph")
-        check_order(order)
-        if encoding not in ("signs", "bits"):
-            raise ValueError(f"encoding = {encoding!r}: expected 'signs' or 'bits'")
+        check_type("graph", graph, BipartiteGraph)
+        check_choice("order", order, ORDERS)
+        check_choice("encoding", encoding, ("signs", "bits"))
         if isinstance(patterns, str) and patterns not in ("parity", "learn"):
             raise ValueError(f"patterns = {patterns!r}: expected 'parity', 'learn', or local patterns")
         self.graph, self.order, self.encoding = graph, order, encoding
@@ -301,7 +299,7 @@ class ExpanderMemory(nn.Module):
         self,
         x: Annotated[Tensor, "batch nodes"],
         max_iter: int | None = None,
-        order: Order | None = None,
+        order: str | None = None,
         generator: torch.Generator | None = None,
         *,
         beta: float = 2.0,
@@ -317,8 +315,8 @@ class ExpanderMemory(nn.Module):
         - ``"max"``: the node of the largest excess, ties at random; corrects the most errors.
         - ``"random"``: a random one that may; the asynchronous Hopfield network.
         - ``"parallel"``: all that may; the fastest, and the only one that may oscillate.
-        - ``"wta"``: the pairwise network alone. Each cluster's winner, one of the nearest patterns at random, votes, and
-          a node follows the majority. Takes hundreds of sweeps.
+        - ``"wta"``: the pairwise network alone. Each cluster's winner, one of the nearest patterns at random, votes,
+          and a node follows the majority. Takes hundreds of sweeps.
         - ``"glauber"``: a random node flips with probability sigmoid(2 beta e_i), until all constraints hold; a sweep
           is N of them.
 
@@ -344,7 +342,7 @@ class ExpanderMemory(nn.Module):
             ValueError: Wrong shape, values other than the encoding's, or an argument that is out of range.
         """
         order = self.order if order is None else order
-        check_order(order)
+        check_choice("order", order, ORDERS)
         if max_iter is not None and max_iter < 0:
             raise ValueError(f"max_iter = {max_iter}: expected at least 0")
         if not 0 <= faults <= 1:
@@ -365,19 +363,13 @@ class ExpanderMemory(nn.Module):
         if order == "glauber":
             limit *= self._nodes
         accept = acceptance(beta, self._network.A.shape[1], bits.device) if order == "glauber" else None
-        plain = bits.device.type != "cpu" or trace or faults > 0
-        settled = (settle if plain else settle_fast)(
-            self._network,
-            bits,
-            order,
-            limit,
-            seed,
-            accept=accept,
-            **({"faults": faults, "trace": trace} if plain else {}),
-        )
+        if bits.device.type != "cpu" or trace:
+            settled = settle(self._network, bits, order, limit, seed, accept=accept, faults=faults, trace=trace)
+        else:
+            settled = settle_fast(self._network, bits, order, limit, seed, accept=accept, faults=faults)
         return self._result(x, cue, erased, order, settled)
 
-    def _result(self, x: Tensor, cue: Tensor, erased: Tensor | None, order: Order, settled: Settled) -> RecallResult:
+    def _result(self, x: Tensor, cue: Tensor, erased: Tensor | None, order: str, settled: Settled) -> RecallResult:
         network = self._network
         satisfied, stable = [], []
         for bits in settled.bits.split(max(1, 2**22 // network.A.numel())):
@@ -404,7 +396,7 @@ class ExpanderMemory(nn.Module):
 
     # Learning.
 
-    def learn(self, x: Annotated[Tensor, "batch nodes"], policy: Policy = "reject") -> LearnResult:
+    def learn(self, x: Annotated[Tensor, "batch nodes"], policy: str = "reject") -> LearnResult:
         """Show states one after another: each cluster recruits a hidden neuron for what it has not seen before.
 
             w = x_C[j]                      one-shot Hebb, where no neuron of the cluster has these weights
@@ -425,8 +417,7 @@ class ExpanderMemory(nn.Module):
 
         if self.patterns != "learn":
             raise ValueError(f"patterns = {self.patterns!r}: expected 'learn'")
-        if policy not in POLICIES:
-            raise ValueError(f"policy = {policy!r}: expected one of {', '.join(map(repr, POLICIES))}")
+        check_choice("policy", policy, POLICIES)
         bits = self._encoded("x", x)[0].cpu().numpy().copy()
         permitted = self.permitted.numpy(force=True).copy()
         recruited, conflicts = np.zeros((2, len(bits)), np.int64)
@@ -494,7 +485,7 @@ class ExpanderMemory(nn.Module):
             1 - 2 * content["target"].long() if parity else None,
             content["order"],
             content["explicit_hidden"],
-            content["encoding"],
+            encoding=content["encoding"],
         )
         memory.patterns = content["patterns"]
         memory.load_state_dict({"permitted": content["permitted"]})
@@ -587,8 +578,7 @@ class ExpanderMemory(nn.Module):
 
     def _encoded(self, name: str, x: Tensor, erasures: bool = False) -> tuple[Tensor, Tensor | None]:
         """Return a batch of states as bits, 1 where a node is -1, and which nodes are unknown, if they may be."""
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name} is a {type(x).__name__}: expected a Tensor")
+        check_type(name, x, Tensor)
         if x.dim() != 2 or x.shape[1] != self._nodes or not len(x):
             raise ValueError(f"{name}.shape = {tuple(x.shape)}: expected (batch, {self._nodes}), a batch of at least 1")
         x = x.detach()
@@ -613,12 +603,6 @@ class ExpanderMemory(nn.Module):
         )
 
 
-def check_order(order: str) -> None:
-    """Raise unless there is such an order."""
-    if order not in ORDERS:
-        raise ValueError(f"order = {order!r}: expected one of {', '.join(map(repr, ORDERS))}")
-
-
 def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
     """Return 2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
     excess = torch.arange(-z, z + 1, dtype=torch.float64)
@@ -628,11 +612,12 @@ def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " exces
 def settle_fast(
     network: Network,
     bits: Tensor,
-    order: Order,
+    order: str,
     limit: int,
     seed: Tensor,
     *,
     accept: Tensor | None = None,
+    faults: float = 0.0,
 ) -> Settled:
     """Return what ``settle`` does, computed by the kernels."""
     from engram.memory.kernels import flips
@@ -658,7 +643,9 @@ def settle_fast(
     elif order == "parallel":
         call = partial(flips.all_at_once, *wiring, limit, count, iterations, oscillating)
     elif order == "wta":
-        call = partial(flips.winner_take_all, *wiring, network.patterns.numpy(), seeds_of, limit, count, iterations)
+        faulty = int(faults * CERTAIN)
+        patterns = network.patterns.numpy()
+        call = partial(flips.winner_take_all, *wiring, patterns, seeds_of, limit, faulty, count, iterations)
     else:
         kind = {"max": flips.MAX, "random": flips.RANDOM, "glauber": flips.GLAUBER}[order]
         table_of = np.zeros(0, np.int64) if accept is None else accept.numpy()

@@ -24,7 +24,7 @@ error correcting codes" (2019); the orders are ours, since theirs could not be r
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int, Int8, UInt8
@@ -32,7 +32,6 @@ from torch import Tensor
 
 from engram.memory.counted_random import below, chance, number
 
-Order = Literal["max", "random", "parallel", "wta", "glauber"]
 ORDERS = ("max", "random", "parallel", "wta", "glauber")
 FAR = 2**62  # larger than any local pattern
 CERTAIN = 2**53
@@ -48,8 +47,8 @@ class Network(NamedTuple):
         C: Nodes of each constraint, (constraints, r), -1 where there is none.
         constraint_degrees: (constraints,).
         target: 1 where the parity of a constraint is to be odd, (constraints,).
-        distance: d_j of every local pattern, whose bit k is 1 where node k of the row is -1, (constraints, 2^r); without
-            rows for parity.
+        distance: d_j of every local pattern, whose bit k is 1 where node k of the row is -1, (constraints, 2^r);
+            without rows for parity.
         patterns: Permitted local patterns, in rising order, filled up with -1, (constraints, patterns).
     """
 
@@ -106,7 +105,7 @@ def gains(network: Network, local: Int[Tensor, "batch constraints"]) -> Int[Tens
     return (now - network.distance[clusters, seen ^ (1 << network.slots.long())]) * there
 
 
-def wants(network: Network, order: Order, gain: Int[Tensor, "batch nodes z"]) -> Bool[Tensor, "batch nodes"]:
+def wants(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> Bool[Tensor, "batch nodes"]:
     """Return which nodes may flip in this order: a state in which there is none is at rest."""
     if order == "wta":
         return 2 * (gain > 0).sum(2) > network.node_degrees
@@ -116,7 +115,7 @@ def wants(network: Network, order: Order, gain: Int[Tensor, "batch nodes z"]) ->
 def settle(
     network: Network,
     bits: UInt8[Tensor, "batch nodes"],
-    order: Order,
+    order: str,
     limit: int,
     seed: Int[Tensor, " batch"],
     *,
@@ -148,10 +147,7 @@ def settle(
         if trace:
             violated.append(V)
         may = wants(network, order, gain)
-        if order == "glauber" or faults:
-            active = active & (V > 0)
-        else:
-            active = active & may.any(1)
+        active = active & (V > 0 if order == "glauber" or faults else may.any(1))
         if order in ("max", "random"):
             excess = gain.sum(2)
             among = may & (excess == excess.amax(1, keepdim=True)) if order == "max" else may

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal, NamedTuple
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from engram.memory.counted_random import seeds
 from engram.memory.threads import shared
+from engram.plasticity.validation import check_choice
+from engram.storage import checkpoint
 
 
 class HopfieldRecall(NamedTuple):
@@ -56,15 +59,14 @@ class HebbHopfield(nn.Module):
 
     weight: Tensor
 
-    def __init__(self, n_nodes: int, rule: Literal["hebb", "pseudo-inverse"] = "hebb") -> None:
+    def __init__(self, n_nodes: int, rule: str = "hebb") -> None:
         super().__init__()
         if n_nodes < 2:
             raise ValueError(f"n_nodes = {n_nodes}: expected at least 2")
-        if rule not in ("hebb", "pseudo-inverse"):
-            raise ValueError(f"rule = {rule!r}: expected 'hebb' or 'pseudo-inverse'")
+        check_choice("rule", rule, ("hebb", "pseudo-inverse"))
         self.n_nodes, self.rule = n_nodes, rule
         self.register_buffer("weight", torch.zeros(n_nodes, n_nodes))
-        self.register_buffer("stored", torch.zeros(0, n_nodes, dtype=torch.int8), persistent=False)
+        self.register_buffer("stored", torch.zeros(0, n_nodes, dtype=torch.int8))
 
     @property
     def n_weights(self) -> int:
@@ -111,6 +113,24 @@ class HebbHopfield(nn.Module):
         call = partial(hopfield.sweeps, state, weight, seed, max_iter, flips.numpy(), rests.numpy())
         shared(call, len(state), torch.get_num_threads())
         return HopfieldRecall(torch.from_numpy(state).to(x), rests.to(x.device), flips.to(x.device))
+
+    def save(self, path: str | Path) -> None:
+        """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""
+        content = {"n_nodes": self.n_nodes, "rule": self.rule, "weight": self.weight, "stored": self.stored}
+        checkpoint.save_object(Path(path), type(self).__name__, content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> HebbHopfield:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptFileError: The file is truncated, altered, or of something else.
+            FileNotFoundError: There is no such file.
+        """
+        content = checkpoint.load_object(Path(path), cls.__name__)
+        memory = cls(content["n_nodes"], content["rule"])
+        memory.weight, memory.stored = content["weight"], content["stored"]
+        return memory
 
 
 def check_signs(name: str, value: Tensor, nodes: int) -> Tensor:

@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from engram.memory.bipartite_graph import BipartiteGraph
 
-ROUNDS = 1000
+ROUNDS, TRIES = 50, 100
 
 
 def random_regular(
@@ -50,13 +50,30 @@ def random_regular(
         )
     rng = np.random.default_rng(seed)
     C = rng.permutation(np.repeat(np.arange(N), z)).reshape(-1, r)
+    where = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
+
+    def fits(node: int, old: int, new: int, leaving: int) -> bool:
+        """Return whether a node can go from one constraint to another from which a node leaves."""
+        others = [other for other in C[new].tolist() if other != leaving]
+        if min_girth == 4 or node in others:
+            return node not in others
+        met = {other for j in where[node] if j != old for other in C[j].tolist()} - {node}
+        return met.isdisjoint(others)
+
     for _ in range(ROUNDS):
         bad = too_close(C, N, min_girth)
         if not bad.size:
             return BipartiteGraph(C, N)
         edges = C.reshape(-1)
-        for edge, other in zip(bad, rng.integers(edges.size, size=bad.size), strict=True):
-            edges[edge], edges[other] = edges[other], edges[edge]
+        for edge in bad:
+            a, j = int(edges[edge]), int(edge // r)
+            for other in rng.integers(edges.size, size=TRIES):
+                # A swap that brings nobody too close; where the graph is so dense that there is hardly any, any.
+                b, k = int(edges[other]), int(other // r)
+                if fits(a, j, k, b) and fits(b, k, j, a):
+                    break
+            edges[edge], edges[other] = b, a
+            where[a][where[a].index(j)], where[b][where[b].index(k)] = k, j
     raise RuntimeError(f"N = {N}: found no graph with z = {z}, r = {r}, min_girth = {min_girth}; take a larger N")
 
 

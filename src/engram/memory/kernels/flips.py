@@ -264,11 +264,31 @@ def winner_votes(j, local, C, constraint_degrees, table, patterns, draw, votes):
         votes[C[j, slot]] += change >> slot & 1
 
 
+@inline
+@no_type_check
+def random_votes(j, local, C, constraint_degrees, table, patterns, draw, votes):
+    """Add the votes for a flip by a random hidden neuron of a cluster."""
+    if table.shape[0]:
+        some = 0
+        for p in range(patterns.shape[1]):
+            some += patterns[j, p] >= 0
+        if some == 0:
+            return
+        change = patterns[j, below(draw, some)] ^ local
+    else:
+        # All but the last bit are random changes; the last makes the parity right.
+        last = constraint_degrees[j] - 1
+        change = np.int64(draw >> np.uint64(11)) & ((np.int64(1) << last) - 1)
+        change |= ((np.int64(ones(np.uint64(change))) + local) & 1) << last
+    for slot in range(constraint_degrees[j]):
+        votes[C[j, slot]] += change >> slot & 1
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def winner_take_all(
     bits, A, slots, node_degrees, C, constraint_degrees, table, target, patterns,
-    seeds, limit, flips, iterations, first, stop,
+    seeds, limit, faulty, flips, iterations, first, stop,
 ):  # fmt: skip
     """Let the samples from ``first`` to ``stop`` settle by the votes of the clusters' winners.
 
@@ -284,6 +304,7 @@ def winner_take_all(
         patterns: Permitted local patterns, (constraints, patterns), -1 behind the last.
         seeds: (samples,).
         limit: Most sweeps.
+        faulty: 2^53 times the probability that a random hidden neuron wins.
         flips: (samples,), written.
         iterations: (samples,), written.
         first: First sample.
@@ -303,8 +324,8 @@ def winner_take_all(
                     if distance_of(table, j, local[j]) > 0:
                         unhappy[some] = j
                         some += 1
-                movable = False
-                for i in range(nodes):
+                movable = faulty > 0 and some > 0
+                for i in range(0 if faulty > 0 else nodes):
                     against = 0
                     for k in range(node_degrees[i]):
                         against += gain_of(table, A[i, k], local[A[i, k]], slots[i, k]) > 0
@@ -313,12 +334,30 @@ def winner_take_all(
                         break
                 if not movable:
                     break
-            for v in range(some):
-                j = unhappy[v]
-                draw = number(seeds[sample], done * constraints + j)
-                winner_votes(j, local[j], C, constraint_degrees, table, patterns, draw, votes)
-            changed = False
-            for v in range(some):
+            voting = some
+            if faulty > 0:
+                # What a broken cluster sees does not matter: all of them have to be looked at.
+                voting = 0
+                for j in range(constraints):
+                    count, other = 2 * (done * constraints + j), ~seeds[sample]
+                    broken = np.int64(number(other, count) >> np.uint64(11)) < faulty
+                    if broken:
+                        draw = number(other, count + 1)
+                        random_votes(j, local[j], C, constraint_degrees, table, patterns, draw, votes)
+                    elif distance_of(table, j, local[j]) > 0:
+                        draw = number(seeds[sample], done * constraints + j)
+                        winner_votes(j, local[j], C, constraint_degrees, table, patterns, draw, votes)
+                    else:
+                        continue
+                    unhappy[voting] = j
+                    voting += 1
+            else:
+                for v in range(voting):
+                    j = unhappy[v]
+                    draw = number(seeds[sample], done * constraints + j)
+                    winner_votes(j, local[j], C, constraint_degrees, table, patterns, draw, votes)
+            changed = faulty > 0
+            for v in range(voting):
                 j = unhappy[v]
                 for slot in range(constraint_degrees[j]):
                     i = C[j, slot]

@@ -1,4 +1,4 @@
-"""Searches in bipartite graphs as numba kernels: the shortest cycle, and the set of nodes with the fewest neighbours."""
+"""Searches in bipartite graphs as numba kernels: the shortest cycle, the set of nodes with the fewest neighbours."""
 
 from __future__ import annotations
 

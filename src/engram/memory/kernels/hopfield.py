@@ -82,7 +82,7 @@ def slopes(overlap, power, nodes, same, other):
         other[p] = value - ((overlap[p] + 2) / nodes) ** power
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 @no_type_check
 def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop):
     """Let the samples from ``first`` to ``stop`` settle in a dense associative memory.
