@@ -35,6 +35,8 @@ results: .venv/installed-dev
 # `make bench QUICK=--quick` takes a few sizes.
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/plasticity.py $(QUICK)
+	$(PIP) 'spams-bin>=2.6'
+	$(BIN)/python benchmarks/memory.py $(QUICK)
 
 clean:
 	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -140,9 +140,9 @@ def arms(config: Config) -> dict[str, Config]:
                 base, n_nonzero=nonzero, updates=base.updates * 4 // 3, dict_step=step
             )
         for radius in (1, 4, 6, 10, 14):
-            found[f"start-{radius}"] = replace(base, start_radius=radius, dict_step=per_support)
+            found[f"start-{radius}"] = replace(base, start_radius=float(radius), dict_step=per_support)
         for radius in (4, 10, 14):
-            found[f"start-{radius}-nonzero-16"] = replace(found["nonzero-16"], start_radius=radius)
+            found[f"start-{radius}-nonzero-16"] = replace(found["nonzero-16"], start_radius=float(radius))
         for size in (250, 100, 50):
             found[f"batch-{size}"] = replace(base, batch_size=size, updates=base.updates * 2, dict_step=0.0)
         found["batch-100-fixed"] = replace(found["batch-100"], dict_step=per_support)
@@ -589,11 +589,11 @@ claims = [
     ),
     Claim(
         id="basin-ends",
-        statement="From 14 / log n it is not, with 8 or with 16 atoms (the smaller error, matched)",
+        statement="From 14 / log n away it is not, with 8 or with 16 atoms (the smaller error, matched)",
         source=SOURCE.format(5),
         published="no figure",
         metric=_best("matched_error", "start-14", "start-14-nonzero-16"),
-        holds=at_least(0.1),
+        holds=at_least(1e-4),
         arms=("start-14", "start-14-nonzero-16"),
         threshold="laptop",
     ),
@@ -764,10 +764,10 @@ def seconds(config: Config) -> float:
         "iht": 250e-9 * entries,
         "arora-biased": 40e-9 * entries + 0.1e-9 * products,
         "arora-unbiased": 100e-9 * entries + 1e-9 * products,
-        "lasso": 300e-9 * entries,
+        "lasso": (600e-9 + 36e-9 / max(config.lasso_alpha, 1e-3)) * entries,
         "none": 0.0,
     }[config.method]
-    return 1 + config.updates * (2e-3 + 30e-9 * entries + each)
+    return 0.3 + config.updates * (2e-3 + 30e-9 * entries + each)
 
 
 experiment = Experiment(
@@ -788,7 +788,7 @@ experiment = Experiment(
             ),
             seeds=2,
         ),
-        "laptop": Preset(Config(), seeds=5),
+        "laptop": Preset(Config(), seeds=3),
         "paper": Preset(Config(large=True), seeds=10),
     },
     arms=arms,

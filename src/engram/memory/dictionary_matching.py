@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,7 +28,7 @@ class DictionaryMatch(NamedTuple):
 
 
 def match_dictionaries(
-    dictionary: Float[np.ndarray, "learned features"], true: Float[np.ndarray, "atoms features"]
+    dictionary: Annotated[np.ndarray, "learned features"], true: Annotated[np.ndarray, "atoms features"]
 ) -> DictionaryMatch:
     """Match learned atoms to true ones, one to one, so that the sum of the absolute cosines is largest.
 

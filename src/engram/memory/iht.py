@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,7 +10,6 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from engram.memory.threads import shared
 
-Solver = Literal["iht-ls", "iht", "iht-ls-unpruned"]
 SOLVERS = ("iht-ls", "iht", "iht-ls-unpruned")
 PATIENCE = 1  # iterations with the same support before least squares are tried; more change nothing but the time
 GRAM_LIMIT = 5000  # atoms above which no Gram matrix is made: it would fill the memory
@@ -48,7 +47,7 @@ def hard_threshold(
         keep_equal: Keep |v| = t as well, as the first thresholding of a code does.
 
     Returns:
-        A new array.
+        A new array; NaN stays NaN.
 
     Raises:
         ValueError: ``threshold`` is negative or NaN.
@@ -61,19 +60,19 @@ def hard_threshold(
     """
     check_positive("threshold", threshold, zero=True)
     size = np.abs(values)
-    return np.where(size >= threshold if keep_equal else size > threshold, values, np.zeros((), values.dtype))
+    return np.where(size < threshold if keep_equal else size <= threshold, np.zeros((), values.dtype), values)
 
 
 def iht_encode(
-    X: Float[np.ndarray, "samples features"],
-    dictionary: Float[np.ndarray, "atoms features"],
+    X: Annotated[np.ndarray, "samples features"],
+    dictionary: Annotated[np.ndarray, "atoms features"],
     *,
     coef_min: float = 1.0,
     threshold: float = 0.1,
-    step: float | Literal["auto"] = 0.2,
+    step: float | str = 0.2,
     max_iter: int = 100,
     tol: float = 1e-7,
-    solver: Solver = "iht-ls",
+    solver: str = "iht-ls",
     n_jobs: int | None = None,
 ) -> IHTCode:
     """Code samples by iterative hard thresholding.
@@ -122,7 +121,9 @@ def iht_encode(
         raise ValueError(f"max_iter = {max_iter}: expected at least 1")
     if solver not in SOLVERS:
         raise ValueError(f"solver = {solver!r}: expected one of {', '.join(map(repr, SOLVERS))}")
-    if step == "auto":
+    if isinstance(step, str):
+        if step != "auto":
+            raise ValueError(f"step = {step!r}: expected 'auto' or a positive number")
         step = stable_step(dictionary)
     check_positive("step", step)
     correlations = X @ dictionary.T
@@ -137,9 +138,9 @@ def iht_encode(
         largest = largest_eigenvalue(dictionary)
         if step * largest >= 2 or not np.isfinite(code).all():
             raise RuntimeError(
-                f"code_step = {step:g}: expected less than 2 / {largest:.3g}, with the largest eigenvalue of the atoms' "
-                "Gram matrix; the codes diverge. Take 'auto'; if they went well before, the dictionary has become bad: take "
-                "a larger batch or a smaller dict_step"
+                f"code_step = {step:g}: expected less than 2 / {largest:.3g}, the largest eigenvalue of the atoms' "
+                "Gram matrix; the codes diverge. Take 'auto'; if they went well before, the dictionary has become bad: "
+                "take a larger batch or a smaller dict_step"
             )
     return IHTCode(code, iterations, converged, float(step))
 

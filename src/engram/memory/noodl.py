@@ -19,13 +19,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram.memory.arora import threshold_encode, unbiased_gradient
 from engram.memory.dictionary_start import from_pairs, from_samples
-from engram.memory.iht import SOLVERS, IHTCode, Solver, check_data, check_positive, iht_encode
+from engram.memory.iht import SOLVERS, IHTCode, check_data, check_positive, iht_encode
 from engram.memory.sparse_dictionary_data import normalised
 from engram.memory.threads import shared
 from engram.storage import checkpoint
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
-Update = Literal["noodl", "arora-biased", "arora-unbiased"]
 UPDATES = ("noodl", "arora-biased", "arora-unbiased")
 FORGET = 0.9  # share of a running mean that the next batch leaves
 USES = 4.0  # expected uses of an atom in a batch below which the automatic step falls
@@ -52,17 +51,17 @@ class DictionaryStep(NamedTuple):
 
 
 def noodl_step(
-    dictionary: Float[np.ndarray, "atoms features"],
-    X: Float[np.ndarray, "samples features"],
+    dictionary: Annotated[np.ndarray, "atoms features"],
+    X: Annotated[np.ndarray, "samples features"],
     *,
     dict_step: float | Callable[[np.ndarray], float | np.ndarray],
     coef_min: float = 1.0,
     threshold: float = 0.1,
-    code_step: float | Literal["auto"] = 0.2,
+    code_step: float | str = 0.2,
     code_max_iter: int = 100,
     code_tol: float = 1e-7,
-    solver: Solver = "iht-ls",
-    update: Update = "noodl",
+    solver: str = "iht-ls",
+    update: str = "noodl",
     n_jobs: int | None = None,
 ) -> DictionaryStep:
     """Take one step of NOODL on a batch of samples: code them, then correct the dictionary.
@@ -124,9 +123,9 @@ def noodl_step(
 
 
 def encode(
-    X: Float[np.ndarray, "samples features"],
-    dictionary: Float[np.ndarray, "atoms features"],
-    update: Update,
+    X: Annotated[np.ndarray, "samples features"],
+    dictionary: Annotated[np.ndarray, "atoms features"],
+    update: str,
     **settings: Any,
 ) -> IHTCode:
     """Return codes as ``update`` makes them; the settings are those of ``iht_encode``."""
@@ -306,7 +305,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         code_step: Annotated[Any, float | Literal["auto"]] = "auto",
         code_max_iter: Annotated[Any, int] = 100,
         code_tol: Annotated[Any, float] = 1e-7,
-        solver: Annotated[Any, Solver] = "iht-ls",
+        solver: Annotated[Any, str] = "iht-ls",
         dict_step: Annotated[Any, float | Literal["auto", "per-atom"]] = "auto",
         max_iter: Annotated[Any, int] = 100,
         batch_size: Annotated[Any, int] = 256,
@@ -317,7 +316,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         reinit: Annotated[Any, Literal["unused", "duplicates", "both"] | None] = None,
         reinit_steps: Annotated[Any, int] = 10,
         scale: Annotated[Any, Literal["batch"] | None] = None,
-        update: Annotated[Any, Update] = "noodl",
+        update: Annotated[Any, str] = "noodl",
         transform_algorithm: Annotated[Any, Literal["noodl", "omp", "lasso_cd"]] = "noodl",
         transform_n_nonzero_coefs: Annotated[Any, int | None] = None,
         transform_alpha: Annotated[Any, float | None] = None,
@@ -366,7 +365,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         check_is_fitted(self)
         return float(self.usage_.sum())
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> NOODL:
         """Forget everything and learn from samples, in several passes.
 
@@ -398,7 +397,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 break
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: object = None) -> NOODL:
         """Take one step on all samples of X; the first call starts the dictionary, with ``"samples"`` from them.
 
@@ -434,7 +433,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         scale = samples.dtype.type(self.scale_)
         scaled, components = samples / scale, self.components_.astype(samples.dtype, copy=False)
         if self.transform_algorithm == "noodl":
-            return encode(scaled, components, self.update, **self._code_settings()).code * scale
+            return np.asarray(encode(scaled, components, self.update, **self._code_settings()).code * scale)
         code = sparse_encode(
             scaled,
             components,
@@ -443,7 +442,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             alpha=self.transform_alpha,
             n_jobs=self.n_jobs,
         )
-        return np.asarray(code, samples.dtype) * scale
+        return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
         """Return the samples that codes stand for, code x components, (samples, features).

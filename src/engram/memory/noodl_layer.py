@@ -46,9 +46,9 @@ class NOODLLayer(nn.Module):
     estimator, with a faster way to the codes.
 
     Examples:
-        >>> layer = NOODLLayer(3, 3)
+        >>> layer = NOODLLayer(3, 3, dtype=torch.float64)
         >>> _ = layer.weight.copy_(torch.eye(3))
-        >>> layer(torch.tensor([[0.9, 0.1, -2.0]])).round(decimals=4).tolist()
+        >>> layer(torch.tensor([[0.9, 0.1, -2.0]], dtype=torch.float64)).round(decimals=4).tolist()
         [[0.9, 0.0, -2.0]]
     """
 
@@ -107,10 +107,10 @@ class NOODLLayer(nn.Module):
         """
         self._check("input", input, self.in_features)
         current = input @ self.weight.t()
-        code = torch.where(current.abs() >= self.coef_min / 2, current, 0)
+        code = torch.where(current.abs() < self.coef_min / 2, 0, current)
         for _ in range(self.iterations):
             code = code + self.code_step * ((input - code @ self.weight) @ self.weight.t())
-            code = torch.where(code.abs() > self.threshold, code, 0)
+            code = torch.where(code.abs() <= self.threshold, 0, code)  # NaN stays
         if not code.isfinite().all():
             raise ValueError(
                 f"the codes are not finite: expected a finite input, and code_step = {self.code_step} below 2 over the "

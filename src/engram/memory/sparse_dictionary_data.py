@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,7 @@ def make_sparse_dictionary_data(
     n_nonzero: int = 8,
     exact: bool = False,
     coef_min: float = 1.0,
-    amplitude: Literal["constant", "uniform"] = "constant",
+    amplitude: str = "constant",
     noise: float = 0.0,
     dictionary: Float[np.ndarray, "atoms features"] | None = None,
     random_state: Randomness = None,
@@ -112,6 +112,9 @@ def perturb_dictionary(
     if radius is None:
         radius = 2 / math.log(max(dictionary.shape[1], 2))
     check_positive("radius", radius, zero=True)
+    if not isinstance(random_state, np.random.Generator):
+        # A stream of its own: with the seed that the dictionary was drawn with, the directions would be the atoms.
+        random_state = np.random.SeedSequence(random_state, spawn_key=(1,))
     rng = np.random.default_rng(random_state)
     directions = normalised(rng.standard_normal(dictionary.shape)).astype(dictionary.dtype)
     return normalised(dictionary + dictionary.dtype.type(radius) * directions)
@@ -123,7 +126,7 @@ def normalised(atoms: Float[np.ndarray, "atoms features"]) -> Float[np.ndarray, 
     peak = np.abs(atoms).max(axis=1, keepdims=True)
     scaled = atoms / np.where(peak > 0, peak, peak.dtype.type(1))
     norm = np.sqrt(np.einsum("af,af->a", scaled, scaled))[:, None]
-    return scaled / np.where(norm > 0, norm, norm.dtype.type(1))
+    return np.asarray(scaled / np.where(norm > 0, norm, norm.dtype.type(1)))
 
 
 def _size(sizes: dict[str, int], name: str) -> int:

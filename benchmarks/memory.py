@@ -1,0 +1,320 @@
+"""How fast the memories are, against peers and against their own plain forms; one function a system.
+
+NOODL: the time to bring the error of the dictionary down to 1e-2, 1e-3 and 1e-6, and the time of a step, at the size
+of the published demonstration, from the same start and on the same batches of fresh samples: engram's ``NOODL`` with
+either solver, the published iteration in plain NumPy, scikit-learn's ``MiniBatchDictionaryLearning`` and SPAMS. All run
+in one process, in turn, on one thread.
+
+Expander memory: recalls a second by network size, against the loop that multiplies with the dense parity-check matrix.
+
+``python benchmarks/memory.py`` measures, writes the record beside this file and prints the section of the page that
+shows it; ``--quick`` takes few batches, ``--page`` prints only the section, from the record that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.decomposition import MiniBatchDictionaryLearning
+from threadpoolctl import threadpool_limits
+
+import engram
+from engram.memory import (
+    NOODL,
+    ExpanderMemory,
+    corrupted,
+    make_sparse_dictionary_data,
+    perturb_dictionary,
+    random_regular,
+)
+from engram.memory.sparse_dictionary_data import normalised
+
+RECORD = Path(__file__).with_suffix(".json")
+FEATURES, ATOMS, SAMPLES, NONZERO = 200, 250, 500, 8
+TARGETS = (1e-2, 1e-3, 1e-6)
+EARLY = (5, 10)
+NODES, RECALLS, FLIPPED = (1002, 10_002, 99_996), 256, 0.03
+LARGEST_DENSE = 20_000  # nodes above which the dense matrix takes gigabytes
+Step = Callable[[np.ndarray], np.ndarray]
+
+
+def engrams(start: np.ndarray, **arguments: Any) -> Step:
+    """Return a step of engram's NOODL; called with a batch, it gives the dictionary after it."""
+    model = NOODL(ATOMS, dict_init=start, code_step=0.2, **arguments)
+    return lambda X: model.partial_fit(X).components_
+
+
+def plain(start: np.ndarray) -> Step:
+    """Return the published step in dense NumPy: 100 iterations for all samples together, no kernel."""
+    dictionary = start.copy()
+
+    def step(X: np.ndarray) -> np.ndarray:
+        nonlocal dictionary
+        gram, correlations = dictionary @ dictionary.T, X @ dictionary.T
+        code = np.where(np.abs(correlations) >= 0.5, correlations, 0)
+        for _ in range(100):
+            new = code - 0.2 * (code @ gram - correlations)
+            new = np.where(np.abs(new) > 0.1, new, 0)
+            change, code = np.linalg.norm(new - code), new
+            if change <= 1e-7 * np.linalg.norm(code):
+                break
+        dictionary = normalised(dictionary - 15 * np.sign(code).T @ (code @ dictionary - X) / len(X))
+        return dictionary
+
+    return step
+
+
+def scikits(start: np.ndarray, alpha: float) -> Step:
+    """Return a step of scikit-learn's online dictionary learning."""
+    model = MiniBatchDictionaryLearning(
+        ATOMS, alpha=alpha, batch_size=SAMPLES, fit_algorithm="cd", dict_init=start.copy(), random_state=0
+    )
+    return lambda X: normalised(model.partial_fit(X).components_)
+
+
+def spams_step(start: np.ndarray, penalty: float) -> Step:
+    """Return a step of SPAMS: one iteration on a batch, going on from the statistics of the last."""
+    import spams
+
+    state: dict[str, Any] = {"dictionary": np.asfortranarray(start.T), "model": None}
+
+    def step(X: np.ndarray) -> np.ndarray:
+        more = {} if state["model"] is None else {"model": state["model"]}
+        state["dictionary"], state["model"] = spams.trainDL(
+            np.asfortranarray(X.T),
+            return_model=True,
+            D=state["dictionary"],
+            lambda1=penalty,
+            mode=2,
+            batchsize=len(X),
+            iter=1,
+            numThreads=1,
+            verbose=False,
+            **more,
+        )
+        return normalised(state["dictionary"].T)
+
+    return step
+
+
+def ways(start: np.ndarray) -> dict[str, Step]:
+    """Return all that is compared, from one start."""
+    return {
+        "engram, iht-ls, automatic step": engrams(start),
+        "engram, iht-ls": engrams(start, dict_step=15.0),
+        "engram, iht": engrams(start, dict_step=15.0, solver="iht"),
+        "published iteration in NumPy": plain(start),
+        **{f"scikit-learn, alpha {alpha}": scikits(start, alpha) for alpha in (0.03, 0.1)},
+        **{f"SPAMS, lambda {penalty}": spams_step(start, penalty) for penalty in (0.03, 0.1)},
+    }
+
+
+def noodl(batches: int, seeds: int) -> dict[str, Any]:
+    """Return, for each way, the seconds and the error of every step, seed by seed."""
+    curves: dict[str, dict[str, list[list[float]]]] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        dictionary = make_sparse_dictionary_data(1, n_features=FEATURES, n_components=ATOMS, random_state=rng)[1]
+        start = perturb_dictionary(dictionary, random_state=rng)
+        steps = ways(start)
+        warm = make_sparse_dictionary_data(SAMPLES, n_nonzero=NONZERO, dictionary=dictionary, random_state=rng)[0]
+        for step in ways(start).values():  # whatever is compiled or loaded is so before
+            step(warm)
+        for name in steps:
+            curve = curves.setdefault(name, {"seconds": [], "error": []})
+            curve["seconds"].append([])
+            curve["error"].append([])
+        for _ in range(batches):
+            X = make_sparse_dictionary_data(SAMPLES, n_nonzero=NONZERO, dictionary=dictionary, random_state=rng)[0]
+            for name, step in steps.items():
+                began = time.perf_counter()
+                found = step(X)
+                curves[name]["seconds"][-1].append(time.perf_counter() - began)
+                error = float(np.linalg.norm(found - dictionary) / np.linalg.norm(dictionary))
+                curves[name]["error"][-1].append(error)
+        print(f"noodl, seed {seed}", {name: f"{curve['error'][-1][-1]:.1e}" for name, curve in curves.items()})
+    return {"batches": batches, "curves": curves}
+
+
+def noodl_section(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the page that show NOODL's record."""
+
+    def cell(values: list[float], unit: float = 1.0) -> str:
+        if not all(np.isfinite(values)):
+            return "not reached"
+        return f"{unit * statistics.median(values):.3g} ({unit * min(values):.3g} .. {unit * max(values):.3g})"
+
+    header = ["way", "ms a step", *(f"s to {target:g}" for target in TARGETS)]
+    header += [*(f"error after {step}" for step in EARLY), "error at the end"]
+    lines = [
+        "## NOODL: time to the true dictionary",
+        "",
+        f"{FEATURES} features, {ATOMS} atoms, up to {NONZERO} in a sample, fresh batches of {SAMPLES}, start 2 / log n",
+        f"away, float64, one thread, {record['batches']} batches. Medians and ranges over seeds (of a step: over all",
+        "steps, with quartiles). The lassos' penalties are the best of a few; they lead NOODL with the published",
+        "step of 15 in the first batches, and then slow down.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+    ]
+    for name, curve in record["curves"].items():
+        seconds = [value for run in curve["seconds"] for value in run]
+        low, middle, high = statistics.quantiles(seconds, n=4)
+        cells = [name, f"{1e3 * middle:.1f} ({1e3 * low:.1f} .. {1e3 * high:.1f})"]
+        for target in TARGETS:
+            times = []
+            for run, errors in zip(curve["seconds"], curve["error"], strict=True):
+                reached = [step for step, error in enumerate(errors) if error <= target]
+                times.append(sum(run[: reached[0] + 1]) if reached else float("inf"))
+            cells.append(cell(times))
+        for step in (*EARLY, len(curve["error"][0])):
+            values = [errors[min(step, len(errors)) - 1] for errors in curve["error"]]
+            cells.append(f"{statistics.median(values):.1e}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def dense_recall(H: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Flip all nodes with more than half of their constraints violated, over and over, by dense products."""
+    bits = (x < 0).float()
+    for _ in range(100):
+        violated = (bits @ H.T) % 2
+        flips = (2 * (violated @ H) > 5).float()
+        if not flips.any():
+            break
+        bits = (bits - flips).abs()
+    return 1 - 2 * bits
+
+
+def expander(batches: int, seeds: int) -> dict[str, Any]:
+    """Return the seconds of recalling a batch from 3 % errors, for each size and way, and how much came back."""
+    rows = []
+    for nodes in NODES:
+        graph = random_regular(nodes, 5, 6, seed=0)
+        memory, generator = ExpanderMemory(graph), torch.Generator().manual_seed(0)
+        # On a linear code, errors are corrected alike at all stored states; this one needs no encoder.
+        right = torch.ones(RECALLS, nodes)
+        noisy = corrupted(right, FLIPPED, generator=generator)
+        recall = {
+            "parallel": lambda x, memory=memory: memory.recall(x, order="parallel").x,
+            "max": lambda x, memory=memory, generator=generator: memory.recall(x, generator=generator).x,
+        }
+        if nodes <= LARGEST_DENSE:
+            H = torch.from_numpy(graph.parity_check()).float()
+            recall["dense"] = lambda x, H=H: dense_recall(H, x)
+        row: dict[str, Any] = {"nodes": nodes, "seconds": {}, "recovered": {}}
+        for name, call in recall.items():
+            call(noisy[:2])  # whatever is compiled or loaded is so before
+            batch = noisy[:64] if name == "dense" and nodes > 5000 else noisy
+            row["seconds"][name] = []
+            for _ in range(1 if name == "dense" else max(3, batches // 10)):
+                began = time.perf_counter()
+                found = call(batch)
+                row["seconds"][name].append((time.perf_counter() - began) / len(batch))
+            row["recovered"][name] = float((found == right[: len(batch)]).all(1).float().mean())
+        print("expander", row["nodes"], {name: f"{1 / min(value):.0f}/s" for name, value in row["seconds"].items()})
+        rows.append(row)
+    return {"rows": rows}
+
+
+def expander_section(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the page that show the expander memory's record."""
+    header = [
+        "nodes",
+        "order",
+        "recalls a second",
+        "us a recall and 1000 nodes",
+        "dense loop, recalls a second",
+        "ratio",
+    ]
+    lines = [
+        "## Expander memory: recalls a second",
+        "",
+        f"Random (5,6)-regular graph, {FLIPPED:.0%} of the nodes flipped, batches of {RECALLS} states (64 for the dense",
+        "loop of 10,002 nodes), one thread; medians. The dense loop flips all nodes at once, as `parallel` does;",
+        f"its matrix does not fit beyond {LARGEST_DENSE} nodes. Share recovered in brackets.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+    ]
+    for row in record["rows"]:
+        middle = {name: statistics.median(values) for name, values in row["seconds"].items()}
+        for order in ("parallel", "max"):
+            cells = [f"{row['nodes']}", f"`{order}`", f"{1 / middle[order]:.0f} ({row['recovered'][order]:.2f})"]
+            cells.append(f"{1e9 * middle[order] / row['nodes']:.1f}")
+            if "dense" in middle:
+                cells += [f"{1 / middle['dense']:.1f} ({row['recovered']['dense']:.2f})"]
+                cells += [f"{middle['dense'] / middle[order]:.0f}x"]
+            else:
+                cells += ["no memory", "-"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+SYSTEMS: dict[str, tuple[Callable[[int, int], dict[str, Any]], Callable[[dict[str, Any]], list[str]]]] = {
+    "noodl": (noodl, noodl_section),
+    "expander": (expander, expander_section),
+}
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+        "engram": engram.__version__,
+    }
+
+
+def section(record: dict[str, Any] | None) -> list[str]:
+    """Return the lines of the page that show the record, or say that there is none."""
+    if record is None:
+        return ["# Memory", "", "Not recorded yet: `make bench` measures, and writes this page."]
+    where = record["machine"]
+    lines = [
+        "# Memory",
+        "",
+        f"{where['processor']}, NumPy {where['numpy']}, scikit-learn {where['scikit-learn']}, engram",
+        f"{where['engram']}; load average before the run {where['load']:.1f}. Generated from `benchmarks/memory.json`",
+        "by `benchmarks/memory.py`.",
+    ]
+    for name, (_, show) in SYSTEMS.items():
+        if name in record:
+            lines += ["", *show(record[name])]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few batches and one seed")
+    parser.add_argument("--page", action="store_true", help="measure nothing, print the section from the record")
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else None
+    if not options.page:
+        record = {**(record or {}), "machine": machine()}
+        torch.set_num_threads(1)
+        with threadpool_limits(1):
+            for name in options.systems:
+                record[name] = SYSTEMS[name][0](20 if options.quick else 60, 1 if options.quick else 3)
+        RECORD.write_text(json.dumps(record) + "\n")
+    print("\n".join(section(record)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from engram.experiments import noodl
+from engram.experiments.noodl import Config, Lasso, arms, build, draw, explained, photograph_patches, turned
+from engram.lab import at_least, at_most
+from engram.memory import perturb_dictionary
+from engram.memory.sparse_dictionary_data import normalised
+
+LAPTOP = noodl.experiment.presets["laptop"].config
+SMOKE = noodl.experiment.presets["smoke"].config
+
+
+def test_the_main_arm_is_the_published_demonstration():
+    main = arms(LAPTOP)["noodl"]
+    assert (main.n_features, main.n_components, main.n_nonzero, main.batch_size) == (200, 250, 8, 500)
+    assert (main.coef_min, main.code_step, main.threshold, main.dict_step) == (1.0, 0.2, 0.1, 15.0)
+    assert main.start_radius == 2.0
+    large = arms(noodl.experiment.presets["paper"].config)["large"]
+    assert (large.n_features, large.n_components, large.n_nonzero, large.batch_size) == (1000, 1500, 100, 2000)
+    assert (large.dict_step, large.updates, large.start_radius) == (15.0, 50, 1.0)
+
+
+def test_the_criteria_are_those_of_the_protocol():
+    holds = {claim.id: claim.holds for claim in noodl.claims}
+    assert holds["exact-dictionary"] == at_most(1e-6)
+    assert holds["exact-codes"] == at_most(2e-6)
+    assert holds["arora-stalls"] == at_least(0.08)
+    assert holds["lasso-stays-behind"] == at_least(1e-3)
+    assert holds["noodl-beats-all"] == at_most(1e-2)
+    assert holds["geometric"] == at_least(0.99)
+    assert holds["rate"] == at_most(-0.08)
+    assert holds["exact-supports"] == at_least(0.99)
+    assert holds["up-to-16-atoms"] == at_most(1e-4)
+    assert holds["wide-basin"] == at_most(1e-4)
+    assert holds["least-squares-in-fewer-iterations"] == at_most(0.25)
+    assert holds["blind-start"] == at_least(0.9)
+
+
+def test_the_metrics_take_the_harder_side():
+    claims = {claim.id: claim for claim in noodl.claims}
+    results = {
+        "noodl": {"error": 1e-8, "error_5": 0.1},
+        "arora-biased": {"error": 0.2},
+        "arora-unbiased": {"error": 0.1},
+        **{arm: {"error": 0.01 * (i + 1), "error_5": 0.05 * (i + 1)} for i, arm in enumerate(noodl.LASSOS)},
+        "nonzero-4": {"error": 1e-9},
+        "nonzero-16": {"error": 1e-3},
+        **{f"noise-{s}": {"error": 2 * s} for s in (0.01, 0.03, 0.1)},
+    }
+    assert claims["noodl-beats-all"].metric(results) == pytest.approx(1e-6)
+    assert claims["arora-stalls"].metric(results) == 0.1
+    assert claims["lasso-leads-early"].metric(results) == pytest.approx(0.5)
+    assert claims["up-to-16-atoms"].metric(results) == 1e-3
+    assert claims["noise-floor"].metric(results) == pytest.approx(2.0)
+
+
+def test_every_arm_of_a_seed_sees_the_same_samples():
+    seen = []
+    for arm in ("noodl", "noodl-iht", "arora-biased", "lasso-0.1"):
+        config, rng = arms(SMOKE)[arm], np.random.default_rng(0)
+        dictionary = normalised(rng.standard_normal((config.n_components, config.n_features)))
+        seen.append(draw(config, dictionary, rng)[0])
+    assert all(np.array_equal(seen[0], other) for other in seen[1:])
+
+
+def test_atoms_turn_by_the_angle():
+    rng = np.random.default_rng(0)
+    first = normalised(rng.normal(size=(5, 9)))
+    aside = rng.normal(size=(5, 9))
+    aside = normalised(aside - (aside * first).sum(axis=1, keepdims=True) * first)
+    angles = np.degrees(np.arccos((turned(first, aside, 7.0) * first).sum(axis=1)))
+    np.testing.assert_allclose(angles, 7.0)
+    np.testing.assert_allclose(np.linalg.norm(turned(first, aside, 7.0), axis=1), 1)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_lasso_goes_on_exactly_from_its_state():
+    config = arms(SMOKE)["lasso-0.1"]
+    rng = np.random.default_rng(0)
+    X, _ = draw(config, normalised(rng.standard_normal((40, 32))), rng)
+    start = perturb_dictionary(normalised(rng.standard_normal((40, 32))), random_state=rng)
+    given = start.copy()
+    whole, first, second = (Lasso(config, start) for _ in range(3))
+    np.testing.assert_array_equal(start, given)
+    second.load_state_dict(first.state_dict())  # before there is any
+    for chunk in (X[:50], X[50:]):
+        whole.partial_fit(chunk)
+    first.partial_fit(X[:50])
+    second.load_state_dict(first.state_dict())
+    second.partial_fit(X[50:])
+    np.testing.assert_array_equal(second.components_, whole.components_)
+
+
+def test_held_out_patches_are_others_and_explained_by_enough_atoms():
+    training, test = (photograph_patches(200, part, np.random.default_rng(0)) for part in ("train", "test"))
+    assert training.shape == test.shape == (200, 64)
+    np.testing.assert_allclose(training.mean(axis=1), 0, atol=1e-12)
+    assert np.linalg.norm(training, axis=1).mean() == pytest.approx(1)
+    assert not any((np.abs(training - patch).max(axis=1) < 1e-9).any() for patch in test)
+    rng = np.random.default_rng(0)
+    atoms = normalised(rng.normal(size=(64, 64)))
+    shares = [explained(atoms, test, count) for count in (1, 4, 64)]
+    assert 0 < shares[0] < shares[1] < shares[2]
+    assert shares[2] == pytest.approx(1, abs=1e-6)
+
+
+def test_what_learns_is_what_the_arm_says():
+    found = {arm: build(config, np.eye(40, 32)) for arm, config in arms(SMOKE).items() if config.n_features == 32}
+    assert found["noodl-iht"].solver == "iht"
+    assert found["arora-unbiased"].update == "arora-unbiased"
+    assert isinstance(found["lasso-0.1"], Lasso)
+    assert build(Config(dict_step=0.0, code_step=0.0), np.eye(3)).dict_step == "auto"
+
+
+def test_more_atoms_than_there_are_is_named():
+    with pytest.raises(ValueError, match="n_nonzero = 251: expected at most n_components = 250"):
+        Config(n_nonzero=251)
