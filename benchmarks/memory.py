@@ -242,9 +242,9 @@ def expander_section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Expander memory: recalls a second",
         "",
-        f"Random (5,6)-regular graph, {FLIPPED:.0%} of the nodes flipped, batches of {RECALLS} states (64 for the dense",
-        "loop of 10,002 nodes), one thread; medians. The dense loop flips all nodes at once, as `parallel` does;",
-        f"its matrix does not fit beyond {LARGEST_DENSE} nodes. Share recovered in brackets.",
+        f"Random (5,6)-regular graph, {FLIPPED:.0%} of the nodes flipped, batches of {RECALLS} states (64 for",
+        "the dense loop of 10,002 nodes), one thread; medians. The dense loop flips all nodes at once, as `parallel`",
+        f"does; its matrix does not fit beyond {LARGEST_DENSE} nodes. Share recovered in brackets.",
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),

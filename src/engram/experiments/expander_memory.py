@@ -43,6 +43,7 @@ PAPER = (
 ONLY = "author abstract and public reviews; R{} of our protocol"
 LOADS = (0.04, 0.08, 0.12, 0.14, 0.2)  # patterns a node, classic network
 FAULTS = (0.0, 0.02, 0.05)
+Decoder = Literal["max", "random", "parallel", "wta", "gallager-b", "belief-propagation", "nearest"]
 LIKELIEST = 2**14  # stored states up to which the nearest is looked for among all
 
 
@@ -60,7 +61,7 @@ class Config:
     """Nodes of each constraint."""
     span: Annotated[int, Ge(2)] = 12
     """Nodes in a window of the local graph."""
-    decoder: Literal["max", "random", "parallel", "wta", "gallager-b", "belief-propagation", "nearest"] = "max"
+    decoder: Decoder = "max"
     """Order of the network's flips, or another decoder of the same code."""
     memory: Literal["expander", "hebb", "dense-3", "dense-exponential", "attention"] = "expander"
     """What stores patterns in the comparison."""
@@ -104,9 +105,11 @@ def arms(config: Config) -> dict[str, Config]:
     # One size for what follows: the second, and for decoders the third.
     second = replace(base, smallest=base.smallest * 2 ** min(1, base.doublings), doublings=0)
     third = replace(base, smallest=base.smallest * 2 ** min(2, base.doublings), doublings=0)
-    for decoder in ("max", "random", "parallel", "gallager-b", "belief-propagation"):
+    ladder: tuple[Decoder, ...] = ("max", "random", "parallel", "gallager-b", "belief-propagation")
+    for decoder in ladder:
         found[f"decoder-{decoder}"] = replace(third, decoder=decoder)
-    for decoder in ("nearest", "belief-propagation", "max"):
+    few_nodes: tuple[Decoder, ...] = ("nearest", "belief-propagation", "max")
+    for decoder in few_nodes:
         found[f"small-{decoder}"] = replace(
             base, decoder=decoder, smallest=20, doublings=0, r=10, lowest=0.05, highest=0.15
         )
@@ -657,10 +660,10 @@ def seconds(config: Config) -> float:
         each = {"expander": 0.0, "hebb": 0.0, "dense-3": 9e-9, "dense-exponential": 5e-9, "attention": 4e-10}
         return 0.3 + each[config.memory] * 2 * config.words * 1.1 * config.most_stored * nodes
     each = {"gallager-b": 14e-6, "belief-propagation": 1.3e-6, "wta": 1.3e-6, "nearest": 1e-6}
-    sizes = [nodes * 2**k for k in range(config.doublings + 1)]
+    sizes = [float(nodes) * 2.0**k for k in range(config.doublings + 1)]
     points = len(fractions(config))
     # The encoder of a network takes a time that grows with the cube of its size.
-    return 0.1 + points * sum(each.get(config.decoder, 4e-7) * config.words * size + 5e-12 * size**3 for size in sizes)
+    return 0.1 + points * sum(each.get(config.decoder, 4e-7) * config.words * n + 5e-12 * n**3.0 for n in sizes)
 
 
 experiment = Experiment(

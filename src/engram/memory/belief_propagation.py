@@ -82,7 +82,7 @@ def belief_propagation(
         if not active.any():
             break
         to_check = (belief[active][:, C] - to_bit[active]).clamp(-LARGEST, LARGEST)
-        half = torch.where(seen, torch.tanh(to_check / 2), 1.0)
+        half = torch.tanh(to_check / 2).masked_fill(~seen, 1.0)
         # The product of the others, without a division by what may be zero.
         ahead = torch.cat((torch.ones_like(half[..., :1]), half.cumprod(2)[..., :-1]), 2)
         behind = torch.cat((half.flip(2).cumprod(2).flip(2)[..., 1:], torch.ones_like(half[..., :1])), 2)

@@ -110,7 +110,7 @@ class BipartiteGraph:
     @cached_property
     def constraint_degrees(self) -> Int[np.ndarray, " constraints"]:
         """Number of nodes of each constraint."""
-        return (self.C != NOBODY).sum(axis=1).astype(np.int32)
+        return np.count_nonzero(self.C != NOBODY, axis=1).astype(np.int32)
 
     @cached_property
     def A(self) -> Int[np.ndarray, "nodes z"]:  # noqa: N802
@@ -131,7 +131,8 @@ class BipartiteGraph:
     def n_components(self) -> int:
         """Number of parts that no edge connects."""
         H = self._sparse()
-        return int(connected_components(H.T @ H, directed=False, return_labels=False))
+        count, _ = connected_components(H.T @ H, directed=False)
+        return int(count)
 
     @cached_property
     def _edges(self) -> tuple[np.ndarray, np.ndarray]:

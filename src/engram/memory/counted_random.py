@@ -56,4 +56,5 @@ def _signed(value: int) -> int:
 
 def _shift(value: Tensor, by: int) -> Tensor:
     """Shift to the right and fill with zeros; torch has no unsigned shift of 64 bits."""
-    return (value >> by) & (2 ** (64 - by) - 1)
+    shifted: Tensor = (value >> by) & (2 ** (64 - by) - 1)
+    return shifted

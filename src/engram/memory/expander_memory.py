@@ -22,11 +22,9 @@ from engram.memory.flip_dynamics import (
     Settled,
     distances,
     fill_erased,
-    gains,
     local_patterns,
     nearest_change,
     settle,
-    wants,
 )
 from engram.memory.gf2 import SolutionSpace, solve
 from engram.memory.threads import shared
@@ -128,6 +126,12 @@ class ExpanderMemory(nn.Module):
     """
 
     permitted: Tensor
+    target: Tensor
+    _A: Tensor
+    _slots: Tensor
+    _node_degrees: Tensor
+    _C: Tensor
+    _constraint_degrees: Tensor
 
     def __init__(
         self,
@@ -162,7 +166,7 @@ class ExpanderMemory(nn.Module):
         self.register_buffer("permitted", torch.from_numpy(self._first_table(patterns)))
         self._solutions: SolutionSpace | None = None
         self._refresh()
-        self.register_load_state_dict_post_hook(lambda module, _: module._refresh())
+        self.register_load_state_dict_post_hook(lambda module, _: module._refresh())  # type: ignore[no-untyped-call]
 
     # What is stored.
 
@@ -179,7 +183,7 @@ class ExpanderMemory(nn.Module):
         if nodes > ENUMERABLE:
             raise ValueError(f"n_states_log2 of {nodes} nodes: expected patterns = 'parity' or at most {ENUMERABLE}")
         found = 0
-        for chunk in torch.arange(2**nodes, device=self.permitted.device).split(2**14):
+        for chunk in torch.split(torch.arange(2**nodes, device=self.permitted.device), 2**14):
             bits = (chunk[:, None] >> torch.arange(nodes, device=chunk.device) & 1).to(torch.uint8)
             found += int((distances(self._network, local_patterns(self._network, bits)) == 0).all(1).sum())
         return float(np.log2(found)) if found else -np.inf
@@ -370,13 +374,6 @@ class ExpanderMemory(nn.Module):
         return self._result(x, cue, erased, order, settled)
 
     def _result(self, x: Tensor, cue: Tensor, erased: Tensor | None, order: str, settled: Settled) -> RecallResult:
-        network = self._network
-        satisfied, stable = [], []
-        for bits in settled.bits.split(max(1, 2**22 // network.A.numel())):
-            local = local_patterns(network, bits)
-            satisfied.append((distances(network, local) == 0).all(1))
-            stable.append(~wants(network, order, gains(network, local)).any(1))
-        fits, rests = torch.cat(satisfied), torch.cat(stable)
         moved = settled.bits != cue
         if erased is not None:
             moved &= ~erased
@@ -384,9 +381,9 @@ class ExpanderMemory(nn.Module):
         trace = None if settled.trace is None else self._energy_of(settled.trace)
         return RecallResult(
             self._decoded(settled.bits, x.dtype),
-            fits & rests,
-            rests,
-            fits,
+            settled.stable & (settled.violated == 0),
+            settled.stable,
+            settled.violated == 0,
             settled.oscillating,
             settled.flips,
             moved.sum(1),
@@ -520,7 +517,8 @@ class ExpanderMemory(nn.Module):
         if self.patterns == "parity":
             local = np.arange(table.shape[1])
             odd = np.bitwise_count(local) % 2 == 1
-            return (odd == (self.target.numpy()[:, None] == 1)) & (local < 2 ** degrees[:, None])
+            table[:] = (odd == (self.target.numpy()[:, None] == 1)) & (local < 2 ** degrees[:, None])
+            return table
         if self.patterns == "learn":
             return table
         per_cluster = isinstance(patterns, list | tuple) and np.ndim(patterns[0]) == 2
@@ -619,7 +617,7 @@ def settle_fast(
     accept: Tensor | None = None,
     faults: float = 0.0,
 ) -> Settled:
-    """Return what ``settle`` does, computed by the kernels."""
+    """Return what ``settle`` does, computed by the kernels; ``violated`` may be 1 for any number but 0."""
     from engram.memory.kernels import flips
 
     def small(value: Tensor) -> np.ndarray:
@@ -629,28 +627,27 @@ def settle_fast(
     A, slots, node_degrees = map(small, (network.A, network.slots, network.node_degrees))
     C, constraint_degrees = small(network.C), small(network.constraint_degrees)
     table, target = network.distance.numpy(), network.target.numpy()
-    count, iterations = np.zeros((2, len(x)), np.int64)
-    oscillating = np.zeros(len(x), bool)
+    count, iterations, violated = np.zeros((3, len(x)), np.int64)
+    oscillating, stable = np.zeros((2, len(x)), bool)
     wiring = (x, A, slots, node_degrees, C, constraint_degrees, table, target)
+    found = (count, iterations, violated, stable)
     seeds_of, limit = seed.numpy(), min(limit, 2**62)
     samples = len(x)
     if order == "parallel" and not len(table):
         samples = (samples + 63) // 64
         call = partial(
             flips.all_at_once_packed,
-            x, A, node_degrees, C, constraint_degrees, target, limit, count, iterations, oscillating,
+            x, A, node_degrees, C, constraint_degrees, target, limit, *found, oscillating,
         )  # fmt: skip
     elif order == "parallel":
-        call = partial(flips.all_at_once, *wiring, limit, count, iterations, oscillating)
+        call = partial(flips.all_at_once, *wiring, limit, *found, oscillating)
     elif order == "wta":
         faulty = int(faults * CERTAIN)
         patterns = network.patterns.numpy()
-        call = partial(flips.winner_take_all, *wiring, patterns, seeds_of, limit, faulty, count, iterations)
+        call = partial(flips.winner_take_all, *wiring, patterns, seeds_of, limit, faulty, *found)
     else:
         kind = {"max": flips.MAX, "random": flips.RANDOM, "glauber": flips.GLAUBER}[order]
         table_of = np.zeros(0, np.int64) if accept is None else accept.numpy()
-        call = partial(flips.one_by_one, *wiring, seeds_of, kind, limit, table_of, count, iterations)
+        call = partial(flips.one_by_one, *wiring, seeds_of, kind, limit, table_of, *found)
     shared(call, samples, torch.get_num_threads())
-    return Settled(
-        torch.from_numpy(x), torch.from_numpy(oscillating), torch.from_numpy(count), torch.from_numpy(iterations)
-    )
+    return Settled(*map(torch.from_numpy, (x, oscillating, count, iterations, violated, stable)))

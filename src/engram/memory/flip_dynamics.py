@@ -70,6 +70,8 @@ class Settled(NamedTuple):
         oscillating: ``parallel`` went back and forth between two states, (batch,).
         flips: Flips on the way, (batch,).
         iterations: Flips of ``max`` and ``random``, updates of single nodes of ``glauber``, sweeps of the others.
+        violated: V at the end, (batch,).
+        stable: Whether no node may flip, (batch,).
         trace: V before each iteration and after the last, (batch, iterations + 1); None if not asked for.
     """
 
@@ -77,6 +79,8 @@ class Settled(NamedTuple):
     oscillating: Bool[Tensor, " batch"]
     flips: Int[Tensor, " batch"]
     iterations: Int[Tensor, " batch"]
+    violated: Int[Tensor, " batch"]
+    stable: Bool[Tensor, " batch"]
     trace: Int[Tensor, "batch steps"] | None = None
 
 
@@ -170,10 +174,11 @@ def settle(
         bits ^= chosen.to(bits.dtype)
         flips += chosen.sum(1)
         iterations += active
-    if trace:
-        violated.append(distances(network, local_patterns(network, bits)).sum(1))
+    local = local_patterns(network, bits)
+    V, stable = distances(network, local).sum(1), ~wants(network, order, gains(network, local)).any(1)
     steps = int(iterations.max()) + 1
-    return Settled(bits, oscillating, flips, iterations, torch.stack(violated, 1)[:, :steps] if trace else None)
+    path = torch.stack([*violated, V], 1)[:, :steps] if trace else None
+    return Settled(bits, oscillating, flips, iterations, V, stable, path)
 
 
 def nth(among: Bool[Tensor, "batch some"], which: Int[Tensor, " batch"]) -> Bool[Tensor, "batch some"]:

@@ -58,6 +58,7 @@ class HebbHopfield(nn.Module):
     """
 
     weight: Tensor
+    stored: Tensor
 
     def __init__(self, n_nodes: int, rule: str = "hebb") -> None:
         super().__init__()

@@ -158,7 +158,7 @@ def flip(node, bits, A, slots, node_degrees, C, constraint_degrees, table, local
 @no_type_check
 def one_by_one(
     bits, A, slots, node_degrees, C, constraint_degrees, table, target,
-    seeds, order, limit, accept, flips, iterations, first, stop,
+    seeds, order, limit, accept, flips, iterations, violations, stable, first, stop,
 ):  # fmt: skip
     """Let the samples from ``first`` to ``stop`` settle by ``max``, ``random`` or ``glauber``.
 
@@ -177,6 +177,8 @@ def one_by_one(
         accept: For ``GLAUBER``, (2 z + 1,).
         flips: (samples,), written.
         iterations: (samples,), written.
+        violations: V at the end, (samples,), written.
+        stable: Whether no node may flip at the end, (samples,), written.
         first: First sample.
         stop: The one after the last.
     """
@@ -201,7 +203,9 @@ def one_by_one(
                     violated += flip(node, x, A, slots, node_degrees, C, constraint_degrees, table, local)
                     flipped += 1
                 done += 1
+            violated = start(x, A, slots, node_degrees, C, constraint_degrees, table, target, local, excess)
             flips[sample], iterations[sample] = flipped, done
+            violations[sample], stable[sample] = violated, not (excess > 0).any()
             continue
         members[:] = 0
         counts[:] = 0
@@ -216,6 +220,7 @@ def one_by_one(
             if level == 0:
                 break
             node = nth(members, counts, level, below(number(seed, done), totals[level]))
+            violated -= excess[node]
             for k in range(node_degrees[node]):
                 j = A[node, k]
                 old = local[j]
@@ -236,6 +241,7 @@ def one_by_one(
             x[node] ^= 1
             done += 1
         flips[sample], iterations[sample] = done, done
+        violations[sample], stable[sample] = violated, totals.sum() == 0
 
 
 @inline
@@ -288,7 +294,7 @@ def random_votes(j, local, C, constraint_degrees, table, patterns, draw, votes):
 @no_type_check
 def winner_take_all(
     bits, A, slots, node_degrees, C, constraint_degrees, table, target, patterns,
-    seeds, limit, faulty, flips, iterations, first, stop,
+    seeds, limit, faulty, flips, iterations, violations, stable, first, stop,
 ):  # fmt: skip
     """Let the samples from ``first`` to ``stop`` settle by the votes of the clusters' winners.
 
@@ -307,6 +313,8 @@ def winner_take_all(
         faulty: 2^53 times the probability that a random hidden neuron wins.
         flips: (samples,), written.
         iterations: (samples,), written.
+        violations: V at the end, (samples,), written.
+        stable: Whether no node may flip at the end, (samples,), written.
         first: First sample.
         stop: The one after the last.
     """
@@ -368,13 +376,22 @@ def winner_take_all(
                     votes[i] = 0
             done += 1
         flips[sample], iterations[sample] = flipped, done
+        violations[sample] = start(x, A, slots, node_degrees, C, constraint_degrees, table, target, local, excess)
+        stable[sample] = True
+        for i in range(nodes):
+            against = 0
+            for k in range(node_degrees[i]):
+                against += gain_of(table, A[i, k], local[A[i, k]], slots[i, k]) > 0
+            if 2 * against > node_degrees[i]:
+                stable[sample] = False
+                break
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def all_at_once(
     bits, A, slots, node_degrees, C, constraint_degrees, table, target,
-    limit, flips, iterations, oscillating, first, stop,
+    limit, flips, iterations, violations, stable, oscillating, first, stop,
 ):  # fmt: skip
     """Let the samples from ``first`` to ``stop`` settle by ``parallel``, for patterns of any kind.
 
@@ -390,6 +407,8 @@ def all_at_once(
         limit: Most iterations.
         flips: (samples,), written.
         iterations: (samples,), written.
+        violations: V at the end, (samples,), written.
+        stable: Whether no node may flip at the end, (samples,), written.
         oscillating: (samples,), written.
         first: First sample.
         stop: The one after the last.
@@ -401,12 +420,15 @@ def all_at_once(
         x = bits[sample]
         before[:] = False
         done, flipped = 0, 0
-        while done < limit:
-            start(x, A, slots, node_degrees, C, constraint_degrees, table, target, local, excess)
+        while True:
+            violations[sample] = start(x, A, slots, node_degrees, C, constraint_degrees, table, target, local, excess)
             some, same = 0, True
             for i in range(nodes):
                 some += excess[i] > 0
                 same &= before[i] == (excess[i] > 0)
+            stable[sample] = some == 0
+            if done == limit:
+                break
             oscillating[sample] = same and some > 0
             if same or some == 0:
                 break
@@ -421,7 +443,20 @@ def all_at_once(
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def all_at_once_packed(
-    bits, A, node_degrees, C, constraint_degrees, target, limit, flips, iterations, oscillating, first, stop
+    bits,
+    A,
+    node_degrees,
+    C,
+    constraint_degrees,
+    target,
+    limit,
+    flips,
+    iterations,
+    violations,
+    stable,
+    oscillating,
+    first,
+    stop,
 ):
     """Let the samples from 64 ``first`` to 64 ``stop`` settle by ``parallel``, 64 in a word, for parity.
 
@@ -435,6 +470,8 @@ def all_at_once_packed(
         limit: Most iterations.
         flips: (samples,), zeros, written.
         iterations: (samples,), zeros, written.
+        violations: Not 0 where a constraint is violated at the end, (samples,), zeros, written.
+        stable: Whether no node may flip at the end, (samples,), written.
         oscillating: (samples,), written.
         first: First group of samples.
         stop: The one after the last.
@@ -454,13 +491,16 @@ def all_at_once_packed(
             for i in range(nodes):
                 x[i] |= np.uint64(bits[sample, i]) << lane
         active = ~zero if end - base == 64 else (one << np.uint64(end - base)) - one
-        for _ in range(limit):
+        done = 0
+        while True:
+            wrong = zero
             for j in range(C.shape[0]):
                 word = ~zero if target[j] else zero
                 for k in range(constraint_degrees[j]):
                     word ^= x[C[j, k]]
                 violated[j] = word
-            some, differs = zero, zero
+                wrong |= word
+            moving, some, differs = zero, zero, zero
             for i in range(nodes):
                 u[:] = zero
                 for k in range(node_degrees[i]):
@@ -477,10 +517,14 @@ def all_at_once_packed(
                     else:
                         more |= equal & u[p]
                         equal &= ~u[p]
+                moving |= more
                 more &= active
                 chosen[i] = more
                 some |= more
                 differs |= more ^ before[i]
+            if done == limit:
+                break
+            done += 1
             repeated = some & ~differs
             while repeated:
                 lane = lowest(repeated)
@@ -502,5 +546,6 @@ def all_at_once_packed(
                 word &= word - one
         for sample in range(base, end):
             lane = np.uint64(sample - base)
+            violations[sample], stable[sample] = np.int64(wrong >> lane & one), not (moving >> lane & one)
             for i in range(nodes):
                 bits[sample, i] = np.uint8(x[i] >> lane & one)
