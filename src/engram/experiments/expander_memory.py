@@ -663,7 +663,8 @@ def seconds(config: Config) -> float:
     sizes = [float(nodes) * 2.0**k for k in range(config.doublings + 1)]
     points = len(fractions(config))
     # The encoder of a network takes a time that grows with the cube of its size.
-    return 0.1 + points * sum(each.get(config.decoder, 4e-7) * config.words * n + 5e-12 * n**3.0 for n in sizes)
+    word = each.get(config.decoder, 4e-7) * config.words
+    return 0.1 + points * sum(word * n + 5e-12 * n * n * n for n in sizes)
 
 
 experiment = Experiment(

@@ -110,7 +110,7 @@ class BipartiteGraph:
     @cached_property
     def constraint_degrees(self) -> Int[np.ndarray, " constraints"]:
         """Number of nodes of each constraint."""
-        return np.count_nonzero(self.C != NOBODY, axis=1).astype(np.int32)
+        return np.asarray((self.C != NOBODY).sum(axis=1), np.int32)
 
     @cached_property
     def A(self) -> Int[np.ndarray, "nodes z"]:  # noqa: N802

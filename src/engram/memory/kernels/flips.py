@@ -183,7 +183,7 @@ def one_by_one(
         stop: The one after the last.
     """
     nodes, z = A.shape
-    local, excess = np.empty(C.shape[0], np.int64), np.empty(nodes, np.int64)
+    local, excess = np.empty(C.shape[0], np.int32), np.empty(nodes, np.int16)
     levels = z if order == MAX else 1
     words = (nodes + 63) // 64
     members = np.zeros((levels + 1, words), np.uint64)
@@ -319,7 +319,7 @@ def winner_take_all(
         stop: The one after the last.
     """
     nodes, constraints = A.shape[0], C.shape[0]
-    local, excess = np.empty(constraints, np.int64), np.empty(nodes, np.int64)
+    local, excess = np.empty(constraints, np.int32), np.empty(nodes, np.int16)
     votes, unhappy = np.zeros(nodes, np.int64), np.empty(constraints, np.int64)
     for sample in range(first, stop):
         x = bits[sample]
@@ -414,7 +414,7 @@ def all_at_once(
         stop: The one after the last.
     """
     nodes = A.shape[0]
-    local, excess = np.empty(C.shape[0], np.int64), np.empty(nodes, np.int64)
+    local, excess = np.empty(C.shape[0], np.int32), np.empty(nodes, np.int16)
     before = np.empty(nodes, np.bool_)
     for sample in range(first, stop):
         x = bits[sample]
