@@ -1,12 +1,26 @@
-"""What stores and recalls: exact dictionaries."""
+"""What stores and recalls: exact dictionaries, networks with exponentially many attractors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engram.memory.array_graph import array_graph
+from engram.memory.associative_store import AssociativeStore, StoreRecall
+from engram.memory.attention_memory import AttentionMemory
+from engram.memory.belief_propagation import BeliefResult, belief_propagation
+from engram.memory.bipartite_graph import BipartiteGraph
+from engram.memory.bit_flipping import bit_flip_decode, gallager_b_decode
+from engram.memory.dense_hopfield import DenseHopfield
 from engram.memory.dictionary_matching import DictionaryMatch, match_dictionaries
+from engram.memory.expander_memory import ExpanderMemory, LearnResult, RecallResult
+from engram.memory.hamming_blocks import hamming74_blocks
+from engram.memory.hebb_hopfield import HebbHopfield, HopfieldRecall
 from engram.memory.iht import IHTCode, hard_threshold, iht_encode
+from engram.memory.local_graph import local_graph
 from engram.memory.noodl_layer import NOODLLayer
+from engram.memory.random_regular import random_regular
+from engram.memory.recovery import corrupted, recovery_curve, recovery_rate
+from engram.memory.scaffold import Scaffold, ScaffoldRecall
 from engram.memory.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary
 
 if TYPE_CHECKING:
@@ -14,16 +28,39 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOODL",
+    "AssociativeStore",
+    "AttentionMemory",
+    "BeliefResult",
+    "BipartiteGraph",
+    "DenseHopfield",
     "DictionaryMatch",
     "DictionaryStep",
+    "ExpanderMemory",
+    "HebbHopfield",
+    "HopfieldRecall",
     "IHTCode",
+    "LearnResult",
     "NOODLLayer",
+    "RecallResult",
+    "Scaffold",
+    "ScaffoldRecall",
+    "StoreRecall",
+    "array_graph",
+    "belief_propagation",
+    "bit_flip_decode",
+    "corrupted",
+    "gallager_b_decode",
+    "hamming74_blocks",
     "hard_threshold",
     "iht_encode",
+    "local_graph",
     "make_sparse_dictionary_data",
     "match_dictionaries",
     "noodl_step",
     "perturb_dictionary",
+    "random_regular",
+    "recovery_curve",
+    "recovery_rate",
 ]
 
 # What needs scikit-learn, which takes nearly as long to import as torch, by the module that holds it.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from joblib import Parallel, delayed, effective_n_jobs
 from scipy.sparse.linalg import LinearOperator, eigsh
+
+from engram.memory.threads import shared
 
 SOLVERS = ("iht-ls", "iht", "iht-ls-unpruned")
 PATIENCE = 1  # iterations with the same support before least squares are tried; more change nothing but the time
@@ -253,16 +252,6 @@ def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Set
         n_jobs,
     )
     return code, iterations, converged, grown
-
-
-def shared(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -> None:
-    """Call for the ranges that make up ``range(count)``, in as many threads as ``n_jobs`` says."""
-    threads = min(effective_n_jobs(n_jobs), count)
-    if threads == 1:
-        call(0, count)
-        return
-    bounds = np.linspace(0, count, threads + 1).astype(int).tolist()
-    Parallel(n_jobs=threads, backend="threading")(delayed(call)(first, stop) for first, stop in pairwise(bounds))
 
 
 def smallest_pivot(dtype: np.dtype[Any]) -> float:

@@ -17,12 +17,12 @@ from sklearn.utils import Tags, check_array, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from engram import __version__
 from engram.memory.arora import threshold_encode, unbiased_gradient
 from engram.memory.dictionary_start import from_pairs, from_samples
-from engram.memory.iht import SOLVERS, IHTCode, check_data, check_positive, iht_encode, shared
+from engram.memory.iht import SOLVERS, IHTCode, check_data, check_positive, iht_encode
 from engram.memory.sparse_dictionary_data import normalised
-from engram.storage import CorruptFileError, checkpoint
+from engram.memory.threads import shared
+from engram.storage import checkpoint
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 UPDATES = ("noodl", "arora-biased", "arora-unbiased")
@@ -498,13 +498,8 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             raise TypeError(f"callback = {self.callback!r}: expected None, because a function cannot be stored")
         if isinstance(self.random_state, np.random.RandomState):
             raise TypeError("random_state is a RandomState: expected an int or None, which can be stored")
-        content = {
-            "class": type(self).__name__,
-            "engram": __version__,
-            "parameters": self.get_params(),
-            "state": self.state_dict(),
-        }
-        checkpoint.save(Path(path), content)
+        content = {"parameters": self.get_params(), "state": self.state_dict()}
+        checkpoint.save_object(Path(path), type(self).__name__, content)
 
     @classmethod
     def load(cls, path: str | Path) -> NOODL:
@@ -514,9 +509,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             CorruptFileError: The file is truncated, altered, or of something else.
             FileNotFoundError: There is no such file.
         """
-        content = checkpoint.load(Path(path))
-        if not isinstance(content, dict) or content.get("class") != cls.__name__:
-            raise CorruptFileError(Path(path), f"it holds no {cls.__name__}")
+        content = checkpoint.load_object(Path(path), cls.__name__)
         model = cls(**content["parameters"])
         model.load_state_dict(content["state"])
         return model

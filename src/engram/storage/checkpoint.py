@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from engram import __version__
 from engram.storage.files import CorruptFileError, write_atomic
 
 
@@ -54,6 +55,24 @@ def load(path: Path) -> Any:
     if header.get("sha256") != _digest(header.get("state", ""), tensors):
         raise CorruptFileError(path, "its checksum differs")
     return _decode(json.loads(header["state"]), tensors)
+
+
+def save_object(path: Path, kind: str, content: dict[str, Any]) -> None:
+    """Write the content of an object of a class, with the class's name and the version of engram; see ``save``."""
+    save(path, {"class": kind, "engram": __version__, **content})
+
+
+def load_object(path: Path, kind: str) -> dict[str, Any]:
+    """Read what ``save_object`` wrote.
+
+    Raises:
+        CorruptFileError: The file is truncated, altered, or of something else.
+        FileNotFoundError: There is no such file.
+    """
+    content = load(path)
+    if not isinstance(content, dict) or content.get("class") != kind:
+        raise CorruptFileError(path, f"it holds no {kind}")
+    return content
 
 
 def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:

@@ -1,0 +1,145 @@
+"""The classic Hopfield network: one symmetric matrix of weights, about 0.14 patterns a neuron."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from engram.memory.counted_random import seeds
+from engram.memory.threads import shared
+from engram.plasticity.validation import check_choice
+from engram.storage import checkpoint
+
+
+class HopfieldRecall(NamedTuple):
+    """What a recall came to.
+
+    Attributes:
+        x: The states, (batch, nodes).
+        converged: Whether no node wants to flip, (batch,). It may well rest in a mixture of patterns.
+        flips: Flips on the way, (batch,).
+    """
+
+    x: Tensor
+    converged: Bool[Tensor, " batch"]
+    flips: Int[Tensor, " batch"]
+
+
+class HebbHopfield(nn.Module):
+    """A network of N nodes that stores patterns in the weights between them.
+
+        W = sum over patterns of p p^T / N, without its diagonal           Hebb's rule
+        W = P^T (P P^T)^+ P, without its diagonal                          the pseudo-inverse rule
+        x_i <- sign(sum_j W_ij x_j), one node after another in random order; no change where the sum is 0
+
+    Args:
+        n_nodes: N.
+        rule: ``"hebb"``, or ``"pseudo-inverse"``, which keeps up to N linearly independent patterns, with small basins.
+
+    Attributes:
+        weight: W, (nodes, nodes), 32-bit.
+
+    Raises:
+        ValueError: ``n_nodes`` is less than 2, or ``rule`` is no rule.
+
+    Source: Hopfield, "Neural networks and physical systems with emergent collective computational abilities" (1982);
+    Personnaz, Guyon and Dreyfus, "Information storage and retrieval in spin-glass like neural networks" (1985).
+
+    Examples:
+        >>> memory = HebbHopfield(6)
+        >>> memory.store(torch.tensor([[1, 1, 1, -1, -1, -1]]))
+        >>> memory.recall(torch.tensor([[1, 1, -1, -1, -1, -1]])).x.tolist()
+        [[1, 1, 1, -1, -1, -1]]
+    """
+
+    weight: Tensor
+    stored: Tensor
+
+    def __init__(self, n_nodes: int, rule: str = "hebb") -> None:
+        super().__init__()
+        if n_nodes < 2:
+            raise ValueError(f"n_nodes = {n_nodes}: expected at least 2")
+        check_choice("rule", rule, ("hebb", "pseudo-inverse"))
+        self.n_nodes, self.rule = n_nodes, rule
+        self.register_buffer("weight", torch.zeros(n_nodes, n_nodes))
+        self.register_buffer("stored", torch.zeros(0, n_nodes, dtype=torch.int8))
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights, each pair of nodes once."""
+        return self.n_nodes * (self.n_nodes - 1) // 2
+
+    def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
+        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there.
+
+        Raises:
+            ValueError: Another shape or other values.
+        """
+        patterns = check_signs("X", X, self.n_nodes)
+        if self.rule == "hebb":
+            self.weight += patterns.T @ patterns / self.n_nodes
+        else:
+            self.stored = torch.cat((self.stored, patterns.to(torch.int8)))
+            every = self.stored.double()
+            self.weight.copy_(torch.linalg.pinv(every) @ every)
+        self.weight.fill_diagonal_(0)
+
+    def recall(
+        self,
+        x: Annotated[Tensor, "batch nodes"],
+        max_iter: int = 100,
+        generator: torch.Generator | None = None,
+    ) -> HopfieldRecall:
+        """Let the network settle from noisy patterns.
+
+        Args:
+            x: Patterns of +1 and -1, (batch, nodes).
+            max_iter: Most sweeps through all nodes.
+            generator: Source of the order of the nodes; torch's global one if None.
+
+        Raises:
+            ValueError: Another shape or other values.
+        """
+        from engram.memory.kernels import hopfield
+
+        state = check_signs("x", x, self.n_nodes).numpy(force=True).copy()
+        seed = seeds(len(state), generator, torch.device("cpu")).numpy()
+        flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
+        weight = self.weight.numpy(force=True)
+        call = partial(hopfield.sweeps, state, weight, seed, max_iter, flips.numpy(), rests.numpy())
+        shared(call, len(state), torch.get_num_threads())
+        return HopfieldRecall(torch.from_numpy(state).to(x), rests.to(x.device), flips.to(x.device))
+
+    def save(self, path: str | Path) -> None:
+        """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""
+        content = {"n_nodes": self.n_nodes, "rule": self.rule, "weight": self.weight, "stored": self.stored}
+        checkpoint.save_object(Path(path), type(self).__name__, content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> HebbHopfield:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptFileError: The file is truncated, altered, or of something else.
+            FileNotFoundError: There is no such file.
+        """
+        content = checkpoint.load_object(Path(path), cls.__name__)
+        memory = cls(content["n_nodes"], content["rule"])
+        memory.weight, memory.stored = content["weight"], content["stored"]
+        return memory
+
+
+def check_signs(name: str, value: Tensor, nodes: int) -> Tensor:
+    """Return a batch of signs as 32-bit numbers; raise unless it is one."""
+    if value.dim() != 2 or value.shape[1] != nodes or not len(value):
+        raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {nodes}), a batch of at least 1")
+    wrong = (value != 1) & (value != -1)
+    if wrong.any():
+        sample, node = wrong.nonzero()[0].tolist()
+        raise ValueError(f"{name}[{sample}, {node}] = {value[sample, node].item()}: expected -1 or +1")
+    return value.detach().float()

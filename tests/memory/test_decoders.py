@@ -1,0 +1,92 @@
+import itertools
+
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from engram.memory import (
+    ExpanderMemory,
+    array_graph,
+    belief_propagation,
+    bit_flip_decode,
+    corrupted,
+    gallager_b_decode,
+    hamming74_blocks,
+    random_regular,
+)
+from engram.memory.recovery import random_states
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_matrix_is_decoded_as_its_graph_is():
+    graph = random_regular(60, 5, 6, seed=0)
+    x = (torch.rand(50, 60, generator=seeded()) < 0.08).to(torch.uint8)
+    of_graph = bit_flip_decode(graph, x, generator=seeded())
+    of_matrix = bit_flip_decode(csr_array(graph.parity_check()), x, generator=seeded())
+    assert torch.equal(of_graph.x, of_matrix.x)
+    signs = ExpanderMemory(graph).recall
+    assert torch.equal(1 - 2 * of_graph.x.long(), signs(1 - 2 * x.long(), generator=seeded()).x)
+
+
+def test_beliefs_on_a_tree_are_exact():
+    """Without cycles the sum-product algorithm gives the posterior: here that of the words of even parity."""
+    every, flip = torch.tensor(list(itertools.product((0, 1), repeat=4))), 0.2
+    odd, even = every[every.sum(1) % 2 == 1], every[every.sum(1) % 2 == 0]
+    found = belief_propagation([[1, 1, 1, 1]], odd, flip)
+    wrong = (odd[:, None] != even).sum(2).double()
+    posterior = flip**wrong * (1 - flip) ** (4 - wrong)
+    one = posterior @ even.double()
+    assert torch.allclose(found.log_ratio, ((posterior.sum(1, keepdim=True) - one) / one).log())
+
+
+def test_belief_propagation_corrects_what_flips_do_not():
+    memory = ExpanderMemory(random_regular(960, 5, 6, seed=0))
+    x = random_states(memory, 30, seeded())
+    noisy = corrupted(x, 0.1, generator=seeded())
+    believed = belief_propagation(memory.graph, noisy < 0, 0.1)
+    assert ((1 - 2 * believed.x.long()) == x).all()
+    assert believed.converged.all()
+    assert (memory.recall(noisy, generator=seeded()).x == x).all(1).float().mean() <= 0.3
+
+
+@pytest.mark.parametrize("z", [3, 4, 5])
+def test_gallagers_messages_correct_single_errors(z):
+    graph = array_graph(7, z)
+    x = torch.eye(49, dtype=torch.uint8)
+    assert not gallager_b_decode(graph, x).any()
+
+
+@pytest.mark.parametrize(
+    ("size", "threshold", "limit"), [((3, 6), 2, 0.0395), ((5, 6), 3, 0.0650), ((5, 10), 3, 0.0249)]
+)
+def test_gallagers_messages_work_below_their_threshold_and_not_above(size, threshold, limit):
+    """On long codes messages err as density evolution says: thresholds of the specification."""
+    graph = random_regular(6000, *size, min_girth=6, seed=0)
+    clean = torch.zeros(8, 6000)
+    left = {}
+    for factor in (0.75, 1.3):
+        received = (corrupted(1 - 2 * clean, factor * limit, generator=seeded()) < 0).to(torch.uint8)
+        left[factor] = gallager_b_decode(graph, received, threshold=threshold, max_iter=60).float().mean().item()
+    assert left[0.75] < 1e-3
+    assert left[1.3] > 0.3 * limit
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gallager_b_decode(hamming74_blocks(1), torch.zeros(1, 7)), "H is not regular"),
+        (
+            lambda: gallager_b_decode(array_graph(5, 3), torch.zeros(1, 25), threshold=3),
+            "threshold = 3: expected 1 .. 2",
+        ),
+        (lambda: belief_propagation(array_graph(5, 3), torch.zeros(1, 25), 0.5), "flip_probability = 0.5: expected"),
+        (lambda: belief_propagation(array_graph(5, 3), torch.zeros(1, 24), 0.1), r"x.shape = \(1, 24\): expected"),
+        (lambda: bit_flip_decode(array_graph(5, 3), -torch.ones(1, 25)), r"x\[0, 0\] = -1.0: expected 0 or 1"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
