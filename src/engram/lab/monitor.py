@@ -107,8 +107,8 @@ class Monitor:
         fractions = [_fraction(status) for status in self._status]
         total = sum(self._expected) or 1.0
         done = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True)) / total
-        note = f"about {duration(self._left(fractions))} left"
-        self._progress.update(self._all, completed=done, note=note)
+        left = f"about {duration(self._left(fractions))} left"
+        self._progress.update(self._all, completed=done, note=left)
         for index, status in enumerate(self._status):
             if status.state == "running" and index not in self._bars:
                 trial = self._jobs[index].trial
@@ -127,7 +127,7 @@ class Monitor:
                 for job, fraction, status in zip(self._jobs, fractions, self._status, strict=True)
                 if status.state == "running"
             )
-            self.say(f"{done:.0%} done, {note}; running: {running or 'none'}")
+            self.say(f"{done:.0%} done, {left}; running: {running or 'none'}")
 
     def _left(self, fractions: Sequence[float]) -> float:
         """Estimate the seconds left: expected times, corrected by how those of this run have turned out so far."""
