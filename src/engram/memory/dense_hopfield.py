@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engram.memory.counted_random import seeds
-from engram.memory.hebb_hopfield import HopfieldRecall, check_signs
-from engram.memory.threads import shared
+from engram.memory.hebb_hopfield import HopfieldRecall, check_signs, settled
 from engram.storage import checkpoint
 
 
@@ -86,15 +83,10 @@ class DenseHopfield(nn.Module):
         from engram.memory.kernels import hopfield
 
         check_stored(self.stored)
-        nodes = self.stored.shape[1]
-        state = check_signs("x", x, nodes).to(torch.int8).numpy(force=True).copy()
-        seed = seeds(len(state), generator, torch.device("cpu")).numpy()
-        flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
+        start = check_signs("x", x, self.stored.shape[1]).to(torch.int8)
         by_node = np.ascontiguousarray(self.stored.numpy(force=True).T)
         power = 0 if self.n == "exponential" else int(self.n)
-        call = partial(hopfield.dense_sweeps, state, by_node, power, seed, max_iter, flips.numpy(), rests.numpy())
-        shared(call, len(state), torch.get_num_threads())
-        return HopfieldRecall(torch.from_numpy(state).to(x), rests.to(x.device), flips.to(x.device))
+        return settled(hopfield.dense_sweeps, start, x, max_iter, generator, by_node, power)
 
     def save(self, path: str | Path) -> None:
         """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""

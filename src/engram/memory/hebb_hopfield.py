@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -107,13 +108,8 @@ class HebbHopfield(nn.Module):
         """
         from engram.memory.kernels import hopfield
 
-        state = check_signs("x", x, self.n_nodes).numpy(force=True).copy()
-        seed = seeds(len(state), generator, torch.device("cpu")).numpy()
-        flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
-        weight = self.weight.numpy(force=True)
-        call = partial(hopfield.sweeps, state, weight, seed, max_iter, flips.numpy(), rests.numpy())
-        shared(call, len(state), torch.get_num_threads())
-        return HopfieldRecall(torch.from_numpy(state).to(x), rests.to(x.device), flips.to(x.device))
+        start = check_signs("x", x, self.n_nodes)
+        return settled(hopfield.sweeps, start, x, max_iter, generator, self.weight.numpy(force=True))
 
     def save(self, path: str | Path) -> None:
         """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""
@@ -143,3 +139,20 @@ def check_signs(name: str, value: Tensor, nodes: int) -> Tensor:
         sample, node = wrong.nonzero()[0].tolist()
         raise ValueError(f"{name}[{sample}, {node}] = {value[sample, node].item()}: expected -1 or +1")
     return value.detach().float()
+
+
+def settled(
+    sweeps: Callable[..., Any],
+    start: Tensor,
+    like: Tensor,
+    max_iter: int,
+    generator: torch.Generator | None,
+    *network: Any,
+) -> HopfieldRecall:
+    """Return what a kernel's sweeps make of a batch of states, in the dtype and on the device of ``like``."""
+    state = start.numpy(force=True).copy()
+    seed = seeds(len(state), generator, torch.device("cpu")).numpy()
+    flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
+    call = partial(sweeps, state, *network, seed, max_iter, flips.numpy(), rests.numpy())
+    shared(call, len(state), torch.get_num_threads())
+    return HopfieldRecall(torch.from_numpy(state).to(like), rests.to(like.device), flips.to(like.device))

@@ -109,9 +109,7 @@ class CMAES:
         values = checked_loss(fitness, loss, self.population_size).tolist()
         self._cma.tell(list(zip(self._population, values, strict=True)))
         self._population = None
-        with torch.no_grad():
-            for param, mean in zip(self.params, self._split(torch.from_numpy(self._cma.mean)[None]), strict=True):
-                param.copy_(mean[0])
+        self._move_to_the_mean()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, also between ``ask`` and ``tell``: an exact copy goes on from it."""
@@ -126,9 +124,12 @@ class CMAES:
         self.generator.set_state(state["generator"])
         stored = state["population"]
         self._population = None if stored is None else np.array(stored)
-        with torch.no_grad():
-            for param, mean in zip(self.params, self._split(torch.from_numpy(self._cma.mean)[None]), strict=True):
-                param.copy_(mean[0])
+        self._move_to_the_mean()
+
+    @torch.no_grad()
+    def _move_to_the_mean(self) -> None:
+        for param, mean in zip(self.params, self._split(torch.from_numpy(self._cma.mean)[None]), strict=True):
+            param.copy_(mean[0])
 
     def _split(self, rows: Tensor) -> list[Tensor]:
         parts = torch.split(rows, [param.numel() for param in self.params], dim=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from engram.plasticity.alpha import LowRank, draw_normal, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels.fused import check_invertible, fused_scan
+from engram.plasticity.kernels.fused import check_invertible
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, TraceState
 from engram.plasticity.scan import BACKENDS, STORAGES, PlasticState, plastic_scan, run_scan
@@ -191,10 +190,10 @@ class PlasticRNN(nn.Module):
         state = self._initial(batch_size) if state is None else self._checked(state, batch_size, weight_hh, rule)
         drive = functional.linear(sequence, weight_ih, self.bias).to(weight_hh.dtype)
         scan: Any = plastic_scan
-        backend = self.backend
+        backend, storage = self.backend, {}
         if self.storage != "auto" and backend != "eager":
-            # Only the kernel has a choice, so that nothing is left to choose.
-            scan, backend = partial(fused_scan, storage=self.storage), "eager"
+            # Only the kernel has a choice of storage, so that who makes it insists on the kernel.
+            backend, storage = "fused", {"storage": self.storage}
         output, state = run_scan(
             scan,
             backend,
@@ -206,6 +205,7 @@ class PlasticRNN(nn.Module):
             neuromodulator=self.neuromodulator,
             clamp=None if clamp is None else self._clamp(clamp, drive),
             nonlinearity=NONLINEARITIES[self.nonlinearity],
+            **storage,
         )
         check_finite("activity", output)
         if rule is not None:

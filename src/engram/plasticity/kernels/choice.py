@@ -83,9 +83,9 @@ def fastest_lstm(  # noqa: PLR0917
         read_clip: Bound of the traces where they act.
         **options: What else the LSTM is, all of which the kernel can run.
     """
-    few = len(drive) < FEW_OF_LSTM
-    refused = lstm.unsupported(drive, weight, alpha, rule, state, neuromodulator, read_clip)
-    return scan if few or refused else lstm.fused_lstm_scan
+    if len(drive) < FEW_OF_LSTM or lstm.unsupported(drive, weight, alpha, rule, state, neuromodulator, read_clip):
+        return scan
+    return lstm.fused_lstm_scan
 
 
 def fastest_linear(  # noqa: PLR0917
@@ -111,6 +111,6 @@ def fastest_linear(  # noqa: PLR0917
         modulator: Neuromodulatory signal.
         nonlinearity: f.
     """
-    few = len(pre) < FEW
-    refused = linear.unsupported(pre, current, alpha, rule, state, modulator, nonlinearity)
-    return scan if few or refused else linear.fused_linear_scan
+    if len(pre) < FEW or linear.unsupported(pre, current, alpha, rule, state, modulator, nonlinearity):
+        return scan
+    return linear.fused_linear_scan

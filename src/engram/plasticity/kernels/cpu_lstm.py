@@ -356,21 +356,6 @@ def backward_kernel(connection, recursion, version):
     return backward
 
 
-def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int, stretch: int) -> int:
-    """Return how many numbers of memory a pass needs for itself.
-
-    Args:
-        direction: ``"forward"`` or ``"backward"``.
-        recursion: Kind of rule.
-        trace: Size of a padded trace.
-        wide: At least how many numbers fit a register.
-        time: Number of steps.
-        stretch: Number of steps that the backward pass holds at once.
-    """
-    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 1
-    return BLOCK * (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)
-
-
 @cache
 def kernel(direction: str, connection: bool, recursion: int) -> Any:
     """Return the compiled pass, ``"forward"`` or ``"backward"``, for one kind of alpha and of rule."""

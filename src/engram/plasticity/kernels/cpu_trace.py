@@ -276,3 +276,18 @@ def undo_modulation(
     for j in range(0, width, wide):
         store(grad_v, own + j, load(grad_v, own + j) + splat(of_current) * load(sources, source + j))
         store(of_sources, at + j, load(of_sources, at + j) + splat(of_current) * load(v, j))
+
+
+def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int, stretch: int) -> int:
+    """Return how many numbers of memory a pass needs for the traces of one sample.
+
+    Args:
+        direction: ``"forward"`` or ``"backward"``.
+        recursion: Kind of rule.
+        trace: Size of a padded trace.
+        wide: At least how many numbers fit a register.
+        time: Number of steps.
+        stretch: Number of steps that the backward pass holds at once.
+    """
+    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 1
+    return (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)

@@ -188,7 +188,8 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, Tensor, 
     if current.numel() == 0:
         return outputs, trace.contiguous().clone(), eligibility.contiguous().clone()
     last_trace, last_eligibility = trace.new_empty(trace.shape), eligibility.new_empty(eligibility.shape)
-    from engram.plasticity.kernels.cpu_linear import kernel, scratch_size
+    from engram.plasticity.kernels.cpu_linear import kernel
+    from engram.plasticity.kernels.cpu_trace import scratch_size
 
     arrays, rows, width, high = _prepare(*args[:5])
     written = (outputs.numpy(), last_trace.numpy(), last_eligibility.view(arrays.eligibility.shape).numpy())
@@ -215,7 +216,8 @@ def _backward(
         zeros = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (alpha, eta))
         last = (t.contiguous().clone() for t in (grad_last_trace, grad_last_eligibility))
         return (pre_grad, current_grad, modulator_grad, *last, *zeros)
-    from engram.plasticity.kernels.cpu_linear import kernel, scratch_size
+    from engram.plasticity.kernels.cpu_linear import kernel
+    from engram.plasticity.kernels.cpu_trace import scratch_size
 
     time, batch, size = outputs.shape
     arrays, rows, width, high = _prepare(*args[:5])

@@ -238,7 +238,8 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
         last = (t.contiguous().clone() for t in (cell, trace, eligibility))
         return (outputs, *last, cells, gates, currents)
     last_cell, last_trace, last_eligibility = (t.new_empty(t.shape) for t in (cell, trace, eligibility))
-    from engram.plasticity.kernels.cpu_lstm import kernel, scratch_size
+    from engram.plasticity.kernels.cpu_lstm import BLOCK, kernel
+    from engram.plasticity.kernels.cpu_trace import scratch_size
 
     arrays, connections = _prepare("forward", *args[:_INPUTS])
     written = (
@@ -251,7 +252,8 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
         currents.numpy(),
     )
     forward = kernel("forward", alpha.dim() == 2, options.recursion)
-    scratch = scratch_size("forward", options.recursion, connections, len(arrays.fan), 1, 1), arrays.fan.dtype
+    numbers = BLOCK * scratch_size("forward", options.recursion, connections, len(arrays.fan), 1, 1)
+    scratch = numbers, arrays.fan.dtype
     fixed = (drive.detach().contiguous().numpy(), *arrays, *options[1:-1], *written)
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
     fused._run(forward, work, batch, scratch, lambda group: fixed, _groups(batch, weight))
@@ -280,7 +282,8 @@ def _backward(  # noqa: PLR0917
         zeros = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (hidden, *parameters))
         last = (t.contiguous().clone() for t in (grad_last_cell, grad_last_trace, grad_last_eligibility))
         return (gates.new_empty(gates.shape), next(zeros), *last, *zeros)
-    from engram.plasticity.kernels.cpu_lstm import BLOCK, kernel, scratch_size
+    from engram.plasticity.kernels.cpu_lstm import BLOCK, kernel
+    from engram.plasticity.kernels.cpu_trace import scratch_size
 
     time, batch, size = outputs.shape
     arrays, connections = _prepare("backward", *args[:_INPUTS])
@@ -316,7 +319,8 @@ def _backward(  # noqa: PLR0917
     sums = [t.view(-1).numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
     alphas = alpha_sums.numpy()
     backward = kernel("backward", alpha.dim() == 2, options.recursion)
-    scratch = scratch_size("backward", options.recursion, connections, width, time, stretch), arrays.fan.dtype
+    numbers = BLOCK * scratch_size("backward", options.recursion, connections, width, time, stretch)
+    scratch = numbers, arrays.fan.dtype
     fixed = (*read, *arrays, *options[1:-1], stretch, *written)
     work = 3 * gates.numel() * size
     fused._run(backward, work, batch, scratch, lambda group: (*fixed, alphas[group], *sums), groups)
