@@ -1,0 +1,28 @@
+"""What is told of a run while it runs."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from engram.lab import monitor
+from engram.lab.folder import Status, TrialFolder
+from engram.lab.trial import Trial
+from engram.lab.worker import Job
+
+
+def test_a_line_says_how_much_is_left_and_how_far_each_trial_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "LINE_SECONDS", 0.0)
+    jobs = []
+    for seed, status in enumerate((Status("running", 25, 100, 50.0, note="loss 0.5"), Status())):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        TrialFolder(folder).set_status(status)
+        trial = Trial("toy", "arm", None, seed, "cpu", 1)
+        jobs.append(Job(trial, {}, print, folder, tmp_path / "stop", 60.0, False))
+    said = io.StringIO()
+    with monitor.Monitor(Console(file=said, width=200), jobs, [100.0, 100.0], 1, list):
+        pass
+    # A quarter of one of two trials took twice as long as expected, so that 175 s are 350.
+    assert "12% done, about 6 min left; running: arm seed 0 at 25% (loss 0.5)" in said.getvalue()
