@@ -92,7 +92,12 @@ def arms(config: Config) -> dict[str, Config]:
         "ring": replace(base, study="ring", steps=max(50, config.steps // 5), n_delays=10, rank=16),
         "topology": replace(base, study="topology", steps=max(50, 4 * config.steps // 5), n_delays=10, rank=16),
         "rules": replace(
-            base, study="rules", models=2 * config.models, steps=max(50, config.steps // 50), n_delays=10, rank=10
+            base,
+            study="rules",
+            models=min(8, 2 * config.models),
+            steps=max(50, config.steps // 50),
+            n_delays=10,
+            rank=10,
         ),
     }
     if config.everything:
@@ -412,7 +417,7 @@ claims = [
     ),
     Claim(
         id="learning-rules",
-        statement="From statistics of training, the three nearest networks by DSA tell by which of four rules one learns",
+        statement="From statistics of training, the nearest networks by DSA tell by which of four rules one learns",
         source="abstract; " + OURS.format(4),
         published="separates learning rules without supervision (no figure)",
         metric=_of("rules", "dsa_accuracy"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -61,7 +62,7 @@ def learning_rule_traces(
         raise ValueError(f"networks, observations, every = {networks}, {observations}, {every}: expected at least 1")
     images, labels = digits()
     weights, biases = [], []
-    for width, out in zip(SIZES[:-1], SIZES[1:], strict=True):
+    for width, out in pairwise(SIZES):
         weights.append(torch.randn(networks, width, out, generator=generator) * (2 / width) ** 0.5)
         biases.append(torch.zeros(networks, 1, out))
     feedback = torch.randn(networks, SIZES[2], SIZES[1], generator=generator) * (2 / SIZES[1]) ** 0.5
@@ -83,13 +84,13 @@ def learning_rule_traces(
         gradients = [x.transpose(1, 2) @ inner, hidden.transpose(1, 2) @ error, inner.sum(1, True), error.sum(1, True)]
         for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
             if rule == "momentum":
-                p -= rates * m.mul_(0.9).add_(g)
+                p.sub_(rates * m.mul_(0.9).add_(g))
             elif rule == "adam":
                 m.lerp_(g, 0.1)
                 v.lerp_(g * g, 0.001)
-                p -= rates * (m / (1 - 0.9 ** (step + 1))) / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
+                p.sub_(rates * (m / (1 - 0.9 ** (step + 1))) / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8))
             else:
-                p -= rates * g
+                p.sub_(rates * g)
     return traces
 
 

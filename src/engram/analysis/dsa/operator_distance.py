@@ -21,8 +21,6 @@ Group = Literal["O", "SO"]
 Operator = Float[np.ndarray, "n n"]
 Operators = Float[np.ndarray, "systems n n"] | Sequence[Operator]
 RANDOM_WORDS = 2
-SWEEPS = 10
-MOVES = 4
 GRADIENT = 1e-8  # at which an alignment is polished
 CHUNK = 32  # pairs between two looks at the clock
 
@@ -62,8 +60,8 @@ def operator_distance(
     metric: Metric = "angular",
     *,
     group: Group = "O",
-    restarts: int = 20,
-    max_iter: int = 300,
+    restarts: int | None = None,
+    max_iter: int = 500,
     seed: int = 0,
 ) -> float:
     """Return the distance between two operators up to an orthogonal change of coordinates.
@@ -71,19 +69,19 @@ def operator_distance(
         theta(A, B) = min over C in O(n) of arccos <A, C B C^T>,  A and B of Frobenius norm 1      "angular", in [0, pi]
         d(A, B) = min over C of ||A - C B C^T||_F = 2 sin(theta / 2)                              "euclidean"; "squared"
 
-    It is 0 for operators that are conjugate by a rotation or reflection, and does not depend on their scale. The
-    search starts where the eigenvectors of functions of A and B meet with signs from the operators themselves, which is
-    exact for conjugate operators; goes on by exact maximisation over planes (Jacobi); restarts from changed copies of
-    the best; and ends with Riemannian gradient steps. It is symmetric in A and B.
+    It is 0 for operators that are conjugate by a rotation or reflection, does not depend on their scale, and is
+    symmetric. The search starts where the eigenvectors of symmetric functions of A and B meet, with signs from the
+    operators themselves, which is exact for conjugate operators; and at random. From all starts Riemannian gradient
+    ascents race, of which the best quarter goes on again and again.
 
     Args:
         A: Operator.
         B: Operator of the same size.
         metric: ``"angular"``, ``"euclidean"``, or ``"squared"``, the square of the latter.
         group: ``"O"``: rotations and reflections; ``"SO"``: rotations only.
-        restarts: How often the search goes on from a changed copy of the best alignment so far.
-        max_iter: Most gradient steps at the end.
-        seed: Seed of the changes.
+        restarts: Number of random starts beside those from eigenvectors; None: 900 / n, at least 12 and at most 100.
+        max_iter: Most steps of one ascent.
+        seed: Seed of the random starts.
 
     Returns:
         The distance; ``align_operators`` also gives the alignment, and a bound that no alignment gets below.
@@ -108,8 +106,8 @@ def align_operators(
     metric: Metric = "angular",
     *,
     group: Group = "O",
-    restarts: int = 20,
-    max_iter: int = 300,
+    restarts: int | None = None,
+    max_iter: int = 500,
     seed: int = 0,
 ) -> Alignment:
     """Return the best alignment found of two operators, its distance, and a lower bound of any.
@@ -135,8 +133,8 @@ def operator_distances(
     metric: Metric = "angular",
     *,
     group: Group = "O",
-    restarts: int = 20,
-    max_iter: int = 300,
+    restarts: int | None = None,
+    max_iter: int = 500,
     seed: int = 0,
     n_jobs: int | None = None,
 ) -> Float[np.ndarray, "systems others"]:
@@ -171,8 +169,8 @@ def compare_operators(
     metric: Metric = "angular",
     *,
     group: Group = "O",
-    restarts: int = 20,
-    max_iter: int = 300,
+    restarts: int | None = None,
+    max_iter: int = 500,
     seed: int = 0,
     n_jobs: int | None = None,
     budget: float | None = None,
@@ -269,7 +267,7 @@ def operator_bounds(
 
 class _Search(NamedTuple):
     reflect: bool
-    restarts: int
+    restarts: int | None
     max_iter: int
     seed: int
 
@@ -284,12 +282,12 @@ class _Systems(NamedTuple):
     singular: Float[np.ndarray, "systems n"]
 
 
-def _checked(metric: str, group: str, restarts: int, max_iter: int, seed: int) -> _Search:
+def _checked(metric: str, group: str, restarts: int | None, max_iter: int, seed: int) -> _Search:
     for name, value, choices in (("metric", metric, Metric), ("group", group, Group)):
         if value not in get_args(choices):
             raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, get_args(choices)))}")
     for name, number in (("restarts", restarts), ("max_iter", max_iter), ("seed", seed)):
-        if number < 0:
+        if number is not None and number < 0:
             raise ValueError(f"{name} = {number}: expected at least 0")
     return _Search(group == "O", restarts, max_iter, seed)
 
@@ -373,11 +371,7 @@ def _solved(
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
     """Return ||A - C B C^T||_F and C of each pair."""
     n = systems.operators.shape[1]
-    rng = np.random.default_rng(search.seed)
-    shape = search.restarts if n > 1 else 0, MOVES
-    planes = np.stack([rng.integers(n, size=shape), rng.integers(max(n - 1, 1), size=shape)], axis=2)
-    planes[..., 1] += planes[..., 1] >= planes[..., 0]  # another one
-    angles = rng.uniform(-np.pi, np.pi, size=shape)
+    drawn = _drawn(n, search)
     # The same way round for (A, B) and (B, A).
     turned = np.array([systems.operators[i].tobytes() > systems.operators[j].tobytes() for i, j in pairs], dtype=bool)
     ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)
@@ -389,11 +383,9 @@ def _solved(
         kernels.align_pairs(
             ordered[part],
             *systems[:3],
-            planes,
-            angles,
+            drawn,
             bounds[part],
             search.reflect,
-            SWEEPS,
             GRADIENT,
             search.max_iter,
             distances[part],
@@ -407,6 +399,15 @@ def _solved(
         borders = np.linspace(0, len(pairs), threads + 1).astype(int).tolist()
         Parallel(n_jobs=threads, backend="threading")(delayed(solve)(*border) for border in pairwise(borders))
     return distances, np.where(turned[:, None, None], transforms.swapaxes(1, 2), transforms)
+
+
+def _drawn(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
+    """Return random orthogonal matrices, half of them reflections where these are allowed."""
+    count = min(max(900 // n, 12), 100) if search.restarts is None else search.restarts
+    drawn = np.linalg.qr(np.random.default_rng(search.seed).normal(size=(count, n, n)))[0]
+    sides = np.linalg.det(drawn) * (-1) ** np.arange(count) if search.reflect else np.linalg.det(drawn)
+    drawn[:, 0] *= np.sign(sides)[:, None]
+    return drawn
 
 
 def _in(distance: Float[np.ndarray, " pairs"], metric: Metric) -> Float[np.ndarray, " pairs"]:
