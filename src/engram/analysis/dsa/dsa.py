@@ -149,6 +149,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             return list(X)
         rows = validate_data(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
         check_finite(rows, "X")
+        if rows.shape[1] < 2:
+            raise ValueError("X has n_features = 1: expected rows of at least two samples in time")
         return [row[:, None] for row in rows]
 
     def _fitted(self, system: Data, number: int, rank: int | None) -> Any:

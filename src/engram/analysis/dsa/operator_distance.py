@@ -294,6 +294,8 @@ def _checked(metric: str, group: str, restarts: int | None, max_iter: int, seed:
 
 def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, int]:
     """Prepare operators and others; return at which index the others begin."""
+    if len(operators) == 0 or (others is not None and len(others) == 0):
+        raise ValueError(f"{'operators' if len(operators) == 0 else 'others'}: expected at least one operator")
     names = [f"operators[{i}]" for i in range(len(operators))]
     if others is None:
         return _prepared(list(operators), names), 0
