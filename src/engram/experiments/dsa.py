@@ -57,7 +57,7 @@ class Config:
     data: Literal["trials", "averages"] = "trials"
     """Whether operators are fitted to single trials, or to the mean of each condition (same geometry)."""
     models: Annotated[int, Ge(2)] = 4
-    """Systems of each class; seeds of each learning rate for learning rules."""
+    """Systems of each kind, among those of the same geometry."""
     trials: Annotated[int, Ge(2)] = 100
     """Trials of a condition, of an embedded system, or of a network."""
     steps: Annotated[int, Ge(50)] = 10_000
@@ -68,8 +68,12 @@ class Config:
     """Delays of the embedding."""
     rank: Annotated[int, Ge(1)] = 15
     """Rank of the operators."""
+    views: Annotated[int, Ge(2)] = 5
+    """Embeddings of each system."""
     neurons: Annotated[int, Ge(10)] = 100
     """Neurons of a population of the ring."""
+    networks: Annotated[int, Ge(1)] = 8
+    """Networks of each learning rule and learning rate."""
     updates: Annotated[int, Ge(1)] = 1500
     """Training of the flip-flop networks."""
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
@@ -80,30 +84,26 @@ class Config:
 
 def arms(config: Config) -> dict[str, Config]:
     """The case studies, and what is left of the first without delays, without trials and without noise."""
-    base = replace(config, everything=True)
-    few = min(config.trials, 20)
-    samples = max(50, config.steps // 25)
+    # What shapes only some arms goes back to its default elsewhere, so that it is no part of a trial's identity.
+    own = {"views": config.views, "neurons": config.neurons, "networks": config.networks}
+    training = {"updates": config.updates, "learning_rate": config.learning_rate}
+    base = replace(config, everything=True, **{name: getattr(Config, name) for name in (*own, *training)})
+    ring = replace(base, neurons=config.neurons, n_delays=10, rank=16)
+    embeddings = {"trials": min(config.trials, 20), "steps": max(50, config.steps // 25), "n_delays": 10}
+    rules = {"steps": max(50, config.steps // 50), "n_delays": 10, "rank": 10}
     found = {
         "same-geometry": base,
         "no-delays": replace(base, n_delays=1, rank=2),
         "averages": replace(base, data="averages"),
         "noiseless": replace(base, noise=0.0, trials=2, rank=4),
-        "embeddings": replace(base, study="embeddings", models=5, trials=few, steps=samples, n_delays=10),
-        "ring": replace(base, study="ring", steps=max(50, config.steps // 5), n_delays=10, rank=16),
-        "topology": replace(base, study="topology", steps=max(50, 4 * config.steps // 5), n_delays=10, rank=16),
-        "rules": replace(
-            base,
-            study="rules",
-            models=min(8, 2 * config.models),
-            steps=max(50, config.steps // 50),
-            n_delays=10,
-            rank=10,
-        ),
+        "embeddings": replace(base, study="embeddings", views=config.views, **embeddings),
+        "ring": replace(ring, study="ring", steps=max(50, config.steps // 5)),
+        "topology": replace(ring, study="topology", steps=max(50, 4 * config.steps // 5)),
+        "rules": replace(base, study="rules", networks=config.networks, **rules),
     }
     if config.everything:
-        found["flip-flop"] = replace(
-            base, study="flip-flop", models=3, trials=min(config.trials, 64), steps=200, n_delays=5, rank=20
-        )
+        flip_flop = {"trials": min(config.trials, 64), "steps": max(50, config.steps // 50), "n_delays": 5, "rank": 20}
+        found["flip-flop"] = replace(base, study="flip-flop", models=3, **flip_flop, **training)
     return found
 
 
@@ -211,16 +211,16 @@ def embeddings(config: Config, run: Run) -> Systems:
     activity = [
         observed(
             latent_dynamics(kind, run.rng, trials=config.trials, steps=config.steps),  # type: ignore[arg-type]
-            views[model % len(views)],  # type: ignore[arg-type]
+            views[view % len(views)],  # type: ignore[arg-type]
             run.rng,
         )
         for kind in kinds
-        for model in range(config.models)
+        for view in range(config.views)
     ]
     return Systems(
         [list(x) for x in activity],
         [x.reshape(-1, x.shape[-1]) for x in activity],
-        [kind for kind in kinds for _ in range(config.models)],
+        [kind for kind in kinds for _ in range(config.views)],
     )
 
 
@@ -257,7 +257,7 @@ def rules(config: Config, run: Run) -> Systems:
     """Networks that learn digits by four rules, as statistics of their weights and activity over training."""
     shapes, labels = [], []
     for rule in RULES:
-        traces = learning_rule_traces(rule, 3 * config.models, run.generator, observations=config.steps).double()
+        traces = learning_rule_traces(rule, 3 * config.networks, run.generator, observations=config.steps).double()
         spread = traces.std(1, keepdim=True)
         scores = (traces - traces.mean(1, keepdim=True)) / spread.where(spread > 0, torch.ones(()).double())
         shapes += list(scores.numpy())
@@ -467,7 +467,19 @@ experiment = Experiment(
     paper=PAPER,
     presets={
         "smoke": Preset(
-            Config(models=2, trials=4, steps=500, n_delays=4, rank=4, neurons=20, everything=False), seeds=2
+            Config(
+                models=2,
+                trials=4,
+                steps=500,
+                n_delays=4,
+                rank=4,
+                views=2,
+                neurons=20,
+                networks=1,
+                updates=5,
+                everything=False,
+            ),
+            seeds=2,
         ),
         "laptop": Preset(Config(everything=False), seeds=5),
         "paper": Preset(Config(models=100), seeds=10),
