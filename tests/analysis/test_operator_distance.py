@@ -147,7 +147,7 @@ def test_a_matrix_of_distances_is_that_of_its_pairs():
     operators = np.random.default_rng(0).normal(size=(4, 5, 5))
     whole = operator_distances(operators)
     for i, j in itertools.product(range(4), repeat=2):
-        assert whole[i, j] == operator_distance(operators[i], operators[j])
+        assert whole[i, j] == pytest.approx(operator_distance(operators[i], operators[j]), abs=1e-9)
     np.testing.assert_array_equal(whole, operator_distances(operators, n_jobs=2))
     np.testing.assert_array_equal(whole, operator_distances(operators, operators))
     np.testing.assert_array_equal(whole[:1, 2:], operator_distances(operators[:1], operators[2:]))

@@ -287,7 +287,6 @@ def flip_flop(config: Config, run: Run) -> Systems:
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
                 optimizer.step()
-            run.note(f"MSE {float(loss):.3f}")
             with HiddenStates(net) as states, torch.no_grad():
                 net(probe)
             flat = PCA(15).fit_transform(np.concatenate(states.trials))
@@ -457,8 +456,17 @@ def figure(results: Results) -> go.Figure:
 
 
 def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return 10.0
+    """Time of a trial on one core: from counts of operations and the cost of a pair, not calibrated by a run."""
+    systems, making = {
+        "same-geometry": (3 * config.models, config.steps * (5e-5 + 1e-7 * 6 * config.models * config.trials)),
+        "embeddings": (3 * config.views, 3 * config.views * config.steps * 1e-3),
+        "ring": (9, config.steps * 1e-7 * config.neurons**1.5),
+        "topology": (11, config.steps * 3e-7 * config.neurons**1.5),
+        "rules": (12 * config.networks, config.steps * 2e-2),
+        "flip-flop": (9, 9 * config.updates * config.steps * 3e-4),
+    }[config.study]
+    pairs = systems * (1 if config.study in ("ring", "topology") else (systems - 1) / 2)
+    return 0.3 + making + pairs * 7e-5 * config.rank**2
 
 
 experiment = Experiment(
