@@ -1,5 +1,6 @@
 """Every faster form of the plastic recurrent scan against the plain one, which is the definition."""
 
+import itertools
 import math
 from functools import partial
 
@@ -26,6 +27,7 @@ from engram.plasticity.kernels import fused, threads
 from engram.plasticity.kernels.attention import attention_scan
 from engram.plasticity.kernels.choice import fastest
 from engram.plasticity.kernels.fused import fused_scan
+from engram.plasticity.kernels.step import step_scan
 from engram.testing.module import without_type_checks
 
 RULES = {
@@ -141,6 +143,23 @@ def test_the_kernel_equals_the_plain_scan(rule, alpha):
         wanted = problem.results(plastic_scan)
         for storage in ("auto", "store", "checkpoint", *(["invert"] if rule in ("hebb", "oja") else [])):
             assert_same(problem.results(fused_scan, storage=storage), wanted, 1e-10)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_kernel_for_a_few_steps_equals_the_plain_scan(rule, alpha):
+    sizes = {torch.float64: (3, 2, 16), torch.float32: (1, 3, 19)}
+    for signal, dtype in itertools.product(SIGNALS if RULES[rule]().modulated else SIGNALS[:1], sizes):
+        options = {"relu": True, "clamped": True} if dtype == torch.float64 else {}
+        problem = Problem(rule, *sizes[dtype], alpha=alpha, signal=signal, dtype=dtype, **options)
+        before = [t.clone() for t in problem.leaves.values()]
+        with torch.no_grad():
+            wanted = problem.outputs(plastic_scan, problem.leaves)
+            found = problem.outputs(step_scan, problem.leaves)
+        tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+        assert all(map(torch.equal, before, problem.leaves.values()))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -359,6 +378,10 @@ def test_the_form_is_chosen_by_shape_rule_and_kind():
     assert chosen("hebb", 2, 1, 3, "connection") is plastic_scan
     assert chosen("hebb", 20, 30, 100, "connection", dtype=torch.bfloat16) is plastic_scan
     assert chosen("hebb", 20, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
+    with torch.no_grad():
+        assert chosen("hebb", 1, 30, 100, "connection") is step_scan
+        assert chosen("hebb", 20, 30, 100, "connection") is fused_scan
+        assert chosen("hebb", 1, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import attention, fused, linear, lstm
+from engram.plasticity.kernels import attention, fused, linear, lstm, step
 from engram.plasticity.rule import PlasticityRule, RuleState
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Steps below which calling the operator takes longer than the plain loop, whatever the size.
 FEW = 5
 FEW_OF_LSTM = 4
+# Steps times connections up to which a call without a graph is over before the kernel has laid out its matrices.
+BRIEF = 2**20
 # Samples times connections from which a step of the attention form repays its many small operations.
 LARGE = 10**6
 # How many times shorter than the layer is wide a sequence must be for the attention form to be faster than the kernel.
@@ -51,7 +54,11 @@ def fastest(  # noqa: PLR0917
     """
     time, batch, size = drive.shape
     connections = batch * size * size
-    kernel = time >= FEW and not fused.unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
+    acting = drive.is_cpu and time * connections <= BRIEF and not torch.is_grad_enabled() and not is_compiling()
+    kernel = acting or time >= FEW
+    kernel = kernel and not fused.unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
+    if acting and kernel:
+        return step.step_scan
     rank = len(alpha.post) if isinstance(alpha, LowRank) else 1
     if attention.serves(alpha, rule) and connections >= LARGE and (SHORTER if kernel else 2) * time * rank <= size:
         return attention.attention_scan

@@ -116,7 +116,7 @@ def unsupported(  # noqa: PLR0917
     if drive.dtype not in (torch.float32, torch.float64):
         return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
     modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
-    tensors = [drive, weight, state.hidden, *state.rule, *[p for m in modules for p in m.parameters()]]
+    tensors = [drive, weight, state.hidden, *state.rule, *[p for m in modules for p in m.parameters(recurse=False)]]
     tensors += [alpha] if isinstance(alpha, Tensor) else []
     return transformed(tensors)
 
