@@ -247,6 +247,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for each size (default {SECONDS:g})")
     parser.add_argument("--repeats", type=int, default=9, help="repetitions of every way, at most (default 9)")
+    parser.add_argument("--batches", nargs="+", type=int, help="only these, in place of what the record has of them")
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--compiled", nargs=4, help=argparse.SUPPRESS)
@@ -260,7 +261,12 @@ def main() -> None:
         return
     begin, on_cpu = time.perf_counter(), options.device == "cpu"
     sizes = QUICK if options.quick else list(itertools.product(BATCHES, UNITS, TIMES))
+    path = RECORD if on_cpu else RECORD.with_stem(f"{RECORD.stem}-{options.device}")
     record: dict[str, Any] = {"machine": machine(options.device), "rows": [], "compiled": [], "memory": {}}
+    if options.batches:
+        before = json.loads(path.read_text())["rows"]
+        record["rows"] = [row for row in before if row["batch"] not in options.batches]
+        sizes = [size for size in sizes if size[0] in options.batches]
     for (batch, units, steps), rule in itertools.product(sizes, options.rules):
         found = measure(Case(rule, batch, units, steps, options.device), options.seconds, options.repeats)
         record["rows"].append({"rule": rule, "batch": batch, "units": units, "steps": steps, **found})
@@ -273,7 +279,7 @@ def main() -> None:
     for rule in options.rules if on_cpu else []:
         record["memory"][rule] = {w: in_own_process("--peak", rule, *MEMORY, w) for w in ("loop", "ours")}
     record["took"] = time.perf_counter() - begin
-    path = RECORD if on_cpu else RECORD.with_stem(f"{RECORD.stem}-{options.device}")
+    record["rows"].sort(key=lambda row: (row["batch"], row["units"], row["steps"]))
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 
