@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram.memory.arora import threshold_encode, unbiased_gradient
+from engram.memory.dictionary_matching import relative_error
 from engram.memory.dictionary_start import from_pairs, from_samples
 from engram.memory.iht import SOLVERS, IHTCode, check_data, check_positive, iht_encode
 from engram.memory.sparse_dictionary_data import normalised
@@ -630,7 +631,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.unused_steps_ = np.where(used, 0, self.unused_steps_ + 1)
         if self.reinit is not None and self.n_steps_ % self.reinit_steps == 0:
             new = self._reinit(new, scaled, step.residual)
-        before, self.change_ = self.change_, float(np.linalg.norm(new - old) / np.linalg.norm(old))
+        before, self.change_ = self.change_, relative_error(new, old)
         self.components_ = new
         if before > 0 and self.change_ > 0:
             ratio = np.log(self.change_ / before)
