@@ -27,9 +27,9 @@ from engram.memory.flip_dynamics import (
     settle,
 )
 from engram.memory.gf2 import SolutionSpace, solve
-from engram.memory.threads import shared
 from engram.plasticity.validation import check_choice, check_type
 from engram.storage import checkpoint
+from engram.threads import in_ranges
 
 POLICIES = ("reject", "allow", "repair")
 LARGEST = 20  # nodes of a constraint above which its 2^(r-1) hidden neurons are not made
@@ -649,5 +649,5 @@ def settle_fast(
         kind = {"max": flips.MAX, "random": flips.RANDOM, "glauber": flips.GLAUBER}[order]
         table_of = np.zeros(0, np.int64) if accept is None else accept.numpy()
         call = partial(flips.one_by_one, *wiring, seeds_of, kind, limit, table_of, *found)
-    shared(call, samples, torch.get_num_threads())
+    in_ranges(call, samples, torch.get_num_threads())
     return Settled(*map(torch.from_numpy, (x, oscillating, count, iterations, violated, stable)))

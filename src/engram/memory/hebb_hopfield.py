@@ -12,9 +12,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from engram.memory.counted_random import seeds
-from engram.memory.threads import shared
 from engram.plasticity.validation import check_choice
 from engram.storage import checkpoint
+from engram.threads import in_ranges
 
 
 class HopfieldRecall(NamedTuple):
@@ -154,5 +154,5 @@ def settled(
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
     flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
     call = partial(sweeps, state, *network, seed, max_iter, flips.numpy(), rests.numpy())
-    shared(call, len(state), torch.get_num_threads())
+    in_ranges(call, len(state), torch.get_num_threads())
     return HopfieldRecall(torch.from_numpy(state).to(like), rests.to(like.device), flips.to(like.device))

@@ -22,8 +22,8 @@ from engram.memory.dictionary_matching import relative_error
 from engram.memory.dictionary_start import from_pairs, from_samples
 from engram.memory.iht import SOLVERS, IHTCode, check_data, check_positive, iht_encode
 from engram.memory.sparse_dictionary_data import normalised
-from engram.memory.threads import shared
 from engram.storage import checkpoint
+from engram.threads import in_ranges
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 UPDATES = ("noodl", "arora-biased", "arora-unbiased")
@@ -150,7 +150,7 @@ def dictionary_gradient(
     dictionary, X, code = (np.ascontiguousarray(array) for array in (dictionary, X, code))
     residual, total = np.empty_like(X), np.zeros_like(dictionary)
     features = X.shape[1]
-    shared(
+    in_ranges(
         lambda first, stop: iht.gradient(dictionary, X, code, residual, total, first, stop),
         features,
         n_jobs,

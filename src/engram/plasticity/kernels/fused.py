@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram import threads
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels import threads
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.oja import Oja
