@@ -528,8 +528,7 @@ claims = [
     ),
     ours(
         id="nothing-beats-the-nearest",
-        statement="On 20 nodes, where the nearest stored state can be found, nobody recovers more than it does (the "
-        "smallest lead)",
+        statement="On 20 nodes, where the nearest stored state can be found, nobody beats it (the smallest lead)",
         source=ONLY.format(6),
         metric=_lead(("small-nearest", "small-belief-propagation"), ("small-nearest", "small-max")),
         holds=at_least(-0.1),

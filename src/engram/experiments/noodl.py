@@ -379,8 +379,7 @@ claims = [
     ),
     ours(
         id="lasso-stays-behind",
-        statement="After 60 batches, the best of four lassos (scikit-learn) has an error of the dictionary of 0.001 or "
-        "more",
+        statement="After 60 batches, the best of four lassos (scikit-learn) has an error of 0.001 or more",
         source=SOURCE.format(1),
         published="Mairal et al.'s online learning is beaten by NOODL (curves)",
         metric=smallest("error", *LASSOS),
@@ -396,8 +395,7 @@ claims = [
     ),
     ours(
         id="lasso-leads-early",
-        statement="In the first batches the lasso leads: after 5, the best one's error is no larger than NOODL's "
-        "(ratio)",
+        statement="In the first batches the lasso leads: after 5, the best has no larger an error than NOODL (ratio)",
         source=SOURCE.format(1),
         published="not stated",
         metric=smallest("error_5", *LASSOS) / value("noodl", "error_5"),
@@ -420,8 +418,7 @@ claims = [
     ),
     ours(
         id="exact-supports",
-        statement="From the sixth batch on, 99 % of the samples have exactly the right atoms with the right signs, "
-        "with either solver (the smallest share)",
+        statement="From the sixth batch on, 99 % of the samples have exactly the right atoms and signs (either solver)",
         source=SOURCE.format(3),
         published="the signed support is exact",
         metric=smallest("support", "noodl", "noodl-iht"),
@@ -451,8 +448,7 @@ claims = [
     ),
     ours(
         id="wide-basin",
-        statement="It is recovered from starts 1, 4, 6 and 10 / log n away, where the theory asks for a small multiple "
-        "(the largest error, matched)",
+        statement="It is recovered from starts 1, 4, 6 and 10 / log n away (the largest error, matched)",
         source=SOURCE.format(5),
         published="started at 2 / log n",
         metric=largest("matched_error", "start-1", "start-4", "start-6", "start-10"),
@@ -474,8 +470,7 @@ claims = [
     ),
     ours(
         id="small-batches",
-        statement="With the automatic step, batches of 250, 100 and 50 samples are enough (the largest error, 120 "
-        "batches)",
+        statement="With the automatic step, batches of 250, 100 and 50 samples are enough (largest error, 120 batches)",
         source=SOURCE.format(6),
         published="the theory asks for m k^2 samples",
         metric=largest("error", "batch-250", "batch-100", "batch-50"),
@@ -556,8 +551,7 @@ claims = [
     ),
     ours(
         id="patches-beat-random",
-        statement="On patches of a photograph, the atoms explain more with 4 coefficients than random patches do "
-        "(difference of the shares)",
+        statement="On patches of a photograph, 4 of its atoms explain more than 4 random patches (difference)",
         source=SOURCE.format(10),
         published="not stated",
         metric=value("patches-noodl", "explained_4") - value("patches-random", "explained_4"),
@@ -565,8 +559,7 @@ claims = [
     ),
     ours(
         id="lasso-is-better-on-patches",
-        statement="but a lasso's explain more, since coefficients are not bounded below there (difference of the "
-        "shares)",
+        statement="but a lasso's explain more, since coefficients are not bounded below there (difference)",
         source=SOURCE.format(10),
         published="not stated",
         metric=value("patches-lasso-0.2", "explained_4") - value("patches-noodl", "explained_4"),
