@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
@@ -137,14 +138,19 @@ def _check_two_workers(experiment: Experiment, runs: Path, whole: dict[str, byte
 
 
 def _check_kill_and_resume(experiment: Experiment, runs: Path, whole: dict[str, bytes]) -> None:
-    # The server has imported what a new process would take seconds for, each time.
+    # Processes are forked from a server that has imported what a new one would take seconds for.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, experiment.trial.__module__])
+
+    def start() -> BaseProcess:
+        process = context.Process(target=_run_smoke, args=(experiment.name, runs))
+        process.start()
+        return process
+
     folder, kills = runs / experiment.name, 0
     for wait in (0.0, 0.05):
-        process = context.Process(target=_run_smoke, args=(experiment.name, runs))
         before = _progress(folder)
-        process.start()
+        process = start()
         while process.is_alive() and _progress(folder) == before:
             time.sleep(0.001)
         time.sleep(wait)
@@ -152,7 +158,9 @@ def _check_kill_and_resume(experiment: Experiment, runs: Path, whole: dict[str, 
         process.join()
         kills += process.exitcode == -signal.SIGKILL
     assert kills, "it finished before it could be killed: let its smoke preset log and step more"
-    _run_smoke(experiment.name, runs)
+    last = start()
+    last.join()
+    assert last.exitcode == 0, f"after a kill it ended with {last.exitcode}"
     assert _metrics(folder) == whole, "after a kill it ends in other metrics"
 
 
