@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import shake_256
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -163,7 +163,7 @@ class AssociativeStore(Stored):
         }
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Self:
+    def _from_content(cls, content: dict[str, Any]) -> AssociativeStore:
         weight = content["weight"]
         store = cls(ExpanderMemory._from_content(content["memory"]), None if weight is None else len(weight))
         store.weight, store._labels = weight, content["labels"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +76,7 @@ class AttentionMemory(Stored, nn.Module):
         return {"beta": self.beta, "stored": self.stored}
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Self:
+    def _from_content(cls, content: dict[str, Any]) -> AttentionMemory:
         memory = cls(content["beta"])
         memory.stored = content["stored"]
         return memory

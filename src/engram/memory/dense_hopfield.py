@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ class DenseHopfield(Stored, nn.Module):
         return {"n": self.n, "stored": self.stored}
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Self:
+    def _from_content(cls, content: dict[str, Any]) -> DenseHopfield:
         memory = cls(content["n"])
         memory.stored = content["stored"]
         return memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -452,7 +452,7 @@ class ExpanderMemory(Stored, nn.Module):
         }
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Self:
+    def _from_content(cls, content: dict[str, Any]) -> ExpanderMemory:
         parity = content["patterns"] == "parity"
         memory = cls(
             BipartiteGraph(content["C"], content["n_nodes"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -114,7 +114,7 @@ class HebbHopfield(Stored, nn.Module):
         return {"n_nodes": self.n_nodes, "rule": self.rule, "weight": self.weight, "stored": self.stored}
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Self:
+    def _from_content(cls, content: dict[str, Any]) -> HebbHopfield:
         memory = cls(content["n_nodes"], content["rule"])
         memory.weight, memory.stored = content["weight"], content["stored"]
         return memory

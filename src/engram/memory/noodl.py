@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -492,7 +492,7 @@ class NOODL(Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return {"parameters": self.get_params(), "state": self.state_dict()}
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Self:
+    def _from_content(cls, content: dict[str, Any]) -> NOODL:
         model = cls(**content["parameters"])
         model.load_state_dict(content["state"])
         return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -98,7 +98,7 @@ class Scaffold(Stored):
         return {"memory": self.memory._content(), "content": self.content, "states": self.states}
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Self:
+    def _from_content(cls, content: dict[str, Any]) -> Scaffold:
         scaffold = cls(ExpanderMemory._from_content(content["memory"]), content["content"].shape[1])
         scaffold.content, scaffold.states = content["content"], content["states"]
         scaffold._back = (torch.linalg.pinv(scaffold.states.double()) @ scaffold.content.double()).float()
