@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 import torch
 from torch import Tensor
-from torch.library import CustomOpDef, custom_op
+from torch.library import custom_op
 
 from engram import threads
 
@@ -21,8 +21,8 @@ WORTH_A_THREAD = 2**17
 class Operator(NamedTuple):
     """An operator, and the one that is its derivative."""
 
-    forward: CustomOpDef
-    backward: CustomOpDef
+    forward: Any
+    backward: Any
 
 
 def operator(
