@@ -11,7 +11,7 @@ from engram.memory.belief_propagation import BeliefResult, belief_propagation
 from engram.memory.bipartite_graph import BipartiteGraph
 from engram.memory.bit_flipping import bit_flip_decode, gallager_b_decode
 from engram.memory.dense_hopfield import DenseHopfield
-from engram.memory.dictionary_matching import DictionaryMatch, match_dictionaries
+from engram.memory.dictionary_matching import DictionaryMatch, explained_share, match_dictionaries, relative_error
 from engram.memory.expander_memory import ExpanderMemory, LearnResult, RecallResult
 from engram.memory.hamming_blocks import hamming74_blocks
 from engram.memory.hebb_hopfield import HebbHopfield, HopfieldRecall
@@ -21,7 +21,7 @@ from engram.memory.noodl_layer import NOODLLayer
 from engram.memory.random_regular import random_regular
 from engram.memory.recovery import corrupted, recovery_curve, recovery_rate
 from engram.memory.scaffold import Scaffold, ScaffoldRecall
-from engram.memory.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary
+from engram.memory.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
 
 if TYPE_CHECKING:
     from engram.memory.noodl import NOODL, DictionaryStep, noodl_step
@@ -49,6 +49,7 @@ __all__ = [
     "belief_propagation",
     "bit_flip_decode",
     "corrupted",
+    "explained_share",
     "gallager_b_decode",
     "hamming74_blocks",
     "hard_threshold",
@@ -61,6 +62,8 @@ __all__ = [
     "random_regular",
     "recovery_curve",
     "recovery_rate",
+    "relative_error",
+    "turn_dictionary",
 ]
 
 # What needs scikit-learn, which takes nearly as long to import as torch, by the module that holds it.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from engram.plasticity.kernels import threads
+from engram import threads
 from engram.plasticity.node_perturbation import (
     ANSWERS,
     CLAMPED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,7 +63,7 @@ def fastest(  # noqa: PLR0917
     rank = len(alpha.post) if isinstance(alpha, LowRank) else 1
     if attention.serves(alpha, rule) and connections >= LARGE and (SHORTER if kernel else 2) * time * rank <= size:
         return attention.attention_scan
-    return fused.fused_scan if kernel else scan
+    return partial(fused.fused_scan, supported=True) if kernel else scan
 
 
 def fastest_lstm(  # noqa: PLR0917
@@ -92,7 +93,7 @@ def fastest_lstm(  # noqa: PLR0917
     """
     if len(drive) < FEW_OF_LSTM or lstm.unsupported(drive, weight, alpha, rule, state, neuromodulator, read_clip):
         return scan
-    return lstm.fused_lstm_scan
+    return partial(lstm.fused_lstm_scan, supported=True)
 
 
 def fastest_linear(  # noqa: PLR0917
@@ -120,4 +121,4 @@ def fastest_linear(  # noqa: PLR0917
     """
     if len(pre) < FEW or linear.unsupported(pre, current, alpha, rule, state, modulator, nonlinearity):
         return scan
-    return linear.fused_linear_scan
+    return partial(linear.fused_linear_scan, supported=True)
