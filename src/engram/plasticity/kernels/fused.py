@@ -530,15 +530,17 @@ SCAN = operator(
 )
 
 
-@SCAN.forward.register_kernel("cuda")
-def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _cuda_forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     from engram.plasticity.kernels import cuda
 
     return cuda.forward(*args)
 
 
-@SCAN.backward.register_kernel("cuda")
-def _(*args: Any) -> tuple[Tensor, ...]:
+def _cuda_backward(*args: Any) -> tuple[Tensor, ...]:
     from engram.plasticity.kernels import cuda
 
     return cuda.backward(*args)
+
+
+SCAN.forward.register_kernel("cuda", _cuda_forward)
+SCAN.backward.register_kernel("cuda", _cuda_backward)
