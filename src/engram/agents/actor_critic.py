@@ -164,3 +164,31 @@ def plastic_actor_critic(
         if isinstance(network.alpha, nn.Parameter) and network.alpha.dim():  # a single alpha is 0.01
             network.alpha.uniform_(0, 0.01, generator=generator)
     return ActorCritic(network, actions, generator=generator)
+
+
+def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Generator | None = None) -> ActorCritic:
+    """Build an actor-critic on a network that is to learn from what it did and got, all drawn anew.
+
+    Weights of the inputs of a recurrent network of torch are uniform from -1 to 1, since what was done and what it
+    gave have to be multiplied, which small ones hardly do; all else from -h to h, where h = hidden_size^-1/2.
+
+    Args:
+        network: As in ``ActorCritic``, such as ``nn.LSTM`` or ``nn.GRU``.
+        actions: Number of actions.
+        generator: Source of the initial values; torch's global one if None.
+
+    Returns:
+        The agent.
+
+    Examples:
+        >>> agent = meta_actor_critic(nn.LSTM(9, 48), 2)
+        >>> bool(agent.network.weight_ih_l0.abs().max() > 0.9)
+        True
+    """
+    agent = ActorCritic(network, actions)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            size = 1.0 if name == "weight_ih_l0" else agent.policy.in_features**-0.5
+            parameter.uniform_(-size, size, generator=generator)
+    agent.reset_heads(generator)
+    return agent
