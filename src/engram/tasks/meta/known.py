@@ -45,8 +45,9 @@ class KnownReturn:
 
         Examples:
             >>> known = exact_returns()["dependent bandit easy, oracle"]
-            >>> known.value, round(known.measure(100, seed=0)[0])
-            (90.0, 90)
+            >>> value, error = known.measure(100, seed=0)
+            >>> known.value, known.off(value) < 3 * error
+            (90.0, True)
         """
         env = MetaTaskVectorEnv(self.task, lifetimes)
         lived = play(env, self.agent(np.random.default_rng(seed)), seed=seed)
