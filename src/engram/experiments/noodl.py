@@ -136,7 +136,7 @@ def arms(config: Config) -> dict[str, Config]:
     )
     found["patches-noodl"] = patches
     found["patches-random"] = replace(patches, method="none")
-    for alpha in (0.05, 0.2):
+    for alpha in (0.05, 0.2) if config.sweeps else (0.2,):
         found[f"patches-lasso-{alpha}"] = replace(patches, method="lasso", lasso_alpha=alpha)
     if config.sweeps:
         for nonzero in (4, 16, 24, 32):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.library import custom_op
 
 from engram import threads
+
+if TYPE_CHECKING:
+    from torch._library.custom_ops import CustomOpDef
 
 # Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
 GROUPS = 32
@@ -21,8 +24,8 @@ WORTH_A_THREAD = 2**17
 class Operator(NamedTuple):
     """An operator, and the one that is its derivative."""
 
-    forward: Any
-    backward: Any
+    forward: CustomOpDef
+    backward: CustomOpDef
 
 
 def operator(
