@@ -87,16 +87,15 @@ def arms(config: Config) -> dict[str, Config]:
 
 def parameter_count(config: Config) -> int:
     """Return how many parameters the network of a trial has."""
-    n, plastic = config.hidden_size, config.agent in {"plastic", "modulated"}
-    heads = (ACTIONS + 1) * (n + 1)
-    match config.agent:
-        case "memoryless":
-            return (OBSERVATION - ACTIONS) * n + heads  # it sees no action and no reward
-        case "lstm":
-            return 4 * n * (OBSERVATION + n + 2) + heads
-    return (
-        (OBSERVATION + 1) * n + (1 + plastic) * n**2 + heads + {"plastic": 1, "modulated": n + 1}.get(config.agent, 0)
-    )
+    n = config.hidden_size
+    heads, layer = (ACTIONS + 1) * (n + 1), (OBSERVATION + 1) * n + n**2
+    return heads + {
+        "memoryless": (OBSERVATION - ACTIONS) * n,  # it sees no action and no reward
+        "rnn": layer,
+        "lstm": 4 * (layer + n),
+        "plastic": layer + n**2 + 1,
+        "modulated": layer + n**2 + n + 1,
+    }.get(config.agent, 0)
 
 
 def build(config: Config, generator: torch.Generator) -> ActorCritic:
@@ -251,10 +250,12 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """The share of what the oracle gains over chance, agents by tasks, mean over seeds."""
-    shares = {arm: [seed[arm]["tasks"] for seed in results.by_seed.values() if arm in seed] for arm in results.arms}
-    shares = {arm: found for arm, found in shares.items() if found}
-    tasks = list(next(iter(shares.values()))[0])
-    table = [[float(np.mean([one[task] for one in found])) for task in tasks] for found in shares.values()]
+    found = {arm: [seed[arm]["tasks"] for seed in results.by_seed.values() if arm in seed] for arm in results.arms}
+    shares = {
+        arm: {task: np.mean([one[task] for one in seeds]) for task in seeds[0]} for arm, seeds in found.items() if seeds
+    }
+    tasks = list(next(iter(shares.values()), {}))
+    table = [list(row.values()) for row in shares.values()]
     heat = go.Heatmap(z=table, x=tasks, y=list(shares), zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
     plot = go.Figure(heat)
     plot.update_layout(
