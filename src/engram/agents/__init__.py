@@ -1,15 +1,37 @@
-"""Reinforcement learning by networks whose state lasts through an episode."""
+"""Reinforcement learning: networks whose state lasts through an episode, and agents that remember episodes."""
 
 from engram.agents.a2c import Rollout, a2c_loss, a2c_step, discounted_returns, rollout
 from engram.agents.actor_critic import ActorCritic, Judgement, plastic_actor_critic
+from engram.agents.embedding import RandomProjection, pixel_encoder, vector_encoder
+from engram.agents.episode import Agent, Played, evaluate, play_episode
+from engram.agents.exploration import EpsilonGreedy, Exploration, MaxEntMellowmax
+from engram.agents.mfec import MFEC
+from engram.agents.nec import NEC
+from engram.agents.returns import monte_carlo_returns, n_step_returns
+from engram.agents.tabular_q import TabularQ
 
 __all__ = [
+    "MFEC",
+    "NEC",
     "ActorCritic",
+    "Agent",
+    "EpsilonGreedy",
+    "Exploration",
     "Judgement",
+    "MaxEntMellowmax",
+    "Played",
+    "RandomProjection",
     "Rollout",
+    "TabularQ",
     "a2c_loss",
     "a2c_step",
     "discounted_returns",
+    "evaluate",
+    "monte_carlo_returns",
+    "n_step_returns",
+    "pixel_encoder",
     "plastic_actor_critic",
+    "play_episode",
     "rollout",
+    "vector_encoder",
 ]
