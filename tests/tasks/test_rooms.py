@@ -33,7 +33,7 @@ def test_the_shortest_way_leads_to_the_only_reward(layout):
 
 def test_walls_and_doors_of_the_four_rooms():
     wall = ROOMS["four-room"]().wall[1:12, 1:12]
-    assert ["".join(".#"[cell] for cell in row) for row in wall.T[::-1]] == [
+    assert ["".join(".#"[int(cell)] for cell in row) for row in wall.T[::-1]] == [
         ".....#.....",
         "...........",
         ".....#.....",

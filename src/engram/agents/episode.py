@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import Env
@@ -11,6 +11,7 @@ from gymnasium import Env
 from engram.agents.exploration import ActionValues, greedy
 
 
+@runtime_checkable
 class Agent(Protocol):
     """What acts and learns on the way."""
 

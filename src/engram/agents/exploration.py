@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from scipy.special import logsumexp, softmax
 ActionValues = Float[np.ndarray, "actions"]
 
 
+@runtime_checkable
 class Exploration(Protocol):
     """What chooses an action."""
 
