@@ -241,7 +241,7 @@ class DynamicOnlineKMeans(OnlineKMeans):
     Examples:
         >>> model = DynamicOnlineKMeans(2).partial_fit([[0.0], [9.0], [1.0], [1.0], [5.0]])
         >>> model.cluster_centers_.tolist(), model.counts_.tolist()
-        ([[0.75], [5.0]], [1.5, 0.5])
+        ([[1.0], [5.0]], [0.5, 0.5])
     """
 
     _forgets: ClassVar[bool] = True

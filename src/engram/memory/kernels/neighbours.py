@@ -99,7 +99,7 @@ def squares(keys, filled, out):
     return largest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 @no_type_check
 def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
     """Go on with the search for nearest keys in a block of them whose products with the samples are known.
@@ -139,7 +139,7 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
                         bound = distance[k - 1] + shift
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 @no_type_check
 def nearest_among(keys, candidates, x, rows, distances):
     """Find the nearest of some keys for each sample.
@@ -200,7 +200,7 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
         for i in range(found):
             weight = 1.0
             if idw and distance[0] + added == 0:  # weights without end: the equal keys alone
-                weight = float(distance[i] == 0)
+                weight = 1.0 if distance[i] == 0 else 0.0
             elif idw:
                 weight = 1 / (distance[i] + added)
             total += weight

@@ -1,4 +1,4 @@
-"""Online k-means of one sample after another as a numba kernel: ``policies.kmeans`` for batches of one, without values."""
+"""Online k-means of one sample after another as a numba kernel: ``policies.kmeans`` for batches of one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from engram.memory.kernels.neighbours import squared_distance
+from engram.memory.kernels.neighbours import LANES, squared_distance
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 @no_type_check
 def one_by_one(centres, counts, filled, samples, loss, free, published):
     """Let samples join the nearest centre or take a free one; return how many centres are in use.
@@ -32,7 +32,7 @@ def one_by_one(centres, counts, filled, samples, loss, free, published):
                 near, best = j, distance
         slot = counts.argmin()
         if filled and best == 0 and not published:
-            counts[near] = max(counts[near], 0.0) + 1
+            counts[near] += 1
         elif counts[slot] <= free:
             centres[slot], counts[slot] = samples[i], 1
             filled = max(filled, slot + 1)
