@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from engram.memory.policies import Policy
-from engram.memory.search import Search
+from engram.memory import policies
+from engram.memory.counted_random import seeds
+from engram.memory.estimate import check_estimate, estimate, fast_estimate
+from engram.memory.policies.table import Batch, Change, Merging, Policy, Table, first_coef
+from engram.memory.search import ExactSearch, FaissSearch, Search
+from engram.plasticity.validation import check_choice, check_size, check_type
+from engram.storage import checkpoint
 
 VALUE_UPDATES = ("max", "mean", "ema")
-KERNELS = ("idw", "mean")
 
 
 class Recall(NamedTuple):
@@ -122,7 +130,36 @@ class KeyValueMemory(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        raise NotImplementedError
+        sizes = {"capacity": capacity, "key_dim": key_dim, "value_dim": value_dim}
+        sizes |= {} if tables is None else {"tables": tables}
+        sizes |= {} if hash_dim is None else {"hash_dim": hash_dim}
+        for name, size in sizes.items():
+            check_size(name, size)
+        if capacity < 2:
+            raise ValueError(f"capacity = {capacity}: expected at least 2")
+        check_choice("value_update", value_update, VALUE_UPDATES)
+        check_choice("assign", assign, ("key", "hash"))
+        if assign == "hash" and hash_dim is None:
+            raise ValueError("hash_dim = None: expected the length of hashes with assign = 'hash'")
+        if not 0 < value_step <= 1:
+            raise ValueError(f"value_step = {value_step}: expected above 0, at most 1")
+        if not math.isfinite(empty_value):
+            raise ValueError(f"empty_value = {empty_value}: expected a finite number")
+        self.capacity, self.key_dim, self.value_dim, self.hash_dim = capacity, key_dim, value_dim, hash_dim
+        self.policy: Policy = policies.LRU() if policy is None else policy
+        self.tables = tables
+        self.merging = Merging(value_update, value_step, assign, empty_value)
+        self.search: Search = ExactSearch() if search is None else search
+        count = 1 if tables is None else tables
+        self.register_buffer("keys", torch.zeros(count, capacity, key_dim))
+        self.register_buffer("values", torch.zeros(count, capacity, value_dim))
+        self.register_buffer("hashes", torch.zeros(count, capacity, hash_dim or 0))
+        self.register_buffer("counts", torch.zeros(count, capacity, dtype=torch.float64))
+        self.register_buffer("coef", torch.from_numpy(first_coef(capacity)).repeat(count, 1))
+        self.register_buffer("n_filled", torch.zeros(count, dtype=torch.long))
+        self.register_buffer("clock", torch.zeros(count, dtype=torch.long))
+        self.register_buffer("seed", seeds(count, generator, torch.device("cpu")))
+        self.register_load_state_dict_post_hook(forget_index)
 
     def query(
         self,
@@ -151,7 +188,22 @@ class KeyValueMemory(nn.Module):
         Raises:
             ValueError: A wrong shape, a number that is not finite, an unknown table, or an argument out of range.
         """
-        raise NotImplementedError
+        check_size("k", k)
+        check_estimate(kernel, delta)
+        how = {"kernel": kernel, "delta": delta, "exact_match": exact_match, "empty_value": self.merging.empty_value}
+        samples = self._checked("x", x, self.key_dim)
+        chosen = self._chosen(tables, len(samples))
+        if k > self.capacity:
+            warnings.warn(f"k = {k}: only {self.capacity} rows can be neighbours", RuntimeWarning, stacklevel=2)
+        rows, distances = self._neighbours(samples, min(k, self.capacity), chosen)
+        if use and self.policy.ages:
+            self._use(rows, chosen)
+        if self.keys.is_cpu:
+            values = fast_estimate(self.values.numpy(force=True), rows, distances, chosen, **how)
+            found = [torch.from_numpy(array) for array in (values, rows, distances)]
+        else:
+            found = self._gathered(x.detach(), torch.from_numpy(rows), chosen, **how)
+        return self._shaped(tables, found)
 
     def write(
         self,
@@ -177,17 +229,42 @@ class KeyValueMemory(nn.Module):
         Raises:
             ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written.
         """
-        raise NotImplementedError
+        samples = self._checked("keys", keys, self.key_dim) + 0.0  # which makes -0 the same as 0
+        check_type("values", values, Tensor)
+        column = values[:, None] if values.dim() == 1 and self.value_dim == 1 else values
+        contents = self._checked("values", column, self.value_dim)
+        if (hashes is None) != (self.hash_dim is None):
+            raise ValueError(f"hashes: expected {'none without' if self.hash_dim is None else 'some with'} hash_dim")
+        same = samples if hashes is None else self._checked("hashes", hashes, self.hash_dim or 0) + 0.0
+        for name, array in (("values", contents), ("hashes", same)):
+            if len(array) != len(samples):
+                raise ValueError(f"{name} has {len(array)} samples: expected {len(samples)}, one for each key")
+        if isinstance(tables, int):
+            tables = torch.full((len(samples),), tables)
+        chosen = self._chosen(tables, len(samples))
+        batch = Batch(samples, contents, same, np.ones(len(samples)))
+        changed, rows, fresh = [], [], []
+        for table in np.unique(chosen):
+            which = np.flatnonzero(chosen == table)
+            for first in range(0, which.size, self.capacity):
+                change = self.policy.write(
+                    self._table(table), batch.take(which[first : first + self.capacity]), self.merging
+                )
+                self._apply(int(table), change)
+                changed.append(np.full(change.rows.size, table))
+                rows.append(change.rows)
+                fresh.append(change.fresh)
+        return once(changed, rows, fresh, self.capacity)
 
     @property
     def filled(self) -> Bool[Tensor, "tables capacity"]:
         """Which rows are in use."""
-        raise NotImplementedError
+        return torch.arange(self.capacity, device=self.n_filled.device) < self.n_filled[:, None]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all that is stored."""
-        raise NotImplementedError
+        return sum(tensor.nbytes for tensor in self.state_dict().values())
 
     def save(self, path: str | Path) -> None:
         """Write the memory to one safetensors file, with the rest as JSON in its header, atomically.
@@ -199,14 +276,141 @@ class KeyValueMemory(nn.Module):
             TypeError: The policy or the search is none of engram's own.
             CannotWriteError: The old file is as before.
         """
-        raise NotImplementedError
+        content = {"arguments": self._arguments(), "state": dict(self.state_dict())}
+        checkpoint.save_object(Path(path), type(self).__name__, content)
 
     @classmethod
-    def load(cls, path: str | Path) -> KeyValueMemory:
+    def load(cls, path: str | Path) -> Self:
         """Read what ``save`` wrote.
 
         Raises:
             CorruptFileError: The file is truncated, altered, or of something else.
             FileNotFoundError: There is no such file.
         """
-        raise NotImplementedError
+        content = checkpoint.load_object(Path(path), cls.__name__)
+        arguments = content["arguments"]
+        name, fields = arguments.pop("policy")
+        search = arguments.pop("search")
+        memory = cls(
+            policy=getattr(policies, name)(**fields),
+            search=None if search is None else FaissSearch(**search),
+            **arguments,
+        )
+        memory.load_state_dict(content["state"])
+        return memory
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the arguments."""
+        tables = "" if self.tables is None else f"tables={self.tables}, "
+        return f"{self.capacity}, key_dim={self.key_dim}, {tables}policy={self.policy}, {self.merging}"
+
+    # Within.
+
+    def _arguments(self) -> dict[str, Any]:
+        name = type(self.policy).__name__
+        if getattr(policies, name, None) is not type(self.policy):
+            raise TypeError(f"policy is a {name}: expected one of engram.memory.policies, which can be stored")
+        search = None
+        if isinstance(self.search, FaissSearch):
+            search = {name: getattr(self.search, name) for name in ("index", "rebuild", "smallest")}
+        elif not isinstance(self.search, ExactSearch):
+            raise TypeError(f"search is a {type(self.search).__name__}: expected one of engram's, which can be stored")
+        return {
+            **{name: getattr(self, name) for name in ("capacity", "key_dim", "value_dim", "tables", "hash_dim")},
+            **self.merging._asdict(),
+            "policy": [name, asdict(self.policy)],
+            "search": search,
+        }
+
+    def _checked(self, name: str, value: Tensor, width: int) -> np.ndarray:
+        check_type(name, value, Tensor)
+        if value.dim() != 2 or value.shape[1] != width:
+            raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
+        array = np.ascontiguousarray(value.to(self.keys.dtype).numpy(force=True))
+        if not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            raise ValueError(f"{name}[{row}, {column}] = {value[row, column].item()}: expected a finite number")
+        return array
+
+    def _chosen(self, tables: Tensor | None, samples: int) -> np.ndarray:
+        """Return the table of each sample, or no numbers where all answer."""
+        if tables is None:
+            return np.zeros(0, np.int64)
+        check_type("tables", tables, Tensor)
+        if tables.shape != (samples,) or tables.is_floating_point():
+            raise ValueError(
+                f"tables of shape {tuple(tables.shape)} and {tables.dtype}: expected integers, ({samples},)"
+            )
+        chosen = tables.long().numpy(force=True)
+        count = len(self.keys)
+        if samples and not 0 <= chosen.min() <= chosen.max() < count:
+            raise ValueError(f"tables from {chosen.min()} to {chosen.max()}: expected 0 .. {count - 1}")
+        return chosen
+
+    def _neighbours(self, x: np.ndarray, k: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keys = self.keys.numpy(force=True)
+        return self.search.neighbours(keys, self.n_filled.numpy(force=True), x, k, chosen)
+
+    def _gathered(self, x: Tensor, rows: Tensor, chosen: np.ndarray, **how: Any) -> list[Tensor]:
+        """Return values, rows and distances with all gradients."""
+        count = 1 if chosen.size else len(self.keys)
+        table = torch.from_numpy(chosen) if chosen.size else torch.arange(len(rows)) % count
+        place = (table[:, None].to(x.device), rows.clamp(min=0).to(x.device))
+        distances = (x.repeat_interleave(count, 0)[:, None] - self.keys[place]).square().sum(-1)
+        distances = distances.masked_fill((rows < 0).to(x.device), torch.inf)
+        return [
+            estimate(self.values[place], distances, **how),
+            rows.to(x.device),
+            distances,
+        ]
+
+    def _shaped(self, tables: Tensor | None, found: list[Tensor]) -> Recall:
+        if self.tables is not None and tables is None:
+            found = [tensor.unflatten(0, (-1, self.tables)) for tensor in found]
+        return Recall(*found)
+
+    def _use(self, rows: np.ndarray, chosen: np.ndarray) -> None:
+        from engram.memory.kernels import neighbours
+
+        coef, clock = self.coef.numpy(force=True), self.clock.numpy(force=True)
+        neighbours.use(coef, clock, rows, chosen)
+        if not self.coef.is_cpu:
+            self.coef.copy_(torch.from_numpy(coef))
+            self.clock.copy_(torch.from_numpy(clock))
+
+    def _table(self, table: int) -> Table:
+        keys, values, counts, coef = (
+            tensor[table].numpy(force=True) for tensor in (self.keys, self.values, self.counts, self.coef)
+        )
+        hashes = keys if self.hash_dim is None else self.hashes[table].numpy(force=True)
+        filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
+        return Table(keys, values, hashes, counts, coef, filled, clock, seed)
+
+    @torch.no_grad()
+    def _apply(self, table: int, change: Change) -> None:
+        rows = torch.from_numpy(change.rows)
+        moved = {"keys": change.keys, "values": change.values}
+        if self.hash_dim is not None:
+            moved["hashes"] = change.hashes
+        for name, array in moved.items():
+            tensor = getattr(self, name)
+            tensor[table, rows] = torch.from_numpy(array).to(tensor)
+        self.counts[table] = torch.from_numpy(change.counts)
+        self.coef[table] = torch.from_numpy(change.coef)
+        self.clock[table] = change.clock
+        self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max()) + 1)
+        self.search.written(table, change.rows)
+
+
+def once(changed: list[np.ndarray], rows: list[np.ndarray], fresh: list[np.ndarray], capacity: int) -> Written:
+    """Return the rows that several changes name, each once, and whether any of them made it new."""
+    none = np.zeros(0, np.int64)
+    place = np.concatenate((none, *(table * capacity + row for table, row in zip(changed, rows, strict=True))))
+    unique, group = np.unique(place, return_inverse=True)
+    new = np.bincount(group, np.concatenate((none, *fresh)), unique.size) > 0
+    return Written(*map(torch.from_numpy, (unique // capacity, unique % capacity, new)))
+
+
+def forget_index(memory: KeyValueMemory, _: object) -> None:
+    """Let the search start anew after other keys were loaded."""
+    memory.search.reset()
