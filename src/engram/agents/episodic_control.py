@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
@@ -81,6 +82,9 @@ class EpisodicControl(ABC):
             raise ValueError(f"truncation = {truncation!r}: expected 'terminal' or 'bootstrap'")
         if memory.tables is None:
             raise ValueError("memory.tables = None: expected one table for each action")
+        if k > memory.capacity:
+            warnings.warn(f"k = {k}: only {memory.capacity} rows can be neighbours", RuntimeWarning, stacklevel=3)
+            k = memory.capacity
         self.memory, self.embedding, self.exploration, self.rng = memory, embedding, exploration, rng
         self.gamma, self.truncation, self.steps = gamma, truncation, 0
         weights = [] if embedding is None else [*embedding.parameters(), *embedding.buffers()]
@@ -94,14 +98,10 @@ class EpisodicControl(ABC):
         """Return what each step of an episode was worth."""
 
     def _key(self, observation: Any) -> Float[Tensor, "1 key_dim"]:
-        return self._keys(np.asarray(observation)[None])
-
-    @torch.no_grad()
-    def _keys(self, observations: np.ndarray) -> Float[Tensor, "batch key_dim"]:
-        """Return the keys of a batch of observations; bytes count as parts of 255."""
-        return self._embedded(self._prepared(observations))
+        return self._embedded(self._prepared(np.asarray(observation)[None])).detach()
 
     def _prepared(self, observations: np.ndarray) -> Float[Tensor, "batch ..."]:
+        """Return observations as numbers, brought to scale; bytes are taken as parts of 255."""
         x = observations.astype(np.float32)
         if observations.dtype == np.uint8:
             x /= 255
@@ -113,9 +113,8 @@ class EpisodicControl(ABC):
         return x.flatten(1) if self.embedding is None else self.embedding(x.to(self._device)).cpu()
 
     def _values(self, key: Float[Tensor, "1 key_dim"], use: bool) -> ActionValues:
-        with torch.no_grad():
-            recalled = self.memory.query(key, **self._look, use=use)
-        return recalled.values[0, :, 0].numpy()
+        # A differentiable memory is asked without its gradients, which takes a fraction of the time.
+        return KeyValueMemory.query(self.memory, key, **self._look, use=use).values.numpy()[0, :, 0]
 
     def values(self, observation: Any) -> ActionValues:
         """Return what each action is expected to give, (actions,); nothing of the agent or its memory changes."""
