@@ -13,7 +13,13 @@ from engram.agents.exploration import ActionValues, greedy
 
 @runtime_checkable
 class Agent(Protocol):
-    """What acts and learns on the way."""
+    """What acts and learns on the way.
+
+    Attributes:
+        steps: Steps taken.
+    """
+
+    steps: int
 
     def act(self, observation: Any, identity: Any = None) -> int:
         """Return an action; ``identity`` tells whether two states are the same, where the observation does not."""

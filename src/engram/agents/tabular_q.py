@@ -55,9 +55,9 @@ class TabularQ:
         self.low, self.high = np.asarray(low, float), np.asarray(high, float)
         self.bins = np.asarray(bins, int)
         if not (self.low < self.high).all():
-            raise ValueError(f"low = {low}, high = {high}: expected each low below its high")
+            raise ValueError(f"low = {low!r}, high = {high!r}: expected each low below its high")
         if not (self.bins >= 1).all():
-            raise ValueError(f"bins = {bins}: expected at least one cell along each axis")
+            raise ValueError(f"bins = {bins!r}: expected at least one cell along each axis")
         if not 0 <= gamma <= 1:
             raise ValueError(f"gamma = {gamma}: expected a number from 0 to 1")
         if not 0 < learning_rate <= 1:
@@ -76,7 +76,7 @@ class TabularQ:
 
     def values(self, observation: Any) -> ActionValues:
         """Return what each action is expected to give."""
-        return self.table[self.cell(observation)]
+        return np.asarray(self.table[self.cell(observation)])
 
     def act(self, observation: Any, identity: Any = None) -> int:
         """Return an action; ``identity`` does not matter."""

@@ -53,7 +53,8 @@ PAPER = (
     "Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement learning "
     "with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)"
 )
-POLICIES: dict[str, Callable[[], Policy]] = {
+PolicyName = Literal["lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "fifo", "random"]
+POLICIES: dict[PolicyName, Callable[[], Policy]] = {
     "lru": LRU,
     "max-surprise": MaxSurprise,
     "max-value": MaxValue,
@@ -63,12 +64,15 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "fifo": FIFO,
     "random": RandomReplacement,
 }
-COMPARED = ("lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm")
+FORMS: tuple[PolicyName, ...] = ("lru", "dkm-author", "dkm")
+PAIR: tuple[PolicyName, ...] = ("lru", "dkm")
+COMPARED: tuple[PolicyName, ...] = ("lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm")
 SIZES = (100, 250, 1000)  # rows for each action on CartPole
-GAMES = ("Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert")
+Game = Literal["Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert"]
+GAMES: tuple[Game, ...] = ("Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert")
 PIXELS = 4 * 84 * 84
 # Where a grid for tabular Q-learning begins and ends, and its cells.
-GRIDS = {
+GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
     "engram/FourRoom-v0": ([0, 0], [13, 13], [13, 13]),
 }
@@ -96,7 +100,7 @@ class Config:
     """Where the agent acts; the last five are Atari games."""
     learner: Literal["mfec", "nec", "tabular-q"] = "mfec"
     """The agent."""
-    policy: Literal["lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "fifo", "random"] = "lru"
+    policy: PolicyName = "lru"
     """What the memory keeps."""
     value_update: Literal["max", "mean", "ema"] = "max"
     """What becomes of a value when its state comes again."""
@@ -181,23 +185,24 @@ def arms(config: Config) -> dict[str, Config]:
     found: dict[str, Config] = {}
     for size, policy in itertools.product(SIZES, COMPARED):
         found[f"cartpole-{size}-{policy}"] = replace(base, policy=policy, capacity=size)
-    for policy in ("fifo", "random"):
+    baselines: tuple[PolicyName, ...] = ("fifo", "random")
+    for policy in baselines:
         found[f"cartpole-100-{policy}"] = replace(base, policy=policy)
     found["cartpole-unlimited"] = replace(base, capacity=config.steps + 500)
     found["cartpole-tabular-q"] = replace(base, learner="tabular-q")
-    for policy in ("lru", "dkm-author", "dkm", "k-means"):
+    for policy in (*FORMS, "k-means"):
         found[f"four-room-{policy}"] = replace(rooms, policy=policy)
-    for policy in ("lru", "dkm"):
+    for policy in PAIR:
         found[f"four-room-{policy}-mean"] = replace(rooms, policy=policy, value_update="mean")
     found["four-room-tabular-q"] = replace(rooms, learner="tabular-q")
-    for size, policy in itertools.product((100, 500), ("lru", "dkm-author", "dkm")):
+    for size, policy in itertools.product((100, 500), FORMS):
         found[f"acrobot-{size}-{policy}"] = replace(acrobot, policy=policy, capacity=size)
-    for policy in ("lru", "dkm"):
+    for policy in PAIR:
         found[f"cartpole-nec-{policy}"] = replace(nec, policy=policy)
         found[f"four-room-nec-{policy}"] = replace(
             nec, environment="engram/FourRoom-v0", policy=policy, capacity=60, neighbours=5, epsilon=0.1
         )
-    for policy in ("lru", "k-means", "dkm-author", "dkm"):
+    for policy in (*FORMS, "k-means"):
         found[f"stream-{policy}"] = replace(stream, policy=policy)
     found["look-up"] = replace(base, study="look-up")
     if not config.everything:
@@ -209,7 +214,7 @@ def arms(config: Config) -> dict[str, Config]:
 def _atari_arms(base: Config) -> dict[str, Config]:
     """Both agents with the two published policies on the five published games."""
     found = {}
-    for game, policy in itertools.product(GAMES, ("lru", "dkm-author")):
+    for game, policy in itertools.product(GAMES, FORMS[:2]):
         mfec = replace(
             base,
             environment=game,
@@ -245,7 +250,7 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> Agent:
     if config.learner == "tabular-q":
         return TabularQ(*GRIDS[config.environment], actions, rng=run.rng, exploration=exploration, gamma=config.gamma)
     pixels, features = config.environment in GAMES, int(np.prod(env.observation_space.shape or ()))
-    table = {
+    table: dict[str, Any] = {
         "key_dim": config.key_dim if pixels or config.learner == "nec" else features,
         "policy": POLICIES[config.policy](),
         "tables": actions,
@@ -254,7 +259,7 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> Agent:
         "value_update": config.value_update,
         "generator": run.generator,
     }
-    acting = {"rng": run.rng, "exploration": exploration, "k": config.neighbours, "gamma": config.gamma}
+    acting: dict[str, Any] = {"rng": run.rng, "exploration": exploration, "k": config.neighbours, "gamma": config.gamma}
     if config.learner == "nec":
         encoder = (
             pixel_encoder(config.key_dim, generator=run.generator)
@@ -302,7 +307,7 @@ def control(config: Config, run: Run) -> dict[str, Any]:
     if pixels:
         scores = run.metrics().filter(pl.col("metric") == "score")["value"].to_numpy()
         result["late_score"] = float(scores[-10:].mean())
-    if config.learner == "mfec":
+    if isinstance(agents[0], MFEC):
         memory = agents[0].memory
         tables, rows, size = memory.keys.shape
         # Keys, hashes as long, a value and a number for the policy, as the published code has them, of 4 bytes each.
@@ -348,7 +353,7 @@ def stream(config: Config, run: Run) -> dict[str, Any]:
         new = points[seen - most : seen]
         errors = {}
         for batch, memory in memories.items():
-            for part in new.split(batch):
+            for part in torch.split(new, batch):
                 memory.write(part, torch.zeros(len(part)))
             if seen % every == 0 or seen in moments:
                 distances = memory.query(tests[seen > half], k=1, use=False).squared_distances

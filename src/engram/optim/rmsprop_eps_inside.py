@@ -48,7 +48,7 @@ class RMSpropEpsInside(Optimizer):
         super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; with ``closure``, after calling it, and return its loss."""
         loss = None
         if closure is not None:
