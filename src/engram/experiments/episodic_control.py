@@ -77,7 +77,7 @@ GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "engram/FourRoom-v0": ([0, 0], [13, 13], [13, 13]),
 }
 CHUNKS = 100  # points of a curve of returns
-CENTRES, BATCHES, TESTED = 32, (1, 8), 1000  # of the stream
+CENTRES, BATCHES, TESTED, MEASURED = 32, (1, 8), 1000, 80  # of the stream; points between two measurements
 LOOKED_UP = (1000, 2000, 4000, 8000, 16000)
 
 
@@ -144,8 +144,8 @@ class Config:
             raise ValueError(
                 f"explore_from = {self.explore_from}: expected at most explore_until = {self.explore_until}"
             )
-        if self.study == "stream" and self.steps % (2 * BATCHES[-1]):
-            raise ValueError(f"steps = {self.steps}: expected a multiple of {2 * BATCHES[-1]} for the stream")
+        if self.study == "stream" and self.steps % (2 * MEASURED):
+            raise ValueError(f"steps = {self.steps}: expected a multiple of {2 * MEASURED} for the stream")
 
 
 def arms(config: Config) -> dict[str, Config]:
@@ -344,28 +344,18 @@ def stream(config: Config, run: Run) -> dict[str, Any]:
         batch: KeyValueMemory(config.capacity, 2, policy=POLICIES[config.policy](), generator=run.generator)
         for batch in BATCHES
     }
-    most, found = BATCHES[-1], np.zeros((3, len(BATCHES)))
-    moments = {half: 0, half + config.capacity * 10: 1, config.steps: 2}
-    every = max(most, config.steps // 50 // most * most)
     state = {f"memory_{batch}": memory for batch, memory in memories.items()}
-    for step in run.steps(config.steps // most, found=found, **state):
-        seen = (step + 1) * most
-        new = points[seen - most : seen]
-        errors = {}
+    for step in run.steps(config.steps // MEASURED, **state):
+        seen = (step + 1) * MEASURED
         for batch, memory in memories.items():
-            for part in torch.split(new, batch):
+            for part in torch.split(points[seen - MEASURED : seen], batch):
                 memory.write(part, torch.zeros(len(part)))
-            if seen % every == 0 or seen in moments:
-                distances = memory.query(tests[seen > half], k=1, use=False).squared_distances
-                errors[f"error_{batch}"] = float(distances.double().mean())
-        if seen in moments:
-            found[moments[seen]] = list(errors.values())
-        if errors:
-            run.log(seen, **errors)
+            distances = memory.query(tests[seen > half], k=1, use=False).squared_distances
+            run.log(seen, **{f"error_{batch}": distances.double().mean()})
+    moments = {"before": half, "after": half + 10 * CENTRES, "end": config.steps}
+    errors = {(metric, step): value for step, metric, value in run.metrics().select("step", "metric", "value").rows()}
     return {
-        f"{moment}_{batch}": float(found[i, j])
-        for i, moment in enumerate(("before", "after", "end"))
-        for j, batch in enumerate(BATCHES)
+        f"{moment}_{batch}": errors[f"error_{batch}", seen] for moment, seen in moments.items() for batch in BATCHES
     }
 
 
