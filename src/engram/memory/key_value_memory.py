@@ -199,7 +199,7 @@ class KeyValueMemory(nn.Module):
         if use and self.policy.ages:
             self._use(rows, chosen)
         if self.keys.is_cpu:
-            values = fast_estimate(self.values.numpy(force=True), rows, distances, chosen, **how)
+            values = fast_estimate(array(self.values), rows, distances, chosen, **how)
             found = [torch.from_numpy(array) for array in (values, rows, distances)]
         else:
             found = self._gathered(x.detach(), torch.from_numpy(rows), chosen, **how)
@@ -326,11 +326,11 @@ class KeyValueMemory(nn.Module):
         check_type(name, value, Tensor)
         if value.dim() != 2 or value.shape[1] != width:
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
-        array = np.ascontiguousarray(value.to(self.keys.dtype).numpy(force=True))
-        if not np.isfinite(array).all():
-            row, column = np.argwhere(~np.isfinite(array))[0]
+        numbers = np.ascontiguousarray(array(value.to(self.keys.dtype)))
+        if not np.isfinite(numbers).all():
+            row, column = np.argwhere(~np.isfinite(numbers))[0]
             raise ValueError(f"{name}[{row}, {column}] = {value[row, column].item()}: expected a finite number")
-        return array
+        return numbers
 
     def _chosen(self, tables: Tensor | None, samples: int) -> np.ndarray:
         """Return the table of each sample, or no numbers where all answer."""
@@ -341,15 +341,15 @@ class KeyValueMemory(nn.Module):
             raise ValueError(
                 f"tables of shape {tuple(tables.shape)} and {tables.dtype}: expected integers, ({samples},)"
             )
-        chosen = tables.long().numpy(force=True)
+        chosen = array(tables.long())
         count = len(self.keys)
         if samples and not 0 <= chosen.min() <= chosen.max() < count:
             raise ValueError(f"tables from {chosen.min()} to {chosen.max()}: expected 0 .. {count - 1}")
         return chosen
 
     def _neighbours(self, x: np.ndarray, k: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        keys = self.keys.numpy(force=True)
-        return self.search.neighbours(keys, self.n_filled.numpy(force=True), x, k, chosen)
+        keys = array(self.keys)
+        return self.search.neighbours(keys, array(self.n_filled), x, k, chosen)
 
     def _gathered(self, x: Tensor, rows: Tensor, chosen: np.ndarray, **how: Any) -> list[Tensor]:
         """Return values, rows and distances with all gradients."""
@@ -366,13 +366,13 @@ class KeyValueMemory(nn.Module):
 
     def _shaped(self, tables: Tensor | None, found: list[Tensor]) -> Recall:
         if self.tables is not None and tables is None:
-            found = [tensor.unflatten(0, (-1, self.tables)) for tensor in found]
+            found = [tensor.view(len(tensor) // self.tables, self.tables, tensor.shape[1]) for tensor in found]
         return Recall(*found)
 
     def _use(self, rows: np.ndarray, chosen: np.ndarray) -> None:
         from engram.memory.kernels import neighbours
 
-        coef, clock = self.coef.numpy(force=True), self.clock.numpy(force=True)
+        coef, clock = array(self.coef), array(self.clock)
         neighbours.use(coef, clock, rows, chosen)
         if not self.coef.is_cpu:
             self.coef.copy_(torch.from_numpy(coef))
@@ -380,9 +380,9 @@ class KeyValueMemory(nn.Module):
 
     def _table(self, table: int) -> Table:
         keys, values, counts, coef = (
-            tensor[table].numpy(force=True) for tensor in (self.keys, self.values, self.counts, self.coef)
+            array(tensor[table]) for tensor in (self.keys, self.values, self.counts, self.coef)
         )
-        hashes = keys if self.hash_dim is None else self.hashes[table].numpy(force=True)
+        hashes = keys if self.hash_dim is None else array(self.hashes[table])
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
         return Table(keys, values, hashes, counts, coef, filled, clock, seed)
 
@@ -400,6 +400,11 @@ class KeyValueMemory(nn.Module):
         self.clock[table] = change.clock
         self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max()) + 1)
         self.search.written(table, change.rows)
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as an array, which shares its memory if it is on the CPU."""
+    return np.asarray(tensor.numpy(force=not tensor.is_cpu or tensor.requires_grad))
 
 
 def once(changed: list[np.ndarray], rows: list[np.ndarray], fresh: list[np.ndarray], capacity: int) -> Written:

@@ -35,7 +35,7 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         cluster_centers_: (clusters, features); fewer than ``n_clusters`` as long as there were fewer samples.
         counts_: Weight of each centre, (clusters,).
-        labels_: Nearest centre of each sample of the last call, after it, (samples,).
+        labels_: Nearest centre of each sample of ``fit``, (samples,).
         n_features_in_: Number of features.
         n_samples_seen_: Samples learned from, as often as they were shown.
 
@@ -103,7 +103,6 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.labels_ = self._labels(samples)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: object = None) -> Self:
         """Learn from samples in their order, going on from what was learned.
 
@@ -115,13 +114,13 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: An argument of the constructor is out of range, or X is no valid data or has another number of
                 features than before.
         """
-        first = not hasattr(self, "_centres")
-        samples = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=first))
-        if first:
-            self._start(samples)
-        samples = samples.astype(self._centres.dtype, copy=False)
-        self._learn(samples)
-        self.labels_ = self._labels(samples)
+        if not self._plain(X):
+            self._validate_params()
+            first = not hasattr(self, "_centres")
+            X = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=first))
+            if first:
+                self._start(X)
+        self._learn(X.astype(self._centres.dtype, copy=False))
         return self
 
     def predict(self, X: Data) -> np.ndarray:
@@ -177,6 +176,21 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         for name, value in state.items():
             setattr(self, name, np.array(value, object) if name == "feature_names_in_" else value)
 
+    def _plain(self, X: Data) -> bool:
+        """Return whether scikit-learn has nothing to say about X: its checks take far longer than a step."""
+        return (
+            type(X) is np.ndarray
+            and hasattr(self, "_centres")
+            and self.weighting in WEIGHTINGS
+            and not hasattr(self, "feature_names_in_")
+            and X.dtype == self._centres.dtype
+            and X.ndim == 2
+            and len(X) > 0
+            and X.shape[1] == self.n_features_in_
+            and X.flags.c_contiguous
+            and bool(np.isfinite(X).all())
+        )
+
     def _start(self, samples: np.ndarray) -> None:
         self._centres = np.zeros((self.n_clusters, samples.shape[1]), samples.dtype)
         self._counts = np.zeros(self.n_clusters)
@@ -186,25 +200,22 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         from engram.memory.kernels import online_kmeans
 
         self.n_samples_seen_ += len(samples)
-        samples = samples + samples.dtype.type(0)  # which makes -0 the same as 0
+        samples = samples + samples.dtype.type(0)  # so that -0 is stored as 0
         if self.batch_size == 1:
-            loss, published = float(self._forgets) / self.n_clusters, self.weighting == "author"
+            loss, published = float(self._forgets) / self._counts.size, self.weighting == "author"
             self._filled = online_kmeans.one_by_one(
                 self._centres, self._counts, self._filled, samples, loss, FREE, published
             )
             return
-        for batch in gen_batches(len(samples), min(self.batch_size, self.n_clusters)):
+        for batch in gen_batches(len(samples), min(self.batch_size, self._counts.size)):
             self._step(samples[batch])
 
     def _step(self, samples: np.ndarray) -> None:
-        none = np.empty((self.n_clusters, 0), samples.dtype)
+        none = np.empty((self._counts.size, 0), samples.dtype)
         table = Table(self._centres, none, self._centres, self._counts, self._counts, self._filled, 0, 0)
         batch = Batch(samples, none[: len(samples)], samples, np.ones(len(samples)))
-        loss = len(samples) / self.n_clusters if self._forgets else 0.0
-        if self.weighting == "author":
-            change = clustered_as_published(table, batch, Merging(), loss)
-        else:
-            change = clustered(table, batch, Merging(), loss, 0.0)
+        step = clustered_as_published if self.weighting == "author" else clustered
+        change = step(table, batch, Merging(), self._forgets)
         self._centres[change.rows] = change.keys
         self._counts = change.counts
         self._filled = max(self._filled, int(change.rows.max()) + 1)

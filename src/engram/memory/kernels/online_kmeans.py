@@ -22,7 +22,7 @@ def one_by_one(centres, counts, filled, samples, loss, free, published):
         samples: (samples, features).
         loss: What every count loses by each sample.
         free: Count up to which a centre is free.
-        published: Whether equal samples are not merged and a sample that takes a free centre costs nothing.
+        published: Whether equal samples are not merged, and one that takes a starved centre costs nothing.
     """
     for i in range(samples.shape[0]):
         near, best = 0, np.inf
@@ -35,8 +35,8 @@ def one_by_one(centres, counts, filled, samples, loss, free, published):
             counts[near] += 1
         elif counts[slot] <= free:
             centres[slot], counts[slot] = samples[i], 1
-            filled = max(filled, slot + 1)
-            if published:
+            if published or slot == filled:
+                filled = max(filled, slot + 1)
                 continue
         else:
             count = max(counts[near], 0.0)

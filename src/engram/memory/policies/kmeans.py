@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -57,28 +58,32 @@ class OnlineKMeans:
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Move clusters towards the samples nearest to them."""
         if self.weighting == "author":
-            return clustered_as_published(table, batch, merging, 0.0)
-        return clustered(table, batch, merging, 0.0, self.merge_radius)
+            return clustered_as_published(table, batch, merging, forgets=False)
+        return clustered(table, batch, merging, forgets=False, radius=self.merge_radius)
 
 
 @dataclass(frozen=True)
 class DynamicKMeans:
     """Online k-means whose clusters lose weight over time and make room when they starve.
 
-    A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays; a row
-    with no count left is free. A cluster lives that gets its fair share, one sample in M. With ``weighting="count"``:
+    A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays near M;
+    a row with no count left is free. A cluster lives that gets its fair share, one sample in M. With
+    ``weighting="count"``:
 
         1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, and its value
            is what ``value_update`` says
         2. of equal ones among the rest one stays, with their number as its count
         3. they take free rows, in the order of time
         4. those left join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
-        5. c <- c - n / M everywhere
+        5. c <- c - n / M everywhere, where n leaves out the first samples of rows that were empty: if they counted, the
+           table would be full with half the sum, and a row starve as soon as M samples came after it, like a queue
 
     ``weighting="author"`` is the published code: no 1 and 2; nearest clusters are looked up before rows are taken; the
-    m samples that join a cluster weigh as one; no 5 if all samples take free rows.
+    m samples that join a cluster weigh as one; no 5 if all samples take free rows. So the sum of its counts grows with
+    every row that is taken again, and clusters come to rest as those of ``OnlineKMeans`` do, later; those of
+    ``"count"`` never do, and are less exact where nothing changes.
 
-    Both are made for n much smaller than M.
+    Both are made for n much smaller than M; more than a quarter gives a warning.
 
     Args:
         weighting: ``"count"`` or ``"author"``.
@@ -102,11 +107,16 @@ class DynamicKMeans:
         check_clusters(self.weighting, self.merge_radius)
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Move clusters towards the samples nearest to them, in place of starved ones first."""
-        loss = batch.weights.sum() / len(table.keys)
+        """Move clusters towards the samples nearest to them, after starved ones were replaced."""
+        if len(batch.keys) > len(table.keys) / 4:
+            warnings.warn(
+                f"a batch of more than a quarter of capacity = {len(table.keys)}: clusters starve before they are fed",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         if self.weighting == "author":
-            return clustered_as_published(table, batch, merging, loss)
-        return clustered(table, batch, merging, loss, self.merge_radius)
+            return clustered_as_published(table, batch, merging, forgets=True)
+        return clustered(table, batch, merging, forgets=True, radius=self.merge_radius)
 
 
 def check_clusters(weighting: str, merge_radius: float) -> None:
@@ -118,8 +128,8 @@ def check_clusters(weighting: str, merge_radius: float) -> None:
         raise ValueError(f"merge_radius = {merge_radius}: expected 0 with weighting = 'author', which merges nothing")
 
 
-def clustered(table: Table, batch: Batch, merging: Merging, loss: float, radius: float) -> Change:
-    """Do the corrected update; ``loss`` is what every count loses."""
+def clustered(table: Table, batch: Batch, merging: Merging, forgets: bool, radius: float = 0.0) -> Change:
+    """Do the corrected update; ``forgets``: clusters lose weight."""
     counts = table.counts.copy()
     met, row, new = recognised(table, batch, merging, radius)
     values = merged_values(table.values[row], counts[row].clip(0), met, merging)
@@ -140,11 +150,14 @@ def clustered(table: Table, batch: Batch, merging: Merging, loss: float, radius:
     )
     if len(rest.keys):
         now = joined(table, now, rest, nearest(table, now, rest, merging), as_one=False)
-    return now._replace(counts=now.counts - loss)
+    if not forgets:
+        return now
+    samples = batch.weights.sum() - (slots >= table.n_filled).sum()
+    return now._replace(counts=now.counts - samples / counts.size)
 
 
-def clustered_as_published(table: Table, batch: Batch, merging: Merging, loss: float) -> Change:
-    """Do the update of the published code; ``loss`` is what every count loses."""
+def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets: bool) -> Change:
+    """Do the update of the published code; ``forgets``: clusters lose weight."""
     counts, n = table.counts.copy(), len(batch.keys)
     stored = batch.hashes if merging.assign == "hash" else batch.keys
     row, _ = closest(table.hashes if merging.assign == "hash" else table.keys, table.n_filled, stored)
@@ -155,7 +168,7 @@ def clustered_as_published(table: Table, batch: Batch, merging: Merging, loss: f
     if slots.size == n:
         return now
     now = joined(table, now, rest, row[slots.size :], as_one=True)
-    return now._replace(counts=now.counts - loss)
+    return now._replace(counts=now.counts - n / counts.size) if forgets else now
 
 
 def free(counts: Annotated[np.ndarray, " capacity"], most: int) -> Annotated[np.ndarray, " slots"]:
