@@ -119,7 +119,7 @@ class Config:
     steps: Annotated[int, Ge(100)] = 40_000
     """Steps of an agent, or points of the stream; the last episode is played to its end."""
     agents: Annotated[int, Ge(1)] = 1
-    """Agents in one trial, each on its own; their returns are averaged."""
+    """Agents, or streams, in one trial, each on its own; their returns, or errors, are averaged."""
     key_dim: Annotated[int, Ge(1)] = 32
     """Length of keys that are learned or projected; else an observation is its own key."""
     learning_rate: Annotated[float, Gt(0), Le(1)] = 5e-4
@@ -181,7 +181,7 @@ def arms(config: Config) -> dict[str, Config]:
     nec = replace(
         base, learner="nec", value_update="ema", capacity=250, neighbours=50, epsilon=0.001, steps=config.nec_steps
     )
-    stream = replace(base, study="stream", capacity=CENTRES, steps=4000)
+    stream = replace(base, study="stream", capacity=CENTRES, steps=4000, agents=4)
     found: dict[str, Config] = {}
     for size, policy in itertools.product(SIZES, COMPARED):
         found[f"cartpole-{size}-{policy}"] = replace(base, policy=policy, capacity=size)
@@ -332,26 +332,30 @@ def _random_states(env: gymnasium.Env[Any, Any], run: Run, count: int = 500) -> 
 
 def stream(config: Config, run: Run) -> dict[str, Any]:
     """Follow points around centres that jump at half time; the result is how far points are from the nearest key."""
-    half = config.steps // 2
-    source = DriftingGaussians(CENTRES, jumps=(half,), random_state=run.rng)
-    halves = [(source.sample(half), source.centres.copy()) for _ in range(2)]
-    points = torch.from_numpy(np.concatenate([points for points, _ in halves]).astype(np.float32))
-    tests = []
-    for _, centres in halves:
-        near = centres[run.rng.integers(CENTRES, size=TESTED)]
-        tests.append(torch.from_numpy((near + source.scale * run.rng.normal(size=near.shape)).astype(np.float32)))
+    half, streams = config.steps // 2, config.agents
+    points, tests = torch.zeros(streams, config.steps, 2), torch.zeros(2, streams, TESTED, 2)
+    for of_stream, (before, after) in zip(points, tests.unbind(1), strict=True):
+        source = DriftingGaussians(CENTRES, jumps=(half,), random_state=run.rng)
+        for first, test in ((0, before), (half, after)):
+            of_stream[first : first + half] = torch.from_numpy(source.sample(half))
+            near = source.centres[run.rng.integers(CENTRES, size=TESTED)]
+            test[:] = torch.from_numpy(near + source.scale * run.rng.normal(size=near.shape))
     memories = {
-        batch: KeyValueMemory(config.capacity, 2, policy=POLICIES[config.policy](), generator=run.generator)
+        batch: KeyValueMemory(
+            config.capacity, 2, policy=POLICIES[config.policy](), tables=streams, generator=run.generator
+        )
         for batch in BATCHES
     }
+    tested = torch.arange(streams).repeat_interleave(TESTED)
     state = {f"memory_{batch}": memory for batch, memory in memories.items()}
     for step in run.steps(config.steps // MEASURED, **state):
         seen = (step + 1) * MEASURED
         for batch, memory in memories.items():
-            for part in torch.split(points[seen - MEASURED : seen], batch):
-                memory.write(part, torch.zeros(len(part)))
-            distances = memory.query(tests[seen > half], k=1, use=False).squared_distances
-            run.log(seen, **{f"error_{batch}": distances.double().mean()})
+            tables = torch.arange(streams).repeat_interleave(batch)
+            for part in torch.split(points[:, seen - MEASURED : seen], batch, dim=1):
+                memory.write(part.flatten(0, 1), torch.zeros(len(tables)), tables=tables)
+            found = memory.query(tests[int(seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
+            run.log(seen, **{f"error_{batch}": found.squared_distances.double().mean()})
     moments = {"before": half, "after": half + 10 * CENTRES, "end": config.steps}
     errors = {(metric, step): value for step, metric, value in run.metrics().select("step", "metric", "value").rows()}
     return {
@@ -380,17 +384,20 @@ def _ratio(one: str, other: str, key: str = "late_return") -> Callable[[ResultsO
     return lambda results: float(results[one][key] / results[other][key])
 
 
-def _stream(results: ResultsOfSeed, moment: str, over: str) -> list[float]:
-    """Return the errors of dynamic k-means, both its forms and batch sizes, in units of another policy's."""
-    return [
-        float(results[f"stream-{form}"][f"{moment}_{batch}"] / results[f"stream-{over}"][f"{moment}_{batch}"])
-        for form in ("dkm-author", "dkm")
-        for batch in BATCHES
-    ]
+def _stream(form: str, over: str, *moments: str) -> Callable[[ResultsOfSeed], float]:
+    """Return the error of a form of dynamic k-means over both batch sizes, in units of another policy's.
+
+    Of several moments it is the largest.
+    """
+
+    def error(results: ResultsOfSeed, policy: str, moment: str) -> float:
+        return sum(float(results[f"stream-{policy}"][f"{moment}_{batch}"]) for batch in BATCHES)
+
+    return lambda results: max(error(results, form, moment) / error(results, over, moment) for moment in moments)
 
 
 PUBLISHED = "significantly better at smaller memory sizes (abstract; no figure found)"
-STREAMS = ("stream-lru", "stream-k-means", "stream-dkm-author", "stream-dkm")
+NAMES = {"dkm": "corrected", "dkm-author": "as published"}
 claims = [
     *(
         Claim(
@@ -406,7 +413,7 @@ claims = [
             presets=("laptop",),
             seeds=5,
         )
-        for form, name in (("dkm", "corrected"), ("dkm-author", "as published"))
+        for form, name in NAMES.items()
     ),
     Claim(
         id="corrected-finds-the-goal",
@@ -433,49 +440,56 @@ claims = [
         presets=("laptop",),
         seeds=5,
     ),
-    Claim(
-        id="follows-a-stream",
-        statement="When the centres of a stream have jumped, dynamic k-means ends with half the error of online "
-        "k-means, or less (largest of both forms and batch sizes)",
-        source="R3 of our protocol",
-        published="clusters follow a changing stream (no figure)",
-        metric=lambda results: max(_stream(results, "end", "k-means")),
-        holds=at_most(0.5),
-        arms=STREAMS,
-        threshold="laptop",
-        presets=("laptop",),
-        seeds=5,
+    *(
+        Claim(
+            id=f"{form}-follows-a-stream",
+            statement=f"When the centres of a stream have jumped, dynamic k-means ({name}) ends with half the error of "
+            "online k-means, or less",
+            source="R3 of our protocol",
+            published="clusters follow a changing stream (no figure)",
+            metric=_stream(form, "k-means", "end"),
+            holds=at_most(0.5),
+            arms=(f"stream-{form}", "stream-k-means"),
+            threshold="laptop",
+            presets=("laptop",),
+            seeds=5,
+        )
+        for form, name in NAMES.items()
     ),
-    Claim(
-        id="still-water-is-for-k-means",
-        statement="Before they jump, online k-means has no larger error (smallest of both forms and batch sizes)",
-        source="R3 of our protocol",
-        published="not given",
-        metric=lambda results: min(_stream(results, "before", "k-means")),
-        holds=at_least(1.0),
-        arms=STREAMS,
-        threshold="laptop",
-        presets=("laptop",),
-        seeds=5,
+    *(
+        Claim(
+            id=f"still-water-is-for-k-means-not-{form}",
+            statement=f"Before they jump, online k-means has no larger error than dynamic k-means ({name})",
+            source="R3 of our protocol",
+            published="not given",
+            metric=_stream(form, "k-means", "before"),
+            holds=at_least(1.0),
+            arms=(f"stream-{form}", "stream-k-means"),
+            threshold="laptop",
+            presets=("laptop",),
+            seeds=5,
+        )
+        for form, name in NAMES.items()
     ),
-    Claim(
-        id="clusters-beat-samples",
-        statement="Dynamic k-means never has a larger error than the least recently used making room (largest of all "
-        "moments, both forms and batch sizes)",
-        source="R3 of our protocol",
-        published="not given",
-        metric=lambda results: max(
-            itertools.chain.from_iterable(_stream(results, moment, "lru") for moment in ("before", "after", "end"))
-        ),
-        holds=at_most(1.0),
-        arms=STREAMS,
-        threshold="laptop",
-        presets=("laptop",),
-        seeds=5,
+    *(
+        Claim(
+            id=f"{form}-beats-samples",
+            statement=f"Dynamic k-means ({name}) never has a larger error than the least recently used making room "
+            "(before the jump, 320 points after it, at the end: the largest)",
+            source="R3 of our protocol",
+            published="not given",
+            metric=_stream(form, "lru", "before", "after", "end"),
+            holds=at_most(1.0),
+            arms=(f"stream-{form}", "stream-lru"),
+            threshold="laptop",
+            presets=("laptop",),
+            seeds=5,
+        )
+        for form, name in NAMES.items()
     ),
     Claim(
         id="bytes",
-        statement="On CartPole a memory takes no more bytes than the published layout, A M (d + h + 2) 4 with d = h = 4",
+        statement="On CartPole a memory takes no more bytes than the published layout",
         source="published code; R4 of our protocol",
         published="A M (d + h + 2) 4",
         metric=lambda results: results["cartpole-250-dkm"]["bytes"] / results["cartpole-250-dkm"]["published_bytes"],
