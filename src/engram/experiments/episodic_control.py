@@ -572,12 +572,13 @@ def figure(results: Results) -> go.Figure:
 def seconds(config: Config) -> float:
     """Time of a trial on one core, by the steps of its agents; measured for each environment."""
     if config.study == "stream":
-        return 0.5 + 1e-3 * config.steps
+        return 0.3e-3 * config.steps * config.agents
     if config.study == "look-up":
-        return 2.0
-    step = {"CartPole-v1": 10e-6, "Acrobot-v1": 90e-6, "engram/FourRoom-v0": 60e-6}.get(config.environment, 5e-3)
-    each = {"mfec": 60e-6, "nec": 700e-6, "tabular-q": 30e-6}[config.learner]
-    return config.agents * config.steps * (step + each + 5e-9 * min(config.capacity, config.steps))
+        return 1.0
+    step = {"CartPole-v1": 10e-6, "Acrobot-v1": 50e-6, "engram/FourRoom-v0": 35e-6}.get(config.environment, 2e-3)
+    each = {"mfec": 90e-6, "nec": 650e-6, "tabular-q": 30e-6}[config.learner]
+    searched = 1e-9 * min(config.capacity, config.steps) * (config.key_dim if config.environment in GAMES else 2)
+    return config.agents * config.steps * (step + each + searched)
 
 
 experiment = Experiment(
