@@ -75,9 +75,10 @@ class DND(KeyValueMemory):
         """
         how: dict[str, Any] = {"kernel": kernel, "delta": delta, "exact_match": exact_match}
         with torch.no_grad():
-            rows = super().query(x, k, tables=tables, use=use, **how).rows.flatten(0, -2)
+            rows = super().query(x, k, tables=tables, use=use, **how).rows
+        rows = rows.reshape(-1, rows.shape[-1])
         how["empty_value"] = self.merging.empty_value
-        return self._shaped(tables, self._gathered(x, rows, self._chosen(tables, len(x)), **how))
+        return self._gathered(x, rows, tables, **how)
 
     def _arguments(self) -> dict[str, Any]:
         return {**super()._arguments(), "train_memory": self.train_memory}

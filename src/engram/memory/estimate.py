@@ -49,7 +49,7 @@ def estimate(
     there = squared_distances.isfinite()
     d2 = squared_distances.masked_fill(~there, 0)
     found = there.sum(-1, keepdim=True)
-    added = d2.sum(-1, keepdim=True) / found.clamp(min=1) if delta == "auto" else torch.full_like(d2[..., :1], delta)
+    added = d2.sum(-1, keepdim=True) / found.clamp(min=1) if delta == "auto" else float(delta)
     endless = (d2[..., :1] + added == 0) & (found > 0)
     weights = there.to(d2.dtype)
     if kernel == "idw":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -145,11 +144,15 @@ class KeyValueMemory(nn.Module):
             raise ValueError(f"value_step = {value_step}: expected above 0, at most 1")
         if not math.isfinite(empty_value):
             raise ValueError(f"empty_value = {empty_value}: expected a finite number")
+        policy = policies.LRU() if policy is None else policy
+        search = ExactSearch() if search is None else search
+        check_type("policy", policy, Policy)
+        check_type("search", search, Search)
         self.capacity, self.key_dim, self.value_dim, self.hash_dim = capacity, key_dim, value_dim, hash_dim
-        self.policy: Policy = policies.LRU() if policy is None else policy
+        self.policy: Policy = policy
         self.tables = tables
         self.merging = Merging(value_update, value_step, assign, empty_value)
-        self.search: Search = ExactSearch() if search is None else search
+        self.search: Search = search
         count = 1 if tables is None else tables
         self.register_buffer("keys", torch.zeros(count, capacity, key_dim))
         self.register_buffer("values", torch.zeros(count, capacity, value_dim))
@@ -159,7 +162,7 @@ class KeyValueMemory(nn.Module):
         self.register_buffer("n_filled", torch.zeros(count, dtype=torch.long))
         self.register_buffer("clock", torch.zeros(count, dtype=torch.long))
         self.register_buffer("seed", seeds(count, generator, torch.device("cpu")))
-        self.register_load_state_dict_post_hook(forget_index)
+        self.register_load_state_dict_post_hook(forget_index)  # type: ignore[no-untyped-call]
 
     def query(
         self,
@@ -190,7 +193,12 @@ class KeyValueMemory(nn.Module):
         """
         check_size("k", k)
         check_estimate(kernel, delta)
-        how = {"kernel": kernel, "delta": delta, "exact_match": exact_match, "empty_value": self.merging.empty_value}
+        how: dict[str, Any] = {
+            "kernel": kernel,
+            "delta": delta,
+            "exact_match": exact_match,
+            "empty_value": self.merging.empty_value,
+        }
         samples = self._checked("x", x, self.key_dim)
         chosen = self._chosen(tables, len(samples))
         if k > self.capacity:
@@ -198,12 +206,13 @@ class KeyValueMemory(nn.Module):
         rows, distances = self._neighbours(samples, min(k, self.capacity), chosen)
         if use and self.policy.ages:
             self._use(rows, chosen)
-        if self.keys.is_cpu:
-            values = fast_estimate(array(self.values), rows, distances, chosen, **how)
-            found = [torch.from_numpy(array) for array in (values, rows, distances)]
-        else:
-            found = self._gathered(x.detach(), torch.from_numpy(rows), chosen, **how)
-        return self._shaped(tables, found)
+        if not self.keys.is_cpu:
+            return self._gathered(x.detach(), torch.from_numpy(rows), tables, **how)
+        values = fast_estimate(array(self.values), rows, distances, chosen, **how)
+        found = [values, rows, distances]
+        if self.tables is not None and tables is None:
+            found = [each.reshape(len(x), self.tables, each.shape[1]) for each in found]
+        return Recall(*map(torch.from_numpy, found))
 
     def write(
         self,
@@ -250,7 +259,7 @@ class KeyValueMemory(nn.Module):
                 change = self.policy.write(
                     self._table(table), batch.take(which[first : first + self.capacity]), self.merging
                 )
-                self._apply(int(table), change)
+                self._change(int(table), change)
                 changed.append(np.full(change.rows.size, table))
                 rows.append(change.rows)
                 fresh.append(change.fresh)
@@ -280,7 +289,7 @@ class KeyValueMemory(nn.Module):
         checkpoint.save_object(Path(path), type(self).__name__, content)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> KeyValueMemory:
         """Read what ``save`` wrote.
 
         Raises:
@@ -318,7 +327,7 @@ class KeyValueMemory(nn.Module):
         return {
             **{name: getattr(self, name) for name in ("capacity", "key_dim", "value_dim", "tables", "hash_dim")},
             **self.merging._asdict(),
-            "policy": [name, asdict(self.policy)],
+            "policy": [name, vars(self.policy)],
             "search": search,
         }
 
@@ -351,22 +360,17 @@ class KeyValueMemory(nn.Module):
         keys = array(self.keys)
         return self.search.neighbours(keys, array(self.n_filled), x, k, chosen)
 
-    def _gathered(self, x: Tensor, rows: Tensor, chosen: np.ndarray, **how: Any) -> list[Tensor]:
-        """Return values, rows and distances with all gradients."""
-        count = 1 if chosen.size else len(self.keys)
-        table = torch.from_numpy(chosen) if chosen.size else torch.arange(len(rows)) % count
-        place = (table[:, None].to(x.device), rows.clamp(min=0).to(x.device))
-        distances = (x.repeat_interleave(count, 0)[:, None] - self.keys[place]).square().sum(-1)
-        distances = distances.masked_fill((rows < 0).to(x.device), torch.inf)
-        return [
-            estimate(self.values[place], distances, **how),
-            rows.to(x.device),
-            distances,
-        ]
-
-    def _shaped(self, tables: Tensor | None, found: list[Tensor]) -> Recall:
+    def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, **how: Any) -> Recall:
+        """Return what rows, (pairs, k), answer, with all gradients."""
+        every = len(self.keys) if tables is None else 1
+        table = torch.arange(len(rows), device=x.device) % every if tables is None else tables.long().to(x.device)
+        rows = rows.to(x.device)
+        place = (table[:, None], rows.clamp(min=0))
+        distances = (x.repeat_interleave(every, 0)[:, None] - self.keys[place]).square().sum(-1)
+        distances = distances.masked_fill(rows < 0, torch.inf)
+        found = [estimate(self.values[place], distances, **how), rows, distances]
         if self.tables is not None and tables is None:
-            found = [tensor.view(len(tensor) // self.tables, self.tables, tensor.shape[1]) for tensor in found]
+            found = [each.view(len(x), self.tables, each.shape[1]) for each in found]
         return Recall(*found)
 
     def _use(self, rows: np.ndarray, chosen: np.ndarray) -> None:
@@ -387,7 +391,7 @@ class KeyValueMemory(nn.Module):
         return Table(keys, values, hashes, counts, coef, filled, clock, seed)
 
     @torch.no_grad()
-    def _apply(self, table: int, change: Change) -> None:
+    def _change(self, table: int, change: Change) -> None:
         rows = torch.from_numpy(change.rows)
         moved = {"keys": change.keys, "values": change.values}
         if self.hash_dim is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,7 +86,7 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._counts[: self._filled]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Data, y: object = None) -> Self:
+    def fit(self, X: Data, y: object = None) -> OnlineKMeans:
         """Forget everything and learn from samples in their order, ``max_iter`` times over.
 
         Args:
@@ -103,7 +103,7 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.labels_ = self._labels(samples)
         return self
 
-    def partial_fit(self, X: Data, y: object = None) -> Self:
+    def partial_fit(self, X: Data, y: object = None) -> OnlineKMeans:
         """Learn from samples in their order, going on from what was learned.
 
         Args:
@@ -150,7 +150,7 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         checkpoint.save_object(Path(path), type(self).__name__, content)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> OnlineKMeans:
         """Read what ``save`` wrote.
 
         Raises:
@@ -227,7 +227,7 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 class DynamicOnlineKMeans(OnlineKMeans):
     """Online k-means whose centres lose weight over time and start anew elsewhere when they starve.
 
-        centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts <- count - 1 / n_clusters
+        centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts less 1 / n_clusters
 
     A centre whose count has come down to 0 is taken by the next sample. One lives that gets at least its fair share of
     the samples; counts stay near 1, so that centres follow a stream that changes, at the price of some noise where it
@@ -252,7 +252,7 @@ class DynamicOnlineKMeans(OnlineKMeans):
     Examples:
         >>> model = DynamicOnlineKMeans(2).partial_fit([[0.0], [9.0], [1.0], [1.0], [5.0]])
         >>> model.cluster_centers_.tolist(), model.counts_.tolist()
-        ([[1.0], [5.0]], [0.5, 0.5])
+        ([[0.7], [5.0]], [1.5, 0.5])
     """
 
     _forgets: ClassVar[bool] = True

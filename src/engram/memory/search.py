@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ WORK = 2**24  # multiplications worth a thread
 Found = tuple[Int[np.ndarray, "pairs k"], Float[np.ndarray, "pairs k"]]
 
 
+@runtime_checkable
 class Search(Protocol):
     """What finds the keys nearest to samples."""
 

@@ -206,7 +206,7 @@ def joined(table: Table, now: Change, batch: Batch, row: Annotated[np.ndarray, "
         all_rows[before] = changed
         total = sums(group, weight.size, batch.weights[:, None] * new) / share[:, None]
         all_rows[joins] = (count[:, None] * all_rows[joins] + total) / (count + added)[:, None]
-        return all_rows
+        return np.asarray(all_rows)
 
     return now._replace(
         rows=rows,

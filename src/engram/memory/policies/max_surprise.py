@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,5 +57,5 @@ class MaxSurprise:
     def _estimate(self, table: Table, batch: Batch, merging: Merging) -> np.ndarray:
         every, k = np.zeros(0, np.int64), min(self.k, len(table.keys))
         found = exact_neighbours(table.keys[None], np.array([table.n_filled]), batch.keys, k, every)
-        how = {"kernel": self.kernel, "delta": self.delta, "empty_value": merging.empty_value}
+        how: dict[str, Any] = {"kernel": self.kernel, "delta": self.delta, "empty_value": merging.empty_value}
         return fast_estimate(table.values[None], *found, every, exact_match=True, **how)[:, 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -87,6 +87,7 @@ class Merging(NamedTuple):
     empty_value: float = 0.0
 
 
+@runtime_checkable
 class Policy(Protocol):
     """What is kept when there is no room.
 
@@ -214,9 +215,9 @@ def merged_values(
 ) -> Float[np.ndarray, "rows value_dim"]:
     """Return the values of rows whose states came again, once each."""
     if merging.value_update == "max":
-        return np.maximum(old, batch.values)
+        return np.asarray(np.maximum(old, batch.values))
     if merging.value_update == "ema":
-        return old + old.dtype.type(merging.value_step) * (batch.values - old)
+        return np.asarray(old + old.dtype.type(merging.value_step) * (batch.values - old))
     before, new = counts[:, None], batch.weights[:, None]
     return np.asarray((before * old + new * batch.values) / (before + new), old.dtype)
 
