@@ -14,6 +14,7 @@ from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
 from engram.tasks.photograph_patches import photograph_patches
+from engram.tasks.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.two_stimulus import Timing, TwoStimulus, TwoStimulusEnv, TwoStimulusVectorEnv
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "OneShotCharacters",
     "PatternCompletion",
     "PennTreebank",
+    "RoomEnv",
+    "RoomVectorEnv",
     "Timing",
     "TwoStimulus",
     "TwoStimulusEnv",
