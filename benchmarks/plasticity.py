@@ -247,7 +247,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for each size (default {SECONDS:g})")
     parser.add_argument("--repeats", type=int, default=9, help="repetitions of every way, at most (default 9)")
-    parser.add_argument("--batches", nargs="+", type=int, help="only these, in place of what the record has of them")
+    parser.add_argument(
+        "--batches",
+        nargs="+",
+        type=int,
+        help="only these, in place of what the record has of them; the rest of it stays",
+    )
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--compiled", nargs=4, help=argparse.SUPPRESS)
@@ -264,21 +269,22 @@ def main() -> None:
     path = RECORD if on_cpu else RECORD.with_stem(f"{RECORD.stem}-{options.device}")
     record: dict[str, Any] = {"machine": machine(options.device), "rows": [], "compiled": [], "memory": {}}
     if options.batches:
-        before = json.loads(path.read_text())["rows"]
-        record["rows"] = [row for row in before if row["batch"] not in options.batches]
+        record = json.loads(path.read_text())
+        record["rows"] = [row for row in record["rows"] if row["batch"] not in options.batches]
         sizes = [size for size in sizes if size[0] in options.batches]
     for (batch, units, steps), rule in itertools.product(sizes, options.rules):
         found = measure(Case(rule, batch, units, steps, options.device), options.seconds, options.repeats)
         record["rows"].append({"rule": rule, "batch": batch, "units": units, "steps": steps, **found})
         shown = {name: f"{1e3 * statistics.median(values):.1f} ms" for name, values in found["seconds"].items()}
         print(f"{time.perf_counter() - begin:6.0f} s", rule, batch, units, steps, shown, flush=True)
-    for rule, size in itertools.product([r for r in ("hebb", "oja") if r in options.rules and on_cpu], COMPILED):
+    others = options.rules if on_cpu and not options.batches else []
+    for rule, size in itertools.product([r for r in ("hebb", "oja") if r in others], COMPILED):
         if not options.quick or size == COMPILED[0]:
             record["compiled"].append(compile_and_measure(rule, size))
             print(f"{time.perf_counter() - begin:6.0f} s", rule, *size, "compiled", record["compiled"][-1], flush=True)
-    for rule in options.rules if on_cpu else []:
+    for rule in others:
         record["memory"][rule] = {w: in_own_process("--peak", rule, *MEMORY, w) for w in ("loop", "ours")}
-    record["took"] = time.perf_counter() - begin
+    record["took"] = record.get("took", 0.0) + time.perf_counter() - begin
     record["rows"].sort(key=lambda row: (row["batch"], row["units"], row["steps"]))
     path.write_text(json.dumps(record, indent=1) + "\n")
 
