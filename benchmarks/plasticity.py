@@ -251,7 +251,7 @@ def main() -> None:
         "--batches",
         nargs="+",
         type=int,
-        help="only these, in place of what the record has of them; the rest of it stays",
+        help="only these, put into the record",
     )
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
