@@ -73,14 +73,14 @@ def test_n_step_returns_go_on_with_what_was_expected(rewards, gamma, n, last, da
 
 
 def test_the_returns_of_the_specification():
-    assert monte_carlo_returns([0, 0, 1], 0.5).tolist() == [0.25, 0.5, 1]
-    assert n_step_returns([1] * 4, [10] * 4, 1.0, 2).tolist() == [12, 12, 2, 1]
+    assert monte_carlo_returns([0.0, 0.0, 1.0], 0.5).tolist() == [0.25, 0.5, 1]
+    assert n_step_returns([1.0] * 4, [10.0] * 4, 1.0, 2).tolist() == [12, 12, 2, 1]
     with pytest.raises(ValueError, match="gamma = 1"):
-        monte_carlo_returns([1], 1.5)
+        monte_carlo_returns([1.0], 1.5)
     with pytest.raises(ValueError, match="n = 0"):
-        n_step_returns([1], [1], 1.0, 0)
+        n_step_returns([1.0], [1.0], 1.0, 0)
     with pytest.raises(ValueError, match="2 values and 1 rewards"):
-        n_step_returns([1], [1, 2], 1.0, 1)
+        n_step_returns([1.0], [1.0, 2.0], 1.0, 1)
 
 
 def test_epsilon_falls_as_published():
@@ -91,7 +91,7 @@ def test_epsilon_falls_as_published():
     chosen = [policy(np.array([0.0, 1.0, 0.5]), 15_000, rng(seed)) for seed in range(3000)]
     np.testing.assert_allclose(np.bincount(chosen) / 3000, [0.55 / 3, 0.45 + 0.55 / 3, 0.55 / 3], atol=0.03)
     with pytest.raises(ValueError, match="final = 2"):
-        EpsilonGreedy(final=2)
+        EpsilonGreedy(final=2.0)
     with pytest.raises(ValueError, match="start = 10, end = 5"):
         EpsilonGreedy(start=10, end=5)
 
@@ -122,7 +122,7 @@ def test_the_mellowmax_policy_bears_any_values():
     assert policy.probabilities(np.array([-1e9, 1e9])) == pytest.approx([0, 1], abs=1e-9)
     assert policy(np.array([0.0, 500.0]), 0, rng()) == 1
     with pytest.raises(ValueError, match="omega = 0"):
-        MaxEntMellowmax(0)
+        MaxEntMellowmax(0.0)
 
 
 def test_random_projections_have_the_stated_entries():
@@ -321,7 +321,7 @@ def test_wrong_use_is_told():
     with pytest.raises(ValueError, match="truncation = 'never'"):
         mfec(truncation="never")
     with pytest.raises(ValueError, match="gamma = 2"):
-        mfec(gamma=2)
+        mfec(gamma=2.0)
     with pytest.raises(ValueError, match="expected one table for each action"):
         MFEC(KeyValueMemory(10, 2), rng=rng())
     with pytest.warns(RuntimeWarning, match="k = 11: only 5 rows"):
@@ -332,7 +332,7 @@ def test_wrong_use_is_told():
     grid.act([0.0])
     with pytest.raises(ValueError, match="observation = None"):
         grid.observe(0.0, False, False)
-    for wrong in ({"low": [2]}, {"bins": [0]}, {"gamma": 2}, {"learning_rate": 0}):
+    for wrong in ({"low": [2]}, {"bins": [0]}, {"gamma": 2.0}, {"learning_rate": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             TabularQ(**{"low": [0], "high": [1], "bins": [2], "actions": 2, "rng": rng(), **wrong})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class RandomProjection(nn.Module):
         self,
         n_features: int,
         key_dim: int,
-        kind: Literal["gaussian", "sparse"] = "gaussian",
+        kind: str = "gaussian",
         *,
         rng: np.random.Generator,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class EpisodicControl(ABC):
         kernel: str,
         delta: float | str,
         exact_match: bool,
-        truncation: Literal["terminal", "bootstrap"],
+        truncation: str,
         standardise: int | None,
     ) -> None:
         if not 0 <= gamma <= 1:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float
 from torch import nn
@@ -61,9 +59,9 @@ class MFEC(EpisodicControl):
         embedding: nn.Module | None = None,
         k: int = 11,
         gamma: float = 0.99,
-        kernel: Literal["idw", "mean"] = "idw",
+        kernel: str = "idw",
         delta: float | str = 1e-3,
-        truncation: Literal["terminal", "bootstrap"] = "terminal",
+        truncation: str = "terminal",
         standardise: int | None = None,
     ) -> None:
         super().__init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,9 +76,9 @@ class NEC(EpisodicControl):
         k: int = 50,
         gamma: float = 0.99,
         n_steps: int = 100,
-        kernel: Literal["idw", "mean"] = "idw",
+        kernel: str = "idw",
         delta: float | str = 1e-3,
-        truncation: Literal["terminal", "bootstrap"] = "terminal",
+        truncation: str = "terminal",
         standardise: int | None = None,
         learning_rate: float = 7.92468721e-6,
         batch_size: int = 32,

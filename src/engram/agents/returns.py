@@ -27,7 +27,7 @@ def monte_carlo_returns(rewards: Sequence[float], gamma: float, last: float = 0.
     Source: Blundell et al., "Model-free episodic control" (2016).
 
     Examples:
-        >>> monte_carlo_returns([0, 0, 1], gamma=0.5).tolist()
+        >>> monte_carlo_returns([0.0, 0.0, 1.0], gamma=0.5).tolist()
         [0.25, 0.5, 1.0]
     """
     if not 0 <= gamma <= 1:
@@ -56,7 +56,7 @@ def n_step_returns(
     Source: Pritzel et al., "Neural episodic control" (2017), equation 3.
 
     Examples:
-        >>> n_step_returns([1, 1, 1, 1], [10, 10, 10, 10], gamma=1.0, n=2).tolist()
+        >>> n_step_returns([1.0] * 4, [10.0] * 4, gamma=1.0, n=2).tolist()
         [12.0, 12.0, 2.0, 1.0]
     """
     if n < 1:

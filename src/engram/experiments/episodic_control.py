@@ -76,14 +76,14 @@ GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
     "engram/FourRoom-v0": ([0, 0], [13, 13], [13, 13]),
 }
-CHUNKS = 100  # points of a curve of returns
+CHUNKS, SHORTEST = 100, 40  # most points of a curve of returns, and least steps between two
 CENTRES, BATCHES, TESTED, MEASURED = 32, (1, 8), 1000, 80  # of the stream; points between two measurements
 LOOKED_UP = (1000, 4000, 16000, 64000)
 
 
 @dataclass(frozen=True)
 class Config:
-    """What one trial is made of; the last six fields shape other arms."""
+    """What one trial is made of; the last seven fields shape other arms."""
 
     study: Literal["control", "stream", "look-up"] = "control"
     """An agent in an environment, clusters on a stream of points, or the time of a look-up."""
@@ -134,6 +134,8 @@ class Config:
     """Agents of a trial in the four rooms, where one either finds the goal or not."""
     nec_steps: Annotated[int, Ge(100)] = 20_000
     """Steps of neural episodic control."""
+    stream_points: Annotated[int, Ge(960)] = 4000
+    """Points of the stream; a multiple of 160."""
     atari_steps: Annotated[int, Ge(0)] = 0
     """Steps on Atari; above 0, there are these arms and no others."""
     everything: bool = True
@@ -157,6 +159,7 @@ def arms(config: Config) -> dict[str, Config]:
         room_steps=Config.room_steps,
         room_agents=Config.room_agents,
         nec_steps=Config.nec_steps,
+        stream_points=Config.stream_points,
         atari_steps=0,
         everything=True,
     )
@@ -181,7 +184,7 @@ def arms(config: Config) -> dict[str, Config]:
     nec = replace(
         base, learner="nec", value_update="ema", capacity=250, neighbours=50, epsilon=0.001, steps=config.nec_steps
     )
-    stream = replace(base, study="stream", capacity=CENTRES, steps=4000, agents=4)
+    stream = replace(base, study="stream", capacity=CENTRES, steps=config.stream_points, agents=4)
     found: dict[str, Config] = {}
     for size, policy in itertools.product(SIZES, COMPARED):
         found[f"cartpole-{size}-{policy}"] = replace(base, policy=policy, capacity=size)
@@ -284,22 +287,23 @@ def control(config: Config, run: Run) -> dict[str, Any]:
     agents = [build(config, run, env) for env in envs]
     states = _random_states(envs[0], run) if pixels else []
     late = np.zeros(2)  # sum and number of returns
-    for chunk in run.steps(CHUNKS, late=late, **{f"agent_{i}": agent for i, agent in enumerate(agents)}):
+    chunks = min(CHUNKS, config.steps // SHORTEST)
+    for chunk in run.steps(chunks, late=late, **{f"agent_{i}": agent for i, agent in enumerate(agents)}):
         returns = []
         for env, agent in zip(envs, agents, strict=True):
             # What an environment does in a chunk depends on nothing before it, so that a chunk can be begun again.
             seed: int | None = int(run.rng.integers(2**31))
-            while agent.steps < (chunk + 1) * config.steps // CHUNKS:
+            while agent.steps < (chunk + 1) * config.steps // chunks:
                 returns.append(play_episode(env, agent, seed, ram if pixels else None).total)
                 seed = None
         if returns:
-            run.log((chunk + 1) * config.steps // CHUNKS, **{"return": float(np.mean(returns))})
-        if chunk >= CHUNKS * 3 // 4:
+            run.log((chunk + 1) * config.steps // chunks, **{"return": float(np.mean(returns))})
+        if chunk >= chunks * 3 // 4:
             late += sum(returns), len(returns)
         if pixels:
             games = evaluate(_make(config.environment, training=False), agents[0], 10, int(run.rng.integers(2**31)))
             run.log(
-                (chunk + 1) * config.steps // CHUNKS,
+                (chunk + 1) * config.steps // chunks,
                 score=float(np.mean([game.total for game in games])),
                 max_q=float(np.mean([agents[0].values(state).max() for state in states])),
             )
@@ -595,6 +599,7 @@ experiment = Experiment(
                 room_steps=400,
                 room_agents=2,
                 nec_steps=400,
+                stream_points=960,
                 everything=False,
             ),
             seeds=2,
