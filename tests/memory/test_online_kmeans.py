@@ -44,7 +44,7 @@ def test_the_kernel_does_what_the_policies_define(seed, forgets, weighting, dtyp
         step = clustered if weighting == "count" else clustered_as_published
         change = step(table, Batch(x, none[:1], x, np.ones(1)), Merging(), forgets)
         centres[change.rows], counts = change.keys, change.counts
-        filled = max(filled, change.rows.max() + 1)
+        filled = max(filled, int(change.rows.max()) + 1)
     np.testing.assert_allclose(model.cluster_centers_, centres[:filled], rtol=1e-6)
     np.testing.assert_allclose(model.counts_, counts[:filled], atol=1e-9)
 
