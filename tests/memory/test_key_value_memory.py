@@ -172,7 +172,7 @@ def test_lru_uses_rows_in_the_order_of_a_batch_of_look_ups():
         ({"value_update": "ema"}, 5 + 0.1 * (1 - 5), 4.6 + 0.1 * (8 - 4.6)),
     ],
 )
-@pytest.mark.parametrize("policy", [LRU(), FIFO(), RandomReplacement(), DynamicKMeans(), Aggregate(0.1)])
+@pytest.mark.parametrize("policy", [LRU(), FIFO(), RandomReplacement(), OnlineKMeans(), Aggregate(0.1)])
 def test_a_state_that_comes_again_updates_its_value(policy, settings, lower, higher):
     memory = filled(policy, [1, 2], [5, 0], 3, **settings)
     memory.write(column(1), column(1))
@@ -523,7 +523,7 @@ NAN = torch.tensor([[1.0, float("nan")]])
         (lambda: MEMORY.write(NAN, torch.ones(1)), r"keys\[0, 1\] = nan"),
         (lambda: MEMORY.write(torch.ones(1, 2), torch.tensor([float("inf")])), r"values\[0, 0\] = inf"),
         (
-            lambda: MEMORY.write(torch.full((1, 2), 1e300).double(), torch.ones(1)),
+            lambda: MEMORY.write(torch.full((1, 2), 1e300, dtype=torch.double), torch.ones(1)),
             r"keys\[0, 0\] = 1e\+300",
         ),
         (lambda: MEMORY.write(torch.ones(2, 2), torch.ones(1)), "values has 1 samples: expected 2"),
@@ -549,7 +549,7 @@ def test_more_neighbours_than_rows_are_warned_of():
 
 
 def test_nothing_asked_and_nothing_written_is_nothing():
-    memory = KeyValueMemory(10, 2, tables=3)
+    memory = KeyValueMemory(12, 2, tables=3)
     assert memory.query(torch.zeros(0, 2)).values.shape == (0, 3, 1)
     assert len(memory.write(torch.zeros(0, 2), torch.zeros(0)).rows) == 0
     assert not memory.n_filled.any()

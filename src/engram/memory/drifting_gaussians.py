@@ -62,7 +62,7 @@ class DriftingGaussians:
         marks = [self.n_samples, *sorted(jump for jump in self.jumps if self.n_samples < jump < end), end]
         parts = []
         for first, stop in pairwise(marks):
-            if first in self.jumps:
+            if first in self.jumps and first < stop:
                 self.centres = self._rng.random(self.centres.shape)
             which = self._rng.integers(len(self.centres), size=stop - first)
             noise = self._rng.standard_normal((stop - first, self.centres.shape[1]))

@@ -53,7 +53,8 @@ def estimate(
     endless = (d2[..., :1] + added == 0) & (found > 0)
     weights = there.to(d2.dtype)
     if kernel == "idw":
-        weights = torch.where(endless, (there & (d2 == 0)).to(d2.dtype), weights / (d2 + added + endless))
+        inverse = weights / (d2 + added).masked_fill(~there | endless, 1)
+        weights = torch.where(endless, (there & (d2 == 0)).to(d2.dtype), inverse)
     answer = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(found == 0, 1)
     if exact_match:
         answer = torch.where((d2[..., :1] == 0) & (found > 0), values[..., 0, :], answer)

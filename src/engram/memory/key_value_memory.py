@@ -214,6 +214,10 @@ class KeyValueMemory(nn.Module):
             found = [each.reshape(len(x), self.tables, each.shape[1]) for each in found]
         return Recall(*map(torch.from_numpy, found))
 
+    def forward(self, *args: Any, **kwargs: Any) -> Recall:
+        """Do what ``query`` does."""
+        return self.query(*args, **kwargs)
+
     def write(
         self,
         keys: Annotated[Tensor, "batch key_dim"],
@@ -253,13 +257,13 @@ class KeyValueMemory(nn.Module):
         chosen = self._chosen(tables, len(samples))
         batch = Batch(samples, contents, same, np.ones(len(samples)))
         changed, rows, fresh = [], [], []
-        for table in np.unique(chosen):
+        for table in np.unique(chosen).tolist():
             which = np.flatnonzero(chosen == table)
             for first in range(0, which.size, self.capacity):
                 change = self.policy.write(
                     self._table(table), batch.take(which[first : first + self.capacity]), self.merging
                 )
-                self._change(int(table), change)
+                self._change(table, change)
                 changed.append(np.full(change.rows.size, table))
                 rows.append(change.rows)
                 fresh.append(change.fresh)

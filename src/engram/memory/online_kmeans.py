@@ -30,7 +30,6 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         weighting: ``"count"``, or ``"author"``, the published code; see ``engram.memory.policies.DynamicKMeans``. They
             differ where a sample equals a centre, and in batches.
         batch_size: Samples that are taken together. With 1 it does not matter how a stream is cut into calls.
-        max_iter: Passes of ``fit`` over the samples.
 
     Attributes:
         cluster_centers_: (clusters, features); fewer than ``n_clusters`` as long as there were fewer samples.
@@ -51,7 +50,6 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "weighting": [StrOptions(set(WEIGHTINGS))],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
     }
     _forgets: ClassVar[bool] = False
 
@@ -66,12 +64,10 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         *,
         weighting: Annotated[Any, Literal["count", "author"]] = "count",
         batch_size: Annotated[Any, int] = 1,
-        max_iter: Annotated[Any, int] = 10,
     ) -> None:
         self.n_clusters = n_clusters
         self.weighting = weighting
         self.batch_size = batch_size
-        self.max_iter = max_iter
 
     @property
     def cluster_centers_(self) -> np.ndarray:
@@ -87,7 +83,7 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> OnlineKMeans:
-        """Forget everything and learn from samples in their order, ``max_iter`` times over.
+        """Forget everything and learn from samples in their order, looking at each once.
 
         Args:
             X: Samples, (samples, features).
@@ -98,8 +94,7 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """
         samples = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C"))
         self._start(samples)
-        for _ in range(self.max_iter):
-            self._learn(samples)
+        self._learn(samples)
         self.labels_ = self._labels(samples)
         return self
 
@@ -237,7 +232,6 @@ class DynamicOnlineKMeans(OnlineKMeans):
         n_clusters: As in ``OnlineKMeans``.
         weighting: As there.
         batch_size: As there; at most ``n_clusters`` count.
-        max_iter: As there.
 
     Attributes:
         cluster_centers_: As there.
