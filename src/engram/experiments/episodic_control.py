@@ -286,28 +286,32 @@ def control(config: Config, run: Run) -> dict[str, Any]:
     envs = [_make(config.environment) for _ in range(config.agents)]
     agents = [build(config, run, env) for env in envs]
     states = _random_states(envs[0], run) if pixels else []
-    late = np.zeros(2)  # sum and number of returns
+    whole_games = _make(config.environment, training=False) if pixels else None
+    late = np.zeros((config.agents, 2))  # of each agent, sum and number of returns: who succeeds has more episodes
     chunks = min(CHUNKS, config.steps // SHORTEST)
     for chunk in run.steps(chunks, late=late, **{f"agent_{i}": agent for i, agent in enumerate(agents)}):
-        returns = []
-        for env, agent in zip(envs, agents, strict=True):
+        means = []
+        for i, (env, agent) in enumerate(zip(envs, agents, strict=True)):
             # What an environment does in a chunk depends on nothing before it, so that a chunk can be begun again.
             seed: int | None = int(run.rng.integers(2**31))
+            returns = []
             while agent.steps < (chunk + 1) * config.steps // chunks:
                 returns.append(play_episode(env, agent, seed, ram if pixels else None).total)
                 seed = None
-        if returns:
-            run.log((chunk + 1) * config.steps // chunks, **{"return": float(np.mean(returns))})
-        if chunk >= chunks * 3 // 4:
-            late += sum(returns), len(returns)
-        if pixels:
-            games = evaluate(_make(config.environment, training=False), agents[0], 10, int(run.rng.integers(2**31)))
+            if returns:
+                means.append(np.mean(returns))
+            if chunk >= chunks * 3 // 4:
+                late[i] += sum(returns), len(returns)
+        if means:
+            run.log((chunk + 1) * config.steps // chunks, **{"return": float(np.mean(means))})
+        if whole_games is not None:
+            games = evaluate(whole_games, agents[0], 10, int(run.rng.integers(2**31)))
             run.log(
                 (chunk + 1) * config.steps // chunks,
                 score=float(np.mean([game.total for game in games])),
                 max_q=float(np.mean([agents[0].values(state).max() for state in states])),
             )
-    result = {"late_return": float(late[0] / late[1]) if late[1] else float("nan")}
+    result = {"late_return": float((late[:, 0] / late[:, 1]).mean())}
     if pixels:
         scores = run.metrics().filter(pl.col("metric") == "score")["value"].to_numpy()
         result["late_score"] = float(scores[-10:].mean())
