@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md from the records that plasticity.py and environments.py left beside this file."""
+"""Writes docs/benchmarks.md from the records that plasticity.py, environments.py and memory.py left beside it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import environments
+import memory
 import plasticity
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -211,7 +212,8 @@ def environments_section(record: FOUND) -> list[str]:
 
 def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
-    for module, section in ((plasticity, plasticity_section), (environments, environments_section)):
+    sections = ((plasticity, plasticity_section), (environments, environments_section), (memory, memory.section))
+    for module, section in sections:
         record: Path = module.RECORD
         if record.exists():
             lines += section(json.loads(record.read_text()))
