@@ -21,6 +21,7 @@ REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
     "engram.optim": "Evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
+    "engram.memory.policies": "What a bounded memory keeps.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
     "engram.analysis": "What was learned: measures as functions of arrays.",
     "engram.tasks": "What one learns from.",

@@ -561,7 +561,7 @@ def test_nothing_asked_and_nothing_written_is_nothing():
 def test_a_search_by_an_index_never_lags_behind_writes():
     pytest.importorskip("faiss")
     generator = seeded()
-    memory = KeyValueMemory(3000, 8, search=FaissSearch("HNSW16", rebuild=0.1, smallest=500), policy=LRU())
+    memory = KeyValueMemory(3000, 8, search=FaissSearch("Flat", rebuild=0.1, smallest=500), policy=LRU())
     exact = KeyValueMemory(3000, 8, policy=LRU())
     agree = []
     for _ in range(12):
@@ -574,9 +574,9 @@ def test_a_search_by_an_index_never_lags_behind_writes():
         same = found.rows == right.rows
         assert torch.equal(found.squared_distances[same], right.squared_distances[same])
         assert torch.equal(memory.query(keys[-3:], 1, use=False).values, keys[-3:, :1])
-    assert np.mean(agree) > 0.9
+    assert np.mean(agree) > 0.99
     again = copy.deepcopy(memory)
-    assert (again.query(x, 5, use=False).rows == right.rows).float().mean() > 0.9
+    assert (again.query(x, 5, use=False).rows == right.rows).float().mean() > 0.99
 
 
 def test_a_search_without_faiss_says_what_is_missing(monkeypatch):

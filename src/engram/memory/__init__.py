@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engram.memory import policies
 from engram.memory.array_graph import array_graph
 from engram.memory.associative_store import AssociativeStore, StoreRecall
 from engram.memory.attention_memory import AttentionMemory
@@ -74,7 +73,6 @@ __all__ = [
     "match_dictionaries",
     "noodl_step",
     "perturb_dictionary",
-    "policies",
     "random_regular",
     "recovery_curve",
     "recovery_rate",

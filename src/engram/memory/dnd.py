@@ -36,7 +36,7 @@ class DND(KeyValueMemory):
         >>> x = torch.zeros(1, 1, requires_grad=True)
         >>> memory.query(x, k=2, delta=0.0).values.sum().backward()
         >>> round(x.grad.item(), 3)
-        1.2
+        -1.2
     """
 
     def __init__(self, *args: Any, train_memory: bool = False, **kwargs: Any) -> None:

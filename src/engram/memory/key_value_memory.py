@@ -60,7 +60,8 @@ class KeyValueMemory(nn.Module):
         answer = sum_i w_i v_i / sum_i w_i   over the k nearest of the keys that are there, d_i Euclidean
 
     All is in buffers, so that ``state_dict`` holds everything, the source of random choices included, and a memory that
-    is loaded goes on as the other would have. Nothing is learned by gradients; see ``DND`` for that.
+    is loaded goes on as the other would have. Nothing is learned by gradients; see ``DND`` for that. On whatever device
+    they are, the processor searches and writes.
 
     Args:
         capacity: Rows in a table, M, at least 2.
