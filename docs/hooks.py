@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages, and plotly's script, which they need."""
     readme = (ROOT / "README.md").read_text()
     index = readme.replace("docs/images/", "images/").replace("](CONTRIBUTING.md)", "](contributing.md)")
+    index = re.sub(r"\[([\w-]+)\]\(results/[^)]*\)", r"[\1](gallery.md#\1)", index)
     for name in ("LICENSE", "CITATION.cff"):
         index = index.replace(f"]({name})", f"](files/{name})")
         files.append(File.generated(config, f"files/{name}", content=(ROOT / name).read_text()))

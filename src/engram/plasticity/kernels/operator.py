@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from engram import threads
+from engram.threads import shared
 
 if TYPE_CHECKING:
     from torch._library.custom_ops import CustomOpDef
@@ -120,4 +120,4 @@ def in_groups(  # noqa: PLR0917
         return torch.zeros(size, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
 
     count = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
-    threads.shared.run(call, groups, count, memory)
+    shared.run(call, groups, count, memory)
