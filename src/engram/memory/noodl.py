@@ -21,6 +21,7 @@ from engram.memory.dictionary_matching import relative_error
 from engram.memory.dictionary_start import from_pairs, from_samples
 from engram.memory.iht import SOLVERS, IHTCode, check_data, check_positive, iht_encode
 from engram.memory.sparse_dictionary_data import normalised
+from engram.storage.fitted import Fitted
 from engram.storage.stored import Stored
 from engram.threads import in_ranges
 
@@ -157,7 +158,7 @@ def dictionary_gradient(
     return total / X.dtype.type(len(X)), residual
 
 
-class NOODL(Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn a dictionary and sparse codes from a stream, exactly where the samples are exactly sparse.
 
     Each call of ``partial_fit`` takes one step on one batch:
@@ -470,32 +471,12 @@ class NOODL(Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         samples = self._validated(X, reset=False)
         return -float(((self.inverse_transform(self.transform(samples)) - samples) ** 2).mean())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that learning has changed, as arrays and plain values; empty before the first step."""
-        state = {name: value for name, value in vars(self).items() if name not in self.get_params()}
-        if "feature_names_in_" in state:
-            state["feature_names_in_"] = list(state["feature_names_in_"])
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
-        for name in self.state_dict():
-            delattr(self, name)
-        for name, value in state.items():
-            setattr(self, name, np.array(value, object) if name == "feature_names_in_" else value)
-
     def _content(self) -> dict[str, Any]:
         if self.callback is not None:
             raise TypeError(f"callback = {self.callback!r}: expected None, because a function cannot be stored")
         if isinstance(self.random_state, np.random.RandomState):
             raise TypeError("random_state is a RandomState: expected an int or None, which can be stored")
-        return {"parameters": self.get_params(), "state": self.state_dict()}
-
-    @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> NOODL:
-        model = cls(**content["parameters"])
-        model.load_state_dict(content["state"])
-        return model
+        return super()._content()
 
     def _validated(self, X: Data, reset: bool) -> np.ndarray:
         return np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset))

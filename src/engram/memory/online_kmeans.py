@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram.memory.policies.kmeans import FREE, WEIGHTINGS, clustered, clustered_as_published
 from engram.memory.policies.table import Batch, Merging, Table, closest
-from engram.storage import checkpoint
+from engram.storage.fitted import Fitted
+from engram.storage.stored import Stored
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 
 
-class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1
@@ -131,45 +131,6 @@ class OnlineKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         return self._labels(np.asarray(samples, self._centres.dtype))
-
-    def save(self, path: str | Path) -> None:
-        """Write parameters and state to one safetensors file, with the rest as JSON in its header, atomically.
-
-        Args:
-            path: The file; an old one is replaced. A process that is killed leaves the old file or the new one.
-
-        Raises:
-            CannotWriteError: The old file is as before.
-        """
-        content = {"parameters": self.get_params(), "state": self.state_dict()}
-        checkpoint.save_object(Path(path), type(self).__name__, content)
-
-    @classmethod
-    def load(cls, path: str | Path) -> OnlineKMeans:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
-            FileNotFoundError: There is no such file.
-        """
-        content = checkpoint.load_object(Path(path), cls.__name__)
-        model = cls(**content["parameters"])
-        model.load_state_dict(content["state"])
-        return model
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that learning has changed, as arrays and plain values; empty before the first sample."""
-        state = {name: value for name, value in vars(self).items() if name not in self.get_params()}
-        if "feature_names_in_" in state:
-            state["feature_names_in_"] = list(state["feature_names_in_"])
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
-        for name in self.state_dict():
-            delattr(self, name)
-        for name, value in state.items():
-            setattr(self, name, np.array(value, object) if name == "feature_names_in_" else value)
 
     def _plain(self, X: Data) -> bool:
         """Return whether scikit-learn has nothing to say about X: its checks take far longer than a step."""
