@@ -120,7 +120,7 @@ def rollout(
     seen, _ = env.reset(seed=seed)
     if np.ndim(seen) != 2:
         raise ValueError(f"the observations have shape {np.shape(seen)}: expected (num_envs, features)")
-    running, state = np.ones(env.num_envs, dtype=bool), None
+    running, policy = np.ones(env.num_envs, dtype=bool), agent.acting(env.num_envs)
     observations: list[Tensor] = []
     actions: list[Tensor] = []
     rewards, mask, infos = [], [], []
@@ -128,8 +128,7 @@ def rollout(
         if len(actions) == max_steps:
             raise RuntimeError(f"{running.sum()} episodes were not over after max_steps = {max_steps} steps")
         observation = torch.as_tensor(seen).to(like, copy=True)
-        output, state = agent.network(observation.unsqueeze(0), state)
-        action = sample_actions(agent.policy(output[0]), generator)
+        action = sample_actions(policy(observation), generator)
         seen, reward, terminations, truncations, info = env.step(action.numpy(force=True))
         observations.append(observation)
         actions.append(action)

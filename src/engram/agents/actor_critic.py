@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engram.plasticity import PlasticityRule, PlasticRNN
 
@@ -111,6 +113,42 @@ class ActorCritic(nn.Module):
         """
         output, state = self.network(input, state)
         return Judgement(self.policy(output), self.value(output).squeeze(-1)), state
+
+    def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch features"]], Float[Tensor, "batch actions"]]:
+        """Return the policy as a function of one observation after another, from the start of an episode on.
+
+        The parameters must not change meanwhile: a ``PlasticRNN`` does what depends on them once.
+
+        Args:
+            batch_size: Number of episodes that run together.
+
+        Returns:
+            A function of what is seen, (batch, features), that returns the logits, (batch, actions), without a graph.
+
+        Examples:
+            >>> policy = ActorCritic(nn.RNN(17, 20), actions=4).acting(batch_size=3)
+            >>> policy(torch.randn(3, 17)).shape
+            torch.Size([3, 4])
+        """
+        act = self.network.acting(batch_size) if isinstance(self.network, PlasticRNN) else self._acting()
+        weight, bias = self.policy.weight, self.policy.bias
+
+        @torch.no_grad()
+        def policy(observation: Float[Tensor, "batch features"]) -> Float[Tensor, "batch actions"]:
+            return functional.linear(act(observation), weight, bias)
+
+        return policy
+
+    def _acting(self) -> Callable[[Float[Tensor, "batch features"]], Float[Tensor, "batch hidden"]]:
+        state: Any = None
+
+        @torch.no_grad()
+        def act(observation: Float[Tensor, "batch features"]) -> Float[Tensor, "batch hidden"]:
+            nonlocal state
+            output, state = self.network(observation.unsqueeze(0), state)
+            return output[0]  # type: ignore[no-any-return]
+
+        return act
 
 
 def plastic_actor_critic(

@@ -33,14 +33,12 @@ class TrainedAgent:
 
     def begin(self, env: Any, seen: Float[np.ndarray, "num_envs features"]) -> None:
         """Begin a lifetime in every environment, which has shown what is ``seen``."""
-        self._seen, self._state = seen, None
+        self._seen, self._policy = seen, self.network.acting(len(seen))
 
-    @torch.no_grad()
     def act(self) -> Int[np.ndarray, "num_envs"]:
         """Return the next action in every environment."""
         seen = torch.as_tensor(self._seen).to(self.network.value.weight)
-        output, self._state = self.network.network(seen[None], self._state)
-        return sample_actions(self.network.policy(output[0]), self.generator).numpy(force=True)
+        return sample_actions(self._policy(seen), self.generator).numpy(force=True)
 
     def learn(self, actions: Any, rewards: Any, seen: Float[np.ndarray, "num_envs features"]) -> None:
         """Take in what is seen now, which tells also what was done and what it gave."""
