@@ -16,7 +16,9 @@ from engram.tasks.observed_dynamics import latent_dynamics, observed
 from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
+from engram.tasks.photograph_patches import photograph_patches
 from engram.tasks.ring_attractor import ring_rates, ring_weights
+from engram.tasks.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.same_geometry import same_geometry
 from engram.tasks.two_stimulus import Timing, TwoStimulus, TwoStimulusEnv, TwoStimulusVectorEnv
 
@@ -36,6 +38,8 @@ __all__ = [
     "OneShotCharacters",
     "PatternCompletion",
     "PennTreebank",
+    "RoomEnv",
+    "RoomVectorEnv",
     "Timing",
     "TwoStimulus",
     "TwoStimulusEnv",
@@ -44,6 +48,7 @@ __all__ = [
     "learning_rule_traces",
     "natural_crops",
     "observed",
+    "photograph_patches",
     "read_penn_treebank",
     "ring_rates",
     "ring_weights",
