@@ -95,8 +95,8 @@ def compare(peer: str | None, quick: bool) -> dict[str, Any]:
         "random_15": random_pairs(15, count, rng),
         "noisy_15": noisy_pairs(15, count, rng),
         "fitted_15": fitted_pairs(4 if quick else 60, states),
-        "random_50": random_pairs(50, count // 2, rng),
-        "noisy_50": noisy_pairs(50, count // 2, rng),
+        "random_50": random_pairs(50, -(-count // 6), rng),
+        "noisy_50": noisy_pairs(50, -(-count // 6), rng),
     }
     many = observed(latent_dynamics("lorenz", rng, trials=64, steps=200), "tanh", rng, units=15)
     data = {"data_20_15": states[0, 0], "data_10_30": many}
@@ -131,25 +131,22 @@ def mark(met: bool) -> str:
     return "met" if met else "**not met**"
 
 
-def section(record: dict[str, Any] | None) -> list[str]:
-    """Return the lines of the page that show the record, or say that there is none."""
-    if record is None:
-        return ["# Dynamical similarity analysis", "", "Not recorded yet: `make bench` measures, and writes this page."]
+def section(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the page that show the record."""
     where, ours, theirs = record["machine"], record["ours"], record.get("theirs")
     whole = ours["matrix"]
     count = whole["operators"] * (whole["operators"] - 1) // 2
     lines = [
-        "# Dynamical similarity analysis",
+        "## Dynamical similarity analysis",
         "",
         f"{where['processor']}, one thread, NumPy {where['numpy']}, engram {where['engram']}"
         + (f", dsa-metric {theirs['version']} with 1500 iterations" if theirs else "")
-        + f"; load average before the run {where['load']:.1f}. Generated from `benchmarks/dsa.json` by",
-        "`benchmarks/dsa.py`.",
+        + f"; load average before the run {where['load']:.1f}.",
         "",
         f"All {count} pairs of {whole['operators']} random operators, n = 15: {whole['seconds']:.1f} s.",
     ]
     if theirs is None:
-        return [*lines, "", "dsa-metric was not measured: `--peer` names the interpreter that has it."]
+        return [*lines, "", "dsa-metric was not measured: `--peer` names the interpreter that has it.", ""]
     lines += [
         "",
         "Medians of a pair, mean angles, and the share of pairs where ours is at most theirs + 1e-6. An angle is that",
@@ -197,7 +194,7 @@ def section(record: dict[str, Any] | None) -> list[str]:
         f"| {MATRIX:.0f} s for 4950 pairs at n = 15 | {whole['seconds'] * 4950 / count:.0f} s | "
         f"{mark(whole['seconds'] * 4950 / count <= MATRIX)} |",
     ]
-    return lines
+    return [*lines, ""]
 
 
 def main() -> None:
@@ -207,13 +204,12 @@ def main() -> None:
     parser.add_argument("--peer", help="interpreter of an environment with dsa-metric")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else None
     if not options.page:
         where = machine()
         with threadpool_limits(1):
             record = {"machine": where, **compare(options.peer, options.quick)}
         RECORD.write_text(json.dumps(record) + "\n")
-    print("\n".join(section(record)))
+    print("\n".join(section(json.loads(RECORD.read_text()))))
 
 
 if __name__ == "__main__":

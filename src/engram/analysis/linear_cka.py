@@ -8,7 +8,7 @@ from jaxtyping import Float
 from engram.analysis.procrustes_angle import centred
 
 
-def linear_cka(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "samples others"]) -> float:
+def linear_cka(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:
     """Return the linear CKA, a similarity from 0 to 1.
 
         ||Y^T X||_F^2 / (||X^T X||_F ||Y^T Y||_F), columns centred

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 
-def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "samples others"]) -> float:
+def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:
     """Return the Procrustes angle: how far two shapes are apart after shift, scale and rotation.
 
         arccos(||X^T Y||_* / (||X||_F ||Y||_F)), columns centred, in [0, pi / 2]
@@ -36,7 +36,7 @@ def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray,
 
 
 def centred(
-    X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "samples others"]
+    X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]
 ) -> tuple[Float[np.ndarray, "samples units"], Float[np.ndarray, "samples others"]]:
     """Return both without their means, or raise a ValueError where they cannot be compared."""
     if len(X) != len(Y):

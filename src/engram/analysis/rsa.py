@@ -8,9 +8,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 
 
-def rsa(
-    X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "samples others"], metric: str = "correlation"
-) -> float:
+def rsa(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"], metric: str = "correlation") -> float:
     """Return the rank correlation between the distances among samples in two sets of activity.
 
         Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]

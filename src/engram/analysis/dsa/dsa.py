@@ -163,7 +163,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"system {number}: {error}") from error
 
     def _compared(
-        self, operators: Sequence[Float[np.ndarray, "n n"]], others: Sequence[Float[np.ndarray, "n n"]] | None
+        self, operators: Sequence[Float[np.ndarray, "_ _"]], others: Sequence[Float[np.ndarray, "_ _"]] | None
     ) -> OperatorComparison:
         expected = len((operators if others is None else others)[0])
         for number, operator in enumerate(operators):

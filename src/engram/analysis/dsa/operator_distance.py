@@ -18,8 +18,8 @@ from engram.analysis.dsa.trials import check_finite
 
 Metric = Literal["angular", "euclidean", "squared"]
 Group = Literal["O", "SO"]
-Operator = Float[np.ndarray, "n n"]
-Operators = Float[np.ndarray, "systems n n"] | Sequence[Operator]
+Operator = Float[np.ndarray, "_ _"]  # square, all of one size; what is not is refused by name
+Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
 RANDOM_WORDS = 2
 GRADIENT = 1e-8  # at which an alignment is polished
 CHUNK = 32  # pairs between two looks at the clock

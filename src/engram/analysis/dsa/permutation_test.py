@@ -36,8 +36,8 @@ def silhouette(distances: Float[np.ndarray, "systems systems"], labels: Shaped[n
 
 
 def permutation_test(
-    distances: Float[np.ndarray, "systems systems"],
-    labels: Shaped[np.ndarray, " systems"],
+    distances: Float[np.ndarray, "systems others"],
+    labels: Shaped[np.ndarray, " labels"],
     rng: np.random.Generator,
     n_permutations: int = 999,
     statistic: Callable[[np.ndarray, np.ndarray], float] = silhouette,

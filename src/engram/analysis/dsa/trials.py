@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, it is refused by name
-Trial = Float[np.ndarray, "time features"]
+Trial = Float[np.ndarray, "_ features"]  # trials differ in length
 
 
 def dimensions(X: Data) -> int:
