@@ -85,7 +85,7 @@ def test_bad_systems_are_named(X, message):
 
 def test_a_budget_of_nothing():
     with pytest.warns(RuntimeWarning, match="budget = 0"):
-        dsa = DSA(HankelDMD(2, rank=2), budget=0).fit(SYSTEMS)
+        dsa = DSA(HankelDMD(2, rank=2), budget=0.0).fit(SYSTEMS)
     assert not dsa.refined_[0, 1]
     assert np.isfinite(dsa.distances_).all()
 

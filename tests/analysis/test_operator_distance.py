@@ -158,7 +158,7 @@ def test_a_spent_budget_leaves_what_is_known():
     operators = np.random.default_rng(0).normal(size=(4, 6, 6))
     whole = compare_operators(operators)
     with pytest.warns(RuntimeWarning, match="budget = 0 s is spent: 6 of 6 pairs are not refined"):
-        early = compare_operators(operators, budget=0)
+        early = compare_operators(operators, budget=0.0)
     assert not early.refined[0, 1]
     assert (early.bounds == whole.bounds).all()
     assert (early.distances >= whole.distances - 1e-9).all()
@@ -184,9 +184,13 @@ def test_bad_operators_are_named(arguments, message):
 
 
 def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="metric = 'cosine': expected one of 'angular'"):
+        operator_distance(np.eye(2), np.eye(2), "cosine")
+    with pytest.raises(ValueError, match="group = 'GL': expected one of 'O', 'SO'"):
+        operator_distance(np.eye(2), np.eye(2), group="GL")
     with pytest.raises(ValueError, match="restarts = -1"):
         operator_distance(np.eye(2), np.eye(2), restarts=-1)
     with pytest.raises(ValueError, match=r"operators\[1\].shape = \(3, 3\)"):
         operator_distances([np.eye(2), np.eye(3)])
     with pytest.raises(ValueError, match="budget = -1"):
-        compare_operators([np.eye(2), np.eye(2)], budget=-1)
+        compare_operators([np.eye(2), np.eye(2)], budget=-1.0)

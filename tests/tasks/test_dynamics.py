@@ -25,7 +25,7 @@ def test_the_target_of_a_channel_is_its_last_pulse():
         assert torch.equal(target, held)
     assert (inputs[1:] != 0).float().mean() == pytest.approx(0.2, abs=0.06)
     with pytest.raises(ValueError, match="pulse = 2"):
-        FlipFlop(pulse=2)
+        FlipFlop(pulse=2.0)
 
 
 def test_systems_of_the_same_geometry_have_the_same_mean_and_other_noise():
@@ -79,7 +79,7 @@ def test_a_bump_goes_round_the_ring_as_it_is_driven():
     cut = ring_weights(60, 36.0, 0.2)
     assert np.abs(cut[0, :60] - np.roll(cut[1, :60], -1)).max() > 1e-3  # no ring
     with pytest.raises(ValueError, match=r"neurons, length, closure = 60, 36.0, 2"):
-        ring_weights(60, 36.0, 2)
+        ring_weights(60, 36.0, 2.0)
 
 
 @pytest.mark.parametrize("rule", RULES)

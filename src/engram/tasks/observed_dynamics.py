@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import ortho_group
 
-Kind = Literal["lorenz", "van-der-pol", "bistable"]
-View = Literal["linear", "tanh", "sinh"]
+KINDS, VIEWS = ("lorenz", "van-der-pol", "bistable"), ("linear", "tanh", "sinh")
+Kind = Annotated[Any, Literal["lorenz", "van-der-pol", "bistable"]]  # whatever else it is, it is refused by name
+View = Annotated[Any, Literal["linear", "tanh", "sinh"]]
 
 
 def latent_dynamics(
@@ -39,8 +40,8 @@ def latent_dynamics(
         >>> latent_dynamics("lorenz", np.random.default_rng(0), trials=2, steps=30).shape
         (2, 30, 3)
     """
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind = {kind!r}: expected one of {', '.join(map(repr, get_args(Kind)))}")
+    if kind not in KINDS:
+        raise ValueError(f"kind = {kind!r}: expected one of {', '.join(map(repr, KINDS))}")
     if trials < 1 or steps < 2:
         raise ValueError(f"trials, steps = {trials}, {steps}: expected at least 1 and 2")
     size, settle = (3 if kind == "lorenz" else 2), 200
@@ -61,7 +62,10 @@ def latent_dynamics(
 
 
 def observed(
-    latent: Float[np.ndarray, "trials time latent"], view: View, rng: np.random.Generator, units: int = 20
+    latent: Float[np.ndarray, "trials time latent"],
+    view: Annotated[Any, View],
+    rng: np.random.Generator,
+    units: int = 20,
 ) -> Float[np.ndarray, "trials time units"]:
     """Return what units see of a system, phi(W z), with random orthonormal columns of W.
 
@@ -88,7 +92,7 @@ def observed(
         return np.tanh(1.5 * projected)
     if view == "sinh":
         return np.sinh(projected)
-    raise ValueError(f"view = {view!r}: expected one of {', '.join(map(repr, get_args(View)))}")
+    raise ValueError(f"view = {view!r}: expected one of {', '.join(map(repr, VIEWS))}")
 
 
 def _flow(kind: Kind, z: Float[np.ndarray, "trials latent"]) -> Float[np.ndarray, "trials latent"]:

@@ -3,17 +3,20 @@
 A and B have norm 1; M = C B C^T is carried along with C, and both are changed in place.
 """
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 
-JIT = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+compiled = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
 MEMORY = 5  # values that a step of Barzilai and Borwein is compared with
 ROUNDS = (1e-2, 1e-3, 1e-4)  # norms of the gradient at which the race goes on with a quarter of what takes part
 SURVIVORS = 4
 ATTAINED = 1e-14
 
 
-@njit(**JIT)
+@compiled
+@no_type_check
 def overlap(A, M):
     """<A, M>."""
     total = 0.0
@@ -23,7 +26,8 @@ def overlap(A, M):
     return total
 
 
-@njit(**JIT)
+@compiled
+@no_type_check
 def cayley(G, scale, Q):
     """Write Q = (I - X)^-1 (I + X), X = scale G / 2, by elimination; without pivots, since X is antisymmetric."""
     n = len(G)
@@ -48,7 +52,8 @@ def cayley(G, scale, Q):
         Q[i, i] -= 1.0
 
 
-@njit(**JIT)
+@compiled
+@no_type_check
 def climb(A, M, C, tol, iterations):
     """Ascend <A, M> on the orthogonal group until the norm of the gradient is ``tol``; return <A, M>.
 
@@ -93,7 +98,8 @@ def climb(A, M, C, tol, iterations):
     return value
 
 
-@njit(**JIT)
+@compiled
+@no_type_check
 def signs(A, B, reflect, side, d):
     """Write into d the signs that nearly maximise sum_ij A_ij B_ij d_i d_j.
 
@@ -120,7 +126,8 @@ def signs(A, B, reflect, side, d):
         d[at] = -d[at]
 
 
-@njit(**JIT)
+@compiled
+@no_type_check
 def align(A, bases_A, words_A, B, bases_B, words_B, drawn, bound, reflect, tol, iterations, C):
     """Write into C the best alignment found, of C B C^T with A; return ||A - C B C^T||_F.
 
@@ -156,7 +163,8 @@ def align(A, bases_A, words_A, B, bases_B, words_B, drawn, bound, reflect, tol, 
     return np.linalg.norm(A - C @ B @ C.T)
 
 
-@njit(**JIT)
+@compiled
+@no_type_check
 def align_pairs(pairs, operators, bases, words, drawn, bounds, reflect, tol, iterations, distances, transforms):
     """Align the operators of each pair; equal ones are at a distance of exactly 0."""
     for number in range(len(pairs)):

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -16,8 +16,9 @@ from scipy import linalg
 from engram.analysis.dsa import kernels
 from engram.analysis.dsa.trials import check_finite
 
-Metric = Literal["angular", "euclidean", "squared"]
-Group = Literal["O", "SO"]
+METRICS, GROUPS = ("angular", "euclidean", "squared"), ("O", "SO")
+Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # whatever else it is, it is refused by name
+Group = Annotated[Any, Literal["O", "SO"]]
 Operator = Float[np.ndarray, "_ _"]  # square, all of one size; what is not is refused by name
 Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
 RANDOM_WORDS = 2
@@ -283,9 +284,9 @@ class _Systems(NamedTuple):
 
 
 def _checked(metric: str, group: str, restarts: int | None, max_iter: int, seed: int) -> _Search:
-    for name, value, choices in (("metric", metric, Metric), ("group", group, Group)):
-        if value not in get_args(choices):
-            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, get_args(choices)))}")
+    for name, value, choices in (("metric", metric, METRICS), ("group", group, GROUPS)):
+        if value not in choices:
+            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
     for name, number in (("restarts", restarts), ("max_iter", max_iter), ("seed", seed)):
         if number is not None and number < 0:
             raise ValueError(f"{name} = {number}: expected at least 0")
