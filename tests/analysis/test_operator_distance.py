@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import linalg
 from scipy.stats import ortho_group
 
 from engram.analysis import (
@@ -15,6 +16,7 @@ from engram.analysis import (
     published_distance,
     spectral_distance,
 )
+from engram.analysis.dsa import kernels
 
 
 def gaussian(n, seed=0):
@@ -116,6 +118,44 @@ def test_rotations_alone_reach_less():
     mirrored = np.diag([1.0, 1, 1, -1]) @ even @ np.diag([1.0, 1, 1, -1])
     assert operator_distance(even, mirrored) < 1e-7
     assert operator_distance(even, mirrored, group="SO") > 0.1
+
+
+def test_no_small_turn_comes_nearer():
+    rng = np.random.default_rng(0)
+    for n in (4, 9):
+        A, B = rng.normal(size=(2, n, n))
+        found = align_operators(A, B)
+        A, M = A / np.linalg.norm(A), found.transform @ B @ found.transform.T / np.linalg.norm(B)
+
+        def overlap(turn, A=A, M=M):
+            Q = linalg.expm(turn)
+            return (A * (Q @ M @ Q.T)).sum()
+
+        for _ in range(10):
+            X = rng.normal(size=(n, n))
+            X = (X - X.T) / np.linalg.norm(X - X.T)
+            assert (overlap(1e-4 * X) - overlap(-1e-4 * X)) / 2e-4 == pytest.approx(0, abs=1e-6)
+            assert overlap(1e-2 * X) < overlap(0 * X)
+
+
+def test_a_climb_goes_along_the_gradient():
+    rng = np.random.default_rng(0)
+    A, M = rng.normal(size=(2, 5, 5)) / 5
+    G = (A @ M.T - M.T @ A) / 2
+    G = G - G.T
+    for _ in range(5):
+        X = rng.normal(size=(5, 5))
+        X = X - X.T
+        Q = linalg.expm(1e-5 * X)
+        there, back = ((A * (R @ M @ R.T)).sum() for R in (Q, Q.T))
+        assert (there - back) / 2e-5 == pytest.approx((G * X).sum(), abs=1e-8)
+    before = (A * M).sum()
+    turned, C = M.copy(), np.eye(5)
+    value = kernels.climb(A, turned, C, 1e-12, 1)
+    np.testing.assert_allclose(C @ M @ C.T, turned, atol=1e-14)
+    np.testing.assert_allclose(C @ C.T, np.eye(5), atol=1e-14)
+    assert value == pytest.approx((A * turned).sum()) > before
+    assert ((C - C.T) * G).sum() > 0  # a rotation towards the gradient
 
 
 @pytest.mark.parametrize("eps", [0.01, 0.1, 0.3])

@@ -18,7 +18,7 @@ def test_the_first_arm_is_the_published_tutorial():
     )
     rings = arms(LAPTOP)["ring"], arms(LAPTOP)["topology"]
     assert [(ring.neurons, ring.steps, ring.n_delays, ring.rank) for ring in rings] == [
-        (100, 2000, 10, 16),
+        (100, 2000, 10, 150),
         (100, 8000, 10, 16),
     ]
     assert dsa.experiment.presets["paper"].config.models == 100

@@ -29,4 +29,4 @@ def linear_cka(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ ot
     """
     X, Y = centred(X, Y)
     within = np.linalg.norm(X.T @ X) * np.linalg.norm(Y.T @ Y)
-    return float(np.linalg.norm(Y.T @ X) ** 2 / within)
+    return min(float(np.linalg.norm(Y.T @ X) ** 2 / within), 1.0)  # not more by a rounding error

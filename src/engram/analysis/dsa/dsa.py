@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -66,14 +66,14 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        dmd: HankelDMD | None = None,
-        metric: str = "angular",
+        dmd: Annotated[Any, HankelDMD | None] = None,
+        metric: Annotated[Any, Literal["angular", "euclidean", "squared", "bound", "spectral"]] = "angular",
         *,
-        rank: str | None = None,
-        restarts: int | None = None,
-        seed: int = 0,
-        budget: float | None = None,
-        n_jobs: int | None = None,
+        rank: Annotated[Any, Literal["common"] | None] = None,
+        restarts: Annotated[Any, int | None] = None,
+        seed: Annotated[Any, int] = 0,
+        budget: Annotated[Any, float | None] = None,
+        n_jobs: Annotated[Any, int | None] = None,
     ) -> None:
         self.dmd = dmd
         self.metric = metric

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -98,14 +98,14 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def __init__(
         self,
-        n_delays: int = 1,
-        delay_interval: int = 1,
-        rank: int | float | str | None = None,
+        n_delays: Annotated[Any, int] = 1,
+        delay_interval: Annotated[Any, int] = 1,
+        rank: Annotated[Any, int | float | Literal["svht", "full"] | None] = None,
         *,
-        reg: float = 1e-8,
-        steps_ahead: int = 1,
-        method: str = "pcr",
-        center: str | None = None,
+        reg: Annotated[Any, float] = 1e-8,
+        steps_ahead: Annotated[Any, int] = 1,
+        method: Annotated[Any, Literal["pcr", "rrr"]] = "pcr",
+        center: Annotated[Any, Literal["global", "trial"] | None] = None,
     ) -> None:
         self.n_delays = n_delays
         self.delay_interval = delay_interval
@@ -164,7 +164,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 f"the fitted operator is unstable: spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a "
                 "larger reg may help",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return self
 

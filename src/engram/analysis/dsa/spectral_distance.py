@@ -41,8 +41,8 @@ def spectral_distance(
     Source: Redman et al., "Identifying equivalent training dynamics" (2024); ``dsa-metric`` 2.0.
 
     Examples:
-        >>> spectral_distance(np.diag([0.5, 0.9]), np.diag([0.9, 0.6]), squared=True)
-        0.005...
+        >>> round(spectral_distance(np.diag([0.5, 0.9]), np.diag([0.9, 0.6]), squared=True), 6)
+        0.005
     """
     return eigenvalue_distance(eigenvalues(A, "A"), eigenvalues(B, "B"), squared=squared, pad=pad)
 
