@@ -173,7 +173,7 @@ def figure(results: Results) -> go.Figure:
 def seconds(config: Config) -> float:
     """Time of a trial on one core: a cost for each step of acting and of learning, and one for each synapse."""
     steps, synapses = config.iterations * config.episode_len, config.batch_size * config.hidden_size**2
-    fixed, each = (150e-6, 0.5e-9) if config.rule == "none" else (250e-6, 4e-9)
+    fixed, each = (200e-6, 0.5e-9) if config.rule == "none" else (160e-6, 3e-9)
     return steps * (fixed + each * synapses)
 
 

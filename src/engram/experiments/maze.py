@@ -208,7 +208,7 @@ def seconds(config: Config) -> float:
     if config.rule == "random":
         return 20 * config.episode_len * 30e-6
     steps, synapses = config.iterations * config.episode_len, config.batch_size * config.hidden_size**2
-    fixed, each = (220e-6, 0.5e-9) if config.rule == "none" else (180e-6, 3e-9)
+    fixed, each = (200e-6, 0.5e-9) if config.rule == "none" else (160e-6, 3e-9)
     return steps * (fixed + each * synapses)
 
 
