@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 from scipy.spatial.distance import pdist
 
 
-def rsa(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"], metric: str = "correlation") -> float:
+def rsa(
+    X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"], metric: Annotated[Any, str] = "correlation"
+) -> float:
     """Return the rank correlation between the distances among samples in two sets of activity.
 
         Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
@@ -34,4 +38,4 @@ def rsa(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"],
     for name, found in zip("XY", distances, strict=True):
         if not np.isfinite(found).all() or np.ptp(found) == 0:
             raise ValueError(f"{name} has distances among samples that are all the same or not finite")
-    return float(stats.spearmanr(*distances).statistic)
+    return float(stats.spearmanr(distances[0], distances[1]).statistic)

@@ -91,27 +91,35 @@ class Config:
 def arms(config: Config) -> dict[str, Config]:
     """The case studies, and what is left of the first without delays, without trials and without noise."""
     # What shapes only some arms goes back to its default elsewhere, so that it is no part of a trial's identity.
-    own = {"views": config.views, "neurons": config.neurons, "networks": config.networks}
-    training = {"updates": config.updates, "learning_rate": config.learning_rate}
+    own: dict[str, Any] = {"views": config.views, "neurons": config.neurons, "networks": config.networks}
+    training: dict[str, Any] = {"updates": config.updates, "learning_rate": config.learning_rate}
     base = replace(config, everything=True, **{name: getattr(Config, name) for name in (*own, *training)})
     ring = replace(base, neurons=config.neurons, n_delays=max(1, config.n_delays // 2), rank=16)
     every = COMPONENTS * ring.n_delays
-    embeddings = {"trials": min(config.trials, 20), "steps": max(50, config.steps // 25), "n_delays": 10}
-    rules = {"steps": max(50, config.steps // 50), "n_delays": 10, "rank": 10}
+    embeddings = replace(
+        base,
+        study="embeddings",
+        views=config.views,
+        trials=min(config.trials, 20),
+        steps=max(50, config.steps // 25),
+        n_delays=10,
+    )
+    short = replace(base, steps=max(50, config.steps // 50))
     found = {
         "same-geometry": base,
         "no-delays": replace(base, n_delays=1, rank=2),
         "averages": replace(base, data="averages"),
         "noiseless": replace(base, noise=0.0, trials=2, rank=4),  # smooth data have few directions
-        "embeddings": replace(base, study="embeddings", views=config.views, **embeddings),
-        "shared-embeddings": replace(base, study="embeddings", views=config.views, shared=True, **embeddings),
+        "embeddings": embeddings,
+        "shared-embeddings": replace(embeddings, shared=True),
         "ring": replace(ring, study="ring", rank=every, steps=max(50, config.steps // 5)),
         "topology": replace(ring, study="topology", steps=max(50, 4 * config.steps // 5)),
-        "rules": replace(base, study="rules", networks=config.networks, **rules),
+        "rules": replace(short, study="rules", networks=config.networks, n_delays=10, rank=10),
     }
     if config.everything:
-        flip_flop = {"trials": min(config.trials, 64), "steps": max(50, config.steps // 50), "n_delays": 5, "rank": 20}
-        found["flip-flop"] = replace(base, study="flip-flop", models=3, **flip_flop, **training)
+        found["flip-flop"] = replace(
+            short, study="flip-flop", models=3, trials=min(config.trials, 64), n_delays=5, rank=20, **training
+        )
     return found
 
 
@@ -470,7 +478,7 @@ def seconds(config: Config) -> float:
         "flip-flop": (9, 9 * config.updates * config.steps * 3e-4),
     }[config.study]
     pairs = systems * (1 if config.study in ("ring", "topology") else (systems - 1) / 2)
-    return 0.3 + making + pairs * (5e-4 * config.rank + 5e-5 * config.rank**2)
+    return float(0.3 + making + pairs * (5e-4 * config.rank + 5e-5 * config.rank**2))
 
 
 experiment = Experiment(

@@ -58,7 +58,7 @@ def latent_dynamics(
             second = _flow(kind, z + dt / 2 * first)
             third = _flow(kind, z + dt / 2 * second)
             z = z + dt / 6 * (first + 2 * second + 2 * third + _flow(kind, z + dt * third))
-    return kept / kept.std((0, 1))
+    return np.asarray(kept / kept.std((0, 1)))
 
 
 def observed(

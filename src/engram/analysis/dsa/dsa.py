@@ -19,7 +19,7 @@ from engram.analysis.dsa.spectral_distance import eigenvalue_distance
 from engram.analysis.dsa.trials import Data, check_finite, dimensions
 
 
-class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Dynamical similarity analysis: do systems follow the same dynamics, whatever the shape of their activity?
 
     To each system an operator is fitted by ``HankelDMD``; operators are compared up to an orthogonal change of
@@ -83,7 +83,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.budget = budget
         self.n_jobs = n_jobs
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> DSA:
         """Fit the operators of all systems and compare them.
 
@@ -115,7 +115,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def fit_transform(self, X: Data, y: object = None) -> Float[np.ndarray, "systems systems"]:
         """Return ``distances_`` after ``fit``, for ``MDS`` or a classifier with ``metric="precomputed"``."""
-        return self.fit(X).distances_
+        return np.asarray(self.fit(X).distances_)
 
     def transform(self, X: Data) -> Float[np.ndarray, "systems fitted"]:
         """Return the distances of other systems to those that were fitted.

@@ -43,7 +43,7 @@ def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
     return float(np.sqrt(max(norm**2 - own, 0.0)) / norm)
 
 
-class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A linear operator that takes delay-embedded, whitened activity one step on.
 
         H = V S U^T                                                 thin SVD of the delay embedding of all trials
@@ -115,7 +115,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.method = method
         self.center = center
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> HankelDMD:
         """Fit the operator.
 
@@ -234,7 +234,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     @property
     def _span(self) -> int:
         """Samples that the embedding of a trial is shorter by."""
-        return (self.n_delays - 1) * self.delay_interval
+        return int((self.n_delays - 1) * self.delay_interval)
 
     @property
     def _n_features_out(self) -> int:
@@ -302,7 +302,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 omega = 0.56 * aspect**3 - 0.95 * aspect**2 + 1.82 * aspect + 1.43
                 return max(1, min(int((values > omega * np.median(values)).sum()), numerical))
             case Integral():
-                if self.rank > numerical:
+                if int(self.rank) > numerical:
                     raise ValueError(
                         f"rank = {self.rank}: expected at most {numerical}, the numerical rank of the embedding of "
                         f"{rows} rows and {delayed} columns"

@@ -133,4 +133,4 @@ def _controllability(A: Float[np.ndarray, "n n"], B: Float[np.ndarray, "n inputs
 
 def _angle(X: Float[np.ndarray, "n m"], Y: Float[np.ndarray, "n m"]) -> float:
     distance = np.linalg.norm(X / np.linalg.norm(X) - Y / np.linalg.norm(Y))
-    return float(2 * np.arcsin(min(distance / 2, 1.0)))
+    return float(2 * np.arcsin(min(float(distance) / 2, 1.0)))

@@ -363,10 +363,9 @@ def _planes(skew: Operator) -> Operator:
 def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.ndarray, " pairs"]:
     """Return lower bounds of ||A - C B C^T||_F."""
     first, second = pairs.T
-    return np.maximum(
-        np.linalg.norm(systems.parts[first] - systems.parts[second], axis=1),
-        np.linalg.norm(systems.singular[first] - systems.singular[second], axis=1),
-    )
+    parts = np.linalg.norm(systems.parts[first] - systems.parts[second], axis=1)
+    singular = np.linalg.norm(systems.singular[first] - systems.singular[second], axis=1)
+    return np.asarray(np.maximum(parts, singular))
 
 
 def _solved(

@@ -66,7 +66,8 @@ def _minimised(A: Tensor, B: Tensor, generator: torch.Generator, iterations: int
         Z = torch.tanh(torch.tanh(X @ maps[0].T) @ maps[1].T) @ maps[2].T
         S = Z - Z.T
         C = torch.linalg.solve(identity + S, identity - S)
-        return (A - C @ B @ C.T).square().sum()
+        value: Tensor = (A - C @ B @ C.T).square().sum()
+        return value
 
     for _ in range(iterations):
         optimizer.zero_grad()

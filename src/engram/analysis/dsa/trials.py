@@ -40,7 +40,7 @@ def check_trials(X: Data, name: str = "X") -> list[Trial]:
         [(5, 2), (7, 2)]
     """
     several = is_trials(X)
-    trials = []
+    trials: list[Trial] = []
     for number, trial in enumerate(X if several else [X]):
         called = f"{name}[{number}]" if several else name
         values = check_array(as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=called)
