@@ -80,7 +80,7 @@ def operator_distance(
         B: Operator of the same size.
         metric: ``"angular"``, ``"euclidean"``, or ``"squared"``, the square of the latter.
         group: ``"O"``: rotations and reflections; ``"SO"``: rotations only.
-        restarts: Number of random starts beside those from eigenvectors; None: 600 / n, at least 12 and at most 100.
+        restarts: Number of random starts beside those from eigenvectors; None: 1500 / n, at least 12 and at most 100.
         max_iter: Most steps of one ascent.
         seed: Seed of the random starts.
 
@@ -405,7 +405,7 @@ def _solved(
 
 def _drawn(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
     """Return random orthogonal matrices, half of them reflections where these are allowed."""
-    count = min(max(600 // n, 12), 100) if search.restarts is None else search.restarts
+    count = min(max(1500 // n, 12), 100) if search.restarts is None else search.restarts
     drawn = np.linalg.qr(np.random.default_rng(search.seed).normal(size=(count, n, n)))[0]
     sides = np.linalg.det(drawn) * (-1) ** np.arange(count) if search.reflect else np.linalg.det(drawn)
     drawn[:, 0] *= np.sign(sides)[:, None]
