@@ -155,7 +155,7 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
             if C.shape[1] != outputs:
                 raise ValueError(f"C.shape = {C.shape}: expected (rows, {outputs}), the network's outputs")
             none = np.zeros(1, dtype=bool)
-            return [Clause(-row[None], limit[None], none) for row, limit in zip(C, d[:, None], strict=True)]
+            return [Clause(-row[None], limit, none) for row, limit in zip(C, d[:, None], strict=True)]
         case AllOf(properties=parts) if parts:
             return [clause for part in parts for clause in clauses(part, outputs)]
         case AnyOf(properties=parts) if parts:

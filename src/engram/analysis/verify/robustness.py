@@ -1,0 +1,124 @@
+"""Certified radii: how far an input may be changed, each coordinate by as much, before the answer can change."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from engram.analysis.verify.bounds import lower_lines, minimum, relax
+from engram.analysis.verify.counterexample import attack
+from engram.analysis.verify.exact import FEASIBILITY, solve
+from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.specification import Argmax, Clause, Domain, clauses
+
+STEPS, ATTACK_STEPS = 20, 12
+
+
+def certified_radius(
+    net: AffineReLU,
+    X: Float[np.ndarray, "points inputs"],
+    labels: Int[np.ndarray, " points"],
+    low: float = -np.inf,
+    high: float = np.inf,
+    method: Literal["crown", "exact", "attack"] = "crown",
+    *,
+    most: float = 1.0,
+    time_limit: float = 60.0,
+) -> Float[np.ndarray, " points"]:
+    """Return, for each input, a radius r of max |x - x0| within which the answer stays the label.
+
+    ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound of the true radius. ``"exact"``
+    asks HiGHS for the nearest input that another class ties, pruning classes whose CROWN radius is larger than the
+    nearest so far; it is exact to 1e-6, and the solver's dual bound, a lower one, where the time is over. ``"attack"``
+    bisects with a search for counterexamples: an upper bound.
+
+    Args:
+        net: The network.
+        X: Inputs.
+        labels: Their classes; where the network gives another, the radius is 0.
+        low: Least value that an input can have.
+        high: Largest value.
+        method: See above; lower <= exact <= upper.
+        most: Radii are not looked for beyond it.
+        time_limit: Seconds of ``"exact"`` for one question.
+
+    Raises:
+        ValueError: A label is no class, or an input is out of range.
+
+    Source: Tjeng, Xiao and Tedrake (2019), for ``"exact"``.
+
+    Examples:
+        >>> net = AffineReLU((np.array([[1.0, 0.0], [0.0, 1.0]]),), (np.zeros(2),))
+        >>> certified_radius(net, np.array([[0.5, 0.1]]), np.array([0]), method="exact").round(6)
+        array([0.2])
+    """
+    if ((X < low) | (X > high)).any() or not np.isfinite(X).all():
+        i = int(np.argmax(((X < low) | (X > high) | ~np.isfinite(X)).any(1)))
+        raise ValueError(f"X[{i}] is outside {low} to {high}, or not finite")
+    properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]
+    if method == "attack":
+        return np.array([_attacked(net, x, one, low, high, most) for x, one in zip(X, properties, strict=True)])
+    spec = np.stack([np.vstack([clause.Q for clause in one]) for one in properties])
+    radii = _by_crown(net, X, spec, low, high, most)
+    if method == "crown":
+        return np.asarray(radii.min(1))
+    return np.array([
+        _nearest(net, x, one, r, low, high, most, time_limit) for x, one, r in zip(X, properties, radii, strict=True)
+    ])
+
+
+def _ball(x: Array, radius: Array | float, low: float, high: float) -> tuple[Array, Array]:
+    """Return the box around points, inside the range; rounded inward by a hair, so that it is never too large."""
+    return np.maximum(x - radius, low), np.minimum(x + radius, high)
+
+
+def _by_crown(net: AffineReLU, X: Array, spec: Array, low: float, high: float, most: float) -> Array:
+    """Return the radius within which each row of spec, (points, rows, outputs), is positive, (points, rows)."""
+    points, rows = spec.shape[:2]
+    good, bad = np.zeros((points, rows)), np.full((points, rows), most)
+    for step in range(STEPS):
+        # Every row has a radius, and so a box, of its own.
+        radius = (good + bad) / 2 if step else bad
+        box = np.repeat(np.arange(points), rows)
+        lower, upper = _ball(X[box], radius.reshape(-1, 1), low, high)
+        relaxation = relax(net, lower, upper)
+        A, c = lower_lines(net, relaxation, spec.reshape(points * rows, -1), np.arange(points * rows))
+        holds = (minimum(A, c, lower, upper) > 0).reshape(points, rows)
+        good, bad = np.where(holds, radius, good), np.where(holds, bad, radius)
+    return good
+
+
+def _attacked(net: AffineReLU, x: Array, one: list[Clause], low: float, high: float, most: float) -> float:
+    rng, good, bad = np.random.default_rng(0), 0.0, most
+    for step in range(ATTACK_STEPS):
+        radius = (good + bad) / 2 if step else most
+        hit = attack(net, one, Domain(*_ball(x, radius, low, high), np.zeros((0, len(x))), np.zeros(0)), rng)
+        if hit is not None:
+            bad = float(np.abs(hit - x).max())
+        elif step == 0:
+            return most
+        else:
+            good = radius
+        if bad <= good:
+            break
+    return bad
+
+
+def _nearest(
+    net: AffineReLU, x: Array, one: list[Clause], radii: Array, low: float, high: float, most: float, limit: float
+) -> float:
+    best = most
+    if net(x).argmax() != int(np.flatnonzero(one[0].Q[0] > 0)[0]):
+        return 0.0
+    for i in np.argsort(radii):
+        if radii[i] >= best:
+            break
+        lower, upper = _ball(x, best, low, high)
+        place = Domain(lower, upper, np.zeros((0, len(x))), np.zeros(0))
+        relaxation = relax(net, lower[None], upper[None])
+        found = solve(net, relaxation, one[i], place, binary=True, time_limit=limit, radius_from=x)
+        if np.isfinite(found.value):
+            best = min(best, max(found.value - FEASIBILITY, float(radii[i])))
+    return best
