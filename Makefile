@@ -40,6 +40,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/meta_tasks.py
 	$(PIP) 'spams-bin>=2.6'
 	$(BIN)/python benchmarks/memory.py $(QUICK)
+	$(BIN)/python benchmarks/verify.py $(QUICK)
 	$(BIN)/python benchmarks/page.py
 
 clean:

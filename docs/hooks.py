@@ -21,6 +21,7 @@ REFERENCE = {
     "engram.memory": "What stores and recalls.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
     "engram.analysis": "What was learned: measures as functions of arrays.",
+    "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",
     "engram.tasks.meta": "A space of meta-reinforcement-learning tasks.",

@@ -7,6 +7,7 @@ abstract of the paper could be read: its figures are not known, and criteria are
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -92,7 +93,12 @@ def arms(config: Config) -> dict[str, Config]:
         found[data] = replace(
             base, study="data", data=data, points=config.points, inputs=config.inputs, epochs=config.epochs
         )
-    rules: tuple[Literal["backprop", "matched", "hebbian", "random"], ...] = ("backprop", "matched", "hebbian", "random")
+    rules: tuple[Literal["backprop", "matched", "hebbian", "random"], ...] = (
+        "backprop",
+        "matched",
+        "hebbian",
+        "random",
+    )
     for rule in rules:
         found[f"radius-{rule}"] = replace(
             base, study="radius", data="digits", training=rule, inputs=config.inputs, epochs=config.epochs
@@ -106,7 +112,7 @@ def arms(config: Config) -> dict[str, Config]:
 def random_network(sizes: str, rng: np.random.Generator) -> AffineReLU:
     """Draw weights and biases from N(0, 1)."""
     units = [int(size) for size in sizes.split("-")]
-    pairs = list(zip(units[:-1], units[1:], strict=True))
+    pairs = list(itertools.pairwise(units))
     return AffineReLU(
         tuple(rng.normal(size=(after, before)) for before, after in pairs),
         tuple(rng.normal(size=after) for _, after in pairs),
@@ -145,7 +151,7 @@ def compare_regions(config: Config, run: Run) -> dict[str, Any]:
             # Beyond the shell of its slack, the structural region has all that its pattern has.
             smallest = found[f"structural {GRID[0]}"]
             G, h = pattern_halfspaces(net, activation_pattern(net, x0), smallest.pattern)
-            lost = int((inside["direct"] & (X @ G.T > h + 1e-9).any(1)).sum())
+            lost = int((inside["direct"] & (h + 1e-9 < X @ G.T).any(1)).sum())
         table[number] = (
             found["direct"].mode == "direct",
             share["direct"],
@@ -194,7 +200,7 @@ def trained(
 ) -> AffineReLU:
     """Train by Adam on the cross-entropy; with ``hidden``, the read-out alone; ``enough`` may stop it earlier."""
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     net = nn.Sequential(*layers[:-1]).double()
     with torch.no_grad():
@@ -314,13 +320,13 @@ def radii(config: Config, run: Run) -> dict[str, Any]:
     net = trained(sizes, X[train], y[train], config.epochs, run.generator, hidden=hidden, enough=enough)
     right = np.flatnonzero(net(X[test]).argmax(1) == y[test])[: config.inputs]
     chosen, labels = X[test][right], y[test][right]
-    crown = certified_radius(net, chosen, labels, 0.0, 1.0)
+    crown = certified_radius(net, chosen, labels, low=0, high=1)
     other = np.array([np.abs(X[y != c] - x).max(1).min() for x, c in zip(chosen, labels, strict=True)])
     low, high = np.maximum(chosen - 0.05, 0), np.minimum(chosen + 0.05, 1)
     ((lower, upper),) = crown_bounds(net, low, high).layers
     exact = np.zeros(len(chosen))
     for i in run.steps(len(chosen), exact=exact):
-        exact[i] = certified_radius(net, chosen[[i]], labels[[i]], 0.0, 1.0, "exact", most=0.5)[0]
+        exact[i] = certified_radius(net, chosen[[i]], labels[[i]], "exact", low=0, high=1, most=0.5)[0]
         run.log(i + 1, radius=exact[i])
     return {
         "accuracy": accuracy(net),
@@ -525,7 +531,7 @@ def figure(results: Results) -> go.Figure:
             )
         )
     plot.update_layout(
-        title="Certified regions of a network that tells two moons apart: direct dotted, structural and tightened filled",
+        title="Certified regions of a network that tells two moons apart: direct dotted, tightened filled",
         xaxis={"title": "first input", "range": [0, 1]},
         yaxis={"title": "second input", "range": [0, 1], "scaleanchor": "x"},
     )

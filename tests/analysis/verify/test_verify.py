@@ -63,7 +63,8 @@ PROPHECY = AffineReLU(
 def random_network(seed, *sizes):
     rng = np.random.default_rng(seed)
     return AffineReLU(
-        tuple(rng.normal(size=(b, a)) for a, b in itertools.pairwise(sizes)), tuple(rng.normal(size=b) for b in sizes[1:])
+        tuple(rng.normal(size=(b, a)) for a, b in itertools.pairwise(sizes)),
+        tuple(rng.normal(size=b) for b in sizes[1:]),
     )
 
 
@@ -124,7 +125,10 @@ def test_bounds_hold_for_real_arithmetic(problem, seed, line):
         exact, at = net.exact(x), [Fraction(v) for v in x.tolist()]
         for i, y in enumerate(exact):
             assert max(bounds.lower[i], below[i]) <= y <= min(bounds.upper[i], above[i])
-            for A, c, sign in ((bounds.lower_A, bounds.lower_c, 1), (bounds.upper_A, bounds.upper_c, -1)):
+            for A, c, sign in (
+                (bounds.lower_slope, bounds.lower_offset, 1),
+                (bounds.upper_slope, bounds.upper_offset, -1),
+            ):
                 line_at = sum((Fraction(a) * v for a, v in zip(A[i].tolist(), at, strict=True)), Fraction(c[i]))
                 assert sign * (y - line_at) >= 0
 
@@ -350,7 +354,10 @@ class TestCertificates:
             assert "is not there" in self.check(certificate, trees=(replace(tree, cases=loop),)).reason
         halves = (tree.cases[0]._replace(axis=99), *tree.cases[1:])
         assert "splits axis 99" in self.check(certificate, trees=(replace(tree, cases=halves),)).reason
-        forged = tuple(case._replace(multipliers=((1e9,) * len(m),)) if (m := sum(case.multipliers, ())) else case for case in tree.cases)
+        forged = tuple(
+            case._replace(multipliers=((1e9,) * len(m),)) if (m := sum(case.multipliers, ())) else case
+            for case in tree.cases
+        )
         if forged != tree.cases:
             assert not self.check(certificate, trees=(replace(tree, cases=forged),)).valid
 
@@ -404,7 +411,10 @@ def test_any_multipliers_give_a_bound(problem, seed):
         (lambda: relaxed_region(T4, np.zeros(2), Box([0, 0], [1, 1]), eps=1.5), "eps = 1.5"),
         (lambda: relaxed_region(T4, np.zeros(2), Box([0, 0], [1, 1]), "large"), "mode = 'large'"),
         (lambda: relaxed_region(SUM, np.zeros(2), Box([0, 0], [1, 1])), "one output"),
-        (lambda: certified_radius(T4, np.full((1, 2), 2.0), np.zeros(1, dtype=int), 0, 1), r"X\[0\] is outside 0 to 1"),
+        (
+            lambda: certified_radius(T4, np.full((1, 2), 2.0), np.zeros(1, dtype=int), high=1),
+            r"X\[0\] is outside -inf to 1",
+        ),
     ],
 )
 def test_bad_input_is_named(make, message):
@@ -440,7 +450,10 @@ def test_oracle_t4():
             assert area(found) == pytest.approx(size, abs=0.1)
         rows = {tuple(row) for row in np.column_stack([found.G, found.h]).round(9)}
         half = 2**0.5
-        assert {tuple(r) for r in np.array([[-1 / half, 1 / half, (1 - eps) / half], [1 / 5**0.5, 2 / 5**0.5, 2 / 5**0.5]]).round(9)} == rows
+        assert {
+            tuple(r)
+            for r in np.array([[-1 / half, 1 / half, (1 - eps) / half], [1 / 5**0.5, 2 / 5**0.5, 2 / 5**0.5]]).round(9)
+        } == rows
         if eps == 1.0:
             assert found.compare(direct) == "equal"
         if eps == 0.01:
@@ -553,7 +566,9 @@ def test_a_pattern_is_minimal():
             freed = region.pattern[0].copy()
             freed[j] = 2
             G, h = pattern_halfspaces(net, activation_pattern(net, x0), (freed,))
-            found = verify(net, Polytope(np.vstack([G, np.eye(2), -np.eye(2)]), np.append(h, [3.0] * 4)), Argmax(region.label))
+            found = verify(
+                net, Polytope(np.vstack([G, np.eye(2), -np.eye(2)]), np.append(h, [3.0] * 4)), Argmax(region.label)
+            )
             assert found.status == "refuted"
             seen += 1
     assert seen > 5
@@ -609,10 +624,10 @@ def test_inner_boxes_of_a_biased_network_are_answered_alike():
 def test_radii_are_ordered(seed):
     net, X = random_network(seed, 3, 6, 5, 3), np.random.default_rng(seed).uniform(0, 1, (3, 3))
     labels = net(X).argmax(1)
-    crown, exact, attacked = (certified_radius(net, X, labels, 0.0, 1.0, m) for m in ("crown", "exact", "attack"))
+    crown, exact, attacked = (certified_radius(net, X, labels, m, low=0, high=1) for m in ("crown", "exact", "attack"))
     assert (crown <= exact + 1e-5).all()
     assert (exact <= attacked + 1e-5).all()
-    assert (certified_radius(net, X, (labels + 1) % 3, 0.0, 1.0, "exact") == 0).all()
+    assert (certified_radius(net, X, (labels + 1) % 3, "exact", low=0, high=1) == 0).all()
 
 
 def test_rules_of_a_layer_are_proved():

@@ -29,22 +29,22 @@ TINY = 1e-290  # more than what underflow can take from any of the sums
 class LinearBounds(NamedTuple):
     """Linear functions of the input between which a network's outputs lie, over a box.
 
-        lower_A x + lower_c <= outputs(x) <= upper_A x + upper_c
+        lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
 
     Attributes:
-        lower_A: (..., outputs, inputs).
-        lower_c: (..., outputs).
-        upper_A: (..., outputs, inputs).
-        upper_c: (..., outputs).
+        lower_slope: (..., outputs, inputs).
+        lower_offset: (..., outputs).
+        upper_slope: (..., outputs, inputs).
+        upper_offset: (..., outputs).
         lower: What the box makes of it, (..., outputs); infinite where the pattern cannot occur in the box.
         upper: Likewise.
         layers: Lower and upper bounds of the pre-activations of each hidden layer, (..., units) each.
     """
 
-    lower_A: Array
-    lower_c: Array
-    upper_A: Array
-    upper_c: Array
+    lower_slope: Array
+    lower_offset: Array
+    upper_slope: Array
+    upper_offset: Array
     lower: Array
     upper: Array
     layers: tuple[tuple[Array, Array], ...]
@@ -101,6 +101,7 @@ def crown_bounds(
     low: Float[np.ndarray, "*batch inputs"],
     high: Float[np.ndarray, "*batch inputs"],
     spec: Float[np.ndarray, "rows outputs"] | None = None,
+    *,
     pattern: Sequence[Phases] | None = None,
     lower: LowerLine = "adaptive",
 ) -> LinearBounds:
@@ -165,7 +166,7 @@ def lower_lines(
     constant = np.zeros(len(spec)) if constant is None else constant
     norm = np.sqrt((spec * spec).sum(1))
     error = _epsilon(net) * (np.abs(constant) + norm * _step_size(net, relaxation, last)[box])
-    return _backward(net, relaxation, last, spec @ W, box, spec @ b + constant, error)
+    return _backward(net, relaxation, last, spec @ W, box=box, constant=spec @ b + constant, error=error)
 
 
 def minimum(A: Array, c: Array, low: Array, high: Array) -> Array:
@@ -198,7 +199,8 @@ def _relax(
             if len(box):
                 rows, offset = net.weights[k][unit], net.biases[k][unit]
                 both = np.concatenate([box, box])
-                A, c = _backward(net, found, k, np.vstack([rows, -rows]), both, np.concatenate([offset, -offset]))
+                constant = np.concatenate([offset, -offset])
+                A, c = _backward(net, found, k, np.vstack([rows, -rows]), box=both, constant=constant)
                 least = minimum(A, c, low[both], high[both])
                 lower[box, unit] = np.maximum(lower[box, unit], least[: len(box)])
                 upper[box, unit] = np.minimum(upper[box, unit], -least[len(box) :])
@@ -231,6 +233,7 @@ def _backward(
     relaxation: Relaxation,
     layer: int,
     multipliers: Array,
+    *,
     box: np.ndarray[Any, np.dtype[np.intp]],
     constant: Array,
     error: Array | None = None,

@@ -72,7 +72,9 @@ def branch_inputs(
         closed = np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
         closed |= (relaxation.empty | outside(place, box_low, box_high))[:, None]
         if len(place.v):
-            hit = _cut(net, chosen, place, box_low, box_high, here, found, closed, cases)
+            hit = _cut(
+                net, chosen, place, low=box_low, high=box_high, here=here, found=found, closed=closed, cases=cases
+            )
             if hit is not None:
                 return ended("", hit)
         # The clause that is furthest from being proved, and of it the row that is nearest, decide how to go on.
@@ -118,6 +120,7 @@ def _cut(
     net: AffineReLU,
     chosen: list[Clause],
     place: Domain,
+    *,
     low: Array,
     high: Array,
     here: np.ndarray[Any, np.dtype[np.intp]],
@@ -145,7 +148,9 @@ def _least_under_cuts(A: Array, c: Array, place: Domain) -> tuple[Array, Array |
     """Minimise the largest of A x + c, at a price for overstepping half-spaces; return multipliers and the point."""
     rows, size = A.shape
     cuts = len(place.v)
-    matrix = np.block([[A, -np.ones((rows, 1)), np.zeros((rows, 1))], [place.H, np.zeros((cuts, 1)), -np.ones((cuts, 1))]])
+    matrix = np.block(
+        [[A, -np.ones((rows, 1)), np.zeros((rows, 1))], [place.H, np.zeros((cuts, 1)), -np.ones((cuts, 1))]]
+    )
     bounds = [*zip(place.low, place.high, strict=True), (None, None), (0, None)]
     cost = np.array([0.0] * size + [1.0, PRICE])
     found = linprog(cost, A_ub=matrix, b_ub=np.concatenate([-c, place.v]), bounds=bounds, method="highs")

@@ -77,7 +77,8 @@ def branch_relus(
                 continue
             best = max(best, bound)
         unstable = np.concatenate(
-            [(low < 0) & (high > 0) for low, high in zip(relaxation.lower, relaxation.upper, strict=True)] or [[[]]], axis=1
+            [(low < 0) & (high > 0) for low, high in zip(relaxation.lower, relaxation.upper, strict=True)] or [[[]]],
+            axis=1,
         )[0].astype(bool)
         if not unstable.any():
             waiting.append((number, phases, max(best, score)))

@@ -70,7 +70,10 @@ class Certificate:
 
     def to_json(self) -> dict[str, Any]:
         """Return the certificate as JSON values."""
-        trees = [{"clauses": list(t.clauses), "cases": [[*c[:3], [list(m) for m in c[3]]] for c in t.cases]} for t in self.trees]
+        trees = [
+            {"clauses": list(t.clauses), "cases": [[*c[:3], [list(m) for m in c[3]]] for c in t.cases]}
+            for t in self.trees
+        ]
         return {"kind": self.kind, "trees": trees, "subject": self.subject, "tol": self.tol}
 
     @classmethod
@@ -84,7 +87,10 @@ class Certificate:
             trees = tuple(
                 Tree(
                     tuple(int(i) for i in tree["clauses"]),
-                    tuple(Case(int(a), float(v), int(f), tuple(tuple(map(float, m)) for m in ms)) for a, v, f, ms in tree["cases"]),
+                    tuple(
+                        Case(int(a), float(v), int(f), tuple(tuple(map(float, m)) for m in ms))
+                        for a, v, f, ms in tree["cases"]
+                    ),
                 )
                 for tree in content["trees"]
             )
@@ -240,7 +246,7 @@ def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: list[Clause])
 def cut_bound(A: Array, c: Array, place: Domain, multipliers: Array) -> float:
     """Return a lower bound of w . (A x + c) over a box and half-spaces, from multipliers w and nu of both.
 
-        w . c - nu . v + min_x (A' w + H' nu) . x
+    w . c - nu . v + min_x (A' w + H' nu) . x
     """
     w, nu = np.split(np.maximum(multipliers, 0), [len(c)])
     wide = np.vstack([w @ np.abs(A), nu @ np.abs(place.H)]).sum(0)

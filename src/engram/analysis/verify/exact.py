@@ -161,16 +161,16 @@ def solve(
         model.equal([(z, np.eye(len(z))), (h, -net.weights[k])], net.biases[k])
         h = model.columns(np.maximum(ends[0], 0) - beyond, np.maximum(ends[1], 0) + beyond)
         before.append((z, h))
-        model.pairs(h[stable], z[stable], -1.0, 0.0, 0.0)
-        model.pairs(h[free], z[free], -1.0, 0.0, np.inf)
+        model.pairs(h[stable], z[stable], -1.0, low=0.0, high=0.0)
+        model.pairs(h[free], z[free], -1.0, low=0.0)
         low, high = lower[free], upper[free]
         if binary:
             t = model.columns(np.zeros(len(free)), np.ones(len(free)), integral=True)
-            model.pairs(h[free], t, -high, -np.inf, 0.0)
-            model.pairs(h[free], z[free], -1.0, -np.inf, -low, (t, -low))
+            model.pairs(h[free], t, -high, high=0.0)
+            model.pairs(h[free], z[free], -1.0, high=-low, third=(t, -low))
         else:
             slope = high / (high - low)
-            model.pairs(h[free], z[free], -slope, -np.inf, -slope * low)
+            model.pairs(h[free], z[free], -slope, high=-slope * low)
     y = model.columns(np.full(net.sizes[-1], -np.inf), np.full(net.sizes[-1], np.inf))
     model.equal([(y, np.eye(len(y))), (h, -net.weights[-1])], net.biases[-1])
     s = model.columns(np.array([-np.inf]), np.array([np.inf]))
@@ -237,8 +237,9 @@ class _Model:
         first: np.ndarray[Any, Any],
         second: np.ndarray[Any, Any],
         factor: Array | float,
-        low: Array | float,
-        high: Array | float,
+        *,
+        low: Array | float = -np.inf,
+        high: Array | float = np.inf,
         third: tuple[np.ndarray[Any, Any], Array] | None = None,
     ) -> None:
         """Add rows low <= first + factor second (+ value third) <= high, one for each pair of columns."""

@@ -93,6 +93,7 @@ def prove_rule(
     net: AffineReLU,
     rule: LayerRule,
     label: int,
+    *,
     box: Box | None = None,
     data: Float[np.ndarray, "points inputs"] | None = None,
     budget: Budget | None = None,

@@ -209,7 +209,9 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             _check_mode(layer, name)
             if layer.running_mean is None or layer.running_var is None:
-                raise UnsupportedLayerError(f"layer {name!r}: BatchNorm without running statistics depends on the batch")
+                raise UnsupportedLayerError(
+                    f"layer {name!r}: BatchNorm without running statistics depends on the batch"
+                )
             scale = 1 / torch.sqrt(layer.running_var.double() + layer.eps)
             scale = scale if layer.weight is None else scale * layer.weight.double()
             shift = -layer.running_mean.double() * scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -64,7 +65,7 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
         sizes = [int(size) for size in numbers(lines[1])]
         low, high, mean, scale = (np.array(numbers(line)) for line in lines[3:7])
         rest, weights, biases = lines[7:], [], []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in itertools.pairwise(sizes):
             weights.append(np.array([numbers(line) for line in rest[:after]]).reshape(after, before))
             biases.append(np.array([numbers(line) for line in rest[after : 2 * after]]).reshape(after))
             rest = rest[2 * after :]
@@ -143,7 +144,9 @@ def acasxu_property(number: int) -> AcasProperty:
             box = _box(rho=(2000, 7000), theta=(-0.4, -0.14), psi=(-PI, -PI + 0.01), own=(100, 150), intruder=(0, 150))
             return AcasProperty(("3_3",), (box,), _lowest(STRONG_LEFT))
         case 10:
-            box = _box(rho=(36000, 60760), theta=(0.7, PI), psi=(-PI, -PI + 0.01), own=(900, 1200), intruder=(600, 1200))
+            box = _box(
+                rho=(36000, 60760), theta=(0.7, PI), psi=(-PI, -PI + 0.01), own=(900, 1200), intruder=(600, 1200)
+            )
             return AcasProperty(("4_5",), (box,), _lowest(CLEAR))
     raise ValueError(f"number = {number}: expected a property 1 to 10")
 

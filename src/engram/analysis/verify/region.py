@@ -69,16 +69,14 @@ class Region:
     def polytope(self) -> Polytope:
         """The region as inputs for ``verify``."""
         eye = np.eye(len(self.box.low))
-        return Polytope(
-            np.vstack([self.G, eye, -eye]), np.concatenate([self.h, self.box.high, -self.box.low])
-        )
+        return Polytope(np.vstack([self.G, eye, -eye]), np.concatenate([self.h, self.box.high, -self.box.low]))
 
     def contains(self, X: Float[np.ndarray, "*batch inputs"]) -> Bool[np.ndarray, "*batch"]:
         """Say of points whether they are inside."""
-        inside = (X >= self.box.low).all(-1) & (X <= self.box.high).all(-1)
+        inside = (self.box.low <= X).all(-1) & (self.box.high >= X).all(-1)
         if self.status == "tie":
             inside &= False
-        return np.asarray(inside & (X @ self.G.T <= self.h).all(-1))
+        return np.asarray(inside & (self.h >= X @ self.G.T).all(-1))
 
     def support(self, X: Float[np.ndarray, "points inputs"]) -> int:
         """Return how many of some points are inside."""
@@ -233,6 +231,10 @@ def _barrier(A: Array, b: Array, open_sides: np.ndarray, start: InnerBox) -> tup
     if (b - A @ v).min() <= 0:
         return whole[:size], whole[size:]
     t, step = 1.0, np.eye(n)
+
+    def barrier(side: Array, room: Array) -> float:
+        return float(-t * np.log(side).sum() - np.log(room).sum())
+
     while True:
         for _ in range(60):
             side, room = v[:n] - v[n:], b - A @ v
@@ -240,19 +242,20 @@ def _barrier(A: Array, b: Array, open_sides: np.ndarray, start: InnerBox) -> tup
             gradient[:n] -= t / side
             gradient[n:] += t / side
             curve = t / side**2
-            hessian = A.T @ (A / room[:, None] ** 2) + np.block([[step * curve, -step * curve], [-step * curve, step * curve]])
+            hessian = A.T @ (A / room[:, None] ** 2) + np.block(
+                [[step * curve, -step * curve], [-step * curve, step * curve]]
+            )
             move = -np.linalg.solve(hessian, gradient)
             decrement = -gradient @ move
             if decrement < 1e-10:
                 break
             length = 1.0
-            value = -t * np.log(side).sum() - np.log(room).sum()
             while True:
                 new = v + length * move
                 new_side, new_room = new[:n] - new[n:], b - A @ new
-                if new_side.min() > 0 and new_room.min() > 0:
-                    if -t * np.log(new_side).sum() - np.log(new_room).sum() <= value - 0.25 * length * decrement:
-                        break
+                inside = new_side.min() > 0 and new_room.min() > 0
+                if inside and barrier(new_side, new_room) <= barrier(side, room) - 0.25 * length * decrement:
+                    break
                 length /= 2
                 if length < 1e-12:
                     new = v

@@ -95,12 +95,15 @@ def relaxed_region(
         raise ValueError(f"eps = {eps}: expected a share of the margin, between 0 and 1")
     y = net(x0)
     if len(y) < 2:
-        raise ValueError("the network has one output: expected classes; for a bound of it see verify and LinearProperty")
+        raise ValueError(
+            "the network has one output: expected classes; for a bound of it see verify and LinearProperty"
+        )
     label = int(np.argmax(y)) if label is None else label
     if not 0 <= label < len(y):
         raise ValueError(f"label = {label}: expected 0 to {len(y) - 1}")
     margin = float(y[label] - np.delete(y, label).max())
-    made = _Maker(net, x0, place, label, tau, order, time_limit, np.random.default_rng(0) if rng is None else rng)
+    rng = np.random.default_rng(0) if rng is None else rng
+    made = _Maker(net, x0, place, label, tau=tau, order=order, time_limit=time_limit, rng=rng)
     if margin <= 0:
         region = replace(made.region("direct", made.full, ()), status="tie", G=np.zeros((0, len(x0))), h=np.zeros(0))
     elif mode == "crown":
@@ -135,6 +138,7 @@ class _Maker:
         x0: Array,
         place: Domain,
         label: int,
+        *,
         tau: float,
         order: str,
         time_limit: float,
@@ -186,7 +190,7 @@ class _Maker:
 
     def crown(self) -> Region:
         bounds = crown_bounds(self.net, self.place.low, self.place.high, -self.to_others)
-        A, c = bounds.lower_A, bounds.lower_c - self.tol
+        A, c = bounds.lower_slope, bounds.lower_offset - self.tol
         return self._made("crown", tuple(np.full_like(p, FREE) for p in self.full), -A, c, np.zeros(len(c)))
 
     def region(self, mode: Literal["direct", "structural", "fallback"], pattern: Pattern, kept: object) -> Region:
@@ -202,11 +206,20 @@ class _Maker:
         )
 
     def _made(
-        self, mode: Literal["direct", "structural", "fallback", "crown"], pattern: Pattern, G: Array, h: Array, slack: Array
+        self,
+        mode: Literal["direct", "structural", "fallback", "crown"],
+        pattern: Pattern,
+        G: Array,
+        h: Array,
+        slack: Array,
     ) -> Region:
         length = np.linalg.norm(G, axis=1)
         if (h[length == 0] < 0).any():  # a row of zeros that nothing satisfies
-            G, h, length = np.vstack([G, np.eye(len(self.x0))[:1]]), np.append(h, self.place.low[0] - 1), np.append(length, 1)
+            G, h, length = (
+                np.vstack([G, np.eye(len(self.x0))[:1]]),
+                np.append(h, self.place.low[0] - 1),
+                np.append(length, 1),
+            )
         rows = np.column_stack([G, h])[length > 0] / length[length > 0, None]
         _, first = np.unique(rows.round(12), axis=0, return_index=True)
         rows = rows[np.sort(first)]
@@ -240,7 +253,10 @@ class _Maker:
         """Say whether the obligations are proved; what cannot be settled is not."""
         zs = self.net.preactivations(self.pool)
         within = np.all(
-            [((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1) for codes, z in zip(pattern, zs, strict=False)],
+            [
+                ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
+                for codes, z in zip(pattern, zs, strict=False)
+            ],
             axis=0,
         )
         for one in wanted:

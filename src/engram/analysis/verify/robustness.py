@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,10 +20,10 @@ def certified_radius(
     net: AffineReLU,
     X: Float[np.ndarray, "points inputs"],
     labels: Int[np.ndarray, " points"],
-    low: float = -np.inf,
-    high: float = np.inf,
     method: Literal["crown", "exact", "attack"] = "crown",
     *,
+    low: float = -np.inf,
+    high: float = np.inf,
     most: float = 1.0,
     time_limit: float = 60.0,
 ) -> Float[np.ndarray, " points"]:
@@ -38,9 +38,9 @@ def certified_radius(
         net: The network.
         X: Inputs.
         labels: Their classes; where the network gives another, the radius is 0.
+        method: See above; lower <= exact <= upper.
         low: Least value that an input can have.
         high: Largest value.
-        method: See above; lower <= exact <= upper.
         most: Radii are not looked for beyond it.
         time_limit: Seconds of ``"exact"`` for one question.
 
@@ -54,71 +54,73 @@ def certified_radius(
         >>> certified_radius(net, np.array([[0.5, 0.1]]), np.array([0]), method="exact").round(6)
         array([0.2])
     """
-    if ((X < low) | (X > high)).any() or not np.isfinite(X).all():
-        i = int(np.argmax(((X < low) | (X > high) | ~np.isfinite(X)).any(1)))
+    if ((low > X) | (high < X)).any() or not np.isfinite(X).all():
+        i = int(np.argmax(((low > X) | (high < X) | ~np.isfinite(X)).any(1)))
         raise ValueError(f"X[{i}] is outside {low} to {high}, or not finite")
     properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]
+    ball = _Balls(low, high, most)
     if method == "attack":
-        return np.array([_attacked(net, x, one, low, high, most) for x, one in zip(X, properties, strict=True)])
+        return np.array([_attacked(net, x, one, ball) for x, one in zip(X, properties, strict=True)])
     spec = np.stack([np.vstack([clause.Q for clause in one]) for one in properties])
-    radii = _by_crown(net, X, spec, low, high, most)
+    radii = _by_crown(net, X, spec, ball)
     if method == "crown":
         return np.asarray(radii.min(1))
-    return np.array([
-        _nearest(net, x, one, r, low, high, most, time_limit) for x, one, r in zip(X, properties, radii, strict=True)
-    ])
+    every = zip(X, properties, radii, strict=True)
+    return np.array([_nearest(net, x, one, known, ball, time_limit=time_limit) for x, one, known in every])
 
 
-def _ball(x: Array, radius: Array | float, low: float, high: float) -> tuple[Array, Array]:
-    """Return the box around points, inside the range; rounded inward by a hair, so that it is never too large."""
-    return np.maximum(x - radius, low), np.minimum(x + radius, high)
+class _Balls(NamedTuple):
+    """What inputs may be, and the largest radius looked for."""
+
+    low: float
+    high: float
+    most: float
+
+    def around(self, x: Array, radius: Array | float) -> tuple[Array, Array]:
+        """Return the box around points, inside the range."""
+        return np.maximum(x - radius, self.low), np.minimum(x + radius, self.high)
 
 
-def _by_crown(net: AffineReLU, X: Array, spec: Array, low: float, high: float, most: float) -> Array:
+def _by_crown(net: AffineReLU, X: Array, spec: Array, ball: _Balls) -> Array:
     """Return the radius within which each row of spec, (points, rows, outputs), is positive, (points, rows)."""
     points, rows = spec.shape[:2]
-    good, bad = np.zeros((points, rows)), np.full((points, rows), most)
+    good, bad = np.zeros((points, rows)), np.full((points, rows), ball.most)
+    box = np.repeat(np.arange(points), rows)
     for step in range(STEPS):
         # Every row has a radius, and so a box, of its own.
         radius = (good + bad) / 2 if step else bad
-        box = np.repeat(np.arange(points), rows)
-        lower, upper = _ball(X[box], radius.reshape(-1, 1), low, high)
-        relaxation = relax(net, lower, upper)
-        A, c = lower_lines(net, relaxation, spec.reshape(points * rows, -1), np.arange(points * rows))
+        lower, upper = ball.around(X[box], radius.reshape(-1, 1))
+        A, c = lower_lines(net, relax(net, lower, upper), spec.reshape(points * rows, -1), np.arange(points * rows))
         holds = (minimum(A, c, lower, upper) > 0).reshape(points, rows)
         good, bad = np.where(holds, radius, good), np.where(holds, bad, radius)
     return good
 
 
-def _attacked(net: AffineReLU, x: Array, one: list[Clause], low: float, high: float, most: float) -> float:
-    rng, good, bad = np.random.default_rng(0), 0.0, most
+def _attacked(net: AffineReLU, x: Array, one: list[Clause], ball: _Balls) -> float:
+    rng, good, bad = np.random.default_rng(0), 0.0, ball.most
     for step in range(ATTACK_STEPS):
-        radius = (good + bad) / 2 if step else most
-        hit = attack(net, one, Domain(*_ball(x, radius, low, high), np.zeros((0, len(x))), np.zeros(0)), rng)
+        radius = (good + bad) / 2 if step else bad
+        hit = attack(net, one, Domain(*ball.around(x, radius), np.zeros((0, len(x))), np.zeros(0)), rng)
         if hit is not None:
             bad = float(np.abs(hit - x).max())
         elif step == 0:
-            return most
+            break
         else:
             good = radius
-        if bad <= good:
-            break
     return bad
 
 
-def _nearest(
-    net: AffineReLU, x: Array, one: list[Clause], radii: Array, low: float, high: float, most: float, limit: float
-) -> float:
-    best = most
-    if net(x).argmax() != int(np.flatnonzero(one[0].Q[0] > 0)[0]):
+def _nearest(net: AffineReLU, x: Array, one: list[Clause], known: Array, ball: _Balls, *, time_limit: float) -> float:
+    if not all(clause.holds(clause.Q @ net(x)) for clause in one):
         return 0.0
-    for i in np.argsort(radii):
-        if radii[i] >= best:
+    best = ball.most
+    for i in np.argsort(known):
+        if known[i] >= best:
             break
-        lower, upper = _ball(x, best, low, high)
+        lower, upper = ball.around(x, best)
         place = Domain(lower, upper, np.zeros((0, len(x))), np.zeros(0))
         relaxation = relax(net, lower[None], upper[None])
-        found = solve(net, relaxation, one[i], place, binary=True, time_limit=limit, radius_from=x)
+        found = solve(net, relaxation, one[i], place, binary=True, time_limit=time_limit, radius_from=x)
         if np.isfinite(found.value):
-            best = min(best, max(found.value - FEASIBILITY, float(radii[i])))
+            best = min(best, max(found.value - FEASIBILITY, float(known[i])))
     return best

@@ -77,10 +77,10 @@ def read(locate: Callable[[str], Path], network: str = "1_1") -> Path:
 
 ACASXU = DataSet(
     name="acasxu",
-    title="ACAS Xu: 45 networks of 5 inputs, 6 x 50 ReLU and 5 outputs, in the text format NNet; network='1_1' to '5_9'",
+    title="ACAS Xu: 45 networks of 5 inputs, 6 x 50 ReLU and 5 outputs, in the format NNet; network='1_1' to '5_9'",
     licence="CC BY 4.0",
-    citation="Katz, Barrett, Dill, Julian and Kochenderfer (2017), Reluplex: an efficient SMT solver for verifying deep "
-    "neural networks, CAV; (C) 2016-2017 its authors and Stanford University",
+    citation="Katz, Barrett, Dill, Julian and Kochenderfer (2017), Reluplex: an efficient SMT solver for verifying "
+    "deep neural networks, CAV; (C) 2016-2017 its authors and Stanford University",
     files=tuple(
         DataFile(f"acasxu/{_FILE.format(name)}", f"{_SOURCE}{_FILE.format(name)}", f"md5:{md5}", size)
         for name, (md5, size) in _FILES.items()
