@@ -156,14 +156,14 @@ def section(record: dict[str, Any] | None) -> list[str]:
     if first is not None:
         met = "met" if first["status"] == "proved" and first["seconds"] <= TARGET else "**not met**"
         lines += [
-            f"Property 3 on network 1_1: {first['status']}, {first['nodes']} boxes, {first['seconds']:.1f} s; target of "
-            f"{TARGET:.0f} s {met}.",
+            f"Property 3 on network 1_1: {first['status']}, {first['nodes']} boxes, {first['seconds']:.1f} s; target",
+            f"of {TARGET:.0f} s {met}.",
         ]
     tight = record["tightness"]
     lines += [
         f"A box of it takes {record['box_us']:.0f} us by CROWN, in batches of 256.",
         "",
-        f"Width of bounds over that of {tight['source'].split(',')[0]}, largest and median of five networks: IBP",
+        f"Width of bounds over those of {tight['source'].split(',')[0]}, largest and median: IBP",
         f"{tight['IBP'][0]:.4f} and {tight['IBP'][1]:.4f}, CROWN {tight['CROWN'][0]:.4f} and {tight['CROWN'][1]:.4f}; "
         f"target of 1.01 {'met' if max(tight['IBP'][0], tight['CROWN'][0]) <= 1.01 else '**not met**'}.",
         "CROWN is cut with intervals layer by layer, so that it may be tighter.",

@@ -63,6 +63,11 @@ class Relaxation(NamedTuple):
     size: tuple[Array, ...]  # norm of the largest |h_k|, k = 0 .. hidden layers
     empty: np.ndarray[Any, np.dtype[np.bool_]]  # boxes in which the phases cannot occur
 
+    def only(self, i: int) -> Relaxation:
+        """Return that of one of the boxes."""
+        parts = (tuple(a[[i]] for a in part) if isinstance(part, tuple) else part[[i]] for part in self)
+        return Relaxation(*parts)
+
 
 def interval_bounds(
     net: AffineReLU,

@@ -9,8 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import linprog
 
-from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, relax
-from engram.analysis.verify.certificate import Case, Rows, bound_clauses, by_layer, chunk, cut_bound, outside
+from engram.analysis.verify.bounds import FREE, relax
+from engram.analysis.verify.certificate import (
+    Case,
+    Rows,
+    bound_clauses,
+    by_layer,
+    chunk,
+    cut_bound,
+    outside,
+    stable_phases,
+)
 from engram.analysis.verify.counterexample import first_counterexample
 from engram.analysis.verify.exact import PRICE
 from engram.analysis.verify.network import AffineReLU, Array
@@ -100,20 +109,12 @@ def branch_inputs(
         upper_low[at, along] = lower_high[at, along] = middle
         keep = np.ones(len(number), dtype=bool)
         keep[take] = False
-        phases, scores = _stable(relaxation, known[take])[going], score[take][going]
+        phases, scores = stable_phases(relaxation, known[take])[going], score[take][going]
         number = np.concatenate([number[keep], child, child + 1])
         low, high = np.concatenate([low[keep], lo, upper_low]), np.concatenate([high[keep], lower_high, hi])
         known = np.concatenate([known[keep], phases, phases])
         score = np.concatenate([score[keep], scores, scores])
     return ended("")
-
-
-def _stable(relaxation: Relaxation, known: Phases) -> Phases:
-    """Return the phases that units have anywhere in their box."""
-    if not relaxation.lower:
-        return known
-    lower, upper = np.concatenate(relaxation.lower, axis=1), np.concatenate(relaxation.upper, axis=1)
-    return np.where(lower >= 0, ON, np.where(upper <= 0, OFF, FREE)).astype(np.int8)
 
 
 def _cut(
@@ -136,7 +137,9 @@ def _cut(
             numbers, x = _least_under_cuts(found[j].A[i], found[j].c[i], within)
             if x is not None and (hit := first_counterexample(net, chosen, place, x[None])) is not None:
                 return hit
-            if cut_bound(found[j].A[i], found[j].c[i], within, numbers) <= 0:
+            bound = cut_bound(found[j].A[i], found[j].c[i], within, numbers)
+            found[j].least[i] = np.maximum(found[j].least[i], bound)  # of the largest row
+            if bound <= 0:
                 break
             closed[i, j], noted[j] = True, tuple(numbers.tolist())
         if closed[i].all():

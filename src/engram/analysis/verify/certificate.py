@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from torch import nn
 
-from engram.analysis.verify.bounds import FREE, Phases, Relaxation, lower_lines, minimum, relax
+from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, lower_lines, minimum, relax
 from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, as_affine_relu
 from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
@@ -118,9 +118,10 @@ def check_certificate(
 ) -> Check:
     """Prove every leaf of a certificate anew.
 
-    That the cases cover all inputs follows from how they are written down: each split has two children. Each leaf is
-    bounded afresh, with what is known of its box and phases and with the multipliers that are noted, by ``relax``,
-    ``minimum`` and ``dual_bound``, which account for rounding; neither the solver nor anything of the search is used.
+    That the cases cover all inputs follows from how they are written down: each split has two children. Each case is
+    bounded afresh from its box, its phases and the units that are stable in the cases above it, with the multipliers
+    that are noted, by ``relax``, ``minimum`` and ``dual_bound``, which account for rounding; neither the solver nor
+    anything of the search is used.
 
     Args:
         network: The network.
@@ -143,83 +144,106 @@ def check_certificate(
         return Check(False, "it is the word of a solver: verify with another engine for a proof that can be checked", 0)
     if {i for tree in certificate.trees for i in tree.clauses} != set(range(len(wanted))):
         return Check(False, "it does not prove all clauses of the property", 0)
-    seen = 0
+    leaves = 0
     for tree in certificate.trees:
-        chosen = [wanted[i] for i in tree.clauses]
-        try:
-            leaves = _leaves(tree, place, net)
-        except ValueError as error:
-            return Check(False, str(error), seen)
-        step = chunk(net)
-        for start in range(0, len(leaves), step):
-            part = leaves[start : start + step]
-            proved = _proved(net, place, chosen, part)
-            if not proved.all():
-                return Check(False, f"leaf {seen + int(np.argmin(proved))} is not proved", seen)
-            seen += len(part)
-    return Check(True, "", seen)
+        reason, seen = _check_tree(net, place, [wanted[i] for i in tree.clauses], tree)
+        leaves += seen
+        if reason:
+            return Check(False, reason, leaves)
+    return Check(True, "", leaves)
 
 
-class Leaf(NamedTuple):
-    """Inputs and phases of a leaf."""
+class _Place(NamedTuple):
+    """A case as it is reached from the root: its number, its inputs, its phases."""
 
+    number: int
     low: Array
     high: Array
     phases: Phases
-    multipliers: tuple[tuple[float, ...], ...]
 
 
-def _leaves(tree: Tree, place: Domain, net: AffineReLU) -> list[Leaf]:
+def _check_tree(net: AffineReLU, place: Domain, chosen: list[Clause], tree: Tree) -> tuple[str, int]:
+    """Return why a tree proves nothing, or nothing, and how many leaves were proved."""
     inputs, units = net.sizes[0], sum(net.sizes[1:-1])
-    found = []
-    open_cases = [(0, Leaf(place.low, place.high, np.full(units, FREE, dtype=np.int8), ()))]
-    visited = 0
-    while open_cases:
-        number, leaf = open_cases.pop()
-        visited += 1
-        if not 0 <= number < len(tree.cases) or visited > len(tree.cases):
-            raise ValueError(f"case {number} is not there, or is its own descendant")
-        axis, value, first, multipliers = tree.cases[number]
-        if axis < 0:
-            found.append(leaf._replace(multipliers=multipliers))
-            continue
-        if axis >= inputs + units or np.isnan(value):
-            raise ValueError(f"case {number} splits axis {axis} at {value}")
-        for side in (0, 1):
-            low, high, phases = leaf.low.copy(), leaf.high.copy(), leaf.phases.copy()
-            if axis >= inputs:
-                if phases[axis - inputs] not in (FREE, side):
-                    continue  # the other phase was assumed above
-                phases[axis - inputs] = side
-            elif side == 0:
-                high[axis] = min(high[axis], value)
-            else:
-                low[axis] = max(low[axis], value)
-            if (low <= high).all():
-                open_cases.append((first + side, Leaf(low, high, phases, ())))
-            else:
-                visited += 1
-    return found
+    waiting = [_Place(0, place.low, place.high, np.full(units, FREE, dtype=np.int8))]
+    visited, leaves, batch = 0, 0, chunk(net)
+    while waiting:
+        here, waiting = waiting[-batch:], waiting[:-batch]
+        visited += len(here)
+        for one in here:
+            if not 0 <= one.number < len(tree.cases) or visited > len(tree.cases):
+                return f"case {one.number} is not there, or is its own descendant", leaves
+            case = tree.cases[one.number]
+            if case.axis >= inputs + units or np.isnan(case.value):
+                return f"case {one.number} splits axis {case.axis} at {case.value}", leaves
+        cases = [tree.cases[one.number] for one in here]
+        low, high = np.stack([one.low for one in here]), np.stack([one.high for one in here])
+        phases = np.stack([one.phases for one in here])
+        relaxation = relax(net, low, high, by_layer(net, phases))
+        ends = np.array([case.axis < 0 for case in cases])
+        proved = _proved(net, place, chosen, relaxation, [case.multipliers for case in cases])
+        if (ends & ~proved).any():
+            return f"leaf {here[int(np.argmax(ends & ~proved))].number} is not proved", leaves
+        leaves += int(ends.sum())
+        stable = stable_phases(relaxation, phases)
+        for i in np.flatnonzero(~ends):
+            for side in (0, 1):
+                child = _child(here[i], cases[i], side, inputs, stable[i])
+                if child is None:
+                    visited += 1
+                else:
+                    waiting.append(child)
+    return "", leaves
 
 
-def _proved(net: AffineReLU, place: Domain, chosen: list[Clause], leaves: list[Leaf]) -> np.ndarray[Any, Any]:
-    low, high = np.stack([leaf.low for leaf in leaves]), np.stack([leaf.high for leaf in leaves])
-    phases = by_layer(net, np.stack([leaf.phases for leaf in leaves]))
-    relaxation = relax(net, low, high, phases)
+def _child(one: _Place, case: Case, side: int, inputs: int, stable: Phases) -> _Place | None:
+    """Return one half of a case, or none if nothing is in it."""
+    low, high, phases = one.low.copy(), one.high.copy(), one.phases.copy()
+    if case.axis >= inputs:
+        if phases[case.axis - inputs] not in (FREE, side):
+            return None  # the other phase was assumed above
+        phases[case.axis - inputs] = side
+    else:
+        phases = stable  # a unit that is stable in a box is so in its halves
+        if side == 0:
+            high[case.axis] = min(high[case.axis], case.value)
+        else:
+            low[case.axis] = max(low[case.axis], case.value)
+        if (low > high).any():
+            return None
+    return _Place(case.first + side, low, high, phases)
+
+
+def _proved(
+    net: AffineReLU,
+    place: Domain,
+    chosen: list[Clause],
+    relaxation: Relaxation,
+    multipliers: list[tuple[tuple[float, ...], ...]],
+) -> np.ndarray[Any, Any]:
+    """Say in which boxes of a relaxation all clauses are proved, by bounds or by the multipliers noted."""
+    low, high = relaxation.low, relaxation.high
     found = bound_clauses(net, relaxation, chosen)
     proved = np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
     proved |= (relaxation.empty | outside(place, low, high))[:, None]
     for i, j in np.argwhere(~proved):
-        if len(leaves[i].multipliers) != len(chosen):
+        if len(multipliers[i]) != len(chosen):
             continue
-        here, numbers = place._replace(low=low[i], high=high[i]), np.array(leaves[i].multipliers[j])
+        here, numbers = place._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
         if len(numbers) == len(chosen[j].c) + len(place.v):
             bound = cut_bound(found[j].A[i], found[j].c[i], here, numbers)
         else:
-            one = relax(net, low[[i]], high[[i]], [codes[[i]] for codes in phases])
-            bound = dual_bound(net, one, chosen[j], here, numbers)
+            bound = dual_bound(net, relaxation.only(i), chosen[j], here, numbers)
         proved[i, j] = bound > 0
     return np.asarray(proved.all(1))
+
+
+def stable_phases(relaxation: Relaxation, known: Phases) -> Phases:
+    """Return the phases that units have anywhere in their box, (boxes, units)."""
+    if not relaxation.lower:
+        return known
+    lower, upper = np.concatenate(relaxation.lower, axis=1), np.concatenate(relaxation.upper, axis=1)
+    return np.where(lower >= 0, ON, np.where(upper <= 0, OFF, FREE)).astype(np.int8)
 
 
 class Rows(NamedTuple):

@@ -22,7 +22,7 @@ FEASIBILITY = 1e-6  # to which HiGHS satisfies constraints and integrality
 PRICE = 1e3  # of overstepping, in an elastic program
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bound:
     """A maximum, as far as it is known.
 

@@ -21,7 +21,7 @@ class UnsupportedLayerError(TypeError):
     """A module has a layer that is not piecewise linear, or that cannot be read as matrices; the message names it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AffineReLU:
     """Affine layers with ReLU between them, in 64-bit floating point.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -35,7 +35,7 @@ class InnerBox(NamedTuple):
     dimensions: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     """All x of a box with G x <= h, on which a network answers with one class.
 
@@ -87,6 +87,8 @@ class Region:
         """Centre and radius of the largest ball inside; the radius is negative if nothing is."""
         open_sides = self.box.high > self.box.low
         size = int(open_sides.sum())
+        if size == 0:
+            return self.box.low, 0.0
         A = np.vstack([self.G[:, open_sides], np.eye(size), -np.eye(size)])
         fixed = self.G[:, ~open_sides] @ self.box.low[~open_sides]
         b = np.concatenate([self.h - fixed, self.box.high[open_sides], -self.box.low[open_sides]])
@@ -100,7 +102,7 @@ class Region:
     @property
     def degenerate(self) -> bool:
         """Whether it is empty or has no volume."""
-        return self.status == "tie" or self.centre[1] <= 1e-12
+        return self.centre[1] <= 1e-12
 
     def volume_fraction(self, n: int, rng: np.random.Generator) -> tuple[float, float, float]:
         """Return the share of the box that it takes, from n uniform points, with a 95 % interval (Wilson).
@@ -141,10 +143,13 @@ class Region:
         sides = (start.high - start.low)[open_sides]
         if len(open_sides) == 0 or not len(sides) or sides.min() <= 1e-9:
             return start._replace(log_volume=-np.inf)
-        A, b = self._box_rows(contain)
-        u, low = _barrier(A, b, open_sides, start)
-        log_volume = float(np.log((u - low)[open_sides]).sum())
-        return InnerBox(low, u, log_volume, len(open_sides))
+        # An end that the point leaves no room for is where it is.
+        free = np.tile(self.box.high > self.box.low, 2)
+        if contain is not None:
+            free &= np.concatenate([self.box.high - contain, contain - self.box.low]) > 1e-9
+        around = (start.low + start.high) / 2 if contain is None else contain
+        high, low = np.split(_barrier(*self._box_rows(contain), start, around, free), 2)
+        return InnerBox(low, high, float(np.log((high - low)[open_sides]).sum()), len(open_sides))
 
     def compare(self, other: Region) -> Comparison:
         """Say which of two regions holds the other, by a linear program for each half-space."""
@@ -204,7 +209,7 @@ class Region:
         bounds = [(None, None)] * (2 * size) + [(0.0, None if gain is None else 0.0)]
         found = linprog(cost, A_ub=rows, b_ub=np.append(b, np.zeros(size)), bounds=bounds, method="highs")
         sides = int(open_sides.sum())
-        if self.status == "tie" or found.status != 0:
+        if found.status != 0:
             nothing = np.full(size, np.nan)
             return InnerBox(nothing, nothing, -np.inf, sides)
         high, low = found.x[:size], found.x[size : 2 * size]
@@ -213,62 +218,38 @@ class Region:
         return InnerBox(low, high, volume, sides)
 
 
-def _barrier(A: Array, b: Array, open_sides: np.ndarray, start: InnerBox) -> tuple[Array, Array]:
-    """Maximise sum log(u - l) over A (u, l) <= b by Newton's method; fixed sides stay where they are."""
-    size = len(start.low)
-    index = np.concatenate([open_sides, size + open_sides])
+def _barrier(A: Array, b: Array, start: InnerBox, around: Array, free: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
+    """Maximise sum log(u - l) over A (u, l) <= b by Newton's method, moving the ends that are free; return (u, l)."""
     whole = np.concatenate([start.high, start.low])
-    fixed = np.setdiff1d(np.arange(2 * size), index)
-    b = b - A[:, fixed] @ whole[fixed]
-    A = A[:, index]
-    keep = np.abs(A).max(1, initial=0) > 0
-    A, b = A[keep], b[keep]
-    n = len(open_sides)
-    v = whole[index]
     # A little smaller than the start, so that no row is met with equality.
-    middle = (v[:n] + v[n:]) / 2
-    v = np.tile(middle, 2) + 0.9 * (v - np.tile(middle, 2))
-    if (b - A @ v).min() <= 0:
-        return whole[:size], whole[size:]
-    t, step = 1.0, np.eye(n)
+    v = np.where(free, np.tile(around, 2) + 0.9 * (whole - np.tile(around, 2)), whole)
+    size, open_sides = len(start.low), start.high > start.low
+    rows = np.abs(A[:, free]).max(1, initial=0) > 0
+    A, b = A[rows], b[rows]
+    if not len(b) or (b - A @ v).min() <= 0:
+        return whole
+    step = np.hstack([np.eye(size), -np.eye(size)])[open_sides]  # sides from ends
 
-    def barrier(side: Array, room: Array) -> float:
-        return float(-t * np.log(side).sum() - np.log(room).sum())
+    def value(v: Array) -> float:
+        side, room = step @ v, b - A @ v
+        return float(-t * np.log(side).sum() - np.log(room).sum()) if min(side.min(), room.min()) > 0 else np.inf
 
-    while True:
+    t = 1.0
+    while len(b) / t > 1e-9:
         for _ in range(60):
-            side, room = v[:n] - v[n:], b - A @ v
-            gradient = A.T @ (1 / room)
-            gradient[:n] -= t / side
-            gradient[n:] += t / side
-            curve = t / side**2
-            hessian = A.T @ (A / room[:, None] ** 2) + np.block(
-                [[step * curve, -step * curve], [-step * curve, step * curve]]
-            )
-            move = -np.linalg.solve(hessian, gradient)
-            decrement = -gradient @ move
-            if decrement < 1e-10:
-                break
-            length = 1.0
-            while True:
-                new = v + length * move
-                new_side, new_room = new[:n] - new[n:], b - A @ new
-                inside = new_side.min() > 0 and new_room.min() > 0
-                if inside and barrier(new_side, new_room) <= barrier(side, room) - 0.25 * length * decrement:
-                    break
+            side, room = step @ v, b - A @ v
+            gradient = (A.T @ (1 / room) - t * step.T @ (1 / side))[free]
+            hessian = A.T @ (A / room[:, None] ** 2) + t * step.T @ (step / side[:, None] ** 2)
+            move = np.zeros(2 * size)
+            move[free] = -np.linalg.solve(hessian[np.ix_(free, free)], gradient)
+            decrement, length = -float(gradient @ move[free]), 1.0
+            while value(v + length * move) > value(v) - 0.25 * length * decrement and length > 1e-12:
                 length /= 2
-                if length < 1e-12:
-                    new = v
-                    break
-            v = new
-            if length < 1e-12:
+            if decrement < 1e-10 or length <= 1e-12:
                 break
-        if len(b) / t < 1e-9:
-            break
+            v = v + length * move
         t *= 20
-    whole = whole.copy()
-    whole[index] = v
-    return whole[:size], whole[size:]
+    return v
 
 
 def _within(inner: Region, outer: Region) -> bool:
@@ -284,4 +265,4 @@ def _within(inner: Region, outer: Region) -> bool:
         found = linprog(-row, A_ub=A if len(A) else None, b_ub=b if len(A) else None, bounds=bounds, method="highs")
         if found.status != 0 or -found.fun > limit + 1e-9 * max(1, abs(limit)):
             return False
-    return outer.status != "tie"
+    return True

@@ -105,7 +105,7 @@ def relaxed_region(
     rng = np.random.default_rng(0) if rng is None else rng
     made = _Maker(net, x0, place, label, tau=tau, order=order, time_limit=time_limit, rng=rng)
     if margin <= 0:
-        region = replace(made.region("direct", made.full, ()), status="tie", G=np.zeros((0, len(x0))), h=np.zeros(0))
+        region = replace(made.region("direct", made.full, ()), status="tie", **made.nothing())
     elif mode == "crown":
         region = made.crown()
     elif mode == "direct":
@@ -215,16 +215,16 @@ class _Maker:
     ) -> Region:
         length = np.linalg.norm(G, axis=1)
         if (h[length == 0] < 0).any():  # a row of zeros that nothing satisfies
-            G, h, length = (
-                np.vstack([G, np.eye(len(self.x0))[:1]]),
-                np.append(h, self.place.low[0] - 1),
-                np.append(length, 1),
-            )
+            G, h, length = *self.nothing().values(), np.ones(1)
         rows = np.column_stack([G, h])[length > 0] / length[length > 0, None]
         _, first = np.unique(rows.round(12), axis=0, return_index=True)
         rows = rows[np.sort(first)]
         box = Box(self.place.low, self.place.high)
         return Region(rows[:, :-1], rows[:, -1], box, self.label, pattern, mode, "proved", slack, self.tol)
+
+    def nothing(self) -> dict[str, Array]:
+        """Return half-spaces that leave nothing of the box."""
+        return {"G": np.eye(len(self.x0))[:1], "h": self.place.low[:1] - 1}
 
     def relaxed(self, wanted: list[_Obligation]) -> Pattern:
         """Free layers from the last, then units of the first layer that cannot be freed as a whole."""

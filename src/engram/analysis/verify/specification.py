@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 from engram.analysis.verify.network import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """All x with low <= x <= high.
 
@@ -44,7 +44,7 @@ class Box:
         _set(self, low=low, high=high)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Polytope:
     """All x with A x <= b; bounded and not empty.
 
@@ -83,7 +83,7 @@ class Argmax:
     label: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearProperty:
     """All rows of C y <= d hold.
 

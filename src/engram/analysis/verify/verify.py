@@ -46,7 +46,7 @@ class Budget:
                 raise ValueError(f"{name} = {value}: expected a positive number")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """An answer.
 
