@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram.analysis.verify.kernels import through_relu
-from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
 
 ON, OFF, FREE = 1, 0, 2
 Phases = np.ndarray[Any, np.dtype[np.int8]]
@@ -61,11 +61,11 @@ class Relaxation(NamedTuple):
     upper_slope: tuple[Array, ...]
     intercept: tuple[Array, ...]
     size: tuple[Array, ...]  # norm of the largest |h_k|, k = 0 .. hidden layers
-    empty: np.ndarray[Any, np.dtype[np.bool_]]  # boxes in which the phases cannot occur
+    empty: Mask  # boxes in which the phases cannot occur
 
     def only(self, i: int) -> Relaxation:
         """Return that of one of the boxes."""
-        parts = (tuple(a[[i]] for a in part) if isinstance(part, tuple) else part[[i]] for part in self)
+        parts: Any = (tuple(a[[i]] for a in part) if isinstance(part, tuple) else part[[i]] for part in self)
         return Relaxation(*parts)
 
 
@@ -162,7 +162,7 @@ def lower_lines(
     net: AffineReLU,
     relaxation: Relaxation,
     spec: Array,
-    box: np.ndarray[Any, np.dtype[np.intp]],
+    box: Index,
     constant: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return A and c with A x + c <= spec . y + constant in the boxes that ``box`` names, one for each row of spec."""
@@ -239,7 +239,7 @@ def _backward(
     layer: int,
     multipliers: Array,
     *,
-    box: np.ndarray[Any, np.dtype[np.intp]],
+    box: Index,
     constant: Array,
     error: Array | None = None,
 ) -> tuple[Array, Array]:

@@ -22,7 +22,7 @@ from engram.analysis.verify.certificate import (
 )
 from engram.analysis.verify.counterexample import first_counterexample
 from engram.analysis.verify.exact import PRICE
-from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
 from engram.analysis.verify.specification import Clause, Domain
 
 
@@ -42,8 +42,8 @@ def branch_inputs(
     """Halve boxes until each is proved, or holds a counterexample.
 
     Boxes are bounded in batches by CROWN, those with the lowest bounds first. A box is halved along the input with the
-    largest |A_j| (high_j - low_j), A being the line under the row that is nearest to being proved. Units that are
-    stable in a box are so in its halves and are not bounded again.
+    largest |A_j| (high_j - low_j), |A| being summed over the lines under all rows of the clause that is furthest from
+    being proved. Units that are stable in a box are so in its halves and are not bounded again.
 
     Args:
         net: The network.
@@ -91,13 +91,14 @@ def branch_inputs(
         score[take] = np.where(closed, np.inf, best).min(1)
         worst = np.where(closed, np.inf, best).argmin(1)
         line = np.stack([found[j].A[i, found[j].least[i].argmax()] for i, j in enumerate(worst)])
+        slope = np.stack([np.abs(found[j].A[i]).sum(0) for i, j in enumerate(worst)])
         going = ~closed.all(1)
         proved = min(proved, float(best[~going].min(initial=np.inf)))
         points = np.vstack([np.where(line > 0, box_low, box_high)[going], (box_low / 2 + box_high / 2)[going]])
         if (hit := first_counterexample(net, chosen, place, points)) is not None:
             return ended("", hit)
         lo, hi, at = box_low[going], box_high[going], np.arange(going.sum())
-        along = np.where(hi > lo, np.abs(line[going]) * (hi - lo) + 1e-300, -1).argmax(1)
+        along = np.where(hi > lo, slope[going] * (hi - lo) + 1e-300, -1).argmax(1)
         middle = lo[at, along] / 2 + hi[at, along] / 2
         if ((middle <= lo[at, along]) | (middle >= hi[at, along])).any():
             return ended("precision: a box cannot be halved any further")
@@ -124,9 +125,9 @@ def _cut(
     *,
     low: Array,
     high: Array,
-    here: np.ndarray[Any, np.dtype[np.intp]],
+    here: Index,
     found: list[Rows],
-    closed: np.ndarray[Any, np.dtype[np.bool_]],
+    closed: Mask,
     cases: list[Case],
 ) -> Array | None:
     """Close what the half-spaces close, with multipliers noted, or return a counterexample."""
@@ -156,7 +157,7 @@ def _least_under_cuts(A: Array, c: Array, place: Domain) -> tuple[Array, Array |
     )
     bounds = [*zip(place.low, place.high, strict=True), (None, None), (0, None)]
     cost = np.array([0.0] * size + [1.0, PRICE])
-    found = linprog(cost, A_ub=matrix, b_ub=np.concatenate([-c, place.v]), bounds=bounds, method="highs")
+    found: Any = linprog(cost, A_ub=matrix, b_ub=np.concatenate([-c, place.v]), bounds=bounds, method="highs")
     if found.status != 0:
         return np.zeros(rows + cuts), None
     return np.maximum(-found.ineqlin.marginals, 0), found.x[:size].clip(place.low, place.high)

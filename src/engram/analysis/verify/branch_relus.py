@@ -8,7 +8,7 @@ import numpy as np
 
 from engram.analysis.verify.bounds import FREE, Phases, relax
 from engram.analysis.verify.branch_inputs import Search
-from engram.analysis.verify.certificate import Case, bound_clauses, by_layer, outside
+from engram.analysis.verify.certificate import Case, bound_clauses, by_layer, outside, stable_phases
 from engram.analysis.verify.counterexample import first_counterexample
 from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.exact import solve
@@ -76,10 +76,7 @@ def branch_relus(
                 proved = min(proved, bound)
                 continue
             best = max(best, bound)
-        unstable = np.concatenate(
-            [(low < 0) & (high > 0) for low, high in zip(relaxation.lower, relaxation.upper, strict=True)] or [[[]]],
-            axis=1,
-        )[0].astype(bool)
+        unstable = stable_phases(relaxation, phases[None])[0] == FREE
         if not unstable.any():
             waiting.append((number, phases, max(best, score)))
             return ended("precision: the margin of a case is too thin for the solver")

@@ -13,7 +13,7 @@ from torch import nn
 
 from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, lower_lines, minimum, relax
 from engram.analysis.verify.dual import dual_bound
-from engram.analysis.verify.network import AffineReLU, Array, as_affine_relu
+from engram.analysis.verify.network import AffineReLU, Array, Mask, as_affine_relu
 from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
 
 
@@ -220,7 +220,7 @@ def _proved(
     chosen: list[Clause],
     relaxation: Relaxation,
     multipliers: list[tuple[tuple[float, ...], ...]],
-) -> np.ndarray[Any, Any]:
+) -> Mask:
     """Say in which boxes of a relaxation all clauses are proved, by bounds or by the multipliers noted."""
     low, high = relaxation.low, relaxation.high
     found = bound_clauses(net, relaxation, chosen)
@@ -281,7 +281,7 @@ def cut_bound(A: Array, c: Array, place: Domain, multipliers: Array) -> float:
     return found if np.isfinite(found) else -np.inf
 
 
-def outside(place: Domain, low: Array, high: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def outside(place: Domain, low: Array, high: Array) -> Mask:
     """Say of boxes whether one of the half-spaces surely has no point in them."""
     found = np.zeros(len(low), dtype=bool)
     for row, limit in zip(place.H, place.v, strict=True):

@@ -78,7 +78,7 @@ def attack(net: AffineReLU, found: Sequence[Clause], place: Domain, rng: np.rand
 
 def _worst(y: Array, found: Sequence[Clause]) -> Array:
     """Return, for each output, by how much the clause that is nearest to breaking holds."""
-    return np.min([(y @ clause.Q.T + clause.c).max(-1) for clause in found], axis=0)
+    return np.asarray(np.min([(y @ clause.Q.T + clause.c).max(-1) for clause in found], axis=0))
 
 
 def _gradient(net: AffineReLU, found: Sequence[Clause], x: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
@@ -43,7 +45,8 @@ def dual_bound(
     w, nu = np.maximum(w, 0), np.maximum(nu, 0)
     gamma = (max(*net.sizes, *sizes) + 8) * 2.0**-50
     y_low, y_high = (end[0] for end in interval_bounds(net, relaxation.low, relaxation.high))
-    value, size = float(w @ clause.c), float(w @ np.abs(clause.c))
+    value: Any = w @ clause.c
+    size: Any = w @ np.abs(clause.c)
     slack = (w @ np.abs(clause.Q)) @ np.maximum(np.abs(y_low), np.abs(y_high))
     current: Array = w @ clause.Q
     for k in range(len(net.weights) - 1, -1, -1):

@@ -15,11 +15,12 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from engram.analysis.verify.bounds import ON, Phases, Relaxation, _batched, lower_lines, minimum, relax
-from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.network import AffineReLU, Array, Index
 from engram.analysis.verify.specification import Box, Clause, Domain, domain
 
 FEASIBILITY = 1e-6  # to which HiGHS satisfies constraints and integrality
 PRICE = 1e3  # of overstepping, in an elastic program
+NODES = 1_000_000  # of the solver, at most; a limit that is the same on every machine
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +135,14 @@ def solve(
     tau: float = 0.0,
     binary: bool,
     time_limit: float = 60.0,
+    node_limit: int = NODES,
+    below: float = np.inf,
     radius_from: Array | None = None,
     elastic: bool = False,
 ) -> Solution:
     """Minimise the largest of Q y + c + r x, over one box and its relaxation.
 
+    With ``below``, any value below it will do, and none has the value infinity: that is settled much sooner.
     With ``radius_from``, a point, the largest |x - point| is minimised instead, where all rows are at most zero. With
     ``elastic``, bounds of units and half-spaces may be overstepped at a price: such a program always has multipliers,
     and if nothing satisfies the constraints they show it.
@@ -173,7 +177,7 @@ def solve(
             model.pairs(h[free], z[free], -slope, high=-slope * low)
     y = model.columns(np.full(net.sizes[-1], -np.inf), np.full(net.sizes[-1], np.inf))
     model.equal([(y, np.eye(len(y))), (h, -net.weights[-1])], net.biases[-1])
-    s = model.columns(np.array([-np.inf]), np.array([np.inf]))
+    s = model.columns(np.array([-np.inf]), np.array([below]))
     r = np.zeros(len(x)) if of_inputs is None else of_inputs
     if radius_from is None:
         rows = np.ones((len(clause.c), 1))
@@ -186,7 +190,9 @@ def solve(
     cost = np.zeros(model.count)
     cost[s], cost[over] = 1, PRICE
     if binary:
-        return model.solved_exactly(cost, x, time_limit)
+        gap = 1e-9 if np.isinf(below) else 1e30
+        options = {"time_limit": max(time_limit, 1e-3), "node_limit": node_limit, "mip_rel_gap": gap}
+        return model.solved_exactly(cost, x, options)
     return model.solved_relaxed(cost, x, before, first, cuts)
 
 
@@ -202,45 +208,45 @@ class _Model:
         self.row_low: list[Array] = []
         self.row_high: list[Array] = []
         self.rows = 0
-        self.equations: list[np.ndarray[Any, Any]] = []
+        self.equations: list[Index] = []
 
-    def columns(self, low: Array, high: Array, *, integral: bool = False) -> np.ndarray[Any, Any]:
+    def columns(self, low: Array, high: Array, *, integral: bool = False) -> Index:
         self.low.append(low)
         self.high.append(high)
         self.integral.append(np.full(len(low), float(integral)))
         self.count += len(low)
         return np.arange(self.count - len(low), self.count)
 
-    def _add(self, low: Array, high: Array) -> np.ndarray[Any, Any]:
+    def _add(self, low: Array, high: Array) -> Index:
         self.row_low.append(low)
         self.row_high.append(high)
         self.rows += len(low)
         return np.arange(self.rows - len(low), self.rows)
 
-    def _blocks(self, rows: np.ndarray[Any, Any], blocks: Sequence[tuple[np.ndarray[Any, Any], Array]]) -> None:
+    def _blocks(self, rows: Index, blocks: Sequence[tuple[Index, Array]]) -> None:
         for columns, values in blocks:
             i, j = np.nonzero(values)
             self.parts.append((rows[i], columns[j], values[i, j]))
 
-    def equal(self, blocks: Sequence[tuple[np.ndarray[Any, Any], Array]], right: Array) -> None:
+    def equal(self, blocks: Sequence[tuple[Index, Array]], right: Array) -> None:
         rows = self._add(right, right)
         self.equations.append(rows)
         self._blocks(rows, blocks)
 
-    def at_most(self, blocks: Sequence[tuple[np.ndarray[Any, Any], Array]], right: Array) -> np.ndarray[Any, Any]:
+    def at_most(self, blocks: Sequence[tuple[Index, Array]], right: Array) -> Index:
         rows = self._add(np.full(len(right), -np.inf), right)
         self._blocks(rows, blocks)
         return rows
 
     def pairs(
         self,
-        first: np.ndarray[Any, Any],
-        second: np.ndarray[Any, Any],
+        first: Index,
+        second: Index,
         factor: Array | float,
         *,
         low: Array | float = -np.inf,
         high: Array | float = np.inf,
-        third: tuple[np.ndarray[Any, Any], Array] | None = None,
+        third: tuple[Index, Array] | None = None,
     ) -> None:
         """Add rows low <= first + factor second (+ value third) <= high, one for each pair of columns."""
         n = len(first)
@@ -253,7 +259,7 @@ class _Model:
         row, column, value = (np.concatenate(part) for part in zip(*self.parts, strict=True))
         return sparse.csr_array((value, (row, column)), shape=(self.rows, self.count))
 
-    def solved_exactly(self, cost: Array, x: np.ndarray[Any, Any], time_limit: float) -> Solution:
+    def solved_exactly(self, cost: Array, x: Index, options: Any) -> Solution:
         with _silent():
             found = milp(
                 cost,
@@ -262,35 +268,37 @@ class _Model:
                 constraints=LinearConstraint(
                     self._matrix(), np.concatenate(self.row_low), np.concatenate(self.row_high)
                 ),
-                options={"time_limit": max(time_limit, 1e-3), "mip_rel_gap": 1e-9},
+                options=options,
             )
         if found.status == 2:
             return Solution(np.inf, None, (), None, True)
         if found.status not in (0, 1):
             raise RuntimeError(f"HiGHS ended with status {found.status}: {found.message}")
-        dual = found.mip_dual_bound
+        # HiGHS has no dual bound where nothing is integral, and is exact there.
+        dual = found.mip_dual_bound if any(part.any() for part in self.integral) else found.fun
         value = -np.inf if dual is None or np.isnan(dual) else float(dual)
         return Solution(value, None if found.x is None else found.x[x], (), None, found.status == 0)
 
     def solved_relaxed(
         self,
         cost: Array,
-        x: np.ndarray[Any, Any],
-        before: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]],
-        first: np.ndarray[Any, Any],
-        cuts: np.ndarray[Any, Any],
+        x: Index,
+        before: list[tuple[Index, Index]],
+        first: Index,
+        cuts: Index,
     ) -> Solution:
         matrix, low, high = self._matrix(), np.concatenate(self.row_low), np.concatenate(self.row_high)
         equal = low == high
         below = ~equal & np.isfinite(high)
         above = ~equal & np.isfinite(low)
+        bounds: Any = np.column_stack([np.concatenate(self.low), np.concatenate(self.high)])
         found = linprog(
             cost,
             A_eq=matrix[equal],
             b_eq=high[equal],
             A_ub=sparse.vstack([matrix[below], -matrix[above]]),
             b_ub=np.concatenate([high[below], -low[above]]),
-            bounds=np.column_stack([np.concatenate(self.low), np.concatenate(self.high)]),
+            bounds=bounds,
             method="highs",
         )
         if found.status == 2:

@@ -117,7 +117,7 @@ def prove_rule(
     if box is not None:
         bounds = relax(net, box.low[None], box.high[None])
         low, high = bounds.lower[rule.layer - 1][0], bounds.upper[rule.layer - 1][0]
-    else:
+    elif data is not None:
         z = net.preactivations(data)[rule.layer - 1]
         low, high = z.min(0), z.max(0)
     eye = np.eye(len(low))

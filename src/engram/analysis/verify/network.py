@@ -15,6 +15,8 @@ from torch import fx, nn
 from torch.nn import functional
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Index = np.ndarray[Any, np.dtype[np.intp]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class UnsupportedLayerError(TypeError):
@@ -200,7 +202,7 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
             chain.affine(lambda v: v @ weight.T, offset)
         case nn.Conv2d(padding_mode="zeros"):
             kernel = layer.weight.double()
-            how = (layer.stride, layer.padding, layer.dilation, layer.groups)
+            how: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
             chain.affine(lambda v: functional.conv2d(v, kernel, None, *how))
             if layer.bias is not None:
                 chain.b = chain.b + np.repeat(layer.bias.double().numpy(), n_of(chain.shape[1:]))
@@ -246,7 +248,9 @@ def _max_pool(chain: _Chain, layer: nn.MaxPool2d) -> None:
     eye = np.eye(len(chain.b))
     players = [eye[pick] for pick in picks]
     while len(players) > 1:
-        size, rows, after = len(players[0]), [], []
+        rows: list[Array] = []
+        after: list[Array] = []
+        size = len(players[0])
         width = 3 * size * (len(players) // 2) + 2 * size * (len(players) % 2)
         for a, b in zip(players[::2], [*players[1::2], None], strict=False):
             here, parts = len(rows) * size, [a, -a] if b is None else [a - b, b, -b]

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from scipy.optimize import linprog
 from scipy.stats import norm
 
-from engram.analysis.verify.network import Array
+from engram.analysis.verify.network import Array, Mask
 from engram.analysis.verify.pattern import Pattern
 from engram.analysis.verify.specification import Box, Polytope
 
@@ -94,7 +94,7 @@ class Region:
         b = np.concatenate([self.h - fixed, self.box.high[open_sides], -self.box.low[open_sides]])
         cost = np.append(np.zeros(size), -1.0)
         length = np.linalg.norm(A, axis=1)
-        found = linprog(cost, A_ub=np.column_stack([A, length]), b_ub=b, bounds=(None, None), method="highs")
+        found: Any = linprog(cost, A_ub=np.column_stack([A, length]), b_ub=b, bounds=(None, None), method="highs")
         x = self.box.low.copy()
         x[open_sides] = found.x[:-1]
         return x, float(found.x[-1])
@@ -186,7 +186,7 @@ class Region:
                 near = steps[along < -1e-14].max(initial=-np.inf)
                 x = x + rng.uniform(min(near, 0.0), max(far, 0.0)) * direction
             found[i] = np.clip(x, self.box.low, self.box.high)
-        return found[self.contains(found)]
+        return np.asarray(found[self.contains(found)])
 
     def _box_rows(self, contain: Array | None) -> tuple[Array, Array]:
         """Return the rows that keep a box (upper ends, lower ends) inside."""
@@ -207,7 +207,7 @@ class Region:
         rows = np.vstack([np.column_stack([A, np.zeros(len(A))]), order])
         cost = np.append(np.zeros(2 * size), -1.0) if gain is None else np.append(-gain, 0.0)
         bounds = [(None, None)] * (2 * size) + [(0.0, None if gain is None else 0.0)]
-        found = linprog(cost, A_ub=rows, b_ub=np.append(b, np.zeros(size)), bounds=bounds, method="highs")
+        found: Any = linprog(cost, A_ub=rows, b_ub=np.append(b, np.zeros(size)), bounds=bounds, method="highs")
         sides = int(open_sides.sum())
         if found.status != 0:
             nothing = np.full(size, np.nan)
@@ -218,7 +218,7 @@ class Region:
         return InnerBox(low, high, volume, sides)
 
 
-def _barrier(A: Array, b: Array, start: InnerBox, around: Array, free: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
+def _barrier(A: Array, b: Array, start: InnerBox, around: Array, free: Mask) -> Array:
     """Maximise sum log(u - l) over A (u, l) <= b by Newton's method, moving the ends that are free; return (u, l)."""
     whole = np.concatenate([start.high, start.low])
     # A little smaller than the start, so that no row is met with equality.
@@ -241,7 +241,9 @@ def _barrier(A: Array, b: Array, start: InnerBox, around: Array, free: np.ndarra
             gradient = (A.T @ (1 / room) - t * step.T @ (1 / side))[free]
             hessian = A.T @ (A / room[:, None] ** 2) + t * step.T @ (step / side[:, None] ** 2)
             move = np.zeros(2 * size)
-            move[free] = -np.linalg.solve(hessian[np.ix_(free, free)], gradient)
+            scale = np.sqrt(np.diag(hessian)[free])
+            matrix = hessian[np.ix_(free, free)] / np.outer(scale, scale) + 1e-13 * np.eye(len(scale))
+            move[free] = -np.linalg.solve(matrix, gradient / scale) / scale
             decrement, length = -float(gradient @ move[free]), 1.0
             while value(v + length * move) > value(v) - 0.25 * length * decrement and length > 1e-12:
                 length /= 2
@@ -262,7 +264,9 @@ def _within(inner: Region, outer: Region) -> bool:
     limits = np.concatenate([outer.h, outer.box.high, -outer.box.low])
     bounds = np.column_stack([inner.box.low, inner.box.high])
     for row, limit in zip(rows, limits, strict=True):
-        found = linprog(-row, A_ub=A if len(A) else None, b_ub=b if len(A) else None, bounds=bounds, method="highs")
+        found: Any = linprog(
+            -row, A_ub=A if len(A) else None, b_ub=b if len(A) else None, bounds=bounds, method="highs"
+        )
         if found.status != 0 or -found.fun > limit + 1e-9 * max(1, abs(limit)):
             return False
     return True

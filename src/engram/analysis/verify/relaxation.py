@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram.analysis.verify.bounds import FREE, Phases, crown_bounds, lower_lines, minimum, relax
-from engram.analysis.verify.exact import FEASIBILITY, solve
+from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
 from engram.analysis.verify.network import AffineReLU, Array
 from engram.analysis.verify.pattern import Pattern, activation_pattern, local_affine, pattern_halfspaces
 from engram.analysis.verify.region import MOST_DIMENSIONS, Region
@@ -34,6 +34,7 @@ def relaxed_region(
     order: Literal["index", "slack"] = "index",
     tau: float = 0.0,
     time_limit: float = 60.0,
+    node_limit: int = NODES,
     rng: np.random.Generator | None = None,
 ) -> Region:
     """Return a convex region around an input, or near it, in which the network is proved to give one class.
@@ -63,6 +64,7 @@ def relaxed_region(
             from x0.
         tau: From which z a unit counts as on, in the proof and in the region; 1e-4 as published.
         time_limit: Seconds for one question to the solver; without an answer, a unit stays fixed.
+        node_limit: Likewise, nodes of its search; unlike seconds the same on every machine.
         rng: Randomness of the samples that spare questions to the solver, and of volumes; default: of seed 0.
 
     Returns:
@@ -103,9 +105,9 @@ def relaxed_region(
         raise ValueError(f"label = {label}: expected 0 to {len(y) - 1}")
     margin = float(y[label] - np.delete(y, label).max())
     rng = np.random.default_rng(0) if rng is None else rng
-    made = _Maker(net, x0, place, label, tau=tau, order=order, time_limit=time_limit, rng=rng)
+    made = _Maker(net, x0, place, label, tau=tau, order=order, limits=(time_limit, node_limit), rng=rng)
     if margin <= 0:
-        region = replace(made.region("direct", made.full, ()), status="tie", **made.nothing())
+        region = replace(made.region("direct", made.full, ()), status="tie", G=made.nothing[0], h=made.nothing[1])
     elif mode == "crown":
         region = made.crown()
     elif mode == "direct":
@@ -141,11 +143,11 @@ class _Maker:
         *,
         tau: float,
         order: str,
-        time_limit: float,
+        limits: tuple[float, int],
         rng: np.random.Generator,
     ) -> None:
         self.net, self.x0, self.place, self.label, self.tau = net, x0, place, label, tau
-        self.order, self.time_limit, self.rng = order, time_limit, rng
+        self.order, self.limits, self.rng = order, limits, rng
         self.full = activation_pattern(net, x0)
         self.maps = local_affine(net, self.full)
         self.others = [i for i in range(net.sizes[-1]) if i != label]
@@ -155,7 +157,10 @@ class _Maker:
         scale = float(np.abs(self.to_others @ net.weights[-1]).sum(1).max())
         self.tol = FEASIBILITY * max(1.0, scale)
         self.asked = [0, 0, 0]
-        self.pool = np.vstack([x0, rng.uniform(place.low, place.high, (POOL, len(x0)))])
+        # Half of the pool is near x0, where patterns of many units are.
+        spread = (place.high - place.low) * 2.0 ** -rng.integers(1, 6, (POOL, 1))
+        near = (x0 + spread * rng.normal(size=(POOL, len(x0)))).clip(place.low, place.high)
+        self.pool = np.vstack([x0, near, rng.uniform(place.low, place.high, (POOL, len(x0)))])
         self.known: tuple[Pattern | None, object] = (None, None)
 
     @property
@@ -215,16 +220,17 @@ class _Maker:
     ) -> Region:
         length = np.linalg.norm(G, axis=1)
         if (h[length == 0] < 0).any():  # a row of zeros that nothing satisfies
-            G, h, length = *self.nothing().values(), np.ones(1)
+            (G, h), length = self.nothing, np.ones(1)
         rows = np.column_stack([G, h])[length > 0] / length[length > 0, None]
         _, first = np.unique(rows.round(12), axis=0, return_index=True)
         rows = rows[np.sort(first)]
         box = Box(self.place.low, self.place.high)
         return Region(rows[:, :-1], rows[:, -1], box, self.label, pattern, mode, "proved", slack, self.tol)
 
-    def nothing(self) -> dict[str, Array]:
-        """Return half-spaces that leave nothing of the box."""
-        return {"G": np.eye(len(self.x0))[:1], "h": self.place.low[:1] - 1}
+    @property
+    def nothing(self) -> tuple[Array, Array]:
+        """Half-spaces that leave nothing of the box."""
+        return np.eye(len(self.x0))[:1], self.place.low[:1] - 1
 
     def relaxed(self, wanted: list[_Obligation]) -> Pattern:
         """Free layers from the last, then units of the first layer that cannot be freed as a whole."""
@@ -267,7 +273,10 @@ class _Maker:
         return all(self.largest(pattern, one, one.target) <= one.target for one in wanted)
 
     def largest(self, pattern: Pattern, one: _Obligation, enough: float = -np.inf) -> float:
-        """Return an upper bound of an obligation over a pattern: CROWN's if that is enough, else the solver's."""
+        """Return an upper bound of an obligation over a pattern: CROWN's if that is enough, else the solver's.
+
+        The solver is only asked whether anything is above what is enough.
+        """
         phases: list[Phases] = [codes[None] for codes in pattern]
         relaxation = relax(self.net, self.place.low[None], self.place.high[None], phases)
         if relaxation.empty[0]:
@@ -280,9 +289,18 @@ class _Maker:
         self.asked[2] += 1
         clause = Clause(-one.q[None], np.array([-one.c]), np.ones(1, dtype=bool))
         found = solve(
-            self.net, relaxation, clause, self.place, pattern=pattern, of_inputs=-one.r, tau=self.tau, binary=True,
-            time_limit=self.time_limit,
-        )  # fmt: skip
+            self.net,
+            relaxation,
+            clause,
+            self.place,
+            pattern=pattern,
+            of_inputs=-one.r,
+            tau=self.tau,
+            binary=True,
+            time_limit=self.limits[0],
+            node_limit=self.limits[1],
+            below=-enough,
+        )
         if found.x is not None:
             self.pool = np.vstack([self.pool, found.x.clip(self.place.low, self.place.high)])
         return min(upper, -found.value)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
 
-from engram.analysis.verify.network import Array
+from engram.analysis.verify.network import Array, Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +135,9 @@ class Clause(NamedTuple):
 
     Q: Array
     c: Array
-    strict: np.ndarray[Any, np.dtype[np.bool_]]
+    strict: Mask
 
-    def holds(self, values: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def holds(self, values: Array) -> Mask:
         """Say whether the clause follows from values, or lower bounds, of its rows, (..., rows)."""
         return np.asarray(((values > 0) | ((values == 0) & ~self.strict)).any(-1))
 
@@ -172,7 +172,7 @@ class Domain(NamedTuple):
     H: Array
     v: Array
 
-    def contains(self, x: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def contains(self, x: Array) -> Mask:
         """Say of points (..., inputs) whether they are inside."""
         inside = (x >= self.low).all(-1) & (x <= self.high).all(-1)
         return np.asarray(inside & (x @ self.H.T <= self.v).all(-1))

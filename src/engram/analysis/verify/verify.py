@@ -138,10 +138,9 @@ def verify(
     if engine == "milp":
         return answer("milp", *_by_milp(net, wanted, place, deadline))
     few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS)
-    limits = {"deadline": deadline, "nodes": budget.nodes, "megabytes": budget.megabytes}
     if few or engine == "crown":
-        limits |= {"nodes": 1} if engine == "crown" else {}
-        found = branch_inputs(net, wanted, place, **limits)
+        nodes = 1 if engine == "crown" else budget.nodes
+        found = branch_inputs(net, wanted, place, deadline=deadline, nodes=nodes, megabytes=budget.megabytes)
         used = "crown" if engine == "crown" or found.nodes == 1 else "inputs"
         every = Tree(tuple(range(len(wanted))), found.cases)
         if engine != "auto" or not found.exhausted.startswith("precision"):
@@ -149,7 +148,7 @@ def verify(
             return answer(used, found._replace(exhausted=exhausted), (every,))
     trees, least, nodes = [], np.inf, 0
     for i, clause in enumerate(wanted):
-        found = branch_relus(net, clause, place, **limits)
+        found = branch_relus(net, clause, place, deadline=deadline, nodes=budget.nodes, megabytes=budget.megabytes)
         least, nodes = min(least, found.bound), nodes + found.nodes
         if found.counterexample is not None or found.exhausted:
             return answer("relus", found._replace(bound=least, nodes=nodes))
