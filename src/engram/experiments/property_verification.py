@@ -221,7 +221,7 @@ def trained(
         for batch in torch.split(torch.randperm(len(inputs), generator=generator), 32):
             loss = nn.functional.cross_entropy(net(inputs[batch]), targets[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         if enough is not None and enough(as_affine_relu(net)):
             break
@@ -323,13 +323,13 @@ def radii(config: Config, run: Run) -> dict[str, Any]:
     net = trained(sizes, X[train], y[train], config.epochs, run.generator, hidden=hidden, enough=enough)
     right = np.flatnonzero(net(X[test]).argmax(1) == y[test])[: config.inputs]
     chosen, labels = X[test][right], y[test][right]
-    crown = certified_radius(net, chosen, labels, low=0, high=1)
+    crown = certified_radius(net, chosen, labels, low=0.0, high=1.0)
     other = np.array([np.abs(X[y != c] - x).max(1).min() for x, c in zip(chosen, labels, strict=True)])
     low, high = np.maximum(chosen - 0.05, 0), np.minimum(chosen + 0.05, 1)
     ((lower, upper),) = crown_bounds(net, low, high).layers
     exact = np.zeros(len(chosen))
     for i in run.steps(len(chosen), exact=exact):
-        exact[i] = certified_radius(net, chosen[[i]], labels[[i]], "exact", low=0, high=1, most=0.5)[0]
+        exact[i] = certified_radius(net, chosen[[i]], labels[[i]], "exact", low=0.0, high=1.0, most=0.5)[0]
         run.log(i + 1, radius=exact[i])
     return {
         "accuracy": accuracy(net),

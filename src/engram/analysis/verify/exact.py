@@ -204,7 +204,7 @@ class _Model:
         self.high: list[Array] = []
         self.integral: list[Array] = []
         self.count = 0
-        self.parts: list[tuple[Array, Array, Array]] = []  # row, column, value
+        self.parts: list[tuple[Index, Index, Array]] = []  # row, column, value
         self.row_low: list[Array] = []
         self.row_high: list[Array] = []
         self.rows = 0
@@ -292,7 +292,7 @@ class _Model:
         below = ~equal & np.isfinite(high)
         above = ~equal & np.isfinite(low)
         bounds: Any = np.column_stack([np.concatenate(self.low), np.concatenate(self.high)])
-        found = linprog(
+        found: Any = linprog(
             cost,
             A_eq=matrix[equal],
             b_eq=high[equal],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +16,11 @@ from torch.nn import functional
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Index = np.ndarray[Any, np.dtype[np.intp]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+SUPPORTED = (
+    nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Conv2d, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Hardtanh,
+    nn.Identity, nn.LeakyReLU, nn.Linear, nn.MaxPool2d, nn.ReLU,
+)  # fmt: skip
 
 
 class UnsupportedLayerError(TypeError):
@@ -277,8 +281,7 @@ def _as_module(node: fx.Node, name: str) -> nn.Module:
     ):
         return nn.Flatten()
     what = getattr(node.target, "__name__", node.target)
-    hint = " (residual sums are not supported)" if node.target in (operator.add, torch.add) else ""
-    raise UnsupportedLayerError(f"layer {name!r} calls {what}{hint}: expected a module, relu, or flatten from 1")
+    raise UnsupportedLayerError(f"layer {name!r} calls {what}: expected a module, relu, or flatten from 1")
 
 
 def _unsupported(layer: nn.Module, name: str) -> UnsupportedLayerError:
@@ -293,7 +296,7 @@ def _input_shape(layer: nn.Module, name: str, given: Sequence[int] | None) -> tu
         return tuple(int(size) for size in given)
     if isinstance(layer, nn.Linear):
         return (layer.in_features,)
-    if not isinstance(layer, nn.Conv2d | nn.AvgPool2d | nn.MaxPool2d | nn.BatchNorm1d | nn.BatchNorm2d | nn.Flatten):
+    if not isinstance(layer, SUPPORTED):
         raise _unsupported(layer, name)
     raise ValueError(f"input_shape = None: expected the shape of one input, since layer {name!r} does not tell it")
 

@@ -141,7 +141,7 @@ class Region:
         open_sides = np.flatnonzero(self.box.high > self.box.low)
         start = self._inner(None, contain)
         sides = (start.high - start.low)[open_sides]
-        if len(open_sides) == 0 or not len(sides) or sides.min() <= 1e-9:
+        if not len(sides) or not sides.min() > 1e-9:  # NaN as well: nothing is inside
             return start._replace(log_volume=-np.inf)
         # An end that the point leaves no room for is where it is.
         free = np.tile(self.box.high > self.box.low, 2)
@@ -262,11 +262,9 @@ def _within(inner: Region, outer: Region) -> bool:
     eye = np.eye(len(inner.box.low))
     rows = np.vstack([outer.G, eye, -eye])
     limits = np.concatenate([outer.h, outer.box.high, -outer.box.low])
-    bounds = np.column_stack([inner.box.low, inner.box.high])
+    bounds: Any = np.column_stack([inner.box.low, inner.box.high])
     for row, limit in zip(rows, limits, strict=True):
-        found: Any = linprog(
-            -row, A_ub=A if len(A) else None, b_ub=b if len(A) else None, bounds=bounds, method="highs"
-        )
+        found: Any = linprog(-row, A_ub=A, b_ub=b, bounds=bounds, method="highs")
         if found.status != 0 or -found.fun > limit + 1e-9 * max(1, abs(limit)):
             return False
     return True

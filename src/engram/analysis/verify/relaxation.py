@@ -107,7 +107,7 @@ def relaxed_region(
     rng = np.random.default_rng(0) if rng is None else rng
     made = _Maker(net, x0, place, label, tau=tau, order=order, limits=(time_limit, node_limit), rng=rng)
     if margin <= 0:
-        region = replace(made.region("direct", made.full, ()), status="tie", G=made.nothing[0], h=made.nothing[1])
+        region = replace(made.region("direct", made.full, []), status="tie", G=made.nothing[0], h=made.nothing[1])
     elif mode == "crown":
         region = made.crown()
     elif mode == "direct":
@@ -120,6 +120,9 @@ def relaxed_region(
     else:
         region = made.best(margin)
     return replace(region, seconds=time.monotonic() - began, queries=made.queries)
+
+
+Kept = list[tuple[int, float]]  # half-spaces g_i >= eps_i of a region
 
 
 class _Obligation(NamedTuple):
@@ -161,7 +164,6 @@ class _Maker:
         spread = (place.high - place.low) * 2.0 ** -rng.integers(1, 6, (POOL, 1))
         near = (x0 + spread * rng.normal(size=(POOL, len(x0)))).clip(place.low, place.high)
         self.pool = np.vstack([x0, near, rng.uniform(place.low, place.high, (POOL, len(x0)))])
-        self.known: tuple[Pattern | None, object] = (None, None)
 
     @property
     def queries(self) -> tuple[int, int, int]:
@@ -171,7 +173,7 @@ class _Maker:
         wanted = [_Obligation(q, np.zeros_like(self.x0), 0.0, -self.tol) for q in self.to_others]
         if not self.holds(self.full, wanted):
             return self.region("fallback", self.full, [(i, 0.0) for i in range(len(self.others))])
-        return self.region("direct", self.relaxed(wanted), ())
+        return self.region("direct", self.relaxed(wanted), [])
 
     def structural(self, eps: float, tighten: bool) -> Region:
         eps = max(eps, 10 * self.tol)
@@ -198,10 +200,10 @@ class _Maker:
         A, c = bounds.lower_slope, bounds.lower_offset - self.tol
         return self._made("crown", tuple(np.full_like(p, FREE) for p in self.full), -A, c, np.zeros(len(c)))
 
-    def region(self, mode: Literal["direct", "structural", "fallback"], pattern: Pattern, kept: object) -> Region:
+    def region(self, mode: Literal["direct", "structural", "fallback"], pattern: Pattern, kept: Kept) -> Region:
         G, h = pattern_halfspaces(self.net, self.full, pattern, self.tau)
         slack = np.full(len(self.others), -np.inf)
-        for i, eps in kept:  # type: ignore[attr-defined]
+        for i, eps in kept:
             slack[i] = eps
         used = np.isfinite(slack)
         # A fallback keeps the open side of its faces: ties are left out.

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from scipy.optimize import linprog
 
 from engram.analysis.verify.network import Array, Mask
 
+ArrayLike = np.ndarray | Sequence[Any]
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, init=False)
 class Box:
     """All x with low <= x <= high.
 
@@ -34,8 +35,8 @@ class Box:
     low: Array
     high: Array
 
-    def __post_init__(self) -> None:
-        low, high = _vector("low", self.low), _vector("high", self.high)
+    def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
+        low, high = _vector("low", low), _vector("high", high)
         if low.shape != high.shape or not len(low):
             raise ValueError(f"low.shape and high.shape = {low.shape} and {high.shape}: expected (inputs,) twice")
         if (low > high).any():
@@ -44,7 +45,7 @@ class Box:
         _set(self, low=low, high=high)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Polytope:
     """All x with A x <= b; bounded and not empty.
 
@@ -59,8 +60,8 @@ class Polytope:
     A: Array
     b: Array
 
-    def __post_init__(self) -> None:
-        A, b = np.array(self.A, dtype=float), _vector("b", self.b)
+    def __init__(self, A: ArrayLike, b: ArrayLike) -> None:
+        A, b = np.array(A, dtype=float), _vector("b", b)
         if A.ndim != 2 or len(A) != len(b) or 0 in A.shape:
             raise ValueError(f"A.shape and b.shape = {A.shape} and {b.shape}: expected (rows, inputs) and (rows,)")
         if not np.isfinite(A).all():
@@ -83,7 +84,7 @@ class Argmax:
     label: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class LinearProperty:
     """All rows of C y <= d hold.
 
@@ -98,8 +99,8 @@ class LinearProperty:
     C: Array
     d: Array
 
-    def __post_init__(self) -> None:
-        C, d = np.array(self.C, dtype=float), _vector("d", self.d)
+    def __init__(self, C: ArrayLike, d: ArrayLike) -> None:
+        C, d = np.array(C, dtype=float), _vector("d", d)
         if C.ndim != 2 or len(C) != len(d) or not len(d) or not np.isfinite(C).all():
             raise ValueError(f"C.shape and d.shape = {C.shape} and {d.shape}: expected finite (rows, outputs), (rows,)")
         _set(self, C=C, d=d)
@@ -225,7 +226,7 @@ def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
     return -ends[1], ends[0]
 
 
-def _vector(name: str, values: Sequence[float] | Float[np.ndarray, " n"]) -> Array:
+def _vector(name: str, values: ArrayLike) -> Array:
     vector = np.array(values, dtype=float)
     if vector.ndim != 1:
         raise ValueError(f"{name}.shape = {vector.shape}: expected one dimension")

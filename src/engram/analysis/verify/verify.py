@@ -94,8 +94,8 @@ def verify(
         inputs: The set of inputs.
         prop: What is to hold for each of them.
         engine: ``"inputs"`` halves the box of inputs, ``"relus"`` splits hidden units into on and off, ``"milp"`` asks
-            HiGHS, ``"crown"`` is one backward pass; all look for counterexamples first. ``"auto"`` halves up to ten
-            inputs, and splits units where there are more or where the halves get too small.
+            HiGHS, ``"crown"`` is one backward pass; all look for counterexamples first. ``"auto"`` halves the sides of
+            a box of up to ten inputs, and splits units elsewhere, and where the halves get too small.
         budget: What it may cost; default 60 seconds.
         input_shape: Shape of one input, where the first layer does not tell it.
         rng: Randomness of the search for a counterexample; default: of seed 0.
@@ -137,7 +137,7 @@ def verify(
         return answer("attack", Search((), hit, "", -np.inf, 0))
     if engine == "milp":
         return answer("milp", *_by_milp(net, wanted, place, deadline))
-    few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS)
+    few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(place.v))
     if few or engine == "crown":
         nodes = 1 if engine == "crown" else budget.nodes
         found = branch_inputs(net, wanted, place, deadline=deadline, nodes=nodes, megabytes=budget.megabytes)
