@@ -96,6 +96,8 @@ def reference() -> str:
             for name, item in vars(loaded).items()
             if inspect.isfunction(item) and item.__module__ == module and not name.startswith("_")
         ]
+        below = [__import__(other, fromlist=["_"]) for other in REFERENCE if other.startswith(f"{module}.")]
+        listed = {name for part in below for name in getattr(part, "__all__", ())}  # described there
         parts.append(f"## `{module}`\n\n{what}")
-        parts += [f"::: {module}.{name}" for name in getattr(loaded, "__all__", own)]
+        parts += [f"::: {module}.{name}" for name in getattr(loaded, "__all__", own) if name not in listed]
     return "\n\n".join(parts)

@@ -12,7 +12,7 @@ from engram.analysis.verify.region import InnerBox, Region
 from engram.analysis.verify.relaxation import relaxed_region
 from engram.analysis.verify.robustness import certified_radius
 from engram.analysis.verify.specification import AllOf, AnyOf, Argmax, Box, LinearProperty, Polytope
-from engram.analysis.verify.verify import Budget, Result, verify
+from engram.analysis.verify.verifier import Budget, Result, verify
 
 __all__ = [
     "AcasProperty",

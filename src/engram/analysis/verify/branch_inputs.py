@@ -25,6 +25,8 @@ from engram.analysis.verify.exact import PRICE
 from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
 from engram.analysis.verify.specification import Clause, Domain
 
+CASE = 200  # bytes of one
+
 
 class Search(NamedTuple):
     """What a search came to: a proof, a counterexample, or neither and what was exhausted."""
@@ -51,7 +53,7 @@ def branch_inputs(
         place: The inputs.
         deadline: Time of ``time.monotonic`` at which to stop.
         nodes: Most boxes.
-        megabytes: Most memory, of the batch and of the boxes that wait.
+        megabytes: Most memory, of the batch and of the boxes that wait; and of the cases.
 
     Source: Wang et al., "Formal security analysis of neural networks using symbolic intervals" (2018).
     """
@@ -69,7 +71,7 @@ def branch_inputs(
         for what, over in (
             ("time", time.monotonic() >= deadline),
             ("nodes", done >= nodes),
-            ("memory", len(number) > most_open),
+            ("memory", len(number) > most_open or len(cases) * CASE > megabytes * 1e6),
         ):
             if over:
                 return ended(what)
@@ -79,7 +81,8 @@ def branch_inputs(
         found = bound_clauses(net, relaxation, chosen)
         done += len(take)
         closed = np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
-        closed |= (relaxation.empty | outside(place, box_low, box_high))[:, None]
+        nothing = relaxation.empty | outside(place, box_low, box_high)
+        closed |= nothing[:, None]
         if len(place.v):
             hit = _cut(
                 net, chosen, place, low=box_low, high=box_high, here=here, found=found, closed=closed, cases=cases
@@ -88,6 +91,7 @@ def branch_inputs(
                 return ended("", hit)
         # The clause that is furthest from being proved, and of it the row that is nearest, decide how to go on.
         best = np.stack([rows.least.max(1) for rows in found], axis=1)
+        best[nothing] = np.inf
         score[take] = np.where(closed, np.inf, best).min(1)
         worst = np.where(closed, np.inf, best).argmin(1)
         line = np.stack([found[j].A[i, found[j].least[i].argmax()] for i, j in enumerate(worst)])

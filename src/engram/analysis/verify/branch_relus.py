@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from engram.analysis.verify.bounds import FREE, Phases, relax
-from engram.analysis.verify.branch_inputs import Search
+from engram.analysis.verify.branch_inputs import CASE, Search
 from engram.analysis.verify.certificate import Case, bound_clauses, by_layer, outside, stable_phases
 from engram.analysis.verify.counterexample import first_counterexample
 from engram.analysis.verify.dual import dual_bound
@@ -31,7 +31,7 @@ def branch_relus(
         place: The inputs.
         deadline: Time of ``time.monotonic`` at which to stop.
         nodes: Most cases.
-        megabytes: Most memory of the cases that wait.
+        megabytes: Most memory of the cases.
 
     Source: Bunel et al., "Branch and bound for piecewise linear neural network verification" (2020).
     """
@@ -48,7 +48,7 @@ def branch_relus(
         for what, over in (
             ("time", time.monotonic() >= deadline),
             ("nodes", done >= nodes),
-            ("memory", len(waiting) * (units + 300) > megabytes * 1e6),
+            ("memory", len(waiting) * (units + 300) + len(cases) * CASE > megabytes * 1e6),
         ):
             if over:
                 return ended(what)

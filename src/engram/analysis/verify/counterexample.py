@@ -46,7 +46,7 @@ def first_counterexample(net: AffineReLU, found: Sequence[Clause], place: Domain
         return None
     worst = _worst(net(inside), found)
     for i in np.flatnonzero(worst <= 0)[:8]:  # those that only rounding lets break it are tried in vain
-        if confirmed(net, found, inside[i]):
+        if place.certainly_contains(inside[i]) and confirmed(net, found, inside[i]):
             return np.array(inside[i])
     return None
 

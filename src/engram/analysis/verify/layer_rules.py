@@ -11,7 +11,7 @@ from sklearn.tree import DecisionTreeClassifier
 from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, relax
 from engram.analysis.verify.network import AffineReLU, Array
 from engram.analysis.verify.specification import Argmax, Box, Polytope
-from engram.analysis.verify.verify import Budget, Result, verify
+from engram.analysis.verify.verifier import Budget, Result, verify
 
 
 class LayerRule(NamedTuple):
@@ -109,8 +109,11 @@ def prove_rule(
             the largest of these.
         budget: What it may cost.
 
+    Returns:
+        The answer; a counterexample is one of pre-activations of the layer, which no input need have.
+
     Raises:
-        ValueError: There is both a box and data, or neither.
+        ValueError: There is both a box and data, or neither; or nothing within the bounds satisfies the rule.
     """
     if (box is None) == (data is None):
         raise ValueError("box and data: expected one of them")

@@ -121,6 +121,6 @@ def _nearest(net: AffineReLU, x: Array, one: list[Clause], known: Array, ball: _
         place = Domain(lower, upper, np.zeros((0, len(x))), np.zeros(0))
         relaxation = relax(net, lower[None], upper[None])
         found = solve(net, relaxation, one[i], place, binary=True, time_limit=time_limit, radius_from=x)
-        if np.isfinite(found.value):
+        if found.value < np.inf:  # minus infinity where the solver has no bound yet
             best = min(best, max(found.value - FEASIBILITY, float(known[i])))
     return best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -178,6 +179,15 @@ class Domain(NamedTuple):
         inside = (x >= self.low).all(-1) & (x <= self.high).all(-1)
         return np.asarray(inside & (x @ self.H.T <= self.v).all(-1))
 
+    def certainly_contains(self, x: Array) -> bool:
+        """Say of one point whether it is inside, without rounding."""
+        at = [Fraction(value) for value in x.tolist()]
+        cut = all(
+            sum(Fraction(h) * value for h, value in zip(row, at, strict=True)) <= Fraction(limit)
+            for row, limit in zip(self.H.tolist(), self.v.tolist(), strict=True)
+        )
+        return bool((x >= self.low).all() and (x <= self.high).all() and cut)
+
 
 def domain(inputs: Box | Polytope, size: int) -> Domain:
     """Return the box around a set of inputs, and the half-spaces that cut it."""
@@ -188,17 +198,23 @@ def domain(inputs: Box | Polytope, size: int) -> Domain:
         return Domain(inputs.low, inputs.high, np.zeros((0, size)), np.zeros(0))
     A, b = inputs.A, inputs.b
     low, high = np.full(size, -np.inf), np.full(size, np.inf)
-    single = (A != 0).sum(1) == 1
-    for row, limit in zip(A[single], b[single], strict=True):
-        j = int(np.flatnonzero(row)[0])
-        if row[j] > 0:
-            high[j] = min(high[j], np.nextafter(limit / row[j], np.inf))
+    cuts = np.ones(len(b), dtype=bool)
+    for i in np.flatnonzero((A != 0).sum(1) == 1):
+        j = int(np.flatnonzero(A[i])[0])
+        end, outward = float(b[i]) / float(A[i, j]), np.copysign(np.inf, A[i, j])
+        if not np.isfinite(end):
+            continue
+        # The row goes only if the side of the box says the same; one that was rounded lies outside.
+        cuts[i] = Fraction(end) * Fraction(A[i, j]) != Fraction(b[i])
+        end = np.nextafter(end, outward) if cuts[i] else end
+        if outward > 0:
+            high[j] = min(high[j], end)
         else:
-            low[j] = max(low[j], np.nextafter(limit / row[j], -np.inf))
+            low[j] = max(low[j], end)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         around = _bounding_box(A, b)
         low, high = np.maximum(low, around[0]), np.minimum(high, around[1])
-    return Domain(low, np.maximum(low, high), A[~single], b[~single])
+    return Domain(low, np.maximum(low, high), A[cuts], b[cuts])
 
 
 def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:

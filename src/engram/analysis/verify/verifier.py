@@ -146,9 +146,11 @@ def verify(
         if engine != "auto" or not found.exhausted.startswith("precision"):
             exhausted = "one backward pass" if engine == "crown" and found.exhausted else found.exhausted
             return answer(used, found._replace(exhausted=exhausted), (every,))
-    trees, least, nodes = [], np.inf, 0
+    trees: list[Tree] = []
+    least, nodes = np.inf, found.nodes if few else 0
     for i, clause in enumerate(wanted):
-        found = branch_relus(net, clause, place, deadline=deadline, nodes=budget.nodes, megabytes=budget.megabytes)
+        left = budget.nodes - nodes
+        found = branch_relus(net, clause, place, deadline=deadline, nodes=left, megabytes=budget.megabytes)
         least, nodes = min(least, found.bound), nodes + found.nodes
         if found.counterexample is not None or found.exhausted:
             return answer("relus", found._replace(bound=least, nodes=nodes))
