@@ -97,7 +97,8 @@ def reference() -> str:
             if inspect.isfunction(item) and item.__module__ == module and not name.startswith("_")
         ]
         below = [__import__(other, fromlist=["_"]) for other in REFERENCE if other.startswith(f"{module}.")]
-        listed = {name for part in below for name in getattr(part, "__all__", ())}  # described there
+        described = {id(getattr(part, name)) for part in below for name in getattr(part, "__all__", ())}
+        names = [name for name in getattr(loaded, "__all__", own) if id(getattr(loaded, name)) not in described]
         parts.append(f"## `{module}`\n\n{what}")
-        parts += [f"::: {module}.{name}" for name in getattr(loaded, "__all__", own) if name not in listed]
+        parts += [f"::: {module}.{name}" for name in names]
     return "\n\n".join(parts)

@@ -556,9 +556,9 @@ def test_regions_are_what_the_theorems_say(seed, sizes):
 def test_a_pattern_is_minimal():
     # Freeing any unit that is still fixed in the critical layer lets the network answer otherwise.
     seen = 0
-    for seed in range(12):
+    for seed in range(20):
         net = random_network(seed, 2, 4, 2)
-        x0 = np.random.default_rng(seed).normal(size=2)
+        x0 = np.random.default_rng(seed).normal(size=2).clip(-3, 3)
         region = relaxed_region(net, x0, SIDE, "direct")
         if region.mode == "fallback":
             continue
@@ -569,8 +569,8 @@ def test_a_pattern_is_minimal():
             found = verify(
                 net, Polytope(np.vstack([G, np.eye(2), -np.eye(2)]), np.append(h, [3.0] * 4)), Argmax(region.label)
             )
-            assert found.status != "proved"
-            seen += found.status == "refuted"
+            assert found.status == "refuted"
+            seen += 1
     assert seen > 5
 
 

@@ -45,7 +45,8 @@ def branch_inputs(
 
     Boxes are bounded in batches by CROWN, those with the lowest bounds first. A box is halved along the input with the
     largest |A_j| (high_j - low_j), |A| being summed over the lines under all rows of the clause that is furthest from
-    being proved. Units that are stable in a box are so in its halves and are not bounded again.
+    being proved, plus a hundredth of the largest. Units that are stable in a box are so in its halves and are not
+    bounded again.
 
     Args:
         net: The network.
@@ -102,7 +103,9 @@ def branch_inputs(
         if (hit := first_counterexample(net, chosen, place, points)) is not None:
             return ended("", hit)
         lo, hi, at = box_low[going], box_high[going], np.arange(going.sum())
-        along = np.where(hi > lo, slope[going] * (hi - lo) + 1e-300, -1).argmax(1)
+        # Slopes of units can cancel; an input that is never halved would keep the others from ending.
+        tilt = slope[going] + slope[going].max(1, keepdims=True) / 100 + 1e-300
+        along = np.where(hi > lo, tilt * (hi - lo), -1).argmax(1)
         middle = lo[at, along] / 2 + hi[at, along] / 2
         if ((middle <= lo[at, along]) | (middle >= hi[at, along])).any():
             return ended("precision: a box cannot be halved any further")

@@ -117,7 +117,7 @@ def verify(
     began = time.monotonic()
     budget = Budget() if budget is None else budget
     net = as_affine_relu(network, input_shape)
-    place, wanted = domain(inputs, net.sizes[0]), clauses(prop, net.sizes[-1])
+    wanted, place = clauses(prop, net.sizes[-1]), domain(inputs, net.sizes[0])
     deadline = began + budget.seconds
     if engine not in (known := ("auto", "inputs", "relus", "milp", "crown")):
         raise ValueError(f"engine = {engine!r}: expected one of {', '.join(known)}")
