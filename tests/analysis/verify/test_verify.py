@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -69,25 +70,37 @@ def random_network(seed, *sizes):
     )
 
 
-@st.composite
-def networks(draw, inputs=(1, 4), outputs=(2, 3), factors=(1.0, 1e-3, 1e6)):
-    """A network of one to three hidden layers with weights of all sizes, zeros and equal ones among them."""
-    hidden = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
-    net = random_network(draw(st.integers(0, 10_000)), draw(st.integers(*inputs)), *hidden, draw(st.integers(*outputs)))
-    factor = draw(st.sampled_from(factors))
-    rounded = draw(st.booleans())
-    weights = tuple((W.round() if rounded else W) * factor for W in net.weights)
-    return AffineReLU(weights, tuple(b.round() if rounded else b for b in net.biases))
+class Problem(NamedTuple):
+    """A network with weights of all sizes, zeros and equal ones among them, and a box whose sides may be closed."""
+
+    seed: int
+    inputs: int
+    hidden: list[int]
+    outputs: int
+    factor: float
+    rounded: bool
+    radius: float
+
+    def made(self):
+        net = random_network(self.seed, self.inputs, *self.hidden, self.outputs)
+        weights = tuple((W.round() if self.rounded else W) * self.factor for W in net.weights)
+        net = AffineReLU(weights, tuple(b.round() if self.rounded else b for b in net.biases))
+        rng = np.random.default_rng(self.seed + 1)
+        centre, half = rng.normal(size=self.inputs), self.radius * rng.choice([0.0, 1.0, 1.0], size=self.inputs)
+        return net, centre - half, centre + half
 
 
-@st.composite
-def problems(draw, **arguments):
-    """A network and a box, some of whose sides may be closed."""
-    net = draw(networks(**arguments))
-    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
-    centre, radius = rng.normal(size=net.sizes[0]), draw(st.sampled_from([0.01, 0.3, 2.0]))
-    half = radius * rng.choice([0.0, 1.0, 1.0], size=net.sizes[0])
-    return net, centre - half, centre + half
+def problems(inputs=(1, 4), factors=(1.0, 1e-3, 1e6)):
+    return st.builds(
+        Problem,
+        st.integers(0, 10_000),
+        st.integers(*inputs),
+        st.lists(st.integers(1, 5), min_size=1, max_size=3),
+        st.integers(2, 3),
+        st.sampled_from(factors),
+        st.booleans(),
+        st.sampled_from([0.01, 0.3, 2.0]),
+    )
 
 
 # Bounds.
@@ -114,10 +127,10 @@ def test_oracle_three_layers():
         assert maximize(THREE_LAYERS, Box(*one), np.eye(2)[0], engine=engine).upper == pytest.approx(upper)
 
 
-@settings(max_examples=60)
+@settings(max_examples=150)
 @given(problems(), st.integers(0, 1000), st.sampled_from(["adaptive", "zero"]))
 def test_bounds_hold_for_real_arithmetic(problem, seed, line):
-    net, low, high = problem
+    net, low, high = problem.made()
     bounds = crown_bounds(net, low, high, lower=line)
     below, above = interval_bounds(net, low, high)
     rng = np.random.default_rng(seed)
@@ -137,7 +150,7 @@ def test_bounds_hold_for_real_arithmetic(problem, seed, line):
 @settings(max_examples=25)
 @given(problems(inputs=(1, 3), factors=(1.0,)), st.integers(0, 1000))
 def test_looser_engines_bound_tighter_ones(problem, seed):
-    net, low, high = problem
+    net, low, high = problem.made()
     q = np.random.default_rng(seed).normal(size=net.sizes[-1])
     below, above = interval_bounds(net, low, high)
     interval = q.clip(0) @ above + q.clip(None, 0) @ below
@@ -150,8 +163,8 @@ def test_looser_engines_bound_tighter_ones(problem, seed):
     assert upper["milp"].value == pytest.approx(upper["milp"].upper, abs=10 * scale)
 
 
-@settings(max_examples=15)
-@given(st.integers(0, 10_000), st.sampled_from([(2, 6, 2), (3, 4, 4, 2), (2, 3, 3, 3, 2)]))
+@settings(max_examples=6)
+@given(st.integers(0, 10_000), st.sampled_from([(2, 6, 2), (3, 3, 3, 2), (2, 2, 2, 2, 2)]))
 def test_the_maximum_is_that_over_all_patterns(seed, sizes):
     net, box = random_network(seed, *sizes), Box(-np.ones(sizes[0]), np.ones(sizes[0]))
     q = np.array([1.0, -1.0])
@@ -160,7 +173,8 @@ def test_the_maximum_is_that_over_all_patterns(seed, sizes):
     for bits in itertools.product((0, 1), repeat=sum(units)):
         pattern = np.split(np.array(bits, dtype=np.int8), np.cumsum(units)[:-1])
         best = max(best, maximize(net, box, q, pattern=pattern, engine="lp").upper)
-    assert maximize(net, box, q).upper == pytest.approx(best, abs=1e-6)
+    found = maximize(net, box, q)
+    assert found.upper == pytest.approx(best, abs=2 * found.tol)
 
 
 def test_a_pattern_that_cannot_be_is_infeasible():
@@ -214,10 +228,10 @@ def test_as_tight_as_auto_lirpa():
 ENGINES = ("auto", "inputs", "relus", "milp")
 
 
-@settings(max_examples=40)
+@settings(max_examples=150)
 @given(problems(inputs=(1, 3), factors=(1.0,)), st.integers(0, 1))
 def test_engines_agree_and_proofs_check(problem, label):
-    net, low, high = problem
+    net, low, high = problem.made()
     box, answers = Box(low, high), {}
     sampled = net(np.random.default_rng(0).uniform(low, high, (500, len(low)))).argmax(1)
     for engine in ENGINES:
@@ -374,7 +388,7 @@ class TestCertificates:
 @settings(max_examples=60)
 @given(problems(), st.integers(0, 10_000))
 def test_any_multipliers_give_a_bound(problem, seed):
-    net, low, high = problem
+    net, low, high = problem.made()
     rng = np.random.default_rng(seed)
     rows = int(rng.integers(1, 3))
     clause = Clause(rng.normal(size=(rows, net.sizes[-1])), rng.normal(size=rows), np.ones(rows, dtype=bool))

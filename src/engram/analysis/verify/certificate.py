@@ -226,7 +226,7 @@ def _proved(
     found = bound_clauses(net, relaxation, chosen)
     proved = np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
     proved |= (relaxation.empty | outside(place, low, high))[:, None]
-    for i, j in np.argwhere(~proved):
+    for i, j in np.argwhere(~proved).tolist():
         if len(multipliers[i]) != len(chosen):
             continue
         here, numbers = place._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])

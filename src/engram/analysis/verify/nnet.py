@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from engram.analysis.verify.specification import AllOf, AnyOf, Box, LinearProper
 CLEAR, WEAK_LEFT, WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT = range(5)
 PI = 3.141593
 SCALE, OFFSET = 373.94992, 7.5188840201005975  # of the networks' scores
+Ends = tuple[int | float, int | float]
 
 
 class Normalisation(NamedTuple):
@@ -152,11 +152,11 @@ def acasxu_property(number: int) -> AcasProperty:
 
 
 def _box(
-    rho: Sequence[float] = (0, 60760),
-    theta: Sequence[float] = (-PI, PI),
-    psi: Sequence[float] = (-PI, PI),
-    own: Sequence[float] = (100, 1200),
-    intruder: Sequence[float] = (0, 1200),
+    rho: Ends = (0, 60760),
+    theta: Ends = (-PI, PI),
+    psi: Ends = (-PI, PI),
+    own: Ends = (100, 1200),
+    intruder: Ends = (0, 1200),
 ) -> Box:
     low, high = zip(rho, theta, psi, own, intruder, strict=True)
     return Box(np.array(low, dtype=float), np.array(high, dtype=float))

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from engram.analysis.verify.bounds import lower_lines, minimum, relax
 from engram.analysis.verify.counterexample import attack
-from engram.analysis.verify.exact import FEASIBILITY, solve
+from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
 from engram.analysis.verify.network import AffineReLU, Array
 from engram.analysis.verify.specification import Argmax, Clause, Domain, clauses
 
@@ -26,13 +26,14 @@ def certified_radius(
     high: float = np.inf,
     most: float = 1.0,
     time_limit: float = 60.0,
+    node_limit: int = NODES,
 ) -> Float[np.ndarray, " points"]:
     """Return, for each input, a radius r of max |x - x0| within which the answer stays the label.
 
     ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound of the true radius. ``"exact"``
-    asks HiGHS for the nearest input that another class ties, pruning classes whose CROWN radius is larger than the
-    nearest so far; it is exact to 1e-6, and the solver's dual bound, a lower one, where the time is over. ``"attack"``
-    bisects with a search for counterexamples: an upper bound.
+    asks HiGHS for the nearest input that another class ties, inside the ball of the attack, pruning classes whose CROWN
+    radius is larger than the nearest so far; it is exact to 1e-6, and the solver's dual bound, a lower one, where a
+    limit is met. ``"attack"`` bisects with a search for counterexamples: an upper bound.
 
     Args:
         net: The network.
@@ -43,6 +44,7 @@ def certified_radius(
         high: Largest value.
         most: Radii are not looked for beyond it.
         time_limit: Seconds of ``"exact"`` for one question.
+        node_limit: Likewise, nodes of the solver's search; unlike seconds the same on every machine.
 
     Raises:
         ValueError: A label is no class, or an input is out of range.
@@ -51,7 +53,7 @@ def certified_radius(
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 0.0], [0.0, 1.0]]),), (np.zeros(2),))
-        >>> certified_radius(net, np.array([[0.5, 0.1]]), np.array([0]), method="exact").round(6)
+        >>> certified_radius(net, np.array([[0.5, 0.1]]), np.array([0]), method="exact").round(5)
         array([0.2])
     """
     if ((low > X) | (high < X)).any() or not np.isfinite(X).all():
@@ -66,7 +68,9 @@ def certified_radius(
     if method == "crown":
         return np.asarray(radii.min(1))
     every = zip(X, properties, radii, strict=True)
-    return np.array([_nearest(net, x, one, known, ball, time_limit=time_limit) for x, one, known in every])
+    return np.array(
+        [_nearest(net, x, one, known, ball=ball, limits=(time_limit, node_limit)) for x, one, known in every]
+    )
 
 
 class _Balls(NamedTuple):
@@ -110,17 +114,21 @@ def _attacked(net: AffineReLU, x: Array, one: list[Clause], ball: _Balls) -> flo
     return bad
 
 
-def _nearest(net: AffineReLU, x: Array, one: list[Clause], known: Array, ball: _Balls, *, time_limit: float) -> float:
+def _nearest(
+    net: AffineReLU, x: Array, one: list[Clause], known: Array, *, ball: _Balls, limits: tuple[float, int]
+) -> float:
     if not all(clause.holds(clause.Q @ net(x)) for clause in one):
         return 0.0
-    best = ball.most
+    best = _attacked(net, x, one, ball)  # in a smaller ball fewer units are open
     for i in np.argsort(known):
         if known[i] >= best:
             break
         lower, upper = ball.around(x, best)
         place = Domain(lower, upper, np.zeros((0, len(x))), np.zeros(0))
         relaxation = relax(net, lower[None], upper[None])
-        found = solve(net, relaxation, one[i], place, binary=True, time_limit=time_limit, radius_from=x)
+        found = solve(
+            net, relaxation, one[i], place, binary=True, time_limit=limits[0], node_limit=limits[1], radius_from=x
+        )
         if found.value < np.inf:  # minus infinity where the solver has no bound yet
             best = min(best, max(found.value - FEASIBILITY, float(known[i])))
     return best

@@ -105,6 +105,8 @@ def verify(
         ValueError: The network is in training mode, or an argument does not fit it.
 
     Examples:
+        >>> import torch
+        >>> from engram.analysis.verify import LinearProperty
         >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
         >>> for layer, weight in ((net[0], [[1.0, 1.0], [1.0, -1.0]]), (net[2], [[1.0, 1.0]])):
         ...     _ = layer.load_state_dict({"weight": torch.tensor(weight)})
