@@ -12,6 +12,7 @@ import memory
 import meta
 import meta_tasks
 import plasticity
+import verify
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 FOUND = dict[str, Any]
@@ -215,7 +216,7 @@ def environments_section(record: FOUND) -> list[str]:
 def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
-    sections += [(module, module.section) for module in (meta_tasks, meta, memory)]
+    sections += [(module, module.section) for module in (meta_tasks, meta, memory, verify)]
     for module, section in sections:
         record: Path = module.RECORD
         if record.exists():

@@ -118,7 +118,7 @@ def acasxu_property(number: int) -> AcasProperty:
             limit = LinearProperty(np.eye(5)[[CLEAR]], np.array([(1500 - OFFSET) / SCALE]))
             return AcasProperty(every, (far,), limit)
         case 2:
-            below = tuple(LinearProperty(_above(i, CLEAR), np.zeros(1)) for i in range(5) if i != CLEAR)
+            below = tuple(LinearProperty(_above(CLEAR, i), np.zeros(1)) for i in range(5) if i != CLEAR)
             return AcasProperty(every[9:], (far,), AnyOf(below))
         case 3:
             return AcasProperty(close, (_box(psi=(3.1, PI), own=(980, 1200), intruder=(960, 1200), **near),), not_clear)
