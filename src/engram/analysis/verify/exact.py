@@ -272,7 +272,8 @@ class _Model:
             )
         if found.status == 2:
             return Solution(np.inf, None, (), None, True)
-        if found.status not in (0, 1):
+        limit = found.status == 1 or "Solution limit" in found.message  # of time, or of nodes, which has no number
+        if found.status != 0 and not limit:
             raise RuntimeError(f"HiGHS ended with status {found.status}: {found.message}")
         # HiGHS has no dual bound where nothing is integral, and is exact there.
         dual = found.mip_dual_bound if any(part.any() for part in self.integral) else found.fun
