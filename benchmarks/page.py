@@ -192,6 +192,11 @@ def plasticity_section(record: FOUND) -> list[str]:
             for n, f, m in targets(record)
         ],
         "",
+        "What limits: up to some 200 units a trace stays in the cache, and the time is that of instructions. Beside",
+        "the multiplications each connection has its bounds, loads and stores, and the backward pass makes the trace",
+        "of every step a second time. From 1000 units on a trace no longer fits: it goes to memory and back each step.",
+        "In 20 steps the call of the operator and the layout of its matrices weigh as much as the steps themselves.",
+        "",
     ]
 
 

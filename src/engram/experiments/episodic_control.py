@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import gymnasium
@@ -33,7 +34,7 @@ from engram.agents import (
     play_episode,
     vector_encoder,
 )
-from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most
+from engram.lab import Claim, Experiment, Measure, Preset, Results, Run, at_least, at_most, value
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import PALETTE
 from engram.memory import DND, DriftingGaussians, KeyValueMemory
@@ -388,11 +389,7 @@ def look_up(config: Config, run: Run) -> dict[str, Any]:
     return found | {"exponent": float(np.log(shortest[-1] / shortest[-2]) / np.log(LOOKED_UP[-1] / LOOKED_UP[-2]))}
 
 
-def _ratio(one: str, other: str, key: str = "late_return") -> Callable[[ResultsOfSeed], float]:
-    return lambda results: float(results[one][key] / results[other][key])
-
-
-def _stream(form: str, over: str, *moments: str) -> Callable[[ResultsOfSeed], float]:
+def _stream(form: str, over: str, *moments: str) -> Measure:
     """Return the error of a form of dynamic k-means over both batch sizes, in units of another policy's.
 
     Of several moments it is the largest.
@@ -401,55 +398,45 @@ def _stream(form: str, over: str, *moments: str) -> Callable[[ResultsOfSeed], fl
     def error(results: ResultsOfSeed, policy: str, moment: str) -> float:
         return sum(float(results[f"stream-{policy}"][f"{moment}_{batch}"]) for batch in BATCHES)
 
-    return lambda results: max(error(results, form, moment) / error(results, over, moment) for moment in moments)
+    return Measure(
+        lambda results: max(error(results, form, moment) / error(results, over, moment) for moment in moments),
+        (f"stream-{form}", f"stream-{over}"),
+    )
 
 
 PUBLISHED = "significantly better at smaller memory sizes (abstract; no figure found)"
 NAMES = {"dkm": "corrected", "dkm-author": "as published"}
+claim = partial(Claim, published="not given", presets=("laptop",), seeds=5)
 claims = [
     *(
-        Claim(
+        claim(
             id=f"{form}-beats-lru",
             statement=f"On CartPole with 100 rows for each action, MFEC with dynamic k-means ({name}) gets at least "
             "1.15 times the return that it gets with the least recently used making room",
             source="abstract; R1 of our protocol",
             published=PUBLISHED,
-            metric=_ratio(f"cartpole-100-{form}", "cartpole-100-lru"),
+            metric=value(f"cartpole-100-{form}", "late_return") / value("cartpole-100-lru", "late_return"),
             holds=at_least(1.15),
-            arms=(f"cartpole-100-{form}", "cartpole-100-lru"),
-            threshold="laptop",
-            presets=("laptop",),
-            seeds=5,
         )
         for form, name in NAMES.items()
     ),
-    Claim(
+    claim(
         id="corrected-finds-the-goal",
         statement="In four rooms, where states recur and only the goal pays, the corrected form reaches it nearly as "
         "often as least recently used does (difference of the shares of late episodes)",
         source="R2 of our protocol",
-        published="not given",
-        metric=lambda results: results["four-room-dkm"]["late_return"] - results["four-room-lru"]["late_return"],
+        metric=value("four-room-dkm", "late_return") - value("four-room-lru", "late_return"),
         holds=at_least(-0.25),
-        arms=("four-room-dkm", "four-room-lru"),
-        threshold="laptop",
-        presets=("laptop",),
-        seeds=5,
     ),
-    Claim(
+    claim(
         id="published-form-loses-the-goal",
         statement="The published form hardly ever does: it averages the rare good return away",
         source="R2 of our protocol",
-        published="not given",
-        metric=lambda results: results["four-room-dkm-author"]["late_return"],
+        metric=value("four-room-dkm-author", "late_return"),
         holds=at_most(0.1),
-        arms=("four-room-dkm-author",),
-        threshold="laptop",
-        presets=("laptop",),
-        seeds=5,
     ),
     *(
-        Claim(
+        claim(
             id=f"{form}-follows-a-stream",
             statement=f"When the centres of a stream have jumped, dynamic k-means ({name}) ends with half the error of "
             "online k-means, or less",
@@ -457,68 +444,50 @@ claims = [
             published="clusters follow a changing stream (no figure)",
             metric=_stream(form, "k-means", "end"),
             holds=at_most(0.5),
-            arms=(f"stream-{form}", "stream-k-means"),
-            threshold="laptop",
-            presets=("laptop",),
-            seeds=5,
         )
         for form, name in NAMES.items()
     ),
     *(
-        Claim(
+        claim(
             id=f"still-water-is-for-k-means-not-{form}",
             statement=f"Before they jump, online k-means has no larger error than dynamic k-means ({name})",
             source="R3 of our protocol",
-            published="not given",
             metric=_stream(form, "k-means", "before"),
             holds=at_least(1.0),
-            arms=(f"stream-{form}", "stream-k-means"),
-            threshold="laptop",
-            presets=("laptop",),
-            seeds=5,
         )
         for form, name in NAMES.items()
     ),
     *(
-        Claim(
+        claim(
             id=f"{form}-beats-samples",
             statement=f"Dynamic k-means ({name}) never has a larger error than the least recently used making room "
             "(before the jump, 320 points after it, at the end: the largest)",
             source="R3 of our protocol",
-            published="not given",
             metric=_stream(form, "lru", "before", "after", "end"),
             holds=at_most(1.0),
-            arms=(f"stream-{form}", "stream-lru"),
-            threshold="laptop",
-            presets=("laptop",),
-            seeds=5,
         )
         for form, name in NAMES.items()
     ),
-    Claim(
+    claim(
         id="bytes",
         statement="On CartPole a memory takes no more bytes than the published layout",
         source="published code; R4 of our protocol",
         published="A M (d + h + 2) 4",
-        metric=lambda results: results["cartpole-250-dkm"]["bytes"] / results["cartpole-250-dkm"]["published_bytes"],
+        metric=value("cartpole-250-dkm", "bytes") / value("cartpole-250-dkm", "published_bytes"),
         holds=at_most(1.0),
-        arms=("cartpole-250-dkm",),
         threshold="paper",
         presets=("laptop",),
         sameness="numeric",
     ),
-    Claim(
+    claim(
         id="look-up-is-linear",
         statement="The time of a look-up grows no faster than the memory (exponent, from 16,000 to 64,000 rows)",
         source="R4 of our protocol",
-        published="not given",
-        metric=lambda results: results["look-up"]["exponent"],
+        metric=value("look-up", "exponent"),
         holds=at_most(1.1),
-        arms=("look-up",),
-        threshold="laptop",
         presets=("laptop",),
     ),
-    Claim(
+    claim(
         id="atari",
         statement="On Atari with 10,000 rows for each action, MFEC with dynamic k-means scores more than with the "
         "least recently used making room, in most of five games",
@@ -530,8 +499,8 @@ claims = [
         ),
         holds=at_least(3),
         arms=tuple(f"{game}-mfec-{policy}" for game in GAMES for policy in ("lru", "dkm-author")),
-        threshold="laptop",
         presets=("paper",),
+        seeds=3,
     ),
 ]
 

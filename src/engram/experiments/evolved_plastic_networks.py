@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from engram.agents import A2C, TrainedAgent, a2c_step, meta_actor_critic, rollout
 from engram.analysis import cross_temporal_decoding
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, within
+from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value, within
 from engram.lab.curves import PALETTE
 from engram.optim import AntitheticES
 from engram.plasticity import Lifetimes, NodePerturbationRNN, Trials, lifetimes
@@ -349,51 +349,51 @@ claims = [
         id="first-rung",
         statement="After 250 generations of 100 individuals, networks learn the right constant answer of each task",
         published="learning curves, no figure read",
-        metric=lambda results: results["first-rung"]["accuracy"],
+        metric=value("first-rung", "accuracy"),
         holds=at_least(0.62),
     ),
     r1(
         id="first-rung-loss",
         statement="Their loss on the training tasks says the same",
         published="learning curves, no figure read",
-        metric=lambda results: results["first-rung"]["loss"],
+        metric=value("first-rung", "loss"),
         holds=at_most(0.31),
     ),
     r1(
         id="nothing-innate",
         statement="Before the first change of a weight they answer by chance: all of it is learned in life",
-        metric=lambda results: results["first-rung"]["early_accuracy"],
+        metric=value("first-rung", "early_accuracy"),
         holds=within(0.5, 0.03),
     ),
     r1(
         id="learning-needs-plasticity",
         statement="The same genomes without plasticity stay near chance",
-        metric=lambda results: results["first-rung"]["innate_accuracy"],
+        metric=value("first-rung", "innate_accuracy"),
         holds=at_most(0.55),
     ),
     r1(
         id="plasticity-gain",
         statement="and are worse than with it by 0.08 or more",
-        metric=lambda results: results["first-rung"]["accuracy"] - results["first-rung"]["innate_accuracy"],
+        metric=value("first-rung", "accuracy") - value("first-rung", "innate_accuracy"),
         holds=at_least(0.08),
     ),
     r2(
         id="learning-in-life",
         statement="Evolved longer, networks learn the training tasks in their lifetime (accelerated: 48 units, 40 ms)",
         published="learning curves, no figure read",
-        metric=lambda results: results["evolved"]["accuracy"],
+        metric=value("evolved", "accuracy"),
         holds=at_least(0.75),
     ),
     r2(
         id="within-lifetime-gain",
         statement="and answer better at the end of a life than in its first 31 trials by 0.2 or more",
-        metric=lambda results: results["evolved"]["gain"],
+        metric=value("evolved", "gain"),
         holds=at_least(0.2),
     ),
     r2(
         id="evolution-needs-plasticity",
         statement="Evolution without plasticity in life ends lower by 0.05 or more",
-        metric=lambda results: results["evolved"]["accuracy"] - results["no-plasticity"]["accuracy"],
+        metric=value("evolved", "accuracy") - value("no-plasticity", "accuracy"),
         holds=at_least(0.05),
         arms=("evolved", "no-plasticity"),
     ),
@@ -401,21 +401,21 @@ claims = [
         id="training-tasks",
         statement="With the published settings, networks learn the training tasks in their lifetime",
         published="figure 2, no figure read",
-        metric=lambda results: results["evolved"]["accuracy"],
+        metric=value("evolved", "accuracy"),
         holds=at_least(0.9),
     ),
     r3(
         id="unseen-task",
         statement="and acquire delayed match-to-sample, a task that evolution has never seen",
         published="acquire a novel cognitive task from stimuli and rewards alone (abstract), figure 2",
-        metric=lambda results: results["evolved"]["withheld_accuracy"],
+        metric=value("evolved", "withheld_accuracy"),
         holds=at_least(0.75),
     ),
     r3(
         id="newborn-fails",
         statement="The genome that evolution began with does not",
         published="figure 2, no figure read",
-        metric=lambda results: results["evolved"]["newborn_withheld_accuracy"],
+        metric=value("evolved", "newborn_withheld_accuracy"),
         holds=at_most(0.55),
     ),
     r4(
@@ -434,20 +434,20 @@ claims = [
     r5(
         id="trained-by-gradient",
         statement="A GRU trained by back-propagation on the same twelve tasks learns them in its lifetime",
-        metric=lambda results: results["gru"]["accuracy"],
+        metric=value("gru", "accuracy"),
         holds=at_least(0.75),
     ),
     r5(
         id="trained-by-gradient-fails",
         statement="but does not acquire the unseen task, by the criterion of evolved networks",
-        metric=lambda results: results["gru"]["withheld_accuracy"],
+        metric=value("gru", "withheld_accuracy"),
         holds=at_most(0.75),
     ),
     r6(
         id="target-decoded",
         statement="After evolution and life, the target is decoded from the activity in the response window",
         published="figure 4, no figure read",
-        metric=lambda results: results["evolved"]["target_evolved_after_life_response"],
+        metric=value("evolved", "target_evolved_after_life_response"),
         holds=at_least(0.8),
     ),
     r6(
@@ -464,7 +464,7 @@ claims = [
         id="stimulus-held",
         statement="The first stimulus is decoded all through the delay",
         published="figure 4, no figure read",
-        metric=lambda results: results["evolved"]["stimulus1_evolved_after_life_delay"],
+        metric=value("evolved", "stimulus1_evolved_after_life_delay"),
         holds=at_least(0.8),
     ),
 ]

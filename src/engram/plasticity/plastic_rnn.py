@@ -20,6 +20,7 @@ from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, TraceState
 from engram.plasticity.scan import BACKENDS, STORAGES, PlasticState, plastic_scan, run_scan
 from engram.plasticity.validation import (
+    autocast,
     check_choice,
     check_finite,
     check_precision,
@@ -243,11 +244,11 @@ class PlasticRNN(nn.Module):
             self.rule.warn_if_unstable()
         start = self._initial(batch_size)
         layer: Any = (self.weight_hh, self.alpha, self.rule, start)
-        options: Any = {
-            "neuromodulator": self.neuromodulator,
-            "nonlinearity": NONLINEARITIES[self.nonlinearity],
-        }
-        if self.backend == "eager" or fastest(plastic_scan, start.hidden[None], *layer, **options) is not step_scan:
+        options: Any = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
+        prepared = self.alpha is None or (
+            self.backend != "eager" and fastest(plastic_scan, start.hidden[None], *layer, **options) is step_scan
+        )
+        if not prepared or autocast(self.bias.device):
             return self._acting(start)
         step, weight, bias = stepper(*layer, **options), self.weight_ih, self.bias
         shape = (batch_size, self.input_size)

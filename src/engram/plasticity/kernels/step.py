@@ -80,8 +80,8 @@ def step_scan(
 
 def stepper(
     weight: Float[Tensor, "hidden hidden"],
-    alpha: Float[Tensor, "..."] | LowRank,
-    rule: PlasticityRule,
+    alpha: Float[Tensor, "..."] | LowRank | None,
+    rule: PlasticityRule | None,
     state: PlasticState,
     *,
     neuromodulator: nn.Module | None = None,
@@ -93,8 +93,8 @@ def stepper(
 
     Args:
         weight: Fixed weights W, (post, pre).
-        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
-        rule: The plasticity rule, one that ``fused.unsupported`` has nothing against.
+        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors; None without plasticity.
+        rule: The plasticity rule, one that ``fused.unsupported`` has nothing against; None without plasticity.
         state: State before the first step; it is left as it is.
         neuromodulator: What modulates the rule; None if the rule is not modulated.
         nonlinearity: f, ``torch.tanh`` or ``torch.relu``.
@@ -107,6 +107,8 @@ def stepper(
         >>> [step(torch.zeros(1, 1, 1)).item() for _ in range(2)]
         [0.7615..., 0.6454...]
     """
+    if alpha is None or rule is None:
+        return _ordinary(weight.t(), state.hidden, nonlinearity)
     from engram.plasticity.kernels.cpu_step import kernel
 
     run, constants = kernel(), _constants(weight, alpha, rule, neuromodulator, nonlinearity)
@@ -122,6 +124,21 @@ def stepper(
         run(drive.numpy(), mask, hidden, before[0], before[-1], *constants, activity, after[0], after[-1])
         hidden, before, after = activity[0], after, before
         return outputs
+
+    return step
+
+
+def _ordinary(
+    weight: Float[Tensor, "hidden hidden"],
+    hidden: Float[Tensor, "batch hidden"],
+    nonlinearity: Callable[[Tensor], Tensor],
+) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
+    """Return a step of the network without plasticity, which is too short to repay a kernel."""
+
+    def step(drive: Float[Tensor, "1 batch hidden"]) -> Float[Tensor, "1 batch hidden"]:
+        nonlocal hidden
+        hidden = nonlinearity(torch.addmm(drive[0], hidden, weight))
+        return hidden.unsqueeze(0)
 
     return step
 
