@@ -287,6 +287,22 @@ def test_polytopes(engine):
         assert check_certificate(SUM, low_half, LinearProperty([[1.0]], [1.26]), found.certificate).valid
 
 
+def test_a_counterexample_lies_in_the_polytope_without_rounding():
+    # 3 x <= 0.1 ends between two numbers of 64 bits; the nearest of them is outside.
+    end = 0.1 / 3
+    assert 3 * Fraction(end) != Fraction(0.1)
+    line = AffineReLU((np.ones((1, 1)),), (np.zeros(1),))
+    place = Polytope([[3.0], [-1.0]], [0.1, 1.0])
+    inside = end if 3 * Fraction(end) <= Fraction(0.1) else np.nextafter(end, -1)
+    below = verify(line, place, LinearProperty([[1.0]], [np.nextafter(inside, -1)]))
+    assert below.status in ("refuted", "unknown")
+    if below.status == "refuted":
+        assert 3 * Fraction(float(below.counterexample[0])) <= Fraction(0.1)
+    assert verify(line, place, LinearProperty([[1.0]], [inside])).status != "refuted"
+    assert verify(line, place, LinearProperty([[1.0]], [end + 1e-12])).status == "proved"
+    assert verify(line, place, LinearProperty([[1.0]], [end - 0.1])).status == "refuted"
+
+
 def test_ties_are_no_answers():
     # Both outputs are relu(x): equal everywhere, so that no class is the largest.
     net = AffineReLU((np.ones((1, 1)), np.ones((2, 1))), (np.zeros(1), np.zeros(2)))
@@ -731,6 +747,24 @@ def test_acas_xu_as_published(number, network, status):
         assert found.status == status
         if status == "proved":
             assert check_certificate(net, scale.box(box), one.claim, found.certificate).valid
+
+
+def test_acas_xu_claims_say_what_they_mean():
+    # Scores of clear of conflict, weak left, weak right, strong left, strong right; the lowest is the advice.
+    largest, middle, lowest = np.array([[3.0, 1, 2, 0, 2.5], [1.5, 1, 2, 0, 2.5], [-1, 1, 2, 0, 2.5]])
+
+    def holds(number, scores):
+        same = AffineReLU((np.zeros((5, 1)),), (scores,))
+        return verify(same, Box([0], [1]), acasxu_property(number).claim).status == "proved"
+
+    assert [holds(1, scores) for scores in (largest, 5 * largest)] == [True, False]
+    assert [holds(2, scores) for scores in (largest, middle, lowest)] == [False, True, True]
+    assert [holds(3, scores) for scores in (largest, middle, lowest)] == [True, True, False]
+    assert [holds(7, scores) for scores in (middle, lowest, lowest[[4, 1, 2, 3, 0]])] == [False, True, False]
+    assert [holds(8, scores) for scores in (middle, lowest)] == [False, True]
+    assert [holds(9, scores) for scores in (middle, lowest)] == [True, False]
+    assert [holds(5, scores[[0, 1, 2, 4, 3]]) for scores in (middle, lowest)] == [True, False]
+    assert [holds(10, scores) for scores in (middle, lowest)] == [False, True]
 
 
 def test_acas_xu_properties():
