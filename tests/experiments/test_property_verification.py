@@ -17,13 +17,16 @@ from engram.experiments.property_verification import (
 
 
 def test_a_polygon_has_the_area_of_its_region():
-    rng = np.random.default_rng(2)
-    region = relaxed_region(random_network("2-4-2", rng), np.zeros(2), Box([-3, -3], [3, 3]), rng=rng)
-    x, y = polygon(region).T
-    area = abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
-    share, low, high = region.volume_fraction(50_000, rng)
-    assert 36 * low <= area <= 36 * high
-    assert share > 0
+    shares = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        region = relaxed_region(random_network("2-4-2", rng), np.zeros(2), Box([-3, -3], [3, 3]), rng=rng)
+        x, y = polygon(region).T
+        area = abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
+        share, low, high = region.volume_fraction(50_000, rng)
+        assert 36 * low - 1e-9 <= area <= 36 * high + 1e-9
+        shares.append(share)
+    assert any(0 < share < 1 for share in shares)
 
 
 def test_the_same_read_out_reads_both_layers_well():
