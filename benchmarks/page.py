@@ -13,6 +13,7 @@ import memory
 import meta
 import meta_tasks
 import plasticity
+import verify
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 FOUND = dict[str, Any]
@@ -221,7 +222,7 @@ def environments_section(record: FOUND) -> list[str]:
 def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
-    sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa)]
+    sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, verify)]
     for module, section in sections:
         record: Path = module.RECORD
         if record.exists():

@@ -25,6 +25,7 @@ REFERENCE = {
     "engram.memory.policies": "What a bounded memory keeps.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
     "engram.analysis": "What was learned: measures as functions of arrays.",
+    "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",
     "engram.tasks.meta": "A space of meta-reinforcement-learning tasks.",
@@ -95,6 +96,9 @@ def reference() -> str:
             for name, item in vars(loaded).items()
             if inspect.isfunction(item) and item.__module__ == module and not name.startswith("_")
         ]
+        below = [__import__(other, fromlist=["_"]) for other in REFERENCE if other.startswith(f"{module}.")]
+        described = {id(getattr(part, name)) for part in below for name in getattr(part, "__all__", ())}
+        names = [name for name in getattr(loaded, "__all__", own) if id(getattr(loaded, name)) not in described]
         parts.append(f"## `{module}`\n\n{what}")
-        parts += [f"::: {module}.{name}" for name in getattr(loaded, "__all__", own)]
+        parts += [f"::: {module}.{name}" for name in names]
     return "\n\n".join(parts)

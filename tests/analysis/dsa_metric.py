@@ -12,17 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from DSA import DMD, SimilarityTransformDist
 
 DELAYS, RANK = 3, 4
 
 
 def score(A: np.ndarray, B: np.ndarray, method: str) -> float:
+    from DSA import SimilarityTransformDist
+
     torch.manual_seed(0)
     return float(SimilarityTransformDist(iters=1500, lr=5e-3, score_method=method).fit_score(A.copy(), B.copy()))
 
 
 def main() -> None:
+    from DSA import DMD
+
     rng = np.random.default_rng(0)
     found = {"version": version("dsa-metric"), "pairs": [], "delays": DELAYS, "rank": RANK}
     for n in (2, 4, 6, 8):

@@ -1,4 +1,4 @@
-"""What was learned: measures of activity and of behaviour, as functions of arrays."""
+"""What was learned: measures of activity and of behaviour, and proofs, as functions of arrays and modules."""
 
 from engram.analysis.decoding import cross_temporal_decoding
 from engram.analysis.dsa import (
@@ -29,17 +29,43 @@ from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_
 from engram.analysis.linear_cka import linear_cka
 from engram.analysis.procrustes_angle import procrustes_angle
 from engram.analysis.rsa import rsa
+from engram.analysis.verify import (
+    AllOf,
+    AnyOf,
+    Argmax,
+    Box,
+    Budget,
+    Certificate,
+    LinearProperty,
+    Polytope,
+    Result,
+    certified_radius,
+    check_certificate,
+    relaxed_region,
+    verify,
+)
 
 __all__ = [
     "DSA",
     "Alignment",
+    "AllOf",
+    "AnyOf",
+    "Argmax",
+    "Box",
+    "Budget",
+    "Certificate",
     "DrivenDistance",
     "DrivenOperators",
     "HankelDMD",
     "HiddenStates",
+    "LinearProperty",
     "OperatorComparison",
     "PermutationTest",
+    "Polytope",
+    "Result",
     "align_operators",
+    "certified_radius",
+    "check_certificate",
     "compare_operators",
     "cross_temporal_decoding",
     "cumulative_regret",
@@ -55,10 +81,12 @@ __all__ = [
     "permutation_test",
     "procrustes_angle",
     "published_distance",
+    "relaxed_region",
     "rsa",
     "silhouette",
     "spectral_distance",
     "split_half_floor",
     "stay_probabilities",
+    "verify",
     "within_lifetime_gain",
 ]

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engram.tasks.data.acasxu import ACASXU
 from engram.tasks.data.cifar10 import CIFAR10, CIFAR10_JPEG, ColourImages
 from engram.tasks.data.files import (
     DataError,
@@ -44,7 +45,7 @@ __all__ = [
     "verify",
 ]
 
-_ALL = [CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL]
+_ALL = [ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL]
 SETS: dict[str, DataSet] = {dataset.name: dataset for dataset in _ALL}
 
 
@@ -59,7 +60,7 @@ def load(name: str, **options: Any) -> Any:
         What the set's reader returns, arrays of uint8: for ``"mnist"`` a ``LabelledImages``, ``images`` of shape (n,
         28, 28) and ``labels`` (n,); for ``"cifar10"`` and ``"cifar10-jpeg"`` a ``ColourImages``, ``images`` (n, 32,
         32, 3) and ``labels`` (n,); for ``"omniglot"`` and ``"omniglot-small"`` ``Characters``, ``images`` (classes,
-        drawings, size, size) and their ``names``.
+        drawings, size, size) and their ``names``; for ``"acasxu"`` the path of one network.
 
     Raises:
         ValueError: The name, an option or its value is unknown.

@@ -1,0 +1,195 @@
+"""Verification: the ten properties of the ACAS Xu networks against published answers, and bounds against auto_LiRPA.
+
+Properties 1 to 4 are asked for all 45 networks, the others for theirs: the 186 questions of VNN-COMP 2021. Each has a
+time limit and one thread. Then the width of bounds on small networks over that of auto_LiRPA 0.3, whose bounds are
+noted in the tests, and the time of a bound.
+
+``python benchmarks/verify.py`` measures, writes the record beside this file and prints the section of the page that
+shows it; ``--quick`` asks for few networks, ``--page`` prints only the section, from the record that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+from threadpoolctl import threadpool_limits
+
+import engram
+from engram.analysis.verify import (
+    AffineReLU,
+    Budget,
+    acasxu_property,
+    check_certificate,
+    crown_bounds,
+    interval_bounds,
+    read_nnet,
+    verify,
+)
+from engram.tasks.data import load
+
+RECORD = Path(__file__).with_suffix(".json")
+FIXTURES = Path(__file__).parents[1] / "tests" / "analysis" / "verify" / "auto_lirpa.json"
+NETWORKS = tuple(f"{a}_{b}" for a in range(1, 6) for b in range(1, 10))
+# VNN-COMP 2021, voting: what at least two tools say and no other with a confirmed input denies.
+HOLDS_2 = {"1_1", "1_7", "1_8", "1_9", "3_3", "4_2"}
+VIOLATED = {2: set(NETWORKS) - HOLDS_2, **{n: {"1_7", "1_8", "1_9"} for n in (3, 4)}, 7: {"1_9"}, 8: {"2_9"}}
+TARGET = 10.0  # seconds for property 3 on network 1_1
+
+
+def published(number: int, network: str) -> str:
+    return "refuted" if network in VIOLATED.get(number, set()) else "proved"
+
+
+def acasxu(limit: float, quick: bool) -> list[dict[str, Any]]:
+    """Return the answer to each question, and what it took."""
+    rows = []
+    for number in range(1, 11):
+        one = acasxu_property(number)
+        names = NETWORKS if number <= 4 else one.networks
+        for name in names[:: 11 if quick and number <= 4 else 1]:
+            net, scale = read_nnet(load("acasxu", network=name))
+            boxes = [scale.box(box) for box in one.boxes]
+            found = [verify(net, box, one.claim, budget=Budget(seconds=limit / len(boxes))) for box in boxes]
+            statuses = {result.status for result in found}
+            status = "refuted" if "refuted" in statuses else "unknown" if "unknown" in statuses else "proved"
+            began = time.perf_counter()
+            checked = all(
+                check_certificate(net, box, one.claim, result.certificate).valid
+                for box, result in zip(boxes, found, strict=True)
+                if result.certificate is not None
+            )
+            rows.append(
+                {
+                    "property": number,
+                    "network": name,
+                    "status": status,
+                    "published": published(number, name),
+                    "nodes": sum(result.nodes for result in found),
+                    "seconds": sum(result.seconds for result in found),
+                    "bound": max(min(result.bound for result in found), -1e300),
+                    "checked": checked if status == "proved" else None,
+                    "check_seconds": time.perf_counter() - began,
+                }
+            )
+            print({key: rows[-1][key] for key in ("property", "network", "status", "nodes", "seconds", "checked")})
+    return rows
+
+
+def tightness() -> dict[str, Any]:
+    """Return the largest and the median ratio of the width of our bounds to that of auto_LiRPA's."""
+    fixtures = json.loads(FIXTURES.read_text())
+    ratios: dict[str, list[float]] = {"IBP": [], "CROWN": []}
+    for case in fixtures["cases"]:
+        net = AffineReLU(tuple(map(np.array, case["weights"])), tuple(map(np.array, case["biases"])))
+        low, high = np.array(case["low"]), np.array(case["high"])
+        crown = crown_bounds(net, low, high)
+        for name, ours in (("IBP", interval_bounds(net, low, high)), ("CROWN", (crown.lower, crown.upper))):
+            theirs = np.array(case[name])
+            ratios[name] += ((ours[1] - ours[0]) / (theirs[1] - theirs[0])).tolist()
+    found = {name: [max(values), statistics.median(values)] for name, values in ratios.items()}
+    return {"source": fixtures["source"], **found}
+
+
+def speed(repetitions: int = 5) -> float:
+    """Return the microseconds in which a box of property 3 is bounded on network 1_1, in batches of 256."""
+    net, scale = read_nnet(load("acasxu", network="1_1"))
+    box = scale.box(acasxu_property(3).boxes[0])
+    rng = np.random.default_rng(0)
+    centre, radius = rng.uniform(box.low, box.high, (256, 5)), (box.high - box.low) / 16
+    taken = []
+    for _ in range(repetitions + 1):
+        began = time.perf_counter()
+        crown_bounds(net, centre - radius, centre + radius)
+        taken.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(taken[1:]) / 256
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "engram": engram.__version__,
+    }
+
+
+def section(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the page that show the record."""
+    where, rows = record["machine"], record["acasxu"]
+    lines = [
+        "## Verification: the ACAS Xu networks",
+        "",
+        f"45 networks of 5 inputs, 6 x 50 ReLU and 5 outputs; one thread, {record['limit']:.0f} seconds a question, no",
+        "GPU. *As published*: the answers of VNN-COMP 2021, by a majority of its tools. *Checked*: proofs whose",
+        f"certificates were proved anew. NumPy {where['numpy']}, SciPy {where['scipy']}, engram {where['engram']},",
+        f"{where['processor']}; load average before the run {where['load']:.1f}.",
+        "",
+        "| property | networks | proved | refuted | unknown | otherwise than published | checked | boxes, median | "
+        "seconds, median | seconds, longest |",
+        "|" + "---|" * 10,
+    ]
+    for number in sorted({row["property"] for row in rows}):
+        mine = [row for row in rows if row["property"] == number]
+        status = [row["status"] for row in mine]
+        other = sum(s not in ("unknown", row["published"]) for s, row in zip(status, mine, strict=True))
+        cells = [str(number), str(len(mine)), *(str(status.count(s)) for s in ("proved", "refuted", "unknown"))]
+        cells += [str(other), f"{sum(row['checked'] is True for row in mine)} of {status.count('proved')}"]
+        cells += [f"{statistics.median(row['nodes'] for row in mine):.0f}"]
+        cells += [f"{pick(row['seconds'] for row in mine):.2f}" for pick in (statistics.median, max)]
+        lines.append("| " + " | ".join(cells) + " |")
+    unknown = [f"{row['property']} on {row['network']}" for row in rows if row["status"] == "unknown"]
+    first = next((row for row in rows if (row["property"], row["network"]) == (3, "1_1")), None)
+    lines += ["", f"Unknown after {record['limit']:.0f} seconds: {', '.join(unknown) or 'none'}."]
+    if first is not None:
+        met = "met" if first["status"] == "proved" and first["seconds"] <= TARGET else "**not met**"
+        lines += [
+            f"Property 3 on network 1_1: {first['status']}, {first['nodes']} boxes, {first['seconds']:.1f} s; target",
+            f"of {TARGET:.0f} s {met}.",
+        ]
+    tight = record["tightness"]
+    lines += [
+        f"A box of it takes {record['box_us']:.0f} us by CROWN, in batches of 256.",
+        "",
+        f"Width of bounds over those of {tight['source'].split(',')[0]}, largest and median: IBP",
+        f"{tight['IBP'][0]:.4f} and {tight['IBP'][1]:.4f}, CROWN {tight['CROWN'][0]:.4f} and {tight['CROWN'][1]:.4f}; "
+        f"target of 1.01 {'met' if max(tight['IBP'][0], tight['CROWN'][0]) <= 1.01 else '**not met**'}.",
+        "CROWN is cut with intervals layer by layer, so that it may be tighter.",
+        "",
+    ]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few networks")
+    parser.add_argument("--page", action="store_true", help="measure nothing, print the section from the record")
+    parser.add_argument("--seconds", type=float, default=60.0, help="time limit of a question")
+    options = parser.parse_args()
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    if not options.page:
+        with threadpool_limits(1):
+            record = {
+                "machine": machine(),
+                "limit": options.seconds,
+                "box_us": speed(),
+                "tightness": tightness(),
+                "acasxu": acasxu(options.seconds, options.quick),
+            }
+        RECORD.write_text(json.dumps(record) + "\n")
+    if record:
+        print("\n".join(section(record)))
+
+
+if __name__ == "__main__":
+    main()

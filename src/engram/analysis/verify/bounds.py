@@ -1,0 +1,306 @@
+"""Bounds by intervals (IBP) and by linear relaxation (CROWN), sound in floating point.
+
+Every bound here is outward: the rounding of its own computation is bounded and taken off, by the standard model of a
+sum of n products in any order, |fl(x . y) - x . y| <= gamma_n |x| . |y|, and |x| . |y| <= |x|_2 |y|_2. What these
+functions return is therefore true of the real network whose weights are the given 64-bit numbers.
+
+Sources: Gowal et al., "On the effectiveness of interval bound propagation" (2018); Zhang et al., "Efficient neural
+network robustness certification with general activation functions" (2018), equations 6 to 12; Higham, "Accuracy and
+stability of numerical algorithms" (2002), section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from engram.analysis.verify.kernels import through_relu
+from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
+
+ON, OFF, FREE = 1, 0, 2
+Phases = np.ndarray[Any, np.dtype[np.int8]]
+LowerLine = Literal["adaptive", "zero"]
+TINY = 1e-290  # more than what underflow can take from any of the sums
+
+
+class LinearBounds(NamedTuple):
+    """Linear functions of the input between which a network's outputs lie, over a box.
+
+        lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
+
+    Attributes:
+        lower_slope: (..., outputs, inputs).
+        lower_offset: (..., outputs).
+        upper_slope: (..., outputs, inputs).
+        upper_offset: (..., outputs).
+        lower: What the box makes of it, (..., outputs); infinite where the pattern cannot occur in the box.
+        upper: Likewise.
+        layers: Lower and upper bounds of the pre-activations of each hidden layer, (..., units) each.
+    """
+
+    lower_slope: Array
+    lower_offset: Array
+    upper_slope: Array
+    upper_offset: Array
+    lower: Array
+    upper: Array
+    layers: tuple[tuple[Array, Array], ...]
+
+
+class Relaxation(NamedTuple):
+    """Bounds and lines of all hidden layers over many boxes; what ``lower_lines`` needs."""
+
+    low: Array
+    high: Array
+    lower: tuple[Array, ...]
+    upper: tuple[Array, ...]
+    lower_slope: tuple[Array, ...]
+    upper_slope: tuple[Array, ...]
+    intercept: tuple[Array, ...]
+    size: tuple[Array, ...]  # norm of the largest |h_k|, k = 0 .. hidden layers
+    empty: Mask  # boxes in which the phases cannot occur
+
+    def only(self, i: int) -> Relaxation:
+        """Return that of one of the boxes."""
+        parts: Any = (tuple(a[[i]] for a in part) if isinstance(part, tuple) else part[[i]] for part in self)
+        return Relaxation(*parts)
+
+
+def interval_bounds(
+    net: AffineReLU,
+    low: Float[np.ndarray, "*batch inputs"],
+    high: Float[np.ndarray, "*batch inputs"],
+    pattern: Sequence[Phases] | None = None,
+) -> tuple[Float[np.ndarray, "*batch outputs"], Float[np.ndarray, "*batch outputs"]]:
+    """Return bounds of the outputs by interval arithmetic.
+
+        c' = W c + b,   r' = |W| r
+
+    Args:
+        net: The network.
+        low: Lower ends of the inputs, one box or many.
+        high: Upper ends.
+        pattern: For each hidden layer, phases of its units: 1 on, 0 off, 2 free; (units,) or (batch, units).
+
+    Returns:
+        Lower and upper bounds; infinite where the pattern cannot occur.
+
+    Examples:
+        >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
+        >>> [ends.round(9) for ends in interval_bounds(net, -np.ones(2), np.ones(2))]
+        [array([-0.]), array([4.])]
+    """
+    shape = low.shape[:-1]
+    low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
+    found = _relax(net, low, high, _batched(pattern, len(low)), "adaptive", backward=False)
+    lower, upper = _affine_interval(net, -1, *_last(found))
+    lower[found.empty], upper[found.empty] = np.inf, -np.inf
+    return lower.reshape(*shape, -1), upper.reshape(*shape, -1)
+
+
+def crown_bounds(
+    net: AffineReLU,
+    low: Float[np.ndarray, "*batch inputs"],
+    high: Float[np.ndarray, "*batch inputs"],
+    spec: Float[np.ndarray, "rows outputs"] | None = None,
+    *,
+    pattern: Sequence[Phases] | None = None,
+    lower: LowerLine = "adaptive",
+) -> LinearBounds:
+    """Return linear bounds of the outputs, or of combinations of them, by backward linear relaxation.
+
+    A ReLU whose pre-activation is known to lie in [l, u], l < 0 < u, is between the lines
+
+        a z <= relu(z) <= u (z - l) / (u - l),   a = 1 where u > -l, else 0
+
+    and the lines are carried back from the outputs to the inputs. Intermediate bounds are found in the same way, and
+    cut with those of ``interval_bounds``.
+
+    Args:
+        net: The network.
+        low: Lower ends of the inputs, one box or many.
+        high: Upper ends.
+        spec: Combinations Q of the outputs; default: each output.
+        pattern: Phases of the hidden units, as in ``interval_bounds``; bounds hold where the network is in them.
+        lower: ``"zero"``: a = 0 everywhere.
+
+    Examples:
+        >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
+        >>> crown_bounds(net, -np.ones(2), np.ones(2)).upper.round(9)
+        array([3.])
+    """
+    shape = low.shape[:-1]
+    low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
+    boxes, spec = len(low), np.eye(net.sizes[-1]) if spec is None else spec
+    relaxation = relax(net, low, high, _batched(pattern, boxes), lower)
+    rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
+    box = np.repeat(np.arange(boxes), 2 * len(spec))
+    A, c = lower_lines(net, relaxation, rows, box)
+    least = minimum(A, c, low[box], high[box])
+    least[relaxation.empty[box]] = np.inf
+    A, c, least = A.reshape(boxes, 2, len(spec), -1), c.reshape(boxes, 2, -1), least.reshape(boxes, 2, -1)
+
+    def out(a: Array) -> Array:
+        return a.reshape(*shape, *a.shape[1:])
+
+    layers = tuple((out(below), out(above)) for below, above in zip(relaxation.lower, relaxation.upper, strict=True))
+    ends = out(least[:, 0]), out(-least[:, 1])
+    return LinearBounds(out(A[:, 0]), out(c[:, 0]), out(-A[:, 1]), out(-c[:, 1]), *ends, layers)
+
+
+def relax(
+    net: AffineReLU, low: Array, high: Array, phases: Sequence[Phases] | None = None, lower: LowerLine = "adaptive"
+) -> Relaxation:
+    """Bound all hidden units over many boxes, (boxes, inputs), with phases (boxes, units) of each hidden layer."""
+    return _relax(net, low, high, phases, lower, backward=True)
+
+
+def lower_lines(
+    net: AffineReLU,
+    relaxation: Relaxation,
+    spec: Array,
+    box: Index,
+    constant: Array | None = None,
+) -> tuple[Array, Array]:
+    """Return A and c with A x + c <= spec . y + constant in the boxes that ``box`` names, one for each row of spec."""
+    last = len(net.weights) - 1
+    W, b = net.weights[last], net.biases[last]
+    constant = np.zeros(len(spec)) if constant is None else constant
+    norm = np.sqrt((spec * spec).sum(1))
+    error = _epsilon(net) * (np.abs(constant) + norm * _step_size(net, relaxation, last)[box])
+    return _backward(net, relaxation, last, spec @ W, box=box, constant=spec @ b + constant, error=error)
+
+
+def minimum(A: Array, c: Array, low: Array, high: Array) -> Array:
+    """Return a lower bound of A x + c over boxes; all arguments have as many rows."""
+    middle, radius = _middle_and_radius(low, high)
+    size = np.einsum("ij,ij->i", np.abs(A), np.abs(middle) + radius)
+    value = np.einsum("ij,ij->i", A, middle) - np.einsum("ij,ij->i", np.abs(A), radius) + c
+    found = value - (A.shape[1] + 8) * 2.0**-51 * (size + np.abs(c)) - TINY
+    return np.where(np.isnan(found), -np.inf, found)
+
+
+def _relax(
+    net: AffineReLU,
+    low: Array,
+    high: Array,
+    phases: Sequence[Phases] | None,
+    line: LowerLine,
+    *,
+    backward: bool,
+) -> Relaxation:
+    hidden = len(net.weights) - 1
+    empty = np.zeros(len(low), dtype=bool)
+    found = Relaxation(low, high, (), (), (), (), (), (_norm(np.maximum(np.abs(low), np.abs(high))),), empty)
+    for k in range(hidden):
+        lower, upper = _affine_interval(net, k, *_last(found))
+        fixed = None if phases is None else phases[k]
+        _impose(lower, upper, fixed)
+        if backward and k:
+            box, unit = np.nonzero((lower < 0) & (upper > 0))
+            if len(box):
+                rows, offset = net.weights[k][unit], net.biases[k][unit]
+                both = np.concatenate([box, box])
+                constant = np.concatenate([offset, -offset])
+                A, c = _backward(net, found, k, np.vstack([rows, -rows]), box=both, constant=constant)
+                least = minimum(A, c, low[both], high[both])
+                lower[box, unit] = np.maximum(lower[box, unit], least[: len(box)])
+                upper[box, unit] = np.minimum(upper[box, unit], -least[len(box) :])
+        crossed = (lower > upper).any(1)
+        empty |= crossed
+        lower[crossed], upper[crossed] = 0, 0  # what follows is meaningless there, and must be finite
+        found = _with_layer(found, lower, upper, line)
+    return found
+
+
+def _with_layer(found: Relaxation, lower: Array, upper: Array, line: LowerLine) -> Relaxation:
+    unstable = (lower < 0) & (upper > 0)
+    on = lower >= 0
+    with np.errstate(invalid="ignore"):
+        slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
+        below = np.where(unstable, (upper > -lower) & (line == "adaptive"), on).astype(float)
+        intercept = np.where(unstable, -slope * lower, 0)
+    return found._replace(
+        lower=(*found.lower, lower),
+        upper=(*found.upper, upper),
+        lower_slope=(*found.lower_slope, below),
+        upper_slope=(*found.upper_slope, slope),
+        intercept=(*found.intercept, intercept),
+        size=(*found.size, _norm(np.maximum(upper, 0))),
+    )
+
+
+def _backward(
+    net: AffineReLU,
+    relaxation: Relaxation,
+    layer: int,
+    multipliers: Array,
+    *,
+    box: Index,
+    constant: Array,
+    error: Array | None = None,
+) -> tuple[Array, Array]:
+    """Carry multipliers of h_layer (h_0 being the input) back to the input; ``layer`` counts from 0."""
+    epsilon = _epsilon(net)
+    error = np.zeros(len(multipliers)) if error is None else error
+    error = error + epsilon * np.abs(constant)
+    before, after = np.empty(len(multipliers)), np.empty(len(multipliers))
+    multipliers, constant = np.ascontiguousarray(multipliers), constant.copy()
+    for k in range(layer - 1, -1, -1):
+        lines = relaxation.lower_slope[k], relaxation.upper_slope[k], relaxation.intercept[k]
+        through_relu(multipliers, box, *lines, constant, before, after)
+        # The crossing of two lines that were rounded, then the affine layer.
+        error += epsilon * (before * relaxation.size[k + 1][box] + after * _step_size(net, relaxation, k)[box])
+        constant += multipliers @ net.biases[k]
+        multipliers = multipliers @ net.weights[k]
+    return multipliers, constant - error - TINY
+
+
+def _step_size(net: AffineReLU, relaxation: Relaxation, k: int) -> Array:
+    """Return, for each box, how large W_k h + b_k can be for multipliers of norm 1, by the norms."""
+    return np.asarray(np.linalg.norm(net.biases[k]) + 3 * np.linalg.norm(net.weights[k]) * relaxation.size[k])
+
+
+def _epsilon(net: AffineReLU) -> float:
+    """Return a bound of the relative error of all that is summed for a row, four times what is needed."""
+    return (max(net.sizes) + 2 * len(net.sizes) + 8) * 2.0**-51
+
+
+def _affine_interval(net: AffineReLU, k: int, low: Array, high: Array) -> tuple[Array, Array]:
+    W, b = net.weights[k], net.biases[k]
+    middle, radius = _middle_and_radius(low, high)
+    size = np.abs(W)
+    centre, spread = middle @ W.T + b, radius @ size.T
+    error = (W.shape[1] + 8) * 2.0**-51 * ((np.abs(middle) + radius) @ size.T + np.abs(b)) + TINY
+    return centre - spread - error, centre + spread + error
+
+
+def _middle_and_radius(low: Array, high: Array) -> tuple[Array, Array]:
+    middle = low / 2 + high / 2
+    radius = np.maximum(high - middle, middle - low)
+    return middle, radius * (1 + 2.0**-50) + TINY * (radius > 0)
+
+
+def _last(found: Relaxation) -> tuple[Array, Array]:
+    if not found.lower:
+        return found.low, found.high
+    return np.maximum(found.lower[-1], 0), np.maximum(found.upper[-1], 0)
+
+
+def _impose(lower: Array, upper: Array, fixed: Phases | None) -> None:
+    if fixed is not None:
+        np.maximum(lower, 0, out=lower, where=fixed == ON)
+        np.minimum(upper, 0, out=upper, where=fixed == OFF)
+
+
+def _batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:
+    if pattern is None:
+        return None
+    return [np.broadcast_to(np.asarray(codes, dtype=np.int8), (boxes, np.shape(codes)[-1])) for codes in pattern]
+
+
+def _norm(a: Array) -> Array:
+    return np.asarray(np.sqrt((a * a).sum(1)))

@@ -1,0 +1,309 @@
+"""Proofs as trees of cases, and the checker that needs nothing of the search that found them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, lower_lines, minimum, relax
+from engram.analysis.verify.dual import dual_bound
+from engram.analysis.verify.network import AffineReLU, Array, Mask, as_affine_relu
+from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
+
+
+class Case(NamedTuple):
+    """A node of a proof: the inputs of a box, in some phases of the hidden units.
+
+    Attributes:
+        axis: What is split: an input, or ``inputs`` + the number of a hidden unit; -1: nothing, it is a leaf.
+        value: Where the input is split; the two halves share it.
+        first: Number of the first child: the lower half, or the unit off; the second comes next.
+        multipliers: For a leaf that linear programs closed: for each clause those of ``dual_bound`` or of
+            ``cut_bound``, or none where it needs none.
+    """
+
+    axis: int = -1
+    value: float = 0.0
+    first: int = -1
+    multipliers: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Cases that cover the inputs; in each leaf the clauses hold.
+
+    Attributes:
+        clauses: Which clauses of the property it proves.
+        cases: The cases; the first is the root.
+    """
+
+    clauses: tuple[int, ...]
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Why a property holds.
+
+    Attributes:
+        kind: ``"tree"``: cases, which can be checked; ``"solver"``: the word of the solver, up to ``tol``.
+        trees: One tree for all clauses, or one for each.
+        subject: Digest of the network, the inputs and the property.
+        tol: What the answer allows for rounding: 0 for a tree, whose bounds account for theirs.
+    """
+
+    kind: Literal["tree", "solver"]
+    trees: tuple[Tree, ...]
+    subject: str
+    tol: float
+
+    @property
+    def leaves(self) -> int:
+        """How many cases are proved without a further split."""
+        return sum(case.axis < 0 for tree in self.trees for case in tree.cases)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the certificate as JSON values."""
+        trees = [
+            {"clauses": list(t.clauses), "cases": [[*c[:3], [list(m) for m in c[3]]] for c in t.cases]}
+            for t in self.trees
+        ]
+        return {"kind": self.kind, "trees": trees, "subject": self.subject, "tol": self.tol}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Certificate:
+        """Read what ``to_json`` gave.
+
+        Raises:
+            ValueError: It is no certificate.
+        """
+        try:
+            trees = tuple(
+                Tree(
+                    tuple(int(i) for i in tree["clauses"]),
+                    tuple(
+                        Case(int(a), float(v), int(f), tuple(tuple(map(float, m)) for m in ms))
+                        for a, v, f, ms in tree["cases"]
+                    ),
+                )
+                for tree in content["trees"]
+            )
+            return cls(content["kind"], trees, str(content["subject"]), float(content["tol"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"no certificate: {type(error).__name__}: {error}") from error
+
+
+class Check(NamedTuple):
+    """What came of checking a certificate.
+
+    Attributes:
+        valid: Whether it proves the property.
+        reason: Why not; empty if it does.
+        leaves: How many leaves were looked at.
+    """
+
+    valid: bool
+    reason: str
+    leaves: int
+
+
+def check_certificate(
+    network: nn.Module | AffineReLU, inputs: Box | Polytope, prop: Property, certificate: Certificate
+) -> Check:
+    """Prove every leaf of a certificate anew.
+
+    That the cases cover all inputs follows from how they are written down: each split has two children. Each case is
+    bounded afresh from its box, its phases and the units that are stable in the cases above it, with the multipliers
+    that are noted, by ``relax``, ``minimum`` and ``dual_bound``, which account for rounding; neither the solver nor
+    anything of the search is used.
+
+    Args:
+        network: The network.
+        inputs: The inputs.
+        prop: The property.
+        certificate: What ``verify`` gave.
+
+    Examples:
+        >>> from engram.analysis.verify import Argmax, verify
+        >>> net = AffineReLU((np.array([[1.0], [-1.0]]),), (np.zeros(2),))
+        >>> found = verify(net, Box([0.5], [1.0]), Argmax(0))
+        >>> check_certificate(net, Box([0.5], [1.0]), Argmax(0), found.certificate)
+        Check(valid=True, reason='', leaves=1)
+    """
+    net = as_affine_relu(network)
+    place, wanted = domain(inputs, net.sizes[0]), clauses(prop, net.sizes[-1])
+    if certificate.subject != subject(net, place, wanted):
+        return Check(False, "it is of another network, other inputs or another property", 0)
+    if certificate.kind != "tree":
+        return Check(False, "it is the word of a solver: verify with another engine for a proof that can be checked", 0)
+    if {i for tree in certificate.trees for i in tree.clauses} != set(range(len(wanted))):
+        return Check(False, "it does not prove all clauses of the property", 0)
+    leaves = 0
+    for tree in certificate.trees:
+        reason, seen = _check_tree(net, place, [wanted[i] for i in tree.clauses], tree)
+        leaves += seen
+        if reason:
+            return Check(False, reason, leaves)
+    return Check(True, "", leaves)
+
+
+class _Place(NamedTuple):
+    """A case as it is reached from the root: its number, its inputs, its phases."""
+
+    number: int
+    low: Array
+    high: Array
+    phases: Phases
+
+
+def _check_tree(net: AffineReLU, place: Domain, chosen: list[Clause], tree: Tree) -> tuple[str, int]:
+    """Return why a tree proves nothing, or nothing, and how many leaves were proved."""
+    inputs, units = net.sizes[0], sum(net.sizes[1:-1])
+    waiting = [_Place(0, place.low, place.high, np.full(units, FREE, dtype=np.int8))]
+    visited, leaves, batch = 0, 0, chunk(net)
+    while waiting:
+        here, waiting = waiting[-batch:], waiting[:-batch]
+        visited += len(here)
+        for one in here:
+            if not 0 <= one.number < len(tree.cases) or visited > len(tree.cases):
+                return f"case {one.number} is not there, or is its own descendant", leaves
+            case = tree.cases[one.number]
+            if case.axis >= inputs + units or np.isnan(case.value):
+                return f"case {one.number} splits axis {case.axis} at {case.value}", leaves
+        cases = [tree.cases[one.number] for one in here]
+        low, high = np.stack([one.low for one in here]), np.stack([one.high for one in here])
+        phases = np.stack([one.phases for one in here])
+        relaxation = relax(net, low, high, by_layer(net, phases))
+        ends = np.array([case.axis < 0 for case in cases])
+        proved = _proved(net, place, chosen, relaxation, [case.multipliers for case in cases])
+        if (ends & ~proved).any():
+            return f"leaf {here[int(np.argmax(ends & ~proved))].number} is not proved", leaves
+        leaves += int(ends.sum())
+        stable = stable_phases(relaxation, phases)
+        for i in np.flatnonzero(~ends):
+            for side in (0, 1):
+                child = _child(here[i], cases[i], side, inputs, stable[i])
+                if child is None:
+                    visited += 1
+                else:
+                    waiting.append(child)
+    return "", leaves
+
+
+def _child(one: _Place, case: Case, side: int, inputs: int, stable: Phases) -> _Place | None:
+    """Return one half of a case, or none if nothing is in it."""
+    low, high, phases = one.low.copy(), one.high.copy(), one.phases.copy()
+    if case.axis >= inputs:
+        if phases[case.axis - inputs] not in (FREE, side):
+            return None  # the other phase was assumed above
+        phases[case.axis - inputs] = side
+    else:
+        phases = stable  # a unit that is stable in a box is so in its halves
+        if side == 0:
+            high[case.axis] = min(high[case.axis], case.value)
+        else:
+            low[case.axis] = max(low[case.axis], case.value)
+        if (low > high).any():
+            return None
+    return _Place(case.first + side, low, high, phases)
+
+
+def _proved(
+    net: AffineReLU,
+    place: Domain,
+    chosen: list[Clause],
+    relaxation: Relaxation,
+    multipliers: list[tuple[tuple[float, ...], ...]],
+) -> Mask:
+    """Say in which boxes of a relaxation all clauses are proved, by bounds or by the multipliers noted."""
+    low, high = relaxation.low, relaxation.high
+    found = bound_clauses(net, relaxation, chosen)
+    proved = np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
+    proved |= (relaxation.empty | outside(place, low, high))[:, None]
+    for i, j in np.argwhere(~proved).tolist():
+        if len(multipliers[i]) != len(chosen):
+            continue
+        here, numbers = place._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
+        if len(numbers) == len(chosen[j].c) + len(place.v):
+            bound = cut_bound(found[j].A[i], found[j].c[i], here, numbers)
+        else:
+            bound = dual_bound(net, relaxation.only(i), chosen[j], here, numbers)
+        proved[i, j] = bound > 0
+    return np.asarray(proved.all(1))
+
+
+def stable_phases(relaxation: Relaxation, known: Phases) -> Phases:
+    """Return the phases that units have anywhere in their box, (boxes, units)."""
+    if not relaxation.lower:
+        return known
+    lower, upper = np.concatenate(relaxation.lower, axis=1), np.concatenate(relaxation.upper, axis=1)
+    return np.where(lower >= 0, ON, np.where(upper <= 0, OFF, FREE)).astype(np.int8)
+
+
+class Rows(NamedTuple):
+    """What is known of the rows of a clause over many boxes: A x + c below each, and the least of that."""
+
+    A: Array  # (boxes, rows, inputs)
+    c: Array  # (boxes, rows)
+    least: Array  # (boxes, rows)
+
+
+def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: list[Clause]) -> list[Rows]:
+    """Bound the rows of clauses over the boxes of a relaxation."""
+    boxes = len(relaxation.low)
+    spec, c = np.vstack([clause.Q for clause in chosen]), np.concatenate([clause.c for clause in chosen])
+    box = np.repeat(np.arange(boxes), len(spec))
+    A, c = lower_lines(net, relaxation, np.tile(spec, (boxes, 1)), box, np.tile(c, boxes))
+    least = minimum(A, c, relaxation.low[box], relaxation.high[box]).reshape(boxes, -1)
+    A, c = A.reshape(boxes, len(spec), -1), c.reshape(boxes, -1)
+    ends = np.cumsum([0, *(len(clause.c) for clause in chosen)])
+    parts = (slice(a, b) for a, b in itertools.pairwise(ends))
+    return [Rows(A[:, part], c[:, part], least[:, part]) for part in parts]
+
+
+def cut_bound(A: Array, c: Array, place: Domain, multipliers: Array) -> float:
+    """Return a lower bound of w . (A x + c) over a box and half-spaces, from multipliers w and nu of both.
+
+    w . c - nu . v + min_x (A' w + H' nu) . x
+    """
+    w, nu = np.split(np.maximum(multipliers, 0), [len(c)])
+    wide = np.vstack([w @ np.abs(A), nu @ np.abs(place.H)]).sum(0)
+    offset, size = w @ c - nu @ place.v, w @ np.abs(c) + nu @ np.abs(place.v)
+    line, reach = w @ A + nu @ place.H, np.maximum(np.abs(place.low), np.abs(place.high))
+    error = (len(multipliers) + 8) * 2.0**-50 * (wide @ reach + size)
+    found = float(minimum(line[None], np.array([offset - error]), place.low[None], place.high[None])[0])
+    return found if np.isfinite(found) else -np.inf
+
+
+def outside(place: Domain, low: Array, high: Array) -> Mask:
+    """Say of boxes whether one of the half-spaces surely has no point in them."""
+    found = np.zeros(len(low), dtype=bool)
+    for row, limit in zip(place.H, place.v, strict=True):
+        found |= minimum(np.tile(row, (len(low), 1)), np.full(len(low), -limit), low, high) > 0
+    return found
+
+
+def by_layer(net: AffineReLU, phases: Phases) -> list[Phases]:
+    """Cut phases of all hidden units, (boxes, units), into those of each layer."""
+    return np.split(phases, np.cumsum(net.sizes[1:-1])[:-1], axis=1) if len(net.sizes) > 2 else []
+
+
+def chunk(net: AffineReLU, megabytes: float = 256.0) -> int:
+    """Return how many boxes can be bounded at once in some memory."""
+    widest = max(net.sizes)
+    return int(np.clip(megabytes * 1e6 / (8 * 8 * widest * max(widest, 8)), 1, 512))
+
+
+def subject(net: AffineReLU, place: Domain, wanted: Iterable[Clause]) -> str:
+    """Return a digest of what a certificate is about."""
+    digest = hashlib.sha256()
+    for array in (*net.weights, *net.biases, *place, *(part for clause in wanted for part in clause)):
+        digest.update(str((array.shape, array.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,333 @@
+"""Extremes of a ReLU network by linear and by mixed-integer programming, solved by HiGHS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+
+from engram.analysis.verify.bounds import ON, Phases, Relaxation, _batched, lower_lines, minimum, relax
+from engram.analysis.verify.network import AffineReLU, Array, Index
+from engram.analysis.verify.specification import Box, Clause, Domain, domain
+
+FEASIBILITY = 1e-6  # to which HiGHS satisfies constraints and integrality
+PRICE = 1e3  # of overstepping, in an elastic program
+NODES = 1_000_000  # of the solver, at most; a limit that is the same on every machine
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A maximum, as far as it is known.
+
+    Attributes:
+        value: The largest value that was met, at ``witness``; minus infinity if none was.
+        upper: No value is above it, up to ``tol``.
+        witness: The input that has it.
+        status: ``"optimal"``, ``"bounded"`` (a relaxation, or the time was over) or ``"infeasible"``.
+        tol: What the solver's tolerances may add; 0 for bounds that account for their rounding.
+    """
+
+    value: float
+    upper: float
+    witness: Array | None
+    status: Literal["optimal", "bounded", "infeasible"]
+    tol: float
+
+
+class Solution(NamedTuple):
+    """Least value of the largest of some rows, over a relaxation or over the network itself."""
+
+    value: float  # inf: nothing satisfies the constraints
+    x: Array | None
+    gaps: tuple[Array, ...]  # how far h is above relu(z), for each hidden layer; of the relaxation
+    multipliers: Array | None  # of the rows, of each hidden layer, of the half-spaces
+    finished: bool
+
+
+def maximize(
+    net: AffineReLU,
+    box: Box,
+    objective: Float[np.ndarray, " outputs"],
+    *,
+    of_inputs: Float[np.ndarray, " inputs"] | None = None,
+    pattern: Sequence[Phases] | None = None,
+    halfspaces: tuple[Float[np.ndarray, "rows inputs"], Float[np.ndarray, " rows"]] | None = None,
+    engine: Literal["crown", "lp", "milp"] = "milp",
+    tau: float = 0.0,
+    time_limit: float = 60.0,
+) -> Bound:
+    """Return the maximum of q . y + r . x over a box, where hidden units may have to be on or off.
+
+    With engine ``"milp"`` each unit whose pre-activation z can have both signs, l < z < u, has a binary t and
+
+        h >= 0,  h >= z,  h <= z - l (1 - t),  h <= u t;
+
+    with ``"lp"`` the triangle h <= u (z - l) / (u - l) takes the place of the last two; ``"crown"`` is one backward
+    pass. l and u are those of ``crown_bounds``, never a guess.
+
+    Args:
+        net: The network.
+        box: The inputs.
+        objective: q.
+        of_inputs: r; default 0.
+        pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free.
+        halfspaces: H and v: only inputs with H x <= v.
+        engine: ``"milp"`` is complete, the others give upper bounds.
+        tau: From which z a unit counts as on.
+        time_limit: Seconds, of ``"milp"``.
+
+    Raises:
+        ValueError: A shape does not fit.
+
+    Source: Tjeng, Xiao and Tedrake, "Evaluating robustness of neural networks with mixed integer programming" (2019).
+
+    Examples:
+        >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
+        >>> square = Box([-1, -1], [1, 1])
+        >>> [round(maximize(net, square, np.ones(1), engine=e).upper, 6) for e in ("crown", "lp", "milp")]
+        [3.0, 3.0, 2.0]
+    """
+    place = domain(box, net.sizes[0])
+    if halfspaces is not None:
+        place = place._replace(H=np.asarray(halfspaces[0], float), v=np.asarray(halfspaces[1], float))
+    if np.shape(objective) != (net.sizes[-1],):
+        raise ValueError(f"objective.shape = {np.shape(objective)}: expected ({net.sizes[-1]},), the outputs")
+    r = np.zeros(net.sizes[0]) if of_inputs is None else of_inputs
+    relaxation = relax(net, place.low[None], place.high[None], _batched(pattern, 1))
+    if relaxation.empty[0]:
+        return Bound(-np.inf, -np.inf, None, "infeasible", 0.0)
+    if engine == "crown":
+        A, c = lower_lines(net, relaxation, -np.asarray(objective, float)[None], np.zeros(1, dtype=np.intp))
+        upper = -float(minimum(A - r, c, place.low[None], place.high[None])[0])
+        return Bound(-np.inf, upper, None, "bounded", 0.0)
+    clause = Clause(-np.asarray(objective, float)[None], np.zeros(1), np.ones(1, dtype=bool))
+    found = solve(
+        net, relaxation, clause, place, pattern=pattern, of_inputs=-r, tau=tau, binary=engine == "milp",
+        time_limit=time_limit,
+    )  # fmt: skip
+    tol = FEASIBILITY * max(1.0, float(np.abs(objective) @ np.linalg.norm(net.weights[-1], axis=1)))
+    if found.value == np.inf:
+        return Bound(-np.inf, -np.inf, None, "infeasible", tol)
+    value, witness = -np.inf, None
+    if found.x is not None:
+        witness = np.clip(found.x, place.low, place.high)
+        value = float(net(witness) @ objective + witness @ r)
+    done = engine == "milp" and found.finished
+    return Bound(value, -found.value, witness, "optimal" if done else "bounded", tol)
+
+
+def solve(
+    net: AffineReLU,
+    relaxation: Relaxation,
+    clause: Clause,
+    place: Domain,
+    *,
+    pattern: Sequence[Phases] | None = None,
+    of_inputs: Array | None = None,
+    tau: float = 0.0,
+    binary: bool,
+    time_limit: float = 60.0,
+    node_limit: int = NODES,
+    below: float = np.inf,
+    radius_from: Array | None = None,
+    elastic: bool = False,
+) -> Solution:
+    """Minimise the largest of Q y + c + r x, over one box and its relaxation.
+
+    With ``below``, any value below it will do, and none has the value infinity: that is settled much sooner.
+    With ``radius_from``, a point, the largest |x - point| is minimised instead, where all rows are at most zero. With
+    ``elastic``, bounds of units and half-spaces may be overstepped at a price: such a program always has multipliers,
+    and if nothing satisfies the constraints they show it.
+    """
+    fixed = _batched(pattern, 1)
+    model = _Model()
+    x = model.columns(place.low, place.high)
+    h, before = x, []
+    over = model.columns(np.zeros(int(elastic)), np.full(int(elastic), np.inf))
+    for k in range(len(net.weights) - 1):
+        lower, upper = relaxation.lower[k][0], relaxation.upper[k][0]
+        on = np.zeros(len(lower), dtype=bool) if fixed is None else fixed[k][0] == ON
+        ends = np.where(on, np.maximum(lower, tau), lower), np.where(on, np.maximum(upper, tau), upper)
+        free, stable = np.flatnonzero((lower < 0) & (upper > 0)), np.flatnonzero(lower >= 0)
+        beyond = np.where(lower >= 0, np.inf, 0.0) if elastic else 0.0
+        z = model.columns(ends[0] - (np.inf if elastic else 0.0), ends[1] + (np.inf if elastic else 0.0))
+        if elastic:
+            for sign, end in ((-1, ends[0]), (1, ends[1])):
+                model.at_most([(z, sign * np.eye(len(z))), (over, -np.ones((len(z), 1)))], sign * end)
+        model.equal([(z, np.eye(len(z))), (h, -net.weights[k])], net.biases[k])
+        h = model.columns(np.maximum(ends[0], 0) - beyond, np.maximum(ends[1], 0) + beyond)
+        before.append((z, h))
+        model.pairs(h[stable], z[stable], -1.0, low=0.0, high=0.0)
+        model.pairs(h[free], z[free], -1.0, low=0.0)
+        low, high = lower[free], upper[free]
+        if binary:
+            t = model.columns(np.zeros(len(free)), np.ones(len(free)), integral=True)
+            model.pairs(h[free], t, -high, high=0.0)
+            model.pairs(h[free], z[free], -1.0, high=-low, third=(t, -low))
+        else:
+            slope = high / (high - low)
+            model.pairs(h[free], z[free], -slope, high=-slope * low)
+    y = model.columns(np.full(net.sizes[-1], -np.inf), np.full(net.sizes[-1], np.inf))
+    model.equal([(y, np.eye(len(y))), (h, -net.weights[-1])], net.biases[-1])
+    s = model.columns(np.array([-np.inf]), np.array([below]))
+    r = np.zeros(len(x)) if of_inputs is None else of_inputs
+    if radius_from is None:
+        rows = np.ones((len(clause.c), 1))
+        first = model.at_most([(y, clause.Q), (x, np.tile(r, (len(clause.c), 1))), (s, -rows)], -clause.c)
+    else:
+        first = model.at_most([(y, clause.Q)], -clause.c)
+        for sign in (1, -1):
+            model.at_most([(x, sign * np.eye(len(x))), (s, -np.ones((len(x), 1)))], sign * radius_from)
+    cuts = model.at_most([(x, place.H), (over, -np.ones((len(place.v), len(over))))], place.v)
+    cost = np.zeros(model.count)
+    cost[s], cost[over] = 1, PRICE
+    if binary:
+        gap = 1e-9 if np.isinf(below) else 1e30
+        options = {"time_limit": max(time_limit, 1e-3), "node_limit": node_limit, "mip_rel_gap": gap}
+        return model.solved_exactly(cost, x, options)
+    return model.solved_relaxed(cost, x, before, first, cuts)
+
+
+class _Model:
+    """Columns and rows of a program, as they are added; equations first, then what is at most something."""
+
+    def __init__(self) -> None:
+        self.low: list[Array] = []
+        self.high: list[Array] = []
+        self.integral: list[Array] = []
+        self.count = 0
+        self.parts: list[tuple[Index, Index, Array]] = []  # row, column, value
+        self.row_low: list[Array] = []
+        self.row_high: list[Array] = []
+        self.rows = 0
+        self.equations: list[Index] = []
+
+    def columns(self, low: Array, high: Array, *, integral: bool = False) -> Index:
+        self.low.append(low)
+        self.high.append(high)
+        self.integral.append(np.full(len(low), float(integral)))
+        self.count += len(low)
+        return np.arange(self.count - len(low), self.count)
+
+    def _add(self, low: Array, high: Array) -> Index:
+        self.row_low.append(low)
+        self.row_high.append(high)
+        self.rows += len(low)
+        return np.arange(self.rows - len(low), self.rows)
+
+    def _blocks(self, rows: Index, blocks: Sequence[tuple[Index, Array]]) -> None:
+        for columns, values in blocks:
+            i, j = np.nonzero(values)
+            self.parts.append((rows[i], columns[j], values[i, j]))
+
+    def equal(self, blocks: Sequence[tuple[Index, Array]], right: Array) -> None:
+        rows = self._add(right, right)
+        self.equations.append(rows)
+        self._blocks(rows, blocks)
+
+    def at_most(self, blocks: Sequence[tuple[Index, Array]], right: Array) -> Index:
+        rows = self._add(np.full(len(right), -np.inf), right)
+        self._blocks(rows, blocks)
+        return rows
+
+    def pairs(
+        self,
+        first: Index,
+        second: Index,
+        factor: Array | float,
+        *,
+        low: Array | float = -np.inf,
+        high: Array | float = np.inf,
+        third: tuple[Index, Array] | None = None,
+    ) -> None:
+        """Add rows low <= first + factor second (+ value third) <= high, one for each pair of columns."""
+        n = len(first)
+        rows = self._add(np.zeros(n) + low, np.zeros(n) + high)
+        self.parts += [(rows, first, np.ones(n)), (rows, second, np.zeros(n) + factor)]
+        if third is not None:
+            self.parts.append((rows, third[0], third[1]))
+
+    def _matrix(self) -> Any:
+        row, column, value = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        return sparse.csr_array((value, (row, column)), shape=(self.rows, self.count))
+
+    def solved_exactly(self, cost: Array, x: Index, options: Any) -> Solution:
+        with _silent():
+            found = milp(
+                cost,
+                integrality=np.concatenate(self.integral),
+                bounds=Bounds(np.concatenate(self.low), np.concatenate(self.high)),
+                constraints=LinearConstraint(
+                    self._matrix(), np.concatenate(self.row_low), np.concatenate(self.row_high)
+                ),
+                options=options,
+            )
+        if found.status == 2:
+            return Solution(np.inf, None, (), None, True)
+        limit = found.status == 1 or "Solution limit" in found.message  # of time, or of nodes, which has no number
+        if found.status != 0 and not limit:
+            raise RuntimeError(f"HiGHS ended with status {found.status}: {found.message}")
+        # HiGHS has no dual bound where nothing is integral, and is exact there.
+        dual = found.mip_dual_bound if any(part.any() for part in self.integral) else found.fun
+        value = -np.inf if dual is None or np.isnan(dual) else float(dual)
+        return Solution(value, None if found.x is None else found.x[x], (), None, found.status == 0)
+
+    def solved_relaxed(
+        self,
+        cost: Array,
+        x: Index,
+        before: list[tuple[Index, Index]],
+        first: Index,
+        cuts: Index,
+    ) -> Solution:
+        matrix, low, high = self._matrix(), np.concatenate(self.row_low), np.concatenate(self.row_high)
+        equal = low == high
+        below = ~equal & np.isfinite(high)
+        above = ~equal & np.isfinite(low)
+        bounds: Any = np.column_stack([np.concatenate(self.low), np.concatenate(self.high)])
+        found: Any = linprog(
+            cost,
+            A_eq=matrix[equal],
+            b_eq=high[equal],
+            A_ub=sparse.vstack([matrix[below], -matrix[above]]),
+            b_ub=np.concatenate([high[below], -low[above]]),
+            bounds=bounds,
+            method="highs",
+        )
+        if found.status == 2:
+            return Solution(np.inf, None, (), None, True)
+        if found.status != 0:
+            raise RuntimeError(f"HiGHS ended with status {found.status}: {found.message}")
+        dual = np.zeros(self.rows)
+        dual[equal] = found.eqlin.marginals
+        dual[below] = found.ineqlin.marginals[: below.sum()]
+        gaps = tuple(np.maximum(found.x[h], 0) - np.maximum(found.x[z], 0) for z, h in before)
+        parts = [-dual[first], *(dual[rows] for rows in self.equations[:-1]), -dual[cuts]]
+        return Solution(float(found.fun), found.x[x], gaps, np.concatenate(parts), True)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Send the C library's standard output to nowhere: HiGHS prints lines there that no option stops."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)

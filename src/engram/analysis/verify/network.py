@@ -1,0 +1,306 @@
+"""A ReLU network as its matrices: what is proved is proved about these numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import fx, nn
+from torch.nn import functional
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Index = np.ndarray[Any, np.dtype[np.intp]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+SUPPORTED = (
+    nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Conv2d, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Hardtanh,
+    nn.Identity, nn.LeakyReLU, nn.Linear, nn.MaxPool2d, nn.ReLU,
+)  # fmt: skip
+
+
+class UnsupportedLayerError(TypeError):
+    """A module has a layer that is not piecewise linear, or that cannot be read as matrices; the message names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class AffineReLU:
+    """Affine layers with ReLU between them, in 64-bit floating point.
+
+        h_0 = x,   z_k = W_k h_{k-1} + b_k,   h_k = max(z_k, 0),   y = z_L
+
+    Args:
+        weights: W_k, one for each layer, (out, in).
+        biases: b_k, (out,).
+
+    Raises:
+        ValueError: There is no layer, shapes do not follow each other, or a number is not finite.
+
+    Examples:
+        >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
+        >>> net(np.array([1.0, 0.5]))
+        array([2.])
+    """
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+
+    def __post_init__(self) -> None:
+        if not self.weights or len(self.weights) != len(self.biases):
+            raise ValueError(f"{len(self.weights)} weights and {len(self.biases)} biases: expected as many, at least 1")
+        for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
+            own = tuple(np.array(a, dtype=np.float64) for a in arrays)  # copies, which nobody else can change
+            for k, a in enumerate(own):
+                if not np.isfinite(a).all():
+                    where = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
+                    raise ValueError(f"{kind}[{k}][{where}] = {a[where]}: expected a finite number")
+                a.setflags(write=False)
+            object.__setattr__(self, kind, own)
+        for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            before = self.weights[k - 1].shape[0] if k else W.shape[-1]
+            if W.ndim != 2 or b.shape != W.shape[:1] or W.shape[1] != before or 0 in W.shape:
+                raise ValueError(f"layer {k}: weights {W.shape} and biases {b.shape} after {before} units do not fit")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Inputs, hidden units of each layer, outputs."""
+        return (self.weights[0].shape[1], *(len(b) for b in self.biases))
+
+    def __call__(self, x: Float[np.ndarray, "*batch inputs"]) -> Float[np.ndarray, "*batch outputs"]:
+        """Return the outputs y."""
+        return self.preactivations(x)[-1]
+
+    def preactivations(self, x: Float[np.ndarray, "*batch inputs"]) -> list[Array]:
+        """Return z_1 to z_L, (..., units) each; the last are the outputs."""
+        found, h = [], np.asarray(x, dtype=np.float64)
+        for W, b in zip(self.weights, self.biases, strict=True):
+            found.append(h @ W.T + b)
+            h = np.maximum(found[-1], 0)
+        return found
+
+    def exact(self, x: Float[np.ndarray, " inputs"]) -> list[Fraction]:
+        """Return the outputs for one input without any rounding, as rational numbers."""
+        h = [Fraction(float(v)) for v in x]
+        for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = [
+                sum((Fraction(w) * v for w, v in zip(row, h, strict=True) if w and v), Fraction(offset))
+                for row, offset in zip(W.tolist(), b.tolist(), strict=True)
+            ]
+            h = z if k == len(self.weights) - 1 else [max(v, Fraction(0)) for v in z]
+        return h
+
+
+def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None) -> AffineReLU:
+    """Read a module as affine layers with ReLU between them.
+
+    Weights are cast to 64 bits. Convolutions and average pooling become matrices, batch normalisation and what is
+    affine beside it are folded together (which rounds: a proof is about the folded network), and what is piecewise
+    linear is written with ReLU:
+
+        leaky(z) = relu(z) - s relu(-z),   clip(z, a, b) = a + relu(z - a) - relu(z - b),   max(a, b) = b + relu(a - b)
+
+    A softmax at the end is dropped: it changes no order.
+
+    Args:
+        module: A chain of ``Linear``, ``Conv2d``, ``AvgPool2d``, ``MaxPool2d``, ``BatchNorm1d``, ``BatchNorm2d``,
+            ``Flatten``, ``Dropout``, ``Identity``, ``ReLU``, ``LeakyReLU``, ``Hardtanh`` and ``ReLU6``, as modules, or
+            ``relu`` and ``flatten`` as functions; what is an ``AffineReLU`` already is returned.
+        input_shape: Shape of one input without batch; not needed where the first layer is ``Linear``.
+
+    Raises:
+        UnsupportedLayerError: A layer is of another kind; named by its path.
+        ValueError: A layer is in training mode, a number is not finite, or ``input_shape`` is missing.
+
+    Examples:
+        >>> as_affine_relu(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))).sizes
+        (3, 4, 2)
+    """
+    if isinstance(module, AffineReLU):
+        return module
+    if fx.Tracer().is_leaf_module(module, ""):
+        module = nn.Sequential(module)
+    try:
+        graph = fx.Tracer().trace(module)
+    except Exception as error:
+        raise UnsupportedLayerError(f"{type(module).__name__} cannot be read as a chain of layers: {error}") from error
+    modules = dict(module.named_modules())
+    chain: _Chain | None = None
+    last: fx.Node | None = None
+    ended = ""
+    with torch.no_grad():
+        for node in graph.nodes:
+            if node.op == "output":
+                if node.args[0] is not last:
+                    raise UnsupportedLayerError("the module returns something else than its last layer")
+                break
+            if node.op == "placeholder":
+                if last is not None:
+                    raise UnsupportedLayerError(f"{type(module).__name__} has two inputs: expected one")
+                last = node
+                continue
+            name = str(node.target) if node.op == "call_module" else node.name
+            if ended:
+                raise UnsupportedLayerError(f"layer {ended!r} is a softmax before the end")
+            if not node.args or node.args[0] is not last or sum(isinstance(a, fx.Node) for a in node.args) > 1:
+                raise UnsupportedLayerError(f"layer {name!r} does not just follow the layer before: expected a chain")
+            layer = modules[name] if node.op == "call_module" else _as_module(node, name)
+            last = node
+            if chain is None:
+                chain = _Chain(_input_shape(layer, name, input_shape))
+            if isinstance(layer, nn.Softmax | nn.LogSoftmax):
+                ended = name
+                continue
+            try:
+                _append(chain, layer, name)
+            except RuntimeError as error:  # torch's, of shapes
+                raise ValueError(f"layer {name!r} does not take an input of shape {chain.shape}: {error}") from error
+    if chain is None:
+        raise UnsupportedLayerError(f"{type(module).__name__} has no layer")
+    return chain.network()
+
+
+class _Chain:
+    """The layers read so far, and the affine map that waits for the next ReLU."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.weights: list[Array] = []
+        self.biases: list[Array] = []
+        size = int(np.prod(shape))
+        self.W, self.b = np.eye(size), np.zeros(size)
+
+    def affine(self, apply: Callable[[torch.Tensor], torch.Tensor], offset: Array | None = None) -> None:
+        """Put a linear map of tensors (batch, ``*shape``), and an offset of what it gives, behind what waits."""
+        columns = apply(torch.from_numpy(np.vstack([self.W.T, self.b])).reshape(-1, *self.shape))
+        self.shape = tuple(columns.shape[1:])
+        flat = columns.reshape(len(columns), -1).numpy()
+        self.W, self.b = flat[:-1].T, flat[-1] if offset is None else flat[-1] + offset
+
+    def relu(self, W: Array, b: Array, after: Array, offset: Array | float = 0.0) -> None:
+        """Close a layer of ReLUs of W v + b, v being what waits; ``after`` of them and ``offset`` waits from then."""
+        self.weights.append(W @ self.W)
+        self.biases.append(W @ self.b + b)
+        self.W, self.b = after, np.zeros(len(after)) + offset
+
+    def network(self) -> AffineReLU:
+        return AffineReLU((*self.weights, self.W), (*self.biases, self.b))
+
+
+def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
+    n = len(chain.b)
+    eye = np.eye(n)
+    match layer:
+        case nn.Identity():
+            pass
+        case nn.Dropout() | nn.Dropout2d():
+            _check_mode(layer, name)
+        case nn.Flatten(start_dim=1, end_dim=-1):
+            chain.shape = (n,)
+        case nn.Linear():
+            weight, times = layer.weight.double(), n_of(chain.shape[:-1])
+            offset = None if layer.bias is None else np.tile(layer.bias.double().numpy(), times)
+            chain.affine(lambda v: v @ weight.T, offset)
+        case nn.Conv2d(padding_mode="zeros"):
+            kernel = layer.weight.double()
+            how: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
+            chain.affine(lambda v: functional.conv2d(v, kernel, None, *how))
+            if layer.bias is not None:
+                chain.b = chain.b + np.repeat(layer.bias.double().numpy(), n_of(chain.shape[1:]))
+        case nn.AvgPool2d():
+            chain.affine(layer)
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            _check_mode(layer, name)
+            if layer.running_mean is None or layer.running_var is None:
+                raise UnsupportedLayerError(
+                    f"layer {name!r}: BatchNorm without running statistics depends on the batch"
+                )
+            scale = 1 / torch.sqrt(layer.running_var.double() + layer.eps)
+            scale = scale if layer.weight is None else scale * layer.weight.double()
+            shift = -layer.running_mean.double() * scale
+            shift = shift if layer.bias is None else shift + layer.bias.double()
+            wide = (1, -1) + (1,) * (len(chain.shape) - 1)
+            chain.affine(lambda v: v * scale.reshape(wide), np.repeat(shift.numpy(), n_of(chain.shape[1:])))
+        case nn.ReLU():
+            chain.relu(eye, np.zeros(n), eye)
+        case nn.LeakyReLU():
+            chain.relu(np.vstack([eye, -eye]), np.zeros(2 * n), np.hstack([eye, -layer.negative_slope * eye]))
+        case nn.Hardtanh():  # ReLU6 as well
+            ends = np.repeat([-layer.min_val, -layer.max_val], n)
+            chain.relu(np.vstack([eye, eye]), ends, np.hstack([eye, -eye]), layer.min_val)
+        case nn.MaxPool2d(padding=0, dilation=1, ceil_mode=False):
+            _max_pool(chain, layer)
+        case _:
+            raise _unsupported(layer, name)
+
+
+def n_of(shape: Sequence[int]) -> int:
+    """Return how many numbers an array of a shape has."""
+    return int(np.prod(shape, dtype=int))
+
+
+def _max_pool(chain: _Chain, layer: nn.MaxPool2d) -> None:
+    """Play the tournament of a window: max(a, b) = relu(a - b) + relu(b) - relu(-b), round after round."""
+    index = torch.arange(len(chain.b), dtype=torch.float64).reshape(1, *chain.shape)
+    sides = [(side, side) if isinstance(side, int) else side for side in (layer.kernel_size, layer.stride)]
+    windows = index.unfold(2, sides[0][0], sides[1][0]).unfold(3, sides[0][1], sides[1][1])
+    shape = tuple(windows.shape[1:4])
+    picks = windows.reshape(n_of(shape), -1).long().numpy().T  # (entries of a window, windows)
+    eye = np.eye(len(chain.b))
+    players = [eye[pick] for pick in picks]
+    while len(players) > 1:
+        rows: list[Array] = []
+        after: list[Array] = []
+        size = len(players[0])
+        width = 3 * size * (len(players) // 2) + 2 * size * (len(players) % 2)
+        for a, b in zip(players[::2], [*players[1::2], None], strict=False):
+            here, parts = len(rows) * size, [a, -a] if b is None else [a - b, b, -b]
+            winner = np.zeros((size, width))
+            for place, sign in enumerate((1, -1) if b is None else (1, 1, -1)):
+                start = here + place * size
+                winner[:, start : start + size] = sign * np.eye(size)
+            rows += parts
+            after.append(winner)
+        chain.relu(np.vstack(rows), np.zeros(width), np.eye(width))
+        players = after
+    chain.W, chain.b = players[0] @ chain.W, players[0] @ chain.b
+    chain.shape = shape
+
+
+def _as_module(node: fx.Node, name: str) -> nn.Module:
+    """Return the module that does what a call of a function or method in a traced graph does."""
+    rest, plain = node.args[1:], not node.kwargs or node.kwargs == {"inplace": False}
+    if node.target in (torch.relu, functional.relu, "relu") and plain and not rest:
+        return nn.ReLU()
+    if node.target in (torch.flatten, "flatten") and (tuple(rest), dict(node.kwargs)) in (
+        ((1,), {}),
+        ((), {"start_dim": 1}),
+    ):
+        return nn.Flatten()
+    what = getattr(node.target, "__name__", node.target)
+    raise UnsupportedLayerError(f"layer {name!r} calls {what}: expected a module, relu, or flatten from 1")
+
+
+def _unsupported(layer: nn.Module, name: str) -> UnsupportedLayerError:
+    return UnsupportedLayerError(
+        f"layer {name!r} is {layer}: expected an affine or piecewise linear layer (Linear, Conv2d, AvgPool2d, "
+        "MaxPool2d without padding, BatchNorm, Flatten from 1, ReLU, LeakyReLU, Hardtanh)"
+    )
+
+
+def _input_shape(layer: nn.Module, name: str, given: Sequence[int] | None) -> tuple[int, ...]:
+    if given is not None:
+        return tuple(int(size) for size in given)
+    if isinstance(layer, nn.Linear):
+        return (layer.in_features,)
+    if not isinstance(layer, SUPPORTED):
+        raise _unsupported(layer, name)
+    raise ValueError(f"input_shape = None: expected the shape of one input, since layer {name!r} does not tell it")
+
+
+def _check_mode(layer: nn.Module, name: str) -> None:
+    if layer.training:
+        raise ValueError(f"layer {name!r} ({type(layer).__name__}) is in training mode: call .eval() first")

@@ -1,0 +1,175 @@
+"""Networks in the text format NNet, and the ten properties of the ACAS Xu networks."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.specification import AllOf, AnyOf, Box, LinearProperty, Property
+
+CLEAR, WEAK_LEFT, WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT = range(5)
+PI = 3.141593
+SCALE, OFFSET = 373.94992, 7.5188840201005975  # of the networks' scores
+Ends = tuple[int | float, int | float]
+
+
+class Normalisation(NamedTuple):
+    """How a network's inputs and outputs are scaled.
+
+    Attributes:
+        low: Least input; what is below it is taken as it.
+        high: Largest input.
+        mean: Of each input and, last, of all outputs.
+        scale: Likewise.
+    """
+
+    low: Array
+    high: Array
+    mean: Array
+    scale: Array
+
+    def box(self, box: Box) -> Box:
+        """Return a box of physical inputs as the network takes them, its ends rounded to 64 bits."""
+        ends = (np.clip(end, self.low, self.high) for end in (box.low, box.high))
+        return Box(*((end - self.mean[:-1]) / self.scale[:-1] for end in ends))
+
+    def physical(self, x: Array) -> Array:
+        """Return inputs of the network, (..., inputs), in physical units."""
+        return np.asarray(x * self.scale[:-1] + self.mean[:-1])
+
+
+def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
+    """Read a network in the format NNet.
+
+    Args:
+        path: A text file: comments that begin with ``//``; the number of layers, inputs, outputs and the widest layer;
+            the sizes; a line without use; least and largest inputs; means and ranges of the inputs and of the outputs;
+            then the rows of the weights, and one bias a line, of each layer.
+
+    Returns:
+        The network, which takes and gives scaled numbers, and the scales.
+
+    Raises:
+        ValueError: The file is of another format or cut off.
+    """
+    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("//")]
+
+    def numbers(line: str) -> list[float]:
+        return [float(cell) for cell in line.split(",") if cell.strip()]
+
+    try:
+        sizes = [int(size) for size in numbers(lines[1])]
+        low, high, mean, scale = (np.array(numbers(line)) for line in lines[3:7])
+        rest, weights, biases = lines[7:], [], []
+        for before, after in itertools.pairwise(sizes):
+            weights.append(np.array([numbers(line) for line in rest[:after]]).reshape(after, before))
+            biases.append(np.array([numbers(line) for line in rest[after : 2 * after]]).reshape(after))
+            rest = rest[2 * after :]
+        if rest or len(low) != sizes[0] or len(high) != sizes[0] or not len(mean) == len(scale) == sizes[0] + 1:
+            raise ValueError("its parts do not fit each other")
+        return AffineReLU(tuple(weights), tuple(biases)), Normalisation(low, high, mean, scale)
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path} is no network in the format NNet: {error}") from error
+
+
+class AcasProperty(NamedTuple):
+    """One of the ten properties.
+
+    Attributes:
+        networks: For which networks it is asked, as in ``"1_1"``.
+        boxes: Inputs in physical units: distance in feet, angle to the intruder and its heading in radians, own speed
+            and the intruder's in feet a second. It is to hold in all of them.
+        claim: What is to hold for the scores of clear of conflict, weak left, weak right, strong left, strong right;
+            the lowest is the advice.
+    """
+
+    networks: tuple[str, ...]
+    boxes: tuple[Box, ...]
+    claim: Property
+
+
+def acasxu_property(number: int) -> AcasProperty:
+    """Return one of the properties 1 to 10 of the ACAS Xu networks.
+
+    Args:
+        number: 1 to 10.
+
+    Raises:
+        ValueError: There is no such property.
+
+    Source: Katz et al., "Reluplex: an efficient SMT solver for verifying deep neural networks" (2017), appendix VI.
+
+    Examples:
+        >>> len(acasxu_property(3).networks), acasxu_property(3).boxes[0].low.tolist()
+        (42, [1500.0, -0.06, 3.1, 980.0, 960.0])
+    """
+    every = tuple(f"{a}_{b}" for a in range(1, 6) for b in range(1, 10))
+    close = tuple(name for name in every if name not in ("1_7", "1_8", "1_9"))
+    far = _box(rho=(55947.691, 60760), own=(1145, 1200), intruder=(0, 60))
+    near, not_clear = {"rho": (1500.0, 1800.0), "theta": (-0.06, 0.06)}, _never(CLEAR)
+    behind = {"psi": (-PI, -PI + 0.005)}
+    left = {"rho": (12000.0, 62000.0), "own": (100.0, 1200.0), "intruder": (0.0, 1200.0), **behind}
+    match number:
+        case 1:
+            limit = LinearProperty(np.eye(5)[[CLEAR]], np.array([(1500 - OFFSET) / SCALE]))
+            return AcasProperty(every, (far,), limit)
+        case 2:
+            below = tuple(LinearProperty(_above(CLEAR, i), np.zeros(1)) for i in range(5) if i != CLEAR)
+            return AcasProperty(every[9:], (far,), AnyOf(below))
+        case 3:
+            return AcasProperty(close, (_box(psi=(3.1, PI), own=(980, 1200), intruder=(960, 1200), **near),), not_clear)
+        case 4:
+            return AcasProperty(close, (_box(psi=(0, 0), own=(1000, 1200), intruder=(700, 800), **near),), not_clear)
+        case 5:
+            box = _box(rho=(250, 400), theta=(0.2, 0.4), own=(100, 400), intruder=(0, 400), **behind)
+            return AcasProperty(("1_1",), (box,), _lowest(STRONG_RIGHT))
+        case 6:
+            boxes = tuple(_box(theta=theta, **left) for theta in ((0.7, PI), (-PI, -0.7)))
+            return AcasProperty(("1_1",), boxes, _lowest(CLEAR))
+        case 7:
+            return AcasProperty(("1_9",), (_box(),), AllOf((_never(STRONG_LEFT), _never(STRONG_RIGHT))))
+        case 8:
+            box = _box(theta=(-PI, -0.75 * PI), psi=(-0.1, 0.1), own=(600, 1200), intruder=(600, 1200))
+            others = (WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT)
+            either = [
+                AnyOf(tuple(LinearProperty(_above(low, other), np.zeros(1)) for low in (CLEAR, WEAK_LEFT)))
+                for other in others
+            ]
+            return AcasProperty(("2_9",), (box,), AllOf(tuple(either)))
+        case 9:
+            box = _box(rho=(2000, 7000), theta=(-0.4, -0.14), psi=(-PI, -PI + 0.01), own=(100, 150), intruder=(0, 150))
+            return AcasProperty(("3_3",), (box,), _lowest(STRONG_LEFT))
+        case 10:
+            box = _box(
+                rho=(36000, 60760), theta=(0.7, PI), psi=(-PI, -PI + 0.01), own=(900, 1200), intruder=(600, 1200)
+            )
+            return AcasProperty(("4_5",), (box,), _lowest(CLEAR))
+    raise ValueError(f"number = {number}: expected a property 1 to 10")
+
+
+def _box(
+    rho: Ends = (0, 60760),
+    theta: Ends = (-PI, PI),
+    psi: Ends = (-PI, PI),
+    own: Ends = (100, 1200),
+    intruder: Ends = (0, 1200),
+) -> Box:
+    low, high = zip(rho, theta, psi, own, intruder, strict=True)
+    return Box(np.array(low, dtype=float), np.array(high, dtype=float))
+
+
+def _above(lower: int, upper: int) -> Array:
+    """Return the row C of C y <= 0 that says that one score is not above another."""
+    return np.eye(5)[[lower]] - np.eye(5)[[upper]]
+
+
+def _lowest(label: int) -> Property:
+    return LinearProperty(np.vstack([_above(label, i) for i in range(5) if i != label]), np.zeros(4))
+
+
+def _never(label: int) -> Property:
+    return AnyOf(tuple(LinearProperty(_above(i, label), np.zeros(1)) for i in range(5) if i != label))

@@ -1,0 +1,270 @@
+"""A convex set of inputs on which the answer is known: membership, size, boxes within, samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.optimize import linprog
+from scipy.stats import norm
+
+from engram.analysis.verify.network import Array, Mask
+from engram.analysis.verify.pattern import Pattern
+from engram.analysis.verify.specification import Box, Polytope
+
+Comparison = Literal["equal", "contains", "contained", "incomparable"]
+MOST_DIMENSIONS = 10  # of a volume by sampling
+
+
+class InnerBox(NamedTuple):
+    """The largest box inside a region, by volume or by perimeter.
+
+    Attributes:
+        low: Lower ends.
+        high: Upper ends; equal to the lower ones where the box is flat.
+        log_volume: Logarithm of the product of the sides that the region's box leaves open; minus infinity if flat.
+        dimensions: How many sides those are.
+    """
+
+    low: Array
+    high: Array
+    log_volume: float
+    dimensions: int
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """All x of a box with G x <= h, on which a network answers with one class.
+
+    Attributes:
+        G: Half-spaces, (rows, inputs), of norm 1; redundant rows of zeros and copies are left out.
+        h: Right-hand sides.
+        box: The box.
+        label: The class.
+        pattern: Phases of the hidden units that it needs, 2 where free.
+        mode: ``"direct"``, ``"structural"``, ``"fallback"`` or ``"crown"``.
+        status: ``"proved"``, or ``"tie"`` (two classes share the point it was made for: no region).
+        slack: By how much the affine margins may be wrong, for each other class; of structural regions.
+        tol: Tolerance of the solver that the proof allows for.
+        queries: How many questions were asked: by samples, by CROWN and by the solver.
+        seconds: Time that making it took.
+    """
+
+    G: Array
+    h: Array
+    box: Box
+    label: int
+    pattern: Pattern
+    mode: Literal["direct", "structural", "fallback", "crown"]
+    status: Literal["proved", "tie"]
+    slack: Array
+    tol: float
+    queries: tuple[int, int, int] = (0, 0, 0)
+    seconds: float = 0.0
+
+    @property
+    def polytope(self) -> Polytope:
+        """The region as inputs for ``verify``."""
+        eye = np.eye(len(self.box.low))
+        return Polytope(np.vstack([self.G, eye, -eye]), np.concatenate([self.h, self.box.high, -self.box.low]))
+
+    def contains(self, X: Float[np.ndarray, "*batch inputs"]) -> Bool[np.ndarray, "*batch"]:
+        """Say of points whether they are inside."""
+        inside = (self.box.low <= X).all(-1) & (self.box.high >= X).all(-1)
+        if self.status == "tie":
+            inside &= False
+        return np.asarray(inside & (self.h >= X @ self.G.T).all(-1))
+
+    def support(self, X: Float[np.ndarray, "points inputs"]) -> int:
+        """Return how many of some points are inside."""
+        return sum(int(self.contains(X[i : i + 8192]).sum()) for i in range(0, len(X), 8192))
+
+    @cached_property
+    def centre(self) -> tuple[Array, float]:
+        """Centre and radius of the largest ball inside; the radius is negative if nothing is."""
+        open_sides = self.box.high > self.box.low
+        size = int(open_sides.sum())
+        if size == 0:
+            return self.box.low, 0.0
+        A = np.vstack([self.G[:, open_sides], np.eye(size), -np.eye(size)])
+        fixed = self.G[:, ~open_sides] @ self.box.low[~open_sides]
+        b = np.concatenate([self.h - fixed, self.box.high[open_sides], -self.box.low[open_sides]])
+        cost = np.append(np.zeros(size), -1.0)
+        length = np.linalg.norm(A, axis=1)
+        found: Any = linprog(cost, A_ub=np.column_stack([A, length]), b_ub=b, bounds=(None, None), method="highs")
+        x = self.box.low.copy()
+        x[open_sides] = found.x[:-1]
+        return x, float(found.x[-1])
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether it is empty or has no volume."""
+        return self.centre[1] <= 1e-12
+
+    def volume_fraction(self, n: int, rng: np.random.Generator) -> tuple[float, float, float]:
+        """Return the share of the box that it takes, from n uniform points, with a 95 % interval (Wilson).
+
+        Raises:
+            ValueError: There are more than 10 dimensions, where shares are too small to be sampled.
+        """
+        size = len(self.box.low)
+        if size > MOST_DIMENSIONS:
+            raise ValueError(f"{size} inputs: expected at most {MOST_DIMENSIONS}; take volume_box in more dimensions")
+        share = float(self.contains(rng.uniform(self.box.low, self.box.high, (n, size))).mean())
+        z = float(norm.ppf(0.975))
+        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        return share, float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
+
+    def perimeter_box(self, contain: Float[np.ndarray, " inputs"] | None = None) -> InnerBox:
+        """Return the box inside with the largest sum of sides, by a linear program. It may be flat: see ``volume_box``.
+
+            max sum(u - l),   l <= u,   max(w, 0) . u + min(w, 0) . l <= v for each half-space w . x <= v
+
+        Args:
+            contain: A point that must be inside the box.
+        """
+        size = len(self.box.low)
+        return self._inner(np.concatenate([np.ones(size), -np.ones(size)]), contain)
+
+    def volume_box(self, contain: Float[np.ndarray, " inputs"] | None = None) -> InnerBox:
+        """Return the box inside with the largest volume: the same constraints, max sum log(u - l), by a log barrier.
+
+        Args:
+            contain: A point that must be inside the box.
+
+        Source: Boyd and Vandenberghe, "Convex optimization" (2004), section 11.3.
+        """
+        open_sides = np.flatnonzero(self.box.high > self.box.low)
+        start = self._inner(None, contain)
+        sides = (start.high - start.low)[open_sides]
+        if not len(sides) or not sides.min() > 1e-9:  # NaN as well: nothing is inside
+            return start._replace(log_volume=-np.inf)
+        # An end that the point leaves no room for is where it is.
+        free = np.tile(self.box.high > self.box.low, 2)
+        if contain is not None:
+            free &= np.concatenate([self.box.high - contain, contain - self.box.low]) > 1e-9
+        around = (start.low + start.high) / 2 if contain is None else contain
+        high, low = np.split(_barrier(*self._box_rows(contain), start, around, free), 2)
+        return InnerBox(low, high, float(np.log((high - low)[open_sides]).sum()), len(open_sides))
+
+    def compare(self, other: Region) -> Comparison:
+        """Say which of two regions holds the other, by a linear program for each half-space."""
+        inside, around = _within(self, other), _within(other, self)
+        if inside and around:
+            return "equal"
+        return "contained" if inside else "contains" if around else "incomparable"
+
+    def sample(self, n: int, rng: np.random.Generator, thin: int = 20) -> Float[np.ndarray, "n inputs"]:
+        """Draw points inside, nearly uniform, by hit-and-run from the centre of the largest ball.
+
+        Args:
+            n: How many.
+            rng: Randomness.
+            thin: Steps between two points.
+
+        Raises:
+            ValueError: The region has no volume.
+        """
+        if self.degenerate:
+            raise ValueError("the region is empty or flat: it has no points to draw")
+        open_sides = self.box.high > self.box.low
+        x, found = self.centre[0].copy(), np.empty((n, len(self.box.low)))
+        eye = np.eye(len(x))[open_sides]
+        A = np.vstack([self.G, eye, -eye])
+        b = np.concatenate([self.h, self.box.high[open_sides], -self.box.low[open_sides]])
+        for i in range(n):
+            for _ in range(thin):
+                direction = rng.normal(size=len(x)) * open_sides
+                along, room = A @ direction, b - A @ x
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    steps = room / along
+                far = steps[along > 1e-14].min(initial=np.inf)
+                near = steps[along < -1e-14].max(initial=-np.inf)
+                x = x + rng.uniform(min(near, 0.0), max(far, 0.0)) * direction
+            found[i] = np.clip(x, self.box.low, self.box.high)
+        return np.asarray(found[self.contains(found)])
+
+    def _box_rows(self, contain: Array | None) -> tuple[Array, Array]:
+        """Return the rows that keep a box (upper ends, lower ends) inside."""
+        eye, none = np.eye(len(self.box.low)), np.zeros((len(self.box.low),) * 2)
+        A = [np.hstack([np.maximum(self.G, 0), np.minimum(self.G, 0)]), np.hstack([eye, none]), np.hstack([none, -eye])]
+        b = [self.h, self.box.high, -self.box.low]
+        if contain is not None:
+            A += [np.hstack([-eye, none]), np.hstack([none, eye])]
+            b += [-contain, contain]
+        return np.vstack(A), np.concatenate(b)
+
+    def _inner(self, gain: Array | None, contain: Array | None) -> InnerBox:
+        """Solve the linear program: largest gain, or the largest shortest side where there is none."""
+        A, b = self._box_rows(contain)
+        size = len(self.box.low)
+        open_sides = self.box.high > self.box.low
+        order = np.hstack([-np.eye(size), np.eye(size), open_sides[:, None] * float(gain is None)])
+        rows = np.vstack([np.column_stack([A, np.zeros(len(A))]), order])
+        cost = np.append(np.zeros(2 * size), -1.0) if gain is None else np.append(-gain, 0.0)
+        bounds = [(None, None)] * (2 * size) + [(0.0, None if gain is None else 0.0)]
+        found: Any = linprog(cost, A_ub=rows, b_ub=np.append(b, np.zeros(size)), bounds=bounds, method="highs")
+        sides = int(open_sides.sum())
+        if found.status != 0:
+            nothing = np.full(size, np.nan)
+            return InnerBox(nothing, nothing, -np.inf, sides)
+        high, low = found.x[:size], found.x[size : 2 * size]
+        with np.errstate(divide="ignore"):
+            volume = float(np.log(np.maximum(high - low, 0)[open_sides]).sum())
+        return InnerBox(low, high, volume, sides)
+
+
+def _barrier(A: Array, b: Array, start: InnerBox, around: Array, free: Mask) -> Array:
+    """Maximise sum log(u - l) over A (u, l) <= b by Newton's method, moving the ends that are free; return (u, l)."""
+    whole = np.concatenate([start.high, start.low])
+    # A little smaller than the start, so that no row is met with equality.
+    v = np.where(free, np.tile(around, 2) + 0.9 * (whole - np.tile(around, 2)), whole)
+    size, open_sides = len(start.low), start.high > start.low
+    rows = np.abs(A[:, free]).max(1, initial=0) > 0
+    A, b = A[rows], b[rows]
+    if not len(b) or (b - A @ v).min() <= 0:
+        return whole
+    step = np.hstack([np.eye(size), -np.eye(size)])[open_sides]  # sides from ends
+
+    def value(v: Array) -> float:
+        side, room = step @ v, b - A @ v
+        return float(-t * np.log(side).sum() - np.log(room).sum()) if min(side.min(), room.min()) > 0 else np.inf
+
+    t = 1.0
+    while len(b) / t > 1e-9:
+        for _ in range(60):
+            side, room = step @ v, b - A @ v
+            gradient = (A.T @ (1 / room) - t * step.T @ (1 / side))[free]
+            hessian = A.T @ (A / room[:, None] ** 2) + t * step.T @ (step / side[:, None] ** 2)
+            move = np.zeros(2 * size)
+            scale = np.sqrt(np.diag(hessian)[free])
+            matrix = hessian[np.ix_(free, free)] / np.outer(scale, scale) + 1e-13 * np.eye(len(scale))
+            move[free] = -np.linalg.solve(matrix, gradient / scale) / scale
+            decrement, length = -float(gradient @ move[free]), 1.0
+            while value(v + length * move) > value(v) - 0.25 * length * decrement and length > 1e-12:
+                length /= 2
+            if decrement < 1e-10 or length <= 1e-12:
+                break
+            v = v + length * move
+        t *= 20
+    return v
+
+
+def _within(inner: Region, outer: Region) -> bool:
+    """Say whether one region lies in another, to 1e-9."""
+    if inner.degenerate:
+        return True
+    A, b = inner.G, inner.h
+    eye = np.eye(len(inner.box.low))
+    rows = np.vstack([outer.G, eye, -eye])
+    limits = np.concatenate([outer.h, outer.box.high, -outer.box.low])
+    bounds: Any = np.column_stack([inner.box.low, inner.box.high])
+    for row, limit in zip(rows, limits, strict=True):
+        found: Any = linprog(-row, A_ub=A, b_ub=b, bounds=bounds, method="highs")
+        if found.status != 0 or -found.fun > limit + 1e-9 * max(1, abs(limit)):
+            return False
+    return True

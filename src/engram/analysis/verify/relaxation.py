@@ -1,0 +1,308 @@
+"""Large regions with a proof: activation patterns, relaxed as far as the proof goes through (Prophecy and NNInfer)."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from engram.analysis.verify.bounds import FREE, Phases, crown_bounds, lower_lines, minimum, relax
+from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
+from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.pattern import Pattern, activation_pattern, local_affine, pattern_halfspaces
+from engram.analysis.verify.region import MOST_DIMENSIONS, Region
+from engram.analysis.verify.specification import Box, Clause, Domain, domain
+
+Mode = Literal["direct", "structural", "best", "crown"]
+POOL, GRID, VOLUME_SAMPLES = 256, (0.001, 0.5, 0.95), 20_000
+
+
+def relaxed_region(
+    net: AffineReLU,
+    x0: Float[np.ndarray, " inputs"],
+    box: Box,
+    mode: Mode = "structural",
+    *,
+    label: int | None = None,
+    eps: float = 0.95,
+    eps_absolute: float | None = None,
+    tighten: bool = True,
+    order: Literal["index", "slack"] = "index",
+    tau: float = 0.0,
+    time_limit: float = 60.0,
+    node_limit: int = NODES,
+    rng: np.random.Generator | None = None,
+) -> Region:
+    """Return a convex region around an input, or near it, in which the network is proved to give one class.
+
+    With s(x0) the phases of all units at x0, Q(s) the inputs that have the phases s, M_i = y_c - y_i the margins, and
+    g_i the affine maps that they are at x0, units are freed one after another as long as
+
+        direct:      M_i(x) > 0            for all x in Q(s); the region is Q(s)
+        structural:  M_i(x) > g_i(x) - eps for all x in Q(s); the region is Q(s) with g_i(x) >= eps
+
+    can be proved: first whole layers from the last on, then the units of the first layer that cannot be freed whole.
+    Where the direct proof fails for s(x0) already, the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``.
+
+    Args:
+        net: The network.
+        x0: The input, inside the box.
+        box: All inputs of interest.
+        mode: ``"direct"`` (Prophecy), ``"structural"`` (NNInfer), ``"best"``: the larger of direct and of structural
+            ones with eps of 0.001, 0.5 and 0.95, or ``"crown"``: no pattern, the half-spaces that one backward pass
+            over the box gives.
+        label: The class c; default: the network's answer at x0.
+        eps: Slack as a share of the least margin at x0.
+        eps_absolute: Slack in units of the outputs instead; above the least margin, x0 is outside, with a warning.
+        tighten: Replace eps, once units are freed, by the least slacks for which the proof goes through, one for each
+            class, and leave out half-spaces that are not needed.
+        order: In which order units of a layer are freed: by number, or those first whose change of phase is farthest
+            from x0.
+        tau: From which z a unit counts as on, in the proof and in the region; 1e-4 as published.
+        time_limit: Seconds for one question to the solver; without an answer, a unit stays fixed.
+        node_limit: Likewise, nodes of its search; unlike seconds the same on every machine.
+        rng: Randomness of the samples that spare questions to the solver, and of volumes; default: of seed 0.
+
+    Returns:
+        The region; at a tie of two classes it is empty, with status ``"tie"``.
+
+    Raises:
+        ValueError: x0 is not in the box, or an argument is out of range.
+
+    Sources: Gopinath et al., "Property inference for deep neural networks" (2019), for direct; Dingliwal, Pareek and
+    Arora, "Finding input characterizations for output properties in ReLU neural networks" (2020), for structural. The
+    share of the margin, the tightening, ``"best"`` and ``"crown"`` are ours.
+
+    Examples:
+        >>> W = [np.array([[1.0, -1], [1, -1], [1, 2], [1, -4]]), np.array([[1.0, 0, 0, 0], [0, 0, 1, 0]])]
+        >>> net = AffineReLU(tuple(W), (np.array([1.0, 0, -2, -2]), np.zeros(2)))
+        >>> relaxed_region(net, np.array([1.0, 0.0]), Box([-3, -3], [3, 3]), "direct").pattern
+        (array([2, 1, 0, 2], dtype=int8),)
+    """
+    began = time.monotonic()
+    x0 = np.asarray(x0, dtype=float)
+    place = domain(box, net.sizes[0])
+    if x0.shape != (net.sizes[0],) or not np.isfinite(x0).all():
+        raise ValueError(f"x0 = {x0}: expected {net.sizes[0]} finite numbers")
+    if not place.contains(x0):
+        j = int(np.argmax((x0 < box.low) | (x0 > box.high)))
+        raise ValueError(f"x0[{j}] = {x0[j]}: expected a point of the box, here {box.low[j]} to {box.high[j]}")
+    if mode not in ("direct", "structural", "best", "crown"):
+        raise ValueError(f"mode = {mode!r}: expected 'direct', 'structural', 'best' or 'crown'")
+    if not 0 < eps < 1 and eps_absolute is None:
+        raise ValueError(f"eps = {eps}: expected a share of the margin, between 0 and 1")
+    y = net(x0)
+    if len(y) < 2:
+        raise ValueError(
+            "the network has one output: expected classes; for a bound of it see verify and LinearProperty"
+        )
+    label = int(np.argmax(y)) if label is None else label
+    if not 0 <= label < len(y):
+        raise ValueError(f"label = {label}: expected 0 to {len(y) - 1}")
+    margin = float(y[label] - np.delete(y, label).max())
+    rng = np.random.default_rng(0) if rng is None else rng
+    made = _Maker(net, x0, place, label, tau=tau, order=order, limits=(time_limit, node_limit), rng=rng)
+    if margin <= 0:
+        region = replace(made.region("direct", made.full, []), status="tie", G=made.nothing[0], h=made.nothing[1])
+    elif mode == "crown":
+        region = made.crown()
+    elif mode == "direct":
+        region = made.direct()
+    elif mode == "structural":
+        absolute = eps * margin if eps_absolute is None else eps_absolute
+        if absolute > margin:
+            warnings.warn(f"eps = {absolute} is above the margin {margin} at x0, which is outside", stacklevel=2)
+        region = made.structural(absolute, tighten)
+    else:
+        region = made.best(margin)
+    return replace(region, seconds=time.monotonic() - began, queries=made.queries)
+
+
+Kept = list[tuple[int, float]]  # half-spaces g_i >= eps_i of a region
+
+
+class _Obligation(NamedTuple):
+    """That q . y + r . x + c is at most a target, for one other class."""
+
+    q: Array
+    r: Array
+    c: float
+    target: float
+
+
+class _Maker:
+    """What the questions about one input share: the pattern, the affine maps, the pool of known points."""
+
+    def __init__(
+        self,
+        net: AffineReLU,
+        x0: Array,
+        place: Domain,
+        label: int,
+        *,
+        tau: float,
+        order: str,
+        limits: tuple[float, int],
+        rng: np.random.Generator,
+    ) -> None:
+        self.net, self.x0, self.place, self.label, self.tau = net, x0, place, label, tau
+        self.order, self.limits, self.rng = order, limits, rng
+        self.full = activation_pattern(net, x0)
+        self.maps = local_affine(net, self.full)
+        self.others = [i for i in range(net.sizes[-1]) if i != label]
+        self.to_others = np.eye(net.sizes[-1])[self.others] - np.eye(net.sizes[-1])[label]  # y_i - y_c
+        A, a = self.maps[-1]
+        self.g, self.g0 = -self.to_others @ A, -self.to_others @ a
+        scale = float(np.abs(self.to_others @ net.weights[-1]).sum(1).max())
+        self.tol = FEASIBILITY * max(1.0, scale)
+        self.asked = [0, 0, 0]
+        # Half of the pool is near x0, where patterns of many units are.
+        spread = (place.high - place.low) * 2.0 ** -rng.integers(1, 6, (POOL, 1))
+        near = (x0 + spread * rng.normal(size=(POOL, len(x0)))).clip(place.low, place.high)
+        self.pool = np.vstack([x0, near, rng.uniform(place.low, place.high, (POOL, len(x0)))])
+
+    @property
+    def queries(self) -> tuple[int, int, int]:
+        return self.asked[0], self.asked[1], self.asked[2]
+
+    def direct(self) -> Region:
+        wanted = [_Obligation(q, np.zeros_like(self.x0), 0.0, -self.tol) for q in self.to_others]
+        if not self.holds(self.full, wanted):
+            return self.region("fallback", self.full, [(i, 0.0) for i in range(len(self.others))])
+        return self.region("direct", self.relaxed(wanted), [])
+
+    def structural(self, eps: float, tighten: bool) -> Region:
+        eps = max(eps, 10 * self.tol)
+        wanted = [_Obligation(*parts, eps - self.tol) for parts in zip(self.to_others, self.g, self.g0, strict=True)]
+        pattern = self.relaxed(wanted)
+        kept = [(i, eps) for i in range(len(self.others))]
+        if tighten:
+            kept = []
+            for i, one in enumerate(wanted):
+                if not self.holds(pattern, [_Obligation(one.q, np.zeros_like(self.x0), 0.0, -self.tol)]):
+                    most = self.largest(pattern, one)
+                    kept.append((i, min(eps, max(most, 0.0) + self.tol)))
+        return self.region("structural", pattern, kept)
+
+    def best(self, margin: float) -> Region:
+        found = [self.direct(), *(self.structural(share * margin, True) for share in GRID)]
+        if len(self.x0) > MOST_DIMENSIONS:
+            return max(found, key=lambda region: region.volume_box().log_volume)
+        points = self.rng.uniform(self.place.low, self.place.high, (VOLUME_SAMPLES, len(self.x0)))
+        return max(found, key=lambda region: region.contains(points).sum())
+
+    def crown(self) -> Region:
+        bounds = crown_bounds(self.net, self.place.low, self.place.high, -self.to_others)
+        A, c = bounds.lower_slope, bounds.lower_offset - self.tol
+        return self._made("crown", tuple(np.full_like(p, FREE) for p in self.full), -A, c, np.zeros(len(c)))
+
+    def region(self, mode: Literal["direct", "structural", "fallback"], pattern: Pattern, kept: Kept) -> Region:
+        G, h = pattern_halfspaces(self.net, self.full, pattern, self.tau)
+        slack = np.full(len(self.others), -np.inf)
+        for i, eps in kept:
+            slack[i] = eps
+        used = np.isfinite(slack)
+        # A fallback keeps the open side of its faces: ties are left out.
+        least = slack[used] + (self.tol if mode == "fallback" else 0.0)
+        return self._made(
+            mode, pattern, np.vstack([G, -self.g[used]]), np.concatenate([h, self.g0[used] - least]), slack
+        )
+
+    def _made(
+        self,
+        mode: Literal["direct", "structural", "fallback", "crown"],
+        pattern: Pattern,
+        G: Array,
+        h: Array,
+        slack: Array,
+    ) -> Region:
+        length = np.linalg.norm(G, axis=1)
+        if (h[length == 0] < 0).any():  # a row of zeros that nothing satisfies
+            (G, h), length = self.nothing, np.ones(1)
+        rows = np.column_stack([G, h])[length > 0] / length[length > 0, None]
+        _, first = np.unique(rows.round(12), axis=0, return_index=True)
+        rows = rows[np.sort(first)]
+        box = Box(self.place.low, self.place.high)
+        return Region(rows[:, :-1], rows[:, -1], box, self.label, pattern, mode, "proved", slack, self.tol)
+
+    @property
+    def nothing(self) -> tuple[Array, Array]:
+        """Half-spaces that leave nothing of the box."""
+        return np.eye(len(self.x0))[:1], self.place.low[:1] - 1
+
+    def relaxed(self, wanted: list[_Obligation]) -> Pattern:
+        """Free layers from the last, then units of the first layer that cannot be freed as a whole."""
+        pattern = tuple(p.copy() for p in self.full)
+        for k in range(len(pattern) - 1, -1, -1):
+            layer = pattern[k].copy()
+            pattern[k][:] = FREE
+            if self.holds(pattern, wanted):
+                continue
+            pattern[k][:] = layer
+            for j in self._order(k):
+                pattern[k][j] = FREE
+                if not self.holds(pattern, wanted):
+                    pattern[k][j] = layer[j]
+            break
+        return pattern
+
+    def _order(self, k: int) -> list[int]:
+        A, a = self.maps[k]
+        if self.order == "index":
+            return list(range(len(a)))
+        distance = np.abs(A @ self.x0 + a) / np.maximum(np.linalg.norm(A, axis=1), 1e-300)
+        return [int(j) for j in np.argsort(-distance, kind="stable")]
+
+    def holds(self, pattern: Pattern, wanted: list[_Obligation]) -> bool:
+        """Say whether the obligations are proved; what cannot be settled is not."""
+        zs = self.net.preactivations(self.pool)
+        within = np.all(
+            [
+                ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
+                for codes, z in zip(pattern, zs, strict=False)
+            ],
+            axis=0,
+        )
+        for one in wanted:
+            values = zs[-1] @ one.q + self.pool @ one.r + one.c
+            if (values[within] > one.target).any():
+                self.asked[0] += 1
+                return False
+        return all(self.largest(pattern, one, one.target) <= one.target for one in wanted)
+
+    def largest(self, pattern: Pattern, one: _Obligation, enough: float = -np.inf) -> float:
+        """Return an upper bound of an obligation over a pattern: CROWN's if that is enough, else the solver's.
+
+        The solver is only asked whether anything is above what is enough.
+        """
+        phases: list[Phases] = [codes[None] for codes in pattern]
+        relaxation = relax(self.net, self.place.low[None], self.place.high[None], phases)
+        if relaxation.empty[0]:
+            return -np.inf
+        self.asked[1] += 1
+        A, c = lower_lines(self.net, relaxation, -one.q[None], np.zeros(1, dtype=np.intp), np.array([-one.c]))
+        upper = -float(minimum(A - one.r, c, self.place.low[None], self.place.high[None])[0])
+        if upper <= enough:
+            return upper
+        self.asked[2] += 1
+        clause = Clause(-one.q[None], np.array([-one.c]), np.ones(1, dtype=bool))
+        found = solve(
+            self.net,
+            relaxation,
+            clause,
+            self.place,
+            pattern=pattern,
+            of_inputs=-one.r,
+            tau=self.tau,
+            binary=True,
+            time_limit=self.limits[0],
+            node_limit=self.limits[1],
+            below=-enough,
+        )
+        if found.x is not None:
+            self.pool = np.vstack([self.pool, found.x.clip(self.place.low, self.place.high)])
+        return min(upper, -found.value)

@@ -1,0 +1,134 @@
+"""Certified radii: how far an input may be changed, each coordinate by as much, before the answer can change."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from engram.analysis.verify.bounds import lower_lines, minimum, relax
+from engram.analysis.verify.counterexample import attack
+from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
+from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.specification import Argmax, Clause, Domain, clauses
+
+STEPS, ATTACK_STEPS = 20, 12
+
+
+def certified_radius(
+    net: AffineReLU,
+    X: Float[np.ndarray, "points inputs"],
+    labels: Int[np.ndarray, " points"],
+    method: Literal["crown", "exact", "attack"] = "crown",
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    most: float = 1.0,
+    time_limit: float = 60.0,
+    node_limit: int = NODES,
+) -> Float[np.ndarray, " points"]:
+    """Return, for each input, a radius r of max |x - x0| within which the answer stays the label.
+
+    ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound of the true radius. ``"exact"``
+    asks HiGHS for the nearest input that another class ties, inside the ball of the attack, pruning classes whose CROWN
+    radius is larger than the nearest so far; it is exact to 1e-6, and the solver's dual bound, a lower one, where a
+    limit is met. ``"attack"`` bisects with a search for counterexamples: an upper bound.
+
+    Args:
+        net: The network.
+        X: Inputs.
+        labels: Their classes; where the network gives another, the radius is 0.
+        method: See above; lower <= exact <= upper.
+        low: Least value that an input can have.
+        high: Largest value.
+        most: Radii are not looked for beyond it.
+        time_limit: Seconds of ``"exact"`` for one question.
+        node_limit: Likewise, nodes of the solver's search; unlike seconds the same on every machine.
+
+    Raises:
+        ValueError: A label is no class, or an input is out of range.
+
+    Source: Tjeng, Xiao and Tedrake (2019), for ``"exact"``.
+
+    Examples:
+        >>> net = AffineReLU((np.array([[1.0, 0.0], [0.0, 1.0]]),), (np.zeros(2),))
+        >>> certified_radius(net, np.array([[0.5, 0.1]]), np.array([0]), method="exact").round(5)
+        array([0.2])
+    """
+    if ((low > X) | (high < X)).any() or not np.isfinite(X).all():
+        i = int(np.argmax(((low > X) | (high < X) | ~np.isfinite(X)).any(1)))
+        raise ValueError(f"X[{i}] is outside {low} to {high}, or not finite")
+    properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]
+    ball = _Balls(low, high, most)
+    if method == "attack":
+        return np.array([_attacked(net, x, one, ball) for x, one in zip(X, properties, strict=True)])
+    spec = np.stack([np.vstack([clause.Q for clause in one]) for one in properties])
+    radii = _by_crown(net, X, spec, ball)
+    if method == "crown":
+        return np.asarray(radii.min(1))
+    every = zip(X, properties, radii, strict=True)
+    return np.array(
+        [_nearest(net, x, one, known, ball=ball, limits=(time_limit, node_limit)) for x, one, known in every]
+    )
+
+
+class _Balls(NamedTuple):
+    """What inputs may be, and the largest radius looked for."""
+
+    low: float
+    high: float
+    most: float
+
+    def around(self, x: Array, radius: Array | float) -> tuple[Array, Array]:
+        """Return the box around points, inside the range."""
+        return np.maximum(x - radius, self.low), np.minimum(x + radius, self.high)
+
+
+def _by_crown(net: AffineReLU, X: Array, spec: Array, ball: _Balls) -> Array:
+    """Return the radius within which each row of spec, (points, rows, outputs), is positive, (points, rows)."""
+    points, rows = spec.shape[:2]
+    good, bad = np.zeros((points, rows)), np.full((points, rows), ball.most)
+    box = np.repeat(np.arange(points), rows)
+    for step in range(STEPS):
+        # Every row has a radius, and so a box, of its own.
+        radius = (good + bad) / 2 if step else bad
+        lower, upper = ball.around(X[box], radius.reshape(-1, 1))
+        A, c = lower_lines(net, relax(net, lower, upper), spec.reshape(points * rows, -1), np.arange(points * rows))
+        holds = (minimum(A, c, lower, upper) > 0).reshape(points, rows)
+        good, bad = np.where(holds, radius, good), np.where(holds, bad, radius)
+    return good
+
+
+def _attacked(net: AffineReLU, x: Array, one: list[Clause], ball: _Balls) -> float:
+    rng, good, bad = np.random.default_rng(0), 0.0, ball.most
+    for step in range(ATTACK_STEPS):
+        radius = (good + bad) / 2 if step else bad
+        hit = attack(net, one, Domain(*ball.around(x, radius), np.zeros((0, len(x))), np.zeros(0)), rng)
+        if hit is not None:
+            bad = float(np.abs(hit - x).max())
+        elif step == 0:
+            break
+        else:
+            good = radius
+    return bad
+
+
+def _nearest(
+    net: AffineReLU, x: Array, one: list[Clause], known: Array, *, ball: _Balls, limits: tuple[float, int]
+) -> float:
+    if not all(clause.holds(clause.Q @ net(x)) for clause in one):
+        return 0.0
+    best = _attacked(net, x, one, ball)  # in a smaller ball fewer units are open
+    for i in np.argsort(known):
+        if known[i] >= best:
+            break
+        lower, upper = ball.around(x, best)
+        place = Domain(lower, upper, np.zeros((0, len(x))), np.zeros(0))
+        relaxation = relax(net, lower[None], upper[None])
+        found = solve(
+            net, relaxation, one[i], place, binary=True, time_limit=limits[0], node_limit=limits[1], radius_from=x
+        )
+        if found.value < np.inf:  # minus infinity where the solver has no bound yet
+            best = min(best, max(found.value - FEASIBILITY, float(known[i])))
+    return best

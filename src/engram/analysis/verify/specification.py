@@ -1,0 +1,259 @@
+"""What is to be proved: a set of inputs, and a property that all their outputs shall have."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import linprog
+
+from engram.analysis.verify.network import Array, Mask
+
+ArrayLike = np.ndarray | Sequence[Any]
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Box:
+    """All x with low <= x <= high.
+
+    Args:
+        low: Lower ends, (inputs,); finite.
+        high: Upper ends; equal to the lower ones where an input is fixed.
+
+    Raises:
+        ValueError: An end is not finite, or a lower end is above the upper one.
+
+    Examples:
+        >>> Box([0, 0], [1, -1])
+        Traceback (most recent call last):
+        ValueError: low[1] = 0.0 is above high[1] = -1.0: expected a box that is not empty
+    """
+
+    low: Array
+    high: Array
+
+    def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
+        low, high = _vector("low", low), _vector("high", high)
+        if low.shape != high.shape or not len(low):
+            raise ValueError(f"low.shape and high.shape = {low.shape} and {high.shape}: expected (inputs,) twice")
+        if (low > high).any():
+            i = int(np.argmax(low > high))
+            raise ValueError(f"low[{i}] = {low[i]} is above high[{i}] = {high[i]}: expected a box that is not empty")
+        _set(self, low=low, high=high)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Polytope:
+    """All x with A x <= b; bounded and not empty.
+
+    Args:
+        A: One row for each half-space, (rows, inputs).
+        b: Their right-hand sides, (rows,).
+
+    Raises:
+        ValueError: A number is not finite, shapes do not fit, no point satisfies all rows, or they bound no region.
+    """
+
+    A: Array
+    b: Array
+
+    def __init__(self, A: ArrayLike, b: ArrayLike) -> None:
+        A, b = np.array(A, dtype=float), _vector("b", b)
+        if A.ndim != 2 or len(A) != len(b) or 0 in A.shape:
+            raise ValueError(f"A.shape and b.shape = {A.shape} and {b.shape}: expected (rows, inputs) and (rows,)")
+        if not np.isfinite(A).all():
+            i, j = (int(k) for k in np.argwhere(~np.isfinite(A))[0])
+            raise ValueError(f"A[{i}, {j}] = {A[i, j]}: expected a finite number")
+        _set(self, A=A, b=b)
+        found = linprog(np.zeros(A.shape[1]), A_ub=A, b_ub=b, bounds=(None, None), method="highs")
+        if found.status == 2:
+            raise ValueError("A x <= b has no solution: expected a polytope that is not empty")
+
+
+@dataclass(frozen=True)
+class Argmax:
+    """Output ``label`` is larger than every other: y_c > y_i for all i != c.
+
+    Args:
+        label: The class c.
+    """
+
+    label: int
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class LinearProperty:
+    """All rows of C y <= d hold.
+
+    Args:
+        C: (rows, outputs).
+        d: (rows,).
+
+    Raises:
+        ValueError: A number is not finite, or shapes do not fit.
+    """
+
+    C: Array
+    d: Array
+
+    def __init__(self, C: ArrayLike, d: ArrayLike) -> None:
+        C, d = np.array(C, dtype=float), _vector("d", d)
+        if C.ndim != 2 or len(C) != len(d) or not len(d) or not np.isfinite(C).all():
+            raise ValueError(f"C.shape and d.shape = {C.shape} and {d.shape}: expected finite (rows, outputs), (rows,)")
+        _set(self, C=C, d=d)
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """At least one of several properties holds.
+
+    Args:
+        properties: The properties.
+    """
+
+    properties: tuple[Property, ...]
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Each of several properties holds.
+
+    Args:
+        properties: The properties.
+    """
+
+    properties: tuple[Property, ...]
+
+
+Property = Argmax | LinearProperty | AnyOf | AllOf
+
+
+class Clause(NamedTuple):
+    """One of the rows of Q y + c is positive; where ``strict`` is false, zero will do. A property is some clauses."""
+
+    Q: Array
+    c: Array
+    strict: Mask
+
+    def holds(self, values: Array) -> Mask:
+        """Say whether the clause follows from values, or lower bounds, of its rows, (..., rows)."""
+        return np.asarray(((values > 0) | ((values == 0) & ~self.strict)).any(-1))
+
+
+def clauses(prop: Property, outputs: int) -> list[Clause]:
+    """Write a property as clauses, all of which must hold."""
+    match prop:
+        case Argmax(label=label):
+            if not 0 <= label < outputs or outputs < 2:
+                raise ValueError(f"label = {label}: expected one of at least two outputs, here 0 to {outputs - 1}")
+            eye = np.eye(outputs)
+            others = [i for i in range(outputs) if i != label]
+            return [Clause(eye[[label]] - eye[[i]], np.zeros(1), np.ones(1, dtype=bool)) for i in others]
+        case LinearProperty(C=C, d=d):
+            if C.shape[1] != outputs:
+                raise ValueError(f"C.shape = {C.shape}: expected (rows, {outputs}), the network's outputs")
+            none = np.zeros(1, dtype=bool)
+            return [Clause(-row[None], limit, none) for row, limit in zip(C, d[:, None], strict=True)]
+        case AllOf(properties=parts) if parts:
+            return [clause for part in parts for clause in clauses(part, outputs)]
+        case AnyOf(properties=parts) if parts:
+            every = itertools.product(*(clauses(part, outputs) for part in parts))
+            return [Clause(*(np.concatenate(field) for field in zip(*chosen, strict=True))) for chosen in every]
+    raise ValueError(f"property = {prop!r}: expected Argmax, LinearProperty, or AnyOf or AllOf of at least one of them")
+
+
+class Domain(NamedTuple):
+    """A box and half-spaces H x <= v within it: what the engines take."""
+
+    low: Array
+    high: Array
+    H: Array
+    v: Array
+
+    def contains(self, x: Array) -> Mask:
+        """Say of points (..., inputs) whether they are inside."""
+        inside = (x >= self.low).all(-1) & (x <= self.high).all(-1)
+        return np.asarray(inside & (x @ self.H.T <= self.v).all(-1))
+
+    def certainly_contains(self, x: Array) -> bool:
+        """Say of one point whether it is inside, without rounding."""
+        at = [Fraction(value) for value in x.tolist()]
+        cut = all(
+            sum(Fraction(h) * value for h, value in zip(row, at, strict=True)) <= Fraction(limit)
+            for row, limit in zip(self.H.tolist(), self.v.tolist(), strict=True)
+        )
+        return bool((x >= self.low).all() and (x <= self.high).all() and cut)
+
+
+def domain(inputs: Box | Polytope, size: int) -> Domain:
+    """Return the box around a set of inputs, and the half-spaces that cut it."""
+    given = len(inputs.low) if isinstance(inputs, Box) else inputs.A.shape[1]
+    if given != size:
+        raise ValueError(f"the set of inputs has {given} dimensions: expected {size}, the network's inputs")
+    if isinstance(inputs, Box):
+        return Domain(inputs.low, inputs.high, np.zeros((0, size)), np.zeros(0))
+    A, b = inputs.A, inputs.b
+    low, high = np.full(size, -np.inf), np.full(size, np.inf)
+    cuts = np.ones(len(b), dtype=bool)
+    for i in np.flatnonzero((A != 0).sum(1) == 1):
+        j = int(np.flatnonzero(A[i])[0])
+        end, outward = float(b[i]) / float(A[i, j]), np.copysign(np.inf, A[i, j])
+        if not np.isfinite(end):
+            continue
+        # The row goes only if the side of the box says the same; one that was rounded lies outside.
+        cuts[i] = Fraction(end) * Fraction(A[i, j]) != Fraction(b[i])
+        end = np.nextafter(end, outward) if cuts[i] else end
+        if outward > 0:
+            high[j] = min(high[j], end)
+        else:
+            low[j] = max(low[j], end)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        around = _bounding_box(A, b)
+        low, high = np.maximum(low, around[0]), np.minimum(high, around[1])
+    return Domain(low, np.maximum(low, high), A[cuts], b[cuts])
+
+
+def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
+    """Return a box that surely contains A x <= b, from the multipliers of linear programs.
+
+    With e = A' nu + r for a nu >= 0, e . x <= nu . b + |r|_1 max |x|. Where all |r|_1 < 1 the polytope is bounded, and
+    max |x| <= max(nu . b) / (1 - max |r|_1); rounding is part of r.
+    """
+    size = A.shape[1]
+    limit, rest = np.zeros((2, size)), np.zeros((2, size))
+    for side, j in itertools.product(range(2), range(size)):
+        e = np.zeros(size)
+        e[j] = 1 - 2 * side
+        found = linprog(-e, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
+        if found.status != 0:
+            raise ValueError(f"A x <= b does not bound input {j}: expected a bounded polytope ({found.message})")
+        nu = np.maximum(-found.ineqlin.marginals, 0)
+        rounding = (len(A) + 4) * 2.0**-51
+        rest[side, j] = (np.abs(e - nu @ A) + rounding * (1 + nu @ np.abs(A))).sum() * (1 + rounding * size)
+        limit[side, j] = nu @ b + rounding * (nu @ np.abs(b))
+    if rest.max() >= 0.5:
+        raise ValueError("A x <= b: the solver gives no multipliers that bound it; scale its rows to norm 1")
+    reach = max(float(limit.max()), 0.0) / (1 - rest.max())
+    ends = limit + rest * reach * (1 + 1e-12) + 1e-290
+    return -ends[1], ends[0]
+
+
+def _vector(name: str, values: ArrayLike) -> Array:
+    vector = np.array(values, dtype=float)
+    if vector.ndim != 1:
+        raise ValueError(f"{name}.shape = {vector.shape}: expected one dimension")
+    if not np.isfinite(vector).all():
+        i = int(np.argmax(~np.isfinite(vector)))
+        raise ValueError(f"{name}[{i}] = {vector[i]}: expected a finite number")
+    return vector
+
+
+def _set(self: Any, **arrays: Array) -> None:
+    """Set read-only fields of a frozen dataclass."""
+    for name, array in arrays.items():
+        array.setflags(write=False)
+        object.__setattr__(self, name, array)

@@ -1,0 +1,186 @@
+"""Prove a property of a small network, or refute it with an input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import nn
+
+from engram.analysis.verify.bounds import relax
+from engram.analysis.verify.branch_inputs import Search, branch_inputs
+from engram.analysis.verify.branch_relus import branch_relus
+from engram.analysis.verify.certificate import Certificate, Tree, bound_clauses, subject
+from engram.analysis.verify.counterexample import attack, first_counterexample
+from engram.analysis.verify.exact import FEASIBILITY, solve
+from engram.analysis.verify.network import AffineReLU, Array, as_affine_relu
+from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
+
+Engine = Literal["auto", "inputs", "relus", "milp", "crown"]
+FEW_INPUTS = 10
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a question may cost; when one of them is used up the answer is *unknown*.
+
+    Args:
+        seconds: Time. One step of an engine, a batch of boxes or a linear program, is always finished.
+        nodes: Boxes or cases.
+        megabytes: Memory of what is bounded at once and of what waits; the network itself comes on top.
+
+    Raises:
+        ValueError: One of them is not positive.
+    """
+
+    seconds: float = 60.0
+    nodes: int = 10_000_000
+    megabytes: float = 1024.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"{name} = {value}: expected a positive number")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """An answer.
+
+    Attributes:
+        status: ``"proved"``: it holds for all inputs of the set. ``"refuted"``: it does not for ``counterexample``,
+            which was confirmed without rounding. ``"unknown"``: ``exhausted`` says what ran out.
+        counterexample: An input that breaks the property, (inputs,).
+        certificate: Why it holds.
+        exhausted: ``"time"``, ``"nodes"``, ``"memory"``, or why the engine can get no further; empty otherwise.
+        bound: No margin is smaller: what has to be positive is known to be at least this; of a proof, by how much
+            it holds.
+        engine: What decided: ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``.
+        nodes: How many boxes or cases were bounded.
+        seconds: Time it took.
+    """
+
+    status: Literal["proved", "refuted", "unknown"]
+    counterexample: Array | None
+    certificate: Certificate | None
+    exhausted: str
+    bound: float
+    engine: str
+    nodes: int
+    seconds: float
+
+
+def verify(
+    network: nn.Module | AffineReLU,
+    inputs: Box | Polytope,
+    prop: Property,
+    *,
+    engine: Engine = "auto",
+    budget: Budget | None = None,
+    input_shape: Sequence[int] | None = None,
+    rng: np.random.Generator | None = None,
+) -> Result:
+    """Prove that a network has a property for all inputs of a set, or find one for which it has not.
+
+    What is proved is true of the real function whose weights are the network's, cast to 64 bits, and of every real
+    input of the set: bounds account for their own rounding. It is not a statement about what the module computes in 32
+    bits. A proof by ``"milp"`` is the exception; it rests on the solver and its tolerance, which the certificate names.
+
+    Args:
+        network: A chain of affine and piecewise linear layers in evaluation mode (see ``as_affine_relu``).
+        inputs: The set of inputs.
+        prop: What is to hold for each of them.
+        engine: ``"inputs"`` halves the box of inputs, ``"relus"`` splits hidden units into on and off, ``"milp"`` asks
+            HiGHS, ``"crown"`` is one backward pass; all look for counterexamples first. ``"auto"`` halves the sides of
+            a box of up to ten inputs, and splits units elsewhere, and where the halves get too small.
+        budget: What it may cost; default 60 seconds.
+        input_shape: Shape of one input, where the first layer does not tell it.
+        rng: Randomness of the search for a counterexample; default: of seed 0.
+
+    Raises:
+        UnsupportedLayerError: A layer is not piecewise linear; named by its path.
+        ValueError: The network is in training mode, or an argument does not fit it.
+
+    Examples:
+        >>> import torch
+        >>> from engram.analysis.verify import LinearProperty
+        >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+        >>> for layer, weight in ((net[0], [[1.0, 1.0], [1.0, -1.0]]), (net[2], [[1.0, 1.0]])):
+        ...     _ = layer.load_state_dict({"weight": torch.tensor(weight)})
+        >>> square, at_most = Box([-1, -1], [1, 1]), lambda d: LinearProperty([[1.0]], [d])
+        >>> verify(net, square, at_most(2.001)).status
+        'proved'
+        >>> verify(net, square, at_most(1.9)).status
+        'refuted'
+    """
+    began = time.monotonic()
+    budget = Budget() if budget is None else budget
+    net = as_affine_relu(network, input_shape)
+    wanted, place = clauses(prop, net.sizes[-1]), domain(inputs, net.sizes[0])
+    deadline = began + budget.seconds
+    if engine not in (known := ("auto", "inputs", "relus", "milp", "crown")):
+        raise ValueError(f"engine = {engine!r}: expected one of {', '.join(known)}")
+
+    def answer(used: str, search: Search, trees: tuple[Tree, ...] = (), tol: float = 0.0) -> Result:
+        seconds = time.monotonic() - began
+        if search.counterexample is not None:
+            return Result("refuted", search.counterexample, None, "", search.bound, used, search.nodes, seconds)
+        if search.exhausted:
+            return Result("unknown", None, None, search.exhausted, search.bound, used, search.nodes, seconds)
+        kind: Literal["tree", "solver"] = "solver" if used == "milp" else "tree"
+        certificate = Certificate(kind, trees, subject(net, place, wanted), tol)
+        return Result("proved", None, certificate, "", search.bound, used, search.nodes, seconds)
+
+    hit = attack(net, wanted, place, np.random.default_rng(0) if rng is None else rng)
+    if hit is not None:
+        return answer("attack", Search((), hit, "", -np.inf, 0))
+    if engine == "milp":
+        return answer("milp", *_by_milp(net, wanted, place, deadline))
+    few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(place.v))
+    if few or engine == "crown":
+        nodes = 1 if engine == "crown" else budget.nodes
+        found = branch_inputs(net, wanted, place, deadline=deadline, nodes=nodes, megabytes=budget.megabytes)
+        used = "crown" if engine == "crown" or found.nodes == 1 else "inputs"
+        every = Tree(tuple(range(len(wanted))), found.cases)
+        if engine != "auto" or not found.exhausted.startswith("precision"):
+            exhausted = "one backward pass" if engine == "crown" and found.exhausted else found.exhausted
+            return answer(used, found._replace(exhausted=exhausted), (every,))
+    trees: list[Tree] = []
+    least, nodes = np.inf, found.nodes if few else 0
+    for i, clause in enumerate(wanted):
+        left = budget.nodes - nodes
+        found = branch_relus(net, clause, place, deadline=deadline, nodes=left, megabytes=budget.megabytes)
+        least, nodes = min(least, found.bound), nodes + found.nodes
+        if found.counterexample is not None or found.exhausted:
+            return answer("relus", found._replace(bound=least, nodes=nodes))
+        trees.append(Tree((i,), found.cases))
+    return answer("relus", Search((), None, "", least, nodes), tuple(trees))
+
+
+def _by_milp(
+    net: AffineReLU, wanted: Sequence[Clause], place: Domain, deadline: float
+) -> tuple[Search, tuple[Tree, ...], float]:
+    """Ask HiGHS for the least of each clause."""
+    relaxation = relax(net, place.low[None], place.high[None])
+    least, tol = np.inf, 0.0
+    for done, (clause, rows) in enumerate(zip(wanted, bound_clauses(net, relaxation, list(wanted)), strict=True)):
+        if clause.holds(rows.least)[0]:
+            least = min(least, float(rows.least.max()))
+            continue
+        allowed = FEASIBILITY * max(1.0, float((np.abs(clause.Q) @ np.linalg.norm(net.weights[-1], axis=1)).max()))
+        tol = max(tol, allowed)
+        if time.monotonic() >= deadline:
+            return Search((), None, "time", -np.inf, done), (), tol
+        found = solve(net, relaxation, clause, place, binary=True, time_limit=deadline - time.monotonic())
+        if found.x is not None:
+            points = found.x.clip(place.low, place.high)[None]
+            if (hit := first_counterexample(net, [clause], place, points)) is not None:
+                return Search((), hit, "", found.value, done + 1), (), tol
+        least = min(least, found.value)
+        if not found.value > allowed:
+            why = "precision: the margin is within the solver's tolerance" if found.finished else "time"
+            return Search((), None, why, least, done + 1), (), tol
+    return Search((), None, "", least, len(wanted)), (), tol

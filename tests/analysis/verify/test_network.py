@@ -1,0 +1,122 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engram.analysis.verify import AffineReLU, UnsupportedLayerError, as_affine_relu
+
+
+def everything():
+    generator = torch.Generator().manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, stride=2, padding=1, groups=1),
+        nn.BatchNorm2d(3),
+        nn.LeakyReLU(0.1),
+        nn.MaxPool2d(2, stride=1),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(12, 7),
+        nn.BatchNorm1d(7),
+        nn.Hardtanh(-0.5, 2),
+        nn.Dropout(),
+        nn.Linear(7, 5, bias=False),
+        nn.ReLU6(),
+        nn.Identity(),
+        nn.Linear(5, 3),
+        nn.LogSoftmax(1),
+    ).double()
+    for tensor in net.state_dict().values():
+        if tensor.dtype == torch.float64:
+            tensor.uniform_(0.2, 1.0, generator=generator)
+    for parameter in net.parameters():
+        parameter.data.sub_(0.5)
+    return net.eval()
+
+
+def test_all_layers_that_are_piecewise_linear_are_read():
+    module = everything()
+    net = as_affine_relu(module, (2, 10, 9))
+    x = torch.randn(20, 2, 10, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    y = module[:-1](x).detach().numpy()
+    assert np.abs(net(x.flatten(1).numpy()) - y).max() < 1e-12
+    assert y.std(0).max() > 1e-6
+
+
+def test_functions_in_a_forward_are_read():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.first(x.flatten(1))))
+
+    module = Net()
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    net = as_affine_relu(module, (3,))
+    assert net.sizes == (3, 4, 2)
+    assert np.allclose(net(x.double().numpy()), module(x).detach().numpy(), atol=1e-6)
+    # 32-bit weights are taken as they are.
+    assert np.array_equal(net.weights[1], module.last.weight.detach().double().numpy())
+
+
+class Residual(nn.Module):
+    def forward(self, x):
+        return x + torch.relu(x)
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.Sigmoid())), "layer '1.1' is Sigmoid"),
+        (nn.LSTM(2, 2), "layer '0' is LSTM"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Softmax(1), nn.Linear(4, 2)), "layer '1' is a softmax before the end"),
+        (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), "layer '1' is LayerNorm"),
+        (nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(4, 1)), "layer '1' is MultiheadAttention"),
+        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval(), "depends on the batch"),
+        (nn.Sequential(nn.Linear(2, 2), Residual()), "expected a chain"),
+        (Branching(), "cannot be read as a chain"),
+    ],
+)
+def test_other_layers_are_named(module, message):
+    with pytest.raises(UnsupportedLayerError, match=message):
+        as_affine_relu(module)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "message"),
+    [
+        (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), None, r"layer '1' \(Dropout\) is in training mode"),
+        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), None, r"layer '1' \(BatchNorm1d\) is in training mode"),
+        (nn.Sequential(nn.Conv2d(1, 1, 3)), None, "input_shape = None"),
+        (nn.Sequential(nn.Linear(2, 2)), (3,), r"layer '0' does not take an input of shape \(3,\)"),
+    ],
+)
+def test_what_cannot_be_read_as_it_is_is_refused(module, shape, message):
+    with pytest.raises(ValueError, match=message):
+        as_affine_relu(module, shape)
+
+
+def test_numbers_that_are_none_are_refused():
+    module = nn.Sequential(nn.Linear(2, 3))
+    module[0].weight.data[1, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"weights\[0\]\[\(1, 0\)\] = nan"):
+        as_affine_relu(module)
+    with pytest.raises(ValueError, match="layer 1: weights"):
+        AffineReLU((np.ones((2, 3)), np.ones((1, 3))), (np.zeros(2), np.zeros(1)))
+
+
+def test_exact_outputs_are_those_of_the_rationals():
+    rng = np.random.default_rng(0)
+    net = AffineReLU((rng.normal(size=(6, 3)), rng.normal(size=(2, 6))), (rng.normal(size=6), rng.normal(size=2)))
+    x = rng.normal(size=3)
+    assert np.allclose([float(value) for value in net.exact(x)], net(x), rtol=0, atol=1e-14)
+    third = AffineReLU((np.array([[3.0, -1.0]]),), (np.array([-1e-30]),))
+    assert third.exact(np.array([0.1, 0.3])) == [3 * Fraction(0.1) - Fraction(0.3) + Fraction(-1e-30)]

@@ -1,0 +1,775 @@
+"""Bounds, proofs, counterexamples and regions; the networks that come first are the oracles of the specification."""
+
+import itertools
+import json
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engram.analysis.verify import (
+    AffineReLU,
+    AllOf,
+    AnyOf,
+    Argmax,
+    Box,
+    Budget,
+    Certificate,
+    LinearProperty,
+    Polytope,
+    acasxu_property,
+    activation_pattern,
+    certified_radius,
+    check_certificate,
+    class_regions,
+    crown_bounds,
+    interval_bounds,
+    layer_rules,
+    local_affine,
+    maximize,
+    pattern_halfspaces,
+    prove_rule,
+    read_nnet,
+    relaxed_region,
+    verify,
+)
+from engram.analysis.verify.bounds import relax
+from engram.analysis.verify.certificate import Case
+from engram.analysis.verify.dual import dual_bound
+from engram.analysis.verify.specification import Clause, Domain
+from engram.tasks.data import load
+
+SUM = AffineReLU((np.array([[1.0, 1], [1, -1]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
+TWO = np.array([[1.0, 1], [1, -1]])
+THREE_LAYERS = AffineReLU((TWO, TWO, np.array([[1.0, 1], [0, 1]])), (np.zeros(2), np.zeros(2), np.array([1.0, 0])))
+T4 = AffineReLU(
+    (np.array([[1.0, -1], [1, -1], [1, 2], [1, -4]]), np.array([[1.0, 0, 0, 0], [0, 0, 1, 0]])),
+    (np.array([1.0, 0, -2, -2]), np.zeros(2)),
+)
+DIAMOND = AffineReLU(
+    (np.array([[1.0, -1], [-1, -1], [-1, 1], [1, 1]]), np.array([[1.0, 1, 0, 0], [0, 0, 1, 1]])),
+    (np.ones(4), np.zeros(2)),
+)
+PROPHECY = AffineReLU(
+    (np.array([[1.0, -1], [1, 1]]), np.array([[0.5, -0.2], [-0.5, 0.1]]), np.array([[1.0, -1], [-1, 1]])),
+    (np.zeros(2), np.zeros(2), np.zeros(2)),
+)
+
+
+def random_network(seed, *sizes):
+    rng = np.random.default_rng(seed)
+    return AffineReLU(
+        tuple(rng.normal(size=(b, a)) for a, b in itertools.pairwise(sizes)),
+        tuple(rng.normal(size=b) for b in sizes[1:]),
+    )
+
+
+class Problem(NamedTuple):
+    """A network with weights of all sizes, zeros and equal ones among them, and a box whose sides may be closed."""
+
+    seed: int
+    inputs: int
+    hidden: list[int]
+    outputs: int
+    factor: float
+    rounded: bool
+    radius: float
+
+    def made(self):
+        net = random_network(self.seed, self.inputs, *self.hidden, self.outputs)
+        weights = tuple((W.round() if self.rounded else W) * self.factor for W in net.weights)
+        net = AffineReLU(weights, tuple(b.round() if self.rounded else b for b in net.biases))
+        rng = np.random.default_rng(self.seed + 1)
+        centre, half = rng.normal(size=self.inputs), self.radius * rng.choice([0.0, 1.0, 1.0], size=self.inputs)
+        return net, centre - half, centre + half
+
+
+def problems(inputs=(1, 4), factors=(1.0, 1e-3, 1e6)):
+    return st.builds(
+        Problem,
+        st.integers(0, 10_000),
+        st.integers(*inputs),
+        st.lists(st.integers(1, 5), min_size=1, max_size=3),
+        st.integers(2, 3),
+        st.sampled_from(factors),
+        st.booleans(),
+        st.sampled_from([0.01, 0.3, 2.0]),
+    )
+
+
+# Bounds.
+
+
+def test_oracle_sum_of_two_units():
+    one = -np.ones(2), np.ones(2)
+    assert np.allclose(interval_bounds(SUM, *one), [[0], [4]])
+    crown = crown_bounds(SUM, *one)
+    assert np.allclose((crown.lower, crown.upper), [[0], [3]])
+    square = Box(*one)
+    for engine, upper in (("lp", 3), ("milp", 2)):
+        assert maximize(SUM, square, np.ones(1), engine=engine).upper == pytest.approx(upper)
+        assert maximize(SUM, square, -np.ones(1), engine=engine).upper == pytest.approx(0, abs=1e-9)
+
+
+def test_oracle_three_layers():
+    one = -np.ones(2), np.ones(2)
+    assert np.allclose(interval_bounds(THREE_LAYERS, *one), [[1, 0], [7, 2]])
+    crown = crown_bounds(THREE_LAYERS, *one)
+    assert np.allclose((crown.lower, crown.upper), [[1, 0], [5.5, 2]], atol=1e-9)
+    assert np.allclose(crown.layers[1], [[0, -2], [3, 2]], atol=1e-9)
+    for engine, upper in (("lp", 5.5), ("milp", 5)):
+        assert maximize(THREE_LAYERS, Box(*one), np.eye(2)[0], engine=engine).upper == pytest.approx(upper)
+
+
+@settings(max_examples=150)
+@given(problems(), st.integers(0, 1000), st.sampled_from(["adaptive", "zero"]))
+def test_bounds_hold_for_real_arithmetic(problem, seed, line):
+    net, low, high = problem.made()
+    bounds = crown_bounds(net, low, high, lower=line)
+    below, above = interval_bounds(net, low, high)
+    rng = np.random.default_rng(seed)
+    points = [np.where(rng.random(len(low)) < 0.5, low, high), *rng.uniform(low, high, (3, len(low)))]
+    for x in points:
+        exact, at = net.exact(x), [Fraction(v) for v in x.tolist()]
+        for i, y in enumerate(exact):
+            assert max(bounds.lower[i], below[i]) <= y <= min(bounds.upper[i], above[i])
+            for A, c, sign in (
+                (bounds.lower_slope, bounds.lower_offset, 1),
+                (bounds.upper_slope, bounds.upper_offset, -1),
+            ):
+                line_at = sum((Fraction(a) * v for a, v in zip(A[i].tolist(), at, strict=True)), Fraction(c[i]))
+                assert sign * (y - line_at) >= 0
+
+
+@settings(max_examples=25)
+@given(problems(inputs=(1, 3), factors=(1.0,)), st.integers(0, 1000))
+def test_looser_engines_bound_tighter_ones(problem, seed):
+    net, low, high = problem.made()
+    q = np.random.default_rng(seed).normal(size=net.sizes[-1])
+    below, above = interval_bounds(net, low, high)
+    interval = q.clip(0) @ above + q.clip(None, 0) @ below
+    upper = {engine: maximize(net, Box(low, high), q, engine=engine) for engine in ("crown", "lp", "milp")}
+    scale = 1e-6 * max(1.0, abs(interval))
+    assert upper["lp"].upper <= upper["crown"].upper + scale
+    assert upper["milp"].upper <= upper["lp"].upper + scale
+    sampled = net(np.random.default_rng(seed).uniform(low, high, (200, len(low)))) @ q
+    assert sampled.max() <= upper["milp"].upper + scale
+    assert upper["milp"].value == pytest.approx(upper["milp"].upper, abs=10 * scale)
+
+
+@settings(max_examples=6)
+@given(st.integers(0, 10_000), st.sampled_from([(2, 6, 2), (3, 3, 3, 2), (2, 2, 2, 2, 2)]))
+def test_the_maximum_is_that_over_all_patterns(seed, sizes):
+    net, box = random_network(seed, *sizes), Box(-np.ones(sizes[0]), np.ones(sizes[0]))
+    q = np.array([1.0, -1.0])
+    units = net.sizes[1:-1]
+    best = -np.inf
+    for bits in itertools.product((0, 1), repeat=sum(units)):
+        pattern = np.split(np.array(bits, dtype=np.int8), np.cumsum(units)[:-1])
+        best = max(best, maximize(net, box, q, pattern=pattern, engine="lp").upper)
+    found = maximize(net, box, q)
+    assert found.upper == pytest.approx(best, abs=2 * found.tol)
+
+
+def test_a_pattern_that_cannot_be_is_infeasible():
+    net = AffineReLU((np.ones((1, 1)), np.ones((1, 1))), (np.zeros(1), np.zeros(1)))
+    off = [np.zeros(1, dtype=np.int8)]
+    found = maximize(net, Box([1.0], [2.0]), np.ones(1), pattern=off)
+    assert found.status == "infeasible"
+    assert interval_bounds(net, np.ones(1), 2 * np.ones(1), off)[0] == np.inf
+
+
+def test_phases_and_scales_follow_units():
+    net = random_network(3, 3, 5, 4, 2)
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    order, factor = np.random.default_rng(1).permutation(5), np.array([2.0, 0.5, 3, 1, 7])[:, None]
+    moved = AffineReLU(
+        ((net.weights[0] * factor)[order], (net.weights[1] / factor.T)[:, order], net.weights[2]),
+        ((net.biases[0] * factor[:, 0])[order], *net.biases[1:]),
+    )
+    assert np.array_equal(activation_pattern(moved, x)[0], activation_pattern(net, x)[0][:, order])
+    low, high = x - 0.1, x + 0.1
+    for a, b in zip(crown_bounds(net, low, high)[:6], crown_bounds(moved, low, high)[:6], strict=True):
+        assert np.allclose(a, b, atol=1e-9)
+
+
+def test_many_boxes_at_once_are_as_one_after_another():
+    net = random_network(5, 4, 6, 6, 3)
+    low = np.random.default_rng(0).normal(size=(5, 4))
+    together = crown_bounds(net, low, low + 0.5)
+    alone = [crown_bounds(net, one, one + 0.5) for one in low]
+    assert np.allclose(together.lower, [bounds.lower for bounds in alone], rtol=0, atol=1e-12)
+    assert together.layers[1][0].shape == (5, 6)
+
+
+def test_as_tight_as_auto_lirpa():
+    # Computed once, by a library whose releases cannot share an environment with this one.
+    fixtures = json.loads((Path(__file__).parent / "auto_lirpa.json").read_text())
+    equal = 0
+    for case in fixtures["cases"]:
+        net = AffineReLU(tuple(map(np.array, case["weights"])), tuple(map(np.array, case["biases"])))
+        low, high = np.array(case["low"]), np.array(case["high"])
+        crown = crown_bounds(net, low, high)
+        for name, ours in (("IBP", interval_bounds(net, low, high)), ("CROWN", (crown.lower, crown.upper))):
+            theirs = np.array(case[name])
+            assert ((ours[1] - ours[0]) <= 1.01 * (theirs[1] - theirs[0])).all(), name
+        equal += np.allclose((crown.lower, crown.upper), case["CROWN"], rtol=1e-6)
+    assert equal >= 2  # elsewhere ours are tighter, since they are cut with intervals
+
+
+# Proofs and counterexamples.
+
+ENGINES = ("auto", "inputs", "relus", "milp")
+
+
+@settings(max_examples=150)
+@given(problems(inputs=(1, 3), factors=(1.0,)), st.integers(0, 1))
+def test_engines_agree_and_proofs_check(problem, label):
+    net, low, high = problem.made()
+    box, answers = Box(low, high), {}
+    sampled = net(np.random.default_rng(0).uniform(low, high, (500, len(low)))).argmax(1)
+    for engine in ENGINES:
+        found = verify(net, box, Argmax(label), engine=engine, budget=Budget(nodes=300))
+        answers[engine] = found.status
+        if found.status == "proved":
+            assert (sampled == label).all()
+            check = check_certificate(net, box, Argmax(label), found.certificate)
+            assert check.valid == (engine != "milp"), check
+        if found.status == "refuted":
+            y = net.exact(found.counterexample)
+            assert max(value for i, value in enumerate(y) if i != label) >= y[label]
+            assert ((low <= found.counterexample) & (found.counterexample <= high)).all()
+        assert (found.status == "unknown") == bool(found.exhausted)
+    assert len(set(answers.values()) - {"unknown"}) <= 1, answers
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_linear_properties_and_their_combinations(engine):
+    square = Box([-1, -1], [1, 1])
+
+    def at_most(d):
+        return LinearProperty([[1.0]], [d])
+
+    def status(prop):
+        return verify(SUM, square, prop, engine=engine).status
+
+    assert status(at_most(2.01)) == "proved"
+    assert status(at_most(1.99)) == "refuted"
+    assert status(AnyOf((at_most(1.0), LinearProperty([[-1.0]], [-0.5])))) == "proved"
+    assert status(AnyOf((at_most(1.0), LinearProperty([[-1.0]], [-1.5])))) == "refuted"
+    assert status(AllOf((at_most(2.01), at_most(1.0)))) == "refuted"
+    assert status(LinearProperty([[1.0], [-1.0]], [2.01, 0.01])) == "proved"
+
+
+def test_a_disjunction_that_only_a_combination_of_rows_proves():
+    # y = (x, -x): one of them is at least 0 everywhere, and none of them is.
+    net = AffineReLU((np.array([[1.0], [-1.0]]),), (np.zeros(2),))
+    either = AnyOf((LinearProperty([[-1.0, 0]], [0.01]), LinearProperty([[0, -1.0]], [0.01])))
+    for engine in ENGINES:
+        assert verify(net, Box([-1], [1]), either, engine=engine).status == "proved"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_polytopes(engine):
+    # The vertex (1, 0) gives 2; without it, (0.25, 0.75) gives 1.
+    diamond = Polytope([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.ones(4))
+    low_half = Polytope([[1, 1], [1, -1], [-1, 1], [-1, -1], [1, 0]], [1, 1, 1, 1, 0.25])
+    assert verify(SUM, diamond, LinearProperty([[1.0]], [1.9]), engine=engine).status == "refuted"
+    found = verify(SUM, low_half, LinearProperty([[1.0]], [1.26]), engine=engine)
+    assert found.status == "proved"
+    if engine != "milp":
+        assert check_certificate(SUM, low_half, LinearProperty([[1.0]], [1.26]), found.certificate).valid
+
+
+def test_a_counterexample_lies_in_the_polytope_without_rounding():
+    # 3 x <= 0.1 ends between two numbers of 64 bits; the nearest of them is outside.
+    end = 0.1 / 3
+    assert 3 * Fraction(end) != Fraction(0.1)
+    line = AffineReLU((np.ones((1, 1)),), (np.zeros(1),))
+    place = Polytope([[3.0], [-1.0]], [0.1, 1.0])
+    inside = end if 3 * Fraction(end) <= Fraction(0.1) else np.nextafter(end, -1)
+    below = verify(line, place, LinearProperty([[1.0]], [np.nextafter(inside, -1)]))
+    assert below.status in ("refuted", "unknown")
+    if below.status == "refuted":
+        assert 3 * Fraction(float(below.counterexample[0])) <= Fraction(0.1)
+    assert verify(line, place, LinearProperty([[1.0]], [inside])).status != "refuted"
+    assert verify(line, place, LinearProperty([[1.0]], [end + 1e-12])).status == "proved"
+    assert verify(line, place, LinearProperty([[1.0]], [end - 0.1])).status == "refuted"
+
+
+def test_ties_are_no_answers():
+    # Both outputs are relu(x): equal everywhere, so that no class is the largest.
+    net = AffineReLU((np.ones((1, 1)), np.ones((2, 1))), (np.zeros(1), np.zeros(2)))
+    for engine in ENGINES:
+        assert verify(net, Box([-1], [1]), Argmax(0), engine=engine).status == "refuted"
+    not_above = LinearProperty([[1.0, -1.0]], [0.0])
+    assert verify(net, Box([-1], [1]), not_above, budget=Budget(nodes=200)).status in ("proved", "unknown")
+
+
+def test_margins_of_a_rounding_are_not_guessed():
+    # 0.1 + 0.2 - 0.3 is 5.6e-17 in floating point and -2.8e-17 for the numbers that 64 bits hold.
+    net = AffineReLU((np.array([[0.1, 0.2, -0.3]]),), (np.zeros(1),))
+    one = Box(np.ones(3), np.ones(3))
+    exact = net.exact(np.ones(3))[0]
+    assert verify(net, one, LinearProperty([[1.0]], [0.0])).status in ("unknown", "proved" if exact <= 0 else "refuted")
+    above = verify(net, one, LinearProperty([[-1.0]], [0.0]))
+    assert above.status in ("unknown", "proved" if exact >= 0 else "refuted")
+
+
+def hard():
+    return random_network(3, 5, 30, 30, 30, 2), Box(-np.ones(5), np.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("budget", "what"),
+    [
+        (Budget(seconds=1e-9), "time"),
+        (Budget(nodes=3), "nodes"),
+        (Budget(megabytes=0.001), "memory"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["inputs", "relus"])
+def test_budgets_stop_with_what_is_known(budget, what, engine):
+    net, box = hard()
+    most = maximize(net, box, np.array([1.0, -1.0]), engine="crown").upper
+    found = verify(net, box, LinearProperty([[1.0, -1.0]], [0.7 * most]), engine=engine, budget=budget)
+    assert (found.status, found.exhausted) == ("unknown", what)
+    assert found.certificate is None
+    assert found.counterexample is None
+    if what != "time":
+        assert -np.inf < found.bound < 0
+
+
+def test_one_backward_pass_is_what_it_says():
+    found = verify(SUM, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [2.5]), engine="crown")
+    assert (found.status, found.exhausted, found.nodes) == ("unknown", "one backward pass", 1)
+    assert found.bound == pytest.approx(-0.5)
+
+
+class TestCertificates:
+    box, prop = Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [2.1])
+
+    @pytest.fixture(params=["inputs", "relus"])
+    def certificate(self, request):
+        return verify(SUM, self.box, self.prop, engine=request.param).certificate
+
+    def check(self, certificate, **changes):
+        return check_certificate(SUM, self.box, self.prop, replace(certificate, **changes))
+
+    def test_survives_json(self, certificate):
+        again = Certificate.from_json(json.loads(json.dumps(certificate.to_json())))
+        assert again == certificate
+        assert self.check(again).leaves == certificate.leaves > 1
+        with pytest.raises(ValueError, match="no certificate: KeyError"):
+            Certificate.from_json({})
+
+    def test_is_of_its_subject_alone(self, certificate):
+        assert self.check(certificate).valid
+        for other in (
+            (THREE_LAYERS, self.box, Argmax(0)),
+            (SUM, Box([-1, -1], [1, 1.1]), self.prop),
+            (SUM, self.box, LinearProperty([[1.0]], [2.0])),
+        ):
+            assert not check_certificate(*other, certificate).valid
+
+    def test_what_was_tampered_with_proves_nothing(self, certificate):
+        (tree,) = certificate.trees
+        assert "leaf 0 is not proved" in self.check(certificate, trees=(replace(tree, cases=(Case(),)),)).reason
+        assert "all clauses" in self.check(certificate, trees=()).reason
+        for first in (0, 99):
+            loop = (tree.cases[0]._replace(first=first), *tree.cases[1:])
+            assert not self.check(certificate, trees=(replace(tree, cases=loop),)).valid
+        halves = (tree.cases[0]._replace(axis=99), *tree.cases[1:])
+        assert "splits axis 99" in self.check(certificate, trees=(replace(tree, cases=halves),)).reason
+        forged = tuple(
+            case._replace(multipliers=((1e9,) * len(m),)) if (m := sum(case.multipliers, ())) else case
+            for case in tree.cases
+        )
+        if forged != tree.cases:
+            assert not self.check(certificate, trees=(replace(tree, cases=forged),)).valid
+
+    def test_of_a_solver_says_so(self):
+        found = verify(SUM, self.box, self.prop, engine="milp")
+        assert found.certificate.kind == "solver"
+        assert found.certificate.tol > 0
+        assert "word of a solver" in check_certificate(SUM, self.box, self.prop, found.certificate).reason
+
+
+@settings(max_examples=60)
+@given(problems(), st.integers(0, 10_000))
+def test_any_multipliers_give_a_bound(problem, seed):
+    net, low, high = problem.made()
+    rng = np.random.default_rng(seed)
+    rows = int(rng.integers(1, 3))
+    clause = Clause(rng.normal(size=(rows, net.sizes[-1])), rng.normal(size=rows), np.ones(rows, dtype=bool))
+    H, x = rng.normal(size=(1, len(low))), rng.uniform(low, high)
+    place = Domain(low, high, H, H @ x + 1e-9)
+    numbers = rng.normal(size=rows + sum(net.sizes[1:-1]) + 1) * rng.choice([0, 1, 100])
+    bound = dual_bound(net, relax(net, low[None], high[None]), clause, place, numbers)
+    w = [Fraction(v) for v in np.maximum(numbers[:rows], 0).tolist()]
+    y = net.exact(x)
+    values = [
+        sum((Fraction(q) * v for q, v in zip(row, y, strict=True)), Fraction(c))
+        for row, c in zip(clause.Q.tolist(), clause.c.tolist(), strict=True)
+    ]
+    assert bound <= sum(a * b for a, b in zip(w, values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Box([0, np.nan], [1, 1]), r"low\[1\] = nan"),
+        (lambda: Box([0, 0], [1, np.inf]), r"high\[1\] = inf"),
+        (lambda: Box([0, 2], [1, 1]), r"low\[1\] = 2.0 is above high\[1\] = 1.0"),
+        (lambda: Box([0], [1, 1]), "expected .inputs,. twice"),
+        (lambda: Polytope([[1, np.nan]], [1]), r"A\[0, 1\] = nan"),
+        (lambda: Polytope([[1.0], [-1.0]], [0, -1]), "has no solution"),
+        (lambda: verify(SUM, Polytope([[1.0, 0]], [1]), Argmax(0)), "label = 0"),
+        (lambda: verify(SUM, Polytope([[1.0, 1]], [1]), LinearProperty([[1]], [0])), "does not bound input 0"),
+        (lambda: verify(SUM, Box([0], [1]), LinearProperty([[1]], [0])), "has 1 dimensions: expected 2"),
+        (lambda: verify(T4, Box([0, 0], [1, 1]), Argmax(2)), "label = 2: expected one of"),
+        (lambda: verify(T4, Box([0, 0], [1, 1]), LinearProperty([[1]], [0])), r"C.shape = \(1, 1\)"),
+        (lambda: verify(T4, Box([0, 0], [1, 1]), AnyOf(())), "property = AnyOf"),
+        (lambda: LinearProperty([[np.inf]], [0]), "expected finite"),
+        (lambda: Budget(seconds=0.0), "seconds = 0.0"),
+        (lambda: relaxed_region(T4, np.array([4.0, 0]), Box([0, 0], [1, 1])), r"x0\[0\] = 4.0"),
+        (lambda: relaxed_region(T4, np.array([np.nan, 0]), Box([0, 0], [1, 1])), "2 finite numbers"),
+        (lambda: relaxed_region(T4, np.zeros(2), Box([0, 0], [1, 1]), eps=1.5), "eps = 1.5"),
+        (lambda: relaxed_region(SUM, np.zeros(2), Box([0, 0], [1, 1])), "one output"),
+        (
+            lambda: certified_radius(T4, np.full((1, 2), 2.0), np.zeros(1, dtype=int), high=1.0),
+            r"X\[0\] is outside -inf to 1.0",
+        ),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# Regions.
+
+SIDE = Box([-3, -3], [3, 3])
+POINTS = np.random.default_rng(0).uniform(-3, 3, (200_000, 2))
+
+
+def area(region):
+    return 36 * region.contains(POINTS).mean()
+
+
+def codes(region):
+    return tuple(tuple(int(code) for code in layer) for layer in region.pattern)
+
+
+def test_oracle_t4():
+    direct = relaxed_region(T4, np.array([1.0, 0]), SIDE, "direct")
+    assert codes(direct) == ((2, 1, 0, 2),)
+    assert area(direct) == pytest.approx(167 / 12, abs=0.1)
+    box = direct.volume_box()
+    assert np.allclose((box.low, box.high), [[-0.5, -3], [3, -0.5]], atol=1e-6)
+    assert box.log_volume == pytest.approx(np.log(8.75))
+    for eps, size in ((0.01, 17.219967), (0.1, None), (1.0, 167 / 12)):
+        found = relaxed_region(T4, np.array([1.0, 0]), SIDE, eps_absolute=eps, tighten=False)
+        assert codes(found) == ((2, 2, 0, 2),)
+        if size is not None:
+            assert area(found) == pytest.approx(size, abs=0.1)
+        rows = {tuple(row) for row in np.column_stack([found.G, found.h]).round(9)}
+        half = 2**0.5
+        assert {
+            tuple(r)
+            for r in np.array([[-1 / half, 1 / half, (1 - eps) / half], [1 / 5**0.5, 2 / 5**0.5, 2 / 5**0.5]]).round(9)
+        } == rows
+        if eps == 1.0:
+            assert found.compare(direct) == "equal"
+        if eps == 0.01:
+            assert found.compare(direct) == "contains"
+            box = found.volume_box()
+            assert np.allclose((box.low, box.high), [[-1.49, -3], [3, -0.5]], atol=1e-6)
+            long = found.perimeter_box()
+            assert (long.high - long.low).sum() == pytest.approx(6.99)
+    with pytest.warns(UserWarning, match="above the margin"):
+        everything = relaxed_region(T4, np.array([1.0, 0]), SIDE, eps_absolute=10.0, tighten=False)
+    assert codes(everything) == ((2, 2, 2, 2),)
+    assert everything.degenerate
+    assert everything.volume_box().log_volume == -np.inf
+
+
+def test_oracle_diamond():
+    x0 = np.array([1, -0.3])
+    fallback = relaxed_region(DIAMOND, x0, SIDE, "direct")
+    assert (fallback.mode, codes(fallback)) == ("fallback", ((1, 1, 0, 1),))
+    assert area(fallback) == pytest.approx(4.5, abs=0.1)
+    assert fallback.volume_box().log_volume == pytest.approx(
+        0, abs=1e-4
+    )  # where the largest box lies is not determined
+    flat = fallback.perimeter_box()
+    assert (flat.high - flat.low).sum() == pytest.approx(2.0, abs=1e-4)
+    for eps, size, volume in ((0.01, 5.826662, 2.772225), (0.5, 5.489583, 2.506944)):
+        found = relaxed_region(DIAMOND, x0, SIDE, eps_absolute=eps, tighten=False)
+        assert codes(found) == ((2, 2, 0, 1),)
+        assert area(found) == pytest.approx(size, abs=0.1)
+        assert found.volume_box().log_volume == pytest.approx(np.log(volume), abs=1e-5)
+
+
+def test_oracle_three_layers_of_prophecy():
+    side = Box([-10, -10], [10, 10])
+
+    def made(x, mode, **arguments):
+        region = relaxed_region(PROPHECY, np.array(x), side, mode, **arguments)
+        return region.mode, codes(region)
+
+    assert made([2.5, -1], "direct")[0] == "fallback"
+    assert made([2.5, -1], "direct", tau=1e-4) == ("direct", ((1, 1), (1, 2)))
+    assert made([2.5, -1], "structural", eps_absolute=0.1, tighten=False) == ("structural", ((2, 1), (2, 2)))
+    assert made([2.5, 2.5], "direct", tau=1e-4) == ("direct", ((0, 1), (2, 2)))
+    assert made([2.5, 2.5], "structural", eps_absolute=0.1, tighten=False) == ("structural", ((0, 2), (2, 2)))
+
+
+def test_oracle_linear_network():
+    rng = np.random.default_rng(0)
+    W, b = rng.normal(size=(3, 4)), rng.normal(size=3)
+    net, x0 = AffineReLU((W,), (b,)), rng.normal(size=4)
+    y = net(x0)
+    c = int(y.argmax())
+    others = [i for i in range(3) if i != c]
+    expected = min((y[c] - y[i]) / np.abs(W[c] - W[i]).sum() for i in others)
+    for method in ("exact", "crown"):
+        found = certified_radius(net, x0[None], np.array([c]), method=method, most=5.0)
+        assert found[0] == pytest.approx(expected, abs=1e-5)
+    region = relaxed_region(net, x0, Box(x0 - 2, x0 + 2))
+    X = rng.uniform(x0 - 2, x0 + 2, (5000, 4))
+    far = np.sort(net(X), axis=1)
+    clear = far[:, -1] - far[:, -2] > 1e-3
+    assert np.array_equal(region.contains(X)[clear], net(X).argmax(1)[clear] == c)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10_000), st.sampled_from([(2, 4, 2), (3, 5, 4, 3)]))
+def test_regions_are_what_the_theorems_say(seed, sizes):
+    net, rng = random_network(seed, *sizes), np.random.default_rng(seed)
+    box, x0 = Box([-2] * sizes[0], [2] * sizes[0]), rng.uniform(-2, 2, sizes[0])
+    y = np.sort(net(x0))
+    margin = float(y[-1] - y[-2])
+    if margin < 1e-2:
+        return
+    X = np.vstack([x0, rng.uniform(-2, 2, (3000, sizes[0]))])
+    answers = net(X).argmax(1)
+    made = {
+        "direct": relaxed_region(net, x0, box, "direct"),
+        "small": relaxed_region(net, x0, box, eps_absolute=1e-3, tighten=False),
+        "loose": relaxed_region(net, x0, box, tighten=False),
+        "tight": relaxed_region(net, x0, box),
+        "best": relaxed_region(net, x0, box, "best"),
+        "slack": relaxed_region(net, x0, box, order="slack"),
+        "crown": relaxed_region(net, x0, box, "crown"),
+    }
+    inside = {name: region.contains(X) for name, region in made.items()}
+    for name, mask in inside.items():
+        assert (answers[mask] == made[name].label).all(), name
+    # The input is in its own region, tightening only adds, and the smaller slack fixes more units.
+    assert all(inside[name][0] for name in ("small", "loose", "tight"))
+    assert not (inside["loose"] & ~inside["tight"]).any()
+    # A fallback is contained in the structural region beyond the shell of its slack.
+    if made["direct"].mode == "fallback":
+        A, a = local_affine(net, activation_pattern(net, x0))[-1]
+        c = made["direct"].label
+        g = np.delete((A[c] - A) @ X.T + (a[c] - a)[:, None], c, axis=0).min(0)
+        assert not (inside["direct"] & (g > 1e-3 + 1e-5) & ~inside["small"]).any()
+
+
+def test_a_pattern_is_minimal():
+    # Freeing any unit that is still fixed in the critical layer lets the network answer otherwise.
+    seen = 0
+    for seed in range(20):
+        net = random_network(seed, 2, 4, 2)
+        x0 = np.random.default_rng(seed).normal(size=2).clip(-3, 3)
+        region = relaxed_region(net, x0, SIDE, "direct")
+        if region.mode == "fallback":
+            continue
+        for j in np.flatnonzero(region.pattern[0] != 2):
+            freed = region.pattern[0].copy()
+            freed[j] = 2
+            G, h = pattern_halfspaces(net, activation_pattern(net, x0), (freed,))
+            found = verify(
+                net, Polytope(np.vstack([G, np.eye(2), -np.eye(2)]), np.append(h, [3.0] * 4)), Argmax(region.label)
+            )
+            assert found.status == "refuted"
+            seen += 1
+    assert seen > 5
+
+
+def test_a_region_can_be_proved_once_more_by_verify():
+    region = relaxed_region(T4, np.array([1.0, 0]), SIDE)
+    found = verify(T4, region.polytope, Argmax(region.label))
+    assert found.status == "proved"
+    assert check_certificate(T4, region.polytope, Argmax(region.label), found.certificate).valid
+
+
+def test_a_class_is_covered_region_by_region():
+    net, X = random_network(11, 2, 6, 2), np.random.default_rng(0).uniform(-3, 3, (60, 2))
+    mine = net(X).argmax(1) == 0
+    regions = class_regions(net, X, SIDE, 0, most=4)
+    inside = np.array([region.contains(X) for region in regions])
+    assert 1 <= len(regions) <= 4
+    assert not inside[:, ~mine].any()
+    assert inside.any(0).sum() > inside[0].sum() or len(regions) == 1
+    assert len(class_regions(net, X[mine], SIDE, 0, most=100)) >= len(regions)
+
+
+def test_ties_flat_sides_and_full_patterns():
+    tie = relaxed_region(T4, np.array([-3.0, -3.0]), SIDE)
+    y = T4(np.array([-3.0, -3.0]))
+    assert (tie.status == "tie") == (y[0] == y[1])
+    same = AffineReLU((np.ones((1, 2)), np.ones((2, 1))), (np.zeros(1), np.zeros(2)))
+    tie = relaxed_region(same, np.ones(2), SIDE)
+    assert tie.status == "tie"
+    assert tie.degenerate
+    assert not tie.contains(np.ones(2))
+    flat = relaxed_region(T4, np.array([1.0, 0]), Box([-3, 0], [3, 0]))
+    assert flat.volume_box().dimensions == 1
+    assert np.isfinite(flat.volume_box().log_volume)
+
+
+def test_samples_and_inner_boxes_stay_inside():
+    region = relaxed_region(random_network(4, 4, 6, 6, 3), np.zeros(4), Box([-2] * 4, [2] * 4))
+    rng = np.random.default_rng(0)
+    assert region.contains(region.sample(50, rng, thin=5)).all()
+    box = region.volume_box(contain=np.zeros(4))
+    corners = np.array(list(itertools.product(*zip(box.low + 1e-9, box.high - 1e-9, strict=True))))
+    assert region.contains(corners).all()
+    assert (box.low <= 1e-9).all()
+    assert (box.high >= -1e-9).all()
+    share, low, high = region.volume_fraction(2000, rng)
+    assert low <= share <= high
+    assert region.support(corners) == 16
+
+
+def test_inner_boxes_of_a_biased_network_are_answered_alike():
+    for seed in range(6):
+        net = random_network(seed, 3, 5, 5, 2)
+        region = relaxed_region(net, np.zeros(3), Box([-2] * 3, [2] * 3), "direct")
+        box = region.volume_box()
+        if np.isfinite(box.log_volume):
+            corners = np.array(list(itertools.product(*zip(box.low + 1e-7, box.high - 1e-7, strict=True))))
+            assert (net(corners).argmax(1) == region.label).all()
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 1000))
+def test_radii_are_ordered(seed):
+    net, X = random_network(seed, 3, 6, 5, 3), np.random.default_rng(seed).uniform(0, 1, (3, 3))
+    labels = net(X).argmax(1)
+    crown, exact, attacked = (
+        certified_radius(net, X, labels, m, low=0.0, high=1.0) for m in ("crown", "exact", "attack")
+    )
+    assert (crown <= exact + 1e-5).all()
+    assert (exact <= attacked + 1e-5).all()
+    assert (certified_radius(net, X, (labels + 1) % 3, "exact", low=0.0, high=1.0) == 0).all()
+
+
+def test_rules_of_a_layer_are_proved():
+    rng = np.random.default_rng(0)
+    net, X = random_network(7, 2, 6, 5, 2), rng.uniform(-1, 1, (500, 2))
+    label = int(np.bincount(net(X).argmax(1)).argmax())
+    for on in ("bits", "values"):
+        rules = layer_rules(net, 2, X, label, on=on)
+        assert rules == sorted(rules, key=lambda rule: -rule.support)
+        z = net.preactivations(X)[1]
+        for rule in rules[:3]:
+            G, h = rule.halfspaces
+            inside = (z @ G.T <= h).all(1)
+            assert inside.sum() >= rule.support
+            found = prove_rule(net, rule, label, data=X, budget=Budget(nodes=5000))
+            if found.status == "proved":
+                assert (net(X)[inside].argmax(1) == label).all()
+    with pytest.raises(ValueError, match="layer = 3: expected a hidden layer, 1 to 2"):
+        layer_rules(net, 3, X, label)
+    with pytest.raises(ValueError, match="expected one of them"):
+        prove_rule(net, rules[0], label)
+
+
+# ACAS Xu.
+
+NNET = """// a comment
+2,2,1,3,
+2,3,1,
+0,
+-1.0,-2.0,
+1.0,2.0,
+0.0,1.0,5.0,
+2.0,4.0,10.0,
+1.0,2.0,
+3.0,4.0,
+5.0,6.0,
+0.1,
+0.2,
+0.3,
+1.0,-1.0,2.0,
+0.5,
+"""
+
+
+def test_reads_nnet(tmp_path):
+    path = tmp_path / "net.nnet"
+    path.write_text(NNET)
+    net, scale = read_nnet(path)
+    assert net.sizes == (2, 3, 1)
+    assert np.array_equal(net.weights[1], [[1, -1, 2]])
+    box = scale.box(Box([-9, 1], [1, 2]))
+    assert np.allclose((box.low, box.high), [[-0.5, 0], [0.5, 0.25]])
+    assert np.allclose(scale.physical(box.high), [1, 2])
+    path.write_text(NNET[:-8])
+    with pytest.raises(ValueError, match="is no network in the format NNet"):
+        read_nnet(path)
+
+
+needs_acas = pytest.mark.skipif(
+    not (Path(os.environ.get("ENGRAM_DATA", "/nowhere")) / "acasxu").is_dir(), reason="acasxu is not under ENGRAM_DATA"
+)
+
+
+@needs_acas
+@pytest.mark.parametrize(
+    ("number", "network", "status"),
+    [(1, "1_1", "proved"), (3, "5_9", "proved"), (4, "2_1", "proved"), (2, "2_1", "refuted"), (3, "1_7", "refuted")],
+)
+def test_acas_xu_as_published(number, network, status):
+    net, scale = read_nnet(load("acasxu", network=network))
+    one = acasxu_property(number)
+    for box in one.boxes:
+        found = verify(net, scale.box(box), one.claim)
+        assert found.status == status
+        if status == "proved":
+            assert check_certificate(net, scale.box(box), one.claim, found.certificate).valid
+
+
+def test_acas_xu_claims_say_what_they_mean():
+    # Scores of clear of conflict, weak left, weak right, strong left, strong right; the lowest is the advice.
+    largest, middle, lowest = np.array([[3.0, 1, 2, 0, 2.5], [1.5, 1, 2, 0, 2.5], [-1, 1, 2, 0, 2.5]])
+
+    def holds(number, scores):
+        same = AffineReLU((np.zeros((5, 1)),), (scores,))
+        return verify(same, Box([0], [1]), acasxu_property(number).claim).status == "proved"
+
+    assert [holds(1, scores) for scores in (largest, 5 * largest)] == [True, False]
+    assert [holds(2, scores) for scores in (largest, middle, lowest)] == [False, True, True]
+    assert [holds(3, scores) for scores in (largest, middle, lowest)] == [True, True, False]
+    assert [holds(7, scores) for scores in (middle, lowest, lowest[[4, 1, 2, 3, 0]])] == [False, True, False]
+    assert [holds(8, scores) for scores in (middle, lowest)] == [False, True]
+    assert [holds(9, scores) for scores in (middle, lowest)] == [True, False]
+    assert [holds(5, scores[[0, 1, 2, 4, 3]]) for scores in (middle, lowest)] == [True, False]
+    assert [holds(10, scores) for scores in (middle, lowest)] == [False, True]
+
+
+def test_acas_xu_properties():
+    asked = [acasxu_property(number) for number in range(1, 11)]
+    assert [len(one.networks) for one in asked] == [45, 36, 42, 42, 1, 1, 1, 1, 1, 1]
+    assert asked[0].claim.d[0] == pytest.approx(3.991126, abs=1e-6)
+    with pytest.raises(ValueError, match="number = 11"):
+        acasxu_property(11)

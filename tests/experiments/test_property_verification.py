@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from engram.analysis.verify import Box, relaxed_region
+from engram.experiments.property_verification import (
+    arms,
+    data_set,
+    experiment,
+    hebbian_layer,
+    polygon,
+    random_network,
+    seconds,
+    trained,
+)
+
+
+def test_a_polygon_has_the_area_of_its_region():
+    shares = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        region = relaxed_region(random_network("2-4-2", rng), np.zeros(2), Box([-3, -3], [3, 3]), rng=rng)
+        x, y = polygon(region).T
+        area = abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
+        share, low, high = region.volume_fraction(50_000, rng)
+        assert 36 * low - 1e-9 <= area <= 36 * high + 1e-9
+        shares.append(share)
+    assert any(0 < share < 1 for share in shares)
+
+
+def test_the_same_read_out_reads_both_layers_well():
+    X, y = load_digits(return_X_y=True)
+    X, rng = X / 16, np.random.default_rng(0)
+    W, b = hebbian_layer(X[:1000], 64, rng)
+    assert np.allclose(np.linalg.norm(W, axis=1), 1)
+    for hidden in ((W, b), None):
+        net = trained((64, 64, 10), X[:1000], y[:1000], 5, torch.Generator().manual_seed(0), hidden=hidden)
+        assert (net(X[1000:]).argmax(1) == y[1000:]).mean() > 0.8
+        if hidden is not None:
+            assert np.array_equal(net.weights[0], W)
+
+
+def test_training_stops_when_it_is_enough():
+    X, y, _, _ = data_set("moons", np.random.default_rng(0))
+    seen = []
+    trained(
+        (2, 4, 2), X, y, 50, torch.Generator().manual_seed(0), enough=lambda net: len(seen) >= 3 or seen.append(net)
+    )
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(("name", "inputs", "classes"), [("moons", 2, 2), ("iris", 4, 3), ("digits", 8, 10)])
+def test_data_are_between_0_and_1(name, inputs, classes):
+    X, y, test, labels = data_set(name, np.random.default_rng(0))
+    assert X.shape[1] == inputs
+    assert len(np.unique(y)) == len(np.unique(labels)) == classes
+    assert min(X.min(), test.min()) == 0
+    assert max(X.max(), test.max()) == 1
+
+
+def test_larger_trials_are_said_to_take_longer():
+    small, large = (sum(map(seconds, arms(experiment.presets[name].config).values())) for name in ("smoke", "paper"))
+    assert 0 < small < large
