@@ -40,6 +40,8 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/meta_tasks.py
 	$(PIP) 'spams-bin>=2.6'
 	$(BIN)/python benchmarks/memory.py $(QUICK)
+	$(PIP) 'scikit-dimension>=0.5'
+	$(BIN)/python benchmarks/difficulty.py $(QUICK)
 	$(BIN)/python benchmarks/page.py
 
 clean:

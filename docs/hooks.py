@@ -20,7 +20,7 @@ REFERENCE = {
     "engram.optim": "Evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
-    "engram.analysis": "What was learned: measures as functions of arrays.",
+    "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",
     "engram.tasks.meta": "A space of meta-reinforcement-learning tasks.",
