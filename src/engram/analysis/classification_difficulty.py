@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Shaped
@@ -19,8 +18,8 @@ def classification_difficulty(
     y: Shaped[np.ndarray, " labels"],
     *,
     error: float,
-    m: float | int | Literal["mle", "twonn"] = "mle",
-    resolution: float | int | Literal["evt", "exact", "sample"] = "evt",
+    m: float | int | str = "mle",
+    resolution: float | int | str = "evt",
     k: int = 5,
     n_queries: int | None = 10_000,
     drop_conflicts: bool = False,

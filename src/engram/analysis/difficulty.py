@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.special import betaln, gammaln
@@ -15,7 +15,6 @@ from engram.analysis.dimension import DimensionEstimate
 from engram.analysis.margin import Margin
 
 Number = float | int | np.ndarray
-Manifold = Literal["sphere", "torus"]
 LN2 = math.log(2)
 DATA_LIMITED = 1e-6  # share of the hypotheses' dimensions that the data leave free, below which it is rounding
 
@@ -44,7 +43,7 @@ class GeneralizationTask:
     n_discrete: Number = 1
     out_dim: Number = 1
     bound: Number = 1.0
-    manifold: Manifold = "sphere"
+    manifold: str = "sphere"
 
     def difficulty(self, **changes: Any) -> Difficulty:
         """Return the inductive bias complexity, with some of the inputs changed if given.
@@ -131,7 +130,7 @@ def inductive_bias_complexity(
     n_discrete: Number,
     out_dim: Number,
     bound: Number = 1.0,
-    manifold: Manifold = "sphere",
+    manifold: str = "sphere",
 ) -> Difficulty:
     """Return an upper bound of the information that a designer must supply for a learner to generalise on a task.
 
@@ -215,7 +214,7 @@ def with_uncertainty(
     return MeasuredDifficulty(found, low.log10_bits, high.log10_bits, dimension, margin)
 
 
-def _modes(m: np.ndarray, M: np.ndarray, manifold: Manifold) -> tuple[np.ndarray, np.ndarray]:
+def _modes(m: Number, M: Number, manifold: str) -> tuple[Number, Number]:
     """Return the degree that belongs to the highest frequency, and the logarithm of how many modes there are."""
     if manifold == "torus":
         return M, m / 2 * math.log(math.pi) - gammaln(m / 2 + 1) + m * np.log(M)
@@ -292,7 +291,7 @@ def few_shot_task(
         raise ValueError(f"ways = {ways}: expected an int, at least 2")
     for name, value in {"m_within": m_within, "radius": radius, "resolution": resolution}.items():
         _check(name, np.asarray(value, dtype=float))
-    _, log_modes = _modes(np.asarray(float(m_within)), np.asarray(2 * math.pi * radius / resolution), "sphere")
+    _, log_modes = _modes(m_within, 2 * math.pi * radius / resolution, "sphere")
     return GeneralizationTask(
         n=n_tasks,
         m=m_across + (ways - 1) * m_within,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -49,7 +49,7 @@ def intrinsic_dimension(
     k: int = 5,
     *,
     n_queries: int | None = 10_000,
-    method: Literal["mle", "twonn"] = "mle",
+    method: str = "mle",
     pooled: bool = True,
     seed: int | np.random.Generator = 0,
 ) -> DimensionEstimate:
@@ -199,7 +199,7 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
         self.pooled = pooled
         self.random_state = random_state
 
-    def fit(self, X: Annotated[Any, ArrayLike], y: Any = None) -> Self:
+    def fit(self, X: Annotated[Any, ArrayLike], y: Any = None) -> IntrinsicDimension:
         """Measure the dimension of samples.
 
         Args:
@@ -215,7 +215,7 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
             X,
             self.k,
             n_queries=self.n_queries,
-            method=self.method,  # type: ignore[arg-type]
+            method=self.method,
             pooled=self.pooled,
             seed=seed,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -40,7 +39,7 @@ class Margin:
 def class_margin(
     X: Shaped[np.ndarray, "samples *features"],
     y: Shaped[np.ndarray, " labels"],
-    method: Literal["evt", "exact", "sample"] = "evt",
+    method: str = "evt",
     *,
     n_pairs: int = 4_000_000,
     n_top: int = 2000,
@@ -115,7 +114,7 @@ def class_margin(
 
 
 def extreme_quantile(
-    values: Float[np.ndarray, " values"], k: int, ratio: float, *, bounded_factor: bool = True
+    values: Float[np.ndarray, " values"], k: int, ratio: float | int, *, bounded_factor: bool = True
 ) -> tuple[float, float]:
     """Return the value that is expected to be the largest of ``ratio`` times as many, and the extreme-value index.
 

@@ -20,7 +20,7 @@ from annotated_types import Ge
 from scipy.stats import linregress
 from sklearn.datasets import load_digits
 from sklearn.gaussian_process.kernels import RBF
-from torch import nn
+from torch import Tensor, nn
 
 from engram.analysis import (
     BENCHMARKS,
@@ -346,16 +346,20 @@ def architectures(config: Config, run: Run) -> dict[str, Any]:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            with torch.no_grad():
-                wrong = (network(x[-n_test:]).argmax(1) != y[-n_test:]).float().mean()
-            run.log(epoch + 1, **{f"error_{name}": wrong})
-        errors[name] = float(wrong)
+            run.log(epoch + 1, **{f"error_{name}": wrong(network, x[-n_test:], y[-n_test:])})
+        errors[name] = wrong(network, x[-n_test:], y[-n_test:])
     m = intrinsic_dimension(images / 16).value
     radius = float(np.linalg.norm(images / 16, axis=1).max())
     task = GeneralizationTask(len(x) - n_test, m, radius, margin, ERROR, 10, 9)
     found = architecture_information(task, errors, n_test)
     result = {f"error_{name}": error for name, error in errors.items()}
     return {**result, **{f"log10_bits_{name}": each.log10_bits for name, each in found.items()}}
+
+
+@torch.no_grad()
+def wrong(network: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Return the share of inputs that a network puts into a wrong class."""
+    return float((network(x).argmax(1) != y).float().mean())
 
 
 def _of(arm: str, key: str) -> Callable[[ResultsOfSeed], float]:

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from engram.analysis import intrinsic_dimension
+from engram.experiments.generalization_difficulty import (
+    BENCHMARKS,
+    PUBLISHED,
+    Config,
+    arms,
+    experiment,
+    images_of,
+    points_on,
+    seconds,
+)
+
+
+def test_the_table_names_every_published_task():
+    assert set(PUBLISHED) == set(BENCHMARKS)
+
+
+def test_what_shapes_one_arm_is_no_part_of_another():
+    usual, changed = arms(Config()), arms(Config(epochs=3, steps=3000))
+    assert {arm for arm in usual if usual[arm] != changed[arm]} == {"cartpole", "architectures"}
+
+
+@pytest.mark.parametrize(("shape", "m", "features"), [("sphere", 3, 4), ("torus", 3, 6), ("cube", 3, 3)])
+def test_shapes_are_what_they_are_called(shape, m, features):
+    points = points_on(shape, m, 1000, np.random.default_rng(0))
+    assert points.shape == (1000, features)
+    assert intrinsic_dimension(points).value == pytest.approx(m, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "features", "classes", "radius"),
+    [("digits", 1797, 64, 10, 4.806), ("mnist", 10_000, 784, 10, 15.54), ("omniglot", 4840, 11_025, 242, 45.59)],
+)
+def test_data_are_scaled_as_published(data, count, features, classes, radius):
+    images, labels, alphabets = images_of(Config(data=data))
+    points = images.reshape(count, features)
+    assert (points.min(), points.max()) == (0, 1)
+    assert len(np.unique(labels)) == classes
+    assert np.linalg.norm(points, axis=1).max() == pytest.approx(radius, abs=0.005)
+    assert len(set(alphabets)) == (8 if data == "omniglot" else 0)
+
+
+def test_larger_trials_are_said_to_take_longer():
+    small, large = (sum(map(seconds, arms(experiment.presets[name].config).values())) for name in ("smoke", "paper"))
+    assert 0 < small < large
