@@ -121,7 +121,7 @@ def screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = slic
 
 
 def exact_distances(
-    data: Screen, one: Int[np.ndarray, "*pairs"] | int, other: Int[np.ndarray, " pairs"]
+    data: Screen, one: Int[np.ndarray, " pairs"] | int, other: Int[np.ndarray, " pairs"]
 ) -> Float[np.ndarray, " pairs"]:
     """Return distances of points by their differences in double precision."""
     difference = (data.points[other].astype(np.float64) - data.points[one]) / data.scale
