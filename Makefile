@@ -38,7 +38,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/environments.py $(if $(QUICK),--num-envs 256 --repetitions 3)
 	$(BIN)/python benchmarks/meta.py
 	$(BIN)/python benchmarks/meta_tasks.py
-	$(PIP) 'spams-bin>=2.6'
+	$(PIP) 'spams-bin>=2.6' 'faiss-cpu>=1.9'
 	$(BIN)/python benchmarks/memory.py $(QUICK)
 	$(PIP) 'scikit-dimension>=0.5'
 	$(BIN)/python benchmarks/difficulty.py $(QUICK)

@@ -7,6 +7,10 @@ in one process, in turn, on one thread.
 
 Expander memory: recalls a second by network size, against the loop that multiplies with the dense parity-check matrix.
 
+Episodic memory: look-ups and inserts against a KD-tree of scikit-learn that is built anew after every episode, as
+published ports of episodic control do, and against a flat index of faiss; online k-means one sample after another
+against ``MiniBatchKMeans.partial_fit``.
+
 ``python benchmarks/memory.py`` measures, writes the record beside this file and prints the section of the page that
 shows it; ``--quick`` takes few batches, ``--page`` prints only the section, from the record that is there.
 """
@@ -27,13 +31,18 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
+from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import MiniBatchDictionaryLearning
+from sklearn.neighbors import KDTree
 from threadpoolctl import threadpool_limits
 
 import engram
 from engram.memory import (
     NOODL,
+    DynamicOnlineKMeans,
     ExpanderMemory,
+    KeyValueMemory,
+    OnlineKMeans,
     corrupted,
     make_sparse_dictionary_data,
     perturb_dictionary,
@@ -47,6 +56,8 @@ TARGETS = (1e-2, 1e-3, 1e-6)
 EARLY = (5, 10)
 NODES, RECALLS, FLIPPED = (1002, 10_002, 99_996), 256, 0.03
 LARGEST_DENSE = 20_000  # nodes above which the dense matrix takes gigabytes
+TABLES, EPISODE, ASKED, NEIGHBOURS = ((1000, 4), (20_000, 64)), 50, 256, 11
+CLUSTERS = ((32, 2), (100, 64))
 Step = Callable[[np.ndarray], np.ndarray]
 
 
@@ -159,7 +170,7 @@ def noodl_section(record: dict[str, Any]) -> list[str]:
     header = ["way", "ms a step", *(f"s to {target:g}" for target in TARGETS)]
     header += [*(f"error after {step}" for step in EARLY), "error at the end"]
     lines = [
-        "## NOODL: time to the true dictionary",
+        "### NOODL: time to the true dictionary",
         "",
         f"{FEATURES} features, {ATOMS} atoms, up to {NONZERO} in a sample, fresh batches of {SAMPLES}, start 2 / log n",
         f"away, float64, one thread, {record['batches']} batches. Medians and ranges over seeds (of a step: over all",
@@ -240,7 +251,7 @@ def expander_section(record: dict[str, Any]) -> list[str]:
         "ratio",
     ]
     lines = [
-        "## Expander memory: recalls a second",
+        "### Expander memory: recalls a second",
         "",
         f"Random (5,6)-regular graph, {FLIPPED:.0%} of the nodes flipped, batches of {RECALLS} states (64 for",
         "the dense loop of 10,002 nodes), one thread; medians. The dense loop flips all nodes at once, as `parallel`",
@@ -263,9 +274,156 @@ def expander_section(record: dict[str, Any]) -> list[str]:
     return lines
 
 
+def seconds_of(call: Callable[[], object], repetitions: int) -> list[float]:
+    """Return how long a call takes, over and over; whatever is compiled or loaded is so before."""
+    call()
+    taken = []
+    for _ in range(repetitions):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def episodic(batches: int, seeds: int) -> dict[str, Any]:
+    """Return the seconds of looking up one key, of a key of a batch, and of a key of an episode that is written."""
+    rows = []
+    for capacity, features in TABLES:
+        rng = np.random.default_rng(0)
+        keys, batch, episode = (
+            rng.standard_normal((count, features)).astype(np.float32) for count in (capacity, ASKED, EPISODE)
+        )
+        memory = KeyValueMemory(capacity, features)
+        memory.write(torch.from_numpy(keys), torch.zeros(capacity))
+        asked, new = torch.from_numpy(batch), torch.from_numpy(episode)
+        tree = KDTree(keys)
+
+        def rebuild(keys: np.ndarray = keys, tree: KDTree = tree, episode: np.ndarray = episode) -> None:
+            for key in episode:  # is it there already?
+                tree.query(key[None], 1)
+            KDTree(keys)
+
+        def write(memory: KeyValueMemory = memory, new: torch.Tensor = new) -> None:
+            new.add_(0.001)  # else all would be there already
+            memory.write(new, new[:, 0])
+
+        ways: dict[str, dict[str, Callable[[], object]]] = {
+            "engram": {
+                "one": lambda memory=memory, asked=asked: memory.query(asked[:1], NEIGHBOURS),
+                "batch": lambda memory=memory, asked=asked: memory.query(asked, NEIGHBOURS),
+                "write": write,
+            },
+            "KD-tree": {
+                "one": lambda tree=tree, batch=batch: tree.query(batch[:1], NEIGHBOURS),
+                "batch": lambda tree=tree, batch=batch: tree.query(batch, NEIGHBOURS),
+                "write": rebuild,
+            },
+        }
+        try:
+            import faiss
+        except ImportError:
+            print("faiss is not installed: its rows are left out")
+        else:
+            faiss.omp_set_num_threads(1)
+            index = faiss.IndexFlatL2(features)
+            index.add(keys)
+
+            def refill(index: Any = index, keys: np.ndarray = keys, episode: np.ndarray = episode) -> None:
+                index.search(episode, 1)  # is it there already?
+                index.reset()
+                index.add(keys)
+
+            ways["faiss, flat"] = {
+                "one": lambda index=index, batch=batch: index.search(batch[:1], NEIGHBOURS),
+                "batch": lambda index=index, batch=batch: index.search(batch, NEIGHBOURS),
+                "write": refill,
+            }
+        share = {"one": 1, "batch": ASKED, "write": EPISODE}
+        found: dict[str, dict[str, list[float]]] = {name: {what: [] for what in share} for name in ways}
+        for _ in range(max(3, batches // 6)):  # in turn, so that a busy machine slows all of them
+            for name, calls in ways.items():
+                for what, call in calls.items():
+                    taken = seconds_of(call, 20 if what == "one" else 2)
+                    found[name][what] += [value / share[what] for value in taken]
+        print("episodic", capacity, features, {name: f"{1e6 * min(f['one']):.0f} us" for name, f in found.items()})
+        rows.append({"capacity": capacity, "features": features, "seconds": found})
+    clusters = []
+    for count, features in CLUSTERS:
+        X = np.random.default_rng(0).standard_normal((3000, features))
+        theirs = MiniBatchKMeans(count, init=X[:count], n_init=1, reassignment_ratio=0).partial_fit(X[:1000])
+        fits = {
+            "engram, `OnlineKMeans`": OnlineKMeans(count),
+            "engram, `DynamicOnlineKMeans`": DynamicOnlineKMeans(count),
+        }
+        for model in fits.values():
+            model.partial_fit(X[:1000])
+        calls = {name: lambda model=model, X=X: model.partial_fit(X[:1]) for name, model in fits.items()}
+        calls["scikit-learn, `MiniBatchKMeans`"] = lambda theirs=theirs, X=X: theirs.partial_fit(X[:1])
+        single: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(max(3, batches // 6)):
+            for name, call in calls.items():
+                single[name] += seconds_of(call, 50)
+        stream = {
+            name: [value / len(X) for value in seconds_of(lambda model=model, X=X: model.partial_fit(X), 10)]
+            for name, model in fits.items()
+        }
+        clusters.append({"clusters": count, "features": features, "single": single, "stream": stream})
+    return {"rows": rows, "clusters": clusters}
+
+
+def microseconds(values: list[float]) -> str:
+    low, middle, high = (1e6 * value for value in statistics.quantiles(values, n=4))
+    return f"{middle:.3g} ({low:.3g} .. {high:.3g})"
+
+
+def episodic_section(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the page that show the episodic memory's record."""
+    header = ["keys", "way", "a look-up", "a look-up in a batch", "a sample written"]
+    lines = [
+        "### Episodic memory: look-ups and inserts",
+        "",
+        f"Microseconds, medians and quartiles; random keys, {NEIGHBOURS} neighbours, one thread: one key alone, one of",
+        f"a batch of {ASKED}, and one sample of an episode of {EPISODE} that is written. Writing, all look whether a",
+        "key is there already; then engram replaces the least recently used rows, and the others are built anew with",
+        "all keys, as published. After the comma: how many times as long as engram.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+    ]
+    for row in record["rows"]:
+        ours = {what: statistics.median(values) for what, values in row["seconds"]["engram"].items()}
+        for name, found in row["seconds"].items():
+            cells = [f"{row['capacity']} x {row['features']}", name]
+            for what, values in found.items():
+                times = "" if name == "engram" else f", {statistics.median(values) / ours[what]:.1f}x"
+                cells.append(microseconds(values) + times)
+            lines.append("| " + " | ".join(cells) + " |")
+    header = ["clusters", "way", "a call with one sample", "a sample of a stream in one call"]
+    lines += [
+        "",
+        "### Online k-means: one sample after another",
+        "",
+        "Microseconds a sample. scikit-learn moves centres sample by sample only if it is called so; after the comma:",
+        "how many times as long as engram it takes, call for call.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+    ]
+    for row in record["clusters"]:
+        ours = statistics.median(next(iter(row["single"].values())))
+        for name, values in row["single"].items():
+            stream = row["stream"].get(name)
+            times = f", {statistics.median(values) / ours:.1f}x" if stream is None else ""
+            cells = [f"{row['clusters']} x {row['features']}", name, microseconds(values) + times]
+            cells.append("-" if stream is None else microseconds(stream))
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 SYSTEMS: dict[str, tuple[Callable[[int, int], dict[str, Any]], Callable[[dict[str, Any]], list[str]]]] = {
     "noodl": (noodl, noodl_section),
     "expander": (expander, expander_section),
+    "episodic": (episodic, episodic_section),
 }
 
 
@@ -280,22 +438,20 @@ def machine() -> dict[str, Any]:
     }
 
 
-def section(record: dict[str, Any] | None) -> list[str]:
-    """Return the lines of the page that show the record, or say that there is none."""
-    if record is None:
-        return ["# Memory", "", "Not recorded yet: `make bench` measures, and writes this page."]
-    where = record["machine"]
-    lines = [
-        "# Memory",
-        "",
-        f"{where['processor']}, NumPy {where['numpy']}, scikit-learn {where['scikit-learn']}, engram",
-        f"{where['engram']}; load average before the run {where['load']:.1f}. Generated from `benchmarks/memory.json`",
-        "by `benchmarks/memory.py`.",
-    ]
+def section(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the page that show the record."""
+    lines = ["## Memories"]
     for name, (_, show) in SYSTEMS.items():
         if name in record:
-            lines += ["", *show(record[name])]
-    return lines
+            where = record[name]["machine"]
+            lines += [
+                "",
+                *show(record[name]),
+                "",
+                f"{where['processor']}, NumPy {where['numpy']}, scikit-learn {where['scikit-learn']}, engram",
+                f"{where['engram']}; load average before the run {where['load']:.1f}.",
+            ]
+    return [*lines, ""]
 
 
 def main() -> None:
@@ -305,13 +461,14 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else None
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     if not options.page:
-        record = {**(record or {}), "machine": machine()}
         torch.set_num_threads(1)
         with threadpool_limits(1):
             for name in options.systems:
-                record[name] = SYSTEMS[name][0](20 if options.quick else 60, 1 if options.quick else 3)
+                where = machine()
+                found = SYSTEMS[name][0](20 if options.quick else 60, 1 if options.quick else 3)
+                record[name] = {"machine": where, **found}
         RECORD.write_text(json.dumps(record) + "\n")
     print("\n".join(section(record)))
 

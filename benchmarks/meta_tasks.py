@@ -9,9 +9,11 @@ figures are medians, with the range from the first to the third quartile.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -20,6 +22,8 @@ import numpy as np
 
 from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv, sample_many
 
+RECORD = Path(__file__).with_suffix(".json")
+ROOM, LOOP, BATCH = "(a) MiniGrid, empty room", "(b) one after another", "(c) one batch"
 TARGET = 1e6  # steps a second, at 1024 environments
 HORIZON = 100
 
@@ -55,35 +59,56 @@ def of_loop(envs: list[Any], steps: int) -> Callable[[], float]:
     return rate
 
 
-def main(num_envs: list[int], repetitions: int) -> None:
+def measured(num_envs: list[int], repetitions: int) -> list[dict[str, Any]]:
+    """Return steps per second, measured in turn."""
     tasks = sample_many(max(num_envs), 0, accept="reference", horizon=HORIZON)
     rows: dict[tuple[int, str], Callable[[], float]] = {}
     room = gymnasium.make("MiniGrid-Empty-8x8-v0", disable_env_checker=True).unwrapped
-    rows[1, "(a) MiniGrid, empty room"] = of_loop([room], 1500)
+    rows[1, ROOM] = of_loop([room], 1500)
     for number in num_envs:
         few = [MetaTaskEnv(task) for task in tasks[: min(number, 16)]]  # a loop's rate does not depend on how many
-        rows[number, "(b) one after another"] = of_loop(few, HORIZON)
-        rows[number, "(c) one batch"] = of_batch(tasks[:number], number)
+        rows[number, LOOP] = of_loop(few, HORIZON)
+        rows[number, BATCH] = of_batch(tasks[:number], number)
     for measure in rows.values():
         measure()  # compiles
     rates: dict[tuple[int, str], list[float]] = {row: [] for row in rows}
     for _ in range(repetitions):
         for row, measure in rows.items():
             rates[row].append(measure())
-    median = {row: statistics.median(found) for row, found in rates.items()}
-    print(f"random tasks of 4 states and 2 actions, lifetimes of {HORIZON} steps")
-    print(f"{'tasks':>5} {'':26} {'steps/s':>11} {'quartiles':>23} {'/ loop':>8} {'/ MiniGrid':>10}")
-    for (number, what), found in rates.items():
-        low, _, high = statistics.quantiles(found, n=4)
-        loop = median.get((number, "(b) one after another"))
-        ratio = "" if loop is None else f"{median[number, what] / loop:.2f}"
-        to_room = median[number, what] / median[1, "(a) MiniGrid, empty room"]
-        spread = f"{low:,.0f} to {high:,.0f}"
-        print(f"{number:5} {what:26} {median[number, what]:11,.0f} {spread:>23} {ratio:>8} {to_room:10.2f}")
-    if 1024 in num_envs:
-        rate = median[1024, "(c) one batch"]
-        verdict = "reached" if rate >= TARGET else "missed"
-        print(f"{rate:,.0f} steps a second of 1024 mixed tasks; the target, {TARGET:,.0f}, is {verdict}")
+    return [{"tasks": number, "way": way, "rates": found} for (number, way), found in rates.items()]
+
+
+def section(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the page that show the record."""
+    median = {(row["tasks"], row["way"]): statistics.median(row["rates"]) for row in record["rows"]}
+    lines = [
+        "## Meta-tasks",
+        "",
+        f"Steps per second of random tasks of 4 states and 2 actions, lifetimes of {HORIZON} steps with their resets,",
+        "action selection left out, in one process and one thread, in turn.",
+        "",
+        "| tasks | | steps/s | quartiles | over the loop | over MiniGrid |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        number, way = row["tasks"], row["way"]
+        low, _, high = statistics.quantiles(row["rates"], n=4)
+        loop = median.get((number, LOOP))
+        ratio = "" if loop is None else f"{median[number, way] / loop:.2f}x"
+        lines.append(
+            f"| {number} | {way} | {median[number, way]:,.0f} | {low:,.0f} to {high:,.0f} | {ratio} "
+            f"| {median[number, way] / median[1, ROOM]:.2f}x |"
+        )
+    if (1024, BATCH) in median:
+        verdict = "met" if median[1024, BATCH] >= TARGET else "**not met**"
+        lines += ["", f"- {TARGET:,.0f} steps a second of 1024 mixed tasks: {verdict}"]
+    return [*lines, ""]
+
+
+def main(num_envs: list[int], repetitions: int) -> None:
+    record = {"rows": measured(num_envs, repetitions)}
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    print("\n".join(section(record)))
 
 
 if __name__ == "__main__":

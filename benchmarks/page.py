@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md from the records that plasticity.py and environments.py left beside this file."""
+"""Writes docs/benchmarks.md from the records that its neighbours left beside this file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import environments
+import memory
+import meta
+import meta_tasks
 import plasticity
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -211,7 +214,9 @@ def environments_section(record: FOUND) -> list[str]:
 
 def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
-    for module, section in ((plasticity, plasticity_section), (environments, environments_section)):
+    sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
+    sections += [(module, module.section) for module in (meta_tasks, meta, memory)]
+    for module, section in sections:
         record: Path = module.RECORD
         if record.exists():
             lines += section(json.loads(record.read_text()))

@@ -247,6 +247,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for each size (default {SECONDS:g})")
     parser.add_argument("--repeats", type=int, default=9, help="repetitions of every way, at most (default 9)")
+    parser.add_argument("--batches", nargs="+", type=int, choices=BATCHES, help="only these, put into the record")
+    parser.add_argument("--units", nargs="+", type=int, choices=UNITS, help="likewise")
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--compiled", nargs=4, help=argparse.SUPPRESS)
@@ -260,20 +262,28 @@ def main() -> None:
         return
     begin, on_cpu = time.perf_counter(), options.device == "cpu"
     sizes = QUICK if options.quick else list(itertools.product(BATCHES, UNITS, TIMES))
+    path = RECORD if on_cpu else RECORD.with_stem(f"{RECORD.stem}-{options.device}")
     record: dict[str, Any] = {"machine": machine(options.device), "rows": [], "compiled": [], "memory": {}}
+    some = options.batches or options.units
+    if some:
+        batches, units = options.batches or BATCHES, options.units or UNITS
+        sizes = [size for size in sizes if size[0] in batches and size[1] in units]
+        record = json.loads(path.read_text())
+        record["rows"] = [r for r in record["rows"] if (r["batch"], r["units"], r["steps"]) not in sizes]
     for (batch, units, steps), rule in itertools.product(sizes, options.rules):
         found = measure(Case(rule, batch, units, steps, options.device), options.seconds, options.repeats)
         record["rows"].append({"rule": rule, "batch": batch, "units": units, "steps": steps, **found})
         shown = {name: f"{1e3 * statistics.median(values):.1f} ms" for name, values in found["seconds"].items()}
         print(f"{time.perf_counter() - begin:6.0f} s", rule, batch, units, steps, shown, flush=True)
-    for rule, size in itertools.product([r for r in ("hebb", "oja") if r in options.rules and on_cpu], COMPILED):
+    others = options.rules if on_cpu and not some else []
+    for rule, size in itertools.product([r for r in ("hebb", "oja") if r in others], COMPILED):
         if not options.quick or size == COMPILED[0]:
             record["compiled"].append(compile_and_measure(rule, size))
             print(f"{time.perf_counter() - begin:6.0f} s", rule, *size, "compiled", record["compiled"][-1], flush=True)
-    for rule in options.rules if on_cpu else []:
+    for rule in others:
         record["memory"][rule] = {w: in_own_process("--peak", rule, *MEMORY, w) for w in ("loop", "ours")}
-    record["took"] = time.perf_counter() - begin
-    path = RECORD if on_cpu else RECORD.with_stem(f"{RECORD.stem}-{options.device}")
+    record["took"] = record.get("took", 0.0) + time.perf_counter() - begin
+    record["rows"].sort(key=lambda row: (row["batch"], row["units"], row["steps"]))
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import results
 from mkdocs.structure.files import File, Files
 from plotly.offline import get_plotlyjs
@@ -13,30 +15,35 @@ from plotly.offline import get_plotlyjs
 import engram
 from engram.lab.curves import learning_curves
 from engram.lab.monitor import duration
+from engram.tasks.meta import sample
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
     "engram.optim": "Evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
+    "engram.memory.policies": "What a bounded memory keeps.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",
     "engram.tasks.meta": "A space of meta-reinforcement-learning tasks.",
     "engram.tasks.meta.agents": "Agents that know the meta-task.",
+    "engram.tasks.meta.known": "What is known of meta-tasks.",
     "engram.tasks.data": "Data sets by name.",
     "engram.lab": "Trials, seeds, checkpoints, claims, reports.",
     "engram.storage": "Files that are whole or not there.",
     "engram.registry": "What parts there are.",
     "engram.testing": "The contracts as public checkers.",
 }
+PICTURES = {"meta-task-space": lambda: sample(np.random.default_rng(0)).draw()}  # of what an experiment is about
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages, and plotly's script, which they need."""
     readme = (ROOT / "README.md").read_text()
     index = readme.replace("docs/images/", "images/").replace("](CONTRIBUTING.md)", "](contributing.md)")
+    index = re.sub(r"\[([\w-]+)\]\(results/[^)]*\)", r"[\1](gallery.md#\1)", index)
     for name in ("LICENSE", "CITATION.cff"):
         index = index.replace(f"]({name})", f"](files/{name})")
         files.append(File.generated(config, f"files/{name}", content=(ROOT / name).read_text()))
@@ -65,12 +72,14 @@ def gallery() -> str:
             f"{experiment.summary}. {experiment.paper}.",
             f"```console\n$ engram run {name}  # {duration(time / 2)} on 2 cores\n```",
         ]
+        figures = [PICTURES[name]()] if name in PICTURES else []
         run = results.recorded(name)
         if run is None:
             parts.append("Not recorded yet.")
-            continue
-        parts.append(results.claims_table(run))
-        for figure in (learning_curves(run, experiment.headline), experiment.figure(run)):
+        else:
+            parts.append(results.claims_table(run))
+            figures += [learning_curves(run, experiment.headline), experiment.figure(run)]
+        for figure in figures:
             figure.update_layout(template="plotly_white", height=420)
             parts.append(figure.to_html(full_html=False, include_plotlyjs=False))
     return "\n\n".join(parts)

@@ -11,12 +11,13 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import engram
 from engram.lab import Results, load
-from engram.lab.claim import OWNERS
+from engram.lab.claim import OWNERS, Verdict
 from engram.lab.curves import learning_curves
 from engram.lab.monitor import duration
 from engram.storage.files import write_atomic
@@ -68,15 +69,32 @@ def claims_table(results: Results) -> str:
     return "\n".join(rows)
 
 
+def summary_table() -> str:
+    """Return every experiment of the registry with its verdicts, as a Markdown table."""
+    rows = ["| Experiment | What it tests | Verdicts on its claims |", "|---|---|---|"]
+    for name in engram.experiments():
+        results = recorded(name)
+        verdicts = Counter(judgement.verdict for judgement in results.claims()) if results else Counter()
+        counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in get_args(Verdict) if verdicts[verdict])
+        link = f"[{name}](results/{record_path(name).name})" if results else name
+        summary = engram.registry.get("experiments", name).summary
+        rows.append(f"| {link} | {summary} | {counts or 'not recorded yet'} |")
+    return "\n".join(rows)
+
+
 def readme_block() -> str:
-    """Return the generated part of the README."""
-    blocks = [
-        f"### {name}\n\n{results.experiment.summary} ({results.experiment.paper}).\n\n{claims_table(results)}"
-        for name in engram.experiments()
-        if (results := recorded(name)) is not None
-    ]
-    figure = f"![Learning curves of {README_FIGURE}](docs/images/{README_FIGURE}.svg)"
-    return "\n\n".join([*blocks, figure])
+    """Return the generated part of the README: every experiment in a line, and one of them whole."""
+    results = recorded(README_FIGURE)
+    assert results is not None
+    return "\n\n".join(
+        [
+            summary_table(),
+            f"The claims of all of them, with figures, are in the gallery of the documentation (`make docs`); "
+            f"here those of {README_FIGURE} ({results.experiment.paper}):",
+            claims_table(results),
+            f"![Learning curves of {README_FIGURE}](docs/images/{README_FIGURE}.svg)",
+        ]
+    )
 
 
 def with_block(text: str, block: str) -> str:

@@ -12,6 +12,8 @@ import engram
 from engram.lab.config import to_dict
 
 ROOT = Path(__file__).parents[1]
+# Experiments whose laptop preset was not yet run to its end; this list is to become empty.
+UNRECORDED = {"episodic-control", "meta-rl-agents"}
 spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
 results = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(results)
@@ -29,6 +31,11 @@ def test_every_record_is_of_a_whole_run_of_the_preset_as_it_is():
         expected = {(arm, seed) for arm in run.experiment.arms(preset.config) for seed in range(preset.seeds)}
         assert {(trial.arm, trial.seed) for trial in run.trials} == expected
         assert {trial.state for trial in run.trials} == {"finished"}
+
+
+@pytest.mark.parametrize("name", [name for name in engram.experiments() if name not in UNRECORDED])
+def test_every_experiment_has_a_record(name):
+    assert results.record_path(name).exists(), "run `make results`"
 
 
 def test_the_readme_shows_the_records():

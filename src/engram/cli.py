@@ -364,15 +364,16 @@ def _state(results: Results) -> str:
 
 
 def _field_texts(kind: type) -> dict[str, str]:
-    """Return the documentation that stands under each field of a config class."""
+    """Return the documentation that stands under each field of a config class, the inherited ones included."""
     import ast
     import inspect
     import textwrap
 
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(tree, ast.ClassDef)
+    trees = [ast.parse(textwrap.dedent(inspect.getsource(one))).body[0] for one in reversed(kind.__mro__[:-1])]
     return {
         field.target.id: str(text.value.value)
+        for tree in trees
+        if isinstance(tree, ast.ClassDef)
         for field, text in zip(tree.body, tree.body[1:], strict=False)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)

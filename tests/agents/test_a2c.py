@@ -8,9 +8,22 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram.agents import ActorCritic, a2c_loss, a2c_step, discounted_returns, plastic_actor_critic, rollout
+from engram.agents import (
+    A2C,
+    ActorCritic,
+    Memoryless,
+    TrainedAgent,
+    a2c_loss,
+    a2c_step,
+    discounted_returns,
+    plastic_actor_critic,
+    rollout,
+)
 from engram.agents.a2c import sample_actions
 from engram.plasticity import ClippedHebb, Hebb, Modulated, PlasticRNN, Retroactive
+from engram.tasks.meta import MetaTaskVectorEnv, named
+from engram.tasks.meta.agents import play
+from engram.tasks.meta.wrappers import RL2VectorObservation
 
 
 def seeded(seed=0):
@@ -179,10 +192,11 @@ def test_it_learns_which_action_pays():
     agent = ActorCritic(torch.nn.RNN(1, 8), 2, generator=seeded())
     torch.nn.init.orthogonal_(agent.network.weight_hh_l0, generator=seeded())
     torch.nn.init.uniform_(agent.network.weight_ih_l0, -1, 1, generator=seeded())
-    optimizer = torch.optim.Adam(agent.parameters(), lr=0.02)
+    a2c = A2C(learning_rate=0.02, clip_norm=10.0)
+    optimizer = a2c.optimizer(agent)
     for i in range(120):
         episodes = rollout(Bandit(), agent, seeded(i), seed=i)
-        a2c_step(agent, optimizer, episodes, gamma=0.9, value_coefficient=0.1, entropy_coefficient=0.03, clip_norm=10.0)
+        a2c_step(agent, optimizer, episodes, a2c)
     assert episodes.rewards.mean() > 0.9
 
 
@@ -196,18 +210,27 @@ def test_a_step_goes_along_the_gradient_shortened_to_its_largest_norm():
     norm = torch.stack([g.norm() for g in gradients]).norm()
     before = [p.detach().clone() for p in agent.parameters()]
     optimizer = torch.optim.SGD(agent.parameters(), lr=1.0)
-    loss, _ = a2c_step(
-        agent,
-        optimizer,
-        episodes,
-        gamma=0.9,
-        value_coefficient=0.1,
-        entropy_coefficient=0.03,
-        clip_norm=norm.item() / 2,
-    )
+    loss, _ = a2c_step(agent, optimizer, episodes, A2C(clip_norm=norm.item() / 2))
     torch.testing.assert_close(loss, expected.detach())
     for parameter, was, gradient in zip(agent.parameters(), before, gradients, strict=True):
         torch.testing.assert_close(parameter.detach(), was - gradient / 2, atol=1e-5, rtol=1e-4)
+
+
+def test_an_agent_without_memory_has_none():
+    network = Memoryless(2, 4)
+    seen = torch.randn(5, 3, 2, generator=seeded())
+    torch.testing.assert_close(network(seen)[0][4:], network(seen[4:])[0])
+
+
+def test_a_trained_agent_acts_in_lifetimes_as_its_network_says():
+    env = RL2VectorObservation(MetaTaskVectorEnv(named.two_step(horizon=6), 4))
+    agent = ActorCritic(torch.nn.LSTM(9, 4), 2, generator=seeded())
+    with torch.no_grad():
+        agent.policy.weight.zero_()
+        agent.policy.bias.copy_(torch.tensor([0.0, 100.0]))
+    lived = play(env, TrainedAgent(agent, seeded()), seed=0)
+    assert (lived.actions == 1).all()
+    assert np.isin(lived.states[:, 1::2], (1, 2)).all()
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ def test_the_paper_s_settings_are_the_published_ones():
 
 def test_the_arms():
     laptop = experiment.arms(LAPTOP)
-    assert list(laptop) == ["first-rung", "evolved", "no-plasticity"]
+    assert list(laptop) == ["first-rung", "evolved", "no-plasticity", "gru"]
     rung = laptop["first-rung"]
     assert (rung.population, rung.trials, rung.scored, rung.generations) == (100, 150, 50, 250)
     assert (rung.units, rung.dt, rung.shaping) == (70, 20.0, "none"), "the settings of the publication otherwise"
     assert laptop["evolved"].population == 200
     assert (laptop["evolved"].trials, laptop["evolved"].scored) == (250, 80)
-    assert list(experiment.arms(PAPER)) == ["evolved", "no-plasticity", "withhold-nand", "author-tables"]
+    assert list(experiment.arms(PAPER)) == ["evolved", "no-plasticity", "gru", "withhold-nand", "author-tables"]
     for arms in (laptop, experiment.arms(PAPER)):
         same = {"plastic": True, "decoded_lives": 0, "controls": True}
         evolved, without = (dataclasses.replace(arms[arm], **same) for arm in ("evolved", "no-plasticity"))

@@ -9,11 +9,10 @@ from engram.experiments.expander_memory import (
     decoded,
     experiment,
     fractions,
-    nearest,
     seconds,
 )
 from engram.memory import ExpanderMemory, corrupted
-from engram.memory.recovery import random_states
+from engram.memory.recovery import nearest_state, random_states
 
 
 def seeded(seed=0):
@@ -53,7 +52,7 @@ def test_the_nearest_state_is_the_nearest():
     every = memory.encode(torch.arange(2**size)[:, None] >> torch.arange(size) & 1)
     noisy = 1 - 2 * torch.randint(0, 2, (30, 20), generator=seeded(), dtype=torch.int8)
     far = (noisy[:, None] != every).sum(2)
-    assert torch.equal((noisy != nearest(memory, noisy)).sum(1), far.amin(1))
+    assert torch.equal((noisy != nearest_state(memory, noisy)).sum(1), far.amin(1))
 
 
 def test_larger_trials_are_said_to_take_longer():
@@ -76,5 +75,5 @@ def test_impossible_configs_are_refused(fields, message):
 
 def test_a_network_too_large_for_the_nearest_state_says_so():
     memory = ExpanderMemory(build_graph(Config(), 240, np.random.default_rng(0)))
-    with pytest.raises(ValueError, match="decoder = 'nearest': 2\\^40 stored states"):
-        nearest(memory, torch.ones(1, 240))
+    with pytest.raises(ValueError, match="memory stores 2\\^40 states: expected at most 2\\^14"):
+        nearest_state(memory, torch.ones(1, 240))

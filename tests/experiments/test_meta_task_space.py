@@ -1,8 +1,6 @@
 import dataclasses
 
-import numpy as np
 import pytest
-import torch
 
 from engram.experiments import meta_task_space as space
 from engram.lab import at_least, at_most, within
@@ -43,23 +41,10 @@ def test_tasks_to_train_on_and_to_test_on_have_nothing_in_common():
     assert {split_of(task.hash()) for task in test} == {"test"}
 
 
-def test_an_agent_without_memory_has_none():
-    config = space.arms(SMOKE)["memoryless-bandit"]
-    agent = space.build(config, 2, 2, torch.Generator().manual_seed(0))
-    seen = torch.randn(5, 3, 2)
-    whole, _ = agent(seen)
-    one, _ = agent(seen[4:])
-    torch.testing.assert_close(whole.logits[4:], one.logits)
-    assert space.arms(SMOKE)["lstm-bandit"].memory
-
-
-def test_a_trained_agent_acts_in_lifetimes_as_its_network_says():
-    config = space.arms(SMOKE)["lstm-two-step"]
-    env = space.RL2VectorObservation(space.MetaTaskVectorEnv(space.named.two_step(horizon=6), 4))
-    agent = space.build(config, 9, 2, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        agent.policy.weight.zero_()
-        agent.policy.bias.copy_(torch.tensor([0.0, 100.0]))
-    lived = space.play(env, space.Trained(agent, torch.Generator().manual_seed(0)), seed=0)
-    assert (lived.actions == 1).all()
-    assert np.isin(lived.states[:, 1::2], (1, 2)).all()
+def test_an_arm_has_the_settings_that_shape_it_and_no_others():
+    changed = dataclasses.replace(SMOKE, lifetimes=9, iterations=11, many_iterations=12, memoryless_iterations=13)
+    arms, before = space.arms(changed), space.arms(SMOKE)
+    assert {arm for arm in arms if arms[arm] != before[arm]} == set(arms) - {"generator"}
+    assert [arms[arm].iterations for arm in list(arms)[2:]] == [11, 11, 13, 13, 12]
+    assert [config.memory for config in arms.values()] == [True, True, True, True, False, False, True]
+    assert arms["lstm-many"].clip_norm == changed.clip_norm

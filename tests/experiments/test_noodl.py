@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from engram.experiments import noodl
-from engram.experiments.noodl import Config, Lasso, arms, build, draw, explained, photograph_patches, turned
+from engram.experiments.noodl import Config, Lasso, arms, build, draw
 from engram.lab import at_least, at_most
 from engram.memory import perturb_dictionary
 from engram.memory.sparse_dictionary_data import normalised
@@ -64,16 +64,6 @@ def test_every_arm_of_a_seed_sees_the_same_samples():
     assert all(np.array_equal(seen[0], other) for other in seen[1:])
 
 
-def test_atoms_turn_by_the_angle():
-    rng = np.random.default_rng(0)
-    first = normalised(rng.normal(size=(5, 9)))
-    aside = rng.normal(size=(5, 9))
-    aside = normalised(aside - (aside * first).sum(axis=1, keepdims=True) * first)
-    angles = np.degrees(np.arccos((turned(first, aside, 7.0) * first).sum(axis=1)))
-    np.testing.assert_allclose(angles, 7.0)
-    np.testing.assert_allclose(np.linalg.norm(turned(first, aside, 7.0), axis=1), 1)
-
-
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_lasso_goes_on_exactly_from_its_state():
     config = arms(SMOKE)["lasso-0.1"]
@@ -81,7 +71,7 @@ def test_a_lasso_goes_on_exactly_from_its_state():
     X, _ = draw(config, normalised(rng.standard_normal((40, 32))), rng)
     start = perturb_dictionary(normalised(rng.standard_normal((40, 32))), random_state=rng)
     given = start.copy()
-    whole, first, second = (Lasso(config, start) for _ in range(3))
+    whole, first, second = (build(config, start) for _ in range(3))
     np.testing.assert_array_equal(start, given)
     second.load_state_dict(first.state_dict())  # before there is any
     for chunk in (X[:50], X[50:]):
@@ -90,19 +80,6 @@ def test_a_lasso_goes_on_exactly_from_its_state():
     second.load_state_dict(first.state_dict())
     second.partial_fit(X[50:])
     np.testing.assert_array_equal(second.components_, whole.components_)
-
-
-def test_held_out_patches_are_others_and_explained_by_enough_atoms():
-    training, test = (photograph_patches(200, part, np.random.default_rng(0)) for part in ("train", "test"))
-    assert training.shape == test.shape == (200, 64)
-    np.testing.assert_allclose(training.mean(axis=1), 0, atol=1e-12)
-    assert np.linalg.norm(training, axis=1).mean() == pytest.approx(1)
-    assert not any((np.abs(training - patch).max(axis=1) < 1e-9).any() for patch in test)
-    rng = np.random.default_rng(0)
-    atoms = normalised(rng.normal(size=(64, 64)))
-    shares = [explained(atoms, test, count) for count in (1, 4, 64)]
-    assert 0 < shares[0] < shares[1] < shares[2]
-    assert shares[2] == pytest.approx(1, abs=1e-6)
 
 
 def test_what_learns_is_what_the_arm_says():

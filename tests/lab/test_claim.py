@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.lab import Claim, at_least, at_most, judge, within
+from engram.lab import Claim, Measure, at_least, at_most, judge, largest, smallest, value, within
 from engram.lab.claim import interval
 
 finite = st.floats(-1e6, 1e6)
@@ -122,3 +122,11 @@ def test_a_metric_that_raises_is_a_reason_and_no_crash():
         "no value for seed 1: ZeroDivisionError: float division by zero",
     )
     assert judgement.values == {0: 1.0, 2: 0.5}
+
+
+def test_a_measure_says_which_arms_it_reads():
+    found = {"a": {"x": 4.0}, "b": {"x": 2.0}, "c": {"x": 1.0}}
+    ratio = smallest("x", "a", "b") / value("c", "x") - largest("x", "a", "c")
+    assert (ratio(found), ratio.arms) == (2.0 - 4.0, ("a", "b", "c"))
+    assert claim(metric=ratio, arms=()).arms == ratio.arms
+    assert claim(metric=Measure(len, ("a", "b")), arms=("a",)).arms == ("a",)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,21 @@ def test_a_loop_without_steps(tmp_path):
         run.log(0, x=1.0)
         assert list(run.steps(1)) == steps_left
         assert run.metrics().rows() == [(0, "x", 1.0)]
+
+
+def test_processor_time_adds_up_over_attempts(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+    folder = TrialFolder(tmp_path)
+    for _ in Run(folder, 0, checkpoint_seconds=0.0).steps(2):
+        clock[0] += 3.0  # the second step is done, but no checkpoint has it
+        if clock[0] == 106.0:
+            break
+    clock[0] = 0.0
+    run = Run(folder, 0)
+    for _ in run.steps(2):
+        clock[0] += 4.0
+    assert run.processor_seconds == 7.0
 
 
 def test_a_loop_that_was_left_is_refused(tmp_path):

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.memory import make_sparse_dictionary_data, match_dictionaries, perturb_dictionary
+from engram.memory import (
+    explained_share,
+    make_sparse_dictionary_data,
+    match_dictionaries,
+    perturb_dictionary,
+    turn_dictionary,
+)
 from engram.memory.sparse_dictionary_data import normalised
 
 
@@ -111,3 +117,19 @@ def test_what_cannot_be_matched_is_named():
         match_dictionaries(np.full((2, 4), np.nan), np.ones((2, 4)))
     with pytest.raises(ValueError, match=r"radius = -1.0"):
         perturb_dictionary(np.eye(2), -1.0)
+
+
+def test_atoms_turn_by_the_angle():
+    rng = np.random.default_rng(0)
+    first = normalised(rng.normal(size=(5, 9)))
+    turned = turn_dictionary(first, rng.normal(size=(5, 9)), 7.0)
+    np.testing.assert_allclose(np.degrees(np.arccos((turned * first).sum(axis=1))), 7.0)
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), 1)
+
+
+def test_more_atoms_explain_more_and_enough_of_them_all():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 64))
+    shares = [explained_share(3 * rng.normal(size=(64, 64)), X, count) for count in (1, 4, 64)]
+    assert 0 < shares[0] < shares[1] < shares[2]
+    assert shares[2] == pytest.approx(1, abs=1e-6)

@@ -53,11 +53,11 @@ class Problem(peer["Problem"]):
 @pytest.fixture
 def cpu_tensors_take_the_kernels():
     """For as long as a test, what the operator does on the CPU is what it does on a GPU."""
-    fused._scan.register_kernel("cpu", cuda.forward)
-    fused._scan_backward.register_kernel("cpu", cuda.backward)
+    fused.SCAN.forward.register_kernel("cpu", cuda.forward)
+    fused.SCAN.backward.register_kernel("cpu", cuda.backward)
     yield
-    fused._scan.register_kernel("cpu", fused._forward)
-    fused._scan_backward.register_kernel("cpu", fused._backward)
+    fused.SCAN.forward.register_kernel("cpu", fused._forward)
+    fused.SCAN.backward.register_kernel("cpu", fused._backward)
 
 
 @pytest.fixture

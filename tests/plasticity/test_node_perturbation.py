@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engram import threads
 from engram.plasticity import NodePerturbationRNN, Trials, lifetimes, three_factor
-from engram.plasticity.kernels import threads
 from engram.plasticity.node_perturbation import ANSWERS, CONSTANT, COPY, MODULATORS, OUTCOME
 
 WINDOWS = {"response": (25, 35), "decision": 36, "feedback": (36, 46)}

@@ -1,4 +1,5 @@
 import itertools
+import math
 import warnings
 from functools import partial, wraps
 
@@ -165,6 +166,33 @@ def test_batches_and_parts_of_a_sequence_change_nothing(*, sizes, part, name, al
         alone, alone_last = net(sequence[:, one], clamp=clamp[:, one])
         torch.testing.assert_close(alone, whole[:, one])
         torch.testing.assert_close(tensors(alone_last), [t[one] for t in tensors(last)])
+
+
+@pytest.mark.parametrize("alpha", [*ALPHAS, None])
+@pytest.mark.parametrize("options", [{}, {"batch_first": True, "nonlinearity": "relu"}, {"backend": "eager"}])
+def test_acting_gives_what_the_steps_one_by_one_give(alpha, options):
+    for name in RULES if alpha else [None]:
+        rule = None if name is None else RULES[name]()
+        net = strong(PlasticRNN(3, 5, rule=rule, alpha=alpha, generator=seeded(), **options), 0.2)
+        sequence, state, act = 0.1 * draw(7, 2, 3), None, net.acting(2)
+        for observation in sequence:
+            expected, state = net(observation.unsqueeze(int(net.batch_first)), state)
+            activity = act(observation)
+            torch.testing.assert_close(activity, expected.reshape(2, 5))
+            assert not activity.requires_grad
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_who_acts_is_told_of_bad_input(backend):
+    act = PlasticRNN(3, 5, backend=backend).acting(2)
+    with pytest.raises(ValueError, match=r"input at \(time=0, batch=1, feature=2\) is inf"):
+        act(torch.tensor([[0.0, 1, 2], [3, 4, math.inf]]))
+    with pytest.raises(ValueError, match=r"input.shape"):
+        act(draw(2, 4))
+    with pytest.raises(ValueError, match=r"expected \(2, |state.hidden.shape = \(2, 5\): expected \(3, 5\)"):
+        act(draw(3, 3))
+    with pytest.raises(ValueError, match="batch_size = 0: expected at least 1"):
+        PlasticRNN(3, 5).acting(0)
 
 
 @pytest.mark.parametrize("fan_out", [False, True])

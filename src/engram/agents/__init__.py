@@ -1,15 +1,43 @@
-"""Reinforcement learning by networks whose state lasts through an episode."""
+"""Reinforcement learning: networks whose state lasts through an episode, and agents that remember episodes."""
 
-from engram.agents.a2c import Rollout, a2c_loss, a2c_step, discounted_returns, rollout
-from engram.agents.actor_critic import ActorCritic, Judgement, plastic_actor_critic
+from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, discounted_returns, rollout
+from engram.agents.actor_critic import ActorCritic, Judgement, meta_actor_critic, plastic_actor_critic
+from engram.agents.embedding import RandomProjection, pixel_encoder, vector_encoder
+from engram.agents.episode import Agent, Played, evaluate, play_episode
+from engram.agents.exploration import EpsilonGreedy, Exploration, MaxEntMellowmax
+from engram.agents.memoryless import Memoryless
+from engram.agents.mfec import MFEC
+from engram.agents.nec import NEC
+from engram.agents.returns import monte_carlo_returns, n_step_returns
+from engram.agents.tabular_q import TabularQ
+from engram.agents.trained import TrainedAgent
 
 __all__ = [
+    "A2C",
+    "MFEC",
+    "NEC",
     "ActorCritic",
+    "Agent",
+    "EpsilonGreedy",
+    "Exploration",
     "Judgement",
+    "MaxEntMellowmax",
+    "Memoryless",
+    "Played",
+    "RandomProjection",
     "Rollout",
+    "TabularQ",
+    "TrainedAgent",
     "a2c_loss",
     "a2c_step",
     "discounted_returns",
+    "evaluate",
+    "meta_actor_critic",
+    "monte_carlo_returns",
+    "n_step_returns",
+    "pixel_encoder",
     "plastic_actor_critic",
+    "play_episode",
     "rollout",
+    "vector_encoder",
 ]

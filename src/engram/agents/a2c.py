@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engram.agents.actor_critic import ActorCritic
+
+
+@dataclass(frozen=True)
+class A2C:
+    """Settings of learning by A2C; the config of an experiment that learns so is a subclass.
+
+    Examples:
+        >>> A2C(gamma=0.8).clip_norm
+        4.0
+    """
+
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+    """Learning rate of Adam."""
+    adam_eps: Annotated[float, Gt(0), Le(1)] = 1e-8
+    """What Adam adds to the denominator."""
+    clip_norm: Annotated[float, Gt(0)] = 4.0
+    """Largest norm of the gradient; a longer one is shortened to it."""
+    gamma: Annotated[float, Ge(0), Le(1)] = 0.9
+    """Discount for each step."""
+    value_coefficient: Annotated[float, Ge(0)] = 0.1
+    """Weight of the critic's error in the loss."""
+    entropy_coefficient: Annotated[float, Ge(0)] = 0.03
+    """Weight of the sum of squared probabilities in the loss."""
+    author_value_bug: bool = False
+    """Take the value of the first environment for all of them, as the published code does."""
+
+    def optimizer(self, agent: ActorCritic) -> torch.optim.Adam:
+        """Return Adam for the parameters of an agent."""
+        return torch.optim.Adam(agent.parameters(), lr=self.learning_rate, eps=self.adam_eps, fused=True)
 
 
 class Rollout(NamedTuple):
@@ -89,7 +120,7 @@ def rollout(
     seen, _ = env.reset(seed=seed)
     if np.ndim(seen) != 2:
         raise ValueError(f"the observations have shape {np.shape(seen)}: expected (num_envs, features)")
-    running, state = np.ones(env.num_envs, dtype=bool), None
+    running, policy = np.ones(env.num_envs, dtype=bool), agent.acting(env.num_envs)
     observations: list[Tensor] = []
     actions: list[Tensor] = []
     rewards, mask, infos = [], [], []
@@ -97,8 +128,7 @@ def rollout(
         if len(actions) == max_steps:
             raise RuntimeError(f"{running.sum()} episodes were not over after max_steps = {max_steps} steps")
         observation = torch.as_tensor(seen).to(like, copy=True)
-        output, state = agent.network(observation.unsqueeze(0), state)
-        action = sample_actions(agent.policy(output[0]), generator)
+        action = sample_actions(policy(observation), generator)
         seen, reward, terminations, truncations, info = env.step(action.numpy(force=True))
         observations.append(observation)
         actions.append(action)
@@ -243,15 +273,7 @@ def a2c_loss(
 
 
 def a2c_step(
-    agent: ActorCritic,
-    optimizer: torch.optim.Optimizer,
-    episodes: Rollout,
-    *,
-    gamma: float,
-    value_coefficient: float,
-    entropy_coefficient: float,
-    clip_norm: float,
-    author_value_bug: bool = False,
+    agent: ActorCritic, optimizer: torch.optim.Optimizer, episodes: Rollout, settings: A2C
 ) -> tuple[Float[Tensor, ""], Statistics]:
     """Take one step of the optimiser down the loss of some episodes, through all their steps.
 
@@ -259,11 +281,7 @@ def a2c_step(
         agent: Who acted in the episodes.
         optimizer: Of the agent's parameters.
         episodes: What ``rollout`` returned.
-        gamma: As in ``a2c_loss``.
-        value_coefficient: As in ``a2c_loss``.
-        entropy_coefficient: As in ``a2c_loss``.
-        clip_norm: Largest norm of the gradient; a longer one is shortened to it.
-        author_value_bug: As in ``a2c_loss``.
+        settings: Weights of the loss, discount, and largest norm of the gradient.
 
     Returns:
         The loss before the step, without a graph, and its parts.
@@ -274,11 +292,9 @@ def a2c_step(
     Examples:
         >>> import gymnasium
         >>> env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
-        >>> agent = ActorCritic(torch.nn.RNN(4, 8), actions=2)
-        >>> optimizer = torch.optim.Adam(agent.parameters())
+        >>> agent, settings = ActorCritic(torch.nn.RNN(4, 8), actions=2), A2C()
         >>> episodes = rollout(env, agent, torch.Generator().manual_seed(0), seed=0)
-        >>> loss, parts = a2c_step(agent, optimizer, episodes, gamma=0.9, value_coefficient=0.1,
-        ...                        entropy_coefficient=0.1, clip_norm=1.0)
+        >>> loss, parts = a2c_step(agent, settings.optimizer(agent), episodes, settings)
         >>> parts.advantage.shape == episodes.rewards.shape
         True
     """
@@ -288,14 +304,14 @@ def a2c_step(
         judgement.values,
         episodes.rewards,
         judgement.probabilities,
-        gamma=gamma,
-        value_coefficient=value_coefficient,
-        entropy_coefficient=entropy_coefficient,
-        author_value_bug=author_value_bug,
+        gamma=settings.gamma,
+        value_coefficient=settings.value_coefficient,
+        entropy_coefficient=settings.entropy_coefficient,
+        author_value_bug=settings.author_value_bug,
         mask=episodes.mask,
     )
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(agent.parameters(), clip_norm)
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), settings.clip_norm)
     optimizer.step()
     return loss.detach(), parts

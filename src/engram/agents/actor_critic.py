@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engram.plasticity import PlasticityRule, PlasticRNN
 
@@ -112,6 +114,42 @@ class ActorCritic(nn.Module):
         output, state = self.network(input, state)
         return Judgement(self.policy(output), self.value(output).squeeze(-1)), state
 
+    def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch features"]], Float[Tensor, "batch actions"]]:
+        """Return the policy as a function of one observation after another, from the start of an episode on.
+
+        The parameters must not change meanwhile: a ``PlasticRNN`` does what depends on them once.
+
+        Args:
+            batch_size: Number of episodes that run together.
+
+        Returns:
+            A function of what is seen, (batch, features), that returns the logits, (batch, actions), without a graph.
+
+        Examples:
+            >>> policy = ActorCritic(nn.RNN(17, 20), actions=4).acting(batch_size=3)
+            >>> policy(torch.randn(3, 17)).shape
+            torch.Size([3, 4])
+        """
+        act = self.network.acting(batch_size) if isinstance(self.network, PlasticRNN) else self._acting()
+        weight, bias = self.policy.weight, self.policy.bias
+
+        @torch.no_grad()
+        def policy(observation: Float[Tensor, "batch features"]) -> Float[Tensor, "batch actions"]:
+            return functional.linear(act(observation), weight, bias)
+
+        return policy
+
+    def _acting(self) -> Callable[[Float[Tensor, "batch features"]], Float[Tensor, "batch hidden"]]:
+        state: Any = None
+
+        @torch.no_grad()
+        def act(observation: Float[Tensor, "batch features"]) -> Float[Tensor, "batch hidden"]:
+            nonlocal state
+            output, state = self.network(observation.unsqueeze(0), state)
+            return output[0]  # type: ignore[no-any-return]
+
+        return act
+
 
 def plastic_actor_critic(
     input_size: int,
@@ -164,3 +202,31 @@ def plastic_actor_critic(
         if isinstance(network.alpha, nn.Parameter) and network.alpha.dim():  # a single alpha is 0.01
             network.alpha.uniform_(0, 0.01, generator=generator)
     return ActorCritic(network, actions, generator=generator)
+
+
+def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Generator | None = None) -> ActorCritic:
+    """Build an actor-critic on a network that is to learn from what it did and got, all drawn anew.
+
+    Weights of the inputs of a recurrent network of torch are uniform from -1 to 1, since what was done and what it
+    gave have to be multiplied, which small ones hardly do; all else from -h to h, where h = hidden_size^-1/2.
+
+    Args:
+        network: As in ``ActorCritic``, such as ``nn.LSTM`` or ``nn.GRU``.
+        actions: Number of actions.
+        generator: Source of the initial values; torch's global one if None.
+
+    Returns:
+        The agent.
+
+    Examples:
+        >>> agent = meta_actor_critic(nn.LSTM(9, 48), 2)
+        >>> bool(agent.network.weight_ih_l0.abs().max() > 0.9)
+        True
+    """
+    agent = ActorCritic(network, actions)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            size = 1.0 if name == "weight_ih_l0" else agent.policy.in_features**-0.5
+            parameter.uniform_(-size, size, generator=generator)
+    agent.reset_heads(generator)
+    return agent

@@ -13,9 +13,9 @@ import gymnasium
 import plotly.graph_objects as go
 import polars as pl
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 
-from engram.agents import ActorCritic, a2c_step, plastic_actor_critic, rollout
+from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, Retroactive
@@ -26,7 +26,7 @@ CHANCE = 0.5
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(A2C):
     """What one trial is made of; the last field shapes the other arms."""
 
     rule: Literal["modulated", "retroactive", "clipped-hebb", "none"] = "modulated"
@@ -45,22 +45,8 @@ class Config:
     """Episodes in a batch; each has cues of its own."""
     iterations: Annotated[int, Ge(10)] = 2500
     """Steps of the optimiser, each on a batch of whole episodes."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
-    """Learning rate of Adam."""
-    adam_eps: Annotated[float, Gt(0), Le(1)] = 1e-6
-    """What Adam adds to the denominator."""
-    clip_norm: Annotated[float, Gt(0)] = 2.0
-    """Largest norm of the gradient."""
-    gamma: Annotated[float, Ge(0), Le(1)] = 0.9
-    """Discount for each step."""
-    value_coefficient: Annotated[float, Ge(0)] = 0.1
-    """Weight of the critic's error in the loss."""
-    entropy_coefficient: Annotated[float, Ge(0)] = 0.05
-    """Weight of the sum of squared probabilities in the loss."""
     eta: Annotated[float, Ge(0), Le(1)] = 0.1
     """Initial plasticity rate, or that of the eligibility trace."""
-    author_value_bug: bool = False
-    """Take the value of the first environment for all of them, as the published code does."""
     retroactive_iterations: Annotated[int, Ge(0)] = 4000
     """Steps of the optimiser of the arm with retroactive modulation, which takes longer; 0: without this arm."""
 
@@ -116,20 +102,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         fixed_cues=one_hot if config.fixed_cues else None,
     )
     agent = build(config, config.cue_bits + 7, 2, run.generator).to(run.device)
-    optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
+    optimizer = config.optimizer(agent)
     window, length = WindowMean(), max(1, config.iterations // 100)
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        loss, parts = a2c_step(
-            agent,
-            optimizer,
-            episodes,
-            gamma=config.gamma,
-            value_coefficient=config.value_coefficient,
-            entropy_coefficient=config.entropy_coefficient,
-            clip_norm=config.clip_norm,
-            author_value_bug=config.author_value_bug,
-        )
+        loss, parts = a2c_step(agent, optimizer, episodes, config)
         answers = sum(int(told["_correct"].sum()) for told in episodes.infos if told)
         right = sum(int(told["correct"].sum()) for told in episodes.infos if told)
         window.add(accuracy=right / answers, loss=loss, value_loss=parts.value, concentration=parts.concentration)
@@ -210,18 +187,28 @@ def seconds(config: Config) -> float:
     return steps * (fixed + each * synapses)
 
 
+LAPTOP = Config(adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.05)
 experiment = Experiment(
     name="cue-reward",
     summary="A network that modulates its own plasticity learns to associate new cues with reward; others do not",
     paper=PAPER,
     presets={
         "smoke": Preset(
-            Config(cue_bits=3, episode_len=12, hidden_size=6, batch_size=4, iterations=20, retroactive_iterations=20),
+            replace(
+                LAPTOP,
+                cue_bits=3,
+                episode_len=12,
+                hidden_size=6,
+                batch_size=4,
+                iterations=20,
+                retroactive_iterations=20,
+            ),
             seeds=2,
         ),
-        "laptop": Preset(Config(), seeds=3),
+        "laptop": Preset(LAPTOP, seeds=3),
         "paper": Preset(
-            Config(
+            replace(
+                LAPTOP,
                 cues=4,
                 cue_bits=20,
                 episode_len=120,

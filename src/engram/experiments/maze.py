@@ -16,9 +16,9 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 
-from engram.agents import ActorCritic, a2c_step, plastic_actor_critic, rollout
+from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
 from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import points_by_arm
@@ -34,7 +34,7 @@ OBSERVATION, ACTIONS = 17, 4
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(A2C):
     """What one trial is made of; the last two fields shape the other arms."""
 
     rule: Literal["hebb", "oja", "clipped-hebb", "modulated", "retroactive", "none", "random"] = "clipped-hebb"
@@ -51,22 +51,8 @@ class Config:
     """Episodes in a batch; each has a maze of its own."""
     iterations: Annotated[int, Ge(10)] = 2000
     """Steps of the optimiser, each on a batch of whole episodes."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
-    """Learning rate of Adam."""
-    adam_eps: Annotated[float, Gt(0), Le(1)] = 1e-4
-    """What Adam adds to the denominator."""
-    clip_norm: Annotated[float, Gt(0)] = 4.0
-    """Largest norm of the gradient."""
-    gamma: Annotated[float, Ge(0), Le(1)] = 0.9
-    """Discount for each step."""
-    value_coefficient: Annotated[float, Ge(0)] = 0.1
-    """Weight of the critic's error in the loss."""
-    entropy_coefficient: Annotated[float, Ge(0)] = 0.03
-    """Weight of the sum of squared probabilities in the loss."""
     eta: Annotated[float, Ge(0), Le(1)] = 0.01
     """Initial plasticity rate."""
-    author_value_bug: bool = False
-    """Take the value of the first environment for all of them, as the published code does."""
     match_parameters: bool = False
     """Give the arms with fewer parameters as many units as it takes to have no fewer than the modulated network."""
     with_author_value_bug: bool = False
@@ -134,20 +120,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if config.rule == "random":
         return walk_at_random(config, run, env)
     agent = build(config, run.generator).to(run.device)
-    optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
+    optimizer = config.optimizer(agent)
     window, length = WindowMean(), max(1, config.iterations // 100)
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        loss, parts = a2c_step(
-            agent,
-            optimizer,
-            episodes,
-            gamma=config.gamma,
-            value_coefficient=config.value_coefficient,
-            entropy_coefficient=config.entropy_coefficient,
-            clip_norm=config.clip_norm,
-            author_value_bug=config.author_value_bug,
-        )
+        loss, parts = a2c_step(agent, optimizer, episodes, config)
         hits = (episodes.rewards > 0).sum() / config.batch_size
         window.add(hits=hits, loss=loss, value_loss=parts.value, concentration=parts.concentration)
         if (iteration + 1) % length == 0:
@@ -245,19 +222,21 @@ def seconds(config: Config) -> float:
     if config.rule == "random":
         return 20 * config.episode_len * 30e-6
     steps, synapses = config.iterations * config.episode_len, config.batch_size * config.hidden_size**2
-    fixed, each = (150e-6, 0.5e-9) if config.rule == "none" else (250e-6, 4e-9)
+    fixed, each = (220e-6, 0.5e-9) if config.rule == "none" else (180e-6, 3e-9)
     return steps * (fixed + each * synapses)
 
 
+LAPTOP = Config(adam_eps=1e-4)
 experiment = Experiment(
     name="maze",
     summary="Plastic networks find a hidden reward in a maze again better than non-plastic ones",
     paper=PAPER,
     presets={
-        "smoke": Preset(Config(size=5, episode_len=12, hidden_size=6, batch_size=4, iterations=20), seeds=2),
-        "laptop": Preset(Config(), seeds=3),
+        "smoke": Preset(replace(LAPTOP, size=5, episode_len=12, hidden_size=6, batch_size=4, iterations=20), seeds=2),
+        "laptop": Preset(LAPTOP, seeds=3),
         "paper": Preset(
-            Config(
+            replace(
+                LAPTOP,
                 size=13,
                 episode_len=200,
                 hidden_size=100,

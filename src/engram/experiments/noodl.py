@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,17 +18,22 @@ import plotly.graph_objects as go
 import polars as pl
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
-from sklearn.datasets import load_sample_image
-from sklearn.decomposition import MiniBatchDictionaryLearning, sparse_encode
+from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.image import extract_patches_2d
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most, within
-from engram.lab.claim import ResultsOfSeed
+from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most, largest, smallest, value, within
 from engram.lab.curves import PALETTE
-from engram.memory import make_sparse_dictionary_data, match_dictionaries, perturb_dictionary
+from engram.memory import (
+    explained_share,
+    make_sparse_dictionary_data,
+    match_dictionaries,
+    perturb_dictionary,
+    relative_error,
+    turn_dictionary,
+)
 from engram.memory.noodl import NOODL
 from engram.memory.sparse_dictionary_data import normalised
+from engram.tasks import photograph_patches
 
 PAPER = "Rambhatla, Li & Haupt, NOODL, ICLR 2019 (arXiv 1902.11261)"
 ALPHAS = (0.01, 0.03, 0.1, 0.3)
@@ -131,7 +136,7 @@ def arms(config: Config) -> dict[str, Config]:
     )
     found["patches-noodl"] = patches
     found["patches-random"] = replace(patches, method="none")
-    for alpha in (0.05, 0.2):
+    for alpha in (0.05, 0.2) if config.sweeps else (0.2,):
         found[f"patches-lasso-{alpha}"] = replace(patches, method="lasso", lasso_alpha=alpha)
     if config.sweeps:
         for nonzero in (4, 16, 24, 32):
@@ -161,79 +166,44 @@ def arms(config: Config) -> dict[str, Config]:
     return found
 
 
-class Lasso:
-    """scikit-learn's online dictionary learning, with all its state at hand so that a killed trial goes on exactly."""
-
-    def __init__(self, config: Config, start: Float[np.ndarray, "atoms features"]) -> None:
-        # It writes into the start that it is given.
-        self.model = MiniBatchDictionaryLearning(
-            config.n_components,
-            alpha=config.lasso_alpha,
-            batch_size=config.batch_size,
-            fit_algorithm="cd",
-            dict_init=start.copy(),
-            random_state=0,
-        )
-
-    def partial_fit(self, X: Float[np.ndarray, "samples features"]) -> None:
-        """Take one step."""
-        self.model.partial_fit(X)
-
-    @property
-    def components_(self) -> np.ndarray:
-        """The dictionary."""
-        return np.asarray(self.model.components_)
+class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
+    """scikit-learn's online dictionary learning, with its state at hand so that a killed trial goes on exactly."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return all but the arguments."""
-        state = {name: value for name, value in vars(self.model).items() if name not in self.model.get_params()}
+        state = {name: held for name, held in vars(self).items() if name not in self.get_params()}
         if "_random_state" in state:
             state["_random_state"] = state["_random_state"].get_state(legacy=False)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        for name, value in state.items():
-            setattr(self.model, name, np.asfortranarray(value) if name == "components_" else value)
+        for name, held in state.items():
+            setattr(self, name, np.asfortranarray(held) if name == "components_" else held)
         if "_random_state" in state:
-            self.model._random_state = np.random.RandomState()
-            self.model._random_state.set_state(state["_random_state"])
+            self._random_state = np.random.RandomState()
+            self._random_state.set_state(state["_random_state"])
 
 
-class Nobody:
-    """No learning: the dictionary stays what it was."""
-
-    def __init__(self, start: Float[np.ndarray, "atoms features"]) -> None:
-        self.components_ = start
-
-    def partial_fit(self, X: Float[np.ndarray, "samples features"]) -> None:
-        """Do nothing."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing, for there is none."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing."""
-
-
-Learner = NOODL | Lasso | Nobody
-
-
-def build(config: Config, start: Float[np.ndarray, "atoms features"]) -> Learner:
-    """Make what learns in a trial."""
+def build(config: Config, start: Float[np.ndarray, "atoms features"]) -> NOODL | Lasso:
+    """Make what learns in a trial; if the method is none, it is never asked to."""
     if config.method == "lasso":
-        return Lasso(config, start)
-    if config.method == "none":
-        return Nobody(start)
-    neural = config.method in ("arora-biased", "arora-unbiased")
+        return Lasso(
+            config.n_components,
+            alpha=config.lasso_alpha,
+            batch_size=config.batch_size,
+            fit_algorithm="cd",
+            dict_init=start.copy(),  # it writes into the start that it is given
+            random_state=0,
+        )
+    neural, none = config.method.startswith("arora"), config.method == "none"
     return NOODL(
         config.n_components,
         coef_min=config.coef_min,
         threshold=config.threshold,
         code_step=config.code_step or "auto",
         dict_step=config.dict_step or "auto",
-        solver="iht-ls" if neural else config.method,
+        solver="iht-ls" if neural or none else config.method,
         update=config.method if neural else "noodl",
         dict_init=start,
         reinit="both" if config.reinit else None,
@@ -254,27 +224,13 @@ def draw(config: Config, dictionary: Float[np.ndarray, "atoms features"], rng: n
     return X, code
 
 
-def turned(
-    dictionary: Float[np.ndarray, "atoms features"], other: Float[np.ndarray, "atoms features"], degrees: float
-) -> Float[np.ndarray, "atoms features"]:
-    """Return atoms turned towards directions at right angles to them."""
-    angle = math.radians(degrees)
-    return math.cos(angle) * dictionary + math.sin(angle) * other
-
-
-def relative_error(found: np.ndarray, true: np.ndarray) -> float:
-    """Return the norm of the difference over that of the truth, Frobenius."""
-    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
-
-
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Learn from fresh batches; the result is how near dictionary and codes are to the truth."""
     if config.data == "patches":
         return learn_patches(config, run)
     rng = run.rng
     first = normalised(rng.standard_normal((config.n_components, config.n_features)))
-    sideways = rng.standard_normal(first.shape)
-    sideways = normalised(sideways - (sideways * first).sum(axis=1, keepdims=True) * first)
+    towards = rng.standard_normal(first.shape)
     if config.start == "near":
         start = perturb_dictionary(first, config.start_radius / math.log(config.n_features), rng)
     else:
@@ -282,22 +238,20 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     learner = build(config, start)
     average, broken = np.zeros_like(first), np.zeros(1)
     for step in run.steps(config.updates, learner=learner, average=average, broken=broken):
-        true = turned(first, sideways, step * config.drift)
+        true = turn_dictionary(first, towards, step * config.drift)
         X, code = draw(config, true, rng)
         values: dict[str, float] = {}
-        if isinstance(learner, NOODL) and step and not broken:
-            try:
-                found = learner.transform(X)
-                values["code_error"] = relative_error(found, code)
-                values["support"] = float((np.sign(found) == np.sign(code)).all(axis=1).mean())
-            except RuntimeError:
-                broken[0] = 1
+        coded = isinstance(learner, NOODL) and step > 0
         if not broken:
             try:
+                if coded:
+                    found = learner.transform(X)
+                    values["code_error"] = relative_error(found, code)
+                    values["support"] = float((np.sign(found) == np.sign(code)).all(axis=1).mean())
                 learn(learner, X)
             except RuntimeError:  # it diverges, and stays what it was
                 broken[0] = 1
-        if isinstance(learner, NOODL) and step:
+        if coded:
             values["iterations"] = learner.code_iterations_
         components = learner.components_
         if step >= config.updates // 2:
@@ -307,11 +261,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         elif (step + 1) % 10 == 0 or step + 1 == config.updates:
             values["dictionary_error"] = match_dictionaries(components, true).error
         run.log(step + 1, **values)
-    true = turned(first, sideways, (config.updates - 1) * config.drift)
+    true = turn_dictionary(first, towards, (config.updates - 1) * config.drift)
     return {**judged(config, run.metrics(), learner.components_, average, true), "broken": bool(broken)}
 
 
-def learn(learner: Learner, X: Float[np.ndarray, "samples features"]) -> None:
+def learn(learner: NOODL | Lasso, X: Float[np.ndarray, "samples features"]) -> None:
     """Take one step; that an arm's step is too large is seen in its results."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -354,271 +308,182 @@ def judged(
     return result
 
 
-def photograph_patches(
-    count: int, part: Literal["train", "test"], rng: np.random.Generator
-) -> Float[np.ndarray, "samples features"]:
-    """Return patches of a photograph, of its left part or of the rest, without their means, flat ones left out.
-
-    Their norms are 1 on average.
-    """
-    image = load_sample_image("china.jpg").mean(axis=2)
-    border = image.shape[1] * 7 // 10
-    image = image[:, :border] if part == "train" else image[:, border:]
-    seed = int(rng.integers(2**31))
-    patches = extract_patches_2d(image, (PATCH, PATCH), max_patches=count * 5 // 4 + 1, random_state=seed)
-    patches = patches.reshape(len(patches), -1)
-    patches = patches - patches.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(patches, axis=1)
-    patches = patches[np.sort(np.argsort(-norms, kind="stable")[:count])]
-    return np.asarray(patches / np.linalg.norm(patches, axis=1).mean())
-
-
 def learn_patches(config: Config, run: Run) -> dict[str, Any]:
     """Learn from patches; the result is how well new ones are reconstructed from a few atoms."""
     rng = run.rng
-    samples = photograph_patches(50 * config.batch_size, "train", rng)
-    held_out = photograph_patches(config.held_out, "test", rng)
-    learner = build(config, normalised(samples[rng.choice(len(samples), config.n_components, replace=False)]))
+    samples = photograph_patches(50 * config.batch_size, PATCH, "train", rng)
+    held_out = photograph_patches(config.held_out, PATCH, "test", rng)
+    start = normalised(samples[rng.choice(len(samples), config.n_components, replace=False)])
+    learner = build(config, start)
     for step in run.steps(config.updates, learner=learner):
-        learn(learner, samples[rng.choice(len(samples), config.batch_size, replace=False)])
+        batch = samples[rng.choice(len(samples), config.batch_size, replace=False)]
+        if config.method != "none":
+            learn(learner, batch)
         if (step + 1) % max(1, config.updates // 10) == 0:
-            run.log(step + 1, unexplained=1 - explained(learner.components_, held_out, NONZEROS[0]))
-    components = normalised(learner.components_)
-    result = {f"explained_{nonzero}": explained(components, held_out, nonzero) for nonzero in NONZEROS}
-    if isinstance(learner, NOODL):
+            atoms = getattr(learner, "components_", start)
+            run.log(step + 1, unexplained=1 - explained_share(atoms, held_out, NONZEROS[0]))
+    components = normalised(getattr(learner, "components_", start))
+    result = {f"explained_{nonzero}": explained_share(components, held_out, nonzero) for nonzero in NONZEROS}
+    if isinstance(learner, NOODL) and config.method != "none":
         result["mean_support"] = learner.mean_support_
     return result
-
-
-def explained(components: np.ndarray, X: Float[np.ndarray, "samples features"], nonzero: int) -> float:
-    """Return the share of the squared norm of samples that so many atoms explain, by orthogonal matching pursuit."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # dependent atoms: it ends with fewer
-        code = sparse_encode(X, normalised(components), algorithm="omp", n_nonzero_coefs=nonzero)
-    return float(1 - ((X - code @ normalised(components)) ** 2).sum() / (X**2).sum())
-
-
-def _of(arm: str, key: str) -> Callable[[ResultsOfSeed], float]:
-    return lambda results: float(results[arm][key])
-
-
-def _worst(key: str, *of: str) -> Callable[[ResultsOfSeed], float]:
-    return lambda results: max(float(results[arm][key]) for arm in of)
-
-
-def _best(key: str, *of: str) -> Callable[[ResultsOfSeed], float]:
-    return lambda results: min(float(results[arm][key]) for arm in of)
-
-
-def _ratio(
-    of: Callable[[ResultsOfSeed], float], to: Callable[[ResultsOfSeed], float]
-) -> Callable[[ResultsOfSeed], float]:
-    return lambda results: of(results) / to(results)
 
 
 LASSOS = tuple(f"lasso-{alpha}" for alpha in ALPHAS)
 BLIND = ("blind-64-3", "blind-96-3", "blind-96-5")
 SOURCE = "author code, main demonstration; R{} of our protocol"
+ours = partial(Claim, published="no figure")
 claims = [
-    Claim(
+    ours(
         id="exact-dictionary",
         statement="NOODL recovers the dictionary to a relative error of a millionth in 60 batches",
         source="abstract; " + SOURCE.format(1),
         published="recovers dictionary and coefficients exactly at a geometric rate (curves)",
-        metric=_of("noodl", "error"),
+        metric=value("noodl", "error"),
         holds=at_most(1e-6),
-        arms=("noodl",),
-        threshold="laptop",
         sameness="numeric",
     ),
-    Claim(
+    ours(
         id="exact-codes",
         statement="and the codes to two millionths",
         source="abstract; " + SOURCE.format(1),
         published="recovers dictionary and coefficients exactly at a geometric rate (curves)",
-        metric=_of("noodl", "code_error"),
+        metric=value("noodl", "code_error"),
         holds=at_most(2e-6),
-        arms=("noodl",),
-        threshold="laptop",
         sameness="numeric",
     ),
-    Claim(
+    ours(
         id="published-solver-as-well",
         statement="So it does with the published iterations alone",
         source=SOURCE.format(1),
         published="recovers exactly (curves)",
-        metric=_of("noodl-iht", "error"),
+        metric=value("noodl-iht", "error"),
         holds=at_most(1e-6),
-        arms=("noodl-iht",),
-        threshold="laptop",
         sameness="numeric",
     ),
-    Claim(
+    ours(
         id="arora-stalls",
         statement="The rules of Arora et al. stall at a bias (the smaller error of the two dictionaries)",
         source=SOURCE.format(1),
         published="beaten by NOODL (curves)",
-        metric=_best("error", "arora-biased", "arora-unbiased"),
+        metric=smallest("error", "arora-biased", "arora-unbiased"),
         holds=at_least(0.08),
-        arms=("arora-biased", "arora-unbiased"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="arora-codes-stall",
         statement="and so do their codes (the smaller error)",
         source=SOURCE.format(1),
         published="beaten by NOODL (curves)",
-        metric=_best("code_error", "arora-biased", "arora-unbiased"),
+        metric=smallest("code_error", "arora-biased", "arora-unbiased"),
         holds=at_least(0.15),
-        arms=("arora-biased", "arora-unbiased"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="lasso-stays-behind",
-        statement="After 60 batches, the best of four lassos (scikit-learn) has an error of the dictionary of 0.001 or "
-        "more",
+        statement="After 60 batches, the best of four lassos (scikit-learn) has an error of 0.001 or more",
         source=SOURCE.format(1),
         published="Mairal et al.'s online learning is beaten by NOODL (curves)",
-        metric=_best("error", *LASSOS),
+        metric=smallest("error", *LASSOS),
         holds=at_least(1e-3),
-        arms=LASSOS,
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="noodl-beats-all",
         statement="NOODL's error of the dictionary is a hundredth or less of that of the best other method",
         source="abstract; " + SOURCE.format(1),
         published="beats current techniques (curves)",
-        metric=_ratio(_of("noodl", "error"), _best("error", "arora-biased", "arora-unbiased", *LASSOS)),
+        metric=value("noodl", "error") / smallest("error", "arora-biased", "arora-unbiased", *LASSOS),
         holds=at_most(1e-2),
-        arms=("noodl", "arora-biased", "arora-unbiased", *LASSOS),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="lasso-leads-early",
-        statement="In the first batches the lasso leads: after 5, the best one's error is no larger than NOODL's "
-        "(ratio)",
+        statement="In the first batches the lasso leads: after 5, the best has no larger an error than NOODL (ratio)",
         source=SOURCE.format(1),
         published="not stated",
-        metric=_ratio(_best("error_5", *LASSOS), _of("noodl", "error_5")),
+        metric=smallest("error_5", *LASSOS) / value("noodl", "error_5"),
         holds=at_most(1.0),
-        arms=("noodl", *LASSOS),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="geometric",
         statement="The error falls geometrically: its logarithm is linear in the batch, 5 to 45 (share explained)",
         source="abstract; " + SOURCE.format(2),
         published="at a geometric rate",
-        metric=_of("noodl", "linearity"),
+        metric=value("noodl", "linearity"),
         holds=at_least(0.99),
-        arms=("noodl",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="rate",
         statement="with a slope of -0.08 decades a batch or steeper",
         source=SOURCE.format(2),
-        published="no figure",
-        metric=_of("noodl", "slope"),
+        metric=value("noodl", "slope"),
         holds=at_most(-0.08),
-        arms=("noodl",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="exact-supports",
-        statement="From the sixth batch on, 99 % of the samples have exactly the right atoms with the right signs, "
-        "with either solver (the smallest share)",
+        statement="From the sixth batch on, 99 % of the samples have exactly the right atoms and signs (either solver)",
         source=SOURCE.format(3),
         published="the signed support is exact",
-        metric=_best("support", "noodl", "noodl-iht"),
+        metric=smallest("support", "noodl", "noodl-iht"),
         holds=at_least(0.99),
-        arms=("noodl", "noodl-iht"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="pruning-is-needed",
         statement="Least squares without pruning have no such supports",
         source=SOURCE.format(3) + "; our own solver",
-        published="no figure",
-        metric=_of("noodl-unpruned", "support"),
+        metric=value("noodl-unpruned", "support"),
         holds=at_most(0.8),
-        arms=("noodl-unpruned",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="up-to-16-atoms",
         statement="With up to 4, 8 and 16 of 250 atoms in a sample the dictionary is recovered (the largest error)",
         source=SOURCE.format(4),
         published="compared over the sparsity (curves)",
-        metric=_worst("error", "nonzero-4", "noodl", "nonzero-16"),
+        metric=largest("error", "nonzero-4", "noodl", "nonzero-16"),
         holds=at_most(1e-4),
-        arms=("nonzero-4", "noodl", "nonzero-16"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="not-with-32-atoms",
         statement="With up to 32 it is not",
         source=SOURCE.format(4),
-        published="no figure",
-        metric=_of("nonzero-32", "error"),
+        metric=value("nonzero-32", "error"),
         holds=at_least(1e-4),
-        arms=("nonzero-32",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="wide-basin",
-        statement="It is recovered from starts 1, 4, 6 and 10 / log n away, where the theory asks for a small multiple "
-        "(the largest error, matched)",
+        statement="It is recovered from starts 1, 4, 6 and 10 / log n away (the largest error, matched)",
         source=SOURCE.format(5),
         published="started at 2 / log n",
-        metric=_worst("matched_error", "start-1", "start-4", "start-6", "start-10"),
+        metric=largest("matched_error", "start-1", "start-4", "start-6", "start-10"),
         holds=at_most(1e-4),
-        arms=("start-1", "start-4", "start-6", "start-10"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="basin-with-16-atoms",
         statement="With 16 atoms in a sample, too, up to 10 / log n (the largest error, matched)",
         source=SOURCE.format(5),
-        published="no figure",
-        metric=_worst("matched_error", "start-4-nonzero-16", "start-10-nonzero-16"),
+        metric=largest("matched_error", "start-4-nonzero-16", "start-10-nonzero-16"),
         holds=at_most(1e-4),
-        arms=("start-4-nonzero-16", "start-10-nonzero-16"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="basin-ends",
         statement="From 14 / log n away it is not, with 8 or with 16 atoms (the smaller error, matched)",
         source=SOURCE.format(5),
-        published="no figure",
-        metric=_best("matched_error", "start-14", "start-14-nonzero-16"),
+        metric=smallest("matched_error", "start-14", "start-14-nonzero-16"),
         holds=at_least(1e-4),
-        arms=("start-14", "start-14-nonzero-16"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="small-batches",
-        statement="With the automatic step, batches of 250, 100 and 50 samples are enough (the largest error, 120 "
-        "batches)",
+        statement="With the automatic step, batches of 250, 100 and 50 samples are enough (largest error, 120 batches)",
         source=SOURCE.format(6),
         published="the theory asks for m k^2 samples",
-        metric=_worst("error", "batch-250", "batch-100", "batch-50"),
+        metric=largest("error", "batch-250", "batch-100", "batch-50"),
         holds=at_most(1e-3),
-        arms=("batch-250", "batch-100", "batch-50"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="large-steps-need-large-batches",
         statement="With the step that suits large batches, 100 samples are not",
         source=SOURCE.format(6),
-        published="no figure",
-        metric=_of("batch-100-fixed", "error"),
+        metric=value("batch-100-fixed", "error"),
         holds=at_least(1e-2),
-        arms=("batch-100-fixed",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="noise-floor",
         statement="Under noise the error of the dictionary ends at twice its standard deviation (mean ratio of three)",
         source=SOURCE.format("6b"),
@@ -626,9 +491,8 @@ claims = [
         metric=lambda results: sum(results[f"noise-{noise}"]["error"] / noise for noise in (0.01, 0.03, 0.1)) / 3,
         holds=within(2.0, 0.5),
         arms=("noise-0.01", "noise-0.03", "noise-0.1"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="averaging-lowers-the-floor",
         statement="The mean dictionary of the second half has 0.8 of that error or less (the largest ratio)",
         source=SOURCE.format("6b") + ", a hypothesis",
@@ -638,100 +502,76 @@ claims = [
         ),
         holds=at_most(0.8),
         arms=("noise-0.03", "noise-0.1"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="least-squares-as-exact",
         statement="Codes by pruned least squares give no larger an error than the published iterations (ratio)",
         source=SOURCE.format(7) + "; our own solver",
-        published="no figure",
-        metric=_ratio(_of("noodl", "error"), _of("noodl-iht", "error")),
+        metric=value("noodl", "error") / value("noodl-iht", "error"),
         holds=at_most(1.0),
-        arms=("noodl", "noodl-iht"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="least-squares-in-fewer-iterations",
         statement="in a quarter of the iterations or fewer (ratio)",
         source=SOURCE.format(7) + "; our own solver",
-        published="no figure",
-        metric=_ratio(_of("noodl", "iterations"), _of("noodl-iht", "iterations")),
+        metric=value("noodl", "iterations") / value("noodl-iht", "iterations"),
         holds=at_most(0.25),
-        arms=("noodl", "noodl-iht"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="blind-start",
         statement="Started from samples, it finds 90 % of the atoms (the smallest share of three sizes)",
         source=SOURCE.format(8),
         published="outside the theory",
-        metric=_best("found", *BLIND),
+        metric=smallest("found", *BLIND),
         holds=at_least(0.9),
-        arms=BLIND,
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="blind-start-with-replacement",
         statement="and all of them if unused and duplicate atoms are replaced",
         source=SOURCE.format(8) + ", a hypothesis",
         published="not stated",
-        metric=_best("found", *(f"{arm}-reinit" for arm in BLIND)),
+        metric=smallest("found", *(f"{arm}-reinit" for arm in BLIND)),
         holds=at_least(1.0),
-        arms=tuple(f"{arm}-reinit" for arm in BLIND),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="tracks",
         statement="When every true atom turns by half a degree between batches, the error stays below 0.04",
         source=SOURCE.format(9) + ", a hypothesis",
         published="not stated",
-        metric=_of("drift", "late_error"),
+        metric=value("drift", "late_error"),
         holds=at_most(0.04),
-        arms=("drift",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="lasso-lags",
         statement="and is smaller than that of a lasso, whose statistics remember all batches (ratio)",
         source=SOURCE.format(9) + ", a hypothesis",
         published="not stated",
-        metric=_ratio(_of("drift", "late_error"), _of("drift-lasso", "late_error")),
+        metric=value("drift", "late_error") / value("drift-lasso", "late_error"),
         holds=at_most(1.0),
-        arms=("drift", "drift-lasso"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="patches-beat-random",
-        statement="On patches of a photograph, the atoms explain more with 4 coefficients than random patches do "
-        "(difference of the shares)",
+        statement="On patches of a photograph, 4 of its atoms explain more than 4 random patches (difference)",
         source=SOURCE.format(10),
         published="not stated",
-        metric=lambda results: results["patches-noodl"]["explained_4"] - results["patches-random"]["explained_4"],
+        metric=value("patches-noodl", "explained_4") - value("patches-random", "explained_4"),
         holds=at_least(0.0),
-        arms=("patches-noodl", "patches-random"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="lasso-is-better-on-patches",
-        statement="but a lasso's explain more, since coefficients are not bounded below there (difference of the "
-        "shares)",
+        statement="but a lasso's explain more, since coefficients are not bounded below there (difference)",
         source=SOURCE.format(10),
         published="not stated",
-        metric=lambda results: results["patches-lasso-0.2"]["explained_4"] - results["patches-noodl"]["explained_4"],
+        metric=value("patches-lasso-0.2", "explained_4") - value("patches-noodl", "explained_4"),
         holds=at_least(0.0),
-        arms=("patches-noodl", "patches-lasso-0.2"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="large-dictionary",
         statement="At the size of the published TensorFlow demonstration, 1500 atoms and up to 100 in a sample, the "
         "error falls below 0.01 in 50 batches",
         source="author code, TensorFlow demonstration; the criterion is ours",
-        published="no figure",
-        metric=_of("large", "error"),
+        metric=value("large", "error"),
         holds=at_most(1e-2),
-        arms=("large",),
-        threshold="laptop",
         presets=("paper",),
     ),
 ]

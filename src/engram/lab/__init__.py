@@ -5,6 +5,7 @@ from engram.lab.experiment import Experiment, Preset
 from engram.lab.laboratory import run
 from engram.lab.last_run import load
 from engram.lab.loop import Run, WindowMean
+from engram.lab.measure import Measure, largest, smallest, value
 from engram.lab.results import Results, TrialResult
 from engram.storage.files import CannotWriteError, CorruptFileError
 
@@ -14,6 +15,7 @@ __all__ = [
     "CorruptFileError",
     "Experiment",
     "Judgement",
+    "Measure",
     "Preset",
     "Results",
     "Run",
@@ -22,7 +24,10 @@ __all__ = [
     "at_least",
     "at_most",
     "judge",
+    "largest",
     "load",
     "run",
+    "smallest",
+    "value",
     "within",
 ]

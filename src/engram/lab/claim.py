@@ -62,7 +62,7 @@ class Claim:
         metric: Computes our value from the results of one seed, ``{arm: result}``. A comparison between arms is
             a difference or a ratio against a threshold, paired by seed.
         holds: The criterion that our value must meet.
-        arms: The arms that ``metric`` reads.
+        arms: The arms that ``metric`` reads; of a ``Measure`` they need not be said.
         threshold: Whose criterion it is: the ``"paper"``'s, or our own ``"laptop"``-size design.
         presets: The presets at whose size the claim means something.
         seeds: How many seeds a verdict needs at least; one seed decides nothing.
@@ -76,8 +76,8 @@ class Claim:
     published: str
     metric: Callable[[ResultsOfSeed], float]
     holds: Criterion
-    arms: tuple[str, ...]
-    threshold: Literal["paper", "laptop"]
+    arms: tuple[str, ...] = ()
+    threshold: Literal["paper", "laptop"] = "laptop"
     presets: tuple[str, ...] = ("laptop", "paper")
     seeds: int = 3
     sameness: Literal["statistical", "numeric", "bitwise"] = "statistical"
@@ -85,6 +85,8 @@ class Claim:
     def __post_init__(self) -> None:
         if self.seeds < 2:
             raise ValueError(f"seeds = {self.seeds}: expected at least 2, since one seed decides nothing")
+        if not self.arms:
+            object.__setattr__(self, "arms", getattr(self.metric, "arms", ()))
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ class Run:
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
         self._started = self._beat = self._saved = time.monotonic()
-        self._before = 0.0
+        self._computing = time.process_time()
+        self._before = self._computed_before = 0.0
         self._events: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -170,6 +171,11 @@ class Run:
     def _seconds(self) -> float:
         return round(self._before + time.monotonic() - self._started, 3)
 
+    @property
+    def processor_seconds(self) -> float:
+        """The processor time spent so far, over all attempts that count: what else the machine did is not in it."""
+        return round(self._computed_before + time.process_time() - self._computing, 3)
+
     def _heartbeat(self) -> None:
         self._beat = time.monotonic()
         self._folder.set_status(replace(self._status, seconds=self._seconds()), durable=False)
@@ -179,6 +185,7 @@ class Run:
             "step": step,
             "total": total,
             "seconds": self._seconds(),
+            "processor_seconds": self.processor_seconds,
             "metrics": self._metrics.mark(),
             "state": {name: _get(name, item) for name, item in self._all(state).items()},
         }
@@ -195,8 +202,8 @@ class Run:
         for name, item in everything.items():
             _set(name, item, content["state"][name])
         self._metrics.cut(content["metrics"])
-        self._before = content["seconds"]
-        self._started = time.monotonic()
+        self._before, self._computed_before = content["seconds"], content["processor_seconds"]
+        self._started, self._computing = time.monotonic(), time.process_time()
         return int(content["step"])
 
     def _all(self, state: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class TrialResult:
         seed: Its seed.
         state: ``waiting``, ``running``, ``interrupted``, ``failed`` or ``finished``.
         result: What the trial returned; empty unless finished.
-        seconds: Time it took.
+        seconds: Processor time of a finished trial; of another the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
     """
@@ -82,7 +82,7 @@ class Results:
 
     @property
     def seconds(self) -> float:
-        """Time spent computing, over all trials."""
+        """Processor time, over all trials."""
         return sum(trial.seconds for trial in self.trials)
 
     def claims(self) -> list[Judgement]:

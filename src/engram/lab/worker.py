@@ -109,7 +109,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
     result = job.function(job.trial.config, run)
     status: Status
     mark, status = run.close()
-    folder.finish(result, mark, status.seconds)
+    folder.finish(result, mark, run.processor_seconds)
     folder.set_status(status)
     return status
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import shake_256
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from engram.memory.expander_memory import ExpanderMemory, RecallResult
 from engram.plasticity.validation import check_type
-from engram.storage import checkpoint
+from engram.storage.stored import Stored
 
 Label = str | int
 
@@ -34,7 +33,7 @@ class StoreRecall(NamedTuple):
     result: RecallResult
 
 
-class AssociativeStore:
+class AssociativeStore(Stored):
     """Items with labels of any kind, found by noisy versions of their addresses.
 
     Which states a memory stores cannot be chosen, so that a label gets one as its address: its hash, K bits, is the
@@ -155,33 +154,16 @@ class AssociativeStore:
             raise ValueError("features = None: expected the length of the payloads, without which there are no weights")
         return x.float() @ self.weight.T
 
-    def save(self, path: str | Path) -> None:
-        """Write memory and items to one safetensors file, with the rest as JSON in its header, atomically.
-
-        Args:
-            path: The file; an old one is replaced. A process that is killed leaves the old file or the new one.
-
-        Raises:
-            TypeError: A payload cannot be stored: it is neither a tensor or array nor made of plain values.
-            CannotWriteError: The old file is as before.
-        """
-        content = {
+    def _content(self) -> dict[str, Any]:
+        return {
             "memory": self.memory._content(),
             "weight": self.weight,
             "labels": self._labels,
             "payloads": self._payloads if self.weight is None else torch.stack(self._payloads or [self.weight[:, 0]]),
         }
-        checkpoint.save_object(Path(path), type(self).__name__, content)
 
     @classmethod
-    def load(cls, path: str | Path) -> AssociativeStore:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
-            FileNotFoundError: There is no such file.
-        """
-        content = checkpoint.load_object(Path(path), cls.__name__)
+    def _from_content(cls, content: dict[str, Any]) -> AssociativeStore:
         weight = content["weight"]
         store = cls(ExpanderMemory._from_content(content["memory"]), None if weight is None else len(weight))
         store.weight, store._labels = weight, content["labels"]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from engram.memory.dense_hopfield import check_stored, stored_with
 from engram.memory.hebb_hopfield import HopfieldRecall, check_signs
-from engram.storage import checkpoint
+from engram.storage.stored import Stored
 
 
-class AttentionMemory(nn.Module):
+class AttentionMemory(Stored, nn.Module):
     """A modern Hopfield network of continuous states, one step and a sign.
 
         x' = sign(P^T softmax(beta P x))      P: stored patterns in rows
@@ -73,19 +72,11 @@ class AttentionMemory(nn.Module):
         answer = self._step(cue)
         return HopfieldRecall(answer.to(x.dtype), (self._step(answer) == answer).all(1), (answer != cue).sum(1))
 
-    def save(self, path: str | Path) -> None:
-        """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""
-        checkpoint.save_object(Path(path), type(self).__name__, {"beta": self.beta, "stored": self.stored})
+    def _content(self) -> dict[str, Any]:
+        return {"beta": self.beta, "stored": self.stored}
 
     @classmethod
-    def load(cls, path: str | Path) -> AttentionMemory:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
-            FileNotFoundError: There is no such file.
-        """
-        content = checkpoint.load_object(Path(path), cls.__name__)
+    def _from_content(cls, content: dict[str, Any]) -> AttentionMemory:
         memory = cls(content["beta"])
         memory.stored = content["stored"]
         return memory

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from engram.memory.hebb_hopfield import HopfieldRecall, check_signs, settled
-from engram.storage import checkpoint
+from engram.storage.stored import Stored
 
 
-class DenseHopfield(nn.Module):
+class DenseHopfield(Stored, nn.Module):
     """A network that compares the state with every stored pattern, and follows the near ones.
 
         E = - sum over patterns of F(p . x),   F(m) = m^n or exp(m)
@@ -88,19 +87,11 @@ class DenseHopfield(nn.Module):
         power = 0 if self.n == "exponential" else int(self.n)
         return settled(hopfield.dense_sweeps, start, x, max_iter, generator, by_node, power)
 
-    def save(self, path: str | Path) -> None:
-        """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""
-        checkpoint.save_object(Path(path), type(self).__name__, {"n": self.n, "stored": self.stored})
+    def _content(self) -> dict[str, Any]:
+        return {"n": self.n, "stored": self.stored}
 
     @classmethod
-    def load(cls, path: str | Path) -> DenseHopfield:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
-            FileNotFoundError: There is no such file.
-        """
-        content = checkpoint.load_object(Path(path), cls.__name__)
+    def _from_content(cls, content: dict[str, Any]) -> DenseHopfield:
         memory = cls(content["n"])
         memory.stored = content["stored"]
         return memory

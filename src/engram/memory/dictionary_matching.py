@@ -1,7 +1,8 @@
-"""How near a learned dictionary is to the true one, whatever the order and the signs of its atoms."""
+"""How good a learned dictionary is: how near to the true one, in whatever order, and how much it explains."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -62,5 +63,38 @@ def match_dictionaries(
     atoms, permutation = linear_sum_assignment(np.abs(cosines), maximize=True)
     cosine = cosines[atoms, permutation]
     sign = np.where(cosine < 0, -1.0, 1.0)
-    error = np.linalg.norm(sign[:, None] * learned[permutation] - true) / np.linalg.norm(true)
-    return DictionaryMatch(permutation, sign, np.abs(cosine).astype(float), float(error))
+    error = relative_error(sign[:, None] * learned[permutation], true)
+    return DictionaryMatch(permutation, sign, np.abs(cosine).astype(float), error)
+
+
+def relative_error(found: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "*shape"]) -> float:
+    """Return the norm of the difference over that of the truth, Frobenius.
+
+    Examples:
+        >>> relative_error(np.array([3.0, 5.0]), np.array([3.0, 4.0]))
+        0.2
+    """
+    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+
+
+def explained_share(
+    dictionary: Float[np.ndarray, "atoms features"], X: Float[np.ndarray, "samples features"], nonzero: int
+) -> float:
+    """Return the share of the squared norm of samples that so many atoms each explain, by orthogonal matching pursuit.
+
+    Args:
+        dictionary: Atoms in rows; their norms do not matter.
+        X: Samples in rows.
+        nonzero: Atoms for each sample.
+
+    Examples:
+        >>> explained_share(np.eye(2), np.array([[3.0, 4.0]]), 1)
+        0.64
+    """
+    from sklearn.decomposition import sparse_encode
+
+    atoms = normalised(dictionary)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # dependent atoms: it ends with fewer
+        code = sparse_encode(X, atoms, algorithm="omp", n_nonzero_coefs=nonzero)
+    return float(1 - ((X - code @ atoms) ** 2).sum() / (X**2).sum())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -27,9 +26,9 @@ from engram.memory.flip_dynamics import (
     settle,
 )
 from engram.memory.gf2 import SolutionSpace, solve
-from engram.memory.threads import shared
 from engram.plasticity.validation import check_choice, check_type
-from engram.storage import checkpoint
+from engram.storage.stored import Stored
+from engram.threads import in_ranges
 
 POLICIES = ("reject", "allow", "repair")
 LARGEST = 20  # nodes of a constraint above which its 2^(r-1) hidden neurons are not made
@@ -78,7 +77,7 @@ class LearnResult(NamedTuple):
     conflicts: Int[Tensor, " batch"]
 
 
-class ExpanderMemory(nn.Module):
+class ExpanderMemory(Stored, nn.Module):
     """A bipartite Hopfield network whose clusters of hidden neurons each permit some patterns of a few visible nodes.
 
     With x in {-1, +1}^N and one hidden neuron s_jp for every pattern p that cluster j permits, the energy is
@@ -440,27 +439,6 @@ class ExpanderMemory(nn.Module):
 
     # Files.
 
-    def save(self, path: str | Path) -> None:
-        """Write the memory to one safetensors file, with the rest as JSON in its header, atomically.
-
-        Args:
-            path: The file; an old one is replaced. A process that is killed leaves the old file or the new one.
-
-        Raises:
-            CannotWriteError: The old file is as before.
-        """
-        checkpoint.save_object(Path(path), type(self).__name__, self._content())
-
-    @classmethod
-    def load(cls, path: str | Path) -> ExpanderMemory:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
-            FileNotFoundError: There is no such file.
-        """
-        return cls._from_content(checkpoint.load_object(Path(path), cls.__name__))
-
     def _content(self) -> dict[str, Any]:
         return {
             "C": self.graph.C,
@@ -649,5 +627,5 @@ def settle_fast(
         kind = {"max": flips.MAX, "random": flips.RANDOM, "glauber": flips.GLAUBER}[order]
         table_of = np.zeros(0, np.int64) if accept is None else accept.numpy()
         call = partial(flips.one_by_one, *wiring, seeds_of, kind, limit, table_of, *found)
-    shared(call, samples, torch.get_num_threads())
+    in_ranges(call, samples, torch.get_num_threads())
     return Settled(*map(torch.from_numpy, (x, oscillating, count, iterations, violated, stable)))

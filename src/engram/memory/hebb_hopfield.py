@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -12,9 +11,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from engram.memory.counted_random import seeds
-from engram.memory.threads import shared
 from engram.plasticity.validation import check_choice
-from engram.storage import checkpoint
+from engram.storage.stored import Stored
+from engram.threads import in_ranges
 
 
 class HopfieldRecall(NamedTuple):
@@ -31,7 +30,7 @@ class HopfieldRecall(NamedTuple):
     flips: Int[Tensor, " batch"]
 
 
-class HebbHopfield(nn.Module):
+class HebbHopfield(Stored, nn.Module):
     """A network of N nodes that stores patterns in the weights between them.
 
         W = sum over patterns of p p^T / N, without its diagonal           Hebb's rule
@@ -111,20 +110,11 @@ class HebbHopfield(nn.Module):
         start = check_signs("x", x, self.n_nodes)
         return settled(hopfield.sweeps, start, x, max_iter, generator, self.weight.numpy(force=True))
 
-    def save(self, path: str | Path) -> None:
-        """Write the memory to one safetensors file, atomically; see ``ExpanderMemory.save``."""
-        content = {"n_nodes": self.n_nodes, "rule": self.rule, "weight": self.weight, "stored": self.stored}
-        checkpoint.save_object(Path(path), type(self).__name__, content)
+    def _content(self) -> dict[str, Any]:
+        return {"n_nodes": self.n_nodes, "rule": self.rule, "weight": self.weight, "stored": self.stored}
 
     @classmethod
-    def load(cls, path: str | Path) -> HebbHopfield:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
-            FileNotFoundError: There is no such file.
-        """
-        content = checkpoint.load_object(Path(path), cls.__name__)
+    def _from_content(cls, content: dict[str, Any]) -> HebbHopfield:
         memory = cls(content["n_nodes"], content["rule"])
         memory.weight, memory.stored = content["weight"], content["stored"]
         return memory
@@ -154,5 +144,5 @@ def settled(
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
     flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
     call = partial(sweeps, state, *network, seed, max_iter, flips.numpy(), rests.numpy())
-    shared(call, len(state), torch.get_num_threads())
+    in_ranges(call, len(state), torch.get_num_threads())
     return HopfieldRecall(torch.from_numpy(state).to(like), rests.to(like.device), flips.to(like.device))

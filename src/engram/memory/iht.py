@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from engram.memory.threads import shared
+from engram.threads import in_ranges
 
 SOLVERS = ("iht-ls", "iht", "iht-ls-unpruned")
 PATIENCE = 1  # iterations with the same support before least squares are tried; more change nothing but the time
@@ -230,7 +230,7 @@ def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Set
     samples = len(correlations)
     code = np.zeros_like(correlations)
     iterations, (converged, grown) = np.empty(samples, np.int64), np.zeros((2, samples), bool)
-    shared(
+    in_ranges(
         lambda first, stop: iht.encode(
             gram,
             correlations,

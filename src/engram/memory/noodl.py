@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,11 +17,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram.memory.arora import threshold_encode, unbiased_gradient
+from engram.memory.dictionary_matching import relative_error
 from engram.memory.dictionary_start import from_pairs, from_samples
 from engram.memory.iht import SOLVERS, IHTCode, check_data, check_positive, iht_encode
 from engram.memory.sparse_dictionary_data import normalised
-from engram.memory.threads import shared
-from engram.storage import checkpoint
+from engram.storage.fitted import Fitted
+from engram.storage.stored import Stored
+from engram.threads import in_ranges
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 UPDATES = ("noodl", "arora-biased", "arora-unbiased")
@@ -149,7 +150,7 @@ def dictionary_gradient(
     dictionary, X, code = (np.ascontiguousarray(array) for array in (dictionary, X, code))
     residual, total = np.empty_like(X), np.zeros_like(dictionary)
     features = X.shape[1]
-    shared(
+    in_ranges(
         lambda first, stop: iht.gradient(dictionary, X, code, residual, total, first, stop),
         features,
         n_jobs,
@@ -157,7 +158,7 @@ def dictionary_gradient(
     return total / X.dtype.type(len(X)), residual
 
 
-class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn a dictionary and sparse codes from a stream, exactly where the samples are exactly sparse.
 
     Each call of ``partial_fit`` takes one step on one batch:
@@ -470,49 +471,12 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         samples = self._validated(X, reset=False)
         return -float(((self.inverse_transform(self.transform(samples)) - samples) ** 2).mean())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that learning has changed, as arrays and plain values; empty before the first step."""
-        state = {name: value for name, value in vars(self).items() if name not in self.get_params()}
-        if "feature_names_in_" in state:
-            state["feature_names_in_"] = list(state["feature_names_in_"])
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
-        for name in self.state_dict():
-            delattr(self, name)
-        for name, value in state.items():
-            setattr(self, name, np.array(value, object) if name == "feature_names_in_" else value)
-
-    def save(self, path: str | Path) -> None:
-        """Write parameters and state to one safetensors file, with the rest as JSON in its header, atomically.
-
-        Args:
-            path: The file; an old one is replaced. A process that is killed leaves the old file or the new one.
-
-        Raises:
-            TypeError: ``callback`` is set or ``random_state`` is a generator: neither can be stored.
-            CannotWriteError: The old file is as before.
-        """
+    def _content(self) -> dict[str, Any]:
         if self.callback is not None:
             raise TypeError(f"callback = {self.callback!r}: expected None, because a function cannot be stored")
         if isinstance(self.random_state, np.random.RandomState):
             raise TypeError("random_state is a RandomState: expected an int or None, which can be stored")
-        content = {"parameters": self.get_params(), "state": self.state_dict()}
-        checkpoint.save_object(Path(path), type(self).__name__, content)
-
-    @classmethod
-    def load(cls, path: str | Path) -> NOODL:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
-            FileNotFoundError: There is no such file.
-        """
-        content = checkpoint.load_object(Path(path), cls.__name__)
-        model = cls(**content["parameters"])
-        model.load_state_dict(content["state"])
-        return model
+        return super()._content()
 
     def _validated(self, X: Data, reset: bool) -> np.ndarray:
         return np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset))
@@ -630,7 +594,7 @@ class NOODL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.unused_steps_ = np.where(used, 0, self.unused_steps_ + 1)
         if self.reinit is not None and self.n_steps_ % self.reinit_steps == 0:
             new = self._reinit(new, scaled, step.residual)
-        before, self.change_ = self.change_, float(np.linalg.norm(new - old) / np.linalg.norm(old))
+        before, self.change_ = self.change_, relative_error(new, old)
         self.components_ = new
         if before > 0 and self.change_ > 0:
             ratio = np.log(self.change_ / before)

@@ -12,6 +12,8 @@ from torch import Tensor
 from engram.memory.expander_memory import ExpanderMemory
 from engram.plasticity.validation import check_choice
 
+SEARCHED = 14  # bits of a message up to which the nearest state is looked for among all
+
 
 def corrupted(
     x: Annotated[Tensor, "batch nodes"],
@@ -118,3 +120,20 @@ def recovery_curve(
 def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Return random stored states of a memory with parity constraints, (count, nodes)."""
     return memory.encode(torch.randint(0, 2, (count, memory.message_size), generator=generator))
+
+
+def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
+    """Return the stored states nearest to noisy ones, the first of several: maximum likelihood, by looking at all.
+
+    Args:
+        memory: A memory with parity constraints and at most 2^14 stored states.
+        noisy: States of +1 and -1, (batch, nodes).
+
+    Raises:
+        ValueError: There are more stored states.
+    """
+    size = memory.message_size
+    if size > SEARCHED:
+        raise ValueError(f"memory stores 2^{size} states: expected at most 2^{SEARCHED}; take a smaller N")
+    every = memory.encode(torch.arange(2**size)[:, None] >> torch.arange(size) & 1)
+    return every[(noisy.float() @ every.float().T).argmax(1)]

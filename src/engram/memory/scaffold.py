@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from engram.memory.expander_memory import ExpanderMemory
 from engram.memory.recovery import random_states
-from engram.storage import checkpoint
+from engram.storage.stored import Stored
 
 
 class ScaffoldRecall(NamedTuple):
@@ -26,7 +25,7 @@ class ScaffoldRecall(NamedTuple):
     converged: Bool[Tensor, " batch"]
 
 
-class Scaffold:
+class Scaffold(Stored):
     """Content tied to stable states of an expander memory, which are fixed, by weights, which are learned.
 
         to the scaffold    x = recall(sign(W c)),     W = sum of x c^T                 Hebb
@@ -38,7 +37,7 @@ class Scaffold:
     Args:
         memory: A memory with parity constraints, states being signs.
         features: Length of a content.
-        generator: Source of the states; torch's global one if None.
+        generator: Source of the states; torch's global one if None, as it is after ``load``.
 
     Raises:
         ValueError: ``features`` is less than 1, or the memory's encoding is ``"bits"``.
@@ -95,26 +94,12 @@ class Scaffold:
         result = self.memory.recall(led, generator=generator, erasures=True)
         return ScaffoldRecall(result.x @ self._back, result.converged)
 
-    def save(self, path: str | Path) -> None:
-        """Write memory, contents and their states to one safetensors file, atomically; see ``ExpanderMemory.save``."""
-        content = {"memory": self.memory._content(), "content": self.content, "states": self.states}
-        checkpoint.save_object(Path(path), type(self).__name__, content)
+    def _content(self) -> dict[str, Any]:
+        return {"memory": self.memory._content(), "content": self.content, "states": self.states}
 
     @classmethod
-    def load(cls, path: str | Path, *, generator: torch.Generator | None = None) -> Scaffold:
-        """Read what ``save`` wrote.
-
-        Args:
-            path: The file.
-            generator: Source of the states of what is stored from now on.
-
-        Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
-            FileNotFoundError: There is no such file.
-        """
-        content = checkpoint.load_object(Path(path), cls.__name__)
-        memory = ExpanderMemory._from_content(content["memory"])
-        scaffold = cls(memory, content["content"].shape[1], generator=generator)
+    def _from_content(cls, content: dict[str, Any]) -> Scaffold:
+        scaffold = cls(ExpanderMemory._from_content(content["memory"]), content["content"].shape[1])
         scaffold.content, scaffold.states = content["content"], content["states"]
         scaffold._back = (torch.linalg.pinv(scaffold.states.double()) @ scaffold.content.double()).float()
         return scaffold

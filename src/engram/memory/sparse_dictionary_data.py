@@ -120,6 +120,27 @@ def perturb_dictionary(
     return normalised(dictionary + dictionary.dtype.type(radius) * directions)
 
 
+def turn_dictionary(
+    dictionary: Float[np.ndarray, "atoms features"], towards: Float[np.ndarray, "atoms features"], degrees: float
+) -> Float[np.ndarray, "atoms features"]:
+    """Return a dictionary whose atoms have turned, as one that drifts does.
+
+        A'_i = cos(angle) A_i + sin(angle) normalised(B_i - <A_i, B_i> A_i)
+
+    Args:
+        dictionary: Atoms A of unit norm in rows.
+        towards: Directions B towards which they turn.
+        degrees: By how much.
+
+    Examples:
+        >>> turn_dictionary(np.eye(2), np.ones((2, 2)), 90.0).round(2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    angle = math.radians(degrees)
+    sideways = normalised(towards - (towards * dictionary).sum(axis=1, keepdims=True) * dictionary)
+    return math.cos(angle) * dictionary + math.sin(angle) * sideways
+
+
 def normalised(atoms: Float[np.ndarray, "atoms features"]) -> Float[np.ndarray, "atoms features"]:
     """Return the rows divided by their norms; a row of zeros stays as it is."""
     # By the largest entry first, so that no square overflows.

@@ -1,8 +1,9 @@
-"""Optimisers: evolution by ask and tell, over the parameters of any module."""
+"""Optimisers: of torch, and evolution by ask and tell, over the parameters of any module."""
 
 from engram.optim.antithetic_es import AntitheticES
 from engram.optim.cma_es import CMAES
 from engram.optim.fitness import checked_loss, shaped
 from engram.optim.population import evaluate
+from engram.optim.rmsprop_eps_inside import RMSpropEpsInside
 
-__all__ = ["CMAES", "AntitheticES", "checked_loss", "evaluate", "shaped"]
+__all__ = ["CMAES", "AntitheticES", "RMSpropEpsInside", "checked_loss", "evaluate", "shaped"]

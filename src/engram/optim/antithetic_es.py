@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
-from engram.optim.fitness import Shaping, checked_loss, shaped
+from engram.optim.fitness import Shaping, shaped
+from engram.optim.strategy import Strategy
 
 
-class AntitheticES:
+class AntitheticES(Strategy):
     r"""Evolution strategy with antithetic pairs over the parameters of any module.
 
     Individual h of a population of B has the parameters theta + eps_h, individual h + B/2 has theta - eps_h, with
@@ -68,9 +68,7 @@ class AntitheticES:
         include_mean: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.params = checked_params(params)
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma = {sigma}: expected a positive number")
+        super().__init__(params, sigma, generator)
         if population_size < 4 or population_size % 2:
             raise ValueError(f"population_size = {population_size}: expected an even number of at least 4")
         if shaping not in (None, "rank", "zscore"):
@@ -86,9 +84,7 @@ class AntitheticES:
             raise ValueError("optimizer: expected one of the same parameters as params")
         self.sigma, self.optimizer, self.shaping, self.include_mean = sigma, optimizer, shaping, include_mean
         self.population_size = population_size
-        self.generator = torch.Generator().manual_seed(0) if generator is None else generator
         self.generation = 0
-        self._mutations: list[Tensor] | None = None
 
     @torch.no_grad()
     def ask(self) -> list[Float[Tensor, "population *shape"]]:
@@ -99,70 +95,35 @@ class AntitheticES:
             others in the same order.
         """
         half = self.population_size // 2
-        self._mutations = []
+        self._asked = []
         for param in self.params:
             mutation = torch.randn(half, *param.shape, generator=self.generator).mul_(self.sigma)
             if self.include_mean:
                 mutation[0] = 0
-            self._mutations.append(mutation.to(param))
-        pairs = zip(self.params, self._mutations, strict=True)
+            self._asked.append(mutation.to(param))
+        pairs = zip(self.params, self._asked, strict=True)
         return [torch.cat((param + mutation, param - mutation)) for param, mutation in pairs]
 
     @torch.no_grad()
-    def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
-        """Move the parameters by what became of the population.
-
-        Args:
-            fitness: Fitness of each individual, (population_size,), to be maximised.
-            loss: Instead of it, the loss of each, to be minimised. A number that is not finite is replaced by the worst
-                one that is, with a warning.
-
-        Raises:
-            RuntimeError: There is no population: ``ask`` was not called since.
-            TypeError: Neither or both are given.
-            ValueError: Not one number for each individual, or none of them is finite.
-        """
-        if self._mutations is None:
-            raise RuntimeError("tell was called without a population: call ask before")
-        values = shaped(checked_loss(fitness, loss, self.population_size), self.shaping)
+    def _learn(self, losses: Float[Tensor, " population"]) -> None:
+        values = shaped(losses, self.shaping)
         half = self.population_size // 2
         difference = (values[:half] - values[half:]) / (self.population_size * self.sigma**2)
-        for param, mutation in zip(self.params, self._mutations, strict=True):
+        for param, mutation in zip(self.params, self._asked, strict=True):
             gradient = difference.to(param.device) @ mutation.double().flatten(1)
             param.grad = gradient.reshape(param.shape).to(param)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._mutations = None
         self.generation += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return all but the parameters, also between ``ask`` and ``tell``: an exact copy goes on from it."""
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "generation": self.generation,
-            "mutations": None if self._mutations is None else [mutation.clone() for mutation in self._mutations],
-        }
+        return {**super().state_dict(), "optimizer": self.optimizer.state_dict(), "generation": self.generation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a ``state_dict``; the parameters are loaded by whoever has them."""
+        super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self.generator.set_state(state["generator"])
         self.generation = state["generation"]
-        stored = state["mutations"]
-        self._mutations = (
-            None if stored is None else [m.to(p, copy=True) for m, p in zip(stored, self.params, strict=True)]
-        )
-
-
-def checked_params(params: Iterable[Tensor]) -> list[Tensor]:
-    """Return the parameters as a list, if they are floating-point tensors and there is one at least."""
-    found = [params] if isinstance(params, Tensor) else list(params)
-    for place, param in enumerate(found):
-        if not isinstance(param, Tensor):
-            raise TypeError(f"params[{place}] is a {type(param).__name__}: expected a tensor")
-        if not param.is_floating_point() or not param.is_leaf:
-            raise ValueError(f"params[{place}]: expected a floating-point tensor that is no result of others")
-    if not found:
-        raise ValueError("params = []: expected at least one tensor")
-    return found
+        if self._asked is not None:
+            self._asked = [mutation.to(param) for mutation, param in zip(self._asked, self.params, strict=True)]

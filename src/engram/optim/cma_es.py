@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,13 +12,12 @@ from cmaes import CMA, SepCMA
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.optim.antithetic_es import checked_params
-from engram.optim.fitness import checked_loss
+from engram.optim.strategy import Strategy
 
 LARGEST = 2000  # parameters whose covariance is still kept in full: it costs their number to the third power
 
 
-class CMAES:
+class CMAES(Strategy):
     """Covariance matrix adaptation over the parameters of any module, called as ``AntitheticES`` is.
 
     The mean of the search distribution N(m, s^2 C) is the parameters; how it, the step size s and the covariance C
@@ -60,9 +58,7 @@ class CMAES:
         diagonal: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.params = checked_params(params)
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma = {sigma}: expected a positive number")
+        super().__init__(params, sigma, generator)
         if population_size is not None and population_size < 4:
             raise ValueError(f"population_size = {population_size}: expected at least 4")
         mean = torch.cat([param.detach().cpu().double().flatten() for param in self.params]).numpy()
@@ -72,8 +68,6 @@ class CMAES:
             raise ValueError(f"params hold {len(mean)} numbers: expected at least 2")
         self._cma = (SepCMA if diagonal else CMA)(mean, sigma, population_size=population_size, seed=0)
         self.population_size = self._cma.population_size
-        self.generator = torch.Generator().manual_seed(0) if generator is None else generator
-        self._population: np.ndarray | None = None
 
     @property
     def generation(self) -> int:
@@ -88,42 +82,23 @@ class CMAES:
         """
         # Its generator is seeded anew each time, so that ours is all the randomness there is.
         self._cma.reseed_rng(int(torch.randint(2**31, (), generator=self.generator)))
-        self._population = np.stack([self._cma.ask() for _ in range(self.population_size)])
-        return self._split(torch.from_numpy(self._population))
+        self._asked = np.stack([self._cma.ask() for _ in range(self.population_size)])
+        return self._split(torch.from_numpy(self._asked))
 
-    def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
-        """Move the distribution by what became of the population, and the parameters to its mean.
-
-        Args:
-            fitness: Fitness of each individual, (population_size,), to be maximised.
-            loss: Instead of it, the loss of each, to be minimised. A number that is not finite is replaced by the worst
-                one that is, with a warning.
-
-        Raises:
-            RuntimeError: There is no population: ``ask`` was not called since.
-            TypeError: Neither or both are given.
-            ValueError: Not one number for each individual, or none of them is finite.
-        """
-        if self._population is None:
-            raise RuntimeError("tell was called without a population: call ask before")
-        values = checked_loss(fitness, loss, self.population_size).tolist()
-        self._cma.tell(list(zip(self._population, values, strict=True)))
-        self._population = None
+    def _learn(self, losses: Float[Tensor, " population"]) -> None:
+        self._cma.tell(list(zip(self._asked, losses.tolist(), strict=True)))
         self._move_to_the_mean()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, also between ``ask`` and ``tell``: an exact copy goes on from it."""
         # All of what `cmaes` keeps but its generator, which is seeded anew before every use.
         kept = {name: copy.deepcopy(value) for name, value in vars(self._cma).items() if name != "_rng"}
-        population = None if self._population is None else self._population.copy()
-        return {"cma": kept, "generator": self.generator.get_state(), "population": population}
+        return {**super().state_dict(), "cma": kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a ``state_dict``; the parameters become the mean that it holds."""
+        super().load_state_dict(state)
         vars(self._cma).update(copy.deepcopy(state["cma"]))
-        self.generator.set_state(state["generator"])
-        stored = state["population"]
-        self._population = None if stored is None else np.array(stored)
         self._move_to_the_mean()
 
     @torch.no_grad()

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from engram.plasticity.kernels import threads
 from engram.plasticity.node_perturbation import (
     ANSWERS,
     CLAMPED,
@@ -22,6 +21,7 @@ from engram.plasticity.node_perturbation import (
     sent,
 )
 from engram.plasticity.validation import check_choice, check_type
+from engram.threads import shared
 
 Matrices = Float[Tensor, "individuals post pre"]
 Backend = Literal["auto", "eager", "factorised", "fused"]
@@ -329,7 +329,7 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
     def live(row: int, own: Any) -> None:
         kernel(*fixed, own, row)
 
-    threads.shared.run(live, batch, torch.get_num_threads(), lambda: np.empty(size, np.float32))
+    shared.run(live, batch, torch.get_num_threads(), lambda: np.empty(size, np.float32))
     correct = torch.from_numpy(choice) == trials.answer
     made = torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded)
     return Lifetimes(*made, torch.zeros(batch, count))

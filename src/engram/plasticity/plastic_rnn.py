@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from engram.plasticity.alpha import LowRank, draw_normal, kind, make_alpha
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.kernels.choice import fastest
 from engram.plasticity.kernels.fused import check_invertible
+from engram.plasticity.kernels.step import step_scan, stepper
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, TraceState
 from engram.plasticity.scan import BACKENDS, STORAGES, PlasticState, plastic_scan, run_scan
@@ -211,6 +213,66 @@ class PlasticRNN(nn.Module):
         if rule is not None:
             rule.warn_if_saturated(state.rule)
         return (output.transpose(0, 1) if self.batch_first else output), state
+
+    @torch.no_grad()
+    def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
+        """Return the network as a function of one input after another, as an agent uses it that acts.
+
+        It gives what ``forward`` gives for the steps of an episode one by one, without a graph. What depends on the
+        parameters alone is done once, which is most of the time of a step; they must not change meanwhile.
+
+        Args:
+            batch_size: Number of samples that go through the episode together.
+
+        Returns:
+            A function of the input of a step, (batch, input), that returns the activity, (batch, hidden). It raises
+            what ``forward`` raises.
+
+        Raises:
+            TypeError: ``batch_size`` is no int.
+            ValueError: ``batch_size`` is less than one.
+
+        Examples:
+            >>> net = PlasticRNN(10, 20)
+            >>> act, sequence = net.acting(batch_size=3), torch.randn(2, 3, 10)
+            >>> torch.allclose(torch.stack([act(input) for input in sequence]), net(sequence)[0], atol=1e-6)
+            True
+        """
+        check_size("batch_size", batch_size)
+        if self.rule is not None:
+            self.rule.warn_if_unstable()
+        start = self._initial(batch_size)
+        layer: Any = (self.weight_hh, self.alpha, self.rule, start)
+        options: Any = {
+            "neuromodulator": self.neuromodulator,
+            "nonlinearity": NONLINEARITIES[self.nonlinearity],
+        }
+        if self.backend == "eager" or fastest(plastic_scan, start.hidden[None], *layer, **options) is not step_scan:
+            return self._acting(start)
+        step, weight, bias = stepper(*layer, **options), self.weight_ih, self.bias
+        shape = (batch_size, self.input_size)
+
+        @torch.no_grad()
+        def act(input: Annotated[Tensor, "batch input"]) -> Float[Tensor, "batch hidden"]:
+            check_tensor("input", input, shape, weight)
+            sequence = input.unsqueeze(0)
+            check_finite("input", sequence)
+            output = step(functional.linear(sequence, weight, bias).to(weight.dtype))
+            check_finite("activity", output)
+            return output.squeeze(0)
+
+        return act
+
+    def _acting(self, state: PlasticState) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
+        time = int(self.batch_first)
+
+        @torch.no_grad()
+        def act(input: Annotated[Tensor, "batch input"]) -> Float[Tensor, "batch hidden"]:
+            nonlocal state
+            output, state = self(input.unsqueeze(time), state)
+            return output.squeeze(time)  # type: ignore[no-any-return]
+
+        return act
 
     def _initial(self, batch_size: int) -> PlasticState:
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)

@@ -13,6 +13,8 @@ from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv
 from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
+from engram.tasks.photograph_patches import photograph_patches
+from engram.tasks.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.two_stimulus import Timing, TwoStimulus, TwoStimulusEnv, TwoStimulusVectorEnv
 
 __all__ = [
@@ -30,11 +32,14 @@ __all__ = [
     "OneShotCharacters",
     "PatternCompletion",
     "PennTreebank",
+    "RoomEnv",
+    "RoomVectorEnv",
     "Timing",
     "TwoStimulus",
     "TwoStimulusEnv",
     "TwoStimulusVectorEnv",
     "natural_crops",
+    "photograph_patches",
     "read_penn_treebank",
     "standardise",
     "synthetic_glyphs",

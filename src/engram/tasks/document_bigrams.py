@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from engram.tasks.episode import Episode
+from engram.tasks.environment import check_int
+from engram.tasks.episode import Episode, check_draw
 
 _CHAIN_SEED = 0
 _CONCENTRATION = 0.1  # of the Dirichlet distribution from which the chain's rows are drawn: few likely successors
@@ -58,11 +59,7 @@ class DocumentBigrams:
 
     def __post_init__(self) -> None:
         for name, bound in {"words": 1, "names": 1, "document_length": 2, "gap": 0}.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} = {value!r}: expected an int")
-            if value < bound:
-                raise ValueError(f"{name} = {value}: expected at least {bound}")
+            check_int(name, getattr(self, name), bound)
         if self.words <= 2 * self.names:
             raise ValueError(f"words = {self.words}: expected more than 2 * names = {2 * self.names}")
         if not isinstance(self.name_rate, float):
@@ -95,12 +92,7 @@ class DocumentBigrams:
             TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
             ValueError: ``batch_size`` is less than one.
         """
-        if not isinstance(batch_size, int):
-            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
-        if batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
-        if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        check_draw(batch_size, generator)
         document = self._documents(batch_size, generator)
         one_hot = functional.one_hot(document, self.words).to(torch.float32)
         return Episode(one_hot[:-1], one_hot[1:], self._known(document))

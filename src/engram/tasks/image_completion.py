@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from engram.tasks.environment import check_int
+from engram.tasks.episode import check_draw
+
 TRAINING_SHARE = 0.8
 """Share of each photograph's columns, from the left, that training crops are cut from."""
 LEAST_DEVIATION = 15.0
@@ -78,11 +81,7 @@ class ImageCompletion:
     def __post_init__(self) -> None:
         least = {"patterns": 1, "cycles": 1, "presentation_steps": 1, "blank_steps": 0, "probe_steps": 1}
         for name, bound in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} = {value!r}: expected an int")
-            if value < bound:
-                raise ValueError(f"{name} = {value}: expected at least {bound}")
+            check_int(name, getattr(self, name), bound)
         images = self.images
         if not isinstance(images, Tensor):
             raise TypeError(f"images is a {type(images).__name__}: expected a torch.Tensor")
@@ -123,12 +122,7 @@ class ImageCompletion:
             TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
             ValueError: ``batch_size`` is less than one.
         """
-        if not isinstance(batch_size, int):
-            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
-        if batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
-        if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        check_draw(batch_size, generator)
         device = self.images.device
 
         drawn = torch.randint(len(self.images), (batch_size, self.patterns), generator=generator, device=device)

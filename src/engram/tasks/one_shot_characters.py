@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from engram.tasks.episode import Episode
+from engram.tasks.environment import check_int
+from engram.tasks.episode import Episode, check_draw, check_generator
 
 STROKES = (2, 4)
 POINTS = 24
@@ -55,10 +56,7 @@ class OneShotCharacters:
     distinct: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.ways, int) or isinstance(self.ways, bool):
-            raise TypeError(f"ways = {self.ways!r}: expected an int")
-        if self.ways < 2:
-            raise ValueError(f"ways = {self.ways}: expected at least 2")
+        check_int("ways", self.ways, 2)
         images = self.images
         if not isinstance(images, Tensor):
             raise TypeError(f"images is a {type(images).__name__}: expected a torch.Tensor")
@@ -98,12 +96,7 @@ class OneShotCharacters:
             TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
             ValueError: ``batch_size`` is less than one.
         """
-        if not isinstance(batch_size, int):
-            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
-        if batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
-        if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        check_draw(batch_size, generator)
         device = self.images.device
 
         def integers(high: int, *shape: int) -> Tensor:
@@ -172,12 +165,8 @@ def synthetic_glyphs(
         torch.Size([3, 2, 16, 16])
     """
     for name, value in {"classes": classes, "drawings": drawings, "size": size}.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} = {value!r}: expected an int")
-        if value < 1:
-            raise ValueError(f"{name} = {value}: expected at least 1")
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        check_int(name, value, 1)
+    check_generator(generator)
     device = generator.device
 
     def normal(*shape: int) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from engram.tasks.episode import Episode
+from engram.tasks.environment import check_int
+from engram.tasks.episode import Episode, check_draw
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,7 @@ class PatternCompletion:
     def __post_init__(self) -> None:
         least = {"bits": 1, "patterns": 1, "cycles": 1, "presentation_steps": 1, "blank_steps": 0}
         for name, bound in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} = {value!r}: expected an int")
-            if value < bound:
-                raise ValueError(f"{name} = {value}: expected at least {bound}")
+            check_int(name, getattr(self, name), bound)
         if self.balanced and self.bits % 2:
             raise ValueError(f"bits = {self.bits}: expected an even number, because balanced = True")
 
@@ -82,12 +79,7 @@ class PatternCompletion:
             TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
             ValueError: ``batch_size`` is less than one.
         """
-        if not isinstance(batch_size, int):
-            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
-        if batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
-        if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        check_draw(batch_size, generator)
 
         patterns = torch.where(self._half((batch_size, self.patterns, self.bits), generator), 1.0, -1.0)
         order = _random((batch_size, self.cycles, self.patterns), generator).argsort().flatten(1)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv, check_int
+from engram.tasks.episode import check_draw
 
 __all__ = [
     "TABLES",
@@ -310,9 +311,7 @@ class TwoStimulus:
             TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
             ValueError: ``batch_size`` is less than one, or ``table`` has another shape or other numbers.
         """
-        check_int("batch_size", batch_size, 1)
-        if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        check_draw(batch_size, generator)
         if table is None:
             table = torch.randint(len(self.tasks), (batch_size,), generator=generator)
         if table.shape != (batch_size,) or not (int(table.min()) >= 0 and int(table.max()) < len(self.tasks)):

@@ -7,14 +7,13 @@ import dataclasses
 import inspect
 import itertools
 import json
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
@@ -60,7 +59,7 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
         _check_results(results)
         whole = _metrics(root / "one" / name)
         _check_two_workers(experiment, root / "two", whole)
-        _check_kill_and_resume(name, root / "killed", whole)
+        _check_kill_and_resume(experiment, root / "killed", whole)
         report = write_report([load(experiment, root / "one")], root / "report.html")
         assert "</html>" in report.read_text(), "its report is cut off"
     return report
@@ -138,26 +137,36 @@ def _check_two_workers(experiment: Experiment, runs: Path, whole: dict[str, byte
     assert _metrics(runs / experiment.name) == whole, "two workers give other metrics than one"
 
 
-def _check_kill_and_resume(name: str, runs: Path, whole: dict[str, bytes]) -> None:
-    command = [sys.executable, "-m", "engram", "run", name, "--preset", "smoke", "--jobs", "1"]
-    command += ["--runs", str(runs), "--checkpoint-seconds", "0"]
-    kills = 0
-    while kills < 2:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-        before = _progress(runs / name)
-        while process.poll() is None and _progress(runs / name) == before:
+def _check_kill_and_resume(experiment: Experiment, runs: Path, whole: dict[str, bytes]) -> None:
+    # Processes are forked from a server that has imported what a new one would take seconds for.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, experiment.trial.__module__])
+
+    def start() -> BaseProcess:
+        process = context.Process(target=_run_smoke, args=(experiment.name, runs))
+        process.start()
+        return process
+
+    folder, kills = runs / experiment.name, 0
+    for wait in (0.0, 0.05):
+        before = _progress(folder)
+        process = start()
+        while process.is_alive() and _progress(folder) == before:
             time.sleep(0.001)
-        if process.poll() is not None:
-            break
-        time.sleep(0.05 * kills)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        kills += 1
+        time.sleep(wait)
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
     assert kills, "it finished before it could be killed: let its smoke preset log and step more"
-    last = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert last.returncode == 0, f"after a kill it ended with {last.returncode}: {last.stderr}"
-    assert _metrics(runs / name) == whole, "after a kill it ends in other metrics"
+    last = start()
+    last.join()
+    assert last.exitcode == 0, f"after a kill it ended with {last.exitcode}"
+    assert _metrics(folder) == whole, "after a kill it ends in other metrics"
+
+
+def _run_smoke(name: str, runs: Path) -> None:
+    """Run the smoke preset, with a checkpoint at every step."""
+    run(name, preset="smoke", jobs=1, runs=runs, checkpoint_seconds=0, progress=False)
 
 
 def _progress(root: Path) -> set[tuple[str, int]]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -25,26 +31,39 @@ def _playwrights() -> Path:
         return Path(playwright.chromium.executable_path)
 
 
-def check_report(path: Path, screenshot: Path) -> None:
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Start a Chromium or Chrome in which any number of reports can be checked.
+
+    Raises:
+        FileNotFoundError: None is installed.
+    """
+    from playwright.sync_api import sync_playwright
+
+    path = find_browser()
+    if path is None:
+        raise FileNotFoundError("no Chromium or Chrome found: install one, or name it in ENGRAM_BROWSER")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def check_report(path: Path, screenshot: Path, browser: Browser | None = None) -> None:
     """Check that a report opens in a browser without network: no error, its claims visible, its figures drawn.
 
     Args:
         path: The HTML file.
         screenshot: Where the picture of the whole page goes (PNG).
+        browser: One of ``open_browser``; one is started for this report if None.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
         FileNotFoundError: No Chromium or Chrome is installed.
     """
-    from playwright.sync_api import sync_playwright
-
-    browser_path = find_browser()
-    if browser_path is None:
-        raise FileNotFoundError("no Chromium or Chrome found: install one, or name it in ENGRAM_BROWSER")
     problems: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+    with ExitStack() as stack:
+        page = (browser or stack.enter_context(open_browser())).new_page(viewport={"width": 1280, "height": 900})
         page.context.set_offline(True)
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -62,5 +81,5 @@ def check_report(path: Path, screenshot: Path) -> None:
             assert marks > 2, f"the {kind} of the report are empty"
         screenshot.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=screenshot, full_page=True)
-        browser.close()
+        page.close()
     assert not problems, f"the report reports errors: {problems}"

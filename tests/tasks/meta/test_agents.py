@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 
 from engram.analysis import stay_probabilities
-from engram.experiments.meta_task_space import exact_anchors, ideal_anchors, judged
 from engram.tasks.meta import MetaTaskVectorEnv, Stim, named
 from engram.tasks.meta.agents import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, _drift, play
+from engram.tasks.meta.known import exact_returns, ideal_returns
 
 
-@pytest.mark.parametrize("name", exact_anchors())
+@pytest.mark.parametrize("name", exact_returns())
 def test_chance_and_the_oracle_return_what_they_do_in_closed_form(name):
-    _, _, errors = judged(exact_anchors()[name], 600, seed=1)
-    assert errors <= 3
+    known = exact_returns()[name]
+    value, error = known.measure(600, seed=1)
+    assert known.off(value) <= 3 * error + 1e-9
 
 
-@pytest.mark.parametrize("name", ideal_anchors())
+@pytest.mark.parametrize("name", ideal_returns())
 def test_ideal_learners_return_what_was_measured_before(name):
-    _, _, errors = judged(ideal_anchors()[name], 600, seed=3)
-    assert errors <= 3
+    known = ideal_returns()[name]
+    value, error = known.measure(600, seed=3)
+    assert known.off(value) <= 3 * error + 1e-9
 
 
 def test_the_filter_chooses_as_one_who_knows_the_transitions():

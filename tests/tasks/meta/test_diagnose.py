@@ -8,29 +8,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram.experiments.meta_task_space import named_tasks, planted
 from engram.tasks.meta import MetaTaskVectorEnv, RewardRule, diagnose, named, sample
 from engram.tasks.meta.agents import OracleAgent, RandomAgent, play
 from engram.tasks.meta.diagnose import _best_fixed, _search
+from engram.tasks.meta.known import degenerate_tasks
 from engram.tasks.meta.planning import enumerate_instances, model, optimal, reachable
 
 GAMMA = 0.95
 
 
-@pytest.mark.parametrize("name", planted())
+@pytest.mark.parametrize("name", degenerate_tasks())
 def test_planted_defects_are_found(name):
-    task, code = planted()[name]
+    task, code = degenerate_tasks()[name]
     assert code in diagnose(task).codes
 
 
-@pytest.mark.parametrize("name", named_tasks())
+@pytest.mark.parametrize("name", named.catalogue())
 def test_no_named_task_is_degenerate(name):
-    assert diagnose(named_tasks()[name]).degeneracies == ()
+    assert diagnose(named.catalogue()[name]).degeneracies == ()
 
 
 def test_known_gaps():
     gaps = {"two-step": 0.39, "t-maze": 0.45, "example 3": 0.147}
-    assert {name: round(diagnose(named_tasks()[name]).gap, len(str(gap)) - 2) for name, gap in gaps.items()} == gaps
+    assert {name: round(diagnose(named.catalogue()[name]).gap, len(str(gap)) - 2) for name, gap in gaps.items()} == gaps
     assert diagnose(named.harlow()).ambiguous == ((1, 2),)
     # The two cues ask for other turns at the end of the corridor, where the flag tells, which cannot be seen.
     assert diagnose(named.cue_t_maze()).ambiguous == ((1, 2),)

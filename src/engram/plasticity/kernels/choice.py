@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import attention, fused, linear, lstm
+from engram.plasticity.kernels import attention, fused, linear, lstm, step
 from engram.plasticity.rule import PlasticityRule, RuleState
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 # Steps below which calling the operator takes longer than the plain loop, whatever the size.
 FEW = 5
 FEW_OF_LSTM = 4
+# Steps times connections up to which a call without a graph is over before the kernel has laid out its matrices.
+BRIEF = 2**20
 # Samples times connections from which a step of the attention form repays its many small operations.
 LARGE = 10**6
 # How many times shorter than the layer is wide a sequence must be for the attention form to be faster than the kernel.
@@ -51,11 +55,15 @@ def fastest(  # noqa: PLR0917
     """
     time, batch, size = drive.shape
     connections = batch * size * size
-    kernel = time >= FEW and not fused.unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
+    acting = drive.is_cpu and time * connections <= BRIEF and not torch.is_grad_enabled() and not is_compiling()
+    kernel = acting or time >= FEW
+    kernel = kernel and not fused.unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
+    if acting and kernel:
+        return step.step_scan
     rank = len(alpha.post) if isinstance(alpha, LowRank) else 1
     if attention.serves(alpha, rule) and connections >= LARGE and (SHORTER if kernel else 2) * time * rank <= size:
         return attention.attention_scan
-    return fused.fused_scan if kernel else scan
+    return partial(fused.fused_scan, supported=True) if kernel else scan
 
 
 def fastest_lstm(  # noqa: PLR0917
@@ -85,7 +93,7 @@ def fastest_lstm(  # noqa: PLR0917
     """
     if len(drive) < FEW_OF_LSTM or lstm.unsupported(drive, weight, alpha, rule, state, neuromodulator, read_clip):
         return scan
-    return lstm.fused_lstm_scan
+    return partial(lstm.fused_lstm_scan, supported=True)
 
 
 def fastest_linear(  # noqa: PLR0917
@@ -113,4 +121,4 @@ def fastest_linear(  # noqa: PLR0917
     """
     if len(pre) < FEW or linear.unsupported(pre, current, alpha, rule, state, modulator, nonlinearity):
         return scan
-    return linear.fused_linear_scan
+    return partial(linear.fused_linear_scan, supported=True)

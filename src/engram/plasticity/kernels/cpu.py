@@ -165,24 +165,19 @@ def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, 
 
 @inline
 @no_type_check
-def undo_units(
-    grad_output, mask, Y, y, into, q, s, r, D, d, signal, eta, v, fan, base,
-    width, wide, recursion, is_relu, modulated, squash, forgets,
-    grad_drive, grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
+def undo_rates(
+    q, s, r, Z, z, signal, eta, fan, base, of_post, of_signal, high, wide, recursion, modulated, forgets
 ):  # fmt: skip
-    """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation."""
-    none, one, two = splat(type(eta)(0)), splat(type(eta)(1)), splat(type(eta)(2))
-    own, M = splat(eta), splat(signal)
-    for j in range(grad_output.size):
-        into[j] += grad_output[j]
-    of_M, of_eta = none, none
-    for j in range(0, width, wide):
-        post, of_gain, of_keep = load(Y, y + j), load(q, j), load(s, j)
+    """Write the gradients of the postsynaptic activity Z and of the signal of every unit; return that of eta."""
+    none, two, own, M = splat(type(eta)(0)), splat(type(eta)(2)), splat(eta), splat(signal)
+    of_eta = none
+    for j in range(0, high, wide):
+        post, of_gain, of_keep = load(Z, z + j), load(q, j), load(s, j)
         m = M * load(fan, j) + load(base, j) if modulated and recursion != RETROACTIVE else own
         held = held_share(m) if forgets == SHARE else m
-        of_post, of_rate = held * of_gain, post * of_gain
+        to_post, of_rate = held * of_gain, post * of_gain
         if forgets == OJA:
-            of_post = of_post - two * m * post * of_keep
+            to_post = to_post - two * m * post * of_keep
             of_rate = of_rate - post * post * of_keep
         elif forgets != NOTHING:
             of_rate = of_rate - of_keep
@@ -190,24 +185,55 @@ def undo_units(
             of_rate = where_share(m, of_rate)
         if recursion == RETROACTIVE or not modulated:
             of_eta = of_eta + of_rate
-        if modulated:
-            of_rate = load(r, j) if recursion == RETROACTIVE else of_rate
-            store(grad_fan, j, load(grad_fan, j) + M * of_rate)
-            store(grad_base, j, load(grad_base, j) + of_rate)
-            of_M = of_M + load(fan, j) * of_rate
-        store(into, j, load(into, j) + of_post)
-    grad_eta[b] += total(of_eta)
+        store(of_post, j, to_post)
+        store(of_signal, j, load(r, j) if recursion == RETROACTIVE else of_rate)
+    return total(of_eta)
+
+
+@inline
+@no_type_check
+def undo_modulation(
+    of_signal, signal, v, fan, sources, source, of_sources, at, width, wide, squash,
+    grad_v, grad_v0, grad_fan, grad_base, b,
+):  # fmt: skip
+    """Undo a neuromodulator in a step: add to the gradients of its parameters, and to that of what it reads."""
+    M, of_M, own = splat(signal), splat(type(signal)(0)), b * width
+    for j in range(0, width, wide):
+        of_m = load(of_signal, j)
+        store(grad_fan, own + j, load(grad_fan, own + j) + M * of_m)
+        store(grad_base, own + j, load(grad_base, own + j) + of_m)
+        of_M = of_M + load(fan, j) * of_m
+    of_current = total(of_M)
+    if squash == TANH:
+        of_current *= type(signal)(1) - signal * signal
+    elif squash == SIGMOID:
+        of_current *= signal * (type(signal)(1) - signal)
+    grad_v0[b] += of_current
+    for j in range(0, width, wide):
+        store(grad_v, own + j, load(grad_v, own + j) + splat(of_current) * load(sources, source + j))
+        store(of_sources, at + j, load(of_sources, at + j) + splat(of_current) * load(v, j))
+
+
+@inline
+@no_type_check
+def undo_units(
+    grad_output, mask, Y, y, into, q, s, r, D, d, signal, eta, v, fan, base, of_post, of_signal,
+    width, wide, recursion, is_relu, modulated, squash, forgets,
+    grad_drive, grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
+):  # fmt: skip
+    """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation."""
+    for j in range(grad_output.size):
+        into[j] += grad_output[j]
+    grad_eta[b] += undo_rates(
+        q, s, r, Y, y, signal, eta, fan, base, of_post, of_signal, width, wide, recursion, modulated, forgets
+    )
+    for j in range(0, width, wide):
+        store(into, j, load(into, j) + load(of_post, j))
     if modulated:
-        slope = type(eta)(1)
-        if squash == TANH:
-            slope -= signal * signal
-        elif squash == SIGMOID:
-            slope = signal * (slope - signal)
-        of_current = total(of_M) * slope
-        grad_v0[b] += of_current
-        for j in range(0, width, wide):
-            store(grad_v, j, load(grad_v, j) + splat(of_current) * load(Y, y + j))
-            store(into, j, load(into, j) + splat(of_current) * load(v, j))
+        undo_modulation(
+            of_signal, signal, v, fan, Y, y, into, 0, width, wide, squash, grad_v, grad_v0, grad_fan, grad_base, b
+        )
+    one = splat(type(eta)(1))
     for j in range(0, width, wide):
         post, grad = load(Y, y + j), load(into, j)
         store(D, d + j, where_positive(post, grad) if is_relu else grad * (one - post * post))
@@ -333,6 +359,7 @@ def backward_kernel(connection, recursion, clipped, version):
         later, whole = np.zeros(D.size, dtype), np.zeros(anchors * width, dtype)
         signals = np.zeros(time, dtype)
         q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        of_post, of_signal = np.zeros(width, dtype), np.zeros(width, dtype)
         into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         grad_alpha[:] = 0
         for b in range(first, stop):
@@ -491,8 +518,9 @@ def backward_kernel(connection, recursion, clipped, version):
                         rule_into, next_into = next_into, rule_into
                     undo_units(
                         grad_outputs[t, b], mask[t, b], Y, (t + 1) * width, into, q, s, r, D, t * width,
-                        signals[t], eta[0], v, fan, base, width, wide, recursion, is_relu, modulated, squash, forgets,
-                        grad_drive[t, b], grad_eta, grad_v[b], grad_v0, grad_fan[b], grad_base[b], b,
+                        signals[t], eta[0], v, fan, base, of_post, of_signal, width, wide,
+                        recursion, is_relu, modulated, squash, forgets,
+                        grad_drive[t, b], grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
                     )  # fmt: skip
                 for j in range(0, rows, ROWS):
                     for i in range(0, width, wide):

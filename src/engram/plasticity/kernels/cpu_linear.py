@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from engram.plasticity.kernels import cpu_trace
-from engram.plasticity.kernels.cpu import RETROACTIVE, coefficients
+from engram.plasticity.kernels.cpu import RETROACTIVE, coefficients, undo_rates
 from engram.plasticity.kernels.cpu_trace import (
     advance,
     clear,
@@ -27,7 +27,6 @@ from engram.plasticity.kernels.cpu_trace import (
     remake,
     undo,
     undo_first,
-    undo_rates,
 )
 from engram.plasticity.kernels.simd import ROWS, lanes, load, splat, store, tanh, total
 

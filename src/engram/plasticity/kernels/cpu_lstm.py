@@ -23,7 +23,15 @@ import numpy as np
 from numba import njit
 
 from engram.plasticity.kernels import cpu_trace
-from engram.plasticity.kernels.cpu import RETROACTIVE, coefficients, copy_in, copy_out, modulation
+from engram.plasticity.kernels.cpu import (
+    RETROACTIVE,
+    coefficients,
+    copy_in,
+    copy_out,
+    modulation,
+    undo_modulation,
+    undo_rates,
+)
 from engram.plasticity.kernels.cpu_trace import (
     advance,
     clear,
@@ -33,8 +41,6 @@ from engram.plasticity.kernels.cpu_trace import (
     remake,
     undo,
     undo_first,
-    undo_modulation,
-    undo_rates,
 )
 from engram.plasticity.kernels.simd import (
     ROWS,

@@ -18,11 +18,10 @@ from zlib import crc32
 from numba import njit
 
 from engram.plasticity.kernels import cpu, simd
-from engram.plasticity.kernels.cpu import LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH, stepped
+from engram.plasticity.kernels.cpu import LINEAR, RETROACTIVE, SOFT, stepped
 from engram.plasticity.kernels.simd import (
     ROWS,
     add_rows,
-    held_share,
     load,
     load_rows,
     magnitude,
@@ -32,8 +31,6 @@ from engram.plasticity.kernels.simd import (
     store,
     store_rows,
     store_totals,
-    total,
-    where_share,
     where_within,
     with_sign,
 )
@@ -225,57 +222,6 @@ def undo_first(
     if not connection:
         for j in range(0, high, wide):
             store(grad_alpha, j, load(grad_alpha, j) + load(D, n + j) * load(a, j))
-
-
-@inline
-@no_type_check
-def undo_rates(
-    q, s, r, Z, z, signal, eta, fan, base, of_post, of_signal, high, wide, recursion, modulated, forgets
-):  # fmt: skip
-    """Write the gradients of the postsynaptic activity Z and of the signal of every unit; return that of eta."""
-    none, two, own, M = splat(type(eta)(0)), splat(type(eta)(2)), splat(eta), splat(signal)
-    of_eta = none
-    for j in range(0, high, wide):
-        post, of_gain, of_keep = load(Z, z + j), load(q, j), load(s, j)
-        m = M * load(fan, j) + load(base, j) if modulated and recursion != RETROACTIVE else own
-        held = held_share(m) if forgets == SHARE else m
-        to_post, of_rate = held * of_gain, post * of_gain
-        if forgets == OJA:
-            to_post = to_post - two * m * post * of_keep
-            of_rate = of_rate - post * post * of_keep
-        elif forgets != NOTHING:
-            of_rate = of_rate - of_keep
-        if forgets == SHARE:
-            of_rate = where_share(m, of_rate)
-        if recursion == RETROACTIVE or not modulated:
-            of_eta = of_eta + of_rate
-        store(of_post, j, to_post)
-        store(of_signal, j, load(r, j) if recursion == RETROACTIVE else of_rate)
-    return total(of_eta)
-
-
-@inline
-@no_type_check
-def undo_modulation(
-    of_signal, signal, v, fan, sources, source, of_sources, at, width, wide, squash,
-    grad_v, grad_v0, grad_fan, grad_base, b,
-):  # fmt: skip
-    """Undo a neuromodulator in a step: add to the gradients of its parameters, and to that of what it reads."""
-    M, of_M, own = splat(signal), splat(type(signal)(0)), b * width
-    for j in range(0, width, wide):
-        of_m = load(of_signal, j)
-        store(grad_fan, own + j, load(grad_fan, own + j) + M * of_m)
-        store(grad_base, own + j, load(grad_base, own + j) + of_m)
-        of_M = of_M + load(fan, j) * of_m
-    of_current = total(of_M)
-    if squash == TANH:
-        of_current *= type(signal)(1) - signal * signal
-    elif squash == SIGMOID:
-        of_current *= signal * (type(signal)(1) - signal)
-    grad_v0[b] += of_current
-    for j in range(0, width, wide):
-        store(grad_v, own + j, load(grad_v, own + j) + splat(of_current) * load(sources, source + j))
-        store(of_sources, at + j, load(of_sources, at + j) + splat(of_current) * load(v, j))
 
 
 def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int, stretch: int) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from torch.nn import functional
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels import threads
+from engram.plasticity.kernels.operator import GROUPS, in_groups, operator
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.oja import Oja
@@ -39,21 +38,13 @@ SQUASH = {"identity": 0, "tanh": 1, "sigmoid": 2}
 # Whether the CUDA kernels can be made; like numba, it is imported at the first call only.
 TRITON = find_spec("triton") is not None
 
-# Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
-GROUPS = 32
 # Bytes of one sample's traces that the backward pass keeps at once even where sqrt(T) of them are fewer.
 CACHED = 2**19
-# Arithmetic of fewer steps and connections than this is done before another thread has begun.
-WORTH_A_THREAD = 2**17
 # By how much an error of rounding may grow before the inverted trace is replaced by one that is computed forwards.
 GROWTH = 100.0
 # Steps that are undone at once even where the cache does not hold their traces.
 UNDONE = 4
 
-_Options = (
-    "int recursion, float clip, bool trace_first, bool relu, bool modulated, int squash, int forgets, "
-    "int stretch, bool invert"
-)
 _Inputs = (
     "Tensor? mask, Tensor hidden, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
     "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
@@ -116,7 +107,7 @@ def unsupported(  # noqa: PLR0917
     if drive.dtype not in (torch.float32, torch.float64):
         return f"input.dtype = {drive.dtype}: expected torch.float32 or torch.float64"
     modules = [m for m in (alpha, rule, neuromodulator) if isinstance(m, nn.Module)]
-    tensors = [drive, weight, state.hidden, *state.rule, *[p for m in modules for p in m.parameters()]]
+    tensors = [drive, weight, state.hidden, *state.rule, *[p for m in modules for p in m.parameters(recurse=False)]]
     tensors += [alpha] if isinstance(alpha, Tensor) else []
     return transformed(tensors)
 
@@ -253,6 +244,7 @@ def fused_scan(
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
     storage: str = "auto",
+    supported: bool = False,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
     """Run a plastic recurrent network through time by the operator; see ``plastic_scan``, which it equals.
 
@@ -266,6 +258,7 @@ def fused_scan(
         clamp: Where true, the unit takes its external input as its activity.
         nonlinearity: f, ``torch.tanh`` or ``torch.relu``.
         storage: Where the backward pass has the traces from, of one sample a thread; see ``PlasticRNN``.
+        supported: Whether ``unsupported`` was asked already, and had nothing against it.
 
     Returns:
         The activity at every step, and the state after the last one.
@@ -281,7 +274,7 @@ def fused_scan(
         >>> fused_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
         [0.7615..., 0.6454...]
     """
-    reason = unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
+    reason = None if supported else unsupported(drive, weight, alpha, rule, state, neuromodulator, nonlinearity)
     if reason is not None:
         asked = "backend = 'fused'" if storage == "auto" else f"storage = {storage!r}"
         raise ValueError(f"{asked}: {reason}")
@@ -403,23 +396,6 @@ def _in_tiles(arrays: _Prepared) -> _Prepared:
     return arrays._replace(weight=tiles(arrays.weight), alpha=alpha)
 
 
-def _run(  # noqa: PLR0917
-    kernel: Any, work: int, batch: int, scratch: Any, arguments: Callable[[int], tuple[Any, ...]], groups: int = GROUPS
-) -> None:
-    groups = min(groups, batch)
-
-    def call(group: int, own: Any) -> None:
-        kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
-
-    def memory() -> Any:
-        # torch's begins where a line of the cache does, and no load of a whole register so reaches into a second one.
-        size, dtype = scratch
-        return torch.zeros(size, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
-
-    count = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
-    threads.shared.run(call, groups, count, memory)
-
-
 def _kind(options: Options) -> tuple[int, bool]:
     """Return the recursion as the kernels tell them apart, and whether they look at a bound."""
     # An infinite bound would do for all; the linear rules without one gain from kernels of their own.
@@ -447,7 +423,7 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     size = scratch_size("forward", kind[0], arrays.weight.size, len(arrays.fan))
     scratch = size, arrays.weight.dtype
     fixed = (external, *arrays, *options[1:7], *written)
-    _run(forward, drive.numel() * hidden.shape[1], len(hidden), scratch, lambda group: fixed)
+    in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), scratch, lambda group: fixed)
     return outputs, last_trace, last_eligibility
 
 
@@ -502,7 +478,7 @@ def _backward(
         trace_grad.numpy(),
         eligibility_grad.view(arrays.eligibility.shape).numpy(),
     )
-    sums = [t.numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
+    sums = [t.view(-1).numpy() for t in (eta_sums, v_sums, v0_sums, fan_sums, base_sums)]
     alphas = alpha_sums.numpy()
     kind = _kind(options)
     backward = kernel("backward", alpha.dim() == 2, *kind)
@@ -511,7 +487,7 @@ def _backward(
         arrays.weight.dtype,
     )
     fixed = (*read, *arrays, *options[1:7], stretch, windows, options.invert, *written)
-    _run(backward, 3 * outputs.numel() * size, batch, scratch, lambda group: (*fixed, alphas[group], *sums))
+    in_groups(backward, 3 * outputs.numel() * size, batch, scratch, lambda group: (*fixed, alphas[group], *sums))
     current = drive_grad if mask is None else drive_grad.masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
     # The activity before every step is `hidden`, then the output but for its last.
@@ -532,66 +508,39 @@ def _backward(
     )
 
 
-_scan = torch.library.custom_op(
-    "engram::plastic_scan",
-    _forward,
-    mutates_args=(),
-    device_types="cpu",
-    schema=f"(Tensor drive, {_Inputs}, {_Options}) -> (Tensor, Tensor, Tensor)",
-)
-_scan_backward = torch.library.custom_op(
-    "engram::plastic_scan_backward",
-    _backward,
-    mutates_args=(),
-    device_types="cpu",
-    schema=(
-        "(Tensor grad_outputs, Tensor grad_trace, Tensor grad_eligibility, Tensor outputs, "
-        f"{_Inputs}, {_Options}) -> ({', '.join(['Tensor'] * 11)})"
-    ),
+def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
+    return tuple(t.new_empty(t.shape) for t in (drive, trace, eligibility))
+
+
+def _fake_backward(*args: Any) -> Any:
+    outputs, _, *inputs = args[3:15]
+    return tuple(t.new_empty(t.shape) for t in (outputs, *inputs))
+
+
+SCAN = operator(
+    "plastic_scan",
+    (_forward, _backward),
+    (_fake, _fake_backward),
+    given=f"Tensor drive, {_Inputs}",
+    kept=f"Tensor outputs, {_Inputs}",
+    keep=lambda given, made: (made[0], *given[1:]),
+    options=Options,
+    returned=(3, 11),
+    graded=3,
 )
 
 
-@_scan.register_kernel("cuda")
-def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _cuda_forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     from engram.plasticity.kernels import cuda
 
     return cuda.forward(*args)
 
 
-@_scan_backward.register_kernel("cuda")
-def _(*args: Any) -> tuple[Tensor, ...]:
+def _cuda_backward(*args: Any) -> tuple[Tensor, ...]:
     from engram.plasticity.kernels import cuda
 
     return cuda.backward(*args)
 
 
-@_scan.register_fake
-def _(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
-    return tuple(t.new_empty(t.shape) for t in (drive, trace, eligibility))
-
-
-@_scan_backward.register_fake
-def _(grad_outputs: Tensor, grad_trace: Tensor, grad_eligibility: Tensor, outputs: Tensor, *args: Any) -> Any:
-    _, *inputs = args[:11]
-    return tuple(t.new_empty(t.shape) for t in (outputs, *inputs))
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, *tensors = inputs[:12]
-    ctx.save_for_backward(output[0], *tensors)
-    ctx.options = inputs[12:]
-
-
-def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    drive, *others = _scan_backward(*grads, *ctx.saved_tensors, *ctx.options)
-    return (drive, None, *others, *[None] * len(Options._fields))
-
-
-def _no_second_derivative(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        "the fused scan has no second derivative: make the network with backend='eager' to differentiate twice"
-    )
-
-
-_scan.register_autograd(_gradients, setup_context=_save)
-_scan_backward.register_autograd(_no_second_derivative)
+SCAN.forward.register_kernel("cuda", _cuda_forward)
+SCAN.backward.register_kernel("cuda", _cuda_backward)

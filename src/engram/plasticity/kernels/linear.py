@@ -15,22 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import fused
 from engram.plasticity.kernels.fused import (
     CACHED,
-    GROUPS,
     rule_numbers,
     transformed,
     unsupported_input,
     unsupported_rule,
 )
+from engram.plasticity.kernels.operator import GROUPS, in_groups, operator
 from engram.plasticity.nonlinearity import identity, softmax
 from engram.plasticity.rule import EligibilityState, PlasticityRule, RuleState, TraceState
 
 # As `cpu_linear` numbers them; numba is imported at the first call only.
 UNITS: dict[Callable[[Tensor], Tensor], int] = {identity: 0, torch.tanh: 1, softmax: 2}
 
-_Options = "int recursion, float clip, bool trace_first, bool modulated, int unit, int forgets, int stretch"
 _Inputs = "Tensor modulator, Tensor trace, Tensor eligibility, Tensor alpha, Tensor eta"
 
 
@@ -97,6 +95,7 @@ def fused_linear_scan(
     modulator: Float[Tensor, "time batch signals"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor],
     stretch: int = 0,
+    supported: bool = False,
 ) -> tuple[Float[Tensor, "time batch post"], RuleState]:
     """Run a feed-forward layer of plastic connections through time by the operator; see ``plastic_linear_scan``.
 
@@ -110,6 +109,7 @@ def fused_linear_scan(
         nonlinearity: f: ``torch.tanh``, or ``identity`` or ``softmax`` of ``engram.plasticity.nonlinearity``.
         stretch: Number of steps whose traces of one sample the backward pass holds at once; if 0, as many as fit the
             cache, and at least sqrt(T).
+        supported: Whether ``unsupported`` was asked already, and had nothing against it.
 
     Returns:
         The activity at every step, and the state after the last one.
@@ -124,7 +124,7 @@ def fused_linear_scan(
         >>> fused_linear_scan(*layer, nonlinearity=identity)[0].tolist()
         [[[1.0]], [[1.5]]]
     """
-    reason = unsupported(pre, current, alpha, rule, state, modulator, nonlinearity)
+    reason = None if supported else unsupported(pre, current, alpha, rule, state, modulator, nonlinearity)
     if reason is not None:
         raise ValueError(f"backend = 'fused': {reason}")
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
@@ -198,7 +198,7 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, Tensor, 
     given = (t.detach().contiguous().numpy() for t in (pre, current))
     fixed = (*given, *arrays, *options[1:-1], high, *written)
     work, batch = current.numel() * pre.shape[2], len(trace)
-    fused._run(forward, work, batch, (size, arrays.alpha.dtype), lambda group: fixed)
+    in_groups(forward, work, batch, (size, arrays.alpha.dtype), lambda group: fixed)
     return outputs, last_trace, last_eligibility
 
 
@@ -245,7 +245,7 @@ def _backward(
     scratch = scratch_size("backward", options.recursion, rows * width, high, time, stretch), arrays.alpha.dtype
     fixed = (*read, *arrays, *options[1:-1], high, stretch, *written)
     work = 3 * outputs.numel() * pre.shape[2]
-    fused._run(backward, work, batch, scratch, lambda group: (*fixed, alphas[group], etas))
+    in_groups(backward, work, batch, scratch, lambda group: (*fixed, alphas[group], etas))
     alpha_grad = alpha_sums.sum(0)
     if alpha.dim() == 2:
         alpha_grad = alpha_grad.view(rows, width)[:, : pre.shape[2]]
@@ -260,45 +260,23 @@ def _backward(
     )
 
 
-_scan = torch.library.custom_op(
-    "engram::plastic_linear_scan",
-    _forward,
-    mutates_args=(),
-    device_types="cpu",
-    schema=f"(Tensor pre, Tensor current, {_Inputs}, {_Options}) -> (Tensor, Tensor, Tensor)",
-)
-_scan_backward = torch.library.custom_op(
-    "engram::plastic_linear_scan_backward",
-    _backward,
-    mutates_args=(),
-    device_types="cpu",
-    schema=(
-        "(Tensor grad_outputs, Tensor grad_trace, Tensor grad_eligibility, Tensor outputs, Tensor pre, "
-        f"{_Inputs}, {_Options}) -> ({', '.join(['Tensor'] * 7)})"
-    ),
-)
-
-
-@_scan.register_fake
-def _(pre: Tensor, current: Tensor, modulator: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
+def _fake(pre: Tensor, current: Tensor, modulator: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
     return tuple(t.new_empty(t.shape) for t in (current, trace, eligibility))
 
 
-@_scan_backward.register_fake
-def _(grad_outputs: Tensor, grad_trace: Tensor, grad_eligibility: Tensor, *args: Any) -> Any:
-    outputs, pre, *inputs = args[:7]
+def _fake_backward(*args: Any) -> Any:
+    outputs, pre, *inputs = args[3:10]
     return tuple(t.new_empty(t.shape) for t in (pre, outputs, *inputs))
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    pre, _, *tensors = inputs[:7]
-    ctx.save_for_backward(output[0], pre, *tensors)
-    ctx.options = inputs[7:]
-
-
-def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_scan_backward(*grads, *ctx.saved_tensors, *ctx.options), *[None] * len(Options._fields))
-
-
-_scan.register_autograd(_gradients, setup_context=_save)
-_scan_backward.register_autograd(fused._no_second_derivative)
+operator(
+    "plastic_linear_scan",
+    (_forward, _backward),
+    (_fake, _fake_backward),
+    given=f"Tensor pre, Tensor current, {_Inputs}",
+    kept=f"Tensor outputs, Tensor pre, {_Inputs}",
+    keep=lambda given, made: (made[0], given[0], *given[2:]),
+    options=Options,
+    returned=(3, 7),
+    graded=3,
+)

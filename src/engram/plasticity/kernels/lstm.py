@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import fused
-from engram.plasticity.kernels.fused import CACHED, GROUPS, rule_numbers, signal, transformed, unsupported_input
+from engram.plasticity.kernels.fused import CACHED, rule_numbers, signal, transformed, unsupported_input
+from engram.plasticity.kernels.operator import GROUPS, in_groups, operator
 from engram.plasticity.rule import EligibilityState, PlasticityRule, TraceState
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ DEALT, DEALT_IF_LARGE = 8, 2
 # Bytes of weights from which this is so.
 LARGE = 2**20
 
-_Options = (
-    "int recursion, float clip, bool trace_first, bool modulated, int squash, int forgets, int post, bool from_cell, "
-    "int stretch"
-)
 _Inputs = (
     "Tensor hidden, Tensor cell, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
     "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
@@ -96,6 +93,7 @@ def fused_lstm_scan(
     modulator_source: str = "hidden",
     read_clip: float | None = None,
     stretch: int = 0,
+    supported: bool = False,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
     """Run a plastic LSTM through time by the operator; see ``plastic_lstm_scan``, which it equals.
 
@@ -111,6 +109,7 @@ def fused_lstm_scan(
         read_clip: Bound of the traces where they act; None, for the operator knows no other.
         stretch: Number of steps whose traces of one sample the backward pass holds at once; if 0, as many as fit the
             cache, and at least sqrt(T).
+        supported: Whether ``unsupported`` was asked already, and had nothing against it.
 
     Returns:
         The output h at every step, and the state after the last one.
@@ -125,7 +124,7 @@ def fused_lstm_scan(
         >>> fused_lstm_scan(torch.ones(1, 1, 8), torch.zeros(8, 2), torch.tensor(1.0), rule, state)[0].tolist()
         [[[0.369..., 0.369...]]]
     """
-    reason = unsupported(drive, weight, alpha, rule, state, neuromodulator, read_clip)
+    reason = None if supported else unsupported(drive, weight, alpha, rule, state, neuromodulator, read_clip)
     if reason is not None:
         raise ValueError(f"backend = 'fused': {reason}")
     hidden, cell, synapses = state
@@ -256,7 +255,7 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     scratch = numbers, arrays.fan.dtype
     fixed = (drive.detach().contiguous().numpy(), *arrays, *options[1:-1], *written)
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
-    fused._run(forward, work, batch, scratch, lambda group: fixed, _groups(batch, weight))
+    in_groups(forward, work, batch, scratch, lambda group: fixed, _groups(batch, weight))
     return outputs, last_cell, last_trace, last_eligibility, cells, gates, currents
 
 
@@ -323,7 +322,7 @@ def _backward(  # noqa: PLR0917
     scratch = numbers, arrays.fan.dtype
     fixed = (*read, *arrays, *options[1:-1], stretch, *written)
     work = 3 * gates.numel() * size
-    fused._run(backward, work, batch, scratch, lambda group: (*fixed, alphas[group], *sums), groups)
+    in_groups(backward, work, batch, scratch, lambda group: (*fixed, alphas[group], *sums), groups)
     fixed_grad = drive_grad
     if options.post == POST["recurrent"]:
         # The fixed weights of the cell input are behind its current, not behind its input.
@@ -349,27 +348,7 @@ def _backward(  # noqa: PLR0917
     )
 
 
-_scan = torch.library.custom_op(
-    "engram::plastic_lstm_scan",
-    _forward,
-    mutates_args=(),
-    device_types="cpu",
-    schema=f"(Tensor drive, {_Inputs}, {_Options}) -> ({', '.join(['Tensor'] * 7)})",
-)
-_scan_backward = torch.library.custom_op(
-    "engram::plastic_lstm_scan_backward",
-    _backward,
-    mutates_args=(),
-    device_types="cpu",
-    schema=(
-        "(Tensor grad_outputs, Tensor grad_cell, Tensor grad_trace, Tensor grad_eligibility, Tensor outputs, "
-        f"Tensor cells, Tensor gates, Tensor currents, {_Inputs}, {_Options}) -> ({', '.join(['Tensor'] * 12)})"
-    ),
-)
-
-
-@_scan.register_fake
-def _(drive: Tensor, *args: Any) -> Any:
+def _fake(drive: Tensor, *args: Any) -> Any:
     (hidden, cell, trace, eligibility, *_), options = args[:_INPUTS], Options(*args[_INPUTS:])
     outputs = drive.new_empty(*drive.shape[:2], hidden.shape[1])
     last = (t.new_empty(t.shape) for t in (cell, trace, eligibility))
@@ -377,22 +356,20 @@ def _(drive: Tensor, *args: Any) -> Any:
     return (outputs, *last, *steps, _currents(outputs, options))
 
 
-@_scan_backward.register_fake
-def _(*args: Any) -> Any:
+def _fake_backward(*args: Any) -> Any:
     _, _, gates, _, *inputs = args[4 : 8 + _INPUTS]
     return tuple(t.new_empty(t.shape) for t in (gates, *inputs))
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    outputs, _, _, _, *steps = output
-    ctx.save_for_backward(outputs, *steps, *inputs[1 : 1 + _INPUTS])
-    ctx.options = inputs[1 + _INPUTS :]
-
-
-def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    # What of the gates, the cells and the currents is kept is used here alone, so that no gradient comes into it.
-    return (*_scan_backward(*grads[:4], *ctx.saved_tensors, *ctx.options), *[None] * len(Options._fields))
-
-
-_scan.register_autograd(_gradients, setup_context=_save)
-_scan_backward.register_autograd(fused._no_second_derivative)
+operator(
+    "plastic_lstm_scan",
+    (_forward, _backward),
+    (_fake, _fake_backward),
+    given=f"Tensor drive, {_Inputs}",
+    kept=f"Tensor outputs, Tensor cells, Tensor gates, Tensor currents, {_Inputs}",
+    keep=lambda given, made: (made[0], *made[4:], *given[1:]),
+    options=Options,
+    returned=(7, 12),
+    # What of the cells, the gates and the currents is kept is used here alone, so that no gradient comes into it.
+    graded=4,
+)

@@ -363,6 +363,31 @@ class BayesFilterAgent:
         return np.where(label[:, None] == -2, variable, label[:, None])
 
 
+def regret(env: MetaTaskVectorEnv, lived: Lifetimes) -> Float[np.ndarray, "num_envs"]:
+    """Return the regret of each lifetime of a bandit with one probability an arm, or with two dependent arms.
+
+        sum over t of max over a of p(a) - p(a(t))
+
+    It is that of the arms that were pulled, which varies less than that of the rewards.
+
+    Args:
+        env: The environments, in the instances that were lived in.
+        lived: The lifetimes.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> env = MetaTaskVectorEnv(named.bandit(), 3)
+        >>> regret(env, play(env, OracleAgent(), seed=0)).tolist()
+        [0.0, 0.0, 0.0]
+    """
+    probs = [env.instance(row).probs for row in range(env.num_envs)]
+    chances = np.array([(p[0], 1 - p[0]) if len(p) == 1 else p for p in probs])
+    missed: Float[np.ndarray, "num_envs"] = (
+        chances.max(1, keepdims=True) - np.take_along_axis(chances, lived.actions, 1)
+    ).sum(1)
+    return missed
+
+
 class BanditAgent:
     """Pulls the arms of a Bernoulli bandit by a rule of the textbooks.
 

@@ -499,6 +499,44 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
     )
 
 
+def catalogue() -> dict[str, MetaTask]:
+    """Return all of these tasks by name, in their published settings where planning in them takes no minutes.
+
+    Examples:
+        >>> catalogue()["two-step"] == two_step()
+        True
+    """
+    return {
+        "bandit": bandit(2),
+        "bandit of 10 arms": bandit(10),
+        "dependent bandit": dependent_bandit(),
+        "dependent bandit, hard": dependent_bandit("hard"),
+        "restless bandit": restless_bandit(),
+        "reversal": reversal(),
+        "special arm": special_arm(),
+        "contextual bandit": contextual_bandit(),
+        "harlow, sequential": harlow(),
+        "harlow, simultaneous": harlow("simultaneous"),
+        "t-maze": t_maze(),
+        "double t-maze": t_maze(2),
+        "cue t-maze": cue_t_maze(),
+        "two-step": two_step(),
+        "two-step, wang2018": two_step("wang2018"),
+        "two-step, wang2016": two_step("wang2016"),
+        "two-step, daw2011": two_step("daw2011"),
+        "find the spot": find_the_spot(),
+        "dark room": dark_room(5),
+        "dark room, hard": dark_room_hard(5),
+        "dark key to door": dark_key_to_door(3),
+        "pillar maze": pillar_maze(5),
+        "full maze": full_maze(5),
+        "example 1": example(1),
+        "example 2": example(2),
+        "example 3": example(3),
+        "two stimuli": two_stimulus(),
+    }
+
+
 def _two_arms(first: ProbVar, horizon: int) -> MetaTask:
     rules = (RewardRule(0, action=0, p=ProbRef(0)), RewardRule(0, action=1, p=OneMinus(0)))
     return MetaTask(_rows(2, [{0: 1.0}]), rules, prob_vars=(first,), stim=Stim(1), horizon=horizon)

@@ -1,4 +1,4 @@
-"""The threads on which the kernels run; each takes the next piece of work as soon as it is free."""
+"""The threads on which all kernels run, those of plasticity as well as those of memories."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -75,3 +77,18 @@ class Threads:
 
 shared = Threads()
 """Those that all kernels run on."""
+
+
+def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -> None:
+    """Call with the ranges that make up ``range(count)``, first and stop, in as many threads as ``n_jobs`` says.
+
+    Args:
+        call: Called with where a range begins and where it ends.
+        count: How many numbers there are.
+        n_jobs: Number of threads, as joblib reads it.
+    """
+    from joblib import effective_n_jobs
+
+    threads = min(effective_n_jobs(n_jobs), count)
+    ranges = list(pairwise(np.linspace(0, count, threads + 1).astype(int).tolist()))
+    shared.run(lambda number, _: call(*ranges[number]), threads, threads, lambda: None)

@@ -1,0 +1,164 @@
+"""Keys of what is seen: random projections that are never trained, and encoders that are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class RandomProjection(nn.Module):
+    """A frozen random projection, which nearly keeps distances; scikit-learn draws it.
+
+        y = P x,  P_ij from N(0, 1/d)                                           "gaussian"
+        P_ij = +-sqrt(1 / (s d)) with probability s/2 each, else 0, s = 1/sqrt(D)    "sparse"
+
+    Args:
+        n_features: Length of what is projected, D.
+        key_dim: Length of the result, d.
+        kind: ``"gaussian"`` or ``"sparse"``.
+        rng: Draws the projection.
+
+    Raises:
+        ValueError: There is no such kind.
+
+    Source: Blundell et al., "Model-free episodic control" (2016), section 3.1; ``sklearn.random_projection``.
+
+    Examples:
+        >>> project = RandomProjection(28224, 64, "sparse", rng=np.random.default_rng(0))
+        >>> project(torch.rand(2, 4, 84, 84)).shape
+        torch.Size([2, 64])
+    """
+
+    components: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(
+        self,
+        n_features: int,
+        key_dim: int,
+        kind: str = "gaussian",
+        *,
+        rng: np.random.Generator,
+    ) -> None:
+        from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
+
+        if kind not in {"gaussian", "sparse"}:
+            raise ValueError(f"kind = {kind!r}: expected 'gaussian' or 'sparse'")
+        super().__init__()
+        self.key_dim = key_dim
+        of_kind: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection
+        drawn = of_kind(key_dim, random_state=int(rng.integers(2**31))).fit(np.zeros((1, n_features))).components_
+        if kind == "sparse":
+            drawn = drawn.tocoo()
+            self.register_buffer("rows", torch.from_numpy(drawn.row.astype(np.int64)))
+            self.register_buffer("columns", torch.from_numpy(drawn.col.astype(np.int64)))
+            drawn = drawn.data
+        self.register_buffer("components", torch.from_numpy(drawn.astype(np.float32)))
+
+    def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
+        """Project each of a batch, flattened."""
+        x = x.flatten(1)
+        if self.components.dim() == 2:
+            return x @ self.components.T
+        keys = x.new_zeros(len(x), self.key_dim)
+        return keys.index_add_(1, self.rows, x[:, self.columns] * self.components)
+
+
+def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
+    """Build the encoder of vectors: Linear, ReLU, Linear, all of ``key_dim`` units.
+
+    Args:
+        n_features: Length of a vector.
+        key_dim: Length of a key.
+        generator: Draws the initial values, those of ``torch.nn`` by default; torch's global one if None.
+
+    Examples:
+        >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
+        torch.Size([1, 32])
+    """
+    layers = nn.Linear(n_features, key_dim), nn.ReLU(), nn.Linear(key_dim, key_dim)
+    return _initialised(nn.Sequential(*layers), generator)
+
+
+def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
+    """Build the encoder of four frames of 84 x 84 pixels: three convolutions and a linear layer.
+
+    Args:
+        key_dim: Length of a key.
+        generator: Draws the initial values, those of ``torch.nn`` by default; torch's global one if None.
+
+    Source: Agostinelli et al. (2019), the network of its published code.
+
+    Examples:
+        >>> pixel_encoder(128)(torch.zeros(1, 4, 84, 84)).shape
+        torch.Size([1, 128])
+    """
+    layers = (
+        nn.Conv2d(4, 32, 8, stride=4, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 4, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, key_dim),
+    )
+    return _initialised(nn.Sequential(*layers), generator)
+
+
+def _initialised(encoder: nn.Sequential, generator: torch.Generator | None) -> nn.Sequential:
+    """Draw weights and biases as ``torch.nn`` does, from ``generator``."""
+    for layer in encoder:
+        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.bias is not None:
+            bound = layer.weight[0].numel() ** -0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return encoder
+
+
+class RunningScale:
+    """Mean and variance of all vectors so far, to bring each of their numbers to the same scale.
+
+    Args:
+        n_features: Length of a vector.
+
+    Source: Welford, "Note on a method for calculating corrected sums of squares and products" (1962).
+
+    Examples:
+        >>> scale = RunningScale(1)
+        >>> for x in (1.0, 3.0):
+        ...     scale.update(np.array([x], dtype=np.float32))
+        >>> scale(np.array([3.0], dtype=np.float32)).tolist()
+        [1.0]
+    """
+
+    def __init__(self, n_features: int) -> None:
+        self.count = 0
+        self.mean, self.squares = np.zeros(n_features), np.zeros(n_features)
+
+    def update(self, x: Float[np.ndarray, "features"]) -> None:
+        """Take in a vector."""
+        self.count += 1
+        before = x - self.mean
+        self.mean += before / self.count
+        self.squares += before * (x - self.mean)
+
+    def __call__(self, x: Float[np.ndarray, "*batch features"]) -> Float[np.ndarray, "*batch features"]:
+        """Return vectors in standard deviations from the mean; where nothing varied yet, the mere difference."""
+        deviation = np.sqrt(self.squares / max(1, self.count))
+        deviation[deviation == 0] = 1.0
+        return ((x - self.mean) / deviation).astype(np.float32)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return mean and variance so far."""
+        return {"count": self.count, "mean": self.mean.copy(), "squares": self.squares.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from earlier ones."""
+        self.count = state["count"]
+        self.mean[...], self.squares[...] = state["mean"], state["squares"]

@@ -1,0 +1,128 @@
+"""Which action is taken, given what each is expected to give."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+from scipy.special import logsumexp, softmax
+
+ActionValues = Float[np.ndarray, "actions"]
+
+
+@runtime_checkable
+class Exploration(Protocol):
+    """What chooses an action."""
+
+    def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
+        """Return an action, given the value of each and the number of steps taken before."""
+        ...
+
+
+def greedy(values: ActionValues, rng: np.random.Generator) -> int:
+    """Return the action of the largest value; of several, a random one.
+
+    Examples:
+        >>> greedy(np.array([1.0, 3.0, 2.0]), np.random.default_rng(0))
+        1
+    """
+    listed = values.tolist()
+    best = max(listed)
+    if listed.count(best) == 1:
+        return int(listed.index(best))
+    return int(rng.choice(np.flatnonzero(values == best)))
+
+
+@dataclass(frozen=True)
+class EpsilonGreedy:
+    """The best action, but with probability epsilon a random one; epsilon is 1 at first and then falls linearly.
+
+    Args:
+        final: Epsilon from step ``end`` on, from 0 to 1.
+        start: Up to this step epsilon is 1.
+        end: Step at which ``final`` is reached; not before ``start``.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: Agostinelli et al. (2019), whose published code has these steps; 0.005 is its final epsilon for MFEC, 0.001
+    for NEC.
+
+    Examples:
+        >>> EpsilonGreedy(final=0.005).epsilon(15_000)
+        0.5025
+    """
+
+    final: float = 0.005
+    start: int = 5000
+    end: int = 25_000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"final = {self.final}: expected a number from 0 to 1")
+        if not 0 <= self.start <= self.end:
+            raise ValueError(f"start = {self.start}, end = {self.end}: expected 0 <= start <= end")
+
+    def epsilon(self, step: int) -> float:
+        """Return the probability of a random action after ``step`` steps."""
+        if step <= self.start:
+            return 1.0
+        left = max(0.0, (self.end - step) / (self.end - self.start)) if step < self.end else 0.0
+        return self.final + (1 - self.final) * left
+
+    def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
+        """Return an action."""
+        if rng.random() < self.epsilon(step):
+            return int(rng.integers(len(values)))
+        return greedy(values, rng)
+
+
+@dataclass(frozen=True)
+class MaxEntMellowmax:
+    """The most random policy whose expected value is the mellowmax of all values.
+
+        mm = log(mean_a exp(omega q_a)) / omega
+        sum_a exp(beta (q_a - mm)) (q_a - mm) = 0,  pi = softmax(beta q)
+
+    Args:
+        omega: Above 0; the larger, the greedier.
+
+    Raises:
+        ValueError: ``omega`` is not a number above 0.
+
+    Source: Asadi and Littman, "An alternative softmax operator for reinforcement learning" (2017); used with episodic
+    control by Agostinelli et al. (arXiv 1911.09615), with omega from 25 to 60 by game, beta sought in [-100, 100].
+
+    Examples:
+        >>> MaxEntMellowmax(omega=5.0).probabilities(np.array([1.0, 1.0])).tolist()
+        [0.5, 0.5]
+    """
+
+    omega: float = 25.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.omega) and self.omega > 0):
+            raise ValueError(f"omega = {self.omega}: expected a number above 0")
+
+    def probabilities(self, values: ActionValues) -> ActionValues:
+        """Return the probability of each action."""
+        mellowmax = (logsumexp(self.omega * values) - math.log(len(values))) / self.omega
+        advantages = values - mellowmax
+        if (np.abs(advantages) < 1e-3).all():
+            return np.full(len(values), 1 / len(values))
+
+        def excess(beta: float) -> float:
+            scaled = beta * advantages
+            return float(np.sum(np.exp(scaled - scaled.max()) * advantages))  # the root of the equation, no overflow
+
+        # Values that lie far apart have their root beyond the published interval: its end is the greediest then.
+        beta = 100.0 if excess(100.0) < 0 else brentq(excess, -100.0, 100.0)
+        return np.asarray(softmax(beta * values))
+
+    def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
+        """Return an action; ``step`` does not matter."""
+        return int(rng.choice(len(values), p=self.probabilities(values)))

@@ -1,0 +1,38 @@
+"""A perceptron where a recurrent network is expected, as the agent that cannot learn in its lifetime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Memoryless(nn.Module):
+    """A layer of units that sees the present only, called like a recurrent network.
+
+        y(t) = tanh(W o(t) + b)
+
+    Args:
+        input_size: Features of an observation.
+        hidden_size: Units.
+
+    Attributes:
+        layer: The weights, an ``nn.Linear``.
+
+    Examples:
+        >>> Memoryless(3, 4)(torch.zeros(5, 2, 3))[0].shape
+        torch.Size([5, 2, 4])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.layer = nn.Linear(input_size, hidden_size)
+
+    def forward(
+        self, input: Float[Tensor, "time batch features"], state: Any = None
+    ) -> tuple[Float[Tensor, "time batch hidden"], Any]:
+        """Map each observation on its own; the state is handed through."""
+        return torch.tanh(self.layer(input)), state

@@ -1,0 +1,118 @@
+"""Q-learning in a table over a grid of observations: what any memory of states has to be compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
+
+
+class TabularQ:
+    """Q-learning where all observations in one cell of a grid are one state.
+
+        Q(s, a) <- Q(s, a) + lr (r + gamma max_b Q(s', b) - Q(s, a)),  the maximum 0 where the episode terminates
+
+    Args:
+        low: Where the grid begins, (features,); what is beyond counts to the outermost cell.
+        high: Where it ends, (features,).
+        bins: Cells along each axis, (features,).
+        actions: Number of actions.
+        rng: Source of all chance.
+        exploration: What chooses an action.
+        gamma: Discount for each step, from 0 to 1.
+        learning_rate: lr, above 0, at most 1.
+
+    Attributes:
+        table: Q, (cells, actions), 0 at first.
+        steps: Steps taken.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: Watkins and Dayan, "Q-learning" (1992).
+
+    Examples:
+        >>> agent = TabularQ([0, 0], [16, 4], [17, 5], 4, rng=np.random.default_rng(0))
+        >>> agent.act([1.0, 1.0]) in range(4)
+        True
+    """
+
+    def __init__(
+        self,
+        low: ArrayLike,
+        high: ArrayLike,
+        bins: ArrayLike,
+        actions: int,
+        *,
+        rng: np.random.Generator,
+        exploration: Exploration | None = None,
+        gamma: float = 0.99,
+        learning_rate: float = 0.1,
+    ) -> None:
+        self.low, self.high = np.asarray(low, float), np.asarray(high, float)
+        self.bins = np.asarray(bins, int)
+        if not (self.low < self.high).all():
+            raise ValueError(f"low = {low!r}, high = {high!r}: expected each low below its high")
+        if not (self.bins >= 1).all():
+            raise ValueError(f"bins = {bins!r}: expected at least one cell along each axis")
+        if not 0 <= gamma <= 1:
+            raise ValueError(f"gamma = {gamma}: expected a number from 0 to 1")
+        if not 0 < learning_rate <= 1:
+            raise ValueError(f"learning_rate = {learning_rate}: expected a number above 0, at most 1")
+        self.exploration = exploration or EpsilonGreedy()
+        self.rng, self.gamma, self.learning_rate = rng, gamma, learning_rate
+        self.table = np.zeros((int(self.bins.prod()), actions))
+        self.steps = 0
+        self._cell = self._action = 0
+
+    def cell(self, observation: Any) -> int:
+        """Return the cell that an observation lies in."""
+        place = (np.asarray(observation) - self.low) / (self.high - self.low) * self.bins
+        clipped = np.clip(place.astype(int), 0, self.bins - 1)
+        return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
+
+    def values(self, observation: Any) -> ActionValues:
+        """Return what each action is expected to give."""
+        return np.asarray(self.table[self.cell(observation)])
+
+    def act(self, observation: Any, identity: Any = None) -> int:
+        """Return an action; ``identity`` does not matter."""
+        self._cell = self.cell(observation)
+        self._action = self.exploration(self.table[self._cell], self.steps, self.rng)
+        self.steps += 1
+        return self._action
+
+    def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
+        """Learn from one step; time that is up is no end, since what is seen then has a value.
+
+        Raises:
+            ValueError: The observation is missing.
+        """
+        if observation is None and not terminated:
+            raise ValueError("observation = None: expected what is seen after the action")
+        expected = 0.0 if terminated else self.gamma * self.values(observation).max()
+        self.table[self._cell, self._action] += self.learning_rate * (
+            reward + expected - self.table[self._cell, self._action]
+        )
+
+    def learn(self) -> dict[str, float]:
+        """Do nothing: all is learned by ``observe``."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes."""
+        return {
+            "table": self.table.copy(),
+            "steps": self.steps,
+            "last": [self._cell, self._action],
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from an earlier state."""
+        self.table[...] = state["table"]
+        self.steps, self.rng.bit_generator.state = state["steps"], state["rng"]
+        self._cell, self._action = state["last"]

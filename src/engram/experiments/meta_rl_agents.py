@@ -1,0 +1,314 @@
+"""Agents of several kinds on the same meta-reinforcement-learning tasks: which memory learns to learn?
+
+An LSTM keeps what it finds out in its activity, a plastic network also in its synapses, and a neuromodulated one
+decides when these change. All are trained alike on many random meta-tasks, and live in others that they have never
+seen: random ones, and those of the literature.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from annotated_types import Ge
+from torch import nn
+
+from engram.agents import (
+    A2C,
+    ActorCritic,
+    Memoryless,
+    TrainedAgent,
+    a2c_step,
+    meta_actor_critic,
+    plastic_actor_critic,
+    rollout,
+)
+from engram.analysis import normalized_return
+from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least
+from engram.lab.claim import ResultsOfSeed
+from engram.plasticity import ClippedHebb, Modulated
+from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, sample_many
+from engram.tasks.meta.agents import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
+from engram.tasks.meta.wrappers import RL2VectorObservation
+
+PAPER = (
+    "Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: Wang "
+    "et al., Learning to reinforcement learn, 2016 (arXiv 1611.05763), Miconi et al., Backpropamine, ICLR 2019"
+)
+TASKS_SEED = 0  # the same tasks for all seeds of the agents
+OBSERVATION, ACTIONS = 9, 2  # stimulus of five bits, last action, last reward and time
+
+
+@dataclass(frozen=True)
+class Config(A2C):
+    """What one trial is made of; here the weight of squared probabilities falls to 0 in a straight line."""
+
+    agent: Literal["random", "memoryless", "rnn", "lstm", "plastic", "modulated", "bayes"] = "modulated"
+    """Who acts: chance, a network, or a filter that knows each task and infers the instance."""
+    train_tasks: Annotated[int, Ge(1)] = 64
+    """Random tasks that a network is trained on."""
+    test_tasks: Annotated[int, Ge(1)] = 12
+    """Random tasks, never trained on, that every agent is tested on, beside those of the literature."""
+    test_lifetimes: Annotated[int, Ge(1)] = 100
+    """Lifetimes of each of these."""
+    horizon: Annotated[int, Ge(8)] = 50
+    """Steps of a lifetime."""
+    hidden_size: Annotated[int, Ge(1)] = 32
+    """Units of the neuromodulated network; others with memory have as many as make up as many parameters."""
+    batch_size: Annotated[int, Ge(1)] = 256
+    """Lifetimes in a batch."""
+    iterations: Annotated[int, Ge(10)] = 1200
+    """Steps of the optimiser, each on a batch of whole lifetimes."""
+
+    points: Annotated[int, Ge(1)] = 9
+    """Values that stand for a probability between 0 and 1 in the filter's inference."""
+
+
+LEARNERS = ("rnn", "lstm", "plastic", "modulated")  # what remembers
+
+
+def arms(config: Config) -> dict[str, Config]:
+    """Networks with as many parameters and more and more ways to remember, between chance and inference."""
+    budget, found = parameter_count(replace(config, agent="modulated")), {}
+    for agent in ("random", "memoryless", *LEARNERS, "bayes"):
+        arm = replace(config, agent=agent)  # type: ignore[arg-type]
+        if agent in LEARNERS:
+            sizes = (replace(arm, hidden_size=size) for size in itertools.count(1))
+            arm = next(sized for sized in sizes if parameter_count(sized) >= budget)
+        found[agent] = arm
+    return found
+
+
+def parameter_count(config: Config) -> int:
+    """Return how many parameters the network of a trial has."""
+    n = config.hidden_size
+    heads, layer = (ACTIONS + 1) * (n + 1), (OBSERVATION + 1) * n + n**2
+    return heads + {
+        "memoryless": (OBSERVATION - ACTIONS) * n,  # it sees no action and no reward
+        "rnn": layer,
+        "lstm": 4 * (layer + n),
+        "plastic": layer + n**2 + 1,
+        "modulated": layer + n**2 + n + 1,
+    }.get(config.agent, 0)
+
+
+def build(config: Config, generator: torch.Generator) -> ActorCritic:
+    """Build the network of a trial."""
+    match config.agent:
+        case "memoryless":
+            return meta_actor_critic(
+                Memoryless(OBSERVATION - ACTIONS - 1, config.hidden_size), ACTIONS, generator=generator
+            )
+        case "lstm":
+            return meta_actor_critic(nn.LSTM(OBSERVATION, config.hidden_size), ACTIONS, generator=generator)
+    rule = {"rnn": None, "plastic": ClippedHebb(), "modulated": Modulated()}[config.agent]
+    return plastic_actor_critic(OBSERVATION, config.hidden_size, ACTIONS, rule, generator=generator)
+
+
+def test_set(config: Config) -> dict[str, MetaTask]:
+    """Return the tasks to be tested on: of the literature, and random ones of another split than those of training."""
+    steps = config.horizon
+    found = {
+        "Harlow": named.harlow(horizon=steps),
+        "T-maze": named.t_maze(horizon=steps),
+        "T-maze with cue": named.cue_t_maze(horizon=steps),
+        "two-step": named.two_step(horizon=steps),
+        "match or not": named.two_stimulus(["dms", "dnms"], horizon=steps),
+        **{f"example {number}": named.example(number, horizon=steps) for number in (1, 2, 3)},
+    }
+    drawn = sample_many(config.test_tasks, TASKS_SEED, split="test", horizon=steps)
+    return found | {f"random {number}": task for number, task in enumerate(drawn, 1)}
+
+
+def observed(config: Config, tasks: list[MetaTask], num_envs: int) -> Any:
+    """Return environments as the network of a trial sees them."""
+    memory = config.agent != "memoryless"
+    return RL2VectorObservation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train one agent if it is a network; its result is how it does in tasks that it was not trained on."""
+    if config.agent == "random":
+        return tested(config, run, lambda _: RandomAgent(run.rng))
+    if config.agent == "bayes":
+        return tested(config, run, lambda task: BayesFilterAgent(task, points=config.points, generator=run.rng))
+    tasks = sample_many(config.train_tasks, TASKS_SEED, split="train", horizon=config.horizon)
+    env, agent = observed(config, tasks, config.batch_size), build(config, run.generator).to(run.device)
+    optimizer = config.optimizer(agent)
+    window, length = WindowMean(), max(1, config.iterations // 100)
+    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
+        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
+        left = 1 - iteration / config.iterations
+        settings = replace(config, entropy_coefficient=config.entropy_coefficient * left)
+        loss, parts = a2c_step(agent, optimizer, episodes, settings)
+        window.add(reward=episodes.rewards.mean(), loss=loss, value_loss=parts.value, concentration=parts.concentration)
+        if (iteration + 1) % length == 0:
+            run.log(iteration + 1, **window.take())
+    return tested(config, run, lambda _: TrainedAgent(agent, run.generator)) | {"parameters": parameter_count(config)}
+
+
+def tested(config: Config, run: Run, agent_of: Callable[[MetaTask], Agent]) -> dict[str, Any]:
+    """Return how an agent does in the tasks of the test: 0 is chance, 1 is who knows the instance."""
+    tests = test_set(config)
+    rewards = np.zeros((3, len(tests), config.horizon))  # of chance, of the agent, of the oracle
+    seed = int(run.rng.integers(2**31))
+    for i in run.steps(len(tests), rewards=rewards):
+        task = list(tests.values())[i]
+        env = observed(config, [task], config.test_lifetimes)
+        if config.agent in {"random", "bayes"}:
+            env = env.unwrapped
+        rewards[0, i] = play(env.unwrapped, RandomAgent(np.random.default_rng(seed + i)), seed=seed + i).rewards.mean(0)
+        rewards[1, i] = play(env, agent_of(task), seed=seed + i).rewards.mean(0)
+        rewards[2, i] = play(env.unwrapped, OracleAgent(), seed=seed + i).rewards.mean(0)
+
+    def score(tasks: slice = slice(None), steps: slice = slice(None)) -> float:
+        # Of tasks together, so that those with little to gain do not add more noise than they tell.
+        chance, mine, best = rewards[:, tasks, steps].mean((1, 2))
+        return float(np.nan_to_num(normalized_return(mine, chance, best)))
+
+    literature, quarter = len(tests) - config.test_tasks, config.horizon // 4
+    return {
+        "score": score(),
+        "literature": score(slice(literature)),
+        "random": score(slice(literature, None)),
+        "gain": score(steps=slice(-quarter, None)) - score(steps=slice(quarter)),
+        "tasks": {name: round(score(slice(i, i + 1)), 4) for i, name in enumerate(tests)},
+    }
+
+
+def _least(measure: str, baseline: str | None = None) -> Callable[[ResultsOfSeed], float]:
+    """Return the least measure of those who remember, less that of a baseline."""
+    return lambda results: float(
+        min(results[arm][measure] for arm in LEARNERS) - (results[baseline][measure] if baseline else 0.0)
+    )
+
+
+claim = partial(Claim, source="our protocol", published="none", threshold="laptop", arms=LEARNERS)
+claims = [
+    claim(
+        id="above-chance",
+        statement="In tasks that they have never seen, all networks with memory do better than chance: their share of "
+        "what the oracle gains over chance is 0.1 or more",
+        metric=_least("score", "random"),
+        holds=at_least(0.1),
+        arms=("random", *LEARNERS),
+    ),
+    claim(
+        id="memory-pays",
+        statement="and better, by 0.05 or more, than a network that sees the present only",
+        metric=_least("score", "memoryless"),
+        holds=at_least(0.05),
+        arms=("memoryless", *LEARNERS),
+    ),
+    claim(
+        id="learns-in-life",
+        statement="The LSTM learns in its lifetime: its share in the last quarter is above that in the first by 0.1",
+        source="the criterion of our protocol of the task space, for fewer and shorter lifetimes",
+        metric=lambda results: results["lstm"]["gain"],
+        holds=at_least(0.1),
+        arms=("lstm",),
+    ),
+    claim(
+        id="all-learn-in-life",
+        statement="So do the networks that are plastic, and the one that is not",
+        metric=_least("gain"),
+        holds=at_least(0.1),
+    ),
+    claim(
+        id="plasticity-helps",
+        statement="The plastic network does better than one of as many parameters that is not plastic",
+        source="Differentiable plasticity, abstract, and Backpropamine, section 4.2; here for other tasks",
+        published="plastic above non-plastic in a maze (curves only)",
+        metric=lambda results: results["plastic"]["score"] - results["rnn"]["score"],
+        holds=at_least(0.0),
+        arms=("plastic", "rnn"),
+    ),
+    claim(
+        id="modulation-helps",
+        statement="The neuromodulated network does better than the plastic one that is not modulated",
+        source="Backpropamine, sections 4.1 and 4.2; here for other tasks",
+        published="modulated above non-modulated with cues and in a maze (curves only)",
+        metric=lambda results: results["modulated"]["score"] - results["plastic"]["score"],
+        holds=at_least(0.0),
+        arms=("modulated", "plastic"),
+    ),
+    claim(
+        id="inference-is-above",
+        statement="Who knows each task and infers the instance does better than all of them by 0.05 or more",
+        metric=lambda results: results["bayes"]["score"] - max(results[arm]["score"] for arm in LEARNERS),
+        holds=at_least(0.05),
+        arms=("bayes", *LEARNERS),
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """The share of what the oracle gains over chance, agents by tasks, mean over seeds."""
+    found = {arm: [seed[arm]["tasks"] for seed in results.by_seed.values() if arm in seed] for arm in results.arms}
+    shares = {
+        arm: {task: np.mean([one[task] for one in seeds]) for task in seeds[0]} for arm, seeds in found.items() if seeds
+    }
+    tasks = list(next(iter(shares.values()), {}))
+    table = [list(row.values()) for row in shares.values()]
+    heat = go.Heatmap(z=table, x=tasks, y=list(shares), zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
+    plot = go.Figure(heat)
+    plot.update_layout(
+        title="Unseen tasks: share of what the oracle gains over chance", yaxis={"autorange": "reversed"}
+    )
+    return plot
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core: that of testing, and of each step of acting and learning."""
+    tests = (8 + config.test_tasks) * config.horizon * (1e-3 + config.test_lifetimes * 12e-6)
+    if config.agent in {"random", "bayes"}:
+        return 1 + tests
+    n = config.hidden_size
+    fixed, units = {
+        "memoryless": (230e-6, 25e-9 * n),
+        "rnn": (400e-6, 42e-9 * n),
+        "lstm": (410e-6, 90e-9 * n),
+        "plastic": (570e-6, 3.8e-9 * n**2),
+        "modulated": (570e-6, 3.8e-9 * n**2),
+    }[config.agent]
+    return 1 + tests + config.iterations * config.horizon * (fixed + units * config.batch_size)
+
+
+LAPTOP = Config(learning_rate=3e-3, value_coefficient=0.05, entropy_coefficient=0.1)
+experiment = Experiment(
+    name="meta-rl-agents",
+    summary="LSTMs, plastic and neuromodulated networks learn to learn on the same random tasks, and meet unseen ones",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(
+            replace(
+                LAPTOP,
+                train_tasks=2,
+                test_tasks=2,
+                test_lifetimes=2,
+                horizon=8,
+                hidden_size=4,
+                batch_size=2,
+                iterations=10,
+                points=1,
+            ),
+            seeds=2,
+        ),
+        "laptop": Preset(LAPTOP, seeds=3),
+        "paper": Preset(
+            replace(LAPTOP, train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000), seeds=5
+        ),
+    },
+    arms=arms,
+    trial=trial,
+    claims=claims,
+    figure=figure,
+    seconds=seconds,
+    headline="reward",
+)

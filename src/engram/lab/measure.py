@@ -1,0 +1,54 @@
+"""What a claim measures: a number made of the results of one seed, which knows the arms that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engram.lab.claim import ResultsOfSeed
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of one seed's results; measures can be subtracted and divided.
+
+    Attributes:
+        compute: From the results of one seed, ``{arm: result}``, to the number.
+        arms: The arms that it reads.
+
+    Examples:
+        >>> lead = value("fast", "error") - value("slow", "error")
+        >>> lead.arms, lead({"fast": {"error": 3.0}, "slow": {"error": 1.0}})
+        (('fast', 'slow'), 2.0)
+    """
+
+    compute: Callable[[ResultsOfSeed], float]
+    arms: tuple[str, ...]
+
+    def __call__(self, results: ResultsOfSeed) -> float:
+        """Return the number."""
+        return self.compute(results)
+
+    def __sub__(self, other: Measure) -> Measure:
+        return Measure(lambda results: self(results) - other(results), self._and(other))
+
+    def __truediv__(self, other: Measure) -> Measure:
+        return Measure(lambda results: self(results) / other(results), self._and(other))
+
+    def _and(self, other: Measure) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.arms + other.arms))
+
+
+def value(arm: str, key: str) -> Measure:
+    """Return what an arm's trial returned under a key."""
+    return smallest(key, arm)
+
+
+def smallest(key: str, *arms: str) -> Measure:
+    """Return the smallest of what some arms' trials returned under a key."""
+    return Measure(lambda results: min(float(results[arm][key]) for arm in arms), arms)
+
+
+def largest(key: str, *arms: str) -> Measure:
+    """Return the largest of what some arms' trials returned under a key."""
+    return Measure(lambda results: max(float(results[arm][key]) for arm in arms), arms)

@@ -1,0 +1,70 @@
+"""RMSprop as first published, with the small number inside the square root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class RMSpropEpsInside(Optimizer):
+    """RMSprop that adds epsilon before it takes the root, so that no step is longer than lr |g| / sqrt(eps).
+
+        s <- alpha s + (1 - alpha) g^2,   p <- p - lr g / sqrt(s + eps)
+
+    ``torch.optim.RMSprop`` adds it after, which is another algorithm where eps is not small, as here.
+
+    Args:
+        params: Parameters, or groups of them.
+        lr: Learning rate, at least 0.
+        alpha: Decay of the mean square, from 0 to 1.
+        eps: Above 0.
+
+    Raises:
+        ValueError: An argument is out of range.
+        RuntimeError: A gradient is sparse.
+
+    Source: Graves, "Generating sequences with recurrent neural networks" (2013), without its centring; used by Mnih et
+    al. (2015) and, with these values, by neural episodic control.
+
+    Examples:
+        >>> p = torch.zeros(1, requires_grad=True)
+        >>> p.grad = torch.ones(1)
+        >>> RMSpropEpsInside([p], lr=1.0).step()
+        >>> round(p.item(), 4)
+        -4.0825
+    """
+
+    def __init__(self, params: Any, lr: float = 7.92468721e-6, alpha: float = 0.95, eps: float = 0.01) -> None:
+        if not lr >= 0:
+            raise ValueError(f"lr = {lr}: expected a number of at least 0")
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha = {alpha}: expected a number from 0 to 1")
+        if not eps > 0:
+            raise ValueError(f"eps = {eps}: expected a number above 0")
+        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step; with ``closure``, after calling it, and return its loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._step(p, p.grad, group["lr"], group["alpha"], group["eps"])
+        return loss
+
+    def _step(self, p: Tensor, g: Tensor, lr: float, alpha: float, eps: float) -> None:
+        if g.is_sparse:
+            raise RuntimeError(f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected a dense one")
+        state = self.state[p]
+        if not state:
+            state["square_avg"] = torch.zeros_like(p)
+        square = state["square_avg"].mul_(alpha).addcmul_(g, g, value=1 - alpha)
+        p.addcdiv_(g, (square + eps).sqrt_(), value=-lr)

@@ -1,0 +1,46 @@
+"""What all objects share that are written to a file of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from engram.storage import checkpoint
+
+
+class Stored:
+    """An object that is one file: a class says what of it is kept, and how it is made anew from that."""
+
+    def _content(self) -> dict[str, Any]:
+        """Return what is kept."""
+        raise NotImplementedError
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> Self:
+        """Return an object made of what was kept."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> None:
+        """Write it to one safetensors file, with what is no tensor as JSON in its header, atomically.
+
+        Args:
+            path: The file; an old one is replaced. A process that is killed leaves the old file or the new one.
+
+        Raises:
+            TypeError: It holds what cannot be stored: neither tensors nor arrays nor plain values.
+            CannotWriteError: The old file is as before.
+        """
+        checkpoint.save_object(Path(path), type(self).__name__, self._content())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what ``save`` wrote.
+
+        Args:
+            path: The file.
+
+        Raises:
+            CorruptFileError: The file is truncated, altered, or of something else.
+            FileNotFoundError: There is no such file.
+        """
+        return cls._from_content(checkpoint.load_object(Path(path), cls.__name__))

@@ -1,0 +1,88 @@
+"""Atari games as episodic control was published on them; the emulator is the extra ``engram[rl]``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+
+
+class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A game in which each life is an episode; only when all are lost does it begin anew.
+
+    Gymnasium's ``AtariPreprocessing(terminal_on_life_loss=True)`` begins anew after each life, so that nothing is ever
+    learned of what comes later.
+
+    Args:
+        env: An Atari game.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._lives, self._over = 0, True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode: with the next life, if there is one and no seed is given, by one step without an action."""
+        if not self._over and seed is None:
+            observation, _, terminated, truncated, info = self.env.step(0)
+            if not (terminated or truncated):
+                self._lives = info["lives"]
+                return observation, info
+        self._over = False
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._lives = info["lives"]
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Act; a life that is lost terminates the episode."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._over = terminated or truncated
+        lost, self._lives = info["lives"] < self._lives, info["lives"]
+        return observation, reward, terminated or lost, truncated, info
+
+
+def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, Any]:
+    """Make an Atari game as it is published for episodic control.
+
+    Minimal actions, none of them sticky; each repeated for 4 frames, of which the last two are taken together by their
+    maximum; grey, 84 x 84, four in a stack that begins with zeros; up to 30 steps without action at the start; at most
+    108,000 frames; rewards as they are. Gymnasium resizes by area, where the published code did it bilinearly. An
+    observation is (4, 84, 84) of bytes, which ``engram.agents`` divides by 255.
+
+    Args:
+        game: Its name in ``ale_py``, such as ``"Pong"`` or ``"MsPacman"``.
+        episodic_life: Whether each life is an episode, as in training; evaluation is on whole games.
+
+    Raises:
+        gymnasium.error.DependencyNotInstalled: ``ale-py`` or OpenCV is not installed; the extra ``rl`` has both.
+
+    Source: Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means"
+    (2019), the settings of its published code.
+    """
+    try:
+        import ale_py
+        import cv2  # noqa: F401
+    except ModuleNotFoundError as missing:
+        raise gymnasium.error.DependencyNotInstalled(
+            f"{missing.name} is not installed: Atari games need the extra `rl`, pip install 'engram[rl]'"
+        ) from None
+    gymnasium.register_envs(ale_py)
+    env: gymnasium.Env[Any, Any] = gymnasium.make(
+        f"ALE/{game}-v5",
+        frameskip=1,
+        repeat_action_probability=0.0,
+        full_action_space=False,
+        max_num_frames_per_episode=108_000,
+        disable_env_checker=True,
+    )
+    env = AtariPreprocessing(env, noop_max=30, frame_skip=4, screen_size=84, grayscale_obs=True)
+    if episodic_life:
+        env = EpisodicLife(env)
+    return FrameStackObservation(env, 4, padding_type="zero")
+
+
+def ram(env: gymnasium.Env[Any, Any]) -> np.ndarray:
+    """Return the memory of the game's machine, 128 numbers from 0 to 1: what tells whether two states are the same."""
+    return np.asarray(env.unwrapped.ale.getRAM(), np.float32) / 255  # type: ignore[attr-defined]

@@ -1,0 +1,51 @@
+"""Patches of a photograph that needs no download, as samples for learning a dictionary."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+TRAINING_SHARE = 0.7
+"""Share of the photograph's columns, from the left, that training patches are cut from."""
+
+
+def photograph_patches(
+    count: int, size: int, split: str, rng: np.random.Generator
+) -> Float[np.ndarray, "samples features"]:
+    """Cut square patches out of a photograph at random places, each without its mean; their norms are 1 on average.
+
+    A quarter more are cut than asked for, and the flattest are left out.
+
+    Args:
+        count: How many; fewer where there are not so many places.
+        size: Side of a patch, in pixels.
+        split: ``"train"``: from the left 70 % of the columns; ``"test"``: from the rest.
+        rng: Source of the places.
+
+    Returns:
+        The patches, (count, size * size).
+
+    Raises:
+        ValueError: ``split`` is unknown.
+
+    Source: our own; the photograph is china.jpg, which scikit-learn brings along.
+
+    Examples:
+        >>> photograph_patches(10, 8, "test", np.random.default_rng(0)).shape
+        (10, 64)
+    """
+    from sklearn.datasets import load_sample_image
+    from sklearn.feature_extraction.image import extract_patches_2d
+
+    if split not in ("train", "test"):
+        raise ValueError(f"split = {split!r}: expected 'train' or 'test'")
+    image = load_sample_image("china.jpg").mean(axis=2)
+    border = int(TRAINING_SHARE * image.shape[1])
+    image = image[:, :border] if split == "train" else image[:, border:]
+    seed = int(rng.integers(2**31))
+    patches = extract_patches_2d(image, (size, size), max_patches=count * 5 // 4 + 1, random_state=seed)
+    patches = patches.reshape(len(patches), -1)
+    patches = patches - patches.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(patches, axis=1)
+    patches = patches[np.sort(np.argsort(-norms, kind="stable")[:count])]
+    return np.asarray(patches / np.linalg.norm(patches, axis=1).mean())

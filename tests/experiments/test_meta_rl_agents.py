@@ -1,0 +1,77 @@
+import dataclasses
+
+import pytest
+import torch
+
+from engram.experiments import meta_rl_agents as agents
+from engram.lab import Run, at_least
+from engram.lab.folder import TrialFolder
+
+LAPTOP, SMOKE, PAPER = (agents.experiment.presets[name].config for name in ("laptop", "smoke", "paper"))
+
+
+@pytest.mark.parametrize("preset", [LAPTOP, SMOKE, PAPER])
+def test_networks_have_as_many_parameters_as_counted_and_as_each_other(preset):
+    arms = agents.arms(preset)
+    counts = {arm: agents.parameter_count(arms[arm]) for arm in ("memoryless", *agents.LEARNERS)}
+    for arm, count in counts.items():
+        assert count == sum(p.numel() for p in agents.build(arms[arm], torch.Generator()).parameters())
+    if preset is not SMOKE:
+        del counts["memoryless"]
+        assert max(counts.values()) <= 1.05 * min(counts.values())
+
+
+def test_every_arm_is_a_network_of_its_own_kind():
+    networks = {arm: agents.build(agents.arms(SMOKE)[arm], torch.Generator()).network for arm in agents.LEARNERS}
+    kinds = {arm: (type(net).__name__, type(getattr(net, "rule", None)).__name__) for arm, net in networks.items()}
+    assert kinds == {
+        "rnn": ("PlasticRNN", "NoneType"),
+        "lstm": ("LSTM", "NoneType"),
+        "plastic": ("PlasticRNN", "ClippedHebb"),
+        "modulated": ("PlasticRNN", "Modulated"),
+    }
+
+
+def test_no_task_of_the_test_is_one_of_training():
+    train = {task.hash() for task in agents.sample_many(LAPTOP.train_tasks, agents.TASKS_SEED, split="train")}
+    tests = agents.test_set(LAPTOP)
+    assert len(tests) == 8 + LAPTOP.test_tasks
+    assert not train & {task.hash() for task in tests.values()}
+    assert {task.horizon for task in tests.values()} == {LAPTOP.horizon}
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_what_the_networks_see(memory):
+    config = dataclasses.replace(SMOKE, agent="rnn" if memory else "memoryless")
+    env = agents.observed(config, list(agents.test_set(config).values()), 20)
+    assert env.single_observation_space.shape == (agents.OBSERVATION if memory else agents.OBSERVATION - 3,)
+    assert env.single_action_space.n == agents.ACTIONS
+
+
+def test_scores_are_shares_of_what_the_oracle_gains_over_chance(tmp_path):
+    config = dataclasses.replace(SMOKE, agent="bayes", test_lifetimes=60, horizon=32, points=3)
+    for name in ("oracle", "bayes"):
+        (tmp_path / name).mkdir()
+    found = agents.tested(config, Run(TrialFolder(tmp_path / "oracle"), 0), lambda _: agents.OracleAgent())
+    assert found["score"] == found["literature"] == found["random"] == 1
+    assert set(found["tasks"].values()) == {1.0}
+    bayes = agents.tested(
+        config, Run(TrialFolder(tmp_path / "bayes"), 0), lambda task: agents.BayesFilterAgent(task, points=3)
+    )
+    assert 0.5 < bayes["score"] < 1.05
+    assert bayes["gain"] > 0.1, "it has to find out first"
+
+
+def test_the_criteria_are_those_of_the_protocol():
+    holds = {claim.id: claim.holds for claim in agents.claims}
+    assert holds == {
+        "above-chance": at_least(0.1),
+        "memory-pays": at_least(0.05),
+        "learns-in-life": at_least(0.1),
+        "all-learn-in-life": at_least(0.1),
+        "plasticity-helps": at_least(0.0),
+        "modulation-helps": at_least(0.0),
+        "inference-is-above": at_least(0.05),
+    }
+    results = {arm: {"score": 0.5 - i / 10} for i, arm in enumerate(agents.LEARNERS)} | {"random": {"score": 0.1}}
+    assert {claim.id: claim for claim in agents.claims}["above-chance"].metric(results) == pytest.approx(0.1)

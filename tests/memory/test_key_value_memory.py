@@ -1,0 +1,585 @@
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engram.memory import DND, FaissSearch, KeyValueMemory
+from engram.memory.estimate import estimate
+from engram.memory.policies import (
+    FIFO,
+    LRU,
+    Aggregate,
+    DynamicKMeans,
+    MaxSurprise,
+    MaxValue,
+    OnlineKMeans,
+    RandomReplacement,
+)
+from engram.storage import CorruptFileError
+
+POLICIES = [
+    LRU(),
+    FIFO(),
+    RandomReplacement(),
+    MaxValue(),
+    MaxSurprise(k=3),
+    Aggregate(0.2),
+    OnlineKMeans(),
+    OnlineKMeans("author"),
+    DynamicKMeans(),
+    DynamicKMeans(merge_radius=0.1),
+    DynamicKMeans("author"),
+]
+KMEANS = [policy for policy in POLICIES if isinstance(policy, OnlineKMeans | DynamicKMeans)]
+pytestmark = pytest.mark.filterwarnings("ignore:a batch of more than a quarter:RuntimeWarning")
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def column(*numbers):
+    return torch.tensor(numbers, dtype=torch.float32)[:, None]
+
+
+def filled(policy, keys, values, capacity=None, **settings):
+    """A memory in which keys (numbers) with values were written one after another."""
+    memory = KeyValueMemory(capacity or len(keys), 1, policy=policy, **settings)
+    for key, value in zip(keys, values, strict=True):
+        memory.write(column(key), column(value))
+    return memory
+
+
+def stored(memory):
+    """The rows of a memory of keys of length 1 as {key: value}."""
+    keys, values = (rows[memory.filled].flatten().tolist() for rows in (memory.keys, memory.values))
+    return dict(zip(keys, values, strict=True))
+
+
+# Look-ups.
+
+
+def test_the_estimates_of_the_specification():
+    memory = filled(LRU(), [1, 3], [10, 20])
+    assert memory.query(column(0), k=2, delta=0.0).values.item() == pytest.approx(11)
+    assert memory.query(column(0), k=2, kernel="mean").values.item() == 15
+    assert memory.query(column(0), k=2, delta="auto").values.item() == pytest.approx(
+        (10 / 6 + 20 / 14) / (1 / 6 + 1 / 14)
+    )
+    near = filled(LRU(), [0, 1e-4], [10, 20])
+    assert near.query(column(0), k=2).values.item() == 10
+    assert near.query(column(0), k=2, exact_match=False).values.item() == pytest.approx(15, abs=0.01)
+    assert near.query(column(0), k=2, exact_match=False, delta=0.0).values.item() == 10
+
+
+def test_only_filled_rows_count():
+    memory = KeyValueMemory(50, 1, empty_value=-7.0)
+    empty = memory.query(column(0), k=3)
+    assert empty.values.item() == -7
+    assert empty.rows.tolist() == [[-1, -1, -1]]
+    memory.write(column(5), column(2))
+    found = memory.query(column(0), k=3, kernel="mean")
+    assert found.values.item() == 2
+    assert found.squared_distances.tolist() == [[25, float("inf"), float("inf")]]
+
+
+def test_of_equal_distances_the_lowest_row_comes_first():
+    memory = filled(MaxValue(), [1, -1, 1, -1], [0, 1, 2, 3])
+    assert memory.query(column(0), k=3).rows.tolist() == [[0, 1, 2]]
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    samples=st.sampled_from([1, 7, 40]),
+    features=st.sampled_from([1, 3, 12, 33]),
+    capacity=st.sampled_from([2, 70, 300]),
+    scale=st.sampled_from([1e-3, 1.0, 1e4, 1e25]),
+)
+@settings(max_examples=40, deadline=None)
+def test_all_ways_of_search_find_the_nearest(seed, samples, features, capacity, scale):
+    generator = seeded(seed)
+    memory = KeyValueMemory(capacity, features, tables=2, policy=MaxValue())
+    if scale > 1e20:  # squares are infinite, as distances are; one that is 0 is found all the same
+        memory.double()
+    n = int(torch.randint(1, 2 * capacity, (1,), generator=generator))
+    keys = scale * (3 + torch.randn(n, features, generator=generator)).round(decimals=1)
+    memory.write(keys, torch.rand(n, generator=generator), tables=torch.randint(0, 2, (n,), generator=generator))
+    x = scale * (3 + torch.randn(samples, features, generator=generator)).round(decimals=1)
+    x[0] = keys[0]
+    k = min(5, capacity)
+    found = memory.query(x, k)
+    for table in range(2):
+        count = int(memory.n_filled[table])
+        exact = (x[:, None].double() - memory.keys[table, :count].double()).square().sum(-1).sort(stable=True)
+        some = min(k, count)
+        torch.testing.assert_close(
+            found.squared_distances[:, table, :some].double(), exact.values[:, :some], rtol=1e-5, atol=0
+        )
+        alone = memory.query(x, k, tables=torch.full((samples,), table))
+        assert torch.equal(alone.rows, found.rows[:, table])
+        assert torch.equal(alone.squared_distances, found.squared_distances[:, table])
+
+
+@given(seed=st.integers(0, 10**6), kernel=st.sampled_from(["idw", "mean"]), delta=st.sampled_from([0.0, 1e-3, "auto"]))
+@settings(max_examples=20, deadline=None)
+def test_the_kernel_estimates_as_the_definition(seed, kernel, delta):
+    generator = seeded(seed)
+    memory = KeyValueMemory(20, 2, value_dim=3, empty_value=0.5, policy=FIFO(), tables=2)
+    for _ in range(int(torch.randint(0, 3, (1,), generator=generator))):
+        memory.write(torch.randint(0, 3, (3, 2), generator=generator).float(), torch.rand(3, 3, generator=generator))
+    x = torch.randint(0, 3, (4, 2), generator=generator).float()
+    for exact_match in (False, True):
+        how = {"kernel": kernel, "delta": delta, "exact_match": exact_match}
+        found = memory.query(x, 5, **how)
+        table = torch.arange(2)[None, :, None]
+        values = memory.values[table, found.rows.clamp(min=0)]
+        torch.testing.assert_close(found.values, estimate(values, found.squared_distances, empty_value=0.5, **how))
+
+
+# What is kept.
+
+
+def test_lru_keeps_what_is_looked_up():
+    for look, gone in ((True, 2.0), (False, 1.0)):
+        memory = filled(LRU(), [1, 2, 3], [0, 0, 0])
+        memory.query(column(1), k=1, use=look)
+        memory.write(column(4), column(0))
+        assert set(stored(memory)) == {1.0, 2.0, 3.0, 4.0} - {gone}
+
+
+def test_lru_uses_rows_in_the_order_of_a_batch_of_look_ups():
+    memory = filled(LRU(), [1, 2, 3], [0, 0, 0])
+    memory.query(column(3, 1, 2), k=1)
+    memory.write(column(4, 5), column(0, 0))
+    assert set(stored(memory)) == {2.0, 4.0, 5.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "lower", "higher"),
+    [
+        ({}, 5, 8),
+        ({"value_update": "mean"}, (5 + 1) / 2, (5 + 1 + 8) / 3),
+        ({"value_update": "ema"}, 5 + 0.1 * (1 - 5), 4.6 + 0.1 * (8 - 4.6)),
+    ],
+)
+@pytest.mark.parametrize("policy", [LRU(), FIFO(), RandomReplacement(), OnlineKMeans(), Aggregate(0.1)])
+def test_a_state_that_comes_again_updates_its_value(policy, settings, lower, higher):
+    memory = filled(policy, [1, 2], [5, 0], 3, **settings)
+    memory.write(column(1), column(1))
+    assert stored(memory)[1.0] == pytest.approx(lower)
+    memory.write(column(1), column(8))
+    assert stored(memory) == {1.0: pytest.approx(higher), 2.0: 0.0}
+
+
+def test_nec_moves_a_value_by_a_tenth():
+    memory = filled(LRU(), [0, 0], [0, 1], value_update="ema")
+    assert stored(memory)[0.0] == pytest.approx(0.1)
+
+
+def test_equal_samples_of_a_batch_are_one():
+    for update, value in (("max", 4.0), ("mean", 2.5)):
+        memory = KeyValueMemory(8, 1, value_update=update)
+        memory.write(column(1, 0.0, 1, -0.0), column(1, 0, 4, 0))
+        assert stored(memory) == {1.0: value, 0.0: 0.0}
+        assert memory.counts[0, :2].tolist() == [2, 2]
+
+
+def test_fifo_forgets_the_first():
+    memory = filled(FIFO(), [1, 2, 3], [0, 0, 0])
+    memory.query(column(1), k=1)
+    memory.write(column(1), column(9))
+    memory.write(column(4), column(0))
+    assert set(stored(memory)) == {2.0, 3.0, 4.0}
+    memory.write(column(5, 6), column(0, 0))
+    memory.write(column(7), column(0))
+    assert set(stored(memory)) == {5.0, 6.0, 7.0}
+
+
+def test_random_replacement_is_uniform_and_settled_by_its_generator():
+    survivors = torch.zeros(4)
+    for seed in range(200):
+        memory = KeyValueMemory(4, 1, policy=RandomReplacement(), generator=seeded(seed))
+        memory.write(column(0, 1, 2, 3), column(0, 0, 0, 0))
+        memory.write(column(9), column(0))
+        survivors += torch.tensor([float(i) in stored(memory) for i in range(4)])
+    assert ((survivors > 120) & (survivors < 180)).all()
+
+
+def test_max_value_and_max_surprise_overwrite_whatever_comes():
+    memory = filled(MaxValue(), [1, 2, 3], [5, 9, 7])
+    memory.write(column(4, 4), column(0, 1))
+    assert stored(memory) == {4.0: 1.0, 2.0: 9.0, 3.0: 7.0}
+    memory = filled(MaxSurprise(k=1), [0, 0.1, 5], [3, 3.5, 9])  # surprises 3, 0.5 and 5.5
+    memory.write(column(5), column(9))  # no surprise, and yet
+    memory.write(column(7), column(0))
+    assert stored(memory) == {0.0: 3.0, 7.0: 0.0, 5.0: 9.0}
+
+
+def test_aggregation_merges_within_a_radius():
+    memory = KeyValueMemory(3, 1, policy=Aggregate(0.5))
+    memory.write(column(0, 0.4, 0.8, 0.3), column(1, 2, 3, 0))
+    assert list(stored(memory).values()) == [2.0, 3.0]
+    memory.write(column(0.9, 0.1), column(4, 1))
+    assert list(stored(memory).values()) == [2.0, 4.0]
+    memory.write(column(5, 6), column(0, 0))
+    assert memory.n_filled.item() == 3
+
+
+# K-means.
+
+
+@pytest.mark.parametrize("policy", [OnlineKMeans(), OnlineKMeans("author")])
+def test_k_means_of_single_samples_is_the_running_mean(policy):
+    memory = filled(policy, [0, 100], [0, 0])
+    for sample, mean, count in ((1, 0.5, 2), (2, 1.0, 3), (3, 1.5, 4)):
+        memory.write(column(sample), column(sample))
+        assert memory.keys[0, 0].item() == memory.values[0, 0].item() == mean
+        assert memory.counts[0].tolist() == [count, 1]
+
+
+@pytest.mark.parametrize(("weighting", "key"), [("author", 1.0), ("count", 4 / 3)])
+def test_samples_that_join_one_cluster(weighting, key):
+    memory = filled(DynamicKMeans(weighting), [0, *range(100, 199)], [0] * 100)
+    memory.counts.fill_(1)
+    memory.write(column(1, 3), column(1, 3))
+    assert memory.keys[0, 0].item() == memory.values[0, 0].item() == pytest.approx(key)
+    assert memory.counts[0, 0].item() == pytest.approx(3 - 2 / 100)
+
+
+@pytest.mark.parametrize("weighting", ["author", "count"])
+@pytest.mark.parametrize("capacity", [4, 3])
+def test_a_cluster_that_is_not_fed_lives_as_many_samples_as_there_are_rows(weighting, capacity):
+    memory = filled(DynamicKMeans(weighting), [10 * i for i in range(capacity)], [0] * capacity)
+    memory.counts.fill_(1)
+    for sample in range(capacity):
+        assert (memory.counts > 1e-6).all()
+        memory.write(column(0.1 * sample + 0.1), column(0))
+    assert (memory.counts[0, 1:] <= 1e-6).all()
+    assert memory.counts[0, 0].item() == pytest.approx(capacity)
+    changed = memory.write(column(0.2), column(5))
+    assert changed.fresh.tolist() == [True]
+    assert changed.rows.tolist() == [1]
+
+
+@given(seed=st.integers(0, 10**6), weighting=st.sampled_from(["author", "count"]), n=st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_the_sum_of_counts_is_kept(seed, weighting, n):
+    generator = seeded(seed)
+    memory = KeyValueMemory(12, 2, policy=DynamicKMeans(weighting))
+    for _ in range(12):
+        before, was_filled = memory.counts[0].clone(), int(memory.n_filled)
+        keys = torch.randint(0, 4, (n, 2), generator=generator).float()
+        changed = memory.write(keys, torch.rand(n, generator=generator))
+        fresh = changed.rows[changed.fresh]
+        grown = memory.counts.sum().item() - before.sum().item()
+        began = int((fresh >= was_filled).sum())  # rows that were empty come with their own weight
+        if weighting == "count":
+            assert grown == pytest.approx(began - before[fresh].sum().item())
+        elif not len(fresh):
+            assert grown == pytest.approx(0)
+
+
+def test_only_a_row_that_was_empty_is_free_of_charge():
+    memory = filled(DynamicKMeans(), [10, 20, 30, 40], [0] * 4)
+    assert memory.counts.tolist() == [[1, 1, 1, 1]]
+    for sample in (11, 12, 13, 14, 50):
+        memory.write(column(sample), column(0))
+    assert memory.counts.sum().item() == pytest.approx(4)
+    assert memory.counts[0, 1].item() == pytest.approx(0.75)  # recycled, for the fifth sample
+    published = filled(DynamicKMeans("author"), [10, 20, 30, 40, 11, 12, 13, 14, 50], [0] * 9, 4)
+    assert published.counts.sum().item() == pytest.approx(5)
+
+
+def test_the_published_code_finds_clusters_before_it_fills_rows():
+    memory = filled(DynamicKMeans("author"), [0, 10], [0, 0])
+    memory.counts[0] = torch.tensor([-0.1, 3.0])
+    memory.write(column(50, 1), column(0, 1))  # 1 is nearest to 0, whose row has become 50
+    assert stored(memory) == {25.5: 0.5, 10.0: 0.0}
+    fresh = filled(DynamicKMeans(), [0, 10], [0, 0])
+    fresh.counts[0] = torch.tensor([-0.1, 3.0])
+    fresh.write(column(50, 1), column(0, 4))
+    assert stored(fresh) == {50.0: 0.0, 7.75: 1.0}
+
+
+def test_clusters_are_joined_by_key_or_by_hash():
+    for assign, moved in (("key", 0), ("hash", 1)):
+        memory = KeyValueMemory(2, 1, policy=DynamicKMeans(), hash_dim=1, assign=assign)
+        memory.write(column(0, 10), column(0, 0), column(10, 0))
+        memory.write(column(1), column(7), column(1))
+        assert memory.values[0].flatten().tolist() == [3.5 if row == moved else 0 for row in range(2)]
+        assert memory.hashes[0, moved].item() == {0: 5.5, 1: 0.5}[moved]
+
+
+def test_states_are_recognised_by_their_hashes():
+    memory = KeyValueMemory(4, 1, hash_dim=2)
+    memory.write(column(1, 1), column(5, 6), torch.eye(2))
+    assert memory.n_filled.item() == 2
+    memory.write(column(3), column(9), torch.eye(2)[1:])
+    assert memory.values[0, :2].flatten().tolist() == [5, 9]
+
+
+def test_dynamic_k_means_warns_of_large_batches():
+    memory = KeyValueMemory(8, 1, policy=DynamicKMeans())
+    with pytest.warns(RuntimeWarning, match="more than a quarter of capacity = 8"):
+        memory.write(column(1, 2, 3), column(0, 0, 0))
+
+
+# All policies.
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_a_table_fills_up_and_stays_full(policy):
+    generator = seeded()
+    memory = KeyValueMemory(12, 2, 2, policy, tables=2, generator=generator)
+    last = torch.zeros(2, dtype=torch.long)
+    for n in (1, 12, 3, 0, 30, 1, 12, 25):
+        keys, values = torch.rand(n, 2, generator=generator), torch.rand(n, 2, generator=generator)
+        before = copy.deepcopy(memory.state_dict())
+        changed = memory.write(keys, values, tables=torch.randint(0, 2, (n,), generator=generator))
+        assert (memory.n_filled >= last).all()
+        last = memory.n_filled.clone()
+        still = torch.ones(2, 12, dtype=torch.bool)
+        still[changed.tables, changed.rows] = False
+        assert len(changed.rows) == int((~still).sum())
+        for name in ("keys", "values"):
+            assert torch.equal(getattr(memory, name)[still], before[name][still])
+    assert (memory.n_filled == 12).all() or isinstance(policy, Aggregate)
+    assert memory.keys.isfinite().all()
+    assert ((memory.values >= 0) & (memory.values <= 1)).all()
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("way", ["file", "state", "copy", "pickle"])
+def test_a_memory_goes_on_exactly_where_it_was(policy, way, tmp_path):
+    def lived(memory, generator, lives):
+        for _ in range(lives):
+            n = int(torch.randint(1, 5, (1,), generator=generator))
+            x = torch.randint(0, 5, (n, 3), generator=generator).float()
+            memory.query(x, 3)
+            memory.write(
+                x, torch.rand(n, generator=generator), x[:, :2], tables=torch.randint(0, 2, (n,), generator=generator)
+            )
+
+    def fresh(seed):
+        return KeyValueMemory(20, 3, policy=policy, tables=2, hash_dim=2, generator=seeded(seed), assign="hash")
+
+    generator, memory = seeded(1), fresh(1)
+    lived(memory, generator, 30)
+    if way == "file":
+        memory.save(tmp_path / "memory")
+        again = KeyValueMemory.load(tmp_path / "memory")
+        assert again.policy == policy
+        assert again.merging == memory.merging
+    elif way == "state":
+        again = fresh(2)
+        again.load_state_dict(memory.state_dict())
+    else:
+        again = copy.deepcopy(memory) if way == "copy" else pickle.loads(pickle.dumps(memory))
+    other = torch.Generator()
+    other.set_state(generator.get_state())
+    lived(memory, generator, 10)
+    lived(again, other, 10)
+    for name, tensor in memory.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_memory_killed_while_saving_is_whole(tmp_path):
+    path = tmp_path / "memory"
+    KeyValueMemory(1000, 8).save(path)
+    code = (
+        "import sys, torch; from engram.memory import KeyValueMemory; memory = KeyValueMemory.load(sys.argv[1])\n"
+        "while True:\n"
+        "    i = float(memory.n_filled)\n"
+        "    memory.write(torch.full((1, 8), i), torch.full((1,), i)); memory.save(sys.argv[1]); print(flush=True)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    for _ in range(20):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    memory = KeyValueMemory.load(path)
+    count = int(memory.n_filled)
+    assert count >= 20
+    assert torch.equal(memory.values[0, :count, 0], torch.arange(count).float())
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorruptFileError):
+        KeyValueMemory.load(path)
+
+
+def test_its_bytes_are_those_of_its_arrays():
+    memory = KeyValueMemory(100, 4, 2, tables=3, hash_dim=5)
+    assert memory.nbytes == 3 * (100 * (4 * (4 + 2 + 5) + 8 + 8) + 8 + 8 + 8)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 2)), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_a_table_with_room_is_a_dictionary_of_the_best_values(samples):
+    memory, best = KeyValueMemory(30, 1), {}
+    for key, value in samples:
+        memory.write(column(key), column(value))
+        best[float(key)] = max(value, best.get(float(key), value))
+    assert stored(memory) == best
+    batch = KeyValueMemory(30, 1)
+    batch.write(column(*(key for key, _ in samples)), column(*(value for _, value in samples)))
+    assert stored(batch) == best
+
+
+# The differentiable dictionary.
+
+
+@pytest.mark.parametrize("how", [{}, {"delta": "auto"}, {"kernel": "mean"}])
+def test_a_dnd_has_the_right_gradients(how):
+    memory = DND(20, 3, 2, tables=2, train_memory=True).double()
+    generator = seeded()
+    memory.write(
+        torch.randn(25, 3, generator=generator), torch.randn(25, 2, generator=generator), tables=torch.arange(25) % 2
+    )
+    x = torch.randn(4, 3, generator=generator, dtype=torch.double, requires_grad=True)
+    chosen = torch.tensor([0, 1, 1, 0])
+
+    def answer(x, keys, values):
+        swapped = {"keys": keys, "values": values}
+        call = torch.func.functional_call
+        every = call(memory, swapped, (x, 5), {**how, "use": False}).values
+        return every, call(memory, swapped, (x, 5), {**how, "use": False, "tables": chosen}).values
+
+    assert torch.autograd.gradcheck(answer, (x, memory.keys, memory.values))
+    every, one = answer(x, memory.keys, memory.values)
+    assert torch.equal(every[torch.arange(4), chosen], one)
+    plain = KeyValueMemory(20, 3, 2, tables=2).double()
+    plain.load_state_dict(memory.state_dict())
+    torch.testing.assert_close(plain.query(x, 5, exact_match=False, **how).values, every.detach())
+
+
+def test_an_optimiser_trains_what_a_dnd_stores(tmp_path):
+    memory = DND(30, 2, train_memory=True)
+    x = torch.randn(20, 2, generator=seeded())
+    memory.write(x, torch.zeros(20))
+    target = x.sum(1, keepdim=True)
+    optimiser = torch.optim.RMSprop(memory.parameters(), 0.05)
+    losses = []
+    for _ in range(50):
+        loss = (memory.query(x, 3).values - target).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.05 * losses[0]
+    memory.save(tmp_path / "dnd")
+    again = DND.load(tmp_path / "dnd")
+    assert torch.equal(again.query(x, 3).values, memory.query(x, 3).values)
+    assert not list(DND(30, 2).parameters())
+    assert again.merging.value_update == "ema"
+
+
+# Bad input.
+
+
+def bad(**arguments):
+    return lambda: KeyValueMemory(**{"capacity": 10, "key_dim": 2, **arguments})
+
+
+MEMORY = KeyValueMemory(10, 2, tables=2)
+HASHED = KeyValueMemory(10, 2, hash_dim=3)
+NAN = torch.tensor([[1.0, float("nan")]])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (bad(capacity=0), "capacity = 0: expected at least 1"),
+        (bad(capacity=1), "capacity = 1: expected at least 2"),
+        (bad(key_dim=0), "key_dim = 0"),
+        (bad(tables=0), "tables = 0"),
+        (bad(value_update="min"), "value_update = 'min': expected one of 'max'"),
+        (bad(value_step=0.0), "value_step = 0.0"),
+        (bad(assign="hash"), "hash_dim = None: expected the length of hashes"),
+        (bad(empty_value=float("nan")), "empty_value = nan"),
+        (lambda: DynamicKMeans("mean"), "weighting = 'mean'"),
+        (lambda: DynamicKMeans("author", 0.1), "merge_radius = 0.1: expected 0 with"),
+        (lambda: OnlineKMeans(merge_radius=-1.0), "merge_radius = -1.0"),
+        (lambda: Aggregate(0.0), "radius = 0.0"),
+        (lambda: MaxSurprise(k=0), "k = 0"),
+        (lambda: MEMORY.query(torch.ones(1, 3)), r"x.shape = \(1, 3\): expected \(batch, 2\)"),
+        (lambda: MEMORY.query(NAN), r"x\[0, 1\] = nan: expected a finite number"),
+        (lambda: MEMORY.query(torch.ones(1, 2), 0), "k = 0"),
+        (lambda: MEMORY.query(torch.ones(1, 2), delta=-1.0), "delta = -1.0"),
+        (lambda: MEMORY.query(torch.ones(1, 2), kernel="rbf"), "kernel = 'rbf'"),
+        (
+            lambda: MEMORY.query(torch.ones(1, 2), tables=torch.tensor([2])),
+            "tables from 2 to 2: expected 0",
+        ),
+        (lambda: MEMORY.write(NAN, torch.ones(1)), r"keys\[0, 1\] = nan"),
+        (lambda: MEMORY.write(torch.ones(1, 2), torch.tensor([float("inf")])), r"values\[0, 0\] = inf"),
+        (
+            lambda: MEMORY.write(torch.full((1, 2), 1e300, dtype=torch.double), torch.ones(1)),
+            r"keys\[0, 0\] = 1e\+300",
+        ),
+        (lambda: MEMORY.write(torch.ones(2, 2), torch.ones(1)), "values has 1 samples: expected 2"),
+        (lambda: MEMORY.write(torch.ones(1, 2), torch.ones(1, 2)), r"values.shape = \(1, 2\)"),
+        (lambda: MEMORY.write(torch.ones(1, 2), torch.ones(1), torch.ones(1, 2)), "hashes: expected none"),
+        (lambda: MEMORY.write(torch.ones(1, 2), torch.ones(1), tables=-1), "tables from -1 to -1"),
+        (lambda: MEMORY.write(torch.ones(1, 2), torch.ones(1), tables=torch.ones(1)), "torch.float32: exp"),
+        (lambda: HASHED.write(torch.ones(1, 2), torch.ones(1)), "hashes: expected some"),
+        (lambda: HASHED.write(torch.ones(1, 2), torch.ones(1), NAN), r"hashes.shape = \(1, 2\)"),
+    ],
+)
+def test_bad_input_is_named_and_changes_nothing(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+    assert not MEMORY.n_filled.any()
+    assert not HASHED.n_filled.any()
+
+
+def test_more_neighbours_than_rows_are_warned_of():
+    memory = filled(LRU(), [1, 3], [10, 20])
+    with pytest.warns(RuntimeWarning, match="k = 11: only 2 rows"):
+        assert memory.query(column(0), kernel="mean").rows.shape == (1, 2)
+
+
+def test_nothing_asked_and_nothing_written_is_nothing():
+    memory = KeyValueMemory(12, 2, tables=3)
+    assert memory.query(torch.zeros(0, 2)).values.shape == (0, 3, 1)
+    assert len(memory.write(torch.zeros(0, 2), torch.zeros(0)).rows) == 0
+    assert not memory.n_filled.any()
+
+
+# Large tables.
+
+
+def test_a_search_by_an_index_never_lags_behind_writes():
+    pytest.importorskip("faiss")
+    generator = seeded()
+    memory = KeyValueMemory(3000, 8, search=FaissSearch("Flat", rebuild=0.1, smallest=500), policy=LRU())
+    exact = KeyValueMemory(3000, 8, policy=LRU())
+    agree = []
+    for _ in range(12):
+        keys = torch.randn(400, 8, generator=generator)
+        for each in (memory, exact):
+            each.write(keys, keys[:, 0])
+        x = torch.randn(50, 8, generator=generator)
+        found, right = memory.query(x, 5, use=False), exact.query(x, 5, use=False)
+        agree.append((found.rows == right.rows).float().mean().item())
+        same = found.rows == right.rows
+        assert torch.equal(found.squared_distances[same], right.squared_distances[same])
+        assert torch.equal(memory.query(keys[-3:], 1, use=False).values, keys[-3:, :1])
+    assert np.mean(agree) > 0.99
+    again = copy.deepcopy(memory)
+    assert (again.query(x, 5, use=False).rows == right.rows).float().mean() > 0.99
+
+
+def test_a_search_without_faiss_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match=r"pip install 'engram\[faiss\]'"):
+        FaissSearch()
