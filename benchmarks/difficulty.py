@@ -56,6 +56,7 @@ def peers(X: np.ndarray) -> dict[str, Callable[[], Any]]:
     try:
         import skdim
     except ImportError:
+        print("scikit-dimension is not installed: its rows are left out")
         return found
     found["scikit-dimension, MLE"] = lambda: skdim.id.MLE().fit(X, n_neighbors=NEIGHBOURS, n_jobs=-1).dimension_
     found["scikit-dimension, TwoNN"] = lambda: skdim.id.TwoNN().fit(X).dimension_
@@ -76,6 +77,14 @@ def measure(calls: dict[str, Callable[[], Any]], repetitions: int) -> list[dict[
 
 def record(count: int, repetitions: int) -> dict[str, Any]:
     """Measure everything."""
+    where = {
+        "processor": platform.processor() or platform.machine(),
+        "threads": max(pool["num_threads"] for pool in threadpool_info()),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+        "engram": engram.__version__,
+    }
     X, y = samples(count)
     asked = np.arange(0, count, max(1, count // QUERIES))
     brute = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute").fit(X)
@@ -98,14 +107,7 @@ def record(count: int, repetitions: int) -> dict[str, Any]:
         "samples": count,
         "whole": measure(whole, repetitions),
         "peers": measure(peers(X[: min(ALL, count)]), repetitions),
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": max(pool["num_threads"] for pool in threadpool_info()),
-            "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-            "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-            "engram": engram.__version__,
-        },
+        "machine": where,
     }
 
 
@@ -120,26 +122,26 @@ def table(rows: list[dict[str, Any]], value: str) -> list[str]:
     return lines
 
 
-def section(found: dict[str, Any] | None) -> list[str]:
-    """Return the lines of the page that show the record, or say that there is none."""
-    if found is None:
-        return ["## Difficulty", "", "Not recorded yet: `make bench` measures, and writes this page."]
-    where, took = found["machine"], statistics.median(found["whole"][0]["seconds"])
-    met = found["samples"] == SAMPLES and took <= TARGET
+def section(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the page that show the record."""
+    where, took = record["machine"], statistics.median(record["whole"][0]["seconds"])
+    met = record["samples"] == SAMPLES and took <= TARGET
     return [
         "## Difficulty",
         "",
-        f"{found['samples']:,} samples of {FEATURES} features in {CLASSES} classes, each on a manifold of {DIMENSION}",
+        f"{record['samples']:,} samples of {FEATURES} features in {CLASSES} classes, each on a manifold of {DIMENSION}",
         f"dimensions; {where['threads']} threads, {where['processor']}, NumPy {where['numpy']}, scikit-learn",
-        f"{where['scikit-learn']}, engram {where['engram']}; load average before the run {where['load']:.1f}. Medians.",
+        f"{where['scikit-learn']}, engram {where['engram']}; load average before the run {where['load']:.1f}. Medians",
+        "of repetitions in turn, in seconds.",
         "",
-        *table(found["whole"], "found"),
+        *table(record["whole"], "found"),
         "",
-        f"The difficulty of 60,000 x 784 within {TARGET:.0f} s: {'met' if met else '**not met**'}.",
+        f"- The difficulty of 60,000 x 784 within {TARGET:.0f} s: {'met' if met else '**not met**'}",
         "",
         f"Intrinsic dimension of the first {ALL:,} samples, all of them asked about:",
         "",
-        *table(found["peers"], "dimension"),
+        *table(record["peers"], "dimension"),
+        "",
     ]
 
 
@@ -152,7 +154,7 @@ def main() -> None:
     if not options.page:
         found = record(SAMPLES // 6 if options.quick else SAMPLES, 1 if options.quick else REPETITIONS)
         RECORD.write_text(json.dumps(found) + "\n")
-    print("\n".join(section(json.loads(RECORD.read_text()) if RECORD.exists() else None)))
+    print("\n".join(section(json.loads(RECORD.read_text()))))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ could be read; what is called published is the authors' script, its formula appl
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -36,8 +38,19 @@ from engram.analysis import (
     stacked,
     standardised,
 )
-from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most, within
-from engram.lab.claim import ResultsOfSeed
+from engram.analysis.nearest_neighbours import distinct
+from engram.lab import (
+    Claim,
+    Experiment,
+    Measure,
+    Preset,
+    Results,
+    Run,
+    at_least,
+    at_most,
+    value,
+    within,
+)
 from engram.tasks.data import load
 
 PAPER = "Boopathy et al., Model-agnostic Measure of Generalization Difficulty, ICML 2023 (arXiv 2305.01034)"
@@ -58,40 +71,37 @@ PUBLISHED = {  # log10 of the bits
     "half-cheetah": 66.23502,
 }
 IMAGES = ("mnist", "svhn", "cifar10", "imagenet", "omniglot")  # from easy to hard
+Table = Literal[
+    "published", "shapes", "digits", "mnist", "omniglot", "cifar10", "cartpole", "regression", "direct", "architectures"
+]
+DATA: tuple[Table, ...] = ("digits", "mnist", "omniglot", "cifar10")
+QUICK: tuple[Table, ...] = ("published", "digits", "cartpole", "regression", "architectures")
 NEIGHBOURS = (3, 5, 10, 20)
 ERROR = 0.01  # the one target error where measured tasks are compared
 SHAPES = {"sphere": (1, 2, 5), "torus": (2, 4), "cube": (2, 4)}
-MODES = {1: 8, 2: 4, 3: 3}  # highest frequency on the torus, by its dimension
+NOISE, STRIDE, WINDOWS = 0.1, 3, 4000  # of the cart and pole's observations
+MODES, DRAWS = {1: 8, 2: 4, 3: 3}, 20  # highest frequency on the torus, by its dimension; random functions
 SIZES, FEW_SIZES = (50, 200, 800), (50, 150)  # training sets of ten classes, and of two
 NOISE_INPUTS, NOISE_SD = 16, 0.5
 TARGET = 0.05
-RARE, DRAWS = 1e-3, 100_000
+RARE, SAMPLES = 1e-3, 100_000
 
 
 @dataclass(frozen=True)
 class Config:
     """What one trial is made of; the last field says which arms there are."""
 
-    study: Literal["published", "shapes", "data", "cartpole", "regression", "direct", "architectures"] = "published"
-    """The table; known shapes; a data set; noise and partial observation; what the dimension predicts; other bits."""
-    data: Literal["digits", "mnist", "omniglot", "cifar10"] = "digits"
-    """The data set that is measured."""
-    mnist_split: Literal["test", "train"] = "test"
-    """Which MNIST images."""
-    photographs: Literal["cifar10-jpeg", "cifar10"] = "cifar10-jpeg"
-    """CIFAR-10, or its JPEG copy."""
-    characters: Literal["omniglot-small", "omniglot"] = "omniglot-small"
-    """Omniglot, or eight of its alphabets."""
+    table: Table = "published"
+    """The published one; known shapes; a data set; noise and partial observation; what the dimension predicts of
+    regression; bits of a Gaussian process; bits that networks bring along."""
+    whole: bool = False
+    """Data sets as published: MNIST's training images, CIFAR-10 uncompressed, all of Omniglot; else what is at hand."""
     queries: Annotated[int, Ge(10)] = 2000
-    """Samples whose neighbours are looked for."""
+    """Samples of a data set whose neighbours are looked for."""
     pairs: Annotated[int, Ge(3000)] = 400_000
     """Pairs with different labels that the margin is extrapolated from; where there are no more, all are looked at."""
     steps: Annotated[int, Ge(2000)] = 50_000
     """Steps of the cart and pole."""
-    windows: Annotated[int, Ge(100)] = 4000
-    """Windows of its observations."""
-    draws: Annotated[int, Ge(1)] = 20
-    """Random targets of the regression."""
     epochs: Annotated[int, Ge(1)] = 40
     """Passes of the networks over the digits."""
     everything: bool = True
@@ -99,39 +109,30 @@ class Config:
 
 
 def arms(config: Config) -> dict[str, Config]:
-    """The table, then what is measured."""
+    """The published table, then what is measured."""
     # What shapes only some arms goes back to its default elsewhere, so that it is no part of a trial's identity.
-    base = Config()
-    measured = replace(base, study="data", queries=config.queries, pairs=config.pairs)
-    found = {
-        "published": base,
-        "shapes": replace(base, study="shapes"),
-        "digits": measured,
-        "mnist": replace(measured, data="mnist", mnist_split=config.mnist_split),
-        "omniglot": replace(measured, data="omniglot", characters=config.characters),
-        "cifar10": replace(measured, data="cifar10", photographs=config.photographs),
-        "cartpole": replace(base, study="cartpole", steps=config.steps, windows=config.windows),
-        "regression": replace(base, study="regression", draws=config.draws),
-        "direct": replace(base, study="direct"),
-        "architectures": replace(base, study="architectures", epochs=config.epochs),
+    measured = {"whole": config.whole, "queries": config.queries, "pairs": config.pairs}
+    own: dict[str, dict[str, Any]] = {
+        **dict.fromkeys(DATA, measured),
+        "cartpole": {"steps": config.steps},
+        "architectures": {"epochs": config.epochs},
     }
-    if not config.everything:
-        found = {arm: found[arm] for arm in ("published", "digits", "cartpole", "regression", "architectures")}
-    return found
+    names = get_args(Table) if config.everything else QUICK
+    return {name: replace(Config(), table=name, **own.get(name, {})) for name in names}
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Compute, or measure, one of the tables."""
-    studies: dict[str, Callable[[Config, Run], dict[str, Any]]] = {
+    tables: dict[str, Callable[[Config, Run], dict[str, Any]]] = {
         "published": published,
         "shapes": shapes,
-        "data": data_set,
+        **dict.fromkeys(DATA, data_set),
         "cartpole": cartpole,
         "regression": regression,
         "direct": direct,
         "architectures": architectures,
     }
-    return studies[config.study](config, run)
+    return tables[config.table](config, run)
 
 
 def published(config: Config, run: Run) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def published(config: Config, run: Run) -> dict[str, Any]:
         "largest_rise_of_slope": float(np.diff(slopes).max()),
         "per_decade": float(per_decade.mean()),
         "per_decade_spread": float(np.ptp(per_decade) / abs(per_decade.mean())),
-        "per_halving": float((errors.bits[0] - errors.bits[1]) / 2.0 ** errors.dim_free_log2[0]),
+        "per_doubling": float((errors.bits[0] - errors.bits[1]) / 2.0 ** errors.dim_free_log2[0]),
         "least_order": float(min(orders)),
         "largest_order": float(max(orders)),
     }
@@ -188,45 +189,46 @@ def points_on(shape: str, m: int, count: int, rng: np.random.Generator) -> np.nd
 
 
 def images_of(config: Config) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return images with values from 0 to 1, their labels, and the alphabets of labels that have one."""
-    if config.data == "digits":
+    """Return images with values from 0 to 1, a row each, their labels, and the alphabets of labels that have one."""
+    alphabets: list[str] = []
+    if config.table == "digits":
         images, labels = load_digits(return_X_y=True)
-        return (images / 16).astype(np.float32), labels, []
-    if config.data == "omniglot":
-        drawn = load(config.characters)
-        ink = (drawn.images.reshape(-1, *drawn.images.shape[2:]) < 128).astype(np.float32)
+        images /= 16
+    elif config.table == "omniglot":
+        drawn = load("omniglot" if config.whole else "omniglot-small")
+        images = drawn.images.reshape(-1, *drawn.images.shape[2:]) < 128  # ink
         labels = np.repeat(np.arange(len(drawn.names)), drawn.images.shape[1])
-        return ink, labels, [name.split("/")[0] for name in drawn.names]
-    split = {"split": config.mnist_split} if config.data == "mnist" else {"split": "train"}
-    images, labels = load("mnist" if config.data == "mnist" else config.photographs, **split)
-    scaled = images.reshape(len(images), -1).astype(np.float32)
-    scaled /= 255
-    return scaled, labels.astype(np.int64), []
+        alphabets = [name.split("/")[0] for name in drawn.names]
+    else:
+        name = "cifar10-jpeg" if config.table == "cifar10" and not config.whole else config.table
+        # Of MNIST's images, those of the test come with every copy of the data.
+        images, labels = load(name, split="test" if config.table == "mnist" and not config.whole else "train")
+        images = np.divide(images, 255, dtype=np.float32)
+    return images.reshape(len(images), -1).astype(np.float32, copy=False), labels.astype(np.int64), alphabets
 
 
 def data_set(config: Config, run: Run) -> dict[str, Any]:
     """Measure the dimension, the radius and the margin of a data set, and compute its bits."""
     images, labels, alphabets = images_of(config)
-    points = images.reshape(len(images), -1)
     found = np.zeros(len(NEIGHBOURS) + 1)
     for step in run.steps(2, found=found):
         if step == 0:
+            points = images[distinct(images)[0]]
             asked = np.sort(run.rng.choice(len(points), min(config.queries, len(points)), replace=False))
             distances = nearest_distances(points, max(NEIGHBOURS), asked)
             found[:-1] = [maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
         else:
-            found[-1] = class_margin(points, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng).value
-    classes = len(np.unique(labels))
-    m, radius = float(found[NEIGHBOURS.index(5)]), float(np.linalg.norm(points, axis=1).max())
-    task = GeneralizationTask(len(points), m, radius, float(found[-1]), ERROR, classes, classes - 1)
-    result = {f"m_{k}": float(value) for k, value in zip(NEIGHBOURS, found[:-1], strict=True)}
-    result |= {"n": len(points), "m": m, "radius": radius, "margin": float(found[-1])}
+            found[-1] = class_margin(images, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng).value
+    result = {f"m_{k}": m for k, m in zip(NEIGHBOURS, found.tolist(), strict=False)}
+    classes, radius = len(np.unique(labels)), float(np.linalg.norm(images, axis=1).max())
+    task = GeneralizationTask(len(images), result["m_5"], radius, float(found[-1]), ERROR, classes, classes - 1)
+    result |= {"n": task.n, "m": task.m, "radius": radius, "margin": task.resolution}
     result["log10_bits"] = task.difficulty().log10_bits
     if alphabets:
         kind = np.array(alphabets)[labels]
-        each = [intrinsic_dimension(points[kind == name], seed=run.rng).value for name in sorted(set(alphabets))]
+        each = [intrinsic_dimension(images[kind == name], seed=run.rng).value for name in sorted(set(alphabets))]
         result["m_within"] = float(np.mean(each))
-    run.log(1, m=m, log10_bits=result["log10_bits"])
+    run.log(1, m=task.m, log10_bits=result["log10_bits"])
     return result
 
 
@@ -241,7 +243,7 @@ def cartpole(config: Config, run: Run) -> dict[str, Any]:
 
     seed = int(rng.integers(2**31))
     episodes = standardised(roll_out(gym.make("CartPole-v1"), policy, steps=config.steps, seed=seed))
-    noisy = [episode + rng.normal(scale=0.1, size=episode.shape) for episode in episodes]
+    noisy = [episode + rng.normal(scale=NOISE, size=episode.shape) for episode in episodes]
     seen = {
         "clean": [episode[:, [0, 2]] for episode in episodes],
         "noisy": [episode[:, [0, 2]] for episode in noisy],
@@ -251,8 +253,8 @@ def cartpole(config: Config, run: Run) -> dict[str, Any]:
     found = np.zeros(len(todo))
     for step in run.steps(len(todo), found=found):
         name, window = todo[step]
-        points = stacked(seen[name], window, stride=3)
-        points = points[rng.choice(len(points), min(config.windows, len(points)), replace=False)]
+        points = stacked(seen[name], window, STRIDE)
+        points = points[rng.choice(len(points), min(WINDOWS, len(points)), replace=False)]
         found[step] = intrinsic_dimension(points).value
         run.log(window, **{f"m_{name}": found[step]})
     result = {f"m_{name}_{window}": value for (name, window), value in zip(todo, found.tolist(), strict=True)}
@@ -270,8 +272,8 @@ def regression(config: Config, run: Run) -> dict[str, Any]:
         frequencies = grid[(grid**2).sum(1) <= M**2]
         modes = len(frequencies)
         sizes = [modes // 5, modes // 2, modes - 1, modes]
-        errors = np.zeros((config.draws, len(sizes)))
-        for draw in run.steps(config.draws, errors=errors):
+        errors = np.zeros((DRAWS, len(sizes)))
+        for draw in run.steps(DRAWS, errors=errors):
             target = run.rng.normal(size=modes) / math.sqrt(modes)
             x = run.rng.uniform(0, 2 * np.pi, size=(modes, m))
             # Of k and -k, one is a cosine and one a sine: an orthonormal basis, in which errors are of coefficients.
@@ -283,9 +285,8 @@ def regression(config: Config, run: Run) -> dict[str, Any]:
                 fitted = np.linalg.lstsq(basis[:size], basis[:size] @ target, rcond=None)[0]
                 errors[draw, column] = ((fitted - target) ** 2).sum()
             run.log(draw + 1, **{f"error_{m}": errors[draw, -2]})
-        mean = errors.mean(0)
-        result |= {f"error_{m}_{share}": float(value) for share, value in zip((20, 50, 99), mean, strict=False)}
-        result[f"error_{m}_all"] = float(mean[-1])
+        names = ("fifth", "half", "but_one", "all")
+        result |= {f"error_{m}_{name}": mean for name, mean in zip(names, errors.mean(0).tolist(), strict=True)}
         # Samples from which the formula's free dimensions are none, over those from which the fit is exact.
         task = control_task(m, 1, n=1, resolution=2 * np.pi / M)
         result[f"modes_{m}"] = modes
@@ -314,7 +315,7 @@ def direct(config: Config, run: Run) -> dict[str, Any]:
         bits[step] = error.bits(TARGET)
         run.log(size, **{f"bits_{name}": bits[step]})
     error = gaussian_process_test_error(images[:200], targets[:200], images[-200:], targets[-200:], RBF(2.0))
-    drawn = error.sample(DRAWS, run.rng)
+    drawn = error.sample(SAMPLES, run.rng)
     found = error.bits(float(np.quantile(drawn, RARE)))
     result = {f"bits_{name}_{size}": value for (name, size), value in zip(todo, bits.tolist(), strict=True)}
     return {**result, "off_by": abs(found + math.log2(RARE))}
@@ -362,273 +363,217 @@ def wrong(network: nn.Module, x: Tensor, y: Tensor) -> float:
     return float((network(x).argmax(1) != y).float().mean())
 
 
-def _of(arm: str, key: str) -> Callable[[ResultsOfSeed], float]:
-    return lambda results: float(results[arm][key])
-
-
-def _least(arm: str, *pairs: tuple[str, str]) -> Callable[[ResultsOfSeed], float]:
-    """Return the metric of the smallest lead of a result over another."""
-    return lambda results: min(float(results[arm][large] - results[arm][small]) for large, small in pairs)
-
-
-def _exact(id_: str, statement: str, source: str, published: str, *, key: str, holds: Any) -> Claim:
-    """Return a claim about the table, which no seed changes."""
-    return Claim(
-        id_,
-        statement,
-        source,
-        published,
-        _of("published", key),
-        holds,
-        ("published",),
-        "laptop",
-        sameness="numeric",
-        presets=("smoke", "laptop", "paper"),
-        seeds=2,
+def _least(*measures: Measure) -> Measure:
+    """Return the smallest of some measures."""
+    return Measure(
+        lambda results: min(measure(results) for measure in measures),
+        tuple(dict.fromkeys(arm for measure in measures for arm in measure.arms)),
     )
 
 
+def _lead(arm: str, *keys: str) -> Measure:
+    """Return the smallest difference of what an arm returned, of each of some results and the next."""
+    return _least(*(value(arm, one) - value(arm, other) for one, other in itertools.pairwise(keys)))
+
+
+# No seed changes the published table.
+table = partial(Claim, published="no figure", presets=("smoke", "laptop", "paper"), seeds=2, sameness="numeric")
+ours = partial(Claim, published="no figure")
 claims = [
-    _exact(
-        "table",
-        "The published tasks have the published bits (largest relative deviation)",
-        SOURCE.format(1),
-        "MNIST 1.48e16, SVHN 1.21e31, CIFAR-10 3.44e32, ImageNet 3.58e41, Omniglot 1.79e145, 8 control tasks",
-        key="deviation",
+    table(
+        id="table",
+        statement="The published tasks have the published bits (largest relative deviation)",
+        source=SOURCE.format(1),
+        published="MNIST 1.48e16, SVHN 1.21e31, CIFAR-10 3.44e32, ImageNet 3.58e41, Omniglot 1.79e145, 8 control tasks",
+        metric=value("published", "deviation"),
         holds=at_most(1e-3),
     ),
-    _exact(
-        "order",
-        "MNIST < SVHN < CIFAR-10 < ImageNet < few-shot Omniglot (smallest step of log10 bits)",
-        "abstract; " + SOURCE.format(1),
-        "the order",
-        key="least_step",
+    table(
+        id="order",
+        statement="MNIST < SVHN < CIFAR-10 < ImageNet < few-shot Omniglot (smallest step of log10 bits)",
+        source="abstract; " + SOURCE.format(1),
+        published="the order",
+        metric=value("published", "least_step"),
         holds=at_least(0.0),
     ),
-    _exact(
-        "observations",
-        "Each observation more that the cart and pole's policy sees multiplies the bits (smallest ratio)",
-        "figure Number of Observations; " + SOURCE.format(1),
-        "2.5e7 to 7.5e7",
-        key="cartpole_ratio",
+    table(
+        id="observations",
+        statement="Each observation more that the cart and pole's policy sees multiplies the bits (smallest ratio)",
+        source="figure Number of Observations; " + SOURCE.format(1),
+        published="2.5e7 to 7.5e7",
+        metric=value("published", "cartpole_ratio"),
         holds=at_least(1e7),
     ),
-    _exact(
-        "exponential-in-dimension",
-        "The bits grow exponentially with the dimension (smallest slope of log10 bits, MNIST, m = 8 to 29)",
-        "blog post; " + SOURCE.format(2),
-        "exponential (no figure)",
-        key="least_slope",
+    table(
+        id="exponential-in-dimension",
+        statement="The bits grow exponentially with the dimension (smallest slope of log10 bits, MNIST, m = 8 to 29)",
+        source="blog post; " + SOURCE.format(2),
+        published="exponential (no figure)",
+        metric=value("published", "least_slope"),
         holds=at_least(0.0),
     ),
-    _exact(
-        "ever-more-slowly",
-        "ever more slowly (largest rise of the slope)",
-        SOURCE.format(2) + "; derived",
-        "no figure",
-        key="largest_rise_of_slope",
+    table(
+        id="ever-more-slowly",
+        statement="ever more slowly (largest rise of the slope)",
+        source=SOURCE.format(2) + "; derived",
+        metric=value("published", "largest_rise_of_slope"),
         holds=at_most(0.0),
     ),
-    _exact(
-        "linear-in-log-n",
-        "The bits fall linearly with the logarithm of the samples (ImageNet, spread over decades)",
-        "imagenet_vary_datasize.png; " + SOURCE.format(2),
-        "3.595e41 falling to 3.425e41 over 17 decades, a straight line",
-        key="per_decade_spread",
+    table(
+        id="linear-in-log-n",
+        statement="The bits fall linearly with the logarithm of the samples (ImageNet, spread over decades)",
+        source="imagenet_vary_datasize.png; " + SOURCE.format(2),
+        published="3.595e41 falling to 3.425e41 over 17 decades, a straight line",
+        metric=value("published", "per_decade_spread"),
         holds=at_most(1e-6),
     ),
-    _exact(
-        "linear-in-log-error",
-        "and by one bit a free dimension when the target error doubles",
-        SOURCE.format(2) + "; derived",
-        "logarithmic in the error (no figure)",
-        key="per_halving",
+    table(
+        id="linear-in-log-error",
+        statement="and by one bit a free dimension when the target error doubles",
+        source=SOURCE.format(2) + "; derived",
+        published="logarithmic in the error (no figure)",
+        metric=value("published", "per_doubling"),
         holds=within(1.0, 1e-6),
     ),
-    _exact(
-        "polynomial-in-resolution",
-        "They are polynomial in 1 / resolution, of an order of 0.85 m at least",
-        "blog post; " + SOURCE.format(2),
-        "polynomial (no figure)",
-        key="least_order",
+    table(
+        id="polynomial-in-resolution",
+        statement="They are polynomial in 1 / resolution, of an order of 0.85 m at least",
+        source="blog post; " + SOURCE.format(2),
+        published="polynomial (no figure)",
+        metric=value("published", "least_order"),
         holds=at_least(0.85),
     ),
-    _exact(
-        "of-order-m",
-        "and 1.02 m at most",
-        "blog post; " + SOURCE.format(2),
-        "polynomial (no figure)",
-        key="largest_order",
+    table(
+        id="of-order-m",
+        statement="and 1.02 m at most",
+        source="blog post; " + SOURCE.format(2),
+        published="polynomial (no figure)",
+        metric=value("published", "largest_order"),
         holds=at_most(1.02),
     ),
-    Claim(
+    ours(
         id="known-shapes",
         statement="Spheres, tori and cubes of up to 5 dimensions have the dimension that they have (largest error)",
         source=SOURCE.format(3),
-        published="no figure",
-        metric=_of("shapes", "error"),
+        metric=value("shapes", "error"),
         holds=at_most(0.05),
-        arms=("shapes",),
-        threshold="laptop",
     ),
     *(
-        Claim(
+        ours(
             id=f"dimension-of-{name}",
             statement=f"{what} has the published intrinsic dimension, to 1.5",
             source=SOURCE.format(3),
-            published=f"{value}",
-            metric=_of(arm, key),
-            holds=within(value, 1.5),
-            arms=(arm,),
-            threshold="laptop",
+            published=f"{m}",
+            metric=value(arm, key),
+            holds=within(m, 1.5),
         )
-        for name, arm, key, value, what in (
+        for name, arm, key, m, what in (
             ("mnist", "mnist", "m", 14, "MNIST (laptop: the 10,000 test images)"),
             ("cifar10", "cifar10", "m", 27, "CIFAR-10 (laptop: its JPEG copy)"),
             ("omniglot", "omniglot", "m", 29, "Omniglot (laptop: eight alphabets)"),
             ("alphabets", "omniglot", "m_within", 22, "An alphabet of Omniglot"),
         )
     ),
-    Claim(
+    ours(
         id="order-of-measured-dimensions",
         statement="Measured dimensions rise from digits to MNIST to CIFAR-10 (smallest step)",
         source=SOURCE.format(3),
         published="14 and 27",
-        metric=lambda results: min(
-            results["mnist"]["m"] - results["digits"]["m"], results["cifar10"]["m"] - results["mnist"]["m"]
-        ),
+        metric=_least(value("mnist", "m") - value("digits", "m"), value("cifar10", "m") - value("mnist", "m")),
         holds=at_least(0.0),
-        arms=("digits", "mnist", "cifar10"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="order-of-measured-bits",
         statement="and so do the bits, at one target error (smallest step of log10)",
         source=SOURCE.format(3),
         published="16.2 and 32.5, at different errors",
-        metric=lambda results: min(
-            results["mnist"]["log10_bits"] - results["digits"]["log10_bits"],
-            results["cifar10"]["log10_bits"] - results["mnist"]["log10_bits"],
+        metric=_least(
+            value("mnist", "log10_bits") - value("digits", "log10_bits"),
+            value("cifar10", "log10_bits") - value("mnist", "log10_bits"),
         ),
         holds=at_least(0.0),
-        arms=("digits", "mnist", "cifar10"),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="noise-adds-dimensions",
         statement="Three noisy observations fill more dimensions than three exact ones, by 1 at least",
         source="abstract: partially observed is harder; " + SOURCE.format(4),
-        published="no figure",
-        metric=_least("cartpole", ("m_noisy_3", "m_clean_3")),
+        metric=_lead("cartpole", "m_noisy_3", "m_clean_3"),
         holds=at_least(1.0),
-        arms=("cartpole",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="each-noisy-observation-adds",
         statement="Each noisy observation more adds some (smallest step, 1 to 3)",
         source=SOURCE.format(4),
         published="two each, by construction",
-        metric=_least("cartpole", ("m_noisy_2", "m_noisy_1"), ("m_noisy_3", "m_noisy_2")),
+        metric=_lead("cartpole", "m_noisy_3", "m_noisy_2", "m_noisy_1"),
         holds=at_least(0.0),
-        arms=("cartpole",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="noise-is-hard",
         statement="so that three noisy observations take more bits than three exact ones, and these than one (log10)",
         source=SOURCE.format(4),
-        published="no figure",
-        metric=_least(
-            "cartpole",
-            ("log10_bits_noisy_3", "log10_bits_clean_3"),
-            ("log10_bits_clean_3", "log10_bits_clean_1"),
-        ),
+        metric=_lead("cartpole", "log10_bits_noisy_3", "log10_bits_clean_3", "log10_bits_clean_1"),
         holds=at_least(0.0),
-        arms=("cartpole",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="modes-must-be-sampled",
         statement="With one sample less than modes, a band-limited function is not found (least error, m = 1 to 3)",
         source=SOURCE.format(5),
-        published="no figure",
-        metric=lambda results: min(float(results["regression"][f"error_{m}_99"]) for m in MODES),
+        metric=_least(*(value("regression", f"error_{m}_but_one") for m in MODES)),
         holds=at_least(1e-3),
-        arms=("regression",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="modes-suffice",
         statement="with as many, it is (largest error)",
         source=SOURCE.format(5),
-        published="no figure",
-        metric=lambda results: max(float(results["regression"][f"error_{m}_all"]) for m in MODES),
+        metric=Measure(lambda results: max(results["regression"][f"error_{m}_all"] for m in MODES), ("regression",)),
         holds=at_most(1e-20),
-        arms=("regression",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="formula-knows-when",
         statement="The formula's free dimensions end with as many samples (largest ratio to the modes)",
         source=SOURCE.format(5),
         published="2 E D dimensions, D a sample",
-        metric=lambda results: max(float(results["regression"][f"formula_{m}"]) for m in MODES),
+        metric=Measure(lambda results: max(results["regression"][f"formula_{m}"] for m in MODES), ("regression",)),
         holds=within(1.0, 0.15),
-        arms=("regression",),
-        threshold="laptop",
         sameness="numeric",
     ),
-    Claim(
+    ours(
         id="samples-bring-bits",
         statement="Directly computed, bits fall as training digits are added (least fall, 50 to 200 to 800)",
         source="Boopathy et al. 2024; " + SOURCE.format(6),
-        published="no figure",
-        metric=_least("direct", ("bits_ten_50", "bits_ten_200"), ("bits_ten_200", "bits_ten_800")),
+        metric=_lead("direct", *(f"bits_ten_{size}" for size in SIZES)),
         holds=at_least(0.0),
-        arms=("direct",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="noise-inputs-cost-bits",
         statement="Inputs that are noise cost bits, with any number of digits (least cost)",
         source="Boopathy et al. 2024; " + SOURCE.format(6),
-        published="no figure",
-        metric=_least("direct", *((f"bits_noise_{size}", f"bits_ten_{size}") for size in SIZES)),
+        metric=_least(*(_lead("direct", f"bits_noise_{size}", f"bits_ten_{size}") for size in SIZES)),
         holds=at_least(0.0),
-        arms=("direct",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="ten-classes-cost-more",
         statement="Ten classes take more bits than two (50 digits)",
         source="Boopathy et al. 2024; " + SOURCE.format(6),
-        published="no figure",
-        metric=_least("direct", ("bits_ten_50", "bits_two_50")),
+        metric=_lead("direct", "bits_ten_50", "bits_two_50"),
         holds=at_least(0.0),
-        arms=("direct",),
-        threshold="laptop",
     ),
-    Claim(
+    ours(
         id="saddlepoint-is-exact",
         statement="The saddlepoint agrees with 100,000 draws at a probability of 1e-3 (bits)",
         source=SOURCE.format(6),
-        published="no figure",
-        metric=_of("direct", "off_by"),
+        metric=value("direct", "off_by"),
         holds=at_most(0.15),
-        arms=("direct",),
-        threshold="laptop",
     ),
     *(
-        Claim(
+        ours(
             id=f"{better}-brings-more",
             statement=f"{what} on digits (log10 of the bits, difference)",
             source="blog post, architecture information; " + SOURCE.format(7),
             published="Linear < AlexNet < ResNet < ViT on images",
-            metric=_least("architectures", (f"log10_bits_{better}", f"log10_bits_{worse}")),
+            metric=_lead("architectures", f"log10_bits_{better}", f"log10_bits_{worse}"),
             holds=at_least(0.0),
-            arms=("architectures",),
-            threshold="laptop",
         )
         for better, worse, what in (
             ("mlp", "linear", "A network with a hidden layer brings more bits than a linear one"),
@@ -645,7 +590,7 @@ def figure(results: Results) -> go.Figure:
          f"{PUBLISHED[name]:.2f}", _mean(results, "published", f"log10_bits_{name}"))
         for name, task in BENCHMARKS.items()
     ]  # fmt: skip
-    for arm in ("digits", "mnist", "omniglot", "cifar10"):
+    for arm in DATA:
         if arm in results.arms:
             n, m, radius, margin = (_mean(results, arm, key) for key in ("n", "m", "radius", "margin"))
             ours = _mean(results, arm, "log10_bits")
@@ -663,25 +608,15 @@ def _mean(results: Results, arm: str, key: str) -> str:
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core."""
-    match config.study:
-        case "data":
-            samples, features = {
-                "digits": (1797, 64),
-                "mnist": (60_000 if config.mnist_split == "train" else 10_000, 784),
-                "omniglot": (4840 if config.characters == "omniglot-small" else 32_460, 11_025),
-                "cifar10": (50_000, 3072),
-            }[config.data]
-            return 1 + 3e-11 * samples * features * config.queries + 1e-8 * features * config.pairs
-        case "cartpole":
-            return 1 + 5e-5 * config.steps + 1e-7 * config.windows**2
-        case "regression":
-            return 0.2 + 0.01 * config.draws
-        case "architectures":
-            return 1 + 0.3 * config.epochs
-        case "direct":
-            return 10.0
-        case _:
-            return 2.0
+    samples, features = {
+        "digits": (1797, 64),
+        "mnist": (60_000 if config.whole else 10_000, 784),
+        "omniglot": (32_460 if config.whole else 4840, 11_025),
+        "cifar10": (50_000, 3072),
+    }.get(config.table, (0, 0))
+    measuring = samples * features * (4e-8 + 3e-11 * config.queries) + 2e-9 * features * config.pairs
+    own = {"cartpole": 2 + 1e-4 * config.steps, "direct": 10.0, "architectures": 0.3 * config.epochs}
+    return 2 + measuring * (samples > 0) + own.get(config.table, 0.0)
 
 
 experiment = Experiment(
@@ -689,23 +624,9 @@ experiment = Experiment(
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
     paper=PAPER,
     presets={
-        "smoke": Preset(
-            Config(queries=500, pairs=10_000, steps=3000, windows=300, draws=2, epochs=2, everything=False), seeds=2
-        ),
+        "smoke": Preset(Config(queries=500, pairs=10_000, steps=3000, epochs=2, everything=False), seeds=2),
         "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(
-            Config(
-                mnist_split="train",
-                photographs="cifar10",
-                characters="omniglot",
-                queries=10_000,
-                pairs=4_000_000,
-                steps=200_000,
-                windows=20_000,
-                draws=100,
-            ),
-            seeds=10,
-        ),
+        "paper": Preset(Config(whole=True, queries=10_000, pairs=4_000_000, steps=200_000), seeds=10),
     },
     arms=arms,
     trial=trial,
