@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import quad
 from scipy.stats import chi2, ncx2
 from sklearn.datasets import load_digits
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -106,13 +107,40 @@ def test_bits_on_digits(n, sigma, options, bits):
     assert error.bits(0.05) == pytest.approx(bits, rel=0.005)
 
 
-def test_bits_agree_with_draws_and_with_their_fit():
+def inverted(x, weights, shifts, df):
+    """Imhof's inversion of the characteristic function: P(sum <= x) by an integral, for all weights above 0."""
+
+    def integrand(u):
+        a = weights * u
+        b = 1 + a**2
+        angle = (df * np.arctan(a) + shifts * u / b).sum() / 2 - x * u / 2
+        return math.sin(angle) / u * math.exp(-(df / 4 * np.log(b) + shifts * u * a / b / 2).sum())
+
+    return 0.5 - quad(integrand, 1e-12, 400, limit=2000, epsabs=1e-12)[0] / math.pi
+
+
+@pytest.mark.parametrize("n", [50, 800])
+@pytest.mark.parametrize("deviations", [-3, -1, 0.5, 3])
+def test_bits_agree_with_an_exact_integral(n, deviations):
+    error = gaussian_process_test_error(*digits(n), RBF(2.0), jitter=1e-8)
+    weights, shifts, df = error.weights, error.shifts, error.outputs
+    mean = float((df * weights + shifts).sum())
+    target = mean + deviations * float((2 * df * weights**2 + 4 * weights * shifts).sum()) ** 0.5
+    exact = inverted(target / mean, weights / mean, shifts / mean, df)
+    assert error.bits(target) == pytest.approx(-math.log2(exact), abs=1e-3)
+
+
+def test_draws_have_the_distribution_and_the_fit_is_near_it():
     error = gaussian_process_test_error(*digits(200), RBF(2.0), jitter=1e-8)
-    drawn = error.sample(100_000, np.random.default_rng(0))
+    drawn = error.sample(20_000, np.random.default_rng(0))
     assert drawn.mean() == pytest.approx(float((10 * error.weights + error.shifts).sum()), rel=1e-3)
-    target = float(np.quantile(drawn, 1e-3))
-    assert error.bits(target) == pytest.approx(-math.log2(1e-3), abs=0.15)
-    assert sampled_bias(drawn[:3000], target).bits == pytest.approx(-math.log2(1e-3), rel=0.1)
+    for share in (0.01, 0.2):
+        target = float(np.quantile(drawn, share))
+        deviation = math.sqrt((1 - share) / (share * len(drawn)))
+        assert 2 ** -error.bits(target) == pytest.approx(share, rel=4 * deviation)
+    # No scaled chi-square is as skewed as these errors, so that the fit has too many small ones.
+    rare = float(np.quantile(drawn, 1e-3))
+    assert 0.8 * error.bits(rare) < sampled_bias(drawn[:3000], rare).bits < error.bits(rare)
 
 
 def test_the_process_is_that_of_scikit_learn():

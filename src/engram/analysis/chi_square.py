@@ -15,10 +15,10 @@ UNDERFLOW = 1e-280
 
 
 def weighted_chi2_logcdf(
-    x: float,
+    x: float | int,
     weights: Float[np.ndarray, " terms"],
     nc: Float[np.ndarray, " terms"] | None = None,
-    df: float = 1.0,
+    df: float | int = 1.0,
 ) -> float:
     """Return the logarithm of the probability that a weighted sum of chi-squares is at most x.
 
@@ -60,7 +60,7 @@ def weighted_chi2_logcdf(
 
 
 def saddlepoint_logcdf(
-    x: float, weights: Float[np.ndarray, " terms"], shifts: Float[np.ndarray, " terms"], df: float
+    x: float | int, weights: Float[np.ndarray, " terms"], shifts: Float[np.ndarray, " terms"], df: float | int
 ) -> float:
     """Return the same with shifts = weights * nc, so that a weight may be 0: what has no spread, only a shift."""
     if not x > shifts[weights == 0].sum():
@@ -103,7 +103,7 @@ def _saddlepoint(x: float, mean_at: Callable[[float], float], largest: float) ->
     return float(brentq(lambda t: math.log(mean_at(t) / x), low, high, xtol=1e-300, rtol=1e-14))
 
 
-def noncentral_chi2_logcdf(x: float, df: float, nc: float) -> float:
+def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> float:
     """Return the logarithm of the non-central chi-square distribution function, exact also where it is below 1e-308.
 
     It is a mixture of central ones, of df + 2 j degrees, by a Poisson distribution of mean nc / 2:

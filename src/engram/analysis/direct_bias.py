@@ -35,11 +35,12 @@ class FittedBias:
     scale: float
 
 
-def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float) -> FittedBias:
+def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | int) -> FittedBias:
     """Return the bits that it takes to choose, of hypotheses that fit the training data, one that generalises.
 
     I = -log2 P(error <= target), where the errors have the distribution of scale chi^2(df, nc), fitted by maximum
-    likelihood: for targets that none of the sampled hypotheses reaches.
+    likelihood: for targets that none of the sampled hypotheses reaches. An approximation: errors that are more skewed
+    than any such distribution, as of a Gaussian process on digits, take more bits (9.9 where this says 8.7).
 
     Args:
         test_errors: Mean squared test errors of hypotheses drawn from those that fit the training data.
@@ -90,7 +91,7 @@ class TestError:
     shifts: Float[np.ndarray, " directions"]
     outputs: int
 
-    def bits(self, target: float) -> float:
+    def bits(self, target: float | int) -> float:
         """Return -log2 of the probability of an error of at most a target; inf where no function reaches it."""
         _check_target(target)
         return -saddlepoint_logcdf(target, self.weights, self.shifts, self.outputs) / math.log(2)
@@ -113,7 +114,7 @@ def gaussian_process_test_error(
     y_test: Float[np.ndarray, "_test _outputs"],
     kernel: Kernel | None = None,
     *,
-    jitter: float | None = None,
+    jitter: float | int | None = None,
 ) -> TestError:
     """Return the distribution of the mean squared test error over the functions of a process that fit the data.
 
@@ -174,6 +175,6 @@ def gaussian_process_test_error(
     return TestError(np.maximum(variances, 0) / y_test.size, shifts / y_test.size, y.shape[1])
 
 
-def _check_target(target: float) -> None:
+def _check_target(target: float | int) -> None:
     if not 0 < target < math.inf:
         raise ValueError(f"target = {target}: expected a finite number above 0")

@@ -24,7 +24,7 @@ def environment_difficulty(
     window: int = 1,
     stride: int = 1,
     n: float | int | None = None,
-    resolution: float = 1e-3,
+    resolution: float | int = 1e-3,
     error: float = 1e-3,
     k: int = 5,
     n_queries: int | None = 10_000,
