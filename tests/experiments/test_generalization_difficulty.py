@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from engram.analysis import intrinsic_dimension
+from engram.analysis import BENCHMARKS, intrinsic_dimension
 from engram.experiments.generalization_difficulty import (
-    BENCHMARKS,
     DATA,
     MODES,
     PUBLISHED,

@@ -57,7 +57,7 @@ class GeneralizationTask:
 
 @dataclass(frozen=True)
 class Difficulty:
-    """The inductive bias complexity of a task and all on the way to it; numbers, or arrays if an input was one.
+    """The inductive bias complexity of a task and all on the way to it; what depends on an array is one.
 
     Attributes:
         log2_bits: Logarithm of the bits to base 2; -inf where there are none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -43,13 +44,10 @@ def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Fl
 
 def distinct(points: Float[np.ndarray, "samples features"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "samples"]]:
     """Return the first row of each set of equal rows, in order, and for each row which of them it equals."""
-    rows = points + points.dtype.type(0)  # makes -0 equal to 0
-    keys = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return first[order], rank[inverse]
+    zero = points.dtype.type(0)  # which makes -0 equal to 0
+    ranks: dict[bytes, int] = {}
+    which = np.array([ranks.setdefault(blake2b(row + zero, digest_size=16).digest(), len(ranks)) for row in points])
+    return np.unique(which, return_index=True)[1], which
 
 
 class Screen(NamedTuple):
@@ -57,7 +55,7 @@ class Screen(NamedTuple):
 
     Attributes:
         points: The points themselves.
-        single: The same about their mean, over ``scale``, in single precision.
+        single: The same about a point in their midst, over ``scale``, in single precision.
         squares: Squared norms of these.
         scale: Makes all numbers at most 1.
         slack: A squared distance of two points comes out wrong by at most this times the sum of their squared norms.
@@ -72,10 +70,9 @@ class Screen(NamedTuple):
 
 def screen(points: Float[np.ndarray, "n features"]) -> Screen:
     """Prepare points for screening."""
-    largest = float(np.abs(points).max()) or 1.0
-    mean = (points / largest).mean(0, dtype=np.float64) * largest
+    mean = np.full(len(points), 1 / len(points), points.dtype) @ points  # or about; any point in their midst does
     scale = float(max(np.abs(points.max(0) - mean).max(), np.abs(points.min(0) - mean).max())) or 1.0
-    single = np.subtract(points, mean.astype(points.dtype))
+    single = points - mean
     single /= points.dtype.type(scale)
     single = single.astype(np.float32, copy=False)
     squares = np.einsum("ij,ij->i", single, single, dtype=np.float64) + TINY

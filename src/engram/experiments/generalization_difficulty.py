@@ -160,7 +160,7 @@ def published(config: Config, run: Run) -> dict[str, Any]:
         "largest_rise_of_slope": float(np.diff(slopes).max()),
         "per_decade": float(per_decade.mean()),
         "per_decade_spread": float(np.ptp(per_decade) / abs(per_decade.mean())),
-        "per_doubling": float((errors.bits[0] - errors.bits[1]) / 2.0 ** errors.dim_free_log2[0]),
+        "per_doubling": float((errors.bits[0] - errors.bits[1]) / 2.0**errors.dim_free_log2),
         "least_order": float(min(orders)),
         "largest_order": float(max(orders)),
     }
@@ -183,9 +183,9 @@ def points_on(shape: str, m: int, count: int, rng: np.random.Generator) -> np.nd
     if shape == "cube":
         return rng.random((count, m))
     if shape == "torus":
-        return np.exp(2j * np.pi * rng.random((count, m))).view(float)
+        return np.asarray(np.exp(2j * np.pi * rng.random((count, m))).view(float))
     points = rng.normal(size=(count, m + 1))
-    return points / np.linalg.norm(points, axis=1, keepdims=True)
+    return np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True))
 
 
 def images_of(config: Config) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -213,22 +213,24 @@ def data_set(config: Config, run: Run) -> dict[str, Any]:
     found = np.zeros(len(NEIGHBOURS) + 1)
     for step in run.steps(2, found=found):
         if step == 0:
-            points = images[distinct(images)[0]]
+            first, _ = distinct(images)
+            points = images if len(first) == len(images) else images[first]
             asked = np.sort(run.rng.choice(len(points), min(config.queries, len(points)), replace=False))
             distances = nearest_distances(points, max(NEIGHBOURS), asked)
             found[:-1] = [maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
         else:
             found[-1] = class_margin(images, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng).value
-    result = {f"m_{k}": m for k, m in zip(NEIGHBOURS, found.tolist(), strict=False)}
+    *dimensions, margin = found.tolist()
+    result: dict[str, Any] = {f"m_{k}": m for k, m in zip(NEIGHBOURS, dimensions, strict=True)}
     classes, radius = len(np.unique(labels)), float(np.linalg.norm(images, axis=1).max())
-    task = GeneralizationTask(len(images), result["m_5"], radius, float(found[-1]), ERROR, classes, classes - 1)
-    result |= {"n": task.n, "m": task.m, "radius": radius, "margin": task.resolution}
+    task = GeneralizationTask(len(images), result["m_5"], radius, margin, ERROR, classes, classes - 1)
+    result |= {"n": len(images), "m": result["m_5"], "radius": radius, "margin": margin}
     result["log10_bits"] = task.difficulty().log10_bits
     if alphabets:
         kind = np.array(alphabets)[labels]
-        each = [intrinsic_dimension(images[kind == name], seed=run.rng).value for name in sorted(set(alphabets))]
+        each = [intrinsic_dimension(images[kind == name]).value for name in sorted(set(alphabets))]
         result["m_within"] = float(np.mean(each))
-    run.log(1, m=task.m, log10_bits=result["log10_bits"])
+    run.log(1, m=result["m"], log10_bits=result["log10_bits"])
     return result
 
 
@@ -282,8 +284,7 @@ def regression(config: Config, run: Run) -> dict[str, Any]:
             basis = math.sqrt(2) * np.where(cosine, np.cos(phase), np.sin(phase))
             basis[:, (frequencies == 0).all(1)] = 1
             for column, size in enumerate(sizes):
-                fitted = np.linalg.lstsq(basis[:size], basis[:size] @ target, rcond=None)[0]
-                errors[draw, column] = ((fitted - target) ** 2).sum()
+                errors[draw, column] = ((least_fit(basis[:size], target) - target) ** 2).sum()
             run.log(draw + 1, **{f"error_{m}": errors[draw, -2]})
         names = ("fifth", "half", "but_one", "all")
         result |= {f"error_{m}_{name}": mean for name, mean in zip(names, errors.mean(0).tolist(), strict=True)}
@@ -292,6 +293,16 @@ def regression(config: Config, run: Run) -> dict[str, Any]:
         result[f"modes_{m}"] = modes
         result[f"formula_{m}"] = float(2 ** task.difficulty().dim_theta_log2) / modes
     return result
+
+
+def least_fit(basis: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the smallest coefficients that have the values of the target's."""
+    # Samples that are nearly dependent magnify rounding, so that values and residuals are of higher precision.
+    exact, fitted = basis.astype(np.longdouble), np.zeros(len(target), np.longdouble)
+    values = exact @ target
+    for _ in range(4):
+        fitted += np.linalg.lstsq(basis, (values - exact @ fitted).astype(float), rcond=None)[0]
+    return fitted
 
 
 def direct(config: Config, run: Run) -> dict[str, Any]:
@@ -333,7 +344,7 @@ def architectures(config: Config, run: Run) -> dict[str, Any]:
         "linear": nn.Linear(64, 10),
         "mlp": nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
         "cnn": nn.Sequential(
-            nn.Unflatten(1, (1, 8)), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1),
+            nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1),
             nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 10),
         ),
     }  # fmt: skip
@@ -342,10 +353,10 @@ def architectures(config: Config, run: Run) -> dict[str, Any]:
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
         for epoch in run.steps(config.epochs, network=network, optimizer=optimizer):
             shuffled = torch.randperm(len(x) - n_test, generator=run.generator)
-            for batch in shuffled.split(32):
+            for batch in torch.split(shuffled, 32):
                 loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             run.log(epoch + 1, **{f"error_{name}": wrong(network, x[-n_test:], y[-n_test:])})
         errors[name] = wrong(network, x[-n_test:], y[-n_test:])
@@ -614,9 +625,12 @@ def seconds(config: Config) -> float:
         "omniglot": (32_460 if config.whole else 4840, 11_025),
         "cifar10": (50_000, 3072),
     }.get(config.table, (0, 0))
-    measuring = samples * features * (4e-8 + 3e-11 * config.queries) + 2e-9 * features * config.pairs
-    own = {"cartpole": 2 + 1e-4 * config.steps, "direct": 10.0, "architectures": 0.3 * config.epochs}
-    return 2 + measuring * (samples > 0) + own.get(config.table, 0.0)
+    own = {
+        **dict.fromkeys(DATA, samples * features * (8e-8 + 3e-11 * config.queries) + 4e-9 * features * config.pairs),
+        "cartpole": 1 + 5e-5 * config.steps,
+        "architectures": 0.2 * config.epochs,
+    }
+    return 1 + own.get(config.table, 0.0)
 
 
 experiment = Experiment(
