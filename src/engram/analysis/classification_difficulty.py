@@ -59,19 +59,20 @@ def classification_difficulty(
     points = as_points(X)
     rng = np.random.default_rng(seed)
     classes = len(np.unique(y))
-    margin = None
+    margin = dimension = None
     if isinstance(resolution, str):
         margin = class_margin(points, y, resolution, drop_conflicts=drop_conflicts, seed=rng)
+        resolution = margin.value
     elif classes < 2:
         raise ValueError(f"y: expected at least two labels, found {classes}")
-    dimension = None
     if isinstance(m, str):
         dimension = intrinsic_dimension(points, k, n_queries=n_queries, method=m, seed=rng)
+        m = dimension.value
     task = GeneralizationTask(
         n=len(points),
-        m=dimension.value if dimension else m,
+        m=m,
         radius=math.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64).max()),
-        resolution=margin.value if margin else resolution,
+        resolution=resolution,
         error=error,
         n_discrete=classes,
         out_dim=classes - 1,

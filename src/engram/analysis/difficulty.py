@@ -202,7 +202,8 @@ def inductive_bias_complexity(
         log2_bits = log_free / LN2 + np.log2(np.maximum(bits_per_dim, 0))
     limited = log_settled > math.log1p(-DATA_LIMITED)
     found = (log2_bits, log_theta / LN2, log_free / LN2, bits_per_dim, M, K, W, L_f, limited)
-    return Difficulty(*(value.item() if np.ndim(value) == 0 else value for value in found), task)
+    numbers: list[Any] = [np.asarray(each).item() if np.ndim(each) == 0 else each for each in found]
+    return Difficulty(*numbers, task=task)  # type: ignore[misc]
 
 
 def with_uncertainty(
@@ -361,8 +362,8 @@ def architecture_information(
 
 
 # Characters in the thirty alphabets of Omniglot's background set.
-_ALPHABETS = (20, 29, 26, 41, 40, 24, 46, 14, 26, 34, 33, 22, 26, 43, 24, 48, 22, 16, 52, 47, 40, 26, 40, 41, 33, 14)
-_ALPHABETS += (42, 23, 17, 55)
+_ALPHABETS = [20, 29, 26, 41, 40, 24, 46, 14, 26, 34, 33, 22, 26, 43, 24, 48, 22, 16, 52, 47, 40, 26, 40, 41, 33, 14]
+_ALPHABETS += [42, 23, 17, 55]
 
 BENCHMARKS: dict[str, GeneralizationTask] = {
     "mnist": GeneralizationTask(60_000, 14, 17.179045827183984, 2.3987084824335305, 0.001, n_discrete=10, out_dim=9),

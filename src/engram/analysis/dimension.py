@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, Any
+from numbers import Integral
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
 from engram.analysis.nearest_neighbours import as_points, distinct, nearest_distances
@@ -185,12 +187,20 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
         1.0
     """
 
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  scikit-learn's name and form
+        "k": [Interval(Integral, 2, None, closed="left")],
+        "n_queries": [None, Interval(Integral, 2, None, closed="left")],
+        "method": [StrOptions({"mle", "twonn"})],
+        "pooled": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
-        k: int = 5,
-        n_queries: int | None = 10_000,
-        method: str = "mle",
-        pooled: bool = True,
+        k: Annotated[Any, int] = 5,
+        n_queries: Annotated[Any, int | None] = 10_000,
+        method: Annotated[Any, Literal["mle", "twonn"]] = "mle",
+        pooled: Annotated[Any, bool] = True,
         random_state: Any = None,
     ) -> None:
         self.k = k
@@ -199,6 +209,7 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
         self.pooled = pooled
         self.random_state = random_state
 
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Annotated[Any, ArrayLike], y: Any = None) -> IntrinsicDimension:
         """Measure the dimension of samples.
 
@@ -207,16 +218,16 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
             y: Not used.
 
         Raises:
-            ValueError: As of ``intrinsic_dimension``.
+            ValueError: A parameter is out of range, or as of ``intrinsic_dimension``.
         """
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = check_random_state(self.random_state).randint(2**31)
         self.estimate_ = intrinsic_dimension(
             X,
-            self.k,
-            n_queries=self.n_queries,
+            int(self.k),
+            n_queries=None if self.n_queries is None else int(self.n_queries),
             method=self.method,
-            pooled=self.pooled,
+            pooled=bool(self.pooled),
             seed=seed,
         )
         self.dimension_, self.se_ = self.estimate_.value, self.estimate_.se

@@ -100,7 +100,7 @@ class Screened(NamedTuple):
     def possible(self, bound: Float[np.ndarray, "#rows 1"]) -> Bool[np.ndarray, "rows columns"]:
         """Return which squared distances may be at most a bound."""
         limit = (bound - self.shift + self.slack_of_row).astype(np.float32)
-        return self.above <= np.nextafter(limit, np.float32(np.inf)) + self.slack
+        return np.asarray(self.above <= np.nextafter(limit, np.float32(np.inf)) + self.slack)
 
 
 def screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = slice(None)) -> Iterator[Screened]:
