@@ -597,17 +597,20 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """The tasks with their inputs and bits: as published, computed, and measured here."""
-    rows = [(name, task.n, task.m, task.radius, task.resolution, task.error) for name, task in BENCHMARKS.items()]
+    rows: list[tuple[Any, ...]] = [
+        (name, task.n, task.m, task.radius, task.resolution, task.error) for name, task in BENCHMARKS.items()
+    ]
     bits = [_mean(results, "published", f"log10_bits_{name}") for name in BENCHMARKS]
     for arm in DATA:
         if arm in results.arms:
-            inputs = [_mean(results, arm, key) for key in ("n", "m", "radius", "margin")]
-            rows.append((f"{arm}, here", *inputs, ERROR))
+            n, m, radius, margin = (_mean(results, arm, key) for key in ("n", "m", "radius", "margin"))
+            rows.append((f"{arm}, here", n, m, radius, margin, ERROR))
             bits.append(_mean(results, arm, "log10_bits"))
-    names, *inputs = (list(column) for column in zip(*rows, strict=True))
+    names = [row[0] for row in rows]
+    numbers = [*zip(*(row[1:] for row in rows), strict=True), bits]
     plot = make_subplots(1, 2, specs=[[{"type": "table"}, {}]], column_widths=[0.6, 0.4])
     header = ["task", "samples", "dimension", "radius", "resolution", "error", "log10 bits"]
-    cells = [names, *([f"{number:.4g}" for number in column] for column in (*inputs, bits))]
+    cells = [names, *([f"{number:.4g}" for number in column] for column in numbers)]
     plot.add_trace(go.Table(header={"values": header}, cells={"values": cells}), 1, 1)
     here = {"y": names, "x": bits, "orientation": "h", "name": "computed, or measured"}
     plot.add_trace(go.Bar(here), 1, 2)
