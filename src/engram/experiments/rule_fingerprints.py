@@ -1,0 +1,273 @@
+"""Which rule trained this network? Told by dynamics, by geometry and by difficulty.
+
+Networks of one form learn one task by different rules. Of each network there is what its hidden units did with the same
+probe images while it learned (dynamical similarity analysis), what they do in the end (shape), and how many bits it
+would still take to generalise from that (inductive bias complexity). The rule is then guessed from the nearest other
+networks under each distance. The experiment, its settings and its criteria are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from annotated_types import Ge
+from plotly.subplots import make_subplots
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import skip_init
+
+from engram.analysis import (
+    HankelDMD,
+    classification_difficulty,
+    operator_distances,
+    procrustes_angle,
+)
+from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most
+from engram.lab.claim import ResultsOfSeed
+from engram.lab.curves import PALETTE
+from engram.rules import FeedbackAlignmentLinear
+
+Rule = Literal["sgd", "momentum", "adam", "feedback-alignment"]
+RULES: tuple[Rule, ...] = ("sgd", "momentum", "adam", "feedback-alignment")
+RATES = {
+    "sgd": (0.05, 0.1, 0.2),
+    "momentum": (0.005, 0.01, 0.02),
+    "adam": (0.0005, 0.001, 0.002),
+    "feedback-alignment": (0.05, 0.1, 0.2),
+}
+SOURCE = "our design"
+MEASURES = ("dynamics", "geometry", "difficulty")
+HIDDEN, BATCH, TESTED = 32, 32, 360
+COMPONENTS, DELAYS, RANK = 8, 10, 10
+ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one trial is made of."""
+
+    rules: Literal["four", "one"] = "four"
+    """Whether the four groups of networks are of four rules, or all of plain gradient descent: the control."""
+    networks: Annotated[int, Ge(3)] = 6
+    """Networks of each rule, at three learning rates in turn."""
+    steps: Annotated[int, Ge(60)] = 1000
+    """Steps of the optimiser."""
+    every: Annotated[int, Ge(1)] = 5
+    """Steps between two looks at the probes."""
+    probes: Annotated[int, Ge(50)] = 200
+    """Images that every network is shown."""
+
+
+def arms(config: Config) -> dict[str, Config]:
+    """The networks of four rules, and networks of one rule under four names."""
+    return {"rules": replace(config, rules="four"), "one rule": replace(config, rules="one")}
+
+
+def build(rule: Rule, generator: torch.Generator) -> nn.Sequential:
+    """Make a network with one hidden layer; all rules have it from the same distribution."""
+    layers: list[nn.Linear] = [
+        FeedbackAlignmentLinear(*size, generator=generator) for size in ((64, HIDDEN), (HIDDEN, 10))
+    ]
+    if rule != "feedback-alignment":
+        ours, layers = layers, [skip_init(nn.Linear, layer.in_features, layer.out_features) for layer in layers]
+        for layer, drawn in zip(layers, ours, strict=True):
+            layer.load_state_dict({"weight": drawn.weight, "bias": drawn.bias})
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1])
+
+
+def optimizer_of(rule: Rule, rate: float, network: nn.Module) -> torch.optim.Optimizer:
+    """Return what changes the weights; feedback alignment is plain gradient descent on what comes back."""
+    if rule == "adam":
+        return torch.optim.Adam(network.parameters(), lr=rate)
+    return torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9 if rule == "momentum" else 0.0)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train networks by their rules, and guess the rules from the distances between the networks."""
+    images, digits = load_digits(return_X_y=True)
+    order = run.rng.permutation(len(images))
+    x, y = torch.tensor(images[order] / 16, dtype=torch.float32), torch.tensor(digits[order])
+    probes, labels = x[: config.probes], digits[order][: config.probes]
+    trained, tested = slice(config.probes, -TESTED), slice(-TESTED, None)
+    names = [rule for rule in RULES for _ in range(config.networks)]
+    looks = config.steps // config.every
+    paths = np.zeros((len(names), looks, config.probes, HIDDEN), dtype=np.float32)
+    accuracy = np.zeros(len(names))
+    for number in run.steps(len(names), paths=paths, accuracy=accuracy):
+        rule = names[number] if config.rules == "four" else "sgd"
+        network = build(rule, run.generator)
+        optimizer = optimizer_of(rule, RATES[rule][number % 3], network)
+        for step in range(config.steps):
+            if step % config.every == 0 and step // config.every < looks:
+                paths[number, step // config.every] = hidden(network, probes)
+            batch = torch.randint(len(x[trained]), (BATCH,), generator=run.generator)
+            loss = cross_entropy(network(x[trained][batch]), y[trained][batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            accuracy[number] = float((network(x[tested]).argmax(1) == y[tested]).float().mean())
+        run.log(number + 1, accuracy=accuracy[number])
+    bits = np.array([probe_bits(path[-1], labels) for path in paths])
+    distances = {
+        "dynamics": operator_distances(np.stack([operator_of(path) for path in paths])),
+        "geometry": shape_distances(paths[:, -1]),
+        "difficulty": np.abs(bits[:, None] - bits),
+    }
+    distances["together"] = sum(found / found.mean() for found in distances.values())
+    nearest = KNeighborsClassifier(3, metric="precomputed")
+    result: dict[str, Any] = {"names": names, "accuracy": float(accuracy.mean())}
+    for rule in RULES:
+        mine = np.array(names) == rule
+        result[f"accuracy_{rule}"] = float(accuracy[mine].mean())
+        result[f"bits_{rule}"] = float(bits[mine].mean())
+    for name, found in distances.items():
+        guessed = cross_val_score(nearest, found, names, cv=LeaveOneOut())
+        result[f"{name}_guessed"] = float(guessed.mean())
+        result[f"{name}_distances"] = found.round(4).tolist()
+    return result
+
+
+@torch.no_grad()
+def hidden(network: nn.Sequential, images: Tensor) -> np.ndarray:
+    """Return the activity of the hidden units."""
+    return np.asarray(network[:2](images))
+
+
+def operator_of(path: np.ndarray) -> np.ndarray:
+    """Return the operator of how activity at the probes changes while a network learns."""
+    flat = path.reshape(len(path), -1)
+    reduced = PCA(COMPONENTS, random_state=0).fit_transform(flat)
+    return HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_
+
+
+def shape_distances(shapes: np.ndarray) -> np.ndarray:
+    """Return the Procrustes angles between activity at the probes."""
+    return np.array([[procrustes_angle(one, other) if one is not other else 0.0 for other in shapes] for one in shapes])
+
+
+def probe_bits(activity: np.ndarray, labels: np.ndarray) -> float:
+    """Return log10 of the bits that it takes to generalise from activity at the probes."""
+    found = classification_difficulty(activity, labels, error=ERROR, resolution="exact", drop_conflicts=True)
+    return float(found.difficulty.log10_bits)
+
+
+def _of(arm: str, key: str) -> Callable[[ResultsOfSeed], float]:
+    return lambda results: float(results[arm][key])
+
+
+claims = [
+    Claim(
+        id="all-learn",
+        statement="Networks of every rule learn digits (accuracy of the worst rule)",
+        source=SOURCE,
+        published="no figure",
+        metric=lambda results: min(float(results["rules"][f"accuracy_{rule}"]) for rule in RULES),
+        holds=at_least(0.85),
+        arms=("rules",),
+        threshold="laptop",
+    ),
+    *(
+        Claim(
+            id=f"{name}-tells",
+            statement=f"The rule of a network is that of its nearest by {name} (share of right guesses, chance 0.25)",
+            source=SOURCE,
+            published="no figure",
+            metric=_of("rules", f"{name}_guessed"),
+            holds=at_least(0.5),
+            arms=("rules",),
+            threshold="laptop",
+        )
+        for name in MEASURES
+    ),
+    Claim(
+        id="together-they-tell-more",
+        statement="The three distances together guess at least as well as the best of them (difference)",
+        source=SOURCE,
+        published="no figure",
+        metric=lambda results: float(
+            results["rules"]["together_guessed"] - max(results["rules"][f"{name}_guessed"] for name in MEASURES)
+        ),
+        holds=at_least(0.0),
+        arms=("rules",),
+        threshold="laptop",
+    ),
+    Claim(
+        id="one-rule-is-one",
+        statement="Networks of one rule under four names are not told apart (best of the three)",
+        source=SOURCE + ": the control",
+        published="no figure",
+        metric=lambda results: max(float(results["one rule"][f"{name}_guessed"]) for name in MEASURES),
+        holds=at_most(0.4),
+        arms=("one rule",),
+        threshold="laptop",
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Networks as points, one map for each distance: classical scaling of the first seed's."""
+    plot = make_subplots(1, len(MEASURES), subplot_titles=MEASURES)
+    first = next((of_seed["rules"] for of_seed in results.by_seed.values() if "rules" in of_seed), None)
+    if first is None:
+        return plot
+    names = np.array(first["names"])
+    for column, measure in enumerate(MEASURES, 1):
+        points = on_a_map(np.array(first[f"{measure}_distances"]))
+        for rule, color in zip(RULES, PALETTE, strict=False):
+            here = points[names == rule]
+            plot.add_trace(
+                go.Scatter(
+                    x=here[:, 0],
+                    y=here[:, 1],
+                    mode="markers",
+                    marker={"color": color},
+                    name=rule,
+                    legendgroup=rule,
+                    showlegend=column == 1,
+                ),
+                1,
+                column,
+            )
+    plot.update_layout(title="Which rule trained this network? Each point is one; near points are alike")
+    return plot
+
+
+def on_a_map(distances: np.ndarray) -> np.ndarray:
+    """Return points of the plane whose distances are about those given, by classical scaling."""
+    centring = np.eye(len(distances)) - 1 / len(distances)
+    values, vectors = np.linalg.eigh(-centring @ distances**2 @ centring / 2)
+    return np.asarray(vectors[:, :-3:-1] * np.sqrt(np.maximum(values[:-3:-1], 0)))
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core."""
+    networks = len(RULES) * config.networks
+    return 5 + networks * (config.steps * 4e-4 + 0.5) + 0.02 * networks**2
+
+
+experiment = Experiment(
+    name="rule-fingerprints",
+    summary="Which rule trained a network is told by its dynamics while learning, its geometry, and its difficulty",
+    paper="No paper: DSA (Ostrow et al. 2023) and inductive bias complexity (Boopathy et al. 2023) on the same networks",
+    presets={
+        "smoke": Preset(Config(networks=3, steps=300, probes=100), seeds=2),
+        "laptop": Preset(Config(), seeds=5),
+        "paper": Preset(Config(networks=12, steps=3000), seeds=10),
+    },
+    arms=arms,
+    trial=trial,
+    claims=claims,
+    figure=figure,
+    seconds=seconds,
+    headline="accuracy",
+)
