@@ -20,6 +20,7 @@ from engram.tasks.meta import sample
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
+    "engram.rules": "Slow weights that learn without backpropagation, or beside it.",
     "engram.optim": "Evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
     "engram.memory.policies": "What a bounded memory keeps.",

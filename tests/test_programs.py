@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/difficulty.md", "docs/memory.md", "docs/meta-tasks.md", "docs/plasticity.md"]
+PAGES = [
+    "README.md",
+    "docs/difficulty.md",
+    "docs/memory.md",
+    "docs/meta-tasks.md",
+    "docs/plasticity.md",
+    "docs/same-solution.md",
+]
 PROGRAMS = [
     pytest.param(program, id=f"{page}-{number}")
     for page in PAGES

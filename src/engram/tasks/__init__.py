@@ -7,14 +7,19 @@ imports it by itself.
 from engram.tasks.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.document_bigrams import DocumentBigrams
 from engram.tasks.episode import Episode
+from engram.tasks.flip_flop import FlipFlop
 from engram.tasks.grid_maze import GridMaze, GridMazeVectorEnv
 from engram.tasks.image_completion import ClampedEpisode, ImageCompletion, natural_crops, standardise
+from engram.tasks.learning_rule_traces import learning_rule_traces
 from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv
+from engram.tasks.observed_dynamics import latent_dynamics, observed
 from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
 from engram.tasks.photograph_patches import photograph_patches
+from engram.tasks.ring_attractor import ring_rates, ring_weights
 from engram.tasks.rooms import RoomEnv, RoomVectorEnv
+from engram.tasks.same_geometry import same_geometry
 from engram.tasks.two_stimulus import Timing, TwoStimulus, TwoStimulusEnv, TwoStimulusVectorEnv
 
 __all__ = [
@@ -23,6 +28,7 @@ __all__ = [
     "CueRewardVectorEnv",
     "DocumentBigrams",
     "Episode",
+    "FlipFlop",
     "GridMaze",
     "GridMazeVectorEnv",
     "ImageCompletion",
@@ -38,9 +44,15 @@ __all__ = [
     "TwoStimulus",
     "TwoStimulusEnv",
     "TwoStimulusVectorEnv",
+    "latent_dynamics",
+    "learning_rule_traces",
     "natural_crops",
+    "observed",
     "photograph_patches",
     "read_penn_treebank",
+    "ring_rates",
+    "ring_weights",
+    "same_geometry",
     "standardise",
     "synthetic_glyphs",
 ]

@@ -1,0 +1,420 @@
+"""The distance between two operators up to an orthogonal change of coordinates (Procrustes over vector fields)."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from joblib import Parallel, delayed, effective_n_jobs
+from scipy import linalg
+
+from engram.analysis.dsa import kernels
+from engram.analysis.dsa.trials import check_finite
+
+METRICS, GROUPS = ("angular", "euclidean", "squared"), ("O", "SO")
+Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # whatever else it is, it is refused by name
+Group = Annotated[Any, Literal["O", "SO"]]
+Operator = Float[np.ndarray, "_ _"]  # square, all of one size; what is not is refused by name
+Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
+RANDOM_WORDS = 2
+GRADIENT = 1e-8  # at which an alignment is polished
+CHUNK = 32  # pairs between two looks at the clock
+
+
+class Alignment(NamedTuple):
+    """The best alignment found of two operators.
+
+    Attributes:
+        distance: The distance after alignment; that of the best alignment of all is no larger.
+        bound: What no alignment gets below.
+        transform: Orthogonal C, so that C B C^T is like A.
+    """
+
+    distance: float
+    bound: float
+    transform: Operator
+
+
+class OperatorComparison(NamedTuple):
+    """Distances between all operators of two lists.
+
+    Attributes:
+        distances: Distances; each is that of an alignment, and so not below the true one.
+        bounds: What the true distances are not below.
+        refined: Where the search went to its end; elsewhere the budget was spent, and the distance is that of the
+            best start.
+    """
+
+    distances: Float[np.ndarray, "systems others"]
+    bounds: Float[np.ndarray, "systems others"]
+    refined: Bool[np.ndarray, "systems others"]
+
+
+def operator_distance(
+    A: Operator,
+    B: Operator,
+    metric: Metric = "angular",
+    *,
+    group: Group = "O",
+    restarts: int | None = None,
+    max_iter: int = 500,
+    seed: int = 0,
+) -> float:
+    """Return the distance between two operators up to an orthogonal change of coordinates.
+
+        theta(A, B) = min over C in O(n) of arccos <A, C B C^T>,  A and B of Frobenius norm 1      "angular", in [0, pi]
+        d(A, B) = min over C of ||A - C B C^T||_F = 2 sin(theta / 2)                              "euclidean"; "squared"
+
+    It is 0 for operators that are conjugate by a rotation or reflection, does not depend on their scale, and is
+    symmetric. The search starts where the eigenvectors of symmetric functions of A and B meet, with signs from the
+    operators themselves, which is exact for conjugate operators; and at random. From all starts Riemannian gradient
+    ascents race, of which the best quarter goes on again and again.
+
+    Args:
+        A: Operator.
+        B: Operator of the same size.
+        metric: ``"angular"``, ``"euclidean"``, or ``"squared"``, the square of the latter.
+        group: ``"O"``: rotations and reflections; ``"SO"``: rotations only.
+        restarts: Number of random starts beside those from eigenvectors; None: 900 / n, at least 12 and at most 100.
+        max_iter: Most steps of one ascent.
+        seed: Seed of the random starts.
+
+    Returns:
+        The distance; ``align_operators`` also gives the alignment, and a bound that no alignment gets below.
+
+    Raises:
+        ValueError: An operator is not square, not finite or zero, the sizes differ, or an argument is out of range.
+
+    Source: Ostrow et al. (2023), section 3; the search is ours.
+
+    Examples:
+        >>> A, Q = np.random.default_rng(0).normal(size=(2, 5, 5))
+        >>> Q = np.linalg.qr(Q)[0]
+        >>> operator_distance(A, Q.T @ A @ Q) < 1e-7
+        True
+    """
+    return align_operators(A, B, metric, group=group, restarts=restarts, max_iter=max_iter, seed=seed).distance
+
+
+def align_operators(
+    A: Operator,
+    B: Operator,
+    metric: Metric = "angular",
+    *,
+    group: Group = "O",
+    restarts: int | None = None,
+    max_iter: int = 500,
+    seed: int = 0,
+) -> Alignment:
+    """Return the best alignment found of two operators, its distance, and a lower bound of any.
+
+    Arguments and errors are those of ``operator_distance``.
+
+    Examples:
+        >>> found = align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0]))
+        >>> np.abs(found.transform).round(6).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    search = _checked(metric, group, restarts, max_iter, seed)
+    systems = _prepared([A, B], ["A", "B"])
+    pair = np.array([[0, 1]])
+    distance, transform = _solved(systems, pair, search, None)
+    bound = np.minimum(_bounds(systems, pair), distance)
+    return Alignment(float(_in(distance, metric)[0]), float(_in(bound, metric)[0]), transform[0])
+
+
+def operator_distances(
+    operators: Operators,
+    others: Operators | None = None,
+    metric: Metric = "angular",
+    *,
+    group: Group = "O",
+    restarts: int | None = None,
+    max_iter: int = 500,
+    seed: int = 0,
+    n_jobs: int | None = None,
+) -> Float[np.ndarray, "systems others"]:
+    """Return the distances between all operators, or from each to each of others; see ``operator_distance``.
+
+    Args:
+        operators: Operators of one size.
+        others: Operators to compare them with; None: each other.
+        metric: As in ``operator_distance``.
+        group: As there.
+        restarts: As there.
+        max_iter: As there.
+        seed: As there.
+        n_jobs: Threads, as joblib counts them.
+
+    Raises:
+        ValueError: As in ``operator_distance``.
+
+    Examples:
+        >>> operators = np.random.default_rng(0).normal(size=(3, 4, 4))
+        >>> operator_distances(operators).shape
+        (3, 3)
+    """
+    return compare_operators(
+        operators, others, metric, group=group, restarts=restarts, max_iter=max_iter, seed=seed, n_jobs=n_jobs
+    ).distances
+
+
+def compare_operators(
+    operators: Operators,
+    others: Operators | None = None,
+    metric: Metric = "angular",
+    *,
+    group: Group = "O",
+    restarts: int | None = None,
+    max_iter: int = 500,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    budget: float | None = None,
+) -> OperatorComparison:
+    """Return the distances between all operators with their lower bounds, within a budget of time.
+
+    Args:
+        operators: Operators of one size.
+        others: Operators to compare them with; None: each other.
+        metric: As in ``operator_distance``.
+        group: As there.
+        restarts: As there.
+        max_iter: As there.
+        seed: As there.
+        n_jobs: Threads, as joblib counts them.
+        budget: Seconds after which no further pair is refined; those that are left have the distance of their best
+            start, and a warning says how many. None: all are refined.
+
+    Raises:
+        ValueError: As in ``operator_distance``; ``budget`` is negative.
+
+    Examples:
+        >>> found = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
+        >>> bool((found.bounds <= found.distances).all()), bool(found.refined.all())
+        (True, True)
+    """
+    if budget is not None and not budget >= 0:
+        raise ValueError(f"budget = {budget}: expected seconds, at least 0")
+    began = time.monotonic()
+    search = _checked(metric, group, restarts, max_iter, seed)
+    systems, shift = _named(operators, others)
+    count = len(operators)
+    if others is None:
+        pairs = np.stack(np.triu_indices(count, 1), axis=1)
+    else:
+        pairs = np.indices((count, len(others))).reshape(2, -1).T + np.array([0, shift])
+    values, refined = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool)
+    if budget is not None:
+        values, _ = _solved(systems, pairs, search._replace(restarts=0, max_iter=0), n_jobs)
+    chunk = CHUNK * effective_n_jobs(n_jobs)
+    for start in range(0, len(pairs), chunk):
+        if budget is not None and time.monotonic() - began >= budget:
+            warnings.warn(
+                f"budget = {budget:g} s is spent: {len(pairs) - start} of {len(pairs)} pairs are not refined",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            break
+        part = slice(start, start + chunk)
+        values[part], refined[part] = _solved(systems, pairs[part], search, n_jobs)[0], True
+    bounds = np.minimum(_bounds(systems, pairs), values)  # equal but for rounding where a bound is attained
+
+    def matrix(of_pairs: Shaped[np.ndarray, " pairs"], own: float | bool) -> Shaped[np.ndarray, "systems others"]:
+        if others is not None:
+            return of_pairs.reshape(count, -1)
+        full = np.full((count, count), own, dtype=of_pairs.dtype)
+        full[pairs[:, 0], pairs[:, 1]] = full[pairs[:, 1], pairs[:, 0]] = of_pairs
+        return full
+
+    return OperatorComparison(matrix(_in(values, metric), 0.0), matrix(_in(bounds, metric), 0.0), matrix(refined, True))
+
+
+def operator_bounds(
+    operators: Operators, others: Operators | None = None, metric: Metric = "angular"
+) -> Float[np.ndarray, "systems others"]:
+    """Return lower bounds of the distances between all operators, or from each to each of others, in closed form.
+
+        ||A - C B C^T||^2 >= ||lambda(S_A) - lambda(S_B)||^2 + ||sigma(K_A) - sigma(K_B)||^2
+        ||A - C B C^T|| >= ||sigma(A) - sigma(B)||
+
+    with S and K the symmetric and antisymmetric part, and sorted eigenvalues lambda and singular values sigma. The
+    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair.
+
+    Args:
+        operators: Operators of one size.
+        others: Operators to compare them with; None: each other.
+        metric: As in ``operator_distance``.
+
+    Raises:
+        ValueError: As in ``operator_distance``.
+
+    Source: Hoffman and Wielandt (1953) for the parts; Mirsky, "Symmetric gauge functions" (1960).
+
+    Examples:
+        >>> operator_bounds([np.eye(2), -np.eye(2)]).round(3).tolist()
+        [[0.0, 3.142], [3.142, 0.0]]
+    """
+    _checked(metric, "O", 0, 0, 0)
+    systems, shift = _named(operators, others)
+    shape = len(operators), len(operators if others is None else others)
+    pairs = np.indices(shape).reshape(2, -1).T + np.array([0, shift])
+    return np.asarray(_in(_bounds(systems, pairs), metric)).reshape(shape)
+
+
+class _Search(NamedTuple):
+    reflect: bool
+    restarts: int | None
+    max_iter: int
+    seed: int
+
+
+class _Systems(NamedTuple):
+    """What is computed once for each operator."""
+
+    operators: Float[np.ndarray, "systems n n"]
+    bases: Float[np.ndarray, "systems words n n"]
+    words: Float[np.ndarray, "systems words n n"]
+    parts: Float[np.ndarray, "systems spectra"]
+    singular: Float[np.ndarray, "systems n"]
+
+
+def _checked(metric: str, group: str, restarts: int | None, max_iter: int, seed: int) -> _Search:
+    for name, value, choices in (("metric", metric, METRICS), ("group", group, GROUPS)):
+        if value not in choices:
+            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
+    for name, number in (("restarts", restarts), ("max_iter", max_iter), ("seed", seed)):
+        if number is not None and number < 0:
+            raise ValueError(f"{name} = {number}: expected at least 0")
+    return _Search(group == "O", restarts, max_iter, seed)
+
+
+def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, int]:
+    """Prepare operators and others; return at which index the others begin."""
+    if len(operators) == 0 or (others is not None and len(others) == 0):
+        raise ValueError(f"{'operators' if len(operators) == 0 else 'others'}: expected at least one operator")
+    names = [f"operators[{i}]" for i in range(len(operators))]
+    if others is None:
+        return _prepared(list(operators), names), 0
+    names += [f"others[{j}]" for j in range(len(others))]
+    return _prepared([*operators, *others], names), len(operators)
+
+
+def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
+    for operator, name in zip(operators, names, strict=True):
+        if operator.ndim != 2 or operator.shape[0] != operator.shape[1]:
+            raise ValueError(f"{name}.shape = {operator.shape}: expected a square matrix")
+        if operator.shape != operators[0].shape:
+            raise ValueError(f"{name}.shape = {operator.shape}: expected {operators[0].shape}, as of {names[0]}")
+        check_finite(operator, name)
+        if not operator.any():
+            raise ValueError(f"{name} is zero: expected an operator with a norm")
+    scaled = np.stack([np.asarray(operator, dtype=float) for operator in operators])
+    scaled /= np.abs(scaled).max((1, 2), keepdims=True)  # so that no square overflows or vanishes
+    scaled /= np.linalg.norm(scaled, axis=(1, 2), keepdims=True)
+    symmetric, skew = _parts(scaled)
+    bases = _bases(scaled, symmetric, skew)
+    return _Systems(
+        scaled,
+        bases,
+        np.ascontiguousarray(bases.swapaxes(2, 3) @ scaled[:, None] @ bases),
+        np.concatenate([np.linalg.eigvalsh(symmetric), np.linalg.svd(skew, compute_uv=False)], axis=1),
+        np.linalg.svd(scaled, compute_uv=False),
+    )
+
+
+def _parts(A: Float[np.ndarray, "*any n n"]) -> tuple[Float[np.ndarray, "*any n n"], Float[np.ndarray, "*any n n"]]:
+    transposed = A.swapaxes(-1, -2)
+    return (A + transposed) / 2, (A - transposed) / 2
+
+
+def _bases(
+    A: Float[np.ndarray, "systems n n"],
+    symmetric: Float[np.ndarray, "systems n n"],
+    skew: Float[np.ndarray, "systems n n"],
+) -> Float[np.ndarray, "systems words n n"]:
+    """Eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
+    transposed = A.swapaxes(1, 2)
+    words = [symmetric, A @ transposed, transposed @ A, _parts(A @ A)[0]]
+    sizes = [np.linalg.norm(word, axis=(1, 2), keepdims=True) for word in words]
+    units = [word / np.where(size > 0, size, 1) for word, size in zip(words, sizes, strict=True)]
+    mixtures = np.random.default_rng(0).normal(size=(RANDOM_WORDS, len(words)))
+    words += list(np.einsum("rw,wsij->rsij", mixtures, np.stack(units)))
+    planes = np.stack([_planes(part) for part in skew])
+    return np.stack([*(np.linalg.eigh(word)[1] for word in words), planes], axis=1)
+
+
+def _planes(skew: Operator) -> Operator:
+    """Return a basis of the planes that an antisymmetric matrix turns, the fastest first."""
+    form, basis = linalg.schur(skew, output="real")
+    blocks, i = [], 0
+    while i < len(skew):
+        speed = abs(form[i, i + 1]) if i + 1 < len(skew) else 0.0
+        width = 2 if speed > 1e-12 else 1
+        blocks.append((-speed if width == 2 else 0.0, list(range(i, i + width))))
+        i += width
+    return np.ascontiguousarray(basis[:, [column for _, block in sorted(blocks) for column in block]])
+
+
+def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.ndarray, " pairs"]:
+    """Return lower bounds of ||A - C B C^T||_F."""
+    first, second = pairs.T
+    return np.maximum(
+        np.linalg.norm(systems.parts[first] - systems.parts[second], axis=1),
+        np.linalg.norm(systems.singular[first] - systems.singular[second], axis=1),
+    )
+
+
+def _solved(
+    systems: _Systems, pairs: Int[np.ndarray, "pairs 2"], search: _Search, n_jobs: int | None
+) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
+    """Return ||A - C B C^T||_F and C of each pair."""
+    n = systems.operators.shape[1]
+    drawn = _drawn(n, search)
+    # The same way round for (A, B) and (B, A).
+    turned = np.array([systems.operators[i].tobytes() > systems.operators[j].tobytes() for i, j in pairs], dtype=bool)
+    ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)
+    distances, transforms = np.empty(len(pairs)), np.empty((len(pairs), n, n))
+    bounds = _bounds(systems, pairs)
+
+    def solve(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        kernels.align_pairs(
+            ordered[part],
+            *systems[:3],
+            drawn,
+            bounds[part],
+            search.reflect,
+            GRADIENT,
+            search.max_iter,
+            distances[part],
+            transforms[part],
+        )
+
+    threads = min(effective_n_jobs(n_jobs), len(pairs))
+    if threads <= 1:
+        solve(0, len(pairs))
+    else:
+        borders = np.linspace(0, len(pairs), threads + 1).astype(int).tolist()
+        Parallel(n_jobs=threads, backend="threading")(delayed(solve)(*border) for border in pairwise(borders))
+    return distances, np.where(turned[:, None, None], transforms.swapaxes(1, 2), transforms)
+
+
+def _drawn(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
+    """Return random orthogonal matrices, half of them reflections where these are allowed."""
+    count = min(max(900 // n, 12), 100) if search.restarts is None else search.restarts
+    drawn = np.linalg.qr(np.random.default_rng(search.seed).normal(size=(count, n, n)))[0]
+    sides = np.linalg.det(drawn) * (-1) ** np.arange(count) if search.reflect else np.linalg.det(drawn)
+    drawn[:, 0] *= np.sign(sides)[:, None]
+    return drawn
+
+
+def _in(distance: Float[np.ndarray, " pairs"], metric: Metric) -> Float[np.ndarray, " pairs"]:
+    """Return a distance ||A - C B C^T||_F of operators of norm 1 in the units of the metric."""
+    if metric == "angular":
+        return np.asarray(2 * np.arcsin(np.minimum(distance / 2, 1)))
+    return distance if metric == "euclidean" else distance**2

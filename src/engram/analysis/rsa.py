@@ -1,0 +1,37 @@
+"""Representational similarity analysis."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from scipy.spatial.distance import pdist
+
+
+def rsa(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"], metric: str = "correlation") -> float:
+    """Return the rank correlation between the distances among samples in two sets of activity.
+
+        Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
+
+    Args:
+        X: Activity, one row for each sample; at least three.
+        Y: Activity of other units in the same samples.
+        metric: Distance between two samples, as ``scipy.spatial.distance.pdist`` names it.
+
+    Raises:
+        ValueError: The numbers of samples differ or are below three, or all distances in one of the two are equal.
+
+    Source: Kriegeskorte, Mur and Bandettini, "Representational similarity analysis" (2008).
+
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(20, 3))
+        >>> rsa(X, 2 * X)
+        1.0
+    """
+    if len(X) != len(Y) or len(X) < 3:
+        raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected as many samples in both, at least 3")
+    distances = [pdist(values, metric) for values in (X, Y)]
+    for name, found in zip("XY", distances, strict=True):
+        if not np.isfinite(found).all() or np.ptp(found) == 0:
+            raise ValueError(f"{name} has distances among samples that are all the same or not finite")
+    return float(stats.spearmanr(*distances).statistic)

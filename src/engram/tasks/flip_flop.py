@@ -1,0 +1,72 @@
+"""The flip-flop task: remember the last pulse of each of several channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from engram.tasks.episode import Episode
+
+
+@dataclass(frozen=True)
+class FlipFlop:
+    """The flip-flop task: remember the last pulse of each of several channels.
+
+    In each step a channel has a pulse of -1 or +1, equally likely, with probability ``pulse``, and is 0 otherwise. The
+    target of a channel is its last pulse. All channels begin with a pulse of +1.
+
+    Args:
+        bits: Number of channels.
+        steps: Length of an episode.
+        pulse: Probability of a pulse.
+
+    Raises:
+        ValueError: A field is out of range.
+
+    Source: Sussillo and Barak, "Opening the black box" (2013), section 3; numbers of our protocol.
+
+    Examples:
+        >>> episode = FlipFlop(steps=50).sample(4, torch.Generator().manual_seed(0))
+        >>> episode.inputs.shape, episode.targets[0, 0].tolist()
+        (torch.Size([50, 4, 3]), [1.0, 1.0, 1.0])
+    """
+
+    bits: int = 3
+    steps: int = 200
+    pulse: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("bits", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected at least 1")
+        if not 0 <= self.pulse <= 1:
+            raise ValueError(f"pulse = {self.pulse}: expected a probability")
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        """Draw a batch of episodes.
+
+        Args:
+            batch_size: Number of independent episodes.
+            generator: Source of all randomness; the episodes are made on its device.
+
+        Returns:
+            ``inputs`` of -1, 0 and +1, and ``targets`` of -1 and +1, (time, batch, bits); ``mask``, true everywhere.
+
+        Raises:
+            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
+            ValueError: ``batch_size`` is less than one.
+        """
+        if not isinstance(batch_size, int):
+            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+        shape, device = (self.steps, batch_size, self.bits), generator.device
+        chance, side = torch.rand(2, *shape, generator=generator, device=device)
+        inputs = torch.where(chance < self.pulse, torch.where(side < 0.5, -1.0, 1.0), 0.0)
+        inputs[0] = 1.0
+        step = torch.arange(self.steps, device=device)[:, None, None]
+        last = torch.where(inputs != 0, step, 0).cummax(0).values
+        return Episode(inputs, inputs.gather(0, last), torch.ones(shape[:2], dtype=torch.bool, device=device))

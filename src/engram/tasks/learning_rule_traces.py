@@ -1,0 +1,102 @@
+"""What small networks look like while different rules train them: statistics of weights and activity over time."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+Rule = Annotated[Any, Literal["sgd", "momentum", "adam", "feedback-alignment"]]  # others are refused by name
+RULES: tuple[Rule, ...] = ("sgd", "momentum", "adam", "feedback-alignment")
+RATES = {
+    "sgd": (0.05, 0.1, 0.2),
+    "momentum": (0.005, 0.01, 0.02),
+    "adam": (0.0005, 0.001, 0.002),
+    "feedback-alignment": (0.05, 0.1, 0.2),
+}
+SIZES = (64, 32, 10)
+OBSERVABLES = 8
+BATCH = 32
+
+
+def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
+    """Return scikit-learn's digits, pixels from 0 to 1, and which digit each is."""
+    found = load_digits()
+    return torch.from_numpy(found.data / 16).float(), torch.from_numpy(found.target)
+
+
+def learning_rule_traces(
+    rule: Rule, networks: int, generator: torch.Generator, *, observations: int = 200, every: int = 5
+) -> Float[Tensor, "networks observations observables"]:
+    """Train networks of 64-32-10 units on digits, and observe them.
+
+    Of each layer: mean, standard deviation, norm and largest modulus of the weights; mean, standard deviation, mean
+    modulus and share of positive values of its activity, on the batch of the step. Hidden units are rectified. The
+    networks have the three learning rates of the rule in turn. Feedback alignment is gradient descent that sends errors
+    back through fixed random weights.
+
+    Args:
+        rule: Which rule trains them.
+        networks: How many.
+        generator: What draws weights and batches.
+        observations: How often they are observed.
+        every: Steps between two observations.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: our design, after the observables of Nayebi et al., "Identifying learning rules from neural network
+    observables" (2020), and the case study of Ostrow et al. (2023).
+
+    Examples:
+        >>> learning_rule_traces("sgd", 3, torch.Generator().manual_seed(0), observations=4).shape
+        torch.Size([3, 4, 16])
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule = {rule!r}: expected one of {', '.join(map(repr, RULES))}")
+    if min(networks, observations, every) < 1:
+        raise ValueError(f"networks, observations, every = {networks}, {observations}, {every}: expected at least 1")
+    images, labels = digits()
+    weights, biases = [], []
+    for width, out in pairwise(SIZES):
+        weights.append(torch.randn(networks, width, out, generator=generator) * (2 / width) ** 0.5)
+        biases.append(torch.zeros(networks, 1, out))
+    feedback = torch.randn(networks, SIZES[2], SIZES[1], generator=generator) * (2 / SIZES[1]) ** 0.5
+    rates = torch.tensor(RATES[rule])[torch.arange(networks) % 3][:, None, None]
+    parameters = [*weights, *biases]
+    first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    traces = torch.empty(networks, observations, 2 * OBSERVABLES)
+    for step in range(observations * every):
+        chosen = torch.randint(len(images), (networks, BATCH), generator=generator)
+        x = images[chosen]
+        hidden = (x @ weights[0] + biases[0]).relu()
+        out = hidden @ weights[1] + biases[1]
+        if step % every == 0:
+            layers = zip(weights, (hidden, out), strict=True)
+            traces[:, step // every] = torch.cat([_observed(*layer) for layer in layers], dim=1)
+        error = (out.softmax(2) - torch.nn.functional.one_hot(labels[chosen], SIZES[2])) / BATCH
+        back = feedback if rule == "feedback-alignment" else weights[1].transpose(1, 2)
+        inner = (error @ back) * (hidden > 0)
+        gradients = [x.transpose(1, 2) @ inner, hidden.transpose(1, 2) @ error, inner.sum(1, True), error.sum(1, True)]
+        for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
+            if rule == "momentum":
+                p.sub_(rates * m.mul_(0.9).add_(g))
+            elif rule == "adam":
+                m.lerp_(g, 0.1)
+                v.lerp_(g * g, 0.001)
+                p.sub_(rates * (m / (1 - 0.9 ** (step + 1))) / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8))
+            else:
+                p.sub_(rates * g)
+    return traces
+
+
+def _observed(
+    weight: Float[Tensor, "networks inputs outputs"], activity: Float[Tensor, "networks batch outputs"]
+) -> Float[Tensor, "networks observables"]:
+    w, a = weight.flatten(1), activity.flatten(1)
+    columns = [w.mean(1), w.std(1), w.norm(dim=1), w.abs().amax(1), a.mean(1), a.std(1), a.abs().mean(1)]
+    return torch.stack([*columns, (a > 0).float().mean(1)], dim=1)

@@ -1,0 +1,105 @@
+"""Small dynamical systems, seen through random high-dimensional embeddings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import ortho_group
+
+KINDS, VIEWS = ("lorenz", "van-der-pol", "bistable"), ("linear", "tanh", "sinh")
+Kind = Annotated[Any, Literal["lorenz", "van-der-pol", "bistable"]]  # whatever else it is, it is refused by name
+View = Annotated[Any, Literal["linear", "tanh", "sinh"]]
+
+
+def latent_dynamics(
+    kind: Kind, rng: np.random.Generator, *, trials: int = 20, steps: int = 400
+) -> Float[np.ndarray, "trials time latent"]:
+    """Simulate a small system from random initial states, after it has settled.
+
+        lorenz: z' = (10 (y - x), x (28 - w) - y, x y - 8/3 w), a sample every 0.02
+        van-der-pol: z' = (y, 2 (1 - x^2) y - x), a sample every 0.1
+        bistable: dz = (x - x^3, -y) dt + 0.4 dW, a sample every 0.1
+
+    by Runge-Kutta steps (bistable: Euler-Maruyama) of a fifth of that, each coordinate divided by its standard
+    deviation over all trials.
+
+    Args:
+        kind: Which system.
+        rng: What draws initial states and noise.
+        trials: Trials.
+        steps: Samples of a trial.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: Lorenz (1963); van der Pol (1926); our protocol.
+
+    Examples:
+        >>> latent_dynamics("lorenz", np.random.default_rng(0), trials=2, steps=30).shape
+        (2, 30, 3)
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind = {kind!r}: expected one of {', '.join(map(repr, KINDS))}")
+    if trials < 1 or steps < 2:
+        raise ValueError(f"trials, steps = {trials}, {steps}: expected at least 1 and 2")
+    size, settle = (3 if kind == "lorenz" else 2), 200
+    dt = (0.02 if kind == "lorenz" else 0.1) / 5
+    z = rng.normal(size=(trials, size)) + np.array([0, 0, 25])[-size:] * (kind == "lorenz")
+    kept = np.empty((trials, steps, size))
+    for step in range(-settle, 5 * steps):
+        if step >= 0 and step % 5 == 0:
+            kept[:, step // 5] = z
+        if kind == "bistable":
+            z = z + dt * _flow(kind, z) + 0.4 * np.sqrt(dt) * rng.normal(size=z.shape)
+        else:
+            first = _flow(kind, z)
+            second = _flow(kind, z + dt / 2 * first)
+            third = _flow(kind, z + dt / 2 * second)
+            z = z + dt / 6 * (first + 2 * second + 2 * third + _flow(kind, z + dt * third))
+    return kept / kept.std((0, 1))
+
+
+def observed(
+    latent: Float[np.ndarray, "trials time latent"],
+    view: Annotated[Any, View],
+    rng: np.random.Generator,
+    units: int = 20,
+) -> Float[np.ndarray, "trials time units"]:
+    """Return what units see of a system, phi(W z), with random orthonormal columns of W.
+
+    Args:
+        latent: States z.
+        view: phi: the identity, tanh(1.5 x) or sinh(x).
+        rng: What draws W.
+        units: Number of units.
+
+    Raises:
+        ValueError: There are fewer units than coordinates, or no such view.
+
+    Examples:
+        >>> observed(np.zeros((1, 5, 2)), "tanh", np.random.default_rng(0)).shape
+        (1, 5, 20)
+    """
+    size = latent.shape[-1]
+    if units < max(size, 2):
+        raise ValueError(f"units = {units}: expected at least {max(size, 2)}")
+    projected = latent @ ortho_group.rvs(units, random_state=rng)[:size]
+    if view == "linear":
+        return projected
+    if view == "tanh":
+        return np.tanh(1.5 * projected)
+    if view == "sinh":
+        return np.sinh(projected)
+    raise ValueError(f"view = {view!r}: expected one of {', '.join(map(repr, VIEWS))}")
+
+
+def _flow(kind: Kind, z: Float[np.ndarray, "trials latent"]) -> Float[np.ndarray, "trials latent"]:
+    if kind == "lorenz":
+        x, y, w = z.T
+        return np.stack([10 * (y - x), x * (28 - w) - y, x * y - 8 / 3 * w], axis=1)
+    x, y = z.T
+    if kind == "van-der-pol":
+        return np.stack([y, 2 * (1 - x**2) * y - x], axis=1)
+    return np.stack([x - x**3, -y], axis=1)

@@ -1,0 +1,87 @@
+"""Rates of a ring attractor that is driven around, and of the line that it becomes when it is cut open."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+INHIBITION = 8.0
+SHIFT = 2
+TAU, DT = 10.0, 0.5
+REST, PUSH = 1.0, 0.1
+
+
+def ring_weights(
+    neurons: int, length: float, closure: float = 1.0
+) -> Float[np.ndarray, "two_populations two_populations"]:
+    """Return the weights among two populations that push a bump of activity in opposite directions.
+
+        w(d) = 8 (cos(pi d / l) - 1) / 2 for |d| < 2 l, summed over all ways round the ring; divided by the neurons
+
+    with d counted from ``SHIFT`` neurons below each neuron of the first population, and above each of the second.
+
+    Args:
+        neurons: Neurons of a population, n.
+        length: Width l of the profile, in neurons.
+        closure: 1: a ring of n neurons. Below: n neurons cut out of a ring that has (1 - closure) l more.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: Ostrow et al. (2023), notebook of figure 4; the division by n is ours, so that steps of dt are stable.
+
+    Examples:
+        >>> ring_weights(50, 30.0).shape
+        (100, 100)
+    """
+    if neurons < 2 or not length > 0 or not 0 <= closure <= 1:
+        raise ValueError(
+            f"neurons, length, closure = {neurons}, {length}, {closure}: expected at least 2, above 0, and from 0 to 1"
+        )
+    around = neurons + int((1 - closure) * length)
+    place = np.arange(neurons)
+    halves = []
+    for shift in (-SHIFT, SHIFT):
+        distance = place[:, None] - place - shift
+        ways = distance[..., None] + around * np.arange(-(1 + 2 * int(length) // around), 2 + 2 * int(length) // around)
+        profile = INHIBITION * (np.cos(np.pi * ways / length) - 1) / 2 * (np.abs(ways) < 2 * length)
+        halves.append(profile.sum(-1))
+    both = np.concatenate(halves, axis=1) / neurons
+    return np.concatenate([both, both])
+
+
+def ring_rates(
+    weights: Float[np.ndarray, "rings units units"],
+    drive: Float[np.ndarray, "time rings"],
+    rng: np.random.Generator,
+    *,
+    noise: float = 0.01,
+) -> Float[np.ndarray, "rings time units"]:
+    """Simulate rings.
+
+        tau s' = -s + relu(W s + 1 -+ drive / 10 + noise),  tau = 10, dt = 0.5
+
+    where the drive inhibits the first population and excites the second. A bump begins at a random place.
+
+    Args:
+        weights: Weights of each ring.
+        drive: Drive of each ring at each step.
+        rng: What draws the beginning and the noise.
+        noise: Standard deviation of the noise of each unit at each step.
+
+    Examples:
+        >>> weights = np.stack([ring_weights(20, 12.0)])
+        >>> ring_rates(weights, np.full((30, 1), 2.0), np.random.default_rng(0)).shape
+        (1, 30, 40)
+    """
+    rings, units = weights.shape[:2]
+    half = units // 2
+    phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(rings, 1)))
+    rates = np.tile(np.maximum(np.cos(phase), 0), 2) * 0.1
+    push = PUSH * np.repeat([-1.0, 1.0], half)
+    kept = np.empty((len(drive), rings, units))
+    for step in range(len(drive)):
+        kept[step] = rates
+        total = (weights @ rates[:, :, None])[:, :, 0] + REST + drive[step][:, None] * push
+        rates = rates + DT / TAU * (np.maximum(total + noise * rng.normal(size=rates.shape), 0) - rates)
+    return kept.transpose(1, 0, 2)

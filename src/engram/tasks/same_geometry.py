@@ -1,0 +1,88 @@
+"""Three kinds of dynamics whose trajectories have the same mean: a saddle, a line attractor, a point attractor."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+KINDS = ("bistable", "line", "point")
+INPUTS = np.array([-0.1, 0.1])  # one for each condition
+STEP = 0.01
+
+
+def same_geometry(
+    models: int,
+    rng: np.random.Generator,
+    *,
+    trials: int = 100,
+    steps: int = 10_000,
+    noise: float = 0.05,
+    keep: int = 10,
+) -> Float[np.ndarray, "kinds models trials time 2"]:
+    """Simulate two-dimensional systems that only the noise of their trials tells apart.
+
+        x_i = x_(i-1) + dt (f(x_(i-1)) + u_i + eps_i),  eps_i ~ N(0, noise^2),  dt = 0.01,  x_0 = 0
+
+    Bistable: f = (a x^3 + b x + I, c y + I), u = 0, in two conditions I = -0.1 and 0.1. A line attractor f = A x, with
+    one eigenvalue of 0, and a point attractor, f = diag(p, q) x, get inputs u, the same in all trials of a condition,
+    by which their mean over trials follows that of the bistable system.
+
+    Args:
+        models: Systems of each kind; those with the same number follow the same mean.
+        rng: What draws parameters and noise.
+        trials: Trials of each condition.
+        steps: Steps simulated.
+        noise: Standard deviation of eps.
+        keep: Every how many steps the state is kept.
+
+    Returns:
+        States of the kinds of ``KINDS``; the first half of the trials is of the first condition.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: Ostrow et al. (2023), tutorial of figure 3; the inputs after Galgali, Sahani and Mante (2023).
+
+    Examples:
+        >>> same_geometry(2, np.random.default_rng(0), trials=3, steps=50).shape
+        (3, 2, 6, 5, 2)
+    """
+    for name, value, least in (("models", models, 1), ("trials", trials, 1), ("steps", steps, 1), ("keep", keep, 1)):
+        if value < least:
+            raise ValueError(f"{name} = {value}: expected at least {least}")
+    if not noise >= 0:
+        raise ValueError(f"noise = {noise}: expected at least 0")
+    a, b, c = (rng.uniform(low, high, (models, 1, 1)) for low, high in ((-5, -4), (4, 5), (-4, -3)))
+    linear = np.stack([_line(rng.uniform(-3, -2, models)), _point(rng, models)])
+    inputs = INPUTS[:, None]
+    # (kinds, models, conditions, trials, 2)
+    x = np.zeros((len(KINDS), models, len(INPUTS), trials, 2))
+    kept = np.empty((-(-steps // keep), *x.shape))
+    for step in range(steps):
+        if step % keep == 0:
+            kept[step // keep] = x
+        drift = np.empty_like(x)
+        first, second = x[0, ..., 0], x[0, ..., 1]
+        drift[0, ..., 0] = (a * first * first + b) * first + inputs
+        drift[0, ..., 1] = c * second + inputs
+        drift[1:] = np.einsum("kmij,kmcnj->kmcni", linear, x[1:])
+        before = x[1:].mean(3)
+        x = x + STEP * (drift + rng.normal(0, noise, x.shape))
+        # So far without inputs; with them the mean goes where that of the bistable system has gone.
+        u = (x[0].mean(2) - before) / STEP - np.einsum("kmij,kmcj->kmci", linear, before)
+        x[1:] += STEP * u[:, :, :, None]
+    return np.moveaxis(kept, 0, 4).reshape(len(KINDS), models, len(INPUTS) * trials, len(kept), 2)
+
+
+def _line(speeds: Float[np.ndarray, " models"]) -> Float[np.ndarray, "models 2 2"]:
+    turn = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
+    basis = np.array([[1.0, 0.0], [np.sqrt(0.5), np.sqrt(0.5)]])
+    values = np.zeros((len(speeds), 2, 2))
+    values[:, 1, 1] = speeds
+    return np.asarray(turn @ basis @ values @ np.linalg.inv(basis))
+
+
+def _point(rng: np.random.Generator, models: int) -> Float[np.ndarray, "models 2 2"]:
+    values = np.zeros((models, 2, 2))
+    values[:, 0, 0], values[:, 1, 1] = rng.uniform(-5, -4, models), rng.uniform(-9, -8, models)
+    return values

@@ -1,0 +1,238 @@
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import AgglomerativeClustering
+from torch import nn
+
+from engram.analysis import (
+    DSA,
+    DrivenOperators,
+    HankelDMD,
+    HiddenStates,
+    driven_distance,
+    fit_driven,
+    linear_cka,
+    operator_bounds,
+    operator_distances,
+    permutation_test,
+    procrustes_angle,
+    rsa,
+    silhouette,
+    spectral_distance,
+    split_half_floor,
+)
+
+
+def rotating(speed, trials=4, time=120, seed=0):
+    """A noisy rotation of the plane, seen by four units."""
+    rng = np.random.default_rng(seed)
+    turn = 0.98 * np.array([[np.cos(speed), -np.sin(speed)], [np.sin(speed), np.cos(speed)]])
+    x = np.zeros((trials, time, 2))
+    for t in range(1, time):
+        x[:, t] = x[:, t - 1] @ turn.T + rng.normal(size=(trials, 2))
+    return x @ np.linalg.qr(rng.normal(size=(4, 2)))[0].T
+
+
+SYSTEMS = [rotating(speed, seed=seed) for seed, speed in enumerate([0.1, 0.1, 1.0, 1.0])]
+KINDS = np.array([0, 0, 1, 1])
+
+
+def test_systems_are_clustered_by_their_dynamics():
+    dsa = DSA(HankelDMD(2, rank=2)).fit(SYSTEMS)
+    assert silhouette(dsa.distances_, KINDS) > 0.8
+    np.testing.assert_array_equal(dsa.distances_, operator_distances(dsa.operators_))
+    assert (dsa.bounds_ <= dsa.distances_).all()
+    assert dsa.refined_.all()
+    np.testing.assert_array_equal(dsa.transform(SYSTEMS[2:]), dsa.distances_[2:])
+    clusters = AgglomerativeClustering(2, metric="precomputed", linkage="average").fit_predict(dsa.distances_)
+    assert clusters[0] == clusters[1] != clusters[2] == clusters[3]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "squared", "bound", "spectral"])
+def test_other_metrics(metric):
+    dsa = DSA(HankelDMD(2, rank=2), metric).fit(SYSTEMS)
+    assert silhouette(dsa.distances_, KINDS) > 0.8
+    if metric == "bound":
+        np.testing.assert_allclose(dsa.distances_, operator_bounds(dsa.operators_))
+    if metric == "spectral":
+        assert dsa.distances_[0, 2] == spectral_distance(dsa.operators_[0], dsa.operators_[2])
+        assert dsa.distances_[0, 0] == 0
+
+
+def test_systems_of_different_rank_need_a_common_one():
+    sine = np.sin(0.2 * np.arange(100))[:, None]
+    mixed = [sine, sine + np.cos(0.9 * np.arange(100))[:, None]]
+    with pytest.raises(ValueError, match="system 1 has an operator of rank 4: expected 2"):
+        DSA(HankelDMD(6)).fit(mixed)
+    dsa = DSA(HankelDMD(6), rank="common").fit(mixed)
+    assert dsa.rank_ == 2
+    assert dsa.transform([mixed[1]]).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (SYSTEMS[:1], "X has n_samples = 1"),
+        ([SYSTEMS[0], [SYSTEMS[1][0], SYSTEMS[1][1][:1]]], r"system 1: X\[1\] has n_samples = 1"),
+        ([SYSTEMS[0], np.full((5, 9, 4), np.nan)], r"system 1: X\[0\]\[0, 0\] is NaN"),
+    ],
+)
+def test_bad_systems_are_named(X, message):
+    with pytest.raises(ValueError, match=message):
+        DSA().fit(X)
+
+
+def test_a_budget_of_nothing():
+    with pytest.warns(RuntimeWarning, match="budget = 0"):
+        dsa = DSA(HankelDMD(2, rank=2), budget=0.0).fit(SYSTEMS)
+    assert not dsa.refined_[0, 1]
+    assert np.isfinite(dsa.distances_).all()
+
+
+def test_spectral_distances_are_optimal():
+    rng = np.random.default_rng(0)
+    A, B = rng.normal(size=(2, 6, 6))
+    a, b = (np.linalg.eigvals(M) for M in (A, B))
+    from itertools import permutations
+
+    brute = min((np.abs(a - b[list(order)]) ** 2).mean() for order in permutations(range(6)))
+    assert spectral_distance(A, B, squared=True) == pytest.approx(brute)
+    assert spectral_distance(A, B) == pytest.approx(np.sqrt(brute))
+    with pytest.raises(ValueError, match="6 and 4 eigenvalues"):
+        spectral_distance(A, B[:4, :4])
+    assert spectral_distance(np.eye(3), np.eye(2), pad="zero", squared=True) == pytest.approx(1 / 3)
+    assert spectral_distance(np.eye(3), np.eye(2), pad="mass") == 0
+    # Masses of 1/4 and 1/6 are the same as three and two times 1/12.
+    c = np.linalg.eigvals(B[:4, :4])
+    cost = np.abs(np.repeat(a, 2)[:, None] - np.repeat(c, 3)) ** 2
+    expected = cost[linear_sum_assignment(cost)].mean()
+    assert spectral_distance(A, B[:4, :4], pad="mass", squared=True) == pytest.approx(expected)
+
+
+def test_the_floor_is_below_what_differs():
+    floor = split_half_floor(SYSTEMS[1:3], np.random.default_rng(0), DSA(HankelDMD(2, rank=2)), n_splits=4)
+    assert floor.shape == (2, 4)
+    assert (floor > 0).all()
+    assert floor.max() < DSA(HankelDMD(2, rank=2)).fit_transform(SYSTEMS[1:3])[0, 1]
+    with pytest.raises(ValueError, match=r"systems\[0\] has 1 trial"):
+        split_half_floor([SYSTEMS[0][:1]], np.random.default_rng(0))
+
+
+def test_labels_at_random_explain_nothing():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=(8, 2)), rng.normal(size=(8, 2)) + 8])
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    labels = np.repeat([0, 1], 8)
+    found = permutation_test(distances, labels, rng, 199)
+    assert found.statistic == silhouette(distances, labels) > 0.7
+    assert found.p_value == (1 + (found.null >= found.statistic - 1e-12).sum()) / 200 < 0.02
+    assert permutation_test(distances, rng.permutation(labels), rng, 99).p_value > 0.05
+    with pytest.raises(ValueError, match="labels: expected 16"):
+        permutation_test(distances, labels[1:], rng)
+    with pytest.raises(ValueError, match="square and symmetric"):
+        permutation_test(np.triu(distances), labels, rng)
+
+
+def test_shapes():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 3))
+    turned = 2 * X @ np.linalg.qr(rng.normal(size=(5, 3)))[0].T + 1
+    assert procrustes_angle(X, turned) < 1e-7
+    assert procrustes_angle(turned, X) < 1e-7
+    assert linear_cka(X, turned) == pytest.approx(1)
+    assert rsa(X, turned, "euclidean") == pytest.approx(1)
+    Y = rng.normal(size=(30, 4))
+    x, y = (Z - Z.mean(0) for Z in (X, Y))
+    nuclear = np.linalg.svd(x.T @ y, compute_uv=False).sum() / np.linalg.norm(x) / np.linalg.norm(y)
+    assert procrustes_angle(X, Y) == pytest.approx(np.arccos(nuclear))
+    grams = [z @ z.T for z in (x, y)]
+    hsic = (grams[0] * grams[1]).sum() / np.linalg.norm(grams[0]) / np.linalg.norm(grams[1])
+    assert linear_cka(X, Y) == pytest.approx(hsic)
+    for measure in (procrustes_angle, linear_cka):
+        with pytest.raises(ValueError, match="expected 30 samples"):
+            measure(X, Y[1:])
+        with pytest.raises(ValueError, match="Y is the same in all samples"):
+            measure(X, np.ones((30, 2)))
+    with pytest.raises(ValueError, match="as many samples"):
+        rsa(X, Y[1:])
+    with pytest.raises(ValueError, match="Y has distances"):
+        rsa(X, np.ones((30, 2)), "euclidean")
+
+
+def driven(A, B, seed, time=2000):
+    rng = np.random.default_rng(seed)
+    u, x = rng.normal(size=(time, B.shape[1])), np.zeros((time, len(A)))
+    for t in range(time - 1):
+        x[t + 1] = A @ x[t] + B @ u[t]
+    return x, u
+
+
+def test_driven_systems_are_found_and_compared_in_any_coordinates():
+    rng = np.random.default_rng(0)
+    A, B = 0.3 * rng.normal(size=(3, 3)), rng.normal(size=(3, 2))
+    x, u = driven(A, B, 0)
+    own = fit_driven([x[:900], x[900:]], [u[:900], u[900:]], HankelDMD(rank=3))
+    assert np.sort_complex(np.linalg.eigvals(own.state)) == pytest.approx(
+        np.sort_complex(np.linalg.eigvals(A)), abs=1e-3
+    )
+    Q = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    same = driven_distance(DrivenOperators(A, B), DrivenOperators(Q.T @ A @ Q, Q.T @ B))
+    assert max(same.joint, same.state, same.inputs) < 1e-7
+    np.testing.assert_allclose(same.transform @ Q.T, np.eye(3), atol=1e-7)
+    other = driven_distance(DrivenOperators(A, B), DrivenOperators(Q.T @ A @ Q, B))
+    assert other.inputs > 0.05
+    with pytest.raises(ValueError, match="inputs have trials"):
+        fit_driven(x, u[1:])
+    with pytest.raises(ValueError, match=r"second\.inputs\.shape"):
+        driven_distance(DrivenOperators(A, B), DrivenOperators(A, B[:, :1]))
+    with pytest.raises(ValueError, match=r"second\.inputs is zero"):
+        driven_distance(DrivenOperators(A, B), DrivenOperators(A, 0 * B))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_hidden_states_of_sequences(kind, batch_first):
+    torch.manual_seed(0)
+    net = kind(3, 5, batch_first=batch_first)
+    x = torch.randn(7, 2, 3)
+    with HiddenStates(net) as states:
+        output, _ = net(x.transpose(0, 1) if batch_first else x)
+        net(torch.randn(4, 3))  # a single sequence
+    net(x.transpose(0, 1) if batch_first else x)  # not recorded
+    assert [trial.shape for trial in states.trials] == [(7, 5), (7, 5), (4, 5)]
+    seen = output.transpose(0, 1) if batch_first else output
+    np.testing.assert_array_equal(states.trials[1], seen[:, 1].detach().numpy())
+
+
+def test_hidden_states_of_packed_sequences_and_of_cells():
+    torch.manual_seed(0)
+    net = nn.GRU(3, 5)
+    packed = nn.utils.rnn.pack_sequence([torch.randn(6, 3), torch.randn(9, 3)], enforce_sorted=False)
+    with HiddenStates(net) as states:
+        net(packed)
+    assert [trial.shape for trial in states.trials] == [(6, 5), (9, 5)]
+    cell = nn.LSTMCell(3, 5)
+    with HiddenStates(cell) as states:
+        hidden = None
+        for _ in range(4):
+            hidden = cell(torch.randn(2, 3), hidden)
+        last = hidden[0].detach().numpy()
+        states.next_trials()
+        for _ in range(3):
+            cell(torch.randn(1, 3))
+    assert [trial.shape for trial in states.trials] == [(4, 5), (4, 5), (3, 5)]
+    np.testing.assert_array_equal(np.stack(states.trials[:2])[:, -1], last)
+    with HiddenStates(cell):
+        cell(torch.randn(2, 3))
+        with pytest.raises(ValueError, match="call next_trials"):
+            cell(torch.randn(1, 3))
+
+
+def test_hidden_states_of_a_plastic_network():
+    from engram.plasticity import PlasticRNN
+
+    net = PlasticRNN(3, 6, generator=torch.Generator().manual_seed(0))
+    with HiddenStates(net) as states:
+        net(torch.zeros(5, 2, 3))
+    assert [trial.shape for trial in states.trials] == [(5, 6), (5, 6)]

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from engram.tasks import (
+    FlipFlop,
+    latent_dynamics,
+    learning_rule_traces,
+    observed,
+    ring_rates,
+    ring_weights,
+    same_geometry,
+)
+from engram.tasks.learning_rule_traces import RULES
+
+
+def test_the_target_of_a_channel_is_its_last_pulse():
+    task = FlipFlop(bits=2, steps=60, pulse=0.2)
+    inputs, targets, mask = task.sample(3, torch.Generator().manual_seed(0))
+    assert mask.all()
+    held = torch.ones(3, 2)
+    for u, target in zip(inputs, targets, strict=True):
+        held = torch.where(u != 0, u, held)
+        assert torch.equal(target, held)
+    assert (inputs[1:] != 0).float().mean() == pytest.approx(0.2, abs=0.06)
+    with pytest.raises(ValueError, match="pulse = 2"):
+        FlipFlop(pulse=2.0)
+
+
+def test_systems_of_the_same_geometry_have_the_same_mean_and_other_noise():
+    states = same_geometry(2, np.random.default_rng(0), trials=50, steps=3000, keep=10)
+    assert states.shape == (3, 2, 100, 300, 2)
+    means = states.reshape(3, 2, 2, 50, 300, 2).mean(3)
+    assert np.abs(means[1:] - means[0]).max() < 1e-3
+    assert np.abs(means[0, :, :, -1, 0]).min() > 0.5  # the two sides of the saddle
+    # The noise grows along the line, and stays in the point.
+    spread = states[:, 0, :50].std(1)[..., :].max(-1)
+    assert spread[1, -1] > 3 * spread[2, -1]
+    still = same_geometry(1, np.random.default_rng(0), trials=2, steps=500, noise=0.0)
+    np.testing.assert_allclose(still[1:], np.broadcast_to(still[:1], still[1:].shape), atol=1e-9)
+    with pytest.raises(ValueError, match="models = 0"):
+        same_geometry(0, np.random.default_rng(0))
+
+
+def test_small_systems_are_what_they_are_called():
+    rng = np.random.default_rng(0)
+    lorenz = latent_dynamics("lorenz", rng, trials=4, steps=300)
+    assert lorenz.shape == (4, 300, 3)
+    np.testing.assert_allclose(lorenz.std((0, 1)), 1)
+    cycle = latent_dynamics("van-der-pol", rng, trials=3, steps=300)
+    crossings = np.flatnonzero(np.diff(np.sign(cycle[0, :, 0])) > 0)
+    assert np.diff(crossings).mean() * 0.1 == pytest.approx(7.63, abs=0.15)  # its period for mu = 2
+    sides = latent_dynamics("bistable", rng, trials=40, steps=50)[:, -1, 0]
+    assert 5 < (sides > 0).sum() < 35
+    seen = observed(lorenz, "linear", rng)
+    assert np.linalg.matrix_rank(seen.reshape(-1, 20)) == 3
+    np.testing.assert_allclose(np.linalg.norm(seen, axis=2), np.linalg.norm(lorenz, axis=2))
+    for bad in (lambda: observed(lorenz, "cube", rng), lambda: latent_dynamics("pendulum", rng)):
+        with pytest.raises(ValueError, match="expected one of"):
+            bad()
+
+
+def bump(rates):
+    """Where the bump of each moment is, in turns, unwrapped."""
+    half = rates.shape[1] // 2
+    phase = np.exp(2j * np.pi * np.arange(half) / half)
+    return np.unwrap(np.angle((rates[:, :half] + rates[:, half:]) @ phase)) / (2 * np.pi)
+
+
+def test_a_bump_goes_round_the_ring_as_it_is_driven():
+    weights = np.stack([ring_weights(60, 36.0)] * 3)
+    np.testing.assert_allclose(weights[0, 0, :60], np.roll(weights[0, 1, :60], -1), atol=1e-12)  # a ring
+    drive = np.tile([2.0, -2.0, 0.0], (1500, 1))
+    rates = ring_rates(weights, drive, np.random.default_rng(0))[:, 300:]
+    moved = [bump(x)[-1] - bump(x)[0] for x in rates]
+    assert moved[0] * moved[1] < 0
+    assert min(abs(moved[0]), abs(moved[1])) > 5 * abs(moved[2])
+    cut = ring_weights(60, 36.0, 0.2)
+    assert np.abs(cut[0, :60] - np.roll(cut[1, :60], -1)).max() > 1e-3  # no ring
+    with pytest.raises(ValueError, match=r"neurons, length, closure = 60, 36.0, 2"):
+        ring_weights(60, 36.0, 2.0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_learns_and_is_seen_learning(rule):
+    traces = learning_rule_traces(rule, 3, torch.Generator().manual_seed(0), observations=40)
+    assert traces.shape == (3, 40, 16)
+    assert traces.isfinite().all()
+    # Weights of the first layer grow.
+    assert all(spearmanr(np.arange(40), trace[:, 2]).statistic > 0.9 for trace in traces.numpy())
+    with pytest.raises(ValueError, match="networks, observations, every = 0"):
+        learning_rule_traces(rule, 0, torch.Generator())
