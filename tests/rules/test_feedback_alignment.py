@@ -77,8 +77,8 @@ def test_weights_come_to_align_with_the_feedback():
     for _ in range(2001):
         x = torch.randn(1, 30, generator=generator)
         error = output(hidden(x)) - x @ target.T
-        similarity = torch.cosine_similarity(error @ output.weight, error @ output.feedback)
-        angles.append(float(similarity.arccos().rad2deg()))
+        similarity = torch.cosine_similarity(error @ output.weight, error @ output.feedback).detach()
+        angles.append(similarity.arccos().rad2deg().item())
         optimizer.zero_grad()
         (error.square().sum() / 2).backward()
         optimizer.step()

@@ -611,13 +611,18 @@ def figure(results: Results) -> go.Figure:
     plot = make_subplots(1, 2, specs=[[{"type": "table"}, {}]], column_widths=[0.6, 0.4])
     header = ["task", "samples", "dimension", "radius", "resolution", "error", "log10 bits"]
     cells = [names, *([f"{number:.4g}" for number in column] for column in numbers)]
-    plot.add_trace(go.Table(header={"values": header}, cells={"values": cells}), 1, 1)
+    small = {"font": {"size": 10}, "height": 16}  # so that all rows are seen
+    plot.add_trace(go.Table(header={"values": header, **small}, cells={"values": cells, **small}), 1, 1)
     here = {"y": names, "x": bits, "orientation": "h", "name": "computed, or measured"}
     plot.add_trace(go.Bar(here), 1, 2)
     published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
     plot.add_trace(go.Scatter(published, marker={"symbol": "line-ns-open", "size": 12, "color": "black"}), 1, 2)
     plot.update_yaxes(autorange="reversed")
-    plot.update_layout(title="log10 of the bits that a learner must bring along", legend={"orientation": "h"})
+    plot.update_layout(
+        title="log10 of the bits that a learner must bring along",
+        legend={"orientation": "h"},
+        margin={"t": 50, "b": 20, "l": 20, "r": 20},
+    )
     return plot
 
 

@@ -25,7 +25,6 @@ from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.utils import skip_init
 
 from engram.analysis import (
     HankelDMD,
@@ -87,13 +86,13 @@ def arms(config: Config) -> dict[str, Config]:
 
 def build(rule: Rule, generator: torch.Generator) -> nn.Sequential:
     """Make a network with one hidden layer; all rules have it from the same distribution."""
-    layers: list[nn.Linear] = [
-        FeedbackAlignmentLinear(*size, generator=generator) for size in ((64, HIDDEN), (HIDDEN, 10))
-    ]
-    if rule != "feedback-alignment":
-        ours, layers = layers, [skip_init(nn.Linear, layer.in_features, layer.out_features) for layer in layers]
-        for layer, drawn in zip(layers, ours, strict=True):
-            layer.load_state_dict({"weight": drawn.weight, "bias": drawn.bias})
+    layers: list[nn.Linear] = []
+    for size in ((64, HIDDEN), (HIDDEN, 10)):
+        drawn = FeedbackAlignmentLinear(*size, generator=generator)
+        layers.append(drawn)
+        if rule != "feedback-alignment":
+            layers[-1] = nn.Linear(*size, device="meta").to_empty(device=drawn.weight.device)
+            layers[-1].load_state_dict({"weight": drawn.weight, "bias": drawn.bias})
     return nn.Sequential(layers[0], nn.ReLU(), layers[1])
 
 
@@ -165,7 +164,7 @@ def operator_of(path: np.ndarray) -> np.ndarray:
     """Return the operator of how activity at the probes changes while a network learns."""
     flat = path.reshape(len(path), -1)
     reduced = PCA(COMPONENTS, random_state=0).fit_transform(flat)
-    return HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_
+    return np.asarray(HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_)
 
 
 def between(distance: Callable[[np.ndarray, np.ndarray], float], shapes: np.ndarray) -> np.ndarray:
