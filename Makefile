@@ -40,6 +40,8 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/meta_tasks.py
 	$(PIP) 'spams-bin>=2.6' 'faiss-cpu>=1.9'
 	$(BIN)/python benchmarks/memory.py $(QUICK)
+	$(PIP) 'scikit-dimension>=0.5'
+	$(BIN)/python benchmarks/difficulty.py $(QUICK)
 	$(PYTHON) -m venv .venv/dsa-metric
 	.venv/dsa-metric/bin/python -m pip install --quiet --disable-pip-version-check 'dsa-metric==2.0.2'
 	$(BIN)/python benchmarks/dsa.py --peer .venv/dsa-metric/bin/python $(QUICK)

@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import difficulty
 import dsa
 import environments
 import memory
@@ -222,7 +223,7 @@ def environments_section(record: FOUND) -> list[str]:
 def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
-    sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, verify)]
+    sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, difficulty, verify)]
     for module, section in sections:
         record: Path = module.RECORD
         if record.exists():

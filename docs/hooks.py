@@ -20,11 +20,12 @@ from engram.tasks.meta import sample
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
+    "engram.rules": "Slow weights that learn without backpropagation, or beside it.",
     "engram.optim": "Evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
     "engram.memory.policies": "What a bounded memory keeps.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
-    "engram.analysis": "What was learned: measures as functions of arrays.",
+    "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
+    "docs/difficulty.md",
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",

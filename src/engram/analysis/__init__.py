@@ -1,6 +1,26 @@
-"""What was learned: measures of activity and of behaviour, and proofs, as functions of arrays and modules."""
+"""What was learned and how hard it was: measures of activity, behaviour and tasks, and proofs."""
 
+from engram.analysis.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
+from engram.analysis.classification_difficulty import classification_difficulty
 from engram.analysis.decoding import cross_temporal_decoding
+from engram.analysis.difficulty import (
+    BENCHMARKS,
+    Difficulty,
+    GeneralizationTask,
+    MeasuredDifficulty,
+    architecture_information,
+    control_task,
+    distractor_task,
+    few_shot_task,
+    inductive_bias_complexity,
+)
+from engram.analysis.dimension import (
+    DimensionEstimate,
+    IntrinsicDimension,
+    intrinsic_dimension,
+    maximum_likelihood_dimension,
+)
+from engram.analysis.direct_bias import FittedBias, TestError, gaussian_process_test_error, sampled_bias
 from engram.analysis.dsa import (
     DSA,
     Alignment,
@@ -25,8 +45,11 @@ from engram.analysis.dsa import (
     spectral_distance,
     split_half_floor,
 )
+from engram.analysis.environment_difficulty import environment_difficulty, roll_out, stacked, standardised
 from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_probabilities, within_lifetime_gain
 from engram.analysis.linear_cka import linear_cka
+from engram.analysis.margin import Margin, class_margin, extreme_quantile
+from engram.analysis.nearest_neighbours import nearest_distances
 from engram.analysis.procrustes_angle import procrustes_angle
 from engram.analysis.rsa import rsa
 from engram.analysis.verify import (
@@ -46,6 +69,7 @@ from engram.analysis.verify import (
 )
 
 __all__ = [
+    "BENCHMARKS",
     "DSA",
     "Alignment",
     "AllOf",
@@ -54,26 +78,48 @@ __all__ = [
     "Box",
     "Budget",
     "Certificate",
+    "Difficulty",
+    "DimensionEstimate",
     "DrivenDistance",
     "DrivenOperators",
+    "FittedBias",
+    "GeneralizationTask",
     "HankelDMD",
     "HiddenStates",
+    "IntrinsicDimension",
     "LinearProperty",
+    "Margin",
+    "MeasuredDifficulty",
     "OperatorComparison",
     "PermutationTest",
     "Polytope",
     "Result",
+    "TestError",
     "align_operators",
+    "architecture_information",
     "certified_radius",
     "check_certificate",
+    "class_margin",
+    "classification_difficulty",
     "compare_operators",
+    "control_task",
     "cross_temporal_decoding",
     "cumulative_regret",
     "delay_embedding",
     "departure_from_normality",
+    "distractor_task",
     "driven_distance",
+    "environment_difficulty",
+    "extreme_quantile",
+    "few_shot_task",
     "fit_driven",
+    "gaussian_process_test_error",
+    "inductive_bias_complexity",
+    "intrinsic_dimension",
     "linear_cka",
+    "maximum_likelihood_dimension",
+    "nearest_distances",
+    "noncentral_chi2_logcdf",
     "normalized_return",
     "operator_bounds",
     "operator_distance",
@@ -82,11 +128,16 @@ __all__ = [
     "procrustes_angle",
     "published_distance",
     "relaxed_region",
+    "roll_out",
     "rsa",
+    "sampled_bias",
     "silhouette",
     "spectral_distance",
     "split_half_floor",
+    "stacked",
+    "standardised",
     "stay_probabilities",
     "verify",
+    "weighted_chi2_logcdf",
     "within_lifetime_gain",
 ]

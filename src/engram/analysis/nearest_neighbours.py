@@ -1,0 +1,177 @@
+"""Exact distances to nearest neighbours in many dimensions: screened in single precision, refined in double."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+BLOCK = 2**24  # products at a time
+UNIT = 2.0**-24  # largest relative error of rounding to single precision
+TINY = 1e-30  # added to squared norms, so that products too small for single precision stay within the slack
+
+
+def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Float[np.ndarray, "samples features"]:
+    """Return samples as rows of floating-point numbers.
+
+    Args:
+        X: Samples of any shape, real numbers or truth values.
+        name: What errors call it.
+
+    Raises:
+        ValueError: There are no samples or no features, they are no numbers, or one is not finite.
+    """
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"{name}.dtype = {X.dtype}: expected real numbers")
+    if X.ndim < 2 or X.size == 0:
+        raise ValueError(f"{name}.shape = {X.shape}: expected (samples, features ...), at least one of each")
+    exact = X.dtype.itemsize <= 2 or X.dtype == np.float32
+    points = np.ascontiguousarray(X.reshape(len(X), -1), dtype=np.float32 if exact else np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = points.sum(dtype=np.float64)
+    if not np.isfinite(total):  # which an overflow makes it, too
+        wrong = np.argwhere(~np.isfinite(points))
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            raise ValueError(
+                f"{name} has {points[row, column]} in sample {row}, feature {column}: expected finite numbers"
+            )
+    return points
+
+
+def distinct(points: Float[np.ndarray, "samples features"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "samples"]]:
+    """Return the first row of each set of equal rows, in order, and for each row which of them it equals."""
+    zero = points.dtype.type(0)  # which makes -0 equal to 0
+    ranks: dict[bytes, int] = {}
+    which = np.array([ranks.setdefault(blake2b(row + zero, digest_size=16).digest(), len(ranks)) for row in points])
+    return np.unique(which, return_index=True)[1], which
+
+
+class Screen(NamedTuple):
+    """Points as they are screened.
+
+    Attributes:
+        points: The points themselves.
+        single: The same about a point in their midst, over ``scale``, in single precision.
+        squares: Squared norms of these.
+        scale: Makes all numbers at most 1.
+        slack: A squared distance of two points comes out wrong by at most this times the sum of their squared norms.
+    """
+
+    points: Float[np.ndarray, "n features"]
+    single: Float[np.ndarray, "n features"]
+    squares: Float[np.ndarray, " n"]
+    scale: float
+    slack: float
+
+
+def screen(points: Float[np.ndarray, "n features"]) -> Screen:
+    """Prepare points for screening."""
+    mean = np.full(len(points), 1 / len(points), points.dtype) @ points  # or about; any point in their midst does
+    scale = float(max(np.abs(points.max(0) - mean).max(), np.abs(points.min(0) - mean).max())) or 1.0
+    single = points - mean
+    single /= points.dtype.type(scale)
+    single = single.astype(np.float32, copy=False)
+    squares = np.einsum("ij,ij->i", single, single, dtype=np.float64) + TINY
+    # Rounding of coordinates, of products summed in any order, and of the last few operations.
+    return Screen(points, single, squares, scale, (points.shape[1] + 24) * UNIT)
+
+
+class Screened(NamedTuple):
+    """Squared distances from some points to others, about, each up to a constant of its row.
+
+    Attributes:
+        rows: Which points they are from.
+        above: At least the squared distance, less the row's ``shift``.
+        slack: ``above`` less this of the column is at most the squared distance, less ``shift`` and ``slack_of_row``.
+        shift: Squared norm of each row's point, with its slack.
+        slack_of_row: Twice the slack of the row.
+    """
+
+    rows: Int[np.ndarray, " rows"]
+    above: Float[np.ndarray, "rows columns"]
+    slack: Float[np.ndarray, " columns"]
+    shift: Float[np.ndarray, "rows 1"]
+    slack_of_row: Float[np.ndarray, "rows 1"]
+
+    def possible(self, bound: Float[np.ndarray, "#rows 1"]) -> Bool[np.ndarray, "rows columns"]:
+        """Return which squared distances may be at most a bound."""
+        limit = (bound - self.shift + self.slack_of_row).astype(np.float32)
+        return np.asarray(self.above <= np.nextafter(limit, np.float32(np.inf)) + self.slack)
+
+
+def screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = slice(None)) -> Iterator[Screened]:
+    """Yield squared distances from some points to others, block by block."""
+    others, squares = data.single[columns], data.squares[columns]
+    above = ((1 + data.slack) * squares).astype(np.float32)
+    slack = (2 * data.slack * squares).astype(np.float32)
+    size = max(1, BLOCK // len(others))
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
+        product = (-2 * data.single[block]) @ others.T
+        product += above
+        own = data.squares[block, None]
+        yield Screened(block, product, slack, (1 + data.slack) * own, 2 * data.slack * own)
+
+
+def exact_distances(
+    data: Screen, one: Int[np.ndarray, " pairs"] | int, other: Int[np.ndarray, " pairs"]
+) -> Float[np.ndarray, " pairs"]:
+    """Return distances of points by their differences in double precision."""
+    difference = (data.points[other].astype(np.float64) - data.points[one]) / data.scale
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)) * data.scale)
+
+
+def nearest_distances(
+    points: Float[np.ndarray, "n features"], k: int, queries: Int[np.ndarray, " queries"] | None = None
+) -> Float[np.ndarray, "queries k"]:
+    """Return the distances of points to their k nearest others, smallest first, exact to double precision.
+
+    Products in single precision leave of each row those that may be among the nearest, by a bound of their rounding
+    error; these few are computed again from differences.
+
+    Args:
+        points: The points.
+        k: How many neighbours, less than there are points.
+        queries: Rows of the points that are asked about; by default all.
+
+    Examples:
+        >>> nearest_distances(np.array([[0.0], [1.0], [3.0]]), 2)
+        array([[1., 3.], [1., 2.], [2., 3.]])
+    """
+    data = screen(points)
+    queries = np.arange(len(points)) if queries is None else queries
+    found = np.empty((len(queries), k))
+    at = 0
+    for block in screened(data, queries):
+        block.above[np.arange(len(block.rows)), block.rows] = np.inf
+        kth = np.partition(block.above, k - 1, axis=1)[:, k - 1, None].astype(np.float64) + block.shift
+        possible = block.possible(kth)
+        for row, candidates in zip(block.rows.tolist(), possible, strict=True):
+            distances = exact_distances(data, row, np.flatnonzero(candidates))
+            distances.partition(k - 1)
+            found[at] = np.sort(distances[:k])
+            at += 1
+    return found
+
+
+def closest_pair(
+    data: Screen, rows: Int[np.ndarray, " rows"], columns: slice, closest: float = np.inf
+) -> tuple[float, tuple[int, int] | None]:
+    """Return the smallest distance from some points to others, and the two, if it is below one that is known."""
+    pair = None
+    first = columns.start or 0
+    for block in screened(data, rows, columns):
+        bound = float((block.above.min(1, keepdims=True) + block.shift).min())
+        bound = min(bound * (1 + 4 * UNIT), (closest / data.scale) ** 2 + 2 * TINY)
+        one, other = np.nonzero(block.possible(np.full((1, 1), bound)))
+        for start in range(0, len(one), 4096):
+            i, j = block.rows[one[start : start + 4096]], other[start : start + 4096] + first
+            distances = exact_distances(data, i, j)
+            nearest = int(distances.argmin())
+            if distances[nearest] < closest:
+                closest, pair = float(distances[nearest]), (int(i[nearest]), int(j[nearest]))
+    return closest, pair

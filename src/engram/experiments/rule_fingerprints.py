@@ -1,0 +1,273 @@
+"""Which rule trained this network? Told by dynamics, by geometry and by difficulty.
+
+Networks of one form learn one task by different rules. Of each network there is what its hidden units did with the same
+probe images while it learned (dynamical similarity analysis), what they do in the end (shape), and how many bits it
+would still take to generalise from that (inductive bias complexity). The rule is then guessed from the nearest other
+networks under each distance. The experiment, its settings and its criteria are ours.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from annotated_types import Ge
+from plotly.subplots import make_subplots
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from engram.analysis import (
+    HankelDMD,
+    classification_difficulty,
+    linear_cka,
+    operator_distances,
+    procrustes_angle,
+    rsa,
+)
+from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most, value
+from engram.lab.curves import PALETTE
+from engram.rules import FeedbackAlignmentLinear
+
+Rule = Literal["sgd", "momentum", "adam", "feedback-alignment"]
+RULES: tuple[Rule, ...] = ("sgd", "momentum", "adam", "feedback-alignment")
+RATES = {
+    "sgd": (0.05, 0.1, 0.2),
+    "momentum": (0.005, 0.01, 0.02),
+    "adam": (0.0005, 0.001, 0.002),
+    "feedback-alignment": (0.05, 0.1, 0.2),
+}
+MEASURES = {
+    "dynamics": "dynamical similarity of how it learned",
+    "procrustes": "Procrustes angle",
+    "cka": "centred kernel alignment",
+    "rsa": "representational similarity",
+    "difficulty": "difficulty of its probes",
+}
+HIDDEN, BATCH, TESTED = 32, 32, 360
+COMPONENTS, DELAYS, RANK = 8, 10, 10
+LOOKS = 30  # that an operator takes at least
+ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one trial is made of."""
+
+    rules: Literal["four", "one"] = "four"
+    """Whether the four groups of networks are of four rules, or all of plain gradient descent: the control."""
+    networks: Annotated[int, Ge(3)] = 6
+    """Networks of each rule, at three learning rates in turn."""
+    steps: Annotated[int, Ge(60)] = 1000
+    """Steps of the optimiser."""
+    every: Annotated[int, Ge(1)] = 5
+    """Steps between two looks at the probes."""
+    probes: Annotated[int, Ge(50)] = 200
+    """Images that every network is shown."""
+
+    def __post_init__(self) -> None:
+        if self.steps // self.every < LOOKS:
+            raise ValueError(f"every = {self.every}: expected {LOOKS} looks at least in steps = {self.steps}")
+
+
+def arms(config: Config) -> dict[str, Config]:
+    """The networks of four rules, and networks of one rule under four names."""
+    return {"rules": replace(config, rules="four"), "one rule": replace(config, rules="one")}
+
+
+def build(rule: Rule, generator: torch.Generator) -> nn.Sequential:
+    """Make a network with one hidden layer; all rules have it from the same distribution."""
+    layers: list[nn.Linear] = []
+    for size in ((64, HIDDEN), (HIDDEN, 10)):
+        drawn = FeedbackAlignmentLinear(*size, generator=generator)
+        layers.append(drawn)
+        if rule != "feedback-alignment":
+            layers[-1] = nn.Linear(*size, device="meta").to_empty(device=drawn.weight.device)
+            layers[-1].load_state_dict({"weight": drawn.weight, "bias": drawn.bias})
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1])
+
+
+def optimizer_of(rule: Rule, rate: float, network: nn.Module) -> torch.optim.Optimizer:
+    """Return what changes the weights; feedback alignment is plain gradient descent on what comes back."""
+    if rule == "adam":
+        return torch.optim.Adam(network.parameters(), lr=rate)
+    return torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9 if rule == "momentum" else 0.0)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train networks by their rules, and guess the rules from the distances between the networks."""
+    images, digits = load_digits(return_X_y=True)
+    order = run.rng.permutation(len(images))
+    x, y = torch.tensor(images[order] / 16, dtype=torch.float32), torch.tensor(digits[order])
+    probes, labels = x[: config.probes], digits[order][: config.probes]
+    trained, tested = slice(config.probes, -TESTED), slice(-TESTED, None)
+    names = [rule for rule in RULES for _ in range(config.networks)]
+    looks = config.steps // config.every
+    paths = np.zeros((len(names), looks, config.probes, HIDDEN), dtype=np.float32)
+    accuracy = np.zeros(len(names))
+    for number in run.steps(len(names), paths=paths, accuracy=accuracy):
+        rule = names[number] if config.rules == "four" else "sgd"
+        network = build(rule, run.generator)
+        optimizer = optimizer_of(rule, RATES[rule][number % 3], network)
+        for step in range(config.steps):
+            if step % config.every == 0 and step // config.every < looks:
+                paths[number, step // config.every] = hidden(network, probes)
+            batch = torch.randint(len(x[trained]), (BATCH,), generator=run.generator)
+            loss = cross_entropy(network(x[trained][batch]), y[trained][batch])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        with torch.no_grad():
+            accuracy[number] = float((network(x[tested]).argmax(1) == y[tested]).float().mean())
+        run.log(number + 1, accuracy=accuracy[number])
+    bits = np.array([probe_bits(path[-1], labels) for path in paths])
+    shapes = paths[:, -1].astype(float)
+    distances = {
+        "dynamics": operator_distances(np.stack([operator_of(path) for path in paths])),
+        "procrustes": between(procrustes_angle, shapes),
+        "cka": between(lambda one, other: 1 - linear_cka(one, other), shapes),
+        "rsa": between(lambda one, other: 1 - rsa(one, other), shapes),
+        "difficulty": np.abs(bits[:, None] - bits),
+    }
+    distances["together"] = np.mean([found / found.mean() for found in distances.values()], axis=0)
+    result: dict[str, Any] = {"names": names, "accuracy": float(accuracy.mean())}
+    for rule in RULES:
+        mine = np.array(names) == rule
+        result[f"accuracy_{rule}"] = float(accuracy[mine].mean())
+        result[f"bits_{rule}"] = float(bits[mine].mean())
+    result["least_accuracy"] = min(result[f"accuracy_{rule}"] for rule in RULES)
+    nearest = KNeighborsClassifier(3, metric="precomputed")
+    for name, found in distances.items():
+        guessed = cross_val_score(nearest, found, names, cv=LeaveOneOut())
+        result[f"{name}_guessed"] = float(guessed.mean())
+        result[f"{name}_map"] = on_a_map(found).round(4).tolist()
+    result["best_guessed"] = max(result[f"{name}_guessed"] for name in MEASURES)
+    return result
+
+
+@torch.no_grad()
+def hidden(network: nn.Sequential, images: Tensor) -> np.ndarray:
+    """Return the activity of the hidden units."""
+    return np.asarray(network[:2](images))
+
+
+def operator_of(path: np.ndarray) -> np.ndarray:
+    """Return the operator of how activity at the probes changes while a network learns."""
+    flat = path.reshape(len(path), -1)
+    reduced = PCA(COMPONENTS, random_state=0).fit_transform(flat)
+    return np.asarray(HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_)
+
+
+def between(distance: Callable[[np.ndarray, np.ndarray], float], shapes: np.ndarray) -> np.ndarray:
+    """Return the distances between activity at the probes."""
+    found = np.zeros((len(shapes), len(shapes)))
+    for one, other in itertools.combinations(range(len(shapes)), 2):
+        found[one, other] = found[other, one] = distance(shapes[one], shapes[other])
+    return found
+
+
+def probe_bits(activity: np.ndarray, labels: np.ndarray) -> float:
+    """Return log10 of the bits that it takes to generalise from activity at the probes."""
+    found = classification_difficulty(activity, labels, error=ERROR, resolution="exact", drop_conflicts=True)
+    return float(found.difficulty.log10_bits)
+
+
+ours = partial(Claim, source="our design", published="no figure")
+claims = [
+    ours(
+        id="all-learn",
+        statement="Networks of every rule learn digits (accuracy of the worst rule)",
+        metric=value("rules", "least_accuracy"),
+        holds=at_least(0.85),
+    ),
+    *(
+        ours(
+            id=f"{name}-tells",
+            statement=f"The rule of a network is that of its nearest by {what} (share of right guesses, chance 0.25)",
+            metric=value("rules", f"{name}_guessed"),
+            holds=at_least(0.5),
+        )
+        for name, what in MEASURES.items()
+    ),
+    ours(
+        id="together-they-tell-more",
+        statement="All distances together guess at least as well as the best of them (difference)",
+        metric=value("rules", "together_guessed") - value("rules", "best_guessed"),
+        holds=at_least(0.0),
+    ),
+    ours(
+        id="one-rule-is-one",
+        statement="Networks of one rule under four names are not told apart (best of all distances)",
+        source="our design: the control",
+        metric=value("one rule", "best_guessed"),
+        holds=at_most(0.4),
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Networks as points, one map for each distance: classical scaling of the first seed's."""
+    plot = make_subplots(1, len(MEASURES), subplot_titles=tuple(MEASURES))
+    first = next((of_seed["rules"] for of_seed in results.by_seed.values() if "rules" in of_seed), None)
+    if first is None:
+        return plot
+    names = np.array(first["names"])
+    for column, measure in enumerate(MEASURES, 1):
+        points = np.array(first[f"{measure}_map"])
+        for rule, color in zip(RULES, PALETTE, strict=False):
+            here = points[names == rule]
+            plot.add_trace(
+                go.Scatter(
+                    x=here[:, 0],
+                    y=here[:, 1],
+                    mode="markers",
+                    marker={"color": color},
+                    name=rule,
+                    legendgroup=rule,
+                    showlegend=column == 1,
+                ),
+                1,
+                column,
+            )
+    plot.update_layout(title="Which rule trained this network? Each point is one; near points are alike")
+    return plot
+
+
+def on_a_map(distances: np.ndarray) -> np.ndarray:
+    """Return points of the plane whose distances are about those given, by classical scaling."""
+    centring = np.eye(len(distances)) - 1 / len(distances)
+    values, vectors = np.linalg.eigh(-centring @ distances**2 @ centring / 2)
+    return np.asarray(vectors[:, :-3:-1] * np.sqrt(np.maximum(values[:-3:-1], 0)))
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core."""
+    networks, looks = len(RULES) * config.networks, config.steps // config.every
+    return 1 + networks * (5e-4 * config.steps + 1.2e-5 * looks * config.probes) + 0.02 * networks**2
+
+
+experiment = Experiment(
+    name="rule-fingerprints",
+    summary="Which rule trained a network is told by its dynamics while learning, its geometry, and its difficulty",
+    paper="No paper; dynamical similarity of Ostrow et al. 2023, difficulty of Boopathy et al. 2023",
+    presets={
+        "smoke": Preset(Config(networks=3, steps=100, every=2, probes=60), seeds=2),
+        "laptop": Preset(Config(), seeds=5),
+        "paper": Preset(Config(networks=12, steps=3000), seeds=10),
+    },
+    arms=arms,
+    trial=trial,
+    claims=claims,
+    figure=figure,
+    seconds=seconds,
+    headline="accuracy",
+)

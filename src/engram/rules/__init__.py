@@ -1,0 +1,5 @@
+"""Training slow weights without backpropagation, or beside it."""
+
+from engram.rules.feedback_alignment import FeedbackAlignmentLinear, feedback_alignment_linear
+
+__all__ = ["FeedbackAlignmentLinear", "feedback_alignment_linear"]

@@ -1,0 +1,156 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.spatial import KDTree
+from scipy.stats import ortho_group
+from sklearn.datasets import load_digits
+from sklearn.neighbors import NearestNeighbors
+
+from engram.analysis import IntrinsicDimension, intrinsic_dimension, maximum_likelihood_dimension, nearest_distances
+from engram.tasks.data import load
+
+
+def sphere(m, count=2000, seed=0):
+    points = np.random.default_rng(seed).normal(size=(count, m + 1))
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def torus(m, count=2000, seed=0):
+    return np.exp(2j * np.pi * np.random.default_rng(seed).random((count, m))).view(float)
+
+
+def cube(m, count=2000, seed=0):
+    return np.random.default_rng(seed).random((count, m))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e150])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_distances_are_those_of_scipy(scale, offset):
+    points = (sphere(20, 700) + offset) * scale
+    expected = KDTree(points / scale).query(points / scale, 6)[0][:, 1:]
+    assert nearest_distances(points, 5) / scale == pytest.approx(expected, rel=1e-9)
+
+
+def test_distances_are_those_of_scikit_learn_and_any_precision_of_the_data_does():
+    X = load_digits().data
+    expected = NearestNeighbors(n_neighbors=4, algorithm="brute").fit(X).kneighbors()[0]
+    for dtype in (np.float32, np.float64):
+        found = nearest_distances(X.astype(dtype), 4, np.arange(100, 200))
+        assert found == pytest.approx(expected[100:200], rel=1e-12)
+
+
+def test_an_outlier_and_points_much_nearer_than_single_precision_tells_are_seen():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(300, 5))
+    points[0] = 1e7
+    points[1] = points[2] + 1e-12
+    found = nearest_distances(points, 2)
+    assert found[1, 0] == pytest.approx(np.linalg.norm(points[1] - points[2]), rel=1e-12)
+    assert found == pytest.approx(KDTree(points).query(points, 3)[0][:, 1:], rel=1e-12)
+
+
+@pytest.mark.parametrize("m", [1.0, 3.5, 14.0])
+def test_exact_law_of_the_ratios(m):
+    queries, k = 20_000, 5
+    distances = np.sort(np.random.default_rng(0).random((queries, k)) ** (1 / m), axis=1)
+    found, se = maximum_likelihood_dimension(distances)
+    assert se == pytest.approx(m / math.sqrt(queries * (k - 1)), rel=0.03)
+    assert abs(found - m) < 4 * se
+    each, _ = maximum_likelihood_dimension(distances, pooled=False)
+    assert each == pytest.approx(m * (k - 1) / (k - 2), rel=0.03)  # the bias that pooling is free of
+
+
+@pytest.mark.parametrize(
+    ("points", "m", "measured"),
+    [
+        (sphere(1), 1, 0.99),
+        (sphere(2), 2, 1.97),
+        (sphere(5), 5, 4.85),
+        (torus(2), 2, 1.97),
+        (torus(4), 4, 4.18),  # distances in space are shorter than those on the torus, the longer ones more so
+        (cube(2), 2, 1.95),
+        (cube(4), 4, 3.87),
+    ],
+)
+def test_known_shapes(points, m, measured):
+    """Measured: by another implementation, on other points."""
+    found = intrinsic_dimension(points)
+    assert found.value == pytest.approx(m, rel=0.06)
+    assert found.value == pytest.approx(measured, abs=4 * found.se)
+    assert 0.8 < found.se / (found.value / math.sqrt(4 * 2000)) < 1.4
+    assert intrinsic_dimension(points, method="twonn").value == pytest.approx(m, rel=0.1)
+
+
+@pytest.mark.parametrize(("m", "low", "high"), [(10, 9.0, 9.6), (20, 15.6, 16.8)])
+def test_high_dimensions_come_out_too_low(m, low, high):
+    assert low < intrinsic_dimension(sphere(m)).value < high
+
+
+def test_isometry_scale_order_and_further_axes_do_not_matter():
+    points = sphere(4, 500)
+    expected = intrinsic_dimension(points).value
+    rng = np.random.default_rng(1)
+    turned = np.hstack([points, np.zeros((500, 7))]) @ ortho_group.rvs(12, random_state=1) * 1e-3 + 4.0
+    for same in (turned, rng.permutation(points), 1e6 * points, points.reshape(500, 5, 1)):
+        assert intrinsic_dimension(same).value == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_sample_of_the_queries_is_settled_by_its_seed():
+    points = sphere(3)
+    some = [intrinsic_dimension(points, n_queries=500, seed=seed) for seed in (0, 0, 1)]
+    assert some[0] == some[1] != some[2]
+    assert some[0].n_queries == 500
+    assert abs(some[0].value - intrinsic_dimension(points).value) < 4 * some[0].se
+
+
+def test_duplicates_are_left_out_counted_and_warned_of():
+    points = sphere(2, 500)
+    assert intrinsic_dimension(np.vstack([points, points[:20]])).n_duplicates == 20
+    with pytest.warns(UserWarning, match="17% of the samples equal another"):
+        found = intrinsic_dimension(np.vstack([points, points[:100]]))
+    assert found.value == intrinsic_dimension(points).value
+    zeros = np.vstack([points, np.zeros((1, 3)), -np.zeros((1, 3))])
+    assert intrinsic_dimension(zeros).n_duplicates == 1
+
+
+def test_ties_are_counted():
+    assert intrinsic_dimension(sphere(2, 300)).ties == 0
+    grid = np.stack(np.meshgrid(range(12), range(12)), -1).reshape(-1, 2)
+    assert intrinsic_dimension(grid).ties > 0.6
+    with pytest.raises(ValueError, match="nearest others of all samples are all as far away"):
+        intrinsic_dimension(np.eye(8))
+    with pytest.raises(ValueError, match="of the sample asked about as number 1"):
+        intrinsic_dimension(grid, 3, pooled=False)
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "message"),
+    [
+        (np.eye(3), {"k": 3}, "k = 3: expected at least 2, and less than the 3 distinct samples"),
+        (np.eye(3), {"k": 1}, "k = 1: expected at least 2"),
+        (np.ones((9, 2)), {}, "k = 5: .* the 1 distinct samples"),
+        (np.array([[0.0, 1.0], [2.0, math.nan]]), {}, "X has nan in sample 1, feature 1: expected finite"),
+        (np.array([[0.0, 1.0], [-math.inf, 0.0]]), {}, "X has -inf in sample 1, feature 0"),
+        (np.zeros((0, 2)), {}, r"X.shape = \(0, 2\): expected"),
+        (np.array([["a", "b"]]), {}, "X.dtype = <U1: expected real numbers"),
+        (sphere(2, 50), {"method": "pca"}, "method = 'pca'"),
+        (sphere(2, 50), {"n_queries": 1}, "n_queries = 1: expected at least 2"),
+    ],
+)
+def test_bad_inputs_are_named(points, options, message):
+    with pytest.raises(ValueError, match=message):
+        intrinsic_dimension(points, **options)
+
+
+def test_measured_dimensions_of_real_images():
+    digits = load_digits().data / 16
+    found = [intrinsic_dimension(digits, k).value for k in (3, 5, 10, 20)]
+    assert found == pytest.approx([8.78, 8.11, 7.42, 6.85], abs=0.01)
+    assert IntrinsicDimension(k=10).fit(digits).dimension_ == pytest.approx(7.42, abs=0.01)
+    mnist = load("mnist", split="test").images.reshape(10_000, 784)
+    distances = nearest_distances(mnist.astype(np.float32), 10, np.arange(2000))
+    found = [maximum_likelihood_dimension(distances[:, :k])[0] for k in (3, 5, 10)]
+    assert found == pytest.approx([13.9, 13.5, 13.2], abs=0.05)
+    # The first half of them is by other writers than the second.
+    assert intrinsic_dimension(mnist, n_queries=1000).value == pytest.approx(12.6, abs=0.8)

@@ -1,0 +1,126 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn.datasets import load_digits
+
+from engram.analysis import class_margin, extreme_quantile
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(400, 8)), rng.integers(4, size=400)
+
+
+def smallest(X, y):
+    distances = cdist(X, X)
+    distances[y[:, None] == y] = np.inf
+    return distances.min()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_exact_margin_is_the_smallest_distance(clusters, dtype):
+    X, y = clusters[0].astype(dtype), clusters[1]
+    for labels in (y, np.array(["d", "a", "b", "c"])[y], np.arange(400)):
+        found = class_margin(X, labels, "exact")
+        assert found.value == pytest.approx(smallest(X.astype(float), labels), rel=1e-12)
+        i, j = found.pair
+        assert labels[i] != labels[j]
+        assert np.linalg.norm(X[i].astype(float) - X[j]) == pytest.approx(found.value, rel=1e-12)
+
+
+def test_few_pairs_are_all_looked_at_and_of_many_a_sample(clusters):
+    X, y = clusters
+    assert class_margin(X, y) == class_margin(X, y, "exact")
+    part = class_margin(X, y, "sample", n_sample=100, seed=1)
+    assert part.value > class_margin(X, y, "exact").value
+    assert part == class_margin(X, y, "sample", n_sample=100, seed=1)
+    found = class_margin(X, y, "evt", n_pairs=20_000, n_top=200)
+    assert found.method == "evt"
+    i, j = found.pair
+    assert y[i] != y[j]
+    assert np.linalg.norm(X[i] - X[j]) == pytest.approx(found.smallest, rel=1e-6)
+    assert 0.5 < found.value / class_margin(X, y, "exact").value < 2
+
+
+def test_random_pairs_are_of_all_pairs_alike():
+    X = np.array([[0.0], [1.0], [10.0], [100.0]])
+    y = np.array([0, 0, 1, 2])
+    from engram.analysis.margin import _random_pairs
+
+    distances, one, other = _random_pairs(X, np.arange(4), y, 50_000, np.random.default_rng(0))
+    assert np.array_equal(distances, np.abs(X[one] - X[other]).ravel())
+    values, counts = np.unique(distances, return_counts=True)
+    assert values.tolist() == [9, 10, 90, 99, 100]
+    assert counts == pytest.approx(10_000, abs=500)
+
+
+def test_digits():
+    X, y = load_digits(return_X_y=True)
+    assert class_margin(X / 16, y, "exact").value == pytest.approx(1.1792, abs=1e-4)
+
+
+@pytest.mark.parametrize(("m", "index"), [(2, 0.5), (10, 0.1)])
+def test_power_laws_are_extrapolated(m, index):
+    distances = np.random.default_rng(0).random(400_000) ** (1 / m)
+    largest, found = extreme_quantile(1 / distances, 2000, 100)
+    assert found == pytest.approx(index, abs=0.06)
+    truth = (1 / (400_000 * 100)) ** (1 / m)
+    assert 0.5 < (1 / largest) / truth < 2
+
+
+def test_tails_with_an_end_end_there():
+    rng = np.random.default_rng(0)
+    largest, index = extreme_quantile(1 / (1 + rng.random(400_000)), 2000, 100)
+    assert index == pytest.approx(-1, abs=0.15)
+    assert 1 / largest == pytest.approx(1.0001, abs=2e-4)
+
+
+def test_the_factor_that_the_script_lacks_matters():
+    distances = 1 + np.random.default_rng(0).random(400_000) ** (1 / 3)
+    right, author = (extreme_quantile(1 / distances, 2000, 100, bounded_factor=factor)[0] for factor in (True, False))
+    truth = 1 + (1 / 4e7) ** (1 / 3)
+    assert abs(1 / right - truth) < 0.01
+    assert 1 / author - truth > 0.02
+
+
+def test_an_index_of_about_0_is_its_limit():
+    values = np.random.default_rng(0).exponential(size=100_000) + 1
+    largest, index = extreme_quantile(values, 1000, 100)
+    assert largest == pytest.approx(1 + math.log(1e7), rel=0.25)
+    assert abs(index) < 0.2
+
+
+def test_duplicates_are_left_out_and_conflicts_refused():
+    X = np.array([[0.0], [0.0], [1.0], [1.0], [3.0]])
+    found = class_margin(X, np.array([0, 0, 0, 0, 1]))
+    assert (found.value, found.n_duplicates, found.n_conflicts) == (2, 2, 0)
+    y = np.array([0, 0, 0, 1, 1])
+    with pytest.raises(ValueError, match="samples 2 and 3 are equal and have different labels"):
+        class_margin(X, y)
+    found = class_margin(X, y, drop_conflicts=True)
+    assert (found.value, found.pair, found.n_duplicates, found.n_conflicts) == (3, (0, 4), 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "message"),
+    [
+        (np.zeros(400), {}, "expected at least two labels among the 400 samples, found 1"),
+        (np.zeros(3), {}, "y: expected 400 labels"),
+        (np.where(np.arange(400) == 7, math.nan, 0), {}, "y has nan as label 7"),
+        (np.arange(400) % 2, {"method": "nearest"}, "method = 'nearest'"),
+        (np.arange(400) % 2, {"n_pairs": 1000}, "n_top = 2000: .* less than n_pairs = 1000"),
+    ],
+)
+def test_bad_inputs_are_named(clusters, y, options, message):
+    with pytest.raises(ValueError, match=message):
+        class_margin(clusters[0], y, **options)
+
+
+def test_values_without_a_tail_are_refused():
+    with pytest.raises(ValueError, match="k = 10: expected at least 1, and less than the 10 values"):
+        extreme_quantile(np.ones(10), 10, 2.0)
+    with pytest.raises(ValueError, match="the largest 3 are all as far above the next"):
+        extreme_quantile(np.ones(10), 3, 2.0)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from engram.analysis import BENCHMARKS, intrinsic_dimension
+from engram.experiments.generalization_difficulty import (
+    DATA,
+    MODES,
+    PUBLISHED,
+    SIZES,
+    Config,
+    arms,
+    claims,
+    experiment,
+    images_of,
+    points_on,
+    seconds,
+)
+
+
+def test_the_table_names_every_published_task():
+    assert set(PUBLISHED) == set(BENCHMARKS)
+
+
+def test_what_shapes_one_arm_is_no_part_of_another():
+    usual, changed = arms(Config()), arms(Config(epochs=3, steps=3000))
+    assert {arm for arm in usual if usual[arm] != changed[arm]} == {"cartpole", "architectures"}
+    assert {arm for arm, config in arms(Config(pairs=5000)).items() if config != usual[arm]} == set(DATA)
+
+
+@pytest.mark.parametrize(("shape", "m", "features"), [("sphere", 3, 4), ("torus", 3, 6), ("cube", 3, 3)])
+def test_shapes_are_what_they_are_called(shape, m, features):
+    points = points_on(shape, m, 1000, np.random.default_rng(0))
+    assert points.shape == (1000, features)
+    assert intrinsic_dimension(points).value == pytest.approx(m, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "features", "classes", "radius"),
+    [("digits", 1797, 64, 10, 4.806), ("mnist", 10_000, 784, 10, 15.54), ("omniglot", 4840, 11_025, 242, 45.59)],
+)
+def test_data_are_scaled_as_published(data, count, features, classes, radius):
+    points, labels, alphabets = images_of(Config(table=data))
+    assert points.shape == (count, features)
+    assert (points.min(), points.max()) == (0, 1)
+    assert len(np.unique(labels)) == classes
+    assert np.linalg.norm(points, axis=1).max() == pytest.approx(radius, abs=0.005)
+    assert len(set(alphabets)) == (8 if data == "omniglot" else 0)
+
+
+def test_claims_compute_what_they_say():
+    metric = {claim.id: claim.metric for claim in claims}
+    seen = {f"m_noisy_{window}": float(window**2) for window in (1, 2, 3)} | {"m_clean_3": 5.5}
+    assert metric["noise-adds-dimensions"]({"cartpole": seen}) == 3.5
+    assert metric["each-noisy-observation-adds"]({"cartpole": seen}) == 3.0
+    of_data = {arm: {"m": m, "log10_bits": m} for arm, m in {"digits": 8.0, "mnist": 13.0, "cifar10": 12.0}.items()}
+    assert metric["order-of-measured-dimensions"](of_data) == metric["order-of-measured-bits"](of_data) == -1.0
+    bits = {f"bits_{name}_{size}": float(bits) for name, bits in {"ten": 9, "noise": 11}.items() for size in SIZES}
+    assert metric["noise-inputs-cost-bits"]({"direct": bits | {"bits_ten_200": 10.0}}) == 1.0
+    assert metric["samples-bring-bits"]({"direct": bits | {"bits_ten_200": 10.0}}) == -1.0
+    errors = {f"error_{m}_{name}": m * 0.1 for m in MODES for name in ("but_one", "all")}
+    assert metric["modes-must-be-sampled"]({"regression": errors}) == 0.1
+    assert metric["modes-suffice"]({"regression": errors}) == pytest.approx(0.3)
+
+
+def test_larger_trials_are_said_to_take_longer():
+    small, large = (sum(map(seconds, arms(experiment.presets[name].config).values())) for name in ("smoke", "paper"))
+    assert 0 < small < large
