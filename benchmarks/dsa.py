@@ -1,8 +1,9 @@
 """How fast and how good distances between operators are, against dsa-metric on the same operators.
 
 Pairs are independent random matrices, matrices conjugate up to noise, and operators fitted to three kinds of dynamics
-of the same geometry. Both sides compute on one thread. dsa-metric brings dependencies of its own, so that it runs in
-an environment of its own: ``--peer`` names its interpreter; without it only engram is measured.
+of the same geometry. Both sides compute on one thread, but for a whole matrix of distances, which has two.
+dsa-metric brings dependencies of its own, so that it runs in an environment of its own: ``--peer`` names its
+interpreter; without it only engram is measured.
 
 ``python benchmarks/dsa.py --peer PYTHON`` measures, writes the record beside this file and prints the section of the
 page that shows it; ``--quick`` takes few pairs, ``--page`` prints only the section, from the record that is there.
@@ -144,7 +145,7 @@ def section(record: dict[str, Any]) -> list[str]:
         + (f", dsa-metric {theirs['version']} with 1500 iterations" if theirs else "")
         + f"; load average before the run {where['load']:.1f}.",
         "",
-        f"All {count} pairs of {whole['operators']} random operators, n = 15, on two threads: {whole['seconds']:.1f} s.",
+        f"All {count} pairs of {whole['operators']} random operators, n = 15, two threads: {whole['seconds']:.1f} s.",
     ]
     if theirs is None:
         return [*lines, "", "dsa-metric was not measured: `--peer` names the interpreter that has it.", ""]
