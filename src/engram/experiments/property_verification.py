@@ -484,7 +484,8 @@ claims = [
     ),
     Claim(
         id="bounds-are-ordered",
-        statement="Bounds by intervals, CROWN cut with these, linear and mixed-integer programs, and samples never cross",
+        statement="Bounds by intervals, by CROWN cut with them, by linear and mixed-integer programs never cross, nor "
+        "do samples cross them",
         source="theory; V5 of our protocol",
         published="proved",
         metric=value("bounds", "disorder"),
