@@ -33,6 +33,14 @@ def _runs_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGRAM_RUNS", str(tmp_path / "runs"))
 
 
+@pytest.fixture(autouse=True)
+def _needs_data(request: pytest.FixtureRequest) -> None:
+    """Skip a test marked ``needs_data(file)`` where the file is not under ENGRAM_DATA."""
+    for mark in request.node.iter_markers("needs_data"):
+        if not ("ENGRAM_DATA" in os.environ and Path(os.environ["ENGRAM_DATA"], *mark.args).is_file()):
+            pytest.skip(f"{mark.args[0]} is not under ENGRAM_DATA")
+
+
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Register the toy experiment here and in every process that a test starts; return its name."""

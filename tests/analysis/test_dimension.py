@@ -143,11 +143,15 @@ def test_bad_inputs_are_named(points, options, message):
         intrinsic_dimension(points, **options)
 
 
-def test_measured_dimensions_of_real_images():
+def test_measured_dimensions_of_digits():
     digits = load_digits().data / 16
     found = [intrinsic_dimension(digits, k).value for k in (3, 5, 10, 20)]
     assert found == pytest.approx([8.78, 8.11, 7.42, 6.85], abs=0.01)
     assert IntrinsicDimension(k=10).fit(digits).dimension_ == pytest.approx(7.42, abs=0.01)
+
+
+@pytest.mark.needs_data("mnist/t10k-images-idx3-ubyte.gz")
+def test_measured_dimensions_of_mnist():
     mnist = load("mnist", split="test").images.reshape(10_000, 784)
     distances = nearest_distances(mnist.astype(np.float32), 10, np.arange(2000))
     found = [maximum_likelihood_dimension(distances[:, :k])[0] for k in (3, 5, 10)]

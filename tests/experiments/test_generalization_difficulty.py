@@ -16,6 +16,8 @@ from engram.experiments.generalization_difficulty import (
     seconds,
 )
 
+MNIST = pytest.mark.needs_data("mnist/t10k-images-idx3-ubyte.gz")
+
 
 def test_the_table_names_every_published_task():
     assert set(PUBLISHED) == set(BENCHMARKS)
@@ -36,7 +38,11 @@ def test_shapes_are_what_they_are_called(shape, m, features):
 
 @pytest.mark.parametrize(
     ("data", "count", "features", "classes", "radius"),
-    [("digits", 1797, 64, 10, 4.806), ("mnist", 10_000, 784, 10, 15.54), ("omniglot", 4840, 11_025, 242, 45.59)],
+    [
+        ("digits", 1797, 64, 10, 4.806),
+        pytest.param("mnist", 10_000, 784, 10, 15.54, marks=MNIST),
+        pytest.param("omniglot", 4840, 11_025, 242, 45.59, marks=pytest.mark.needs_data("omniglot-small.zip")),
+    ],
 )
 def test_data_are_scaled_as_published(data, count, features, classes, radius):
     points, labels, alphabets = images_of(Config(table=data))

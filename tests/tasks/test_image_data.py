@@ -1,10 +1,8 @@
 """CIFAR-10 and Omniglot: their readers, on small archives of the same form and, where they are, on the real files."""
 
 import io
-import os
 import tarfile
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,13 +12,7 @@ from PIL import Image
 from engram.tasks import data, standardise
 from engram.tasks.data import DataError, cifar10, omniglot
 
-REAL = os.environ.get("ENGRAM_DATA")
 RNG = np.random.default_rng(0)
-
-
-def needs(file):
-    there = REAL is not None and Path(REAL, file).is_file()
-    return pytest.mark.skipif(not there, reason=f"{file} is not under ENGRAM_DATA")
 
 
 def encoded(pixels, kind):
@@ -197,7 +189,7 @@ def test_a_set_without_a_public_address_says_what_to_do(name, tmp_path, monkeypa
         data.load(name)
 
 
-@needs("omniglot-small.zip")
+@pytest.mark.needs_data("omniglot-small.zip")
 def test_the_small_omniglot():
     images, names = data.load("omniglot-small", size=31)
     assert images.shape == (242, 20, 31, 31)
@@ -206,7 +198,7 @@ def test_the_small_omniglot():
     assert images.mean() == pytest.approx(234.5, abs=0.5)
 
 
-@needs("cifar10-jpeg/test.parquet")
+@pytest.mark.needs_data("cifar10-jpeg/test.parquet")
 def test_the_jpeg_copy_of_cifar10():
     images, labels = data.load("cifar10-jpeg", split="test")
     assert images.shape == (10_000, 32, 32, 3)

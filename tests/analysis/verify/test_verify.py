@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -729,12 +728,7 @@ def test_reads_nnet(tmp_path):
         read_nnet(path)
 
 
-needs_acas = pytest.mark.skipif(
-    not (Path(os.environ.get("ENGRAM_DATA", "/nowhere")) / "acasxu").is_dir(), reason="acasxu is not under ENGRAM_DATA"
-)
-
-
-@needs_acas
+@pytest.mark.needs_data("acasxu/ACASXU_run2a_1_1_batch_2000.nnet")
 @pytest.mark.parametrize(
     ("number", "network", "status"),
     [(1, "1_1", "proved"), (3, "5_9", "proved"), (4, "2_1", "proved"), (2, "2_1", "refuted"), (3, "1_7", "refuted")],
