@@ -286,7 +286,7 @@ def test_status_and_verify_tell_what_is_at_hand_and_change_nothing(publish, serv
     ("name", "options", "message"),
     [
         ("mnits", {}, "unknown data set 'mnits'; did you mean 'mnist'"),
-        ("zzz", {}, "known: cifar10, cifar10-jpeg, mnist"),
+        ("zzz", {}, "known: acasxu, cifar10, cifar10-jpeg, mnist"),
         ("mnist", {"part": "test"}, "'part' is no option of data set 'mnist': expected split"),
         ("mnist", {"split": "valid"}, "split = 'valid': expected 'train' or 'test'"),
     ],
