@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint install docs results bench clean
+.PHONY: demo test soak lint install docs results bench clean
 
 # Runs a first published claim and judges it. Exit code 1 of `engram run` means that a claim failed: a result, no error.
 demo: .venv/installed
@@ -12,6 +12,10 @@ demo: .venv/installed
 # Everything that must pass.
 test: lint
 	$(BIN)/pytest -n auto --dist worksteal
+
+# The same tests at a larger size: hours. Run on a schedule.
+soak: .venv/installed-dev
+	$(BIN)/pytest -n auto --dist worksteal --soak
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

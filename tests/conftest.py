@@ -16,11 +16,33 @@ import torch
 from hypothesis import settings
 
 # The same examples each time, and no test asserts a time.
-settings.register_profile("engram", deadline=None, derandomize=True)
-settings.load_profile("engram")
+settings.register_profile("test", deadline=None, derandomize=True, max_examples=25)
+settings.register_profile("soak", deadline=None, max_examples=1000)
 
 THIRD_PARTY = Path(__file__).parent / "third_party"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="the same tests at a larger size: hours, run on a schedule")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("soak" if config.getoption("--soak") else "test")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``soak``: further sizes of tests that run at some size anyway."""
+    if not config.getoption("--soak"):
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+@pytest.fixture(scope="session")
+def effort(request: pytest.FixtureRequest) -> int:
+    """How many times as large a campaign is as ``make test`` needs it: 1, or 20 in ``make soak``."""
+    return 20 if request.config.getoption("--soak") else 1
 
 
 @pytest.fixture(autouse=True)

@@ -50,6 +50,7 @@ from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_
 from engram.analysis.linear_cka import linear_cka
 from engram.analysis.margin import Margin, class_margin, extreme_quantile
 from engram.analysis.nearest_neighbours import nearest_distances
+from engram.analysis.pairwise import pairwise
 from engram.analysis.procrustes_angle import procrustes_angle
 from engram.analysis.rsa import rsa
 from engram.analysis.verify import (
@@ -124,6 +125,7 @@ __all__ = [
     "operator_bounds",
     "operator_distance",
     "operator_distances",
+    "pairwise",
     "permutation_test",
     "procrustes_angle",
     "published_distance",

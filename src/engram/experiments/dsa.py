@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt, Le
 from plotly.subplots import make_subplots
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
+from sklearn.manifold import ClassicalMDS
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
@@ -29,12 +30,12 @@ from engram.analysis import (
     linear_cka,
     operator_bounds,
     operator_distances,
+    pairwise,
     procrustes_angle,
     silhouette,
     spectral_distance,
 )
-from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most
-from engram.lab.claim import ResultsOfSeed
+from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most, value
 from engram.lab.curves import PALETTE
 from engram.tasks import FlipFlop, latent_dynamics, learning_rule_traces, observed, ring_rates, ring_weights
 from engram.tasks import same_geometry as simulate_same_geometry
@@ -181,15 +182,6 @@ def between(config: Config, operators: Array, systems: Systems) -> dict[str, Any
     return result
 
 
-def pairwise(items: Any, distance: Callable[[Any, Any], float]) -> Array:
-    """Return the distances between all items."""
-    found = np.zeros((len(items), len(items)))
-    for i in range(len(items)):
-        for j in range(i):
-            found[i, j] = found[j, i] = distance(items[i], items[j])
-    return found
-
-
 def along(operators: Array, systems: Systems) -> dict[str, Any]:
     """Return distances to the first system; what has no number is unrelated, and their unit."""
     dsa = operator_distances(operators[:1], operators)[0]
@@ -309,14 +301,6 @@ def flip_flop(config: Config, run: Run) -> Systems:
     )
 
 
-def _of(arm: str, key: str) -> Callable[[ResultsOfSeed], float]:
-    return lambda results: float(results[arm][key])
-
-
-def _quotient(arm: str, one: str, other: str) -> Callable[[ResultsOfSeed], float]:
-    return lambda results: float(results[arm][one] / results[arm][other])
-
-
 OURS = "R{} of our protocol"
 EMBEDDINGS = {"embeddings": "trajectories of their own", "shared-embeddings": "the same trajectories"}
 claims = [
@@ -326,63 +310,56 @@ claims = [
         "(silhouette)",
         source="tutorial of figure 3; " + OURS.format(1),
         published="blocks in a heat map (no figure)",
-        metric=_of("same-geometry", "dsa_silhouette"),
+        metric=value("same-geometry", "dsa_silhouette"),
         holds=at_least(0.6),
-        arms=("same-geometry",),
     ),
     Claim(
         id="procrustes-does-not",
         statement="and Procrustes does not (silhouette)",
         source="abstract; " + OURS.format(1),
         published="geometric methods fall short (no figure)",
-        metric=_of("same-geometry", "procrustes_silhouette"),
+        metric=value("same-geometry", "procrustes_silhouette"),
         holds=at_most(0.1),
-        arms=("same-geometry",),
     ),
     Claim(
         id="cka-does-not",
         statement="nor does linear CKA (silhouette)",
         source="abstract; " + OURS.format(1),
         published="geometric methods fall short (no figure)",
-        metric=_of("same-geometry", "cka_silhouette"),
+        metric=value("same-geometry", "cka_silhouette"),
         holds=at_most(0.1),
-        arms=("same-geometry",),
     ),
     Claim(
         id="nearest-neighbour",
         statement="The nearest other system by DSA is of the same kind",
         source=OURS.format(1),
         published="no figure",
-        metric=_of("same-geometry", "dsa_accuracy"),
+        metric=value("same-geometry", "dsa_accuracy"),
         holds=at_least(1.0),
-        arms=("same-geometry",),
     ),
     Claim(
         id="nearest-shape",
         statement="By Procrustes it often is not (share that is)",
         source=OURS.format(1),
         published="no figure",
-        metric=_of("same-geometry", "procrustes_accuracy"),
+        metric=value("same-geometry", "procrustes_accuracy"),
         holds=at_most(0.6),
-        arms=("same-geometry",),
     ),
     Claim(
         id="only-noise-tells",
         statement="Without noise DSA does not tell them apart either (silhouette)",
         source=OURS.format(1),
         published="dynamics are seen by the noise of single trials (no figure)",
-        metric=_of("noiseless", "dsa_silhouette"),
+        metric=value("noiseless", "dsa_silhouette"),
         holds=at_most(0.1),
-        arms=("noiseless",),
     ),
     Claim(
         id="averages-do-not-tell",
         statement="Nor does it on the averages of the trials (silhouette)",
         source=OURS.format(1),
         published="as above",
-        metric=_of("averages", "dsa_silhouette"),
+        metric=value("averages", "dsa_silhouette"),
         holds=at_most(0.1),
-        arms=("averages",),
     ),
     *(
         Claim(
@@ -391,9 +368,8 @@ claims = [
             "DSA as the same one",
             source="abstract; " + OURS.format(2),
             published="sees conjugate networks as alike (no figure)",
-            metric=_of(arm, "dsa_ratio"),
+            metric=value(arm, "dsa_ratio"),
             holds=at_least(2.0),
-            arms=(arm,),
         )
         for arm, which in EMBEDDINGS.items()
     ),
@@ -403,9 +379,8 @@ claims = [
             statement=f"and by Procrustes, of {which}, the ratio is smaller (quotient of the ratios)",
             source="abstract; " + OURS.format(2),
             published="geometric methods fall short (no figure)",
-            metric=_quotient(arm, "procrustes_ratio", "dsa_ratio"),
+            metric=value(arm, "procrustes_ratio") / value(arm, "dsa_ratio"),
             holds=at_most(1.0),
-            arms=(arm,),
         )
         for arm, which in EMBEDDINGS.items()
     ),
@@ -415,36 +390,32 @@ claims = [
         "that by Procrustes, both in units of an unrelated ring)",
         source="figure 4, notebook; " + OURS.format(3),
         published="DSA flat and near 0, Procrustes grows (no figure)",
-        metric=_quotient("ring", "dsa_most", "procrustes_most"),
+        metric=value("ring", "dsa_most") / value("ring", "procrustes_most"),
         holds=at_most(0.3),
-        arms=("ring",),
     ),
     Claim(
         id="closing",
         statement="Where a line is closed to a ring, DSA makes its largest step (that step over the largest before)",
         source="figure 4, notebook; " + OURS.format(3),
         published="DSA jumps where the ring closes (no figure)",
-        metric=_of("topology", "dsa_last_jump"),
+        metric=value("topology", "dsa_last_jump"),
         holds=at_least(1.0),
-        arms=("topology",),
     ),
     Claim(
         id="learning-rules",
         statement="From statistics of training, the nearest networks by DSA tell by which of four rules one learns",
         source="abstract; " + OURS.format(4),
         published="separates learning rules without supervision (no figure)",
-        metric=_of("rules", "dsa_accuracy"),
+        metric=value("rules", "dsa_accuracy"),
         holds=at_least(0.6),
-        arms=("rules",),
     ),
     Claim(
         id="learning-rules-geometry",
         statement="and better than by Procrustes (difference of the accuracies)",
         source="abstract; " + OURS.format(4),
         published="geometric methods fall short (no figure)",
-        metric=lambda results: results["rules"]["dsa_accuracy"] - results["rules"]["procrustes_accuracy"],
+        metric=value("rules", "dsa_accuracy") - value("rules", "procrustes_accuracy"),
         holds=at_least(0.1),
-        arms=("rules",),
     ),
 ]
 
@@ -456,10 +427,7 @@ def figure(results: Results) -> go.Figure:
     plot = make_subplots(1, 2, subplot_titles=("DSA distance (radians)", "its map (MDS)"), horizontal_spacing=0.2)
     names = [f"{label} {number}" for number, label in enumerate(result["labels"])]
     plot.add_trace(go.Heatmap(z=distances, x=names, y=names, colorscale="Viridis", colorbar={"x": 0.42}), 1, 1)
-    # Classical scaling: no draws.
-    centre = np.eye(len(labels)) - 1 / len(labels)
-    values, vectors = np.linalg.eigh(-centre @ distances**2 @ centre / 2)
-    place = vectors[:, :-3:-1] * np.sqrt(np.maximum(values[:-3:-1], 0))
+    place = ClassicalMDS(metric="precomputed").fit_transform(distances)
     for kind, color in zip(dict.fromkeys(labels.tolist()), PALETTE, strict=False):
         x, y = place[labels == kind].T
         plot.add_trace(go.Scatter(x=x, y=y, mode="markers", name=kind, marker={"size": 11, "color": color}), 1, 2)

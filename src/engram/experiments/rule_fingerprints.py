@@ -8,8 +8,6 @@ networks under each distance. The experiment, its settings and its criteria are 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -21,6 +19,7 @@ from annotated_types import Ge
 from plotly.subplots import make_subplots
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.manifold import ClassicalMDS
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
@@ -31,6 +30,7 @@ from engram.analysis import (
     classification_difficulty,
     linear_cka,
     operator_distances,
+    pairwise,
     procrustes_angle,
     rsa,
 )
@@ -133,9 +133,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     shapes = paths[:, -1].astype(float)
     distances = {
         "dynamics": operator_distances(np.stack([operator_of(path) for path in paths])),
-        "procrustes": between(procrustes_angle, shapes),
-        "cka": between(lambda one, other: 1 - linear_cka(one, other), shapes),
-        "rsa": between(lambda one, other: 1 - rsa(one, other), shapes),
+        "procrustes": pairwise(shapes, procrustes_angle),
+        "cka": pairwise(shapes, lambda one, other: 1 - linear_cka(one, other)),
+        "rsa": pairwise(shapes, lambda one, other: 1 - rsa(one, other)),
         "difficulty": np.abs(bits[:, None] - bits),
     }
     distances["together"] = np.mean([found / found.mean() for found in distances.values()], axis=0)
@@ -145,11 +145,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         result[f"accuracy_{rule}"] = float(accuracy[mine].mean())
         result[f"bits_{rule}"] = float(bits[mine].mean())
     result["least_accuracy"] = min(result[f"accuracy_{rule}"] for rule in RULES)
-    nearest = KNeighborsClassifier(3, metric="precomputed")
+    nearest, on_a_map = KNeighborsClassifier(3, metric="precomputed"), ClassicalMDS(metric="precomputed")
     for name, found in distances.items():
         guessed = cross_val_score(nearest, found, names, cv=LeaveOneOut())
         result[f"{name}_guessed"] = float(guessed.mean())
-        result[f"{name}_map"] = on_a_map(found).round(4).tolist()
+        result[f"{name}_map"] = on_a_map.fit_transform(found).round(4).tolist()
     result["best_guessed"] = max(result[f"{name}_guessed"] for name in MEASURES)
     return result
 
@@ -165,14 +165,6 @@ def operator_of(path: np.ndarray) -> np.ndarray:
     flat = path.reshape(len(path), -1)
     reduced = PCA(COMPONENTS, random_state=0).fit_transform(flat)
     return np.asarray(HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_)
-
-
-def between(distance: Callable[[np.ndarray, np.ndarray], float], shapes: np.ndarray) -> np.ndarray:
-    """Return the distances between activity at the probes."""
-    found = np.zeros((len(shapes), len(shapes)))
-    for one, other in itertools.combinations(range(len(shapes)), 2):
-        found[one, other] = found[other, one] = distance(shapes[one], shapes[other])
-    return found
 
 
 def probe_bits(activity: np.ndarray, labels: np.ndarray) -> float:
@@ -240,13 +232,6 @@ def figure(results: Results) -> go.Figure:
             )
     plot.update_layout(title="Which rule trained this network? Each point is one; near points are alike")
     return plot
-
-
-def on_a_map(distances: np.ndarray) -> np.ndarray:
-    """Return points of the plane whose distances are about those given, by classical scaling."""
-    centring = np.eye(len(distances)) - 1 / len(distances)
-    values, vectors = np.linalg.eigh(-centring @ distances**2 @ centring / 2)
-    return np.asarray(vectors[:, :-3:-1] * np.sqrt(np.maximum(values[:-3:-1], 0)))
 
 
 def seconds(config: Config) -> float:

@@ -5,7 +5,7 @@ from engram.lab.experiment import Experiment, Preset
 from engram.lab.laboratory import run
 from engram.lab.last_run import load
 from engram.lab.loop import Run, WindowMean
-from engram.lab.measure import Measure, largest, smallest, value
+from engram.lab.measure import Measure, largest, least, smallest, value
 from engram.lab.results import Results, TrialResult
 from engram.storage.files import CannotWriteError, CorruptFileError
 
@@ -25,6 +25,7 @@ __all__ = [
     "at_most",
     "judge",
     "largest",
+    "least",
     "load",
     "run",
     "smallest",

@@ -41,12 +41,18 @@ class Measure:
 
 def value(arm: str, key: str) -> Measure:
     """Return what an arm's trial returned under a key."""
-    return smallest(key, arm)
+    return Measure(lambda results: float(results[arm][key]), (arm,))
 
 
 def smallest(key: str, *arms: str) -> Measure:
     """Return the smallest of what some arms' trials returned under a key."""
-    return Measure(lambda results: min(float(results[arm][key]) for arm in arms), arms)
+    return least(*(value(arm, key) for arm in arms))
+
+
+def least(*measures: Measure) -> Measure:
+    """Return the smallest of some measures."""
+    arms = tuple(dict.fromkeys(arm for measure in measures for arm in measure.arms))
+    return Measure(lambda results: min(measure(results) for measure in measures), arms)
 
 
 def largest(key: str, *arms: str) -> Measure:

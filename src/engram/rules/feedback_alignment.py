@@ -27,12 +27,14 @@ class _FeedbackAlignment(torch.autograd.Function):
         ctx.has_bias = bias is not None
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
         (error,) = gradients
         input, feedback = ctx.saved_tensors
         rows = error.reshape(-1, error.shape[-1])
         weight = rows.T @ input.reshape(-1, input.shape[-1])
-        return error @ feedback, weight, rows.sum(0) if ctx.has_bias else None, None
+        # Of a first layer nothing goes back to the input.
+        back = error @ feedback if ctx.needs_input_grad[0] else None
+        return back, weight, rows.sum(0) if ctx.has_bias else None, None
 
 
 def feedback_alignment_linear(

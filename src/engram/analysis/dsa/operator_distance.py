@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from scipy import linalg
 
 from engram.analysis.dsa import kernels
 from engram.analysis.dsa.trials import check_finite
+from engram.threads import in_ranges
 
 METRICS, GROUPS = ("angular", "euclidean", "squared"), ("O", "SO")
 Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # whatever else it is, it is refused by name
@@ -123,8 +123,9 @@ def align_operators(
     search = _checked(metric, group, restarts, max_iter, seed)
     systems = _prepared([A, B], ["A", "B"])
     pair = np.array([[0, 1]])
-    distance, transform = _solved(systems, pair, search, None)
-    bound = np.minimum(_bounds(systems, pair), distance)
+    below = _bounds(systems, pair)
+    distance, transform = _solved(systems, pair, below, search, None)
+    bound = np.minimum(below, distance)
     return Alignment(float(_in(distance, metric)[0]), float(_in(bound, metric)[0]), transform[0])
 
 
@@ -208,9 +209,9 @@ def compare_operators(
         pairs = np.stack(np.triu_indices(count, 1), axis=1)
     else:
         pairs = np.indices((count, len(others))).reshape(2, -1).T + np.array([0, shift])
-    values, refined = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool)
+    values, refined, below = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool), _bounds(systems, pairs)
     if budget is not None:
-        values, _ = _solved(systems, pairs, search._replace(restarts=0, max_iter=0), n_jobs)
+        values, _ = _solved(systems, pairs, below, search._replace(restarts=0, max_iter=0), n_jobs)
     chunk = CHUNK * effective_n_jobs(n_jobs)
     for start in range(0, len(pairs), chunk):
         if budget is not None and time.monotonic() - began >= budget:
@@ -221,8 +222,8 @@ def compare_operators(
             )
             break
         part = slice(start, start + chunk)
-        values[part], refined[part] = _solved(systems, pairs[part], search, n_jobs)[0], True
-    bounds = np.minimum(_bounds(systems, pairs), values)  # equal but for rounding where a bound is attained
+        values[part], refined[part] = _solved(systems, pairs[part], below[part], search, n_jobs)[0], True
+    bounds = np.minimum(below, values)  # equal but for rounding where a bound is attained
 
     def matrix(of_pairs: Shaped[np.ndarray, " pairs"], own: float | bool) -> Shaped[np.ndarray, "systems others"]:
         if others is not None:
@@ -369,16 +370,19 @@ def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.nd
 
 
 def _solved(
-    systems: _Systems, pairs: Int[np.ndarray, "pairs 2"], search: _Search, n_jobs: int | None
+    systems: _Systems,
+    pairs: Int[np.ndarray, "pairs 2"],
+    bounds: Float[np.ndarray, " pairs"],
+    search: _Search,
+    n_jobs: int | None,
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
-    """Return ||A - C B C^T||_F and C of each pair."""
+    """Return ||A - C B C^T||_F and C of each pair, given what no C gets below."""
     n = systems.operators.shape[1]
     drawn = _drawn(n, search)
     # The same way round for (A, B) and (B, A).
     turned = np.array([systems.operators[i].tobytes() > systems.operators[j].tobytes() for i, j in pairs], dtype=bool)
     ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)
     distances, transforms = np.empty(len(pairs)), np.empty((len(pairs), n, n))
-    bounds = _bounds(systems, pairs)
 
     def solve(start: int, stop: int) -> None:
         part = slice(start, stop)
@@ -394,12 +398,7 @@ def _solved(
             transforms[part],
         )
 
-    threads = min(effective_n_jobs(n_jobs), len(pairs))
-    if threads <= 1:
-        solve(0, len(pairs))
-    else:
-        borders = np.linspace(0, len(pairs), threads + 1).astype(int).tolist()
-        Parallel(n_jobs=threads, backend="threading")(delayed(solve)(*border) for border in pairwise(borders))
+    in_ranges(solve, len(pairs), n_jobs)
     return distances, np.where(turned[:, None, None], transforms.swapaxes(1, 2), transforms)
 
 

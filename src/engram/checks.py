@@ -1,0 +1,202 @@
+"""The one validator of arguments: every error names the argument, its value and what was expected."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def size(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """Return ``value`` as an int, within ``least`` and ``most``.
+
+    Args:
+        name: What the error calls the argument.
+        value: The argument.
+        least: The smallest value allowed.
+        most: The largest; None: no bound.
+
+    Raises:
+        TypeError: It is no integer; a bool is none.
+        ValueError: It is out of range.
+
+    Examples:
+        >>> size("k", 0)
+        Traceback (most recent call last):
+        ValueError: k = 0: expected at least 1
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} = {value!r}: expected an int")
+    if value < least or (most is not None and value > most):
+        raise ValueError(
+            f"{name} = {value}: expected " + (f"at least {least}" if most is None else f"{least} to {most}")
+        )
+    return int(value)
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Return ``value`` as a float: a finite number within the bounds given.
+
+    Args:
+        name: What the error calls the argument.
+        value: The argument.
+        least: The smallest value allowed.
+        above: It must be above this.
+        most: The largest value allowed.
+        below: It must be below this.
+
+    Raises:
+        TypeError: It is no real number; a bool is none.
+        ValueError: It is not finite, or out of range.
+
+    Examples:
+        >>> number("eta", -1, least=0)
+        Traceback (most recent call last):
+        ValueError: eta = -1: expected a number of at least 0
+        >>> number("gamma", 1.5, least=0, most=1)
+        Traceback (most recent call last):
+        ValueError: gamma = 1.5: expected a number from 0 to 1
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} = {value!r}: expected {_range(least, above, most, below)}")
+    if (
+        not math.isfinite(value)
+        or (least is not None and value < least)
+        or (above is not None and value <= above)
+        or (most is not None and value > most)
+        or (below is not None and value >= below)
+    ):
+        raise ValueError(f"{name} = {value}: expected {_range(least, above, most, below)}")
+    return float(value)
+
+
+def choice(name: str, value: T, choices: Collection[T]) -> T:
+    """Return ``value``, one of ``choices``; raise ValueError where it is none of them."""
+    if value not in choices:
+        raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def instance(name: str, value: Any, kind: type[T]) -> T:
+    """Return ``value``, an instance of ``kind``; raise TypeError where it is none."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is a {type(value).__name__}: expected an instance of {kind.__name__}")
+    return value
+
+
+def generator(value: Any, name: str = "generator") -> torch.Generator:
+    """Return ``value``, a generator of torch's; raise TypeError where it is none."""
+    if not isinstance(value, torch.Generator):
+        raise TypeError(f"{name} = {value!r}: expected a torch.Generator")
+    return value
+
+
+def tensor(name: str, value: Any, shape: tuple[int | str, ...], like: Tensor) -> Tensor:
+    """Return ``value``, a tensor of this shape with the dtype and device of ``like``.
+
+    Args:
+        name: What the error calls the tensor.
+        value: The tensor.
+        shape: For each axis its size, or, where any size will do, its name.
+        like: A tensor of the expected dtype and device.
+
+    Raises:
+        TypeError: Not a tensor.
+        ValueError: Another shape, dtype or device.
+    """
+    instance(name, value, Tensor)
+    _shape(name, value.shape, shape)
+    if value.dtype != like.dtype:
+        raise ValueError(f"{name}.dtype = {value.dtype}: expected {like.dtype}, as the parameters have")
+    if value.device != like.device:
+        raise ValueError(f"{name}.device = {value.device}: expected {like.device}, where the parameters are")
+    return value  # type: ignore[no-any-return]
+
+
+def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.float64) -> np.ndarray:
+    """Return ``value`` as a finite array of this shape.
+
+    Args:
+        name: What the error calls the argument.
+        value: An array, a tensor, or nested lists of numbers.
+        shape: For each axis its size, or, where any size will do, its name.
+        dtype: The dtype to convert to.
+
+    Raises:
+        ValueError: It is not made of numbers, is of another shape, or holds what is not finite.
+    """
+    value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    try:
+        given = np.asarray(value)
+    except ValueError:  # ragged
+        given = np.asarray(None)
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"{name} = {value!r}: expected numbers of shape ({', '.join(map(str, shape))})")
+    found = given.astype(dtype)
+    _shape(name, found.shape, shape)
+    finite(name, found)
+    return found
+
+
+def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) -> None:
+    """Raise ValueError where a number is not finite, and say which is the first.
+
+    Args:
+        name: What the error calls the argument.
+        value: An array, or a tensor; one without readable numbers (while compiling, under a ``torch.func`` transform,
+            or on the meta device) is not looked at.
+        axes: Names of its axes, for the message.
+    """
+    if isinstance(value, Tensor):
+        # A sum of finite numbers may overflow, but none with another kind among them is finite; and a sum is cheap.
+        if not readable(value) or math.isfinite(value.detach().sum().item()):
+            return
+        wrong = (~value.isfinite()).nonzero().cpu().numpy()
+    else:
+        wrong = np.argwhere(~np.isfinite(value))
+    if not len(wrong):
+        return
+    place = tuple(int(index) for index in wrong[0])
+    if axes:
+        where = ", ".join(f"{axis}={index}" for axis, index in zip(axes, place, strict=True))
+        raise ValueError(f"{name} at ({where}) is {value[place]}: expected a finite number")
+    what = "NaN" if math.isnan(value[place]) else "infinity (inf)"
+    raise ValueError(f"{name}{list(place) if place else ''} is {what}: expected finite numbers")
+
+
+def readable(value: Tensor) -> bool:
+    """Return whether there are numbers to look at: not while compiling, in a ``torch.func`` transform, or on meta."""
+    return not torch.compiler.is_compiling() and not value.is_meta and torch.func.debug_unwrap(value) is value
+
+
+def _shape(name: str, found: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
+    if len(found) != len(shape) or any(
+        isinstance(want, int) and got != want for got, want in zip(found, shape, strict=True)
+    ):
+        raise ValueError(f"{name}.shape = {tuple(found)}: expected ({', '.join(map(str, shape))})")
+
+
+def _range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:
+    """Return in words what numbers are allowed."""
+    low = f"from {least}" if least is not None else f"above {above}" if above is not None else ""
+    high = f"{most}" if most is not None else f"below {below}" if below is not None else ""
+    if low and high:
+        return f"a number {low}{', at most' if above is not None and most is not None else ' to'} {high}"
+    if low:
+        return f"a number {low}" if least is None else f"a number of at least {least}"
+    return f"a number of at most {high}" if most is not None else f"a number {high}" if high else "a finite number"
