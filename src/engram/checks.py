@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -32,7 +31,7 @@ def size(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
         Traceback (most recent call last):
         ValueError: k = 0: expected at least 1
     """
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} = {value!r}: expected an int")
     if value < least or (most is not None and value > most):
         raise ValueError(
@@ -72,7 +71,7 @@ def number(
         Traceback (most recent call last):
         ValueError: gamma = 1.5: expected a number from 0 to 1
     """
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not isinstance(value, float | int | np.floating | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} = {value!r}: expected {_range(least, above, most, below)}")
     if (
         not math.isfinite(value)
