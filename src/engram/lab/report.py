@@ -11,13 +11,13 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from engram import __version__
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS
 from engram.lab.curves import learning_curves
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
+from engram.version import __version__
 
 
 def write_report(results: Sequence[Results], path: Path) -> Path:
