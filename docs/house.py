@@ -69,7 +69,7 @@ def house() -> str:
             "# The house",
             "",
             "Lines of source by package, counted when this site was built; the last column counts the tests that "
-            f"mirror the package. A file has at most {MOST_CODE} lines of code, a function at most 60 statements, and a "
+            f"mirror the package. A file has at most {MOST_CODE} lines of code, a function 60 statements, and a "
             "new system should do with about 2,000 lines of source and 700 of tests.",
             "",
             *rows,
