@@ -76,15 +76,17 @@ def test_all_that_determines_a_result_is_in_its_name(toy):
         + trials(experiment, config, seeds=1, arms=["plain"])
         + trials(experiment, config, seeds=1, arms=["momentum"], device="cuda")
     )
-    names = {key(trial.identity(experiment.trial)) for trial in (first, *others)}
+    names = {key(trial.identity()) for trial in (first, *others)}
     assert len(names) == 4
-    assert key(first.identity(experiment.trial)) == key(first.identity(experiment.trial))
+    assert key(first.identity()) == key(first.identity())
 
 
 def test_an_arm_out_of_range_is_refused(toy):
     import dataclasses
 
     experiment = registry.get("experiments", toy)
-    broken = dataclasses.replace(experiment, arms=lambda config: {"a": dataclasses.replace(config, size=0)}, claims=())
+    (arm, *_) = experiment.arms(experiment.presets["smoke"].config).values()
+    bad = dataclasses.replace(arm, config=dataclasses.replace(arm.config, size=0))
+    broken = dataclasses.replace(experiment, arms=lambda config: {"a": bad}, claims=())
     with pytest.raises(ValueError, match="size = 0: expected int >= 1"):
         trials(broken, broken.presets["smoke"].config, seeds=1)

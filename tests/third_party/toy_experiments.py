@@ -15,7 +15,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import nn
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, WindowMean, arms_of, at_most
 
 # A worker process that dies once, before it has begun a trial.
 DIES = os.environ.get("TOY_DIES_ON_IMPORT")
@@ -42,8 +42,9 @@ class Config:
     """``raise``, ``print``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
 
 
-def arms(config: Config) -> dict[str, Config]:
-    return {"momentum": config, "plain": replace(config, momentum=False, misbehave="")}
+def arms(config: Config) -> dict[str, Arm]:
+    plain = replace(config, momentum=False, misbehave="")
+    return arms_of(trial, {"momentum": config, "plain": plain}, seconds)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -88,6 +89,10 @@ def _misbehave(config: Config, step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def seconds(config: Config) -> float:
+    return config.episodes * (0.001 + config.step_seconds)
+
+
 def figure(results: Results) -> go.Figure:
     return go.Figure(go.Bar(x=results.arms, y=[len(results.by_seed)] * len(results.arms)))
 
@@ -102,7 +107,6 @@ experiment = Experiment(
         "paper": Preset(Config(episodes=100), seeds=3),
     },
     arms=arms,
-    trial=trial,
     claims=[
         Claim(
             id="learns",
@@ -126,5 +130,4 @@ experiment = Experiment(
         ),
     ],
     figure=figure,
-    seconds=lambda config: config.episodes * (0.001 + config.step_seconds),
 )

@@ -16,7 +16,20 @@ import torch
 from annotated_types import Ge, Le
 
 from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, largest, value
+from engram.lab import (
+    Arm,
+    Claim,
+    Experiment,
+    Preset,
+    Results,
+    Run,
+    WindowMean,
+    arms_of,
+    at_least,
+    at_most,
+    largest,
+    value,
+)
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, Retroactive
 from engram.tasks import cue_reward
@@ -64,7 +77,7 @@ class Config(A2C):
             raise ValueError(f"episode_len = {self.episode_len}: expected at least {longest}, the longest trial")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Both ways of modulation, plasticity without it, and no plasticity."""
     base = replace(config, retroactive_iterations=0)
     found = {
@@ -74,7 +87,7 @@ def arms(config: Config) -> dict[str, Config]:
     }
     if config.retroactive_iterations:
         found["retroactive"] = replace(base, rule="retroactive", iterations=max(10, config.retroactive_iterations))
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def build(config: Config, features: int, actions: int, generator: torch.Generator) -> ActorCritic:
@@ -213,9 +226,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="accuracy",
 )

@@ -24,7 +24,20 @@ from torch import Tensor, nn
 
 from engram.agents import A2C, TrainedAgent, a2c_step, meta_actor_critic, rollout
 from engram.analysis import cross_temporal_decoding
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value, within
+from engram.lab import (
+    Arm,
+    Claim,
+    Experiment,
+    Preset,
+    Results,
+    Run,
+    WindowMean,
+    arms_of,
+    at_least,
+    at_most,
+    value,
+    within,
+)
 from engram.lab.curves import PALETTE
 from engram.optim import AntitheticES
 from engram.plasticity import Lifetimes, NodePerturbationRNN, Trials, lifetimes
@@ -105,7 +118,7 @@ class Config:
             )
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Evolution with plasticity and without, a GRU, and, by preset, the first rung or the published variants."""
     base = replace(config, network="evolved", plastic=True, rung_generations=0, gru_iterations=0, variants=False)
     plain = replace(base, decoded_lives=0, controls=False)
@@ -127,7 +140,7 @@ def arms(config: Config) -> dict[str, Config]:
     if config.variants:
         found["withhold-nand"] = replace(plain, withheld="nand")
         found["author-tables"] = replace(plain, author_tables=True)
-    return found
+    return arms_of(trial, found, seconds)
 
 
 class Genome(NamedTuple):
@@ -578,9 +591,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="accuracy",
 )

@@ -16,7 +16,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, WindowMean, arms_of, at_most, value
 from engram.lab.curves import PALETTE
 from engram.plasticity import PlasticRNN
 from engram.tasks import ClampedEpisode, ImageCompletion, natural_crops, standardise
@@ -63,13 +63,17 @@ class Config:
             raise ValueError(f"size = {self.size}: expected an even number")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """A plasticity coefficient for each connection, a single one, and none."""
-    return {
-        "connection": replace(config, network="connection"),
-        "homogeneous": replace(config, network="homogeneous"),
-        "non-plastic": replace(config, network="non-plastic"),
-    }
+    return arms_of(
+        trial,
+        {
+            "connection": replace(config, network="connection"),
+            "homogeneous": replace(config, network="homogeneous"),
+            "non-plastic": replace(config, network="non-plastic"),
+        },
+        seconds,
+    )
 
 
 def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
@@ -243,9 +247,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="error",
 )

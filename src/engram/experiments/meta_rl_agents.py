@@ -30,7 +30,20 @@ from engram.agents import (
     rollout,
 )
 from engram.analysis import normalized_return
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, largest, smallest, value
+from engram.lab import (
+    Arm,
+    Claim,
+    Experiment,
+    Preset,
+    Results,
+    Run,
+    WindowMean,
+    arms_of,
+    at_least,
+    largest,
+    smallest,
+    value,
+)
 from engram.plasticity import ClippedHebb, Modulated
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, sample_many
 from engram.tasks.meta.agents import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
@@ -72,7 +85,7 @@ class Config(A2C):
 LEARNERS = ("rnn", "lstm", "plastic", "modulated")  # what remembers
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Networks with as many parameters and more and more ways to remember, between chance and inference."""
     budget, found = parameter_count(replace(config, agent="modulated")), {}
     for agent in ("random", "memoryless", *LEARNERS, "bayes"):
@@ -81,7 +94,7 @@ def arms(config: Config) -> dict[str, Config]:
             sizes = (replace(arm, hidden_size=size) for size in itertools.count(1))
             arm = next(sized for sized in sizes if parameter_count(sized) >= budget)
         found[agent] = arm
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def parameter_count(config: Config) -> int:
@@ -292,9 +305,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="reward",
 )

@@ -19,7 +19,20 @@ from torch import nn
 
 from engram.agents import A2C, Memoryless, TrainedAgent, a2c_step, meta_actor_critic, rollout
 from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value, within
+from engram.lab import (
+    Arm,
+    Claim,
+    Experiment,
+    Preset,
+    Results,
+    Run,
+    WindowMean,
+    arms_of,
+    at_least,
+    at_most,
+    value,
+    within,
+)
 from engram.lab.curves import PALETTE
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, diagnose, named, reference_criteria, sample, sample_many
 from engram.tasks.meta.agents import Lifetimes, OracleAgent, RandomAgent, play, regret
@@ -65,7 +78,7 @@ class Config(A2C):
     """The same for the agents without memory."""
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """What is known of named tasks, of random ones, and agents with memory and without on one task and on many."""
 
     def arm(study: Any, *shaping: str, **changes: Any) -> Config:
@@ -75,15 +88,19 @@ def arms(config: Config) -> dict[str, Config]:
     learning = [field.name for field in fields(A2C)]
     agent = (*learning, "test_lifetimes", "horizon", "hidden_size", "batch_size", "iterations")
     short: dict[str, Any] = {"memory": False, "iterations": config.memoryless_iterations}
-    return {
-        "anchors": arm("anchors", "lifetimes"),
-        "generator": arm("generator", "attempts", "accepted"),
-        "lstm-bandit": arm("bandit", *agent),
-        "lstm-two-step": arm("two-step", *agent),
-        "memoryless-bandit": arm("bandit", *agent, **short),
-        "memoryless-two-step": arm("two-step", *agent, **short),
-        "lstm-many": arm("many", *agent, "train_tasks", "test_tasks", iterations=config.many_iterations),
-    }
+    return arms_of(
+        trial,
+        {
+            "anchors": arm("anchors", "lifetimes"),
+            "generator": arm("generator", "attempts", "accepted"),
+            "lstm-bandit": arm("bandit", *agent),
+            "lstm-two-step": arm("two-step", *agent),
+            "memoryless-bandit": arm("bandit", *agent, **short),
+            "memoryless-two-step": arm("two-step", *agent, **short),
+            "lstm-many": arm("many", *agent, "train_tasks", "test_tasks", iterations=config.many_iterations),
+        },
+        seconds,
+    )
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -445,9 +462,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="reward",
 )

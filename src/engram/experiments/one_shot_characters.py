@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, WindowMean, arms_of, at_least, at_most, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import Hebb, Oja, PlasticLinear, plastic_current
 from engram.tasks import OneShotCharacters, synthetic_glyphs
@@ -83,7 +83,7 @@ class Config:
             raise ValueError(f"classes = {self.classes}: expected at least withheld + ways = {least}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """A plasticity coefficient for each connection, a single one, and none."""
     base = replace(config, homogeneous_alpha_init=0.0, homogeneous_eta_init=0.0)
     found = {"connection": replace(base, network="connection")}
@@ -91,7 +91,7 @@ def arms(config: Config) -> dict[str, Config]:
         alpha, eta = config.homogeneous_alpha_init, config.homogeneous_eta_init
         found["homogeneous"] = replace(base, network="homogeneous", alpha_init=alpha, eta_init=eta)
     found["non-plastic"] = replace(base, network="non-plastic")
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def tasks_of(config: Config, generator: torch.Generator) -> tuple[OneShotCharacters, OneShotCharacters]:
@@ -290,9 +290,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="accuracy",
 )

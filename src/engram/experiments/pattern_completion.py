@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, WindowMean, arms_of, at_least, at_most, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClampedLSTM, Hebb, Oja, PlasticRNN
 from engram.tasks import PatternCompletion
@@ -76,7 +76,7 @@ class Config:
             raise ValueError(f"hidden_size = {self.hidden_size}: expected at least bits = {self.bits}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The plastic network, its controls, and the plastic network on the long task."""
     # What shapes only other arms goes back to its default, so that it is no part of a trial's identity.
     base = replace(
@@ -115,7 +115,7 @@ def arms(config: Config) -> dict[str, Config]:
             hidden_size=config.long_bits + 1,
             episodes=config.long_episodes,
         )
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def build(config: Config, generator: torch.Generator) -> PlasticRNN | ClampedLSTM:
@@ -273,9 +273,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="error",
 )

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, WindowMean, arms_of, at_most
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticLSTM, PlasticLSTMState, TraceState
@@ -90,13 +90,17 @@ class Config:
             raise ValueError(f"words = {self.words}: expected more than 2 * name_words = {2 * self.name_words}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The three networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
-    return {
-        "lstm": replace(config, network="lstm"),
-        "plastic": replace(config, network="plastic", hidden_size=matched_size(config, "plastic")),
-        "modulated": replace(config, network="modulated", hidden_size=matched_size(config, "modulated")),
-    }
+    return arms_of(
+        trial,
+        {
+            "lstm": replace(config, network="lstm"),
+            "plastic": replace(config, network="plastic", hidden_size=matched_size(config, "plastic")),
+            "modulated": replace(config, network="modulated", hidden_size=matched_size(config, "modulated")),
+        },
+        seconds,
+    )
 
 
 def count(config: Config, network: str, size: int) -> int:
@@ -428,8 +432,6 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
 )

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from engram.experiments.plastic_language import Carried, Memory, in_rows, losses, perplexity
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, WindowMean, arms_of, at_most
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import points_by_arm
 from engram.plasticity import PlasticLSTM, PlasticLSTMState, TraceState
@@ -83,14 +83,18 @@ class Config:
     """Factor of the mean squared change of that activity from word to word, before dropout, in the loss."""
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The two networks, the plastic one with as many units as fit into the parameters of the LSTM."""
     budget = count(config, "lstm", config.hidden_size)
     fits = (size for size in range(config.hidden_size, 0, -1) if count(config, "modulated", size) <= budget)
-    return {
-        "lstm": replace(config, network="lstm"),
-        "modulated": replace(config, network="modulated", hidden_size=next(fits)),
-    }
+    return arms_of(
+        trial,
+        {
+            "lstm": replace(config, network="lstm"),
+            "modulated": replace(config, network="modulated", hidden_size=next(fits)),
+        },
+        seconds,
+    )
 
 
 def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
@@ -353,8 +357,6 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
 )
