@@ -48,6 +48,18 @@ def test_a_change_to_other_code_does_not(package):
     assert digest() == before
 
 
+def test_a_trial_of_a_folder_reaches_its_study_and_not_the_studies_beside_it(package):
+    (package / "__init__.py").write_text("from somebodys import beside, experiment\n")
+    (package / "experiment.py").write_text("from somebodys.learner import learn\n")
+    before = digest()
+    for other in ("__init__.py", "beside.py"):
+        with (package / other).open("a") as file:
+            file.write("# changed\n")
+    assert digest() == before
+    (package / "rates.py").write_text("RATE = 2\n")
+    assert digest() != before
+
+
 def test_the_rules_and_the_loop_are_reached_and_the_reports_are_not(monkeypatch):
     reached: list[Path] = []
     read = Path.read_bytes

@@ -25,6 +25,16 @@ if DIES and multiprocessing.parent_process() is not None and not Path(DIES).exis
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Of the targets."""
+
+    scale: Annotated[float, Ge(0)] = 0.1
+    """Standard deviation."""
+    shared: bool = True
+    """Whether all samples of a step have the same."""
+
+
+@dataclass(frozen=True)
 class Config:
     """A linear regression with dropout."""
 
@@ -40,6 +50,7 @@ class Config:
     """How long each step sleeps."""
     misbehave: str = ""
     """``raise``, ``print``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
+    noise: Noise = Noise()
 
 
 def arms(config: Config) -> dict[str, Arm]:
@@ -58,7 +69,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     for step in run.steps(config.episodes, net=net, optimizer=optimizer, window=window, total=total):
         _misbehave(config, step)
         x = torch.randn(8, config.size, generator=run.generator)
-        y = x.sum(1, keepdim=True) + 0.1 * float(run.rng.normal())
+        noise = run.rng.normal(size=1 if config.noise.shared else (8, 1))
+        y = x.sum(1, keepdim=True) + config.noise.scale * torch.from_numpy(noise).float()
         loss = (net(x) - y).square().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -130,11 +130,10 @@ def _flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """Suggest a field for one that is unknown: of the same name or, in a study, of the same last part."""
-    last = {field.rpartition(".")[2]: field for field in reversed(known)}
-    close = difflib.get_close_matches(name, known, n=1)
-    close += [last[part] for part in difflib.get_close_matches(name.rpartition(".")[2], last, n=1)]
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    """Suggest a field for one that is unknown; its study may be left out."""
+    called = {field if "." in name else field.rpartition(".")[2]: field for field in reversed(known)}
+    close = difflib.get_close_matches(name, called, n=1)
+    return f"did you mean {called[close[0]]!r}?" if close else f"known: {', '.join(known)}"
 
 
 def _explain(cls: type, problem: Any) -> str:
