@@ -15,7 +15,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import nn
 
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, WindowMean, arms_of, at_most
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most
 
 # A worker process that dies once, before it has begun a trial.
 DIES = os.environ.get("TOY_DIES_ON_IMPORT")
@@ -64,9 +64,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         net[1].weight.normal_(generator=run.generator)
         net[1].bias.zero_()
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, momentum=0.9 * config.momentum)
-    window = WindowMean()
     total = torch.zeros(())
-    for step in run.steps(config.episodes, net=net, optimizer=optimizer, window=window, total=total):
+    for step in run.steps(config.episodes, net=net, optimizer=optimizer, total=total):
         _misbehave(config, step)
         x = torch.randn(8, config.size, generator=run.generator)
         noise = run.rng.normal(size=1 if config.noise.shared else (8, 1))
@@ -76,9 +75,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         loss.backward()
         optimizer.step()
         total += loss.detach()
-        window.add(loss=loss)
-        if step % 2:
-            run.log(step, **window.take())
+        run.log(step, every=2, loss=loss)
         time.sleep(config.step_seconds)
     run.log(config.episodes, between=float(torch.rand((), generator=run.generator)))
     for step in run.steps(3, net=net):

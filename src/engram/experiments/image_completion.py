@@ -16,7 +16,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, WindowMean, arms_of, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most, value
 from engram.lab.curves import PALETTE
 from engram.plasticity import PlasticRNN
 from engram.tasks import ClampedEpisode, ImageCompletion, natural_crops, standardise
@@ -127,17 +127,15 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     task, held_out = task_of(config, "train"), task_of(config, "test")
     net = build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
-    window, length = WindowMean(), max(1, config.updates // 160)
-    for step in run.steps(config.updates, net=net, optimizer=optimizer, window=window):
+    length = max(1, config.updates // 160)
+    for step in run.steps(config.updates, net=net, optimizer=optimizer):
         episode = on_device(task.sample(config.batch_size, run.generator), run)
         errors = squared_errors(answer(net, episode), episode)
         loss = errors.sum() / config.batch_size
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        window.add(error=errors.mean(), loss=loss)
-        if (step + 1) % length == 0:
-            run.log(step + 1, **window.take())
+        run.log(step + 1, every=length, error=errors.mean(), loss=loss)
     curve = run.metrics().filter(pl.col("metric") == "error")["value"].to_numpy()
     eighth = max(1, len(curve) // 8)
     result = {"error": float(curve[-eighth:].mean()), "first_error": float(curve[:eighth].mean())}
