@@ -70,7 +70,7 @@ def gallery() -> str:
     for name in engram.experiments():
         experiment = engram.registry.get("experiments", name)
         laptop = experiment.presets["laptop"]
-        time = sum(experiment.seconds(arm) for arm in experiment.arms(laptop.config).values()) * laptop.seeds
+        time = sum(arm.seconds for arm in experiment.arms(laptop.config).values()) * laptop.seeds
         parts += [
             f"## {name}",
             f"{experiment.summary}. {experiment.paper}.",
