@@ -47,8 +47,7 @@ def test_no_task_of_the_test_is_one_of_training():
 
 @pytest.mark.parametrize("memory", [True, False])
 def test_what_the_networks_see(memory):
-    config = dataclasses.replace(SMOKE, agent="rnn" if memory else "memoryless")
-    env = agents.observed(config, list(agents.test_set(config).values()), 20)
+    env = agents.observed(list(agents.test_set(SMOKE).values()), 20, memory=memory)
     assert env.single_observation_space.shape == (agents.OBSERVATION if memory else agents.OBSERVATION - 3,)
     assert env.single_action_space.n == agents.ACTIONS
 
