@@ -184,7 +184,7 @@ experiment = Experiment(
     paper=PAPER,
     presets={
         "smoke": Preset(
-            Config(cue_bits=3, episode_len=12, hidden_size=6, batch_size=4, iterations=20, retroactive_iterations=20),
+            Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2, iterations=10, retroactive_iterations=10),
             seeds=2,
         ),
         "laptop": Preset(Config(), seeds=3),

@@ -251,7 +251,7 @@ experiment = Experiment(
         "smoke": Preset(
             Config(
                 train_tasks=2,
-                test_tasks=2,
+                test_tasks=1,
                 test_lifetimes=2,
                 horizon=8,
                 hidden_size=4,

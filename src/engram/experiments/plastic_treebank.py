@@ -307,10 +307,9 @@ experiment = Experiment(
         "smoke": Preset(
             Config(
                 tokens=1000,
-                layers=3,
-                embedding_size=8,
-                hidden_size=10,
-                batch_size=10,
+                embedding_size=4,
+                hidden_size=6,
+                batch_size=25,
                 window=10,
                 epochs=2,
                 average_from=2,

@@ -102,7 +102,7 @@ class Ring:
 
     def seconds(self) -> float:
         """Time of a trial on one core."""
-        return self.steps * 1e-7 * float(self.neurons**1.5) + self.fit.seconds(9)
+        return self.steps * 1e-7 * float(self.neurons**1.5) + self.fit.seconds(9.0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Topology:
 
     def seconds(self) -> float:
         """Time of a trial on one core."""
-        return self.steps * 3e-7 * float(self.neurons**1.5) + self.fit.seconds(11)
+        return self.steps * 3e-7 * float(self.neurons**1.5) + self.fit.seconds(11.0)
 
 
 def components(activity: np.ndarray) -> list[np.ndarray]:

@@ -222,7 +222,7 @@ experiment = Experiment(
         "smoke": Preset(
             Config(
                 anchors=Anchors(8),
-                generator=Generator(attempts=40, accepted=10),
+                generator=Generator(attempts=20, accepted=2),
                 one_task=OneTask(**SMALL),
                 memoryless=OneTask(**SMALL, memory=False),
                 many_tasks=ManyTasks(**SMALL, train_tasks=2, test_tasks=2),

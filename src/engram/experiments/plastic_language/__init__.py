@@ -110,11 +110,11 @@ experiment = Experiment(
         "smoke": Preset(
             Config(
                 documents=Documents(
-                    Model(embedding_size=8, hidden_size=10),
+                    Model(embedding_size=4, hidden_size=6),
                     words=12,
-                    document_length=30,
+                    document_length=20,
                     batch_size=4,
-                    updates=20,
+                    updates=10,
                     test_documents=8,
                 )
             ),
