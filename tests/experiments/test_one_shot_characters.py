@@ -100,7 +100,6 @@ def test_initial_values_are_as_published_and_come_from_the_generator():
     found = configs(Config())
     assert Classifier(found["homogeneous"], seeded()).head.alpha.item() == 1
     assert (found["homogeneous"].eta_init, found["connection"].eta_init) == (0.1, 0.01)
-    assert "homogeneous" not in configs(Config(homogeneous_alpha_init=0.0))
 
 
 @pytest.mark.parametrize(
