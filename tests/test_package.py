@@ -41,7 +41,7 @@ def test_run_from_python():
     results = engram.run("pattern-completion", preset="smoke", seeds=1, arms=["plastic"], jobs=1, progress=False)
     assert [(trial.arm, trial.seed, trial.state) for trial in results.trials] == [("plastic", 0, "finished")]
     assert results.metrics.columns == ["arm", "seed", "step", "metric", "value"]
-    assert {judgement.verdict for judgement in results.claims()} == {"not testable here"}
+    assert {judged.verdict for judged in results.claims()} == {"not testable here"}
 
 
 @pytest.mark.parametrize(

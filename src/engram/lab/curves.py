@@ -78,7 +78,7 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         )
     figure.update_layout(
         template="plotly_white",
-        title=f"{results.experiment.name}: {metric}",
+        title=f"{results.experiment}: {metric}",
         xaxis_title="step",
         yaxis_title=metric,
         hovermode="closest",
