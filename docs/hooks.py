@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import house
 import numpy as np
 import results
 from mkdocs.structure.files import File, Files
@@ -53,6 +54,7 @@ def on_files(files: Files, config: Any) -> Files:
         "index.md": index,
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
+        "house.md": house.house(),
         "reference.md": reference(),
     }
     for name, content in pages.items():

@@ -15,7 +15,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from engram import __version__, registry
+from engram import registry
+from engram.version import __version__
 
 if TYPE_CHECKING:
     from engram.lab import Experiment, Results

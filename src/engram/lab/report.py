@@ -11,7 +11,6 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from engram import __version__
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS
 from engram.lab.curves import learning_curves
@@ -19,6 +18,7 @@ from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
+from engram.version import __version__
 
 
 def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path:
