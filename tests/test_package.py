@@ -50,9 +50,9 @@ def test_run_from_python():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "huge"}, "preset = 'huge': expected one of smoke, laptop, paper"),
+        ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'laptop', 'paper'"),
         ({"engine": "dask"}, "engine = 'dask': expected one of 'loky', 'ray'"),
-        ({"device": "tpu"}, "device = 'tpu': expected 'auto', 'cpu' or 'cuda'"),
+        ({"device": "tpu"}, "device = 'tpu': expected one of 'auto', 'cpu', 'cuda'"),
         ({"arms": "plastic"}, "arms = 'plastic': expected a list of names"),
         ({"long_bits": 7}, "long_bits = 7: expected an even number"),
         ({"long_episodes": 0}, "long_episodes = 0: expected int >= 10"),

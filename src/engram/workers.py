@@ -66,8 +66,10 @@ def share_out(
     died = _died(backend)
 
     def together(some: Sequence[Item], workers: int) -> list[Result]:
+        calls = [joblib.delayed(function)(item) for item in some]
         try:
-            return wait(lambda: list(_pool(backend, workers)(joblib.delayed(function)(item) for item in some)))
+            found: list[Result] = wait(lambda: list(_pool(backend, workers)(calls)))
+            return found
         except died:
             _ray_pools.clear()
             raise

@@ -97,7 +97,7 @@ def run(
     check_backend(engine, "engine")
     if address is not None and engine != "ray":
         raise ValueError(f"address = {address!r}: expected with engine 'ray' only")
-    chosen = _preset(experiment, preset)
+    chosen = experiment.presets[checks.choice("preset", preset, experiment.presets)]
     config = _changed(experiment, chosen.config, changes)
     before, after = configs.leaves(chosen.config), configs.leaves(config)
     changed = {name: value for name, value in after.items() if value != before[name]}
@@ -119,15 +119,15 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
-        said: list[Status] = []
+        statuses: list[Status] = []
         if left:
             for job in left:
                 _queue(job)
             judge_ready = _announcer(lambda: read_back(experiment, root, note))
             with Monitor(console, left, workers, judge_ready):
-                said = perform_all(left, workers=workers, engine=engine, address=address)
-    at_last = {job.folder.name: status for job, status in zip(left, said, strict=True)}
-    return read_back(experiment, root, note, at_last)
+                statuses = perform_all(left, workers=workers, engine=engine, address=address)
+    last = {job.folder.name: status for job, status in zip(left, statuses, strict=True)}
+    return read_back(experiment, root, note, last)
 
 
 def verdict_line(judged: JudgedClaim) -> str:
@@ -139,12 +139,6 @@ def verdict_line(judged: JudgedClaim) -> str:
         + escape(f"[{judged.low:.3g}, {judged.high:.3g}]")
         + f", criterion {judged.claim.holds}, {len(judged.values)} seeds: [{color}]{judged.verdict}[/]{why}"
     )
-
-
-def _preset(experiment: Experiment, name: str) -> Any:
-    if name not in experiment.presets:
-        raise ValueError(f"preset = {name!r}: expected one of {', '.join(experiment.presets)}")
-    return experiment.presets[name]
 
 
 def _changed(experiment: Experiment, config: Any, changes: Mapping[str, Any]) -> Any:
@@ -163,8 +157,7 @@ def _changed(experiment: Experiment, config: Any, changes: Mapping[str, Any]) ->
 
 def device_of(device: str) -> str:
     """Return ``"cpu"`` or ``"cuda"``; of ``"auto"`` CUDA where it is there."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device = {device!r}: expected 'auto', 'cpu' or 'cuda'")
+    checks.choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': no CUDA device is available")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

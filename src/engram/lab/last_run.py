@@ -84,7 +84,7 @@ def load(experiment: str | Experiment, runs: str | Path | None = None) -> Result
 
 
 def read_back(
-    experiment: Experiment, root: Path, note: Mapping[str, Any], said: Mapping[str, Status] | None = None
+    experiment: Experiment, root: Path, note: Mapping[str, Any], last: Mapping[str, Status] | None = None
 ) -> Results:
     """Collect the results of a noted run.
 
@@ -92,9 +92,9 @@ def read_back(
         experiment: The experiment.
         root: Its folder.
         note: What ``write_note`` returned.
-        said: What the workers said at the end, by trial folder, for trials that could not write it down.
+        last: The last status of each trial, by trial folder, for trials that could not write it down.
     """
-    found = [_trial_result(entry, root, (said or {}).get(entry["folder"])) for entry in note["trials"]]
+    found = [_trial_result(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
     finished = [(trial, TrialFolder(Path(trial.folder))) for trial in found if trial.state == "finished"]
     frames = [
         folder.metrics().select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
@@ -141,7 +141,7 @@ def _or_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def _trial_result(entry: Mapping[str, Any], root: Path, said: Status | None) -> TrialResult:
+def _trial_result(entry: Mapping[str, Any], root: Path, last: Status | None) -> TrialResult:
     folder = TrialFolder(root / entry["folder"])
     name = (entry["arm"], entry["seed"])
     try:
@@ -150,9 +150,9 @@ def _trial_result(entry: Mapping[str, Any], root: Path, said: Status | None) -> 
         return TrialResult(*name, "failed", {}, folder=str(folder.path), message=str(error))
     if stored is not None:
         return TrialResult(*name, "finished", stored["result"], stored["seconds"], str(folder.path))
-    status = said or folder.status()
+    status = last or folder.status()
     # Where nobody is at work, whoever was has died.
-    died = status.state == "running" and not folder.in_other_hands()
+    died = status.state == "running" and not folder.is_locked()
     return TrialResult(
         *name, "interrupted" if died else status.state, {}, status.seconds, str(folder.path), status.message
     )

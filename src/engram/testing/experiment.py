@@ -183,12 +183,13 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
 
 def _die_in_the_middle() -> None:
     """Make this process die at the first checkpoint but one that is due in the second half of a loop."""
-    written, save = [], checkpoint.save
+    written: list[Path] = []
+    save = checkpoint.save
 
-    def save_or_die(path: Path, content: dict[str, Any]) -> None:
-        if written and content["step"] > content["total"] // 2:
+    def save_or_die(path: Path, state: Any) -> None:
+        if written and state["step"] > state["total"] // 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        save(path, content)
+        save(path, state)
         written.append(path)
 
     checkpoint.save = save_or_die
