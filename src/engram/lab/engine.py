@@ -29,14 +29,11 @@ def perform_all(
     Args:
         jobs: The trials, in the order in which they are started.
         workers: How many run at once; with 1 and loky they run in this process.
-        engine: ``"loky"``, or ``"ray"`` for a Ray cluster.
-        address: Address of an existing Ray cluster (default: one is started here for this run).
+        engine: As of ``engram.lab.run``.
+        address: As of ``engram.lab.run``; without one a cluster is started for the time of the run.
 
     Returns:
         The status of each trial, in the order of ``jobs``.
-
-    Raises:
-        ValueError: The Ray cluster is smaller than ``workers``.
     """
     with _connected(engine, workers, address):
         done = pools.share_out(

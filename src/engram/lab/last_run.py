@@ -86,13 +86,9 @@ def load(experiment: str | Experiment, runs: str | Path | None = None) -> Result
 def read_back(
     experiment: Experiment, root: Path, note: Mapping[str, Any], last: Mapping[str, Status] | None = None
 ) -> Results:
-    """Collect the results of a noted run.
+    """Collect the results of a run from its note in the experiment's folder.
 
-    Args:
-        experiment: The experiment.
-        root: Its folder.
-        note: What ``write_note`` returned.
-        last: The last status of each trial, by trial folder, for trials that could not write it down.
+    ``last`` has the last status of trials, by trial folder, which some could not write down.
     """
     found = [_trial_result(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
     finished = [(trial, TrialFolder(Path(trial.folder))) for trial in found if trial.state == "finished"]

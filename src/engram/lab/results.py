@@ -109,17 +109,10 @@ class Results:
             "config": configs.to_dict(self.config),
             "claims": [
                 {
-                    "id": judged.claim.id,
-                    "statement": judged.claim.statement,
-                    "published": judged.claim.published,
+                    **{name: getattr(judged.claim, name) for name in ("id", "statement", "published", "threshold")},
                     "criterion": str(judged.claim.holds),
-                    "threshold": judged.claim.threshold,
-                    "ours": judged.ours,
-                    "low": judged.low,
-                    "high": judged.high,
+                    **{name: getattr(judged, name) for name in ("ours", "low", "high", "verdict", "why")},
                     "seeds": len(judged.values),
-                    "verdict": judged.verdict,
-                    "why": judged.why,
                 }
                 for judged in self.claims()
             ],

@@ -32,9 +32,7 @@ class Job:
         trial: The trial.
         identity: All that determines its result.
         folder: The trial's folder.
-        stop: When this file exists, work stops.
-        checkpoint_seconds: Time between checkpoints.
-        tensorboard: Write event files as well.
+        stop, checkpoint_seconds, tensorboard: As of ``Run``.
     """
 
     trial: Trial
