@@ -14,7 +14,7 @@ from engram.memory import (
     hamming74_blocks,
     random_regular,
 )
-from engram.memory.recovery import random_states
+from engram.memory.expander.recovery import random_states
 
 
 def seeded(seed=0):
@@ -80,7 +80,7 @@ def test_gallagers_messages_work_below_their_threshold_and_not_above(size, thres
         (lambda: gallager_b_decode(hamming74_blocks(1), torch.zeros(1, 7)), "H is not regular"),
         (
             lambda: gallager_b_decode(array_graph(5, 3), torch.zeros(1, 25), threshold=3),
-            "threshold = 3: expected 1 .. 2",
+            "threshold = 3: expected 1 to 2",
         ),
         (lambda: belief_propagation(array_graph(5, 3), torch.zeros(1, 25), 0.5), "flip_probability = 0.5: expected"),
         (lambda: belief_propagation(array_graph(5, 3), torch.zeros(1, 24), 0.1), r"x.shape = \(1, 24\): expected"),

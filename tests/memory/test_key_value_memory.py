@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram.memory import DND, FaissSearch, KeyValueMemory
-from engram.memory.estimate import estimate
-from engram.memory.policies import (
+from engram.memory.episodic.estimate import Averaging, estimate
+from engram.memory.episodic.policies import (
     FIFO,
     LRU,
     Aggregate,
     DynamicKMeans,
+    KMeans,
     MaxSurprise,
     MaxValue,
-    OnlineKMeans,
     RandomReplacement,
 )
 from engram.storage import CorruptFileError
@@ -34,13 +34,13 @@ POLICIES = [
     MaxValue(),
     MaxSurprise(k=3),
     Aggregate(0.2),
-    OnlineKMeans(),
-    OnlineKMeans("author"),
+    KMeans(),
+    KMeans("author"),
     DynamicKMeans(),
     DynamicKMeans(merge_radius=0.1),
     DynamicKMeans("author"),
 ]
-KMEANS = [policy for policy in POLICIES if isinstance(policy, OnlineKMeans | DynamicKMeans)]
+KMEANS = [policy for policy in POLICIES if isinstance(policy, KMeans)]
 pytestmark = pytest.mark.filterwarnings("ignore:a batch of more than a quarter:RuntimeWarning")
 
 
@@ -143,7 +143,9 @@ def test_the_kernel_estimates_as_the_definition(seed, kernel, delta):
         found = memory.query(x, 5, **how)
         table = torch.arange(2)[None, :, None]
         values = memory.values[table, found.rows.clamp(min=0)]
-        torch.testing.assert_close(found.values, estimate(values, found.squared_distances, empty_value=0.5, **how))
+        torch.testing.assert_close(
+            found.values, estimate(values, found.squared_distances, Averaging(empty_value=0.5, **how))
+        )
 
 
 # What is kept.
@@ -172,7 +174,7 @@ def test_lru_uses_rows_in_the_order_of_a_batch_of_look_ups():
         ({"value_update": "ema"}, 5 + 0.1 * (1 - 5), 4.6 + 0.1 * (8 - 4.6)),
     ],
 )
-@pytest.mark.parametrize("policy", [LRU(), FIFO(), RandomReplacement(), OnlineKMeans(), Aggregate(0.1)])
+@pytest.mark.parametrize("policy", [LRU(), FIFO(), RandomReplacement(), KMeans(), Aggregate(0.1)])
 def test_a_state_that_comes_again_updates_its_value(policy, settings, lower, higher):
     memory = filled(policy, [1, 2], [5, 0], 3, **settings)
     memory.write(column(1), column(1))
@@ -238,7 +240,7 @@ def test_aggregation_merges_within_a_radius():
 # K-means.
 
 
-@pytest.mark.parametrize("policy", [OnlineKMeans(), OnlineKMeans("author")])
+@pytest.mark.parametrize("policy", [KMeans(), KMeans("author")])
 def test_k_means_of_single_samples_is_the_running_mean(policy):
     memory = filled(policy, [0, 100], [0, 0])
     for sample, mean, count in ((1, 0.5, 2), (2, 1.0, 3), (3, 1.5, 4)):
@@ -498,7 +500,7 @@ NAN = torch.tensor([[1.0, float("nan")]])
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (bad(capacity=0), "capacity = 0: expected at least 1"),
+        (bad(capacity=0), "capacity = 0: expected at least 2"),
         (bad(capacity=1), "capacity = 1: expected at least 2"),
         (bad(key_dim=0), "key_dim = 0"),
         (bad(tables=0), "tables = 0"),
@@ -508,7 +510,7 @@ NAN = torch.tensor([[1.0, float("nan")]])
         (bad(empty_value=float("nan")), "empty_value = nan"),
         (lambda: DynamicKMeans("mean"), "weighting = 'mean'"),
         (lambda: DynamicKMeans("author", 0.1), "merge_radius = 0.1: expected 0 with"),
-        (lambda: OnlineKMeans(merge_radius=-1.0), "merge_radius = -1.0"),
+        (lambda: KMeans(merge_radius=-1.0), "merge_radius = -1.0"),
         (lambda: Aggregate(0.0), "radius = 0.0"),
         (lambda: MaxSurprise(k=0), "k = 0"),
         (lambda: MEMORY.query(torch.ones(1, 3)), r"x.shape = \(1, 3\): expected \(batch, 2\)"),

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from engram.memory import NOODL, make_sparse_dictionary_data, match_dictionaries, noodl_step, perturb_dictionary
-from engram.memory.arora import threshold_encode, unbiased_gradient
-from engram.memory.noodl import dictionary_gradient
+from engram.memory import NOODL, match_dictionaries, noodl_step
+from engram.memory.dictionary.arora import threshold_encode, unbiased_gradient
+from engram.memory.dictionary.step import dictionary_gradient
 from engram.storage import CannotWriteError, CorruptFileError, checkpoint
+from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
 
 SIZES = {"n_features": 64, "n_components": 80, "n_nonzero": 3}
 
