@@ -27,16 +27,8 @@ def unbiased_gradient(
         T(i) = H'(B(i) y),    g_i = mean over samples of (B(i)^T T(i) - y) sign(x_i)
 
     No B(i) is ever made: with s = A y and the Gram matrix G, (B(i) y)_j = s_j - G_ij s_i, and B(i)^T T is
-    A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter.
-
-    Args:
-        dictionary: Atoms A of unit norm in rows.
-        X: Samples y in rows.
-        code: Their codes x by ``threshold_encode``.
-        coef_min: C; H' keeps what is at least C / 2.
-
-    Returns:
-        The gradient, (atoms, features).
+    A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes x are those of
+    ``threshold_encode``, and H' keeps what is at least coef_min / 2.
 
     Source: Arora, Ge, Ma and Moitra, "Simple, efficient, and neural algorithms for sparse coding" (2015), section 5.
     """

@@ -155,14 +155,24 @@ class Settings(NamedTuple):
     prune: bool
 
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # codes, iterations, which converged, which grew
+class Found(NamedTuple):
+    """Codes; iterations, whether a code converged, and whether it was given up because it grew, of each sample."""
+
+    code: np.ndarray
+    iterations: np.ndarray
+    converged: np.ndarray
+    grown: np.ndarray
+
+
+def nothing_found(code: np.ndarray) -> Found:
+    """Return where codes begin."""
+    return Found(code, np.zeros(len(code), np.int64), *np.zeros((2, len(code)), bool))
 
 
 def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray, settings: Settings) -> Found:
     """Code samples with NumPy alone and without a Gram matrix: the definition, and the way for very many atoms."""
-    code = hard_threshold(correlations, settings.start, keep_equal=True)
-    iterations = np.zeros(len(X), np.int64)
-    converged, grown = np.zeros((2, len(X)), bool)
+    found = nothing_found(hard_threshold(correlations, settings.start, keep_equal=True))
+    code, iterations, converged, grown = found
     unchanged, wait = np.zeros(len(X), np.int64), np.full(len(X), settings.patience)
     seeks, solved = np.full(len(X), settings.patience > 0), np.zeros(len(X), bool)
     limit = EXCESSIVE * np.linalg.norm(correlations, axis=1)
@@ -186,12 +196,12 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
         solved[failed] = False
         ready = seeks[active] & (unchanged[active] >= wait[active]) & ~converged[active] & ~grown[active]
         for sample in np.setdiff1d(active[ready], failed):
-            found = least_squares(dictionary, correlations[sample], code[sample], settings)
-            if found is None:
+            fitted = least_squares(dictionary, correlations[sample], code[sample], settings)
+            if fitted is None:
                 seeks[sample] = False
             else:
-                code[sample], solved[sample], converged[sample] = found, True, not settings.prune
-    return code, iterations, converged, grown
+                code[sample], solved[sample], converged[sample] = fitted, True, not settings.prune
+    return found
 
 
 def least_squares(
@@ -223,33 +233,16 @@ def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Set
     from engram.memory.dictionary import kernels
 
     number = dictionary.dtype.type
-    gram = np.ascontiguousarray(dictionary @ dictionary.T)
-    correlations = np.ascontiguousarray(correlations)
-    samples = len(correlations)
-    code = np.zeros_like(correlations)
-    iterations, (converged, grown) = np.empty(samples, np.int64), np.zeros((2, samples), bool)
+    gram, correlations = map(np.ascontiguousarray, (dictionary @ dictionary.T, correlations))
+    how = Settings(*map(number, settings[:4]), *settings[4:])  # type: ignore[call-arg]
+    limits = number(smallest_pivot(dictionary.dtype)), number(EXCESSIVE), dictionary.shape[1]
+    found = nothing_found(np.zeros_like(correlations))
     in_ranges(
-        lambda first, stop: kernels.encode(
-            gram,
-            correlations,
-            *map(number, settings[:4]),
-            number(smallest_pivot(dictionary.dtype)),
-            number(EXCESSIVE),
-            settings.max_iter,
-            settings.patience,
-            dictionary.shape[1],
-            settings.prune,
-            code,
-            iterations,
-            converged,
-            grown,
-            first,
-            stop,
-        ),
-        samples,
+        lambda first, stop: kernels.encode(gram, correlations, how, *limits, found, first, stop),
+        len(found.code),
         n_jobs,
     )
-    return code, iterations, converged, grown
+    return found
 
 
 def smallest_pivot(dtype: np.dtype[Any]) -> float:

@@ -69,34 +69,24 @@ def solve(gram, correlation, support, count, smallest, solution):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def encode(
-    gram, correlations, start, threshold, step, tol, smallest, excessive,
-    max_iter, patience, features, prune, codes, iterations, converged, grown, first, stop,
-):  # fmt: skip
+def encode(gram, correlations, how, smallest, excessive, features, found, first, stop):
     """Find the codes of the samples from ``first`` to ``stop``.
+
+    After ``how.patience`` iterations with the same support, least squares on it take the place of the code; if the next
+    iteration keeps the support, the code is finished, otherwise the patience is doubled.
 
     Args:
         gram: (atoms, atoms).
         correlations: (samples, atoms).
-        start: Correlations of at least this size begin the code.
-        threshold: What is not larger is cut in every iteration.
-        step: Step size.
-        tol: A code that changes by no more than this share of its norm has converged.
+        how: The ``iht.Settings``, the first four in the dtype of the Gram matrix.
         smallest: A pivot below this share of its diagonal entry makes the equations singular.
         excessive: A code this many times larger than the correlations is given up.
-        max_iter: Most iterations.
-        patience: After so many iterations with the same support, least squares on it take the place of the code; 0:
-            never. If the next iteration keeps the support, the code is finished, otherwise the patience is doubled.
         features: Number of features; a larger support has no least squares.
-        prune: Whether least squares are repeated without what is not above the threshold, until there is no such; if
-            not, the next iteration would cut it, and is left out.
-        codes: (samples, atoms), zeros; written.
-        iterations: (samples,), written.
-        converged: (samples,), all False; written: whether the stopping rule was met.
-        grown: (samples,), all False; written: whether the code was given up.
+        found: The ``iht.Found``, zeros and False; written.
         first: First sample.
         stop: The one after the last.
     """
+    codes, iterations, converged, grown = found
     atoms = gram.shape[0]
     zero = gram.dtype.type(0)
     v, values, others = np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype)
@@ -106,21 +96,21 @@ def encode(
         count, limit = 0, zero
         for j in range(atoms):
             limit += b[j] * b[j]
-            if abs(b[j]) >= start and b[j] != zero:
+            if abs(b[j]) >= how.start and b[j] != zero:
                 support[count], values[count] = j, b[j]
                 count += 1
         limit *= excessive * excessive
-        least_squares, unchanged, done, wait, solved = patience > 0, 0, 0, patience, False
-        while done < max_iter and not converged[sample] and not grown[sample]:
+        least_squares, unchanged, done, wait, solved = how.patience > 0, 0, 0, how.patience, False
+        while done < how.max_iter and not converged[sample] and not grown[sample]:
             for j in range(atoms):
-                v[j] = step * b[j]
-            add_rows(gram, support, values, count, step, v)
+                v[j] = how.step * b[j]
+            add_rows(gram, support, values, count, how.step, v)
             for k in range(count):
                 v[support[k]] += values[k]
             done += 1
             n = 0
             for j in range(atoms):
-                if abs(v[j]) > threshold:
+                if abs(v[j]) > how.threshold:
                     other[n], others[n] = j, v[j]
                     n += 1
             # The change, by a walk along both supports, which are in order.
@@ -162,7 +152,7 @@ def encode(
                         break
                     n = 0
                     for k in range(kept):
-                        if not prune or abs(others[k]) > threshold:
+                        if not how.prune or abs(others[k]) > how.threshold:
                             other[n], others[n] = other[k], others[k]
                             n += 1
                     if n == kept:
@@ -172,8 +162,8 @@ def encode(
                     count = kept
                     support, other = other, support
                     values, others = others, values
-                    solved, converged[sample] = True, not prune
-            elif not least_squares and change <= tol * tol * size:
+                    solved, converged[sample] = True, not how.prune
+            elif not least_squares and change <= how.tol * how.tol * size:
                 converged[sample] = True
         for k in range(count):
             codes[sample, support[k]] = values[k]
@@ -183,16 +173,9 @@ def encode(
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def gradient(dictionary, samples, codes, residuals, total, first, stop):
-    """Add up residual x sign(code) over the samples, for the features from ``first`` to ``stop``.
+    """Add up residual x sign(code) over samples, (atoms, features), for the features from ``first`` to ``stop``.
 
-    Args:
-        dictionary: (atoms, features).
-        samples: (samples, features).
-        codes: (samples, atoms).
-        residuals: code x dictionary - sample, (samples, features); written.
-        total: (atoms, features), zeros; written.
-        first: First feature.
-        stop: The one after the last.
+    Residuals are code x dictionary - sample, (samples, features); they are written, and added to ``total``, zeros.
     """
     atoms = dictionary.shape[0]
     support = np.empty(atoms, np.int64)

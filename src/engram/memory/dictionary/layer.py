@@ -79,19 +79,12 @@ class NOODLLayer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw random directions as atoms.
-
-        Args:
-            generator: Source of the values; torch's global one if None.
-        """
+        """Draw random directions as atoms, from torch's global generator if None is given."""
         self.weight.normal_(generator=generator)
         self.weight.copy_(nn.functional.normalize(self.weight, dim=1, eps=0.0))
 
     def forward(self, input: Annotated[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """Return the codes of the input.
-
-        Args:
-            input: Samples, (..., in).
+        """Return the codes of the input, (..., in).
 
         Raises:
             ValueError: Wrong shape or dtype, or codes that are not finite: ``code_step`` is too large, or a sample is

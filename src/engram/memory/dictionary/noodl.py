@@ -105,6 +105,8 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         n_reinit_: Atoms that were replaced.
 
     Raises:
+        ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
+        NotFittedError: Nothing has been learned.
         RuntimeError: In learning and in ``transform``, if codes diverge or the dictionary does not stay finite. What
             had been learned before is kept.
 
@@ -222,16 +224,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> NOODL:
-        """Forget everything and learn from samples, in several passes.
-
-        Args:
-            X: Samples, (samples, features).
-            y: Ignored.
-
-        Raises:
-            ValueError: An argument of the constructor is out of range, or X is no valid data.
-            RuntimeError: Learning diverges.
-        """
+        """Forget everything and learn from samples, (samples, features), in several passes."""
         samples = self._validated(X, reset=True)
         rng = check_random_state(self.random_state)
         self._start(samples, samples[: self.batch_size], rng)
@@ -254,17 +247,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: object = None) -> NOODL:
-        """Take one step on all samples of X; the first call starts the dictionary, with ``"samples"`` from them.
-
-        Args:
-            X: Samples, (samples, features); one is enough.
-            y: Ignored.
-
-        Raises:
-            ValueError: An argument of the constructor is out of range, or X is no valid data or has another number of
-                features than before.
-            RuntimeError: Learning diverges.
-        """
+        """Take one step on all samples, at least one; the first call starts the dictionary, by default from them."""
         first = not hasattr(self, "components_")
         samples = self._validated(X, reset=first)
         if first:
@@ -273,16 +256,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return self
 
     def transform(self, X: Data) -> np.ndarray:
-        """Return the codes of samples, (samples, atoms).
-
-        Args:
-            X: Samples, (samples, features).
-
-        Raises:
-            NotFittedError: Nothing has been learned.
-            ValueError: X is no valid data, or has another number of features.
-            RuntimeError: The codes diverge, because ``code_step`` is too large.
-        """
+        """Return the codes of samples, (samples, atoms)."""
         check_is_fitted(self)
         samples = self._validated(X, reset=False)
         scale = samples.dtype.type(self.scale_)
@@ -300,15 +274,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
-        """Return the samples that codes stand for, code x components, (samples, features).
-
-        Args:
-            X: Codes, (samples, atoms).
-
-        Raises:
-            NotFittedError: Nothing has been learned.
-            ValueError: X is no valid data, or has another number of columns than there are atoms.
-        """
+        """Return the samples that codes stand for, code x components, (samples, features)."""
         check_is_fitted(self)
         code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if code.shape[1] != len(self.components_):
@@ -316,12 +282,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return np.asarray(code @ self.components_.astype(code.dtype, copy=False))
 
     def score(self, X: Data, y: object = None) -> float:
-        """Return minus the mean squared residual of the samples' codes.
-
-        Args:
-            X: Samples, (samples, features).
-            y: Ignored.
-        """
+        """Return minus the mean squared residual of the samples' codes."""
         samples = self._validated(X, reset=False)
         return -float(((self.inverse_transform(self.transform(samples)) - samples) ** 2).mean())
 

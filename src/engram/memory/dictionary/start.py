@@ -15,13 +15,7 @@ FIRST, SECOND, NEAR = 0.3, 0.3, 0.7  # what an eigenvalue must reach, what the n
 
 
 def from_samples(X: Float[np.ndarray, "samples features"], atoms: int, rng: Any) -> Float[np.ndarray, "atoms features"]:
-    """Return random samples of unit norm, none twice; random directions where there are not enough.
-
-    Args:
-        X: Samples in rows; those that are zero are passed over.
-        atoms: How many.
-        rng: A ``numpy.random.RandomState``.
-    """
+    """Return random samples of unit norm, none twice and none zero; random directions where there are not enough."""
     some = rng.permutation(np.flatnonzero(X.any(axis=1)))[: 10 * atoms]
     _, first = np.unique(X[some], axis=0, return_index=True)
     chosen = unit_rows(X[some[np.sort(first)[:atoms]]])
@@ -38,13 +32,8 @@ def from_pairs(
 
     for random samples u and v. Where they share one atom and no other, M has one large eigenvalue and its vector is
     that atom, nearly. A vector is taken if its eigenvalue exceeds 0.3 q C^6, the next one is below 0.3 of it, and it
-    is not near one that is taken already; q C^6 is what an atom contributes, with q = mean |y|^2 / (C^2 atoms).
-
-    Args:
-        X: Samples in rows.
-        atoms: How many.
-        coef_min: C, the least size of a coefficient.
-        rng: A ``numpy.random.RandomState``.
+    is not near one that is taken already; q C^6 is what an atom contributes, with q = mean |y|^2 / (C^2 atoms) and C
+    the least size of a coefficient.
 
     Source: Arora, Ge, Ma and Moitra, "Simple, efficient, and neural algorithms for sparse coding" (2015), algorithm 3;
     the estimate of q and the number of tries are ours.

@@ -45,16 +45,7 @@ def insert(rows, distances, row, distance):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 @no_type_check
 def nearest(keys, filled, x, sample, rows, distances):
-    """Find the nearest of the first ``filled`` keys of a table to one sample, nearest first.
-
-    Args:
-        keys: (capacity, features).
-        filled: Keys to look at.
-        x: (samples, features).
-        sample: Which of them.
-        rows: (k,), written; -1 where there are fewer keys.
-        distances: Squared, (k,), written; infinite where there are fewer keys.
-    """
+    """Write rows and squared distances of the nearest of the first ``filled`` keys to a sample, -1 and inf for none."""
     k = rows.size
     rows[:], distances[:] = -1, np.inf
     for j in range(filled):
@@ -102,16 +93,16 @@ def squares(keys, filled, out):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 @no_type_check
 def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
-    """Go on with the search for nearest keys in a block of them whose products with the samples are known.
+    """Go on with the search for nearest keys in a block of them whose products with samples are known.
 
     Args:
         keys: (capacity, features).
         norms: Their squared norms, (capacity,).
         largest: The largest of these.
         slack: Share of the squared norms by which a squared distance that is made of products may be wrong.
-        products: (samples of the block, keys of the block).
-        offset: Place of the block's first key.
-        begin: Place of the block's first sample.
+        products: (samples of the block, keys of the block), the first key being ``offset``, the first sample ``begin``.
+        offset: See above.
+        begin: See above.
         x: (samples, features).
         squares: Their squared norms, (samples,).
         rows: (samples, k), nearest so far; changed.
@@ -142,15 +133,7 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 @no_type_check
 def nearest_among(keys, candidates, x, rows, distances):
-    """Find the nearest of some keys for each sample.
-
-    Args:
-        keys: (capacity, features).
-        candidates: Which keys, in rising order, each once, below 0 for none, (samples, candidates).
-        x: (samples, features).
-        rows: (samples, k), written.
-        distances: (samples, k), written.
-    """
+    """Find the nearest of some keys, in rising order and below 0 for none, (samples, candidates), for each sample."""
     k = rows.shape[1]
     rows[:], distances[:] = -1, np.inf
     for sample in range(x.shape[0]):
@@ -165,18 +148,9 @@ def nearest_among(keys, candidates, x, rows, distances):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
-    """Write the weighted means of the neighbours' values for pairs of a sample and a table.
+    """Write the weighted means of the neighbours' values for pairs of a sample and a table, (pairs, value_dim).
 
-    Args:
-        values: (tables, capacity, value_dim).
-        rows: (pairs, k).
-        distances: Squared, (pairs, k).
-        tables: As in ``nearest_of_all``.
-        idw: Whether weights are inverse distances, or all the same.
-        delta: Added to squared distances; below 0: their mean.
-        exact: Whether an equal key answers alone.
-        empty: The answer where there is none.
-        out: (pairs, value_dim), written.
+    ``tables`` as in ``nearest_of_all``; ``delta`` below 0 stands for the mean squared distance.
     """
     for pair in range(rows.shape[0]):
         table = tables[pair] if tables.size else pair % values.shape[0]
@@ -213,14 +187,7 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
 @njit(cache=True, nogil=True)
 @no_type_check
 def use(coef, clock, rows, tables):
-    """Give the rows that answered the time of their look-up, one pair of a sample and a table after another.
-
-    Args:
-        coef: Time of the last use, (tables, capacity); changed.
-        clock: (tables,); changed.
-        rows: (pairs, k).
-        tables: As in ``nearest_of_all``.
-    """
+    """Set the last use, (tables, capacity), of the rows that answered to the time of their look-up, pair after pair."""
     for pair in range(rows.shape[0]):
         table = tables[pair] if tables.size else pair % coef.shape[0]
         clock[table] += 1
@@ -243,13 +210,7 @@ def digest(bits, i):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def match(stored, filled, batch):
-    """Return the first of the ``filled`` stored rows that equals each row of a batch, -1 where there is none.
-
-    Args:
-        stored: Bits, (capacity, features).
-        filled: Rows to look at.
-        batch: Bits, (samples, features).
-    """
+    """Return the first of the ``filled`` stored rows that equals each row of a batch bit by bit, -1 for none."""
     found = np.full(batch.shape[0], -1)
     size = 4
     while size < 2 * batch.shape[0]:

@@ -36,10 +36,6 @@ def exact_neighbours(
         x: Samples, (samples, features).
         k: Neighbours.
         tables: The table of each sample, (samples,); none: all, and pairs are counted along the tables first.
-
-    Examples:
-        >>> exact_neighbours(np.array([[[0.0], [3.0]]]), np.array([2]), np.array([[2.0]]), 1)
-        (array([[1]]), array([[1.]]))
     """
     from engram.memory.episodic import kernels
 

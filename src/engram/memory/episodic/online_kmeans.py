@@ -36,6 +36,10 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
         n_features_in_: Number of features.
         n_samples_seen_: Samples learned from, as often as they were shown.
 
+    Raises:
+        ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
+        NotFittedError: Nothing has been learned.
+
     Source: MacQueen, "Some methods for classification and analysis of multivariate observations" (1967); "k_means" of
     the code of Agostinelli et al. (2019).
 
@@ -78,15 +82,7 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> OnlineKMeans:
-        """Forget everything and learn from samples in their order, looking at each once.
-
-        Args:
-            X: Samples, (samples, features).
-            y: Ignored.
-
-        Raises:
-            ValueError: An argument of the constructor is out of range, or X is no valid data.
-        """
+        """Forget everything and learn from samples, (samples, features), in their order, looking at each once."""
         samples = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C"))
         self._start(samples)
         self._learn(samples)
@@ -94,16 +90,7 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
         return self
 
     def partial_fit(self, X: Data, y: object = None) -> OnlineKMeans:
-        """Learn from samples in their order, going on from what was learned.
-
-        Args:
-            X: Samples, (samples, features); one is enough.
-            y: Ignored.
-
-        Raises:
-            ValueError: An argument of the constructor is out of range, or X is no valid data or has another number of
-                features than before.
-        """
+        """Learn from samples in their order, going on from what was learned; one is enough."""
         if not self._plain(X):
             self._validate_params()
             first = not hasattr(self, "_centres")
@@ -114,15 +101,7 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
         return self
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the nearest centre of each sample, (samples,).
-
-        Args:
-            X: Samples, (samples, features).
-
-        Raises:
-            NotFittedError: Nothing has been learned.
-            ValueError: X is no valid data, or has another number of features.
-        """
+        """Return the nearest centre of each sample, (samples,)."""
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         return self._labels(np.asarray(samples, self._centres.dtype))

@@ -126,10 +126,10 @@ class AssociativeStore(Stored):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
     ) -> StoreRecall:
-        """Return the items whose addresses noisy states come to rest at.
+        """Return the items whose addresses noisy states, (batch, nodes), come to rest at.
 
         Args:
-            x: Noisy addresses, (batch, nodes).
+            x: Noisy addresses.
             generator: Source of all choices; torch's global one if None.
             **settings: Those of ``ExpanderMemory.recall``.
         """

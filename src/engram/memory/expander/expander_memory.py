@@ -200,13 +200,7 @@ class ExpanderMemory(Stored, nn.Module):
         return sum(2 ** (int(degree) - 1) * int(degree) for degree in self.graph.constraint_degrees)
 
     def encode(self, bits: Annotated[Tensor, "batch message"]) -> Annotated[Tensor, "batch nodes"]:
-        """Return the stored states of messages, the message standing in some of the nodes.
-
-        Args:
-            bits: Zeros and ones, (batch, K).
-
-        Returns:
-            int8 states in the encoding of the memory.
+        """Return the stored states of messages, zeros and ones, (batch, K), which stand in some of the nodes, as int8.
 
         Raises:
             ValueError: Another shape or other values, or patterns that are no parities.
@@ -260,13 +254,8 @@ class ExpanderMemory(Stored, nn.Module):
     ) -> Int[Tensor, "batch constraints"]:
         """Return which hidden neuron of each cluster wins, one of the nearest at random.
 
-        Args:
-            x: States.
-            generator: Source of the choice between equally good ones; torch's global one if None.
-
-        Returns:
-            The winner's pattern as an integer, whose bit k is 1 where node k of the row of ``graph.C`` is -1; of a
-            cluster without hidden neurons, what it sees.
+        The winner's pattern is an integer, whose bit k is 1 where node k of the row of ``graph.C`` is -1; of a cluster
+        without hidden neurons it is what the cluster sees. The choice is drawn from torch's global generator if None.
         """
         bits = self._encoded("x", x)[0]
         local = local_patterns(self._network, bits)

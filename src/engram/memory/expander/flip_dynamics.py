@@ -130,7 +130,7 @@ def settle(
     faults: float = 0.0,
     trace: bool = False,
 ) -> Settled:
-    """Let all samples settle, or for ``limit`` iterations.
+    """Let all samples settle, or for ``limit`` iterations, with a seed for each.
 
     Args:
         network: The network.
@@ -240,14 +240,7 @@ def fill_erased(
     erased: Bool[Tensor, "batch nodes"],
     seed: Int[Tensor, " batch"],
 ) -> UInt8[Tensor, "batch nodes"]:
-    """Give each erased node what most of its clusters ask of it that miss nobody else; ties are random.
-
-    Args:
-        network: The network.
-        bits: 1 where a node is -1.
-        erased: Which nodes are unknown.
-        seed: Seed of each sample.
-    """
+    """Return bits with each erased node as most of its clusters that miss nobody else ask; ties are random."""
     bits = bits.masked_fill(erased, 0)
     missing = (erased[:, network.C.clamp(min=0)] & (network.C >= 0)).sum(2)
     sure = missing[:, network.A.clamp(min=0)] == 1
@@ -276,6 +269,8 @@ def settle_fast(
     """As ``settle``, computed by the kernels; ``violated`` may be 1 for any number but 0."""
     from engram.memory.expander.kernels import flips
 
+    if order == "parallel" and len(network.distance):
+        return settle(network, bits, order, limit, seed)
     x, samples = bits.numpy().copy(), len(bits)
     small = [value.numpy().astype(np.int32) for value in network[:5]]
     net = flips.Wiring(*small, *(value.numpy() for value in network[5:]))
@@ -283,10 +278,8 @@ def settle_fast(
     count, iterations, violated = np.zeros((3, samples), np.int64)
     out = flips.Outcome(oscillating, count, iterations, violated, stable)
     seeds_of, limit = seed.numpy(), min(limit, 2**62)
-    if order == "parallel" and not len(net.table):
+    if order == "parallel":
         samples = (samples + 63) // 64
-        call = partial(flips.all_at_once_packed, x, net, limit, out)
-    elif order == "parallel":
         call = partial(flips.all_at_once, x, net, limit, out)
     elif order == "wta":
         call = partial(flips.winner_take_all, x, net, seeds_of, limit, int(faults * CERTAIN), out)

@@ -123,12 +123,8 @@ def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator
 def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
     """Return the stored states nearest to noisy ones, the first of several: maximum likelihood, by looking at all.
 
-    Args:
-        memory: A memory with parity constraints and at most 2^14 stored states.
-        noisy: States of +1 and -1, (batch, nodes).
-
     Raises:
-        ValueError: There are more stored states.
+        ValueError: There are more than 2^14 stored states.
     """
     size = memory.message_size
     if size > SEARCHED:

@@ -39,15 +39,7 @@ class AttentionMemory(PatternStore):
         self.beta = None if beta is None else checks.number("beta", beta, above=0)
 
     def recall(self, x: Annotated[Tensor, "batch nodes"]) -> HopfieldRecall:
-        """Return the patterns that attention answers to noisy ones; a node at exactly 0 keeps its sign.
-
-        Args:
-            x: Patterns of +1 and -1, (batch, nodes).
-
-        Raises:
-            RuntimeError: Nothing is stored.
-            ValueError: Another shape or other values.
-        """
+        """Return the patterns that attention answers to noisy ones; a node at exactly 0 keeps its sign."""
         cue = self._cue(x)
         answer = self._step(cue)
         return HopfieldRecall(answer.to(x.dtype), (self._step(answer) == answer).all(1), (answer != cue).sum(1))

@@ -52,17 +52,7 @@ class DenseHopfield(PatternStore):
         max_iter: int = 100,
         generator: torch.Generator | None = None,
     ) -> HopfieldRecall:
-        """Let the network settle from noisy patterns.
-
-        Args:
-            x: Patterns of +1 and -1, (batch, nodes).
-            max_iter: Most sweeps through all nodes.
-            generator: Source of the order of the nodes; torch's global one if None.
-
-        Raises:
-            RuntimeError: Nothing is stored.
-            ValueError: Another shape or other values.
-        """
+        """As ``HebbHopfield.recall``; raise RuntimeError where nothing is stored."""
         from engram.memory.hopfield import kernels
 
         start = self._cue(x).to(torch.int8)

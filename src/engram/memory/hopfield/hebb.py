@@ -55,11 +55,7 @@ class HebbHopfield(Stored, nn.Module):
         return self.n_nodes * (self.n_nodes - 1) // 2
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
-        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there.
-
-        Raises:
-            ValueError: Another shape or other values.
-        """
+        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there."""
         patterns = signs("X", X, self.n_nodes)
         if self.rule == "hebb":
             self.weight += patterns.T @ patterns / self.n_nodes

@@ -88,17 +88,7 @@ def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop)
     """Let the samples from ``first`` to ``stop`` settle in a dense associative memory.
 
     With c = x_i p_i, flipping node i takes p . x to p . x - 2 c, so that E grows by the sum of F(m) - F(m - 2 c).
-
-    Args:
-        state: +1 and -1, (samples, nodes); changed.
-        by_node: Stored patterns, (nodes, patterns).
-        power: n; 0 for the exponential.
-        seeds: (samples,).
-        limit: Most sweeps.
-        flips: (samples,), written.
-        rests: (samples,), written.
-        first: First sample.
-        stop: The one after the last.
+    Arguments as in ``sweeps``, with the stored patterns, (nodes, patterns), and the power n, 0 for the exponential.
     """
     nodes, patterns = by_node.shape
     overlap, order = np.empty(patterns, np.int64), np.empty(nodes, np.int64)

@@ -48,11 +48,7 @@ class PatternStore(Stored, nn.Module):
         return self.stored.numel()
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
-        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there.
-
-        Raises:
-            ValueError: Another shape than before, or other values.
-        """
+        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there, of the same number of nodes."""
         new = signs("X", X, self.stored.shape[1] or X.shape[-1]).to(torch.int8)
         self.stored = torch.cat((self.stored, new)) if len(self.stored) else new
 

@@ -363,41 +363,7 @@ def winner_take_all(bits, net, seeds, limit, faulty, out, first, stop):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def all_at_once(bits, net, limit, out, first, stop):
-    """Let the samples from ``first`` to ``stop`` settle by ``parallel``, for patterns of any kind.
-
-    Arguments as in ``one_by_one``.
-    """
-    nodes = net.A.shape[0]
-    local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
-    before = np.empty(nodes, np.bool_)
-    for sample in range(first, stop):
-        x = bits[sample]
-        before[:] = False
-        done, flipped = 0, 0
-        while True:
-            out.violated[sample] = start(net, x, local, excess)
-            some, same = 0, True
-            for i in range(nodes):
-                some += excess[i] > 0
-                same &= before[i] == (excess[i] > 0)
-            out.stable[sample] = some == 0
-            if done == limit:
-                break
-            out.oscillating[sample] = same and some > 0
-            if same or some == 0:
-                break
-            for i in range(nodes):
-                before[i] = excess[i] > 0
-                x[i] ^= before[i]
-            flipped += some
-            done += 1
-        out.flips[sample], out.iterations[sample] = flipped, done
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
-def all_at_once_packed(bits, net, limit, out, first, stop):
-    """Let the samples from 64 ``first`` to 64 ``stop`` settle by ``parallel``, 64 in a word, for parity.
+    """Let the samples from 64 ``first`` to 64 ``stop`` settle by ``parallel``, for parity, 64 in a word.
 
     Arguments as in ``one_by_one``; ``out.violated`` becomes 1 where a constraint is violated.
     """

@@ -10,31 +10,8 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def packed(C, degrees, words):
-    """Return the rows of the parity-check matrix, (constraints, words); bit i of word w is column 64 w + i.
-
-    Args:
-        C: (constraints, r).
-        degrees: (constraints,).
-        words: Words in a row.
-    """
-    rows = np.zeros((C.shape[0], words), np.uint64)
-    for j in range(C.shape[0]):
-        for k in range(degrees[j]):
-            rows[j, C[j, k] // 64] ^= np.uint64(1) << np.uint64(C[j, k] % 64)
-    return rows
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
 def eliminate(rows, target, columns):
-    """Bring rows to reduced echelon form, in place; return the pivots' columns, row by row.
-
-    Args:
-        rows: (constraints, words).
-        target: The right-hand side, (constraints,), 0 or 1; changed with the rows.
-        columns: Columns.
-    """
+    """Bring rows to reduced echelon form, and with them the right-hand side; return the pivots' columns, row by row."""
     pivots, rank = np.empty(min(rows.shape[0], columns), np.int64), 0
     for column in range(columns):
         word, bit = column // 64, np.uint64(column % 64)

@@ -11,14 +11,7 @@ from numba import njit
 @njit(cache=True, nogil=True)
 @no_type_check
 def girth(A, node_degrees, C, constraint_degrees):
-    """Return the length of the shortest cycle, 0 if there is none: a search in breadth from every node.
-
-    Args:
-        A: (nodes, z).
-        node_degrees: (nodes,).
-        C: (constraints, r).
-        constraint_degrees: (constraints,).
-    """
+    """Return the length of the shortest cycle, 0 if there is none: a search in breadth from every node."""
     nodes, total = A.shape[0], A.shape[0] + C.shape[0]
     best = 0
     depth, parent, queue = np.full(total, -1), np.empty(total, np.int64), np.empty(total, np.int64)
@@ -50,14 +43,7 @@ def girth(A, node_degrees, C, constraint_degrees):
 @njit(cache=True, nogil=True)
 @no_type_check
 def expansion(A, node_degrees, constraints, max_size):
-    """Return the smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes.
-
-    Args:
-        A: (nodes, z).
-        node_degrees: (nodes,).
-        constraints: M.
-        max_size: Nodes in a set.
-    """
+    """Return the smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes."""
     nodes = A.shape[0]
     chosen, seen = np.empty(max_size, np.int64), np.zeros(constraints, np.int64)
     edges, neighbours, size, node, best = 0, 0, 0, 0, 1.0
