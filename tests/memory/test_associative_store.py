@@ -1,8 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given
@@ -103,27 +98,6 @@ def test_a_store_comes_back_from_its_file(tmp_path):
         same = AssociativeStore.load(tmp_path / "vectors")
         assert len(same) == items
         assert torch.equal(same.weight, vectors.weight)
-
-
-def test_a_store_killed_while_saving_is_whole(tmp_path):
-    path = tmp_path / "store"
-    store = AssociativeStore(MEMORY)
-    store.write(["item 0"])
-    store.save(path)
-    code = (
-        "import sys; from engram.memory import AssociativeStore; store = AssociativeStore.load(sys.argv[1])\n"
-        "while True: store.write([f'item {len(store)}']); store.save(sys.argv[1]); print(flush=True)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
-    for _ in range(20):
-        process.stdout.readline()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    whole = AssociativeStore.load(path)
-    labels = [f"item {i}" for i in range(len(whole))]
-    assert len(whole) >= 21
-    assert whole.recall(whole.address(labels), seeded()).labels == labels
 
 
 def test_a_scaffold_cleans_noisy_contents():

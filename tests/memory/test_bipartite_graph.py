@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
@@ -30,7 +30,6 @@ def test_random_graphs_are_regular_and_simple(size, seed):
     regular(random_regular(*size, seed=seed), *size)
 
 
-@settings(max_examples=30)
 @given(st.integers(0, 2**32))
 def test_girth_six_means_that_no_two_nodes_share_two_constraints(seed):
     graph = random_regular(120, 5, 6, min_girth=6, seed=seed)

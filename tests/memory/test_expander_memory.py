@@ -1,14 +1,9 @@
 import itertools
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.memory import (
@@ -23,9 +18,8 @@ from engram.memory import (
 )
 from engram.memory.expander.flip_dynamics import ORDERS
 from engram.memory.expander.recovery import random_states
-from engram.storage import CorruptFileError
 
-LIMITS = {"glauber": 2, "wta": 25}
+LIMITS = {"glauber": 1, "wta": 10}
 
 
 def seeded(seed=0):
@@ -195,7 +189,6 @@ def test_noise_is_treated_alike_at_every_stored_state(seed, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_kernels_and_definition_and_explicit_neurons_take_the_same_path(order, seed):
     graph = random_regular(42, 4, 6, seed=seed) if seed % 2 else hamming74_blocks(5)
@@ -214,7 +207,6 @@ def test_kernels_and_definition_and_explicit_neurons_take_the_same_path(order, s
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_kernels_and_definition_agree_on_patterns_of_any_kind(order, seed):
     rng = np.random.default_rng(seed)
@@ -370,7 +362,6 @@ def test_hidden_faults_are_survived_when_few():
 
 
 @given(st.integers(0, 2**32), st.booleans())
-@settings(max_examples=20)
 def test_faults_are_those_of_the_definition(seed, explicit):
     memory = ExpanderMemory(random_regular(24, 3, 4, seed=seed), order="wta", explicit_hidden=explicit)
     x = corrupted(torch.ones(10, 24), 0.1, generator=seeded(seed))
@@ -469,30 +460,9 @@ def test_a_memory_comes_back_from_its_file(tmp_path):
     coset.save(tmp_path / "coset")
     bits = (1 - x) // 2
     assert torch.equal(ExpanderMemory.load(tmp_path / "coset").violated(bits), coset.violated(bits))
-    (tmp_path / "coset").write_bytes((tmp_path / "coset").read_bytes()[:-9])
-    with pytest.raises(CorruptFileError):
-        ExpanderMemory.load(tmp_path / "coset")
     state = ExpanderMemory(graph, "learn")
     state.load_state_dict(memory.state_dict())
     assert torch.equal(state.energy(x), memory.energy(x))
-
-
-def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path):
-    path = tmp_path / "memory"
-    memory = ExpanderMemory(random_regular(24, 3, 4, seed=0), "learn")
-    memory.save(path)
-    code = (
-        "import sys, torch; from engram.memory import ExpanderMemory; memory = ExpanderMemory.load(sys.argv[1])\n"
-        "while True: memory.learn(1 - 2 * torch.randint(0, 2, (1, 24))); memory.save(sys.argv[1]); print(flush=True)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
-    for _ in range(20):
-        process.stdout.readline()
-    time.sleep(0.003)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert ExpanderMemory.load(path).n_hidden > 0
 
 
 SMALL = random_regular(12, 3, 6, seed=0)

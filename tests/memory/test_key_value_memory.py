@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import signal
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.memory import DND, FaissSearch, KeyValueMemory
@@ -25,7 +22,6 @@ from engram.memory.episodic.policies import (
     MaxValue,
     RandomReplacement,
 )
-from engram.storage import CorruptFileError
 
 POLICIES = [
     LRU(),
@@ -105,7 +101,6 @@ def test_of_equal_distances_the_lowest_row_comes_first():
     capacity=st.sampled_from([2, 70, 300]),
     scale=st.sampled_from([1e-3, 1.0, 1e4, 1e25]),
 )
-@settings(max_examples=40, deadline=None)
 def test_all_ways_of_search_find_the_nearest(seed, samples, features, capacity, scale):
     generator = seeded(seed)
     memory = KeyValueMemory(capacity, features, tables=2, policy=MaxValue())
@@ -131,7 +126,6 @@ def test_all_ways_of_search_find_the_nearest(seed, samples, features, capacity, 
 
 
 @given(seed=st.integers(0, 10**6), kernel=st.sampled_from(["idw", "mean"]), delta=st.sampled_from([0.0, 1e-3, "auto"]))
-@settings(max_examples=20, deadline=None)
 def test_the_kernel_estimates_as_the_definition(seed, kernel, delta):
     generator = seeded(seed)
     memory = KeyValueMemory(20, 2, value_dim=3, empty_value=0.5, policy=FIFO(), tables=2)
@@ -207,6 +201,13 @@ def test_fifo_forgets_the_first():
     assert set(stored(memory)) == {5.0, 6.0, 7.0}
 
 
+def test_fifo_knows_the_order_within_a_batch():
+    memory = filled(FIFO(), [1, 2, 3, 4, 5], [0] * 5, 3)  # 3, in the last row, is the oldest
+    memory.write(column(6, 7), column(0, 0))  # 6 takes the place of 3, 7 that of 4
+    memory.write(column(8, 9), column(0, 0))  # in place of 5, then of 6
+    assert set(stored(memory)) == {7.0, 8.0, 9.0}
+
+
 def test_random_replacement_is_uniform_and_settled_by_its_generator():
     survivors = torch.zeros(4)
     for seed in range(200):
@@ -274,7 +275,6 @@ def test_a_cluster_that_is_not_fed_lives_as_many_samples_as_there_are_rows(weigh
 
 
 @given(seed=st.integers(0, 10**6), weighting=st.sampled_from(["author", "count"]), n=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
 def test_the_sum_of_counts_is_kept(seed, weighting, n):
     generator = seeded(seed)
     memory = KeyValueMemory(12, 2, policy=DynamicKMeans(weighting))
@@ -395,37 +395,12 @@ def test_a_memory_goes_on_exactly_where_it_was(policy, way, tmp_path):
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_a_memory_killed_while_saving_is_whole(tmp_path):
-    path = tmp_path / "memory"
-    KeyValueMemory(1000, 8).save(path)
-    code = (
-        "import sys, torch; from engram.memory import KeyValueMemory; memory = KeyValueMemory.load(sys.argv[1])\n"
-        "while True:\n"
-        "    i = float(memory.n_filled)\n"
-        "    memory.write(torch.full((1, 8), i), torch.full((1,), i)); memory.save(sys.argv[1]); print(flush=True)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
-    for _ in range(20):
-        process.stdout.readline()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    memory = KeyValueMemory.load(path)
-    count = int(memory.n_filled)
-    assert count >= 20
-    assert torch.equal(memory.values[0, :count, 0], torch.arange(count).float())
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CorruptFileError):
-        KeyValueMemory.load(path)
-
-
 def test_its_bytes_are_those_of_its_arrays():
     memory = KeyValueMemory(100, 4, 2, tables=3, hash_dim=5)
     assert memory.nbytes == 3 * (100 * (4 * (4 + 2 + 5) + 8 + 8) + 8 + 8 + 8)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 2)), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_a_table_with_room_is_a_dictionary_of_the_best_values(samples):
     memory, best = KeyValueMemory(30, 1), {}
     for key, value in samples:

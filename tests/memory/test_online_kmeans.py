@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import MiniBatchKMeans
 
@@ -32,7 +32,6 @@ def test_it_equals_scikit_learns_centres_that_start_with_a_count_of_one():
     weighting=st.sampled_from(["count", "author"]),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=40, deadline=None)
 def test_the_kernel_does_what_the_policies_define(seed, forgets, weighting, dtype):
     X = np.random.default_rng(seed).integers(0, 4, (40, 2)).astype(dtype)
     model = (DynamicOnlineKMeans if forgets else OnlineKMeans)(7, weighting=weighting).partial_fit(X)

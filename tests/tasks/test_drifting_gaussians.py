@@ -19,5 +19,5 @@ def test_the_stream_jumps_where_it_should_however_it_is_cut():
     again = DriftingGaussians(4, 3, 1e-6, jumps=[0, 5, 7], random_state=1)
     np.testing.assert_array_equal(again.sample(0), np.zeros((0, 3)))
     for wrong in ({"n_centres": 0}, {"scale": -1.0}):
-        with pytest.raises(ValueError, match="expected (a number of )?at least"):
+        with pytest.raises(ValueError, match=r"expected (a number of )?at least"):
             DriftingGaussians(**wrong)

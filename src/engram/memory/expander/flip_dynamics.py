@@ -41,50 +41,29 @@ CERTAIN = 2**53
 
 
 class Network(NamedTuple):
-    """What the dynamics needs to know.
+    """Wiring and hidden neurons, as the dynamics needs them."""
 
-    Attributes:
-        A: Constraints of each node, (nodes, z), -1 where there is none.
-        slots: At which place of its constraint's row the node stands, (nodes, z).
-        node_degrees: (nodes,).
-        C: Nodes of each constraint, (constraints, r), -1 where there is none.
-        constraint_degrees: (constraints,).
-        target: 1 where the parity of a constraint is to be odd, (constraints,).
-        distance: d_j of every local pattern, whose bit k is 1 where node k of the row is -1, (constraints, 2^r);
-            without rows for parity.
-        patterns: Permitted local patterns, in rising order, filled up with -1, (constraints, patterns).
-    """
-
-    A: Int[Tensor, "nodes z"]
-    slots: Int[Tensor, "nodes z"]
+    A: Int[Tensor, "nodes z"]  # constraints of each node, -1 where there is none
+    slots: Int[Tensor, "nodes z"]  # at which place of its constraint's row the node stands
     node_degrees: Int[Tensor, " nodes"]
-    C: Int[Tensor, "constraints r"]
+    C: Int[Tensor, "constraints r"]  # nodes of each constraint, -1 where there is none
     constraint_degrees: Int[Tensor, " constraints"]
-    target: UInt8[Tensor, " constraints"]
+    target: UInt8[Tensor, " constraints"]  # 1 where the parity of a constraint is to be odd
+    # d_j of every local pattern, whose bit k is 1 where node k of the row is -1; without rows for parity
     distance: Int8[Tensor, "tables locals"]
-    patterns: Int[Tensor, "tables patterns"]
+    patterns: Int[Tensor, "tables patterns"]  # permitted ones, in rising order, filled up with -1
 
 
 class Settled(NamedTuple):
-    """Where the dynamics ended.
+    """Where the dynamics ended."""
 
-    Attributes:
-        bits: 1 where a node is -1, (batch, nodes).
-        oscillating: ``parallel`` went back and forth between two states, (batch,).
-        flips: Flips on the way, (batch,).
-        iterations: Flips of ``max`` and ``random``, updates of single nodes of ``glauber``, sweeps of the others.
-        violated: V at the end, (batch,).
-        stable: Whether no node may flip, (batch,).
-        trace: V before each iteration and after the last, (batch, iterations + 1); None if not asked for.
-    """
-
-    bits: UInt8[Tensor, "batch nodes"]
-    oscillating: Bool[Tensor, " batch"]
+    bits: UInt8[Tensor, "batch nodes"]  # 1 where a node is -1
+    oscillating: Bool[Tensor, " batch"]  # ``parallel`` went back and forth between two states
     flips: Int[Tensor, " batch"]
-    iterations: Int[Tensor, " batch"]
-    violated: Int[Tensor, " batch"]
-    stable: Bool[Tensor, " batch"]
-    trace: Int[Tensor, "batch steps"] | None = None
+    iterations: Int[Tensor, " batch"]  # flips of ``max`` and ``random``, updates of nodes of ``glauber``, else sweeps
+    violated: Int[Tensor, " batch"]  # V at the end
+    stable: Bool[Tensor, " batch"]  # no node may flip
+    trace: Int[Tensor, "batch steps"] | None = None  # V before each iteration and after the last, if asked for
 
 
 def local_patterns(network: Network, bits: UInt8[Tensor, "batch nodes"]) -> Int[Tensor, "batch constraints"]:

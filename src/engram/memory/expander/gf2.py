@@ -11,16 +11,7 @@ from engram.memory.expander.bipartite_graph import NOBODY, BipartiteGraph
 
 
 class SolutionSpace(NamedTuple):
-    """All b with H b = t modulo 2: the free nodes take any values, the others follow.
-
-        b[pivots] = parity b[free] + offset  modulo 2
-
-    Attributes:
-        free: Nodes that carry the message, (K,).
-        pivots: The others, (rank,).
-        parity: Which of the free nodes each other one depends on, (rank, K).
-        offset: What t adds, (rank,).
-    """
+    """All b with H b = t modulo 2: b[pivots] = parity b[free] + offset, where b[free] takes any values."""
 
     free: Int[np.ndarray, " message"]
     pivots: Int[np.ndarray, " rank"]

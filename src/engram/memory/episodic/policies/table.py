@@ -109,17 +109,11 @@ def first_coef(capacity: int) -> Float[np.ndarray, " capacity"]:
 
 
 class Recognised(NamedTuple):
-    """Samples by whether the table knows their states, equal ones as one.
+    """Samples by whether the table knows their states, equal ones as one."""
 
-    Attributes:
-        met: Those that a row is for.
-        rows: These rows, each once, (met,).
-        new: The others, in the order of time.
-    """
-
-    met: Batch
-    rows: Int[np.ndarray, " met"]
-    new: Batch
+    met: Batch  # those that a row is for
+    rows: Int[np.ndarray, " met"]  # these rows, each once
+    new: Batch  # the others, in the order of time
 
 
 def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Recognised:
