@@ -75,13 +75,11 @@ class AssociativeStore(Stored):
             checks.size("features", features)
         self.message_size = memory.message_size
         self.weight = None if features is None else torch.zeros(features, len(memory.graph.node_degrees))
-        self._labels: list[Label] = []
-        self._payloads: list[Any] = []
-        self._place: dict[int, int] = {}
+        self._items: dict[int, tuple[Label, Any]] = {}  # label and payload by message
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return len(self._labels)
+        return len(self._items)
 
     def address(self, labels: Sequence[Label]) -> Annotated[Tensor, "batch nodes"]:
         """Return the states that stand for labels, written or not, (batch, nodes).
@@ -110,18 +108,12 @@ class AssociativeStore(Stored):
         messages = [self._message(label) for label in labels]
         first: dict[int, Label] = {}
         for label, message in zip(labels, messages, strict=True):
-            there = self._labels[self._place[message]] if message in self._place else first.setdefault(message, label)
+            there = self._items[message][0] if message in self._items else first.setdefault(message, label)
             if there != label:
                 raise ValueError(f"labels {there!r} and {label!r} have the same address: take a memory of more nodes")
         if self.weight is not None:
             contents = self._hebbian(messages, contents)
-        for label, message, payload in zip(labels, messages, contents, strict=True):
-            place = self._place.setdefault(message, len(self._labels))
-            if place == len(self._labels):
-                self._labels.append(label)
-                self._payloads.append(payload)
-            else:
-                self._payloads[place] = payload
+        self._items.update(zip(messages, zip(labels, contents, strict=True), strict=True))
 
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
@@ -134,14 +126,11 @@ class AssociativeStore(Stored):
             **settings: Those of ``ExpanderMemory.recall``.
         """
         result = self.memory.recall(x, generator=generator, **settings)
-        labels: list[Label | None] = [None] * len(x)
-        payloads: list[Any] = [None] * len(x)
+        items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
         rows = result.converged.nonzero()[:, 0].tolist()
         for row, message in zip(rows, self.memory.index(result.x[rows]) if rows else [], strict=True):
-            place = self._place.get(message)
-            if place is not None:
-                labels[row], payloads[row] = self._labels[place], self._payloads[place]
-        return StoreRecall(labels, payloads, result)
+            items[row] = self._items.get(message, (None, None))
+        return StoreRecall([label for label, _ in items], [payload for _, payload in items], result)
 
     def readout(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, "batch features"]:
         """Return what the Hebbian weights answer to states, W x.
@@ -154,20 +143,22 @@ class AssociativeStore(Stored):
         return x.float() @ self.weight.T
 
     def _content(self) -> dict[str, Any]:
+        payloads = [payload for _, payload in self._items.values()]
         return {
             "memory": self.memory._content(),
             "weight": self.weight,
-            "labels": self._labels,
-            "payloads": self._payloads if self.weight is None else torch.stack(self._payloads or [self.weight[:, 0]]),
+            "labels": [label for label, _ in self._items.values()],
+            "payloads": payloads if self.weight is None else torch.stack(payloads or [self.weight[:, 0]]),
         }
 
     @classmethod
     def _from_content(cls, content: dict[str, Any]) -> AssociativeStore:
         weight = content["weight"]
         store = cls(ExpanderMemory._from_content(content["memory"]), None if weight is None else len(weight))
-        store.weight, store._labels = weight, content["labels"]
-        store._payloads = list(content["payloads"])[: len(store._labels)]
-        store._place = {store._message(label): place for place, label in enumerate(store._labels)}
+        items = zip(
+            content["labels"], content["payloads"], strict=False
+        )  # where there is none, weights have one payload
+        store.weight, store._items = weight, {store._message(label): (label, payload) for label, payload in items}
         return store
 
     def _message(self, label: Label) -> int:
@@ -194,17 +185,13 @@ class AssociativeStore(Stored):
                 f"payloads of shape {tuple(vectors.shape)}: expected finite numbers, "
                 f"({len(messages)}, {len(self.weight)})"
             )
-        kept = list(vectors)
-        change = vectors.clone()
-        newest: dict[int, int] = {}
+        change, newest = vectors.clone(), {message: row for row, message in enumerate(messages)}
         for row, message in enumerate(messages):
-            if message in newest:
-                change[newest[message]] = 0
-            newest[message] = row
-        for message, row in newest.items():
-            if message in self._place:
-                change[row] -= self._payloads[self._place[message]]
+            if newest[message] != row:
+                change[row] = 0
+            elif message in self._items:
+                change[row] -= self._items[message][1]
         if messages:
             states = self.memory.encode(torch.from_numpy(self._bits(messages))).to(self.weight)
             self.weight += change.T @ states / states.shape[1]
-        return kept
+        return list(vectors)

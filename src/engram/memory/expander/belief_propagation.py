@@ -72,8 +72,9 @@ def belief_propagation(
     memory = ExpanderMemory(graph, encoding="bits").to(x.device)
     word = memory._encoded("x", x)[0].clone()
     checks.number("flip_probability", flip_probability, above=0, below=0.5)
-    C, seen = memory._C.clamp(min=0), memory._C >= 0
-    A, slots, there = memory._A.clamp(min=0), memory._slots, memory._A >= 0
+    checks_of, slots, _, nodes = memory._network[:4]
+    C, seen = nodes.clamp(min=0), nodes >= 0
+    A, there = checks_of.clamp(min=0), checks_of >= 0
     prior = (1 - 2 * word.double()) * log((1 - flip_probability) / flip_probability)
     belief = prior.clone()
     to_bit = torch.zeros(len(word), *C.shape, dtype=torch.float64, device=x.device)

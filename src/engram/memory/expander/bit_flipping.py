@@ -92,8 +92,8 @@ def gallager_b_decode(
     if (graph.node_degrees != z).any():
         raise ValueError("H is not regular: expected as many ones in every column, since there is one threshold")
     threshold = checks.size("threshold", z - 1 if threshold is None else threshold, most=z - 1)
-    A, slots = memory._A, memory._slots
-    C, there = memory._C.clamp(min=0), memory._C >= 0
+    A, slots, _, nodes = memory._network[:4]
+    C, there = nodes.clamp(min=0), nodes >= 0
     # At which place of the row of A the check stands, for each place of a row of C.
     place = torch.zeros_like(C)
     place[A.flatten(), slots.flatten()] = torch.arange(z, device=x.device).repeat(len(A))

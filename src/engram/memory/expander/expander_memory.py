@@ -125,11 +125,7 @@ class ExpanderMemory(Stored, nn.Module):
 
     permitted: Tensor
     target: Tensor
-    _A: Tensor
-    _slots: Tensor
-    _node_degrees: Tensor
-    _C: Tensor
-    _constraint_degrees: Tensor
+    _wired: Network
 
     def __init__(
         self,
@@ -161,9 +157,6 @@ class ExpanderMemory(Stored, nn.Module):
             raise ValueError(f"target_parity of shape {target.shape}: expected +1 or -1, ({graph.n_constraints},)")
         odd = (target < 0).astype(np.uint8)
         self.register_buffer("target", torch.from_numpy(odd), persistent=False)
-        for name in ("A", "slots", "node_degrees", "C", "constraint_degrees"):
-            value = torch.from_numpy(getattr(graph, name).astype(np.int64))
-            self.register_buffer(f"_{name}", value, persistent=False)
         locals_ = 2 ** graph.C.shape[1] if self.explicit_hidden else 0
         permitted = np.zeros((graph.n_constraints if self.explicit_hidden else 0, locals_), bool)
         if self.explicit_hidden and self.patterns != "learn":
@@ -225,8 +218,8 @@ class ExpanderMemory(Stored, nn.Module):
             ValueError: A state violates a constraint, so that it has no message.
         """
         free = self._space().free
-        bits = self._encoded("x", x)[0]
-        violated = distances(self._network, local_patterns(self._network, bits)).sum(1)
+        bits, far = self._distances(x)
+        violated = far.sum(1)
         if violated.any():
             sample = int(violated.argmax())
             raise ValueError(f"x[{sample}] violates {int(violated[sample])} constraints: expected a stored state")
@@ -241,13 +234,11 @@ class ExpanderMemory(Stored, nn.Module):
 
     def violated(self, x: Annotated[Tensor, "batch nodes"]) -> Bool[Tensor, "batch constraints"]:
         """Return which constraints states violate."""
-        bits = self._encoded("x", x)[0]
-        return distances(self._network, local_patterns(self._network, bits)) > 0
+        return self._distances(x)[1] > 0
 
     def energy(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, " batch"]:
         """Return the energy of states with the hidden neurons settled, min over s of E(x, s)."""
-        bits = self._encoded("x", x)[0]
-        return self._energy_of(distances(self._network, local_patterns(self._network, bits)).sum(1))
+        return self._energy_of(self._distances(x)[1].sum(1))
 
     def hidden(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None
@@ -260,9 +251,8 @@ class ExpanderMemory(Stored, nn.Module):
         bits = self._encoded("x", x)[0]
         local = local_patterns(self._network, bits)
         cluster = torch.arange(local.shape[1], device=bits.device)
-        change = nearest_change(
-            self._network, local, number(seeds(len(bits), generator, bits.device)[:, None], cluster)
-        )
+        draw = number(seeds(len(bits), generator, bits.device)[:, None], cluster)
+        change = nearest_change(self._network, local, draw)
         there = self._network.C >= 0
         place = torch.arange(self._network.C.shape[1], device=bits.device)
         seen = (bits[:, self._network.C.clamp(min=0)].long() * there << place).sum(2)
@@ -399,12 +389,8 @@ class ExpanderMemory(Stored, nn.Module):
         )
         self.permitted.copy_(torch.from_numpy(permitted))
         self._refresh()
-        where = self.permitted.device
-        return LearnResult(
-            self._decoded(torch.from_numpy(bits).to(where), x.dtype),
-            torch.from_numpy(recruited).to(where),
-            torch.from_numpy(conflicts).to(where),
-        )
+        states, *counts = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, recruited, conflicts))
+        return LearnResult(self._decoded(states, x.dtype), *counts)
 
     def coverage(self) -> Float[Tensor, " constraints"]:
         """Return how many patterns each cluster permits, as a share of the 2^(r-1) of a parity.
@@ -417,16 +403,8 @@ class ExpanderMemory(Stored, nn.Module):
     # Files.
 
     def _content(self) -> dict[str, Any]:
-        return {
-            "C": self.graph.C,
-            "n_nodes": self.graph.n_nodes,
-            "patterns": self.patterns,
-            "target": self.target,
-            "order": self.order,
-            "explicit_hidden": self.explicit_hidden,
-            "encoding": self.encoding,
-            "permitted": self.permitted,
-        }
+        names = ("patterns", "target", "order", "explicit_hidden", "encoding", "permitted")
+        return {"C": self.graph.C, "n_nodes": self.graph.n_nodes} | {name: getattr(self, name) for name in names}
 
     @classmethod
     def _from_content(cls, content: dict[str, Any]) -> ExpanderMemory:
@@ -451,14 +429,17 @@ class ExpanderMemory(Stored, nn.Module):
 
     @property
     def _network(self) -> Network:
-        return Network(
-            self._A, self._slots, self._node_degrees, self._C, self._constraint_degrees,
-            self.target, self._distance, self._patterns,
-        )  # fmt: skip
+        device = self.permitted.device
+        if self._wired.target.device != device:
+            self._wired = Network(*(tensor.to(device) for tensor in self._wired))
+        return self._wired
 
     def _refresh(self) -> None:
         """Compute what follows from which hidden neurons there are."""
-        self._distance, self._patterns = nearest_patterns(self.permitted, self.graph.C.shape[1])
+        names = ("A", "slots", "node_degrees", "C", "constraint_degrees")
+        wires = [torch.from_numpy(getattr(self.graph, name).astype(np.int64)) for name in names]
+        near = nearest_patterns(self.permitted, self.graph.C.shape[1])
+        self._wired = Network(*(tensor.to(self.permitted.device) for tensor in (*wires, self.target, *near)))
 
     def _space(self) -> SolutionSpace:
         if self.patterns != "parity":
@@ -471,6 +452,11 @@ class ExpanderMemory(Stored, nn.Module):
                 raise ValueError("target_parity: expected products that some state has; these contradict each other")
             self._solutions = found
         return self._solutions
+
+    def _distances(self, x: Tensor) -> tuple[Tensor, Int[Tensor, "batch constraints"]]:
+        """Return states as bits, and how far what each cluster sees is from the nearest permitted pattern."""
+        bits = self._encoded("x", x)[0]
+        return bits, distances(self._network, local_patterns(self._network, bits))
 
     def _energy_of(self, violated: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return (2 * violated - int((2 * self.graph.constraint_degrees + 1).sum())).double()

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from engram import checks
-from engram.memory.episodic.policies.replacement import lowest
+from engram.memory.episodic.policies.replacement import lowest, placed
 from engram.memory.episodic.policies.table import (
     Batch,
     Change,
@@ -118,17 +118,7 @@ def clustered(table: Table, batch: Batch, merging: Merging, forgets: bool, radiu
     slots = free(counts, len(new.keys))
     fills, rest = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
     counts[slots] = fills.weights
-    changed = np.concatenate((row, slots))
-    now = Change(
-        changed,
-        np.concatenate((table.keys[row], fills.keys)),
-        np.concatenate((values, fills.values)),
-        np.concatenate((table.hashes[row], fills.hashes)),
-        np.arange(changed.size) >= row.size,
-        counts,
-        table.coef,
-        table.clock,
-    )
+    now = placed(table._replace(counts=counts), row, values, slots, fills)
     if len(rest.keys):
         now = joined(table, now, rest, nearest(table, now, rest, merging), as_one=False)
     if not forgets:

@@ -18,10 +18,8 @@ def replaced(
 ) -> tuple[Change, int]:
     """Merge samples into the rows of their states, and put the others into the rows of the lowest rank.
 
-    Rows that the batch has met make no room for it. ``coef`` and ``clock`` stay as they were.
-
-    Returns:
-        What changes, and how many of its rows, the first, were met.
+    Rows that the batch has met make no room for it. ``coef`` and ``clock`` stay as they were. Return the change, and
+    how many of its rows, the first, were met.
     """
     met, row, new = recognised(table, batch, merging, radius)
     rank = rank.copy()
@@ -31,18 +29,23 @@ def replaced(
     counts = table.counts.copy()
     counts[row] += met.weights
     counts[victims] = new.weights
-    rows = np.concatenate((row, victims))
-    change = Change(
-        rows,
-        np.concatenate((table.keys[row], new.keys)),
-        np.concatenate((values, new.values)),
-        np.concatenate((table.hashes[row], new.hashes)),
-        np.arange(rows.size) >= row.size,
-        counts,
-        table.coef,
-        table.clock,
+    return placed(table._replace(counts=counts), row, values, victims, new), row.size
+
+
+def placed(
+    table: Table,
+    met: Annotated[np.ndarray, " met"],
+    values: Annotated[np.ndarray, "met value_dim"],
+    slots: Annotated[np.ndarray, " slots"],
+    new: Batch,
+) -> Change:
+    """Return a change of the values of some rows, and of all that some others hold; counts are those of the table."""
+    rows = np.concatenate((met, slots))
+    keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))
+    fresh = np.arange(rows.size) >= met.size
+    return Change(
+        rows, keys, np.concatenate((values, new.values)), hashes, fresh, table.counts, table.coef, table.clock
     )
-    return change, row.size
 
 
 def overwritten(table: Table, new: Batch, rank: Annotated[np.ndarray, " samples"]) -> Change:
