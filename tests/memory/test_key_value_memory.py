@@ -417,12 +417,12 @@ def test_a_table_with_room_is_a_dictionary_of_the_best_values(samples):
 
 @pytest.mark.parametrize("how", [{}, {"delta": "auto"}, {"kernel": "mean"}])
 def test_a_dnd_has_the_right_gradients(how):
-    memory = DND(20, 3, 2, tables=2, train_memory=True).double()
+    memory = DND(8, 2, 2, tables=2, train_memory=True).double()
     generator = seeded()
     memory.write(
-        torch.randn(25, 3, generator=generator), torch.randn(25, 2, generator=generator), tables=torch.arange(25) % 2
+        torch.randn(13, 2, generator=generator), torch.randn(13, 2, generator=generator), tables=torch.arange(13) % 2
     )
-    x = torch.randn(4, 3, generator=generator, dtype=torch.double, requires_grad=True)
+    x = torch.randn(4, 2, generator=generator, dtype=torch.double, requires_grad=True)
     chosen = torch.tensor([0, 1, 1, 0])
 
     def answer(x, keys, values):
@@ -434,7 +434,7 @@ def test_a_dnd_has_the_right_gradients(how):
     assert torch.autograd.gradcheck(answer, (x, memory.keys, memory.values))
     every, one = answer(x, memory.keys, memory.values)
     assert torch.equal(every[torch.arange(4), chosen], one)
-    plain = KeyValueMemory(20, 3, 2, tables=2).double()
+    plain = KeyValueMemory(8, 2, 2, tables=2).double()
     plain.load_state_dict(memory.state_dict())
     torch.testing.assert_close(plain.query(x, 5, exact_match=False, **how).values, every.detach())
 

@@ -37,7 +37,7 @@ while True:
 def test_a_save_that_is_killed_leaves_a_whole_file(tmp_path, effort):
     for delay in np.random.default_rng(0).uniform(0, 0.02, effort):
         saver = subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path)], stdout=subprocess.PIPE)
-        for _ in range(10):
+        for _ in range(4):
             saver.stdout.readline()
         time.sleep(delay)
         os.kill(saver.pid, signal.SIGKILL)
@@ -45,12 +45,12 @@ def test_a_save_that_is_killed_leaves_a_whole_file(tmp_path, effort):
         saver.stdout.close()
         store = AssociativeStore.load(tmp_path / "store")
         labels = [f"item {i}" for i in range(len(store))]
-        assert len(store) >= 10
+        assert len(store) >= 4
         assert store.recall(store.address(labels), torch.Generator().manual_seed(0)).labels == labels
         assert ExpanderMemory.load(tmp_path / "learner").n_hidden > 0
         table = KeyValueMemory.load(tmp_path / "table")
         count = int(table.n_filled)
-        assert count >= 10
+        assert count >= 4
         assert torch.equal(table.values[0, :count, 0], torch.arange(count).float())
         model = NOODL.load(tmp_path / "model")
         np.testing.assert_array_equal(np.abs(model.components_), np.eye(200))

@@ -38,9 +38,6 @@ def match_dictionaries(
         dictionary: Learned atoms in rows, at least as many as true ones; their norms do not matter.
         true: True atoms in rows.
 
-    Returns:
-        The match, with the cosine of each pair and the relative error of the aligned dictionary.
-
     Raises:
         ValueError: The features differ, there are fewer learned atoms than true ones, or an entry is not finite.
 

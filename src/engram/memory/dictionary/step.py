@@ -58,9 +58,6 @@ def noodl_step(
             with the same gradient, ``"arora-unbiased"`` with theirs.
         **settings: Those of ``iht_encode``.
 
-    Returns:
-        The new dictionary, with the codes by the old one.
-
     Raises:
         ValueError: An argument is out of range, or the shapes or dtypes do not fit.
         RuntimeError: The codes diverge.
@@ -109,7 +106,8 @@ def dictionary_gradient(
     """Return NOODL's approximate gradient, and the residuals code x dictionary - sample that it is made of."""
     from engram.memory.dictionary import kernels
 
-    dictionary, X, code = (np.ascontiguousarray(array) for array in (dictionary, X, code))
+    # Writable too: an array that can only be read would be another type to compile for.
+    dictionary, X, code = (np.require(array, requirements="CW") for array in (dictionary, X, code))
     residual, total = np.empty_like(X), np.zeros_like(dictionary)
     in_ranges(
         lambda first, stop: kernels.gradient(dictionary, X, code, residual, total, first, stop), X.shape[1], n_jobs

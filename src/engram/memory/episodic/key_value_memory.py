@@ -202,7 +202,7 @@ class KeyValueMemory(Stored, nn.Module):
         *,
         tables: Annotated[Tensor, " batch"] | int = 0,
     ) -> Written:
-        """Write samples in the order of time; one call is one batch of the policy for each table.
+        """Write samples in the order of time, one batch of the policy for each table, and return the rows changed.
 
         More samples than a table has rows are written in batches of as many as it has.
 
@@ -211,9 +211,6 @@ class KeyValueMemory(Stored, nn.Module):
             values: (batch, value_dim), or (batch,) if ``value_dim`` is 1.
             hashes: (batch, hash_dim), with ``hash_dim``.
             tables: The table of each sample, (batch,), or of all.
-
-        Returns:
-            The rows that were changed.
 
         Raises:
             ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written.

@@ -135,7 +135,8 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
         self._filled = kernels.online_kmeans(self._centres, self._counts, self._filled, samples, loss, FREE, published)
 
     def _labels(self, samples: np.ndarray) -> np.ndarray:
-        return closest(self._centres, self._filled, samples)[0]
+        writable = np.require(samples, requirements="CW")  # or it would be another type to compile for
+        return closest(self._centres, self._filled, writable)[0]
 
 
 class DynamicOnlineKMeans(OnlineKMeans):

@@ -47,13 +47,10 @@ def belief_propagation(
         word     x_i    = 1 where L_i + sum of r_ji < 0
 
     Args:
-        H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
-        x: Received words of zeros and ones, (batch, bits).
+        H: As in ``bit_flip_decode``.
+        x: As there.
         flip_probability: f.
         max_iter: Most rounds; a word whose checks all hold stays as it is.
-
-    Returns:
-        The words and how sure they are.
 
     Raises:
         ValueError: H or x has other values or a wrong shape, or f is not in (0, 0.5).

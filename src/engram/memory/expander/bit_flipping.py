@@ -64,8 +64,8 @@ def gallager_b_decode(
         from check j to bit i:  the parity of what the other bits say
 
     Args:
-        H: Parity-check matrix of a code whose bits are all in z checks, or its graph.
-        x: Received words of zeros and ones, (batch, bits).
+        H: As in ``bit_flip_decode``, of a code whose bits are all in z checks.
+        x: As there.
         threshold: How many of the z - 1 others; all of them, algorithm A, if None.
         max_iter: Most rounds; a word whose checks all hold stays as it is.
 

@@ -16,9 +16,6 @@ def hamming74_blocks(B: int) -> BipartiteGraph:
     Args:
         B: Blocks; there are 7 B nodes and 3 B constraints of 4 nodes each.
 
-    Returns:
-        The graph.
-
     Raises:
         ValueError: B is less than 1.
 

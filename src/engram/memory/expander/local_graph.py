@@ -22,9 +22,6 @@ def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Gene
         span: Nodes in a window, at least r.
         seed: Settles the graph, or a generator to draw from.
 
-    Returns:
-        The graph.
-
     Raises:
         ValueError: There is no such graph.
 

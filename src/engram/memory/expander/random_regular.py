@@ -26,9 +26,6 @@ def random_regular(
         min_girth: 4, or 6: no two nodes share two constraints.
         seed: Settles the graph, or a generator to draw from.
 
-    Returns:
-        The graph.
-
     Raises:
         ValueError: No such graph: r does not divide N z, r is 1 or more than N, or N is less than 1 + z (r - 1) where
             the girth is 6.

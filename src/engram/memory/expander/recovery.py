@@ -58,14 +58,9 @@ def recovery_rate(
     noise: str = "exact",
     generator: torch.Generator | None = None,
 ) -> float:
-    """Return in which share of the cases a memory recovers states exactly.
+    """Return in which share of the cases ``recall`` brings stored states, (batch, nodes), back from noise exactly.
 
-    Args:
-        recall: From noisy states to states.
-        x: Stored states of +1 and -1, (batch, nodes).
-        fraction: Amount of noise; see ``corrupted``.
-        noise: Its kind.
-        generator: Source of the noise; torch's global one if None.
+    Other arguments as in ``corrupted``.
 
     Examples:
         >>> recovery_rate(lambda noisy: noisy, torch.ones(3, 4), 0.0)
