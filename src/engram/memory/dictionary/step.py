@@ -107,7 +107,7 @@ def dictionary_gradient(
     from engram.memory.dictionary import kernels
 
     # Writable too: an array that can only be read would be another type to compile for.
-    dictionary, X, code = (np.require(array, requirements="CW") for array in (dictionary, X, code))
+    dictionary, X, code = (np.require(array, requirements=("C", "W")) for array in (dictionary, X, code))
     residual, total = np.empty_like(X), np.zeros_like(dictionary)
     in_ranges(
         lambda first, stop: kernels.gradient(dictionary, X, code, residual, total, first, stop), X.shape[1], n_jobs

@@ -135,7 +135,7 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
         self._filled = kernels.online_kmeans(self._centres, self._counts, self._filled, samples, loss, FREE, published)
 
     def _labels(self, samples: np.ndarray) -> np.ndarray:
-        writable = np.require(samples, requirements="CW")  # or it would be another type to compile for
+        writable = np.require(samples, requirements=("C", "W"))  # or it would be another type to compile for
         return closest(self._centres, self._filled, writable)[0]
 
 
