@@ -25,7 +25,7 @@ from engram.agents import (
 from engram.agents.embedding import RunningScale
 from engram.agents.exploration import greedy
 from engram.memory import DND, KeyValueMemory
-from engram.memory.policies import LRU, DynamicKMeans
+from engram.memory.episodic.policies import LRU, DynamicKMeans
 from engram.storage import checkpoint
 
 I_MAZE = "engram.tasks:engram/IMaze-v0"

@@ -43,7 +43,7 @@ class MFEC(EpisodicControl):
     Examples:
         >>> import gymnasium
         >>> from engram.agents import play_episode
-        >>> from engram.memory.policies import DynamicKMeans
+        >>> from engram.memory.episodic.policies import DynamicKMeans
         >>> memory = KeyValueMemory(100, key_dim=4, policy=DynamicKMeans(), tables=2)
         >>> agent = MFEC(memory, rng=np.random.default_rng(0))
         >>> play_episode(gymnasium.make("CartPole-v1"), agent, seed=0).length == int(memory.n_filled.sum())

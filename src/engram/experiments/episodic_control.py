@@ -37,17 +37,18 @@ from engram.agents import (
 from engram.lab import Arm, Claim, Experiment, Measure, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import PALETTE
-from engram.memory import DND, DriftingGaussians, KeyValueMemory
-from engram.memory.policies import (
+from engram.memory import DND, KeyValueMemory
+from engram.memory.episodic.policies import (
     FIFO,
     LRU,
     DynamicKMeans,
+    KMeans,
     MaxSurprise,
     MaxValue,
-    OnlineKMeans,
     Policy,
     RandomReplacement,
 )
+from engram.tasks import DriftingGaussians
 from engram.tasks.atari import make_atari, ram
 
 PAPER = (
@@ -59,7 +60,7 @@ POLICIES: dict[PolicyName, Callable[[], Policy]] = {
     "lru": LRU,
     "max-surprise": MaxSurprise,
     "max-value": MaxValue,
-    "k-means": lambda: OnlineKMeans(weighting="author"),
+    "k-means": lambda: KMeans(weighting="author"),
     "dkm-author": lambda: DynamicKMeans(weighting="author"),
     "dkm": DynamicKMeans,
     "fifo": FIFO,

@@ -6,6 +6,7 @@ imports it by itself.
 
 from engram.tasks.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.document_bigrams import DocumentBigrams
+from engram.tasks.drifting_gaussians import DriftingGaussians
 from engram.tasks.episode import Episode
 from engram.tasks.flip_flop import FlipFlop
 from engram.tasks.grid_maze import GridMaze, GridMazeVectorEnv
@@ -20,6 +21,7 @@ from engram.tasks.photograph_patches import photograph_patches
 from engram.tasks.ring_attractor import ring_rates, ring_weights
 from engram.tasks.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.same_geometry import same_geometry
+from engram.tasks.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
 from engram.tasks.two_stimulus import Timing, TwoStimulus, TwoStimulusEnv, TwoStimulusVectorEnv
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "CueReward",
     "CueRewardVectorEnv",
     "DocumentBigrams",
+    "DriftingGaussians",
     "Episode",
     "FlipFlop",
     "GridMaze",
@@ -46,8 +49,10 @@ __all__ = [
     "TwoStimulusVectorEnv",
     "latent_dynamics",
     "learning_rule_traces",
+    "make_sparse_dictionary_data",
     "natural_crops",
     "observed",
+    "perturb_dictionary",
     "photograph_patches",
     "read_penn_treebank",
     "ring_rates",
@@ -55,4 +60,5 @@ __all__ = [
     "same_geometry",
     "standardise",
     "synthetic_glyphs",
+    "turn_dictionary",
 ]
