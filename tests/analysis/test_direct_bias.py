@@ -17,7 +17,7 @@ from engram.analysis import (
     sampled_bias,
     weighted_chi2_logcdf,
 )
-from engram.analysis.chi_square import saddlepoint_logcdf
+from engram.analysis.difficulty.chi_square import saddlepoint_logcdf
 
 
 @given(st.floats(0.5, 500), st.floats(0, 500), st.floats(1e-3, 3))

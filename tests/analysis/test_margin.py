@@ -48,7 +48,7 @@ def test_few_pairs_are_all_looked_at_and_of_many_a_sample(clusters):
 def test_random_pairs_are_of_all_pairs_alike():
     X = np.array([[0.0], [1.0], [10.0], [100.0]])
     y = np.array([0, 0, 1, 2])
-    from engram.analysis.margin import _random_pairs
+    from engram.analysis.difficulty.margin import _random_pairs
 
     distances, one, other = _random_pairs(X, np.arange(4), y, 50_000, np.random.default_rng(0))
     assert np.array_equal(distances, np.abs(X[one] - X[other]).ravel())

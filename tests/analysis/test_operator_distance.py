@@ -16,7 +16,7 @@ from engram.analysis import (
     published_distance,
     spectral_distance,
 )
-from engram.analysis.dsa import kernels
+from engram.analysis.similarity import kernels
 
 
 def gaussian(n, seed=0):

@@ -12,8 +12,8 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 from scipy.stats import ncx2
 from sklearn.gaussian_process.kernels import RBF
 
-from engram.analysis.chi_square import noncentral_chi2_logcdf, saddlepoint_logcdf
-from engram.analysis.nearest_neighbours import as_points, distinct
+from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, saddlepoint_logcdf
+from engram.analysis.difficulty.nearest_neighbours import as_points, distinct
 
 Kernel = Callable[..., np.ndarray]
 

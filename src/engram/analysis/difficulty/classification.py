@@ -7,10 +7,10 @@ import math
 import numpy as np
 from jaxtyping import Shaped
 
-from engram.analysis.difficulty import GeneralizationTask, MeasuredDifficulty, with_uncertainty
-from engram.analysis.dimension import intrinsic_dimension
-from engram.analysis.margin import class_margin
-from engram.analysis.nearest_neighbours import as_points
+from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.dimension import intrinsic_dimension
+from engram.analysis.difficulty.margin import class_margin
+from engram.analysis.difficulty.nearest_neighbours import as_points
 
 
 def classification_difficulty(

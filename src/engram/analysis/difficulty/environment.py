@@ -12,8 +12,8 @@ from gymnasium import spaces
 from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
 
-from engram.analysis.difficulty import GeneralizationTask, MeasuredDifficulty, with_uncertainty
-from engram.analysis.dimension import intrinsic_dimension
+from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.dimension import intrinsic_dimension
 
 
 def environment_difficulty(

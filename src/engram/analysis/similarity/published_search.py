@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engram import checks
+
 
 def published_distance(
     A: Float[np.ndarray, "n n"],
@@ -21,18 +23,15 @@ def published_distance(
         Z = L3 tanh(L2 tanh(L1 X)),  S = Z - Z^T,  C = (I + S)^-1 (I - S)
         minimise ||A - C B C^T||_F^2,  A and B of norm 1, over X (at first I), L1, L2 and L3
 
-    by Adam, once with B and once with the first two of its coordinates swapped, which reaches the reflections. This is
-    for parity only: ``operator_distance`` is faster and finds better alignments.
+    by Adam, once with B and once with the first two of its coordinates swapped, which reaches the reflections. For
+    parity only: ``operator_distance`` is faster and finds better alignments.
 
     Args:
         A: Operator.
         B: Operator of the same size.
         generator: What draws L1, L2 and L3, as ``torch.nn.Linear`` does.
-        iterations: Steps of Adam.
+        iterations: Steps of Adam, at least 1.
         learning_rate: Its learning rate.
-
-    Raises:
-        ValueError: The sizes differ, or ``iterations`` is below 1.
 
     Source: Ostrow et al. (2023), and the settings of ``dsa-metric``.
 
@@ -41,10 +40,9 @@ def published_distance(
         >>> published_distance(A, A, torch.Generator().manual_seed(0), iterations=100) < 0.3
         True
     """
-    if A.shape != B.shape or A.ndim != 2 or A.shape[0] != A.shape[1]:
-        raise ValueError(f"A.shape, B.shape = {A.shape}, {B.shape}: expected square matrices of one size")
-    if iterations < 1:
-        raise ValueError(f"iterations = {iterations}: expected at least 1")
+    A = checks.array("A", A, ("n", len(A)))
+    B = checks.array("B", B, A.shape)
+    checks.size("iterations", iterations)
     swap = np.arange(len(B))
     swap[:2] = swap[:2][::-1]
     unit_A, unit_B = (torch.from_numpy(M / np.linalg.norm(M)).float() for M in (A, B))
@@ -57,10 +55,9 @@ def published_distance(
 
 def _minimised(A: Tensor, B: Tensor, generator: torch.Generator, iterations: int, learning_rate: float) -> float:
     n = len(A)
-    X = nn.Parameter(torch.eye(n))
+    X, identity = nn.Parameter(torch.eye(n)), torch.eye(n)
     maps = [nn.Parameter(torch.empty(n, n).uniform_(-(n**-0.5), n**-0.5, generator=generator)) for _ in range(3)]
     optimizer = torch.optim.Adam([X, *maps], lr=learning_rate)
-    identity = torch.eye(n)
 
     def loss() -> Tensor:
         Z = torch.tanh(torch.tanh(X @ maps[0].T) @ maps[1].T) @ maps[2].T
@@ -71,8 +68,7 @@ def _minimised(A: Tensor, B: Tensor, generator: torch.Generator, iterations: int
 
     for _ in range(iterations):
         optimizer.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
+        loss().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
         return float(loss())

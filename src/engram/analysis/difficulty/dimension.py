@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
-from engram.analysis.nearest_neighbours import as_points, distinct, nearest_distances
+from engram.analysis.difficulty.nearest_neighbours import as_points, distinct, nearest_distances
 
 KEPT = 0.9  # of the ratios, smallest first: TwoNN leaves the others out
 MANY_DUPLICATES = 0.05

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from engram.analysis.nearest_neighbours import as_points, closest_pair, distinct, screen
+from engram.analysis.difficulty.nearest_neighbours import as_points, closest_pair, distinct, screen
 
 PAIRS_AT_A_TIME = 2**22  # numbers in the differences of a chunk of pairs
 
