@@ -95,7 +95,7 @@ def interval_bounds(
     """
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
-    found = _relax(net, low, high, _batched(pattern, len(low)), "adaptive", backward=False)
+    found = _relax(net, low, high, batched(pattern, len(low)), "adaptive", backward=False)
     lower, upper = _affine_interval(net, -1, *_last(found))
     lower[found.empty], upper[found.empty] = np.inf, -np.inf
     return lower.reshape(*shape, -1), upper.reshape(*shape, -1)
@@ -135,7 +135,7 @@ def crown_bounds(
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
     boxes, spec = len(low), np.eye(net.sizes[-1]) if spec is None else spec
-    relaxation = relax(net, low, high, _batched(pattern, boxes), lower)
+    relaxation = relax(net, low, high, batched(pattern, boxes), lower)
     rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
     box = np.repeat(np.arange(boxes), 2 * len(spec))
     A, c = lower_lines(net, relaxation, rows, box)
@@ -296,7 +296,8 @@ def _impose(lower: Array, upper: Array, fixed: Phases | None) -> None:
         np.minimum(upper, 0, out=upper, where=fixed == OFF)
 
 
-def _batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:
+def batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:
+    """Return the phases of each hidden layer once for every box."""
     if pattern is None:
         return None
     return [np.broadcast_to(np.asarray(codes, dtype=np.int8), (boxes, np.shape(codes)[-1])) for codes in pattern]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from torch import nn
 
+from engram import checks
 from engram.analysis.verify.bounds import relax
 from engram.analysis.verify.branch_inputs import Search, branch_inputs
 from engram.analysis.verify.branch_relus import branch_relus
@@ -42,8 +43,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
-                raise ValueError(f"{name} = {value}: expected a positive number")
+            checks.number(name, value, above=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +121,7 @@ def verify(
     net = as_affine_relu(network, input_shape)
     wanted, place = clauses(prop, net.sizes[-1]), domain(inputs, net.sizes[0])
     deadline = began + budget.seconds
-    if engine not in (known := ("auto", "inputs", "relus", "milp", "crown")):
-        raise ValueError(f"engine = {engine!r}: expected one of {', '.join(known)}")
+    checks.choice("engine", engine, get_args(Engine))
 
     def answer(used: str, search: Search, trees: tuple[Tree, ...] = (), tol: float = 0.0) -> Result:
         seconds = time.monotonic() - began
