@@ -45,7 +45,6 @@ from engram.analysis.similarity.operator_distance import (
 from engram.analysis.similarity.pairwise import pairwise
 from engram.analysis.similarity.permutation_test import PermutationTest, permutation_test, silhouette
 from engram.analysis.similarity.procrustes_angle import procrustes_angle
-from engram.analysis.similarity.published_search import published_distance
 from engram.analysis.similarity.rsa import rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
 from engram.analysis.similarity.split_half_floor import split_half_floor
@@ -124,7 +123,6 @@ __all__ = [
     "pairwise",
     "permutation_test",
     "procrustes_angle",
-    "published_distance",
     "relaxed_region",
     "roll_out",
     "rsa",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from engram import checks
+
 
 def cross_temporal_decoding(
     activity: Float[np.ndarray, "samples steps units"],
@@ -44,8 +46,7 @@ def cross_temporal_decoding(
     classes = np.unique(labels)
     if len(classes) != 2:
         raise ValueError(f"labels: expected two classes, found {len(classes)}")
-    if not 0 < train_fraction < 1:
-        raise ValueError(f"train_fraction = {train_fraction}: expected a number between 0 and 1")
+    checks.number("train_fraction", train_fraction, above=0, below=1)
     second, split = labels == classes[1], int(len(labels) * train_fraction)
     train, test = second[:split], second[split:]
     if train.all() or not train.any() or len(test) == 0:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import betaln, gammaln
 
+from engram import checks
 from engram.analysis.difficulty.dimension import DimensionEstimate
 from engram.analysis.difficulty.margin import Margin
 
@@ -23,13 +24,13 @@ class GeneralizationTask:
     """What the difficulty of a task is computed from; numbers, or arrays that broadcast.
 
     Attributes:
-        n: Samples.
-        m: Intrinsic dimension of the inputs, at least 1.
+        n: Samples, at least 1.
+        m: Intrinsic dimension of the inputs, at least 1; need not be whole.
         radius: Largest norm of an input (torus: side / (2 pi)).
-        resolution: Distance in the inputs at which the output may change.
+        resolution: Distance in the inputs at which the output may change, in their unit.
         error: Target error over the loss's Lipschitz constant, between 0 and 1.
-        n_discrete: Combinations of the discrete variables: the number of classes where each has its own manifold.
-        out_dim: Dimension of the output; classes - 1.
+        n_discrete: Combinations of the discrete variables, at least 1; for classification the classes.
+        out_dim: Dimension of the output, at least 1; for classification the classes - 1.
         bound: Largest output.
         manifold: ``"sphere"``, or ``"torus"`` for states that are angles.
     """
@@ -120,18 +121,7 @@ class MeasuredDifficulty:
     margin: Margin | None = None
 
 
-def inductive_bias_complexity(
-    *,
-    n: Number,
-    m: Number,
-    radius: Number,
-    resolution: Number,
-    error: Number,
-    n_discrete: Number,
-    out_dim: Number,
-    bound: Number = 1.0,
-    manifold: str = "sphere",
-) -> Difficulty:
+def inductive_bias_complexity(**inputs: Any) -> Difficulty:
     """Return an upper bound of the information that a designer must supply for a learner to generalise on a task.
 
     It is minus the logarithm of the share of hypotheses that generalise among those that fit the training data. The
@@ -146,15 +136,8 @@ def inductive_bias_complexity(
     every dimension, or where the target is met without any information. All is computed in logarithms.
 
     Args:
-        n: Samples, at least 1.
-        m: Intrinsic dimension of the inputs, at least 1; need not be whole.
-        radius: R, largest norm of an input.
-        resolution: Distance in the inputs at which the output may change, in their unit.
-        error: Target error over the loss's Lipschitz constant, between 0 and 1.
-        n_discrete: C, combinations of the discrete variables, at least 1; for classification the classes.
-        out_dim: D, dimension of the output, at least 1; for classification the classes - 1.
-        bound: B, largest output.
-        manifold: ``"sphere"`` or ``"torus"``.
+        **inputs: n, m, radius R, resolution, error, n_discrete C, out_dim D, bound B and manifold, as of
+            ``GeneralizationTask``.
 
     Returns:
         The bits and what they come of. Numbers give numbers; arrays broadcast.
@@ -173,12 +156,9 @@ def inductive_bias_complexity(
         >>> f"{inductive_bias_complexity(**task).bits:.2e}"
         '1.48e+16'
     """
-    if manifold not in ("sphere", "torus"):
-        raise ValueError(f"manifold = {manifold!r}: expected 'sphere' or 'torus'")
-    inputs = {"n": n, "m": m, "radius": radius, "resolution": resolution, "error": error}
-    inputs |= {"n_discrete": n_discrete, "out_dim": out_dim, "bound": bound}
-    task = GeneralizationTask(**inputs, manifold=manifold)
-    arrays = {name: np.asarray(value, dtype=float) for name, value in inputs.items()}
+    task = GeneralizationTask(**inputs)
+    manifold = checks.choice("manifold", task.manifold, ("sphere", "torus"))
+    arrays = {name: np.asarray(value, dtype=float) for name, value in vars(task).items() if name != "manifold"}
     for name, values in arrays.items():
         check_range(name, values)
     n, m, R, delta, epsilon, C, D, B = arrays.values()
@@ -187,7 +167,7 @@ def inductive_bias_complexity(
         message = f"resolution = {worst:g} radius: hypotheses have less than one wavelength where it is above 2 radius"
         warnings.warn(message, stacklevel=2)
     M = 2 * np.pi * R / delta
-    K, log_modes = _modes(m, M, manifold)
+    K, log_modes = log_modes_up_to(M, m, manifold)
     log_area = m * math.log(2 * math.pi)
     if manifold == "sphere":
         log_area = LN2 + (m + 1) / 2 * math.log(math.pi) - gammaln((m + 1) / 2)
@@ -215,8 +195,8 @@ def with_uncertainty(
     return MeasuredDifficulty(found, low.log10_bits, high.log10_bits, dimension, margin)
 
 
-def _modes(m: Number, M: Number, manifold: str) -> tuple[Number, Number]:
-    """Return the degree that belongs to the highest frequency, and the logarithm of how many modes there are."""
+def log_modes_up_to(M: Number, m: Number, manifold: str = "sphere") -> tuple[Number, Number]:
+    """Return the degree that belongs to the highest frequency M, and the logarithm of how many modes there are."""
     if manifold == "torus":
         return M, m / 2 * math.log(math.pi) - gammaln(m / 2 + 1) + m * np.log(M)
     K = M * (2 * M / (np.hypot(m - 1, 2 * M) + (m - 1)))  # the root without cancellation

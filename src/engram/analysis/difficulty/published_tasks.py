@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engram.analysis.difficulty.closed_form import Difficulty, GeneralizationTask, Number, _modes, check_range
+from engram import checks
+from engram.analysis.difficulty.closed_form import Difficulty, GeneralizationTask, Number, check_range, log_modes_up_to
 
 
 def control_task(
@@ -61,11 +62,10 @@ def few_shot_task(
         >>> round(BENCHMARKS["omniglot"].difficulty().log10_bits, 2)
         145.25
     """
-    if not isinstance(ways, int) or ways < 2:
-        raise ValueError(f"ways = {ways}: expected an int, at least 2")
+    checks.size("ways", ways, 2)
     for name, value in {"m_within": m_within, "radius": radius, "resolution": resolution}.items():
         check_range(name, np.asarray(value, dtype=float))
-    _, log_modes = _modes(m_within, 2 * math.pi * radius / resolution, "sphere")
+    _, log_modes = log_modes_up_to(2 * math.pi * radius / resolution, m_within)
     return GeneralizationTask(
         n=n_tasks,
         m=m_across + (ways - 1) * m_within,

@@ -205,7 +205,7 @@ class _Model:
     """Columns and rows of a program, as they are added."""
 
     def __init__(self) -> None:
-        self.low, self.high, self.integral = np.zeros(0), np.zeros(0), np.zeros(0)
+        self.low, self.high, self.integral = np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
         self.row_low, self.row_high = np.zeros(0), np.zeros(0)
         self.parts: list[tuple[Index, Index, Array]] = []  # row, column, value
 
@@ -215,7 +215,7 @@ class _Model:
 
     def columns(self, low: Array, high: Array, *, integral: bool = False) -> Index:
         self.low, self.high = np.append(self.low, low), np.append(self.high, high)
-        self.integral = np.append(self.integral, np.full(len(low), float(integral)))
+        self.integral = np.append(self.integral, np.full(len(low), int(integral)))
         return np.arange(self.count - len(low), self.count)
 
     def rows(self, blocks: Sequence[tuple[Index, Array]], low: Array | None = None, high: Array | None = None) -> Index:
@@ -257,13 +257,14 @@ class _Model:
         matrix, dual = self.matrix, np.zeros(len(self.row_low))
         equal = self.row_low == self.row_high
         below, above = ~equal & np.isfinite(self.row_high), ~equal & np.isfinite(self.row_low)
+        bounds: Any = np.column_stack([self.low, self.high])
         found: Any = linprog(
             cost,
             A_eq=matrix[equal],
             b_eq=self.row_high[equal],
             A_ub=sparse.vstack([matrix[below], -matrix[above]]),
             b_ub=np.concatenate([self.row_high[below], -self.row_low[above]]),
-            bounds=np.column_stack([self.low, self.high]),
+            bounds=bounds,
             method="highs",
         )
         if found.status == 2:
