@@ -37,7 +37,7 @@ def test_rows_are_the_times_of_the_templates():
             for sample, label in zip(scores[30:, tested], labels[30:], strict=True)
         ]
         assert found[learned, tested] == pytest.approx(np.mean(right))
-    assert found[1, 0] > found[0, 1] + 0.1, "faint activity is read worse, also by clear templates"
+    assert not np.allclose(found, found.T)
 
 
 def test_units_and_scales_of_activity_do_not_matter():

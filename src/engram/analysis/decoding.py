@@ -56,8 +56,8 @@ def cross_temporal_decoding(
     scores = (activity - learned.mean(0)) / np.where(spread > 0, spread, 1)
     templates = np.stack([scores[:split][~train].mean(0), scores[:split][train].mean(0)])
     similarity = np.einsum("ctu,nsu->cnts", _unit(templates), _unit(scores[split:]), optimize=True)
-    said = similarity[1] > similarity[0]
-    return np.asarray((said == test[:, None, None]).mean(0))
+    predicted = similarity[1] > similarity[0]
+    return np.asarray((predicted == test[:, None, None]).mean(0))
 
 
 def _unit(vectors: Float[np.ndarray, "*any units"]) -> Float[np.ndarray, "*any units"]:
