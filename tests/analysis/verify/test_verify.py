@@ -431,7 +431,11 @@ def test_multipliers_of_cuts_bound_without_rounding(seed, size):
     for j in range(3):
         slope = sum(a * b for a, b in zip(w, exact[j], strict=True)) + nu[0] * exact[3 + j][0]
         least += min(slope * Fraction(low[j]), slope * Fraction(high[j]))
-    assert cut_bound(A, c, Domain(low, high, H, v), numbers) <= least
+    place = Domain(low, high, H, v)
+    assert cut_bound(A, c, place, numbers) <= least
+    clause = Clause(np.eye(2), np.zeros(2), np.ones(2, dtype=bool))
+    net = AffineReLU((A,), (c,))
+    assert dual_bound(net, relax(net, low[None], high[None]), clause, place, numbers) <= least
 
 
 @pytest.mark.parametrize(
