@@ -209,5 +209,5 @@ def test_bad_data_of_a_process_are_named():
 def test_bad_terms_are_named(weights, nc, df, message):
     with pytest.raises(ValueError, match=message):
         weighted_chi2_logcdf(1.0, weights, nc, df)
-    with pytest.raises(ValueError, match="df = 0.0"):
+    with pytest.raises(ValueError, match=r"df = 0\.0"):
         noncentral_chi2_logcdf(1.0, 0.0, 1.0)
