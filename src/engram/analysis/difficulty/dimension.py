@@ -16,7 +16,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
-from engram.analysis.nearest_neighbours import as_points, distinct, nearest_distances
+from engram import checks
+from engram.analysis.difficulty.nearest_neighbours import as_points, distinct, nearest_distances
 
 KEPT = 0.9  # of the ratios, smallest first: TwoNN leaves the others out
 MANY_DUPLICATES = 0.05
@@ -92,15 +93,14 @@ def intrinsic_dimension(
         1.0
     """
     points = as_points(X)
-    if method not in ("mle", "twonn"):
-        raise ValueError(f"method = {method!r}: expected 'mle' or 'twonn'")
+    checks.choice("method", method, ("mle", "twonn"))
     k = 2 if method == "twonn" else k
     first, _ = distinct(points)
     n_duplicates = len(points) - len(first)
     if not 2 <= k < len(first):
         raise ValueError(f"k = {k}: expected at least 2, and less than the {len(first)} distinct samples")
-    if n_queries is not None and n_queries < 2:
-        raise ValueError(f"n_queries = {n_queries}: expected at least 2, or None")
+    if n_queries is not None:
+        checks.size("n_queries", n_queries, 2)
     if n_duplicates > MANY_DUPLICATES * len(points):
         share = n_duplicates / len(points)
         warnings.warn(f"{share:.0%} of the samples equal another one, and are left out", stacklevel=2)
@@ -168,10 +168,10 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
     """Intrinsic dimension as a scikit-learn estimator.
 
     Args:
-        k: Neighbours, at least 2.
-        n_queries: Points whose neighbours are looked for among all; None for all.
+        k: As of ``intrinsic_dimension``, as are ``n_queries``, ``method`` and ``pooled``.
+        n_queries: Points whose neighbours are looked for.
         method: ``"mle"`` or ``"twonn"``.
-        pooled: Whether logarithms are averaged, rather than dimensions.
+        pooled: Whether logarithms are averaged.
         random_state: Settles which points are drawn.
 
     Attributes:
@@ -211,15 +211,7 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Annotated[Any, ArrayLike], y: Any = None) -> IntrinsicDimension:
-        """Measure the dimension of samples.
-
-        Args:
-            X: Samples, (samples, features).
-            y: Not used.
-
-        Raises:
-            ValueError: A parameter is out of range, or as of ``intrinsic_dimension``.
-        """
+        """Measure the dimension of samples X, (samples, features); y is not used, errors are as of the function."""
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = check_random_state(self.random_state).randint(2**31)
         self.estimate_ = intrinsic_dimension(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from engram.analysis.dsa.trials import Trial
+from engram.analysis.similarity.trials import Recording
 
 CHUNK = 4096  # steps whose lagged copies fit in the processor's cache, or nearly
 
@@ -60,7 +60,7 @@ class Moments(NamedTuple):
     rows: int
 
 
-def lagged_moments(trials: list[Trial], n_delays: int, delay_interval: int, steps_ahead: int) -> Moments:
+def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, steps_ahead: int) -> Moments:
     """Return the second moments of the delay embedding, from lagged covariances of the samples alone.
 
     With G(u, v) the sum over t of x(t + u tau) x(t + v tau)^T, only the blocks G(0, v) and G(u, 0) need all samples;

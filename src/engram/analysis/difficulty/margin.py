@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from engram.analysis.nearest_neighbours import as_points, closest_pair, distinct, screen
+from engram import checks
+from engram.analysis.difficulty.nearest_neighbours import as_points, closest_pair, distinct, screen
 
 PAIRS_AT_A_TIME = 2**22  # numbers in the differences of a chunk of pairs
 
@@ -80,8 +81,7 @@ def class_margin(
         2.0
     """
     points = as_points(X)
-    if method not in ("evt", "exact", "sample"):
-        raise ValueError(f"method = {method!r}: expected 'evt', 'exact' or 'sample'")
+    checks.choice("method", method, ("evt", "exact", "sample"))
     if len(y) != len(points):
         raise ValueError(f"y: expected {len(points)} labels, one for each sample, found {len(y)}")
     if y.dtype.kind == "f" and np.isnan(y).any():
@@ -101,8 +101,7 @@ def class_margin(
         smallest, pair = _closest(points[kept], labels, counts)
         pair = (int(kept[pair[0]]), int(kept[pair[1]]))
         return Margin(smallest, method, smallest, pair, math.nan, n_duplicates, n_conflicts)
-    if not 2 <= n_top < n_pairs:
-        raise ValueError(f"n_top = {n_top}: expected at least 2, and less than n_pairs = {n_pairs}")
+    checks.size("n_top", n_top, 2, n_pairs - 1)
     distances, one, other = _random_pairs(points, kept, labels, n_pairs, rng)
     nearest = int(distances.argmin())
     if author_evt:
@@ -139,8 +138,7 @@ def extreme_quantile(
         >>> round(extreme_quantile(inverse_distances, 1000, 100)[1], 1)  # distances in two dimensions
         0.5
     """
-    if not 1 <= k < len(values):
-        raise ValueError(f"k = {k}: expected at least 1, and less than the {len(values)} values")
+    checks.size("k", k, 1, len(values) - 1)
     top = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
     u = float(top[0])
     logs = np.log(top[1:] / u)

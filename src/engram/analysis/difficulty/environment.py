@@ -12,8 +12,9 @@ from gymnasium import spaces
 from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
 
-from engram.analysis.difficulty import GeneralizationTask, MeasuredDifficulty, with_uncertainty
-from engram.analysis.dimension import intrinsic_dimension
+from engram import checks
+from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.dimension import intrinsic_dimension
 
 
 def environment_difficulty(
@@ -36,7 +37,7 @@ def environment_difficulty(
     a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
 
     Args:
-        env: A Gymnasium environment with numbers as observations.
+        env: As of ``roll_out``, as are ``policy``, ``steps`` and ``seed``.
         policy: Called with an observation, returns an action; by default actions are random.
         steps: Steps to roll out.
         window: Observations that a policy sees.
@@ -44,12 +45,9 @@ def environment_difficulty(
         n: Steps of experience that a learner would have; by default the steps rolled out.
         resolution: Difference of an observation at which the action may change, as of an angle.
         error: Target error.
-        k: Neighbours that the dimension comes from.
+        k: As of ``intrinsic_dimension``, as is ``n_queries``.
         n_queries: Windows whose neighbours are looked for.
         seed: Settles environment, random actions and draws.
-
-    Returns:
-        The difficulty, with the dimension measured.
 
     Raises:
         ValueError: Observations are no numbers, an action has no dimension, or there are too few windows.
@@ -57,8 +55,7 @@ def environment_difficulty(
     Source: the form of Boopathy et al. (2023), with a measured dimension, which is ours.
 
     Examples:
-        >>> found = environment_difficulty(gym.make("CartPole-v1"), steps=2000)
-        >>> 3 < found.dimension.value < 5
+        >>> 3 < environment_difficulty(gym.make("CartPole-v1"), steps=2000).dimension.value < 5
         True
     """
     width = action_dimension(env.action_space)
@@ -85,14 +82,12 @@ def action_dimension(space: gym.Space[Any]) -> int:
         (1, 6)
     """
     match space:
-        case spaces.Box():
+        case spaces.Box() | spaces.MultiBinary():
             width = math.prod(space.shape)
         case spaces.Discrete():
             width = int(space.n) - 1
         case spaces.MultiDiscrete():
             width = int((space.nvec - 1).sum())
-        case spaces.MultiBinary():
-            width = math.prod(space.shape)
         case _:
             raise ValueError(f"env.action_space = {space}: expected Box, Discrete, MultiDiscrete or MultiBinary")
     if width < 1:
@@ -122,8 +117,7 @@ def roll_out(
     if not isinstance(env.observation_space, spaces.Box):
         space = env.observation_space
         raise ValueError(f"env.observation_space = {space}: expected Box; count categories in n_discrete, not in m")
-    if steps < 1:
-        raise ValueError(f"steps = {steps}: expected at least 1")
+    checks.size("steps", steps)
     env.action_space.seed(seed)
     rolled: list[np.ndarray] = []
     met: list[np.ndarray] = []
@@ -160,9 +154,8 @@ def stacked(
         >>> stacked([np.arange(4.0)[:, None]], 2)
         array([[0., 1.], [1., 2.], [2., 3.]])
     """
-    for name, value in {"window": window, "stride": stride}.items():
-        if value < 1:
-            raise ValueError(f"{name} = {value}: expected at least 1")
+    checks.size("window", window)
+    checks.size("stride", stride)
     found = [
         sliding_window_view(episode, window, axis=0)[::stride].swapaxes(1, 2).reshape(-1, window * episode.shape[1])
         for episode in episodes

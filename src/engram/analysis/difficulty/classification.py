@@ -7,10 +7,10 @@ import math
 import numpy as np
 from jaxtyping import Shaped
 
-from engram.analysis.difficulty import GeneralizationTask, MeasuredDifficulty, with_uncertainty
-from engram.analysis.dimension import intrinsic_dimension
-from engram.analysis.margin import class_margin
-from engram.analysis.nearest_neighbours import as_points
+from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.dimension import intrinsic_dimension
+from engram.analysis.difficulty.margin import class_margin
+from engram.analysis.difficulty.nearest_neighbours import as_points
 
 
 def classification_difficulty(
@@ -35,15 +35,12 @@ def classification_difficulty(
         X: Samples; whatever more axes there are is flattened.
         y: Their labels.
         error: Target error, between 0 and 1.
-        m: How the intrinsic dimension is measured, or the dimension.
-        resolution: How the margin is measured, or the margin.
+        m: The intrinsic dimension, or the method of ``intrinsic_dimension`` (with ``k`` and ``n_queries``).
+        resolution: The margin, or the method of ``class_margin`` (with ``drop_conflicts``).
         k: Neighbours that the dimension comes from.
         n_queries: Points whose neighbours are looked for.
         drop_conflicts: Leave out samples that equal one with another label, rather than refuse them.
         seed: Settles the draws, or a generator to draw from.
-
-    Returns:
-        The difficulty, with what was measured.
 
     Raises:
         ValueError: As of ``intrinsic_dimension``, ``class_margin`` and ``inductive_bias_complexity``.
@@ -51,10 +48,9 @@ def classification_difficulty(
     Source: Boopathy et al. (2023); the dimension is rounded there, and not here.
 
     Examples:
-        >>> from sklearn.datasets import load_digits
-        >>> X, y = load_digits(return_X_y=True)
-        >>> round(classification_difficulty(X / 16, y, error=0.01).difficulty.log10_bits, 1)
-        10.6
+        >>> X, y = np.random.default_rng(0).normal(size=(200, 2)), np.repeat([0, 1], 100)
+        >>> round(classification_difficulty(X + 9 * y[:, None], y, error=0.01, resolution="exact").dimension.value)
+        2
     """
     points = as_points(X)
     rng = np.random.default_rng(seed)

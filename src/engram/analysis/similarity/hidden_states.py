@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from engram import checks
+
 
 class HiddenStates:
     """Records what a recurrent module gives while it runs, as trials for ``HankelDMD`` and ``DSA``.
@@ -34,9 +36,7 @@ class HiddenStates:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        if not isinstance(module, nn.Module):
-            raise TypeError(f"module = {module!r}: expected a torch.nn.Module")
-        self._module = module
+        self._module = checks.instance("module", module, nn.Module)
         self._handle: Any = None
         self._trials: list[Float[np.ndarray, "time units"]] = []
         self._steps: list[Float[np.ndarray, "batch units"]] = []

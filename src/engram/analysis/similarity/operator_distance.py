@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from joblib import effective_n_jobs
 from scipy import linalg
 
-from engram.analysis.dsa import kernels
-from engram.analysis.dsa.trials import check_finite
+from engram import checks
+from engram.analysis.similarity import kernels
 from engram.threads import in_ranges
 
-METRICS, GROUPS = ("angular", "euclidean", "squared"), ("O", "SO")
 Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # whatever else it is, it is refused by name
-Group = Annotated[Any, Literal["O", "SO"]]
 Operator = Float[np.ndarray, "_ _"]  # square, all of one size; what is not is refused by name
 Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
 RANDOM_WORDS = 2
+SURVIVORS = 4  # one in so many goes on to the next lap of a race
 GRADIENT = 1e-8  # at which an alignment is polished
+ITERATIONS = 500  # of one ascent, at most
 CHUNK = 32  # pairs between two looks at the clock
 
 
@@ -55,16 +55,15 @@ class OperatorComparison(NamedTuple):
     refined: Bool[np.ndarray, "systems others"]
 
 
-def operator_distance(
-    A: Operator,
-    B: Operator,
-    metric: Metric = "angular",
-    *,
-    group: Group = "O",
-    restarts: int | None = None,
-    max_iter: int = 500,
-    seed: int = 0,
-) -> float:
+class Starts(TypedDict, total=False):
+    """Where the search for an alignment begins; each is explained with ``operator_distance``."""
+
+    group: Annotated[Any, Literal["O", "SO"]]
+    restarts: int | None
+    seed: int
+
+
+def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> float:
     """Return the distance between two operators up to an orthogonal change of coordinates.
 
         theta(A, B) = min over C in O(n) of arccos <A, C B C^T>,  A and B of Frobenius norm 1      "angular", in [0, pi]
@@ -79,10 +78,9 @@ def operator_distance(
         A: Operator.
         B: Operator of the same size.
         metric: ``"angular"``, ``"euclidean"``, or ``"squared"``, the square of the latter.
-        group: ``"O"``: rotations and reflections; ``"SO"``: rotations only.
-        restarts: Number of random starts beside those from eigenvectors; None: 1500 / n, at least 12 and at most 100.
-        max_iter: Most steps of one ascent.
-        seed: Seed of the random starts.
+        **starts: ``group``, ``"O"`` for rotations and reflections (default) or ``"SO"`` for rotations only;
+            ``restarts``, random starts beside those from eigenvectors (default 1500 / n, at least 12 and at most 100);
+            ``seed`` of these (default 0).
 
     Returns:
         The distance; ``align_operators`` also gives the alignment, and a bound that no alignment gets below.
@@ -98,31 +96,21 @@ def operator_distance(
         >>> operator_distance(A, Q.T @ A @ Q) < 1e-7
         True
     """
-    return align_operators(A, B, metric, group=group, restarts=restarts, max_iter=max_iter, seed=seed).distance
+    return align_operators(A, B, metric, **starts).distance
 
 
-def align_operators(
-    A: Operator,
-    B: Operator,
-    metric: Metric = "angular",
-    *,
-    group: Group = "O",
-    restarts: int | None = None,
-    max_iter: int = 500,
-    seed: int = 0,
-) -> Alignment:
+def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> Alignment:
     """Return the best alignment found of two operators, its distance, and a lower bound of any.
 
-    Arguments and errors are those of ``operator_distance``.
+    Arguments and errors as of ``operator_distance``.
 
     Examples:
         >>> found = align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0]))
         >>> np.abs(found.transform).round(6).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
-    search = _checked(metric, group, restarts, max_iter, seed)
+    search, pair = _search(metric, **starts), np.array([[0, 1]])
     systems = _prepared([A, B], ["A", "B"])
-    pair = np.array([[0, 1]])
     below = _bounds(systems, pair)
     distance, transform = _solved(systems, pair, below, search, None)
     bound = np.minimum(below, distance)
@@ -134,35 +122,16 @@ def operator_distances(
     others: Operators | None = None,
     metric: Metric = "angular",
     *,
-    group: Group = "O",
-    restarts: int | None = None,
-    max_iter: int = 500,
-    seed: int = 0,
     n_jobs: int | None = None,
+    **starts: Unpack[Starts],
 ) -> Float[np.ndarray, "systems others"]:
-    """Return the distances between all operators, or from each to each of others; see ``operator_distance``.
-
-    Args:
-        operators: Operators of one size.
-        others: Operators to compare them with; None: each other.
-        metric: As in ``operator_distance``.
-        group: As there.
-        restarts: As there.
-        max_iter: As there.
-        seed: As there.
-        n_jobs: Threads, as joblib counts them.
-
-    Raises:
-        ValueError: As in ``operator_distance``.
+    """Return the distances between all operators, or from each to each of others, as ``compare_operators`` does.
 
     Examples:
-        >>> operators = np.random.default_rng(0).normal(size=(3, 4, 4))
-        >>> operator_distances(operators).shape
+        >>> operator_distances(np.random.default_rng(0).normal(size=(3, 4, 4))).shape
         (3, 3)
     """
-    return compare_operators(
-        operators, others, metric, group=group, restarts=restarts, max_iter=max_iter, seed=seed, n_jobs=n_jobs
-    ).distances
+    return compare_operators(operators, others, metric, n_jobs=n_jobs, **starts).distances
 
 
 def compare_operators(
@@ -170,48 +139,38 @@ def compare_operators(
     others: Operators | None = None,
     metric: Metric = "angular",
     *,
-    group: Group = "O",
-    restarts: int | None = None,
-    max_iter: int = 500,
-    seed: int = 0,
     n_jobs: int | None = None,
     budget: float | None = None,
+    **starts: Unpack[Starts],
 ) -> OperatorComparison:
     """Return the distances between all operators with their lower bounds, within a budget of time.
 
     Args:
         operators: Operators of one size.
         others: Operators to compare them with; None: each other.
-        metric: As in ``operator_distance``.
-        group: As there.
-        restarts: As there.
-        max_iter: As there.
-        seed: As there.
+        metric: As of ``operator_distance``.
         n_jobs: Threads, as joblib counts them.
         budget: Seconds after which no further pair is refined; those that are left have the distance of their best
             start, and a warning says how many. None: all are refined.
+        **starts: As of ``operator_distance``.
 
     Raises:
-        ValueError: As in ``operator_distance``; ``budget`` is negative.
+        ValueError: As of ``operator_distance``; ``budget`` is negative.
 
     Examples:
         >>> found = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
         >>> bool((found.bounds <= found.distances).all()), bool(found.refined.all())
         (True, True)
     """
-    if budget is not None and not budget >= 0:
-        raise ValueError(f"budget = {budget}: expected seconds, at least 0")
-    began = time.monotonic()
-    search = _checked(metric, group, restarts, max_iter, seed)
-    systems, shift = _named(operators, others)
-    count = len(operators)
+    if budget is not None:
+        checks.number("budget", budget, least=0)
+    began, search = time.monotonic(), _search(metric, **starts)
+    systems, pairs = _named(operators, others)
     if others is None:
-        pairs = np.stack(np.triu_indices(count, 1), axis=1)
-    else:
-        pairs = np.indices((count, len(others))).reshape(2, -1).T + np.array([0, shift])
+        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     values, refined, below = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool), _bounds(systems, pairs)
     if budget is not None:
-        values, _ = _solved(systems, pairs, below, search._replace(restarts=0, max_iter=0), n_jobs)
+        values, _ = _solved(systems, pairs, below, search._replace(restarts=0, iterations=0), n_jobs)
     chunk = CHUNK * effective_n_jobs(n_jobs)
     for start in range(0, len(pairs), chunk):
         if budget is not None and time.monotonic() - began >= budget:
@@ -227,8 +186,8 @@ def compare_operators(
 
     def matrix(of_pairs: Shaped[np.ndarray, " pairs"], own: float | bool) -> Shaped[np.ndarray, "systems others"]:
         if others is not None:
-            return of_pairs.reshape(count, -1)
-        full = np.full((count, count), own, dtype=of_pairs.dtype)
+            return of_pairs.reshape(len(operators), -1)
+        full = np.full((len(operators),) * 2, own, dtype=of_pairs.dtype)
         full[pairs[:, 0], pairs[:, 1]] = full[pairs[:, 1], pairs[:, 0]] = of_pairs
         return full
 
@@ -244,15 +203,8 @@ def operator_bounds(
         ||A - C B C^T|| >= ||sigma(A) - sigma(B)||
 
     with S and K the symmetric and antisymmetric part, and sorted eigenvalues lambda and singular values sigma. The
-    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair.
-
-    Args:
-        operators: Operators of one size.
-        others: Operators to compare them with; None: each other.
-        metric: As in ``operator_distance``.
-
-    Raises:
-        ValueError: As in ``operator_distance``.
+    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair. Arguments and errors as of
+    ``compare_operators``.
 
     Source: Hoffman and Wielandt (1953) for the parts; Mirsky, "Symmetric gauge functions" (1960).
 
@@ -260,18 +212,16 @@ def operator_bounds(
         >>> operator_bounds([np.eye(2), -np.eye(2)]).round(3).tolist()
         [[0.0, 3.142], [3.142, 0.0]]
     """
-    _checked(metric, "O", 0, 0, 0)
-    systems, shift = _named(operators, others)
-    shape = len(operators), len(operators if others is None else others)
-    pairs = np.indices(shape).reshape(2, -1).T + np.array([0, shift])
-    return np.asarray(_in(_bounds(systems, pairs), metric)).reshape(shape)
+    _search(metric)
+    systems, pairs = _named(operators, others)
+    return np.asarray(_in(_bounds(systems, pairs), metric)).reshape(len(operators), -1)
 
 
 class _Search(NamedTuple):
     reflect: bool
     restarts: int | None
-    max_iter: int
     seed: int
+    iterations: int = ITERATIONS
 
 
 class _Systems(NamedTuple):
@@ -280,41 +230,36 @@ class _Systems(NamedTuple):
     operators: Float[np.ndarray, "systems n n"]
     bases: Float[np.ndarray, "systems words n n"]
     words: Float[np.ndarray, "systems words n n"]
+    sides: Float[np.ndarray, "systems words"]  # 1 or -1, the determinants of the bases
     parts: Float[np.ndarray, "systems spectra"]
     singular: Float[np.ndarray, "systems n"]
 
 
-def _checked(metric: str, group: str, restarts: int | None, max_iter: int, seed: int) -> _Search:
-    for name, value, choices in (("metric", metric, METRICS), ("group", group, GROUPS)):
-        if value not in choices:
-            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
-    for name, number in (("restarts", restarts), ("max_iter", max_iter), ("seed", seed)):
-        if number is not None and number < 0:
-            raise ValueError(f"{name} = {number}: expected at least 0")
-    return _Search(group == "O", restarts, max_iter, seed)
+def _search(metric: str, group: str = "O", restarts: int | None = None, seed: int = 0) -> _Search:
+    checks.choice("metric", metric, ("angular", "euclidean", "squared"))
+    checks.choice("group", group, ("O", "SO"))
+    if restarts is not None:
+        checks.size("restarts", restarts, 0)
+    return _Search(group == "O", restarts, checks.size("seed", seed, 0))
 
 
-def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, int]:
-    """Prepare operators and others; return at which index the others begin."""
-    if len(operators) == 0 or (others is not None and len(others) == 0):
-        raise ValueError(f"{'operators' if len(operators) == 0 else 'others'}: expected at least one operator")
-    names = [f"operators[{i}]" for i in range(len(operators))]
-    if others is None:
-        return _prepared(list(operators), names), 0
-    names += [f"others[{j}]" for j in range(len(others))]
-    return _prepared([*operators, *others], names), len(operators)
+def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, Int[np.ndarray, "pairs 2"]]:
+    """Prepare operators and others; return the pairs of one of the operators and one of the others as well."""
+    for name, given in (("operators", operators), ("others", others)):
+        if given is not None and len(given) == 0:
+            raise ValueError(f"{name}: expected at least one operator")
+    count, extra = len(operators), len([] if others is None else others)
+    names = [f"operators[{i}]" for i in range(count)] + [f"others[{j}]" for j in range(extra)]
+    pairs = np.indices((count, extra or count)).reshape(2, -1).T + np.array([0, count if extra else 0])
+    return _prepared([*operators, *([] if others is None else others)], names), pairs
 
 
 def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
-    for operator, name in zip(operators, names, strict=True):
-        if operator.ndim != 2 or operator.shape[0] != operator.shape[1]:
-            raise ValueError(f"{name}.shape = {operator.shape}: expected a square matrix")
-        if operator.shape != operators[0].shape:
-            raise ValueError(f"{name}.shape = {operator.shape}: expected {operators[0].shape}, as of {names[0]}")
-        check_finite(operator, name)
+    n = len(operators[0])
+    scaled = np.stack([checks.array(name, M, (n, n)) for M, name in zip(operators, names, strict=True)])
+    for operator, name in zip(scaled, names, strict=True):
         if not operator.any():
             raise ValueError(f"{name} is zero: expected an operator with a norm")
-    scaled = np.stack([np.asarray(operator, dtype=float) for operator in operators])
     scaled /= np.abs(scaled).max((1, 2), keepdims=True)  # so that no square overflows or vanishes
     scaled /= np.linalg.norm(scaled, axis=(1, 2), keepdims=True)
     symmetric, skew = _parts(scaled)
@@ -323,6 +268,7 @@ def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
         scaled,
         bases,
         np.ascontiguousarray(bases.swapaxes(2, 3) @ scaled[:, None] @ bases),
+        np.sign(np.linalg.det(bases)),
         np.concatenate([np.linalg.eigvalsh(symmetric), np.linalg.svd(skew, compute_uv=False)], axis=1),
         np.linalg.svd(scaled, compute_uv=False),
     )
@@ -385,21 +331,45 @@ def _solved(
     distances, transforms = np.empty(len(pairs)), np.empty((len(pairs), n, n))
 
     def solve(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        kernels.align_pairs(
-            ordered[part],
-            *systems[:3],
-            drawn,
-            bounds[part],
-            search.reflect,
-            GRADIENT,
-            search.max_iter,
-            distances[part],
-            transforms[part],
-        )
+        for number in range(start, stop):
+            distances[number], transforms[number] = _aligned(systems, ordered[number], bounds[number], drawn, search)
 
     in_ranges(solve, len(pairs), n_jobs)
     return distances, np.where(turned[:, None, None], transforms.swapaxes(1, 2), transforms)
+
+
+def _aligned(
+    systems: _Systems,
+    pair: Int[np.ndarray, "2"],
+    bound: float,
+    drawn: Float[np.ndarray, "restarts n n"],
+    search: _Search,
+) -> tuple[float, Operator]:
+    """Return ||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end.
+
+    The race ends early where the bound is attained; equal operators are at a distance of exactly 0.
+    """
+    i, j = pair
+    A, B = systems.operators[i], systems.operators[j]
+    if (A == B).all():
+        return 0.0, np.eye(len(A))
+    starts = len(systems.words[i]) + len(drawn)
+    Cs, Ms, values = np.empty((starts, *A.shape)), np.empty((starts, *A.shape)), np.empty(starts)
+    ceiling = 1.0 - 0.5 * bound * bound - kernels.ATTAINED
+    attained = kernels.climb_all(
+        A, systems.bases[i], systems.words[i], B, systems.bases[j], systems.words[j],
+        systems.sides[i] * systems.sides[j], drawn, ceiling, search.reflect, search.iterations, Cs, Ms, values,
+    )  # fmt: skip
+    order = np.arange(starts) if attained < 0 else np.array([attained])
+    for gradient in kernels.ROUNDS[1:]:
+        if len(order) == 1:
+            break
+        order = order[np.argsort(-values[order], kind="stable")][: -(-len(order) // SURVIVORS)]
+        for start in order:
+            values[start] = kernels.climb(A, Ms[start], Cs[start], gradient, search.iterations)
+    best = order[values[order].argmax()]
+    kernels.climb(A, Ms[best], Cs[best], GRADIENT, search.iterations)
+    return kernels.remainder(A, B, Cs[best]), Cs[best]
 
 
 def _drawn(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:

@@ -9,8 +9,10 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
+from engram import checks
+
 Data = Annotated[Any, ArrayLike]  # whatever else it is, it is refused by name
-Trial = Float[np.ndarray, "_ features"]  # trials differ in length
+Recording = Float[np.ndarray, "_ features"]  # of one trial; trials differ in length
 
 
 def dimensions(X: Data) -> int:
@@ -25,7 +27,7 @@ def is_trials(X: Data) -> bool:
     return dimensions(X) == 3
 
 
-def check_trials(X: Data, name: str = "X") -> list[Trial]:
+def as_trials(X: Data, name: str = "X") -> list[Recording]:
     """Return trials as float64 arrays, (time, features) each.
 
     Args:
@@ -36,19 +38,17 @@ def check_trials(X: Data, name: str = "X") -> list[Trial]:
         ValueError: A trial is no finite two-dimensional array, or has another number of features than the first.
 
     Examples:
-        >>> [trial.shape for trial in check_trials([np.zeros((5, 2)), np.zeros((7, 2))])]
+        >>> [trial.shape for trial in as_trials([np.zeros((5, 2)), np.zeros((7, 2))])]
         [(5, 2), (7, 2)]
     """
     several = is_trials(X)
-    trials: list[Trial] = []
+    trials: list[Recording] = []
     for number, trial in enumerate(X if several else [X]):
         called = f"{name}[{number}]" if several else name
         values = check_array(as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=called)
-        check_finite(values, called)
+        checks.finite(called, values)
         if trials and values.shape[1] != trials[0].shape[1]:
-            raise ValueError(
-                f"{called}.shape = {values.shape}: expected {trials[0].shape[1]} features, as in {name}[0]"
-            )
+            raise ValueError(f"{called}.shape = {values.shape}: expected {trials[0].shape[1]} features, as before")
         trials.append(values)
     return trials
 
@@ -58,18 +58,9 @@ def as_array(X: Data) -> Data:
     return X.detach().cpu().numpy() if hasattr(X, "detach") else X
 
 
-def check_finite(values: Float[np.ndarray, "..."], name: str) -> None:
-    """Raise a ValueError that says which of the values is NaN or infinite."""
-    wrong = np.argwhere(~np.isfinite(values))
-    if len(wrong):
-        place = ", ".join(map(str, wrong[0]))
-        what = "NaN" if np.isnan(values[tuple(wrong[0])]) else "infinity (inf)"
-        raise ValueError(f"{name}[{place}] is {what}: expected finite numbers")
-
-
-def check_lengths(trials: list[Trial], least: int, why: str, name: str = "X") -> None:
+def refuse_shorter(trials: list[Recording], least: int, why: str) -> None:
     """Raise a ValueError that names the first trial of fewer than ``least`` samples."""
     for number, trial in enumerate(trials):
         if len(trial) < least:
-            called = f"{name}[{number}]" if len(trials) > 1 else name
+            called = f"X[{number}]" if len(trials) > 1 else "X"
             raise ValueError(f"{called} has n_samples = {len(trial)}: expected at least {least}, {why}")

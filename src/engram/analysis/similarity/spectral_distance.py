@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from math import lcm
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Complex, Float
 from scipy.optimize import linear_sum_assignment
 
-from engram.analysis.dsa.trials import check_finite
-
-Pad = Literal["zero", "mass"]
+from engram import checks
 
 
 def spectral_distance(
@@ -19,7 +17,7 @@ def spectral_distance(
     B: Float[np.ndarray, "m m"],
     *,
     squared: bool = False,
-    pad: Pad | None = None,
+    pad: Annotated[Any, Literal["zero", "mass"] | None] = None,
 ) -> float:
     """Return the Wasserstein distance between the eigenvalues of two operators, as points of the plane.
 
@@ -32,8 +30,8 @@ def spectral_distance(
         A: Operator.
         B: Operator.
         squared: Whether W2^2 is returned instead of W2.
-        pad: What is done with different numbers of eigenvalues: ``"zero"`` adds eigenvalues of zero to the shorter
-            list, ``"mass"`` gives each list a total weight of one.
+        pad: With different numbers of eigenvalues: ``"zero"`` adds eigenvalues of zero to the shorter list,
+            ``"mass"`` gives each list a total weight of one.
 
     Raises:
         ValueError: An operator is not square or not finite, or the sizes differ and ``pad`` is None.
@@ -44,33 +42,26 @@ def spectral_distance(
         >>> round(spectral_distance(np.diag([0.5, 0.9]), np.diag([0.9, 0.6]), squared=True), 6)
         0.005
     """
-    return eigenvalue_distance(eigenvalues(A, "A"), eigenvalues(B, "B"), squared=squared, pad=pad)
-
-
-def eigenvalues(A: Float[np.ndarray, "n m"], name: str) -> Complex[np.ndarray, " n"]:
-    """Return the eigenvalues of a finite square matrix."""
-    if A.ndim != 2 or A.shape[0] != A.shape[1]:
-        raise ValueError(f"{name}.shape = {A.shape}: expected a square matrix")
-    check_finite(A, name)
-    return np.linalg.eigvals(A).astype(complex)
+    for name, operator in (("A", A), ("B", B)):
+        checks.array(name, operator, ("n", len(operator)))
+    return eigenvalue_distance(np.linalg.eigvals(A), np.linalg.eigvals(B), squared=squared, pad=pad)
 
 
 def eigenvalue_distance(
-    first: Complex[np.ndarray, " n"],
-    second: Complex[np.ndarray, " m"],
+    first: Complex[np.ndarray, " n"] | Float[np.ndarray, " n"],
+    second: Complex[np.ndarray, " m"] | Float[np.ndarray, " m"],
     *,
     squared: bool = False,
-    pad: Pad | None = None,
+    pad: Annotated[Any, Literal["zero", "mass"] | None] = None,
 ) -> float:
-    """Return the Wasserstein distance between two sets of points of the plane, as ``spectral_distance`` does."""
+    """Return the Wasserstein distance between two sets of points of the plane; as ``spectral_distance``."""
     n, m = len(first), len(second)
-    if n != m:
-        if pad is None:
-            raise ValueError(f'the operators have {n} and {m} eigenvalues: expected as many, or pad = "zero" or "mass"')
-        if pad == "zero":
-            first, second = (np.pad(values, (0, max(n, m) - len(values))) for values in (first, second))
-        else:
-            first, second = np.repeat(first, lcm(n, m) // n), np.repeat(second, lcm(n, m) // m)
+    if n != m and pad is None:
+        raise ValueError(f'the operators have {n} and {m} eigenvalues: expected as many, or pad = "zero" or "mass"')
+    if n != m and checks.choice("pad", pad, ("zero", "mass")) == "zero":
+        first, second = (np.pad(values, (0, max(n, m) - len(values))) for values in (first, second))
+    elif n != m:
+        first, second = np.repeat(first, lcm(n, m) // n), np.repeat(second, lcm(n, m) // m)
     cost = np.abs(first[:, None] - second) ** 2
     value = float(cost[linear_sum_assignment(cost)].mean())
     return value if squared else float(np.sqrt(value))

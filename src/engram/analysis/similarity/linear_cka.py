@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from engram.analysis.procrustes_angle import centred
+from engram.analysis.similarity.procrustes_angle import centred
 
 
 def linear_cka(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:

@@ -13,10 +13,11 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from engram.analysis.dsa.hankel_dmd import HankelDMD
-from engram.analysis.dsa.operator_distance import OperatorComparison, compare_operators, operator_bounds
-from engram.analysis.dsa.spectral_distance import eigenvalue_distance
-from engram.analysis.dsa.trials import Data, check_finite, dimensions
+from engram import checks
+from engram.analysis.similarity.hankel_dmd import HankelDMD
+from engram.analysis.similarity.operator_distance import OperatorComparison, compare_operators, operator_bounds
+from engram.analysis.similarity.spectral_distance import eigenvalue_distance
+from engram.analysis.similarity.trials import Data, dimensions
 
 
 class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -148,7 +149,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         if dimensions(X) > 2:
             return list(X)
         rows = validate_data(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
-        check_finite(rows, "X")
+        checks.finite("X", rows)
         if rows.shape[1] < 2:
             raise ValueError("X has n_features = 1: expected rows of at least two samples in time")
         return [row[:, None] for row in rows]

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
-from engram.analysis.dsa.hankel_dmd import HankelDMD
-from engram.analysis.dsa.trials import Data, check_finite, check_trials
+from engram import checks
+from engram.analysis.similarity.hankel_dmd import HankelDMD
+from engram.analysis.similarity.trials import Data, as_trials
 
 
 class DrivenOperators(NamedTuple):
@@ -67,12 +68,10 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
         array([[0.9]])
     """
     dmd = HankelDMD() if dmd is None else dmd
-    trials, driven = check_trials(X), check_trials(inputs, "inputs")
-    if [len(trial) for trial in trials] != [len(trial) for trial in driven]:
-        raise ValueError(
-            f"inputs have trials of {[len(trial) for trial in driven]} samples: expected "
-            f"{[len(trial) for trial in trials]}, as in X"
-        )
+    trials, driven = as_trials(X), as_trials(inputs, "inputs")
+    found, expected = ([len(trial) for trial in each] for each in (driven, trials))
+    if found != expected:
+        raise ValueError(f"inputs have trials of {found} samples: expected {expected}, as in X")
     dmd.fit(trials)
     ahead, first = dmd.steps_ahead, (dmd.n_delays - 1) * dmd.delay_interval
     coordinates = dmd.transform(trials)
@@ -109,13 +108,9 @@ def driven_distance(first: DrivenOperators, second: DrivenOperators) -> DrivenDi
         >>> round(found.joint, 6), round(found.state, 6)
         (0.0, 0.0)
     """
-    for name in DrivenOperators._fields:
-        one, other = getattr(first, name), getattr(second, name)
-        if one.shape != other.shape:
-            raise ValueError(f"second.{name}.shape = {other.shape}: expected {one.shape}, as in first")
-        for which, values in (("first", one), ("second", other)):
-            check_finite(values, f"{which}.{name}")
-            if not values.any():
+    for name, shape in zip(DrivenOperators._fields, map(np.shape, first), strict=True):
+        for which, driven in (("first", first), ("second", second)):
+            if not checks.array(f"{which}.{name}", getattr(driven, name), shape).any():
                 raise ValueError(f"{which}.{name} is zero: expected an operator with a norm")
     (A1, B1), (A2, B2) = ((A / np.linalg.norm(A), B / np.linalg.norm(B)) for A, B in (first, second))
     K1, K2 = _controllability(A1, B1), _controllability(A2, B2)

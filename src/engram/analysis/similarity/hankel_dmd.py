@@ -15,8 +15,9 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from engram.analysis.dsa.delay_embedding import delay_embedding, lagged_moments
-from engram.analysis.dsa.trials import Data, Trial, as_array, check_finite, check_lengths, check_trials, is_trials
+from engram import checks
+from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
+from engram.analysis.similarity.trials import Data, Recording, as_array, as_trials, is_trials, refuse_shorter
 
 ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values tell too little
 UNSTABLE = 1.05
@@ -169,10 +170,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self
 
     def transform(self, X: Data) -> Any:
-        """Return the eigen-time-delay coordinates, v(t) = S^-1 U^T H(t).
-
-        Args:
-            X: Trials, as in ``fit``.
+        """Return the eigen-time-delay coordinates, v(t) = S^-1 U^T H(t), of trials as ``fit`` takes them.
 
         Returns:
             (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
@@ -186,10 +184,10 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return found if is_trials(X) else found[0]
 
     def predict(self, X: Data, steps: int = 1) -> Any:
-        """Return what the operator makes of the samples ``steps`` times ``steps_ahead`` later.
+        """Return what the operator makes of trials, ``steps`` times ``steps_ahead`` later.
 
         Args:
-            X: Trials, as in ``fit``.
+            X: Trials, as of ``fit``.
             steps: How often the operator is applied.
 
         Returns:
@@ -198,12 +196,10 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
         Raises:
             NotFittedError: Nothing has been fitted.
-            ValueError: ``steps`` is below 1; X is not finite, too short, or has another number of features.
+            ValueError: ``steps`` is below 1, or as of ``transform``.
         """
         check_is_fitted(self)
-        if steps < 1:
-            raise ValueError(f"steps = {steps}: expected at least 1")
-        power = np.linalg.matrix_power(self.operator_, steps).T
+        power = np.linalg.matrix_power(self.operator_, checks.size("steps", steps)).T
         back = (self._basis[: self.n_features_in_] * self._scale).T
         found = []
         for trial in self._checked(X, reset=False):
@@ -216,12 +212,10 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
             1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
 
-        Args:
-            X: Trials, as in ``fit``; those held out tell whether delays and rank are well chosen.
-            y: Ignored.
+        Trials X are as of ``fit``; those held out tell whether delays and rank are well chosen.
         """
         trials = self._checked(X, reset=False)
-        check_lengths(trials, self._span + self.steps_ahead + 1, "to hold a prediction and what came of it")
+        refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and what came of it")
         error = still = 0.0
         for trial, predicted in zip(trials, self.predict(trials), strict=True):
             seen = trial[self._span :]
@@ -246,26 +240,26 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         tags.transformer_tags.preserves_dtype = ["float64"]
         return tags
 
-    def _checked(self, X: Data, reset: bool) -> list[Trial]:
+    def _checked(self, X: Data, reset: bool) -> list[Recording]:
         if is_trials(X):
-            trials = check_trials(X)
+            trials = as_trials(X)
             if reset:
                 self.n_features_in_ = trials[0].shape[1]
             elif trials[0].shape[1] != self.n_features_in_:
                 raise ValueError(f"X has {trials[0].shape[1]} features: expected {self.n_features_in_}, as in fit")
         else:
             trials = [validate_data(self, as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
-            check_finite(trials[0], "X")
+            checks.finite("X", trials[0])
         least, why = self._span + 1, "(n_delays - 1) delay_interval + 1"
         if reset:
             least, why = least + self.steps_ahead, "(n_delays - 1) delay_interval + steps_ahead + 1"
-        check_lengths(trials, least, why)
+        refuse_shorter(trials, least, why)
         return trials
 
-    def _centred(self, trial: Trial) -> Trial:
+    def _centred(self, trial: Recording) -> Recording:
         return trial - (trial.mean(0) if self.center == "trial" else self._mean)
 
-    def _coordinates(self, trial: Trial) -> Float[np.ndarray, "rows rank"]:
+    def _coordinates(self, trial: Recording) -> Float[np.ndarray, "rows rank"]:
         embedded = delay_embedding(self._centred(trial), self.n_delays, self.delay_interval)
         return np.asarray(embedded @ (self._basis / self._scale))
 

@@ -1,4 +1,4 @@
-"""The search for an alignment of two operators, compiled: starts by spectral signs, a race of gradient ascents.
+"""Steps of the search for an alignment of two operators, compiled: starts by spectral signs, gradient ascent.
 
 A and B have norm 1; M = C B C^T is carried along with C, and both are changed in place.
 """
@@ -11,7 +11,6 @@ from numba import njit
 compiled = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
 MEMORY = 5  # values that a step of Barzilai and Borwein is compared with
 ROUNDS = (1e-2, 1e-3, 1e-4)  # norms of the gradient at which the race goes on with a quarter of what takes part
-SURVIVORS = 4
 ATTAINED = 1e-14
 
 
@@ -94,7 +93,10 @@ def climb(A, M, C, tol, iterations):
                 break
             step *= 0.25
         np.dot(Q, C, work)
-        C[:], M[:], last[:], value = work, trial, G, found
+        value = found
+        for i in range(n):  # copies of whole arrays take seconds to compile
+            for j in range(n):
+                C[i, j], M[i, j], last[i, j] = work[i, j], trial[i, j], G[i, j]
     return value
 
 
@@ -128,51 +130,29 @@ def signs(A, B, reflect, side, d):
 
 @compiled
 @no_type_check
-def align(A, bases_A, words_A, B, bases_B, words_B, drawn, bound, reflect, tol, iterations, C):
-    """Write into C the best alignment found, of C B C^T with A; return ||A - C B C^T||_F.
+def climb_all(A, bases_A, words_A, B, bases_B, words_B, sides, drawn, ceiling, reflect, iterations, Cs, Ms, values):
+    """Climb a little from all starts, by spectral signs from each pair of bases and drawn ones.
 
-    All starts, by spectral signs from each pair of bases and drawn ones, race: they climb a little, a quarter of them
-    climbs on, and so forth; the best climbs to the end. Stops early where the bound is attained.
+    Writes alignments C, C B C^T and <A, C B C^T>; returns the start that attains the ceiling, or -1.
     """
-    n, words = len(A), len(bases_A)
-    count = words + len(drawn)
-    Cs, Ms, values, d = np.empty((count, n, n)), np.empty((count, n, n)), np.empty(count), np.empty(n)
-    ceiling = 1.0 - 0.5 * bound * bound - ATTAINED
-    order = np.arange(count)
-    for start in range(count):
+    words, d = len(bases_A), np.empty(len(A))
+    for start in range(len(values)):
         if start < words:
-            side = 1.0 if reflect else np.linalg.det(bases_A[start]) * np.linalg.det(bases_B[start])
-            signs(words_A[start], words_B[start], reflect, side, d)
+            signs(words_A[start], words_B[start], reflect, sides[start], d)
             np.dot(bases_A[start] * d, bases_B[start].T, Cs[start])
         else:
-            Cs[start] = drawn[start - words]
+            for i in range(len(A)):
+                for j in range(len(A)):
+                    Cs[start, i, j] = drawn[start - words, i, j]
         np.dot(np.dot(Cs[start], B), Cs[start].T, Ms[start])
         values[start] = climb(A, Ms[start], Cs[start], ROUNDS[0], iterations)
         if values[start] >= ceiling:
-            order = order[start : start + 1]
-            break
-    for lap in range(1, len(ROUNDS)):
-        if len(order) == 1:
-            break
-        order = order[np.argsort(-values[order], kind="mergesort")][: (len(order) + SURVIVORS - 1) // SURVIVORS]
-        for start in order:
-            values[start] = climb(A, Ms[start], Cs[start], ROUNDS[lap], iterations)
-    best = order[values[order].argmax()]
-    climb(A, Ms[best], Cs[best], tol, iterations)
-    C[:] = Cs[best]
-    return np.linalg.norm(A - C @ B @ C.T)
+            return start
+    return -1
 
 
 @compiled
 @no_type_check
-def align_pairs(pairs, operators, bases, words, drawn, bounds, reflect, tol, iterations, distances, transforms):
-    """Align the operators of each pair; equal ones are at a distance of exactly 0."""
-    for number in range(len(pairs)):
-        i, j = pairs[number]
-        if (operators[i] == operators[j]).all():
-            distances[number], transforms[number] = 0.0, np.eye(operators.shape[1])
-        else:
-            distances[number] = align(
-                operators[i], bases[i], words[i], operators[j], bases[j], words[j], drawn, bounds[number], reflect,
-                tol, iterations, transforms[number],
-            )  # fmt: skip
+def remainder(A, B, C):
+    """||A - C B C^T||_F."""
+    return np.linalg.norm(A - C @ B @ C.T)

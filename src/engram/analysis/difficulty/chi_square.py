@@ -10,6 +10,8 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from scipy.special import gammainc, gammaln, hyp1f1, log_ndtr, logsumexp
 
+from engram import checks
+
 NEAR_MEAN = 1e-3  # standard deviations from the mean within which the correction is taken at its limit
 UNDERFLOW = 1e-280
 
@@ -54,8 +56,7 @@ def weighted_chi2_logcdf(
         raise ValueError(f"weights = {weights}: expected finite numbers above 0")
     if nc.shape != weights.shape or not (np.isfinite(nc).all() and (nc >= 0).all()):
         raise ValueError(f"nc = {nc}: expected {len(weights)} finite numbers, at least 0")
-    if not 0 < df < math.inf:
-        raise ValueError(f"df = {df}: expected a finite number above 0")
+    checks.number("df", df, above=0)
     return saddlepoint_logcdf(x, weights, weights * nc, df)
 
 
@@ -122,8 +123,8 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
         >>> round(noncentral_chi2_logcdf(1e-6, 200, 3.0), 1)
         -1816.1
     """
-    if not 0 < df < math.inf or not 0 <= nc < math.inf:
-        raise ValueError(f"df = {df}, nc = {nc}: expected finite numbers, above 0 and at least 0")
+    checks.number("df", df, above=0)
+    checks.number("nc", nc, least=0)
     if x <= 0:
         return -math.inf
     z, half = x / 2, nc / 2

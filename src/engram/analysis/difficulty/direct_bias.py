@@ -12,8 +12,9 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 from scipy.stats import ncx2
 from sklearn.gaussian_process.kernels import RBF
 
-from engram.analysis.chi_square import noncentral_chi2_logcdf, saddlepoint_logcdf
-from engram.analysis.nearest_neighbours import as_points, distinct
+from engram import checks
+from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, saddlepoint_logcdf
+from engram.analysis.difficulty.nearest_neighbours import as_points, distinct
 
 Kernel = Callable[..., np.ndarray]
 
@@ -65,7 +66,7 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
         raise ValueError(f"test_errors has {test_errors[wrong]} in place {wrong}: expected finite numbers above 0")
     if np.ptp(test_errors) == 0:
         raise ValueError(f"test_errors are all {test_errors[0]}: expected a distribution")
-    _check_target(target)
+    checks.number("target", target, above=0)
     mean = float(test_errors.mean())
     start = 2 / float(np.var(test_errors / mean))  # degrees of freedom if it were central
     df, nc, _, scale = ncx2.fit(test_errors / mean, start, start / 100, floc=0, scale=1 / start)
@@ -93,7 +94,7 @@ class TestError:
 
     def bits(self, target: float | int) -> float:
         """Return -log2 of the probability of an error of at most a target; inf where no function reaches it."""
-        _check_target(target)
+        checks.number("target", target, above=0)
         return -saddlepoint_logcdf(target, self.weights, self.shifts, self.outputs) / math.log(2)
 
     def sample(self, size: int, rng: np.random.Generator) -> Float[np.ndarray, " size"]:
@@ -173,8 +174,3 @@ def gaussian_process_test_error(
     variances, directions = eigh(kernel(X_test) - K_test @ cho_solve(factor, K_test.T))
     shifts = ((directions.T @ residual) ** 2).sum(1)
     return TestError(np.maximum(variances, 0) / y_test.size, shifts / y_test.size, y.shape[1])
-
-
-def _check_target(target: float | int) -> None:
-    if not 0 < target < math.inf:
-        raise ValueError(f"target = {target}: expected a finite number above 0")

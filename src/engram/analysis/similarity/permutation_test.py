@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from sklearn.metrics import silhouette_score
 
+from engram import checks
+
 
 class PermutationTest(NamedTuple):
     """A statistic of labelled distances, and what it is by chance.
@@ -59,17 +61,16 @@ def permutation_test(
     Source: Phipson and Smyth, "Permutation p-values should never be zero" (2010).
 
     Examples:
-        >>> points = np.array([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])
-        >>> labels = np.repeat([0, 1], 3)
-        >>> permutation_test(np.abs(points[:, None] - points), labels, np.random.default_rng(0)).p_value < 0.15
+        >>> points, labels = np.array([0.0, 1.0, 2.0, 10.0, 11.0, 12.0]), np.repeat([0, 1], 3)
+        >>> found = permutation_test(np.abs(points[:, None] - points), labels, np.random.default_rng(0), 99)
+        >>> found.p_value < 0.2
         True
     """
-    if distances.ndim != 2 or distances.shape != distances.T.shape or not np.allclose(distances, distances.T):
+    if distances.shape != distances.T.shape or not np.allclose(distances, distances.T):
         raise ValueError(f"distances, of shape {distances.shape}: expected a square and symmetric matrix")
     if len(labels) != len(distances):
         raise ValueError(f"labels: expected {len(distances)}, one for each system, found {len(labels)}")
-    if n_permutations < 1:
-        raise ValueError(f"n_permutations = {n_permutations}: expected at least 1")
+    checks.size("n_permutations", n_permutations)
     own = statistic(distances, labels)
     null = np.array([statistic(distances, rng.permutation(labels)) for _ in range(n_permutations)])
     # An arrangement that only renames the labels must count, whatever the order of its sums.

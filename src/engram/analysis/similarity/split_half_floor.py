@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.base import clone
 
-from engram.analysis.dsa.dsa import DSA
-from engram.analysis.dsa.trials import Data, check_trials
+from engram import checks
+from engram.analysis.similarity.dsa import DSA
+from engram.analysis.similarity.trials import Data, as_trials
 
 
 def split_half_floor(
@@ -23,21 +24,19 @@ def split_half_floor(
         systems: Systems of at least two trials each, (trials, time, features) or a list of trials.
         rng: What chooses the halves.
         dsa: How systems are compared; None: ``DSA(rank="common")``. It is cloned.
-        n_splits: How often each system is split.
+        n_splits: How often each system is split, at least once.
 
     Raises:
-        ValueError: A system has fewer than two trials, or ``n_splits`` is below 1; and as ``DSA.fit``.
+        ValueError: A system has fewer than two trials; and as ``DSA.fit``.
 
     Examples:
         >>> system = np.random.default_rng(0).normal(size=(6, 100, 2)).cumsum(1)
         >>> split_half_floor([system], np.random.default_rng(0), n_splits=3).shape
         (1, 3)
     """
-    if n_splits < 1:
-        raise ValueError(f"n_splits = {n_splits}: expected at least 1")
-    floors = np.empty((len(systems), n_splits))
+    floors = np.empty((len(systems), checks.size("n_splits", n_splits)))
     for number, system in enumerate(systems):
-        trials = check_trials(system, f"systems[{number}]")
+        trials = as_trials(system, f"systems[{number}]")
         if len(trials) < 2:
             raise ValueError(f"systems[{number}] has 1 trial: expected at least two, to be split")
         for split in range(n_splits):
