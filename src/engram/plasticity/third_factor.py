@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from engram import checks
 
 
 def three_factor(
@@ -35,7 +35,6 @@ def three_factor(
         >>> three_factor(torch.tensor([[1.0, 100.0]]), torch.tensor(-0.0018), clip=0.01)
         tensor([[-0.0018, -0.0100]])
     """
-    if clip is not None and not 0 < clip < math.inf:
-        raise ValueError(f"clip = {clip}: expected a positive number, or None for no bound")
+    bound = None if clip is None else checks.number("clip", clip, above=0)
     change = modulator[..., None, None] * eligibility
-    return change if clip is None else torch.clamp(change, -clip, clip)
+    return change if bound is None else torch.clamp(change, -bound, bound)

@@ -1,4 +1,4 @@
-"""The plastic linear layer's scan as numba kernels: one sample after another, by the passes of ``cpu_trace``.
+"""The plastic linear layer's scan as numba kernels: one sample after another, by the passes of ``trace``.
 
 Presynaptic activity, fixed current and signal are known for all steps beforehand, so that a step is left with its trace
 and its units: y = current + the plastic product, tanh of it, or softmax. The derivative of softmax is
@@ -10,27 +10,24 @@ Source: the equations are those of Miconi, Clune and Stanley (2018); the arrange
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
-from engram.plasticity.kernels import cpu_trace
-from engram.plasticity.kernels.cpu import RETROACTIVE, coefficients, undo_rates
-from engram.plasticity.kernels.cpu_trace import (
+from engram.jit import inline, jit
+from engram.plasticity.kernels.codes import RETROACTIVE, SOFTMAX, TANH
+from engram.plasticity.kernels.simd import ROWS, lanes, load, splat, store, tanh, total
+from engram.plasticity.kernels.trace import (
     advance,
     clear,
+    coefficients,
     deliver,
     fetch,
-    inline,
     remake,
     undo,
     undo_first,
+    undo_rates,
 )
-from engram.plasticity.kernels.simd import ROWS, lanes, load, splat, store, tanh, total
-
-IDENTITY, TANH, SOFTMAX = 0, 1, 2
 
 
 @inline
@@ -70,10 +67,10 @@ def undo_units(Y, y, of_post, D, width, wide, unit):
 
 
 @no_type_check
-def forward_kernel(connection, recursion, version):
-    """Return the forward pass for one kind of alpha and of rule; ``version`` is there for the key of numba's cache."""
+def forward_kernel(connection, recursion):
+    """Return the forward pass for one kind of alpha and of rule."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @jit
     def forward(
         pre, current, modulator, trace, eligibility, alpha, eta,
         c, trace_first, modulated, unit, forgets, high,
@@ -126,10 +123,10 @@ def forward_kernel(connection, recursion, version):
 
 
 @no_type_check
-def backward_kernel(connection, recursion, version):
+def backward_kernel(connection, recursion):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @jit
     def backward(
         grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
         pre, modulator, trace, eligibility, alpha, eta,
@@ -215,10 +212,3 @@ def backward_kernel(connection, recursion, version):
                     deliver(scratch, sample + of_h + j * width, grad_eligibility, b, j, 0, trace.shape[2])
 
     return backward
-
-
-@cache
-def kernel(direction: str, connection: bool, recursion: int) -> Any:
-    """Return the compiled pass, ``"forward"`` or ``"backward"``, for one kind of alpha and of rule."""
-    make = {"forward": forward_kernel, "backward": backward_kernel}[direction]
-    return make(int(connection), recursion, cpu_trace.version())
