@@ -75,11 +75,7 @@ class Neuromodulator(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial values anew.
-
-        Args:
-            generator: Source of the values; torch's global one if None.
-        """
+        """Draw the initial values anew."""
         bound = self.hidden_size**-0.5
         self.weight.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)
@@ -88,11 +84,7 @@ class Neuromodulator(nn.Module):
             self.fan_bias.uniform_(-1, 1, generator=generator)
 
     def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch signals"]:
-        """Return the signal, (batch, 1), or (batch, hidden) with fan-out.
-
-        Args:
-            activity: What the unit reads, y.
-        """
+        """Return the signal, (batch, 1), or (batch, hidden) with fan-out."""
         signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
         return signal if self.fan_weight is None else functional.linear(signal, self.fan_weight, self.fan_bias)
 

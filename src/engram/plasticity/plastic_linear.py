@@ -113,7 +113,7 @@ class PlasticLinear(nn.Module):
         drive: Annotated[Tensor, "time batch out"] | None = None,
         modulator: Annotated[Tensor, "time batch out"] | None = None,
     ) -> tuple[Float[Tensor, "time batch out"], RuleState]:
-        """Run the layer over a sequence.
+        """As ``PlasticRNN.forward``, with other inputs beside the sequence.
 
         Args:
             input: (time, batch, in), or (batch, time, in) if ``batch_first``.
@@ -123,13 +123,8 @@ class PlasticLinear(nn.Module):
             modulator: Neuromodulatory signal m, of the shape of the output or with one feature; only for a modulated
                 rule, and then required.
 
-        Returns:
-            The activity at every step, (time, batch, out) or (batch, time, out), and the state after the last.
-
         Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: Wrong shape, dtype or device, an empty batch, a value or an activity that is not finite, or a
-                modulator too many or too few.
+            ValueError: A modulator is too many or too few, too.
         """
         check_precision(self.weight)
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)

@@ -126,22 +126,10 @@ class PlasticLSTM(nn.Module):
         input: Annotated[Tensor, "time batch input"],
         state: PlasticLSTMState | None = None,
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
-        """Run the network over a sequence.
-
-        Args:
-            input: (time, batch, input), or (batch, time, input) if ``batch_first``.
-            state: What an earlier call returned; the start of an episode if None: no activity, no trace.
-
-        Returns:
-            The output h at every step, (time, batch, hidden) or (batch, time, hidden), and the state after the last.
-
-        Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: Wrong shape, dtype or device, an empty batch, or input or activity that is not finite.
-        """
+        """As ``PlasticRNN.forward``, without ``clamp``; the activity is the output h."""
         check_precision(self.weight_hh)
         sequence = time_first("input", input, self.input_size, self.weight_ih, self.batch_first)
-        state = self._initial(sequence.shape[1]) if state is None else self._checked(state, sequence.shape[1])
+        state = self._started(state, (sequence.shape[1], self.hidden_size))
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
         self.rule.warn_if_unstable()
@@ -162,15 +150,15 @@ class PlasticLSTM(nn.Module):
         self.rule.warn_if_saturated(state.rule)
         return (output.transpose(0, 1) if self.batch_first else output), state
 
-    def _initial(self, batch_size: int) -> PlasticLSTMState:
-        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
-        return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
-
-    def _checked(self, state: PlasticLSTMState, batch_size: int) -> PlasticLSTMState:
+    def _started(self, state: PlasticLSTMState | None, shape: tuple[int, int]) -> PlasticLSTMState:
+        """Return the state given, checked, or that of the start of an episode."""
+        if state is None:
+            zeros = self.weight_hh.new_zeros(shape)
+            return PlasticLSTMState(zeros, zeros, self.rule.init(*shape, self.hidden_size))
         checks.instance("state", state, PlasticLSTMState)
         for name in ("hidden", "cell"):
-            checks.tensor(f"state.{name}", getattr(state, name), (batch_size, self.hidden_size), self.weight_hh)
-        self.rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), self.weight_hh)
+            checks.tensor(f"state.{name}", getattr(state, name), shape, self.weight_hh)
+        self.rule.check_state(state.rule, (*shape, self.hidden_size), self.weight_hh)
         return state
 
     def extra_repr(self) -> str:

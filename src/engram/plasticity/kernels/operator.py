@@ -31,7 +31,7 @@ class Operator(NamedTuple):
     backward: CustomOpDef
 
 
-def operator(
+def register(
     name: str,
     passes: tuple[Callable[..., Any], Callable[..., Any]],
     fakes: tuple[Callable[..., Any], Callable[..., Any]],

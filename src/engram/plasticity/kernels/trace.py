@@ -184,6 +184,22 @@ def deliver(padded, place, values, a, b, first, size):
 
 @inline
 @no_type_check
+def rows_in(values, b, padded, place, width):
+    """Copy the traces of sample b, if there are any, to where every row has padding behind it."""
+    for j in range(values.shape[1]):
+        fetch(values, b, j, 0, values.shape[2], padded, place + j * width)
+
+
+@inline
+@no_type_check
+def rows_out(padded, place, width, values, b):
+    """Copy the traces of sample b, if there are any, from where every row has padding behind it."""
+    for j in range(values.shape[1]):
+        deliver(padded, place + j * width, values, b, j, 0, values.shape[2])
+
+
+@inline
+@no_type_check
 def clear(values, start, stop, wide):
     """Set whole registers of numbers to zero."""
     for i in range(start, stop, wide):

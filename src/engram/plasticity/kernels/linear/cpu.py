@@ -24,6 +24,8 @@ from engram.plasticity.kernels.trace import (
     deliver,
     fetch,
     remake,
+    rows_in,
+    rows_out,
     undo,
     undo_first,
     undo_rates,
@@ -91,10 +93,8 @@ def forward_kernel(connection, recursion):
             scratch[:] = 0
             X[:] = 0
             Y[:] = 0
-            for j in range(size):
-                fetch(trace, b, j, 0, trace.shape[2], scratch, j * width)
-                if recursion == RETROACTIVE:
-                    fetch(eligibility, b, j, 0, trace.shape[2], scratch, stride + j * width)
+            rows_in(trace, b, scratch, 0, width)
+            rows_in(eligibility, b, scratch, stride, width)
             for t in range(time + 1):
                 # The rule of the step before, of which at first there is none, and the product of this one.
                 now, other = t % 2 * width, (t + 1) % 2 * width
@@ -114,10 +114,8 @@ def forward_kernel(connection, recursion):
                     eta[0], nothing, fan, base, Y, 0, keep, gain, rates, 0, high, wide, recursion, modulated, forgets
                 )
                 deliver(Y, 0, outputs, t, b, 0, size)
-            for j in range(size):
-                deliver(scratch, j * width, last_trace, b, j, 0, trace.shape[2])
-                if recursion == RETROACTIVE:
-                    deliver(scratch, stride + j * width, last_eligibility, b, j, 0, trace.shape[2])
+            rows_out(scratch, 0, width, last_trace, b)
+            rows_out(scratch, stride, width, last_eligibility, b)
 
     return forward
 
@@ -165,12 +163,10 @@ def backward_kernel(connection, recursion):
                     eta[0], nothing, fan, signals[n : n + high], Y, n, keep, gain, rates, n, high, wide,
                     recursion, modulated, forgets,
                 )  # fmt: skip
-            for j in range(size):
-                fetch(trace, b, j, 0, trace.shape[2], scratch, j * width)
-                fetch(grad_last_trace, b, j, 0, trace.shape[2], scratch, of_h + j * width)
-                if recursion == RETROACTIVE:
-                    fetch(eligibility, b, j, 0, trace.shape[2], scratch, sample + j * width)
-                    fetch(grad_last_eligibility, b, j, 0, trace.shape[2], scratch, sample + of_h + j * width)
+            rows_in(trace, b, scratch, 0, width)
+            rows_in(grad_last_trace, b, scratch, of_h, width)
+            rows_in(eligibility, b, scratch, sample, width)
+            rows_in(grad_last_eligibility, b, scratch, sample + of_h, width)
             remake(
                 scratch, 0, sample, 0, sample, stride, X, 0, keep, gain, rates, 0, stretches, stretch,
                 rows, width, high, wide, bound, recursion, trace_first,
@@ -206,9 +202,7 @@ def backward_kernel(connection, recursion):
                 rows, width, high, wide, connection, recursion,
             )  # fmt: skip
             deliver(into, 0, grad_pre, 0, b, 0, pre.shape[2])
-            for j in range(size):
-                deliver(scratch, of_h + j * width, grad_trace, b, j, 0, trace.shape[2])
-                if recursion == RETROACTIVE:
-                    deliver(scratch, sample + of_h + j * width, grad_eligibility, b, j, 0, trace.shape[2])
+            rows_out(scratch, of_h, width, grad_trace, b)
+            rows_out(scratch, sample + of_h, width, grad_eligibility, b)
 
     return backward

@@ -10,30 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import IDENTITY, SOFTMAX, TANH
-from engram.plasticity.kernels.encoding import (
-    coefficients_of,
-    eligibility_of,
-    rate,
-    rule_numbers,
-    state_of,
-    transformed,
-    unsupported_input,
-    unsupported_rule,
-)
-from engram.plasticity.kernels.operator import (
-    GROUPS,
-    array,
-    copies,
-    in_groups,
-    like,
-    operator,
-    padded,
-    registers,
-    stretch_of,
-    traces,
-    zeros,
-)
+from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
 from engram.plasticity.nonlinearity import identity, softmax
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import RuleState
@@ -73,7 +52,7 @@ def unsupported(
         >>> unsupported(one, one, one[0], Hebb(), Hebb().init(1, 1, 1), nonlinearity=torch.relu)
         'nonlinearity = relu: expected identity, torch.tanh or softmax of engram.plasticity.nonlinearity'
     """
-    reason = unsupported_rule(rule)
+    reason = encoding.unsupported_rule(rule)
     if reason is not None:
         return reason
     if (modulator is None) == rule.modulated:
@@ -82,7 +61,7 @@ def unsupported(
     if nonlinearity not in UNITS:
         name = getattr(nonlinearity, "__name__", nonlinearity)
         return f"nonlinearity = {name}: expected identity, torch.tanh or softmax of engram.plasticity.nonlinearity"
-    return unsupported_input(pre) or transformed(pre, current, state, alpha, rule, modulator)
+    return encoding.unsupported_input(pre) or encoding.transformed(pre, current, state, alpha, rule, modulator)
 
 
 def fused_scan(
@@ -107,27 +86,32 @@ def fused_scan(
         reason = unsupported(pre, current, alpha, rule, state, modulator=modulator, nonlinearity=nonlinearity)
     if reason is not None:
         raise ValueError(f"backend = 'fused': {reason}")
-    recursion, clip, trace_first, forgets = rule_numbers(rule)
+    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
     outputs, trace, eligibility = torch.ops.engram.plastic_linear_scan(
         pre,
         current,
         current[..., :0] if modulator is None else modulator.expand(current.shape),
         state.trace,
-        eligibility_of(state),
-        coefficients_of(alpha, current.shape[2]),
-        rate(rule, current),
+        encoding.eligibility_of(state),
+        encoding.coefficients_of(alpha, current.shape[2]),
+        encoding.rate(rule, current),
         *Options(recursion, clip, trace_first, modulator is not None, UNITS[nonlinearity], forgets, stretch),
     )
-    return outputs, state_of(trace, eligibility)
+    return outputs, encoding.state_of(trace, eligibility)
 
 
 def _prepare(
     modulator: Tensor, trace: Tensor, eligibility: Tensor, alpha: Tensor, eta: Tensor
 ) -> tuple[tuple[Any, ...], int, int, int]:
     """Return the arrays, rows and width of a padded trace, and how long what there is for every receiving unit is."""
-    rows, width, high = registers(*trace.shape[1:], trace.element_size())
+    rows, width, high = operator.registers(*trace.shape[1:], trace.element_size())
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, high)
-    return (array(modulator), *traces(trace, eligibility), alphas, array(eta)), rows, width, high
+    return (
+        (array(modulator), *traces(trace, eligibility), alphas, array(eta)),
+        rows,
+        width,
+        high,
+    )
 
 
 def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -141,9 +125,17 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
     arrays, rows, width, high = _prepare(*args[:5])
     forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
     size = passes.scratch_size("forward", options.recursion, rows * width, high)
-    fixed = (array(pre), array(current), *arrays, *options[1:-1], high, array(made[0]), *traces(*made[1:]))
+    fixed = (
+        array(pre),
+        array(current),
+        *arrays,
+        *options[1:-1],
+        high,
+        array(made[0]),
+        *traces(*made[1:]),
+    )
     work = current.numel() * pre.shape[2]
-    in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
+    operator.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
     return tuple(made)
 
 
@@ -158,9 +150,9 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
 
     time, batch, size = outputs.shape
     arrays, rows, width, high = _prepare(*inputs)
-    stretch = stretch_of(time, options.stretch, rows * width * outputs.element_size())
+    stretch = operator.stretch_of(time, options.stretch, rows * width * outputs.element_size())
     made = like((pre, outputs, modulator, trace, eligibility))
-    sums = outputs.new_zeros(min(GROUPS, batch), rows * width if alpha.dim() == 2 else high)
+    sums = outputs.new_zeros(min(operator.GROUPS, batch), rows * width if alpha.dim() == 2 else high)
     eta_sums = outputs.new_zeros(batch)
     read = (array(grad_outputs), *traces(*grad_last), array(outputs), array(pre))
     written = (*map(array, made[:3]), *traces(*made[3:]))
@@ -168,7 +160,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     numbers = passes.scratch_size("backward", options.recursion, rows * width, high, time, stretch)
     fixed, etas, alphas = (*read, *arrays, *options[1:-1], high, stretch, *written), eta_sums.numpy(), sums.numpy()
     work = 3 * outputs.numel() * pre.shape[2]
-    in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], etas))
+    operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], etas))
     total = sums.sum(0)
     of_alpha = total.view(rows, width)[:size, : pre.shape[2]] if alpha.dim() == 2 else total[:size]
     return (*made, of_alpha.clone(memory_format=torch.contiguous_format), eta_sums.sum().reshape(1))
@@ -183,7 +175,7 @@ def _fake_backward(*args: Any) -> Any:
     return tuple(like((pre, outputs, *inputs)))
 
 
-operator(
+operator.register(
     "plastic_linear_scan",
     (_forward, _backward),
     (_fake, _fake_backward),

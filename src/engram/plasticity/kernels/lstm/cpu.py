@@ -44,6 +44,8 @@ from engram.plasticity.kernels.trace import (
     fetch,
     modulation,
     remake,
+    rows_in,
+    rows_out,
     undo,
     undo_first,
     undo_modulation,
@@ -115,10 +117,8 @@ def forward_kernel(connection, recursion):
                 e = (BLOCK + k) * stride
                 copy_in(hidden[b], X, k * width)
                 copy_in(cell[b], C, k * width)
-                for j in range(size):
-                    fetch(trace, b, j, 0, size, scratch, h + j * width)
-                    if recursion == RETROACTIVE:
-                        fetch(eligibility, b, j, 0, size, scratch, e + j * width)
+                rows_in(trace, b, scratch, h, width)
+                rows_in(eligibility, b, scratch, e, width)
             for t in range(time + 1):
                 # The rule of the step before, of which at first there is none, and the products of this one.
                 now, other = t % 2 * row, (t + 1) % 2 * row
@@ -179,10 +179,8 @@ def forward_kernel(connection, recursion):
             for k in range(count):
                 b = begin + k
                 copy_out(C, k * width, last_cell[b])
-                for j in range(size):
-                    deliver(scratch, k * stride + j * width, last_trace, b, j, 0, size)
-                    if recursion == RETROACTIVE:
-                        deliver(scratch, (BLOCK + k) * stride + j * width, last_eligibility, b, j, 0, size)
+                rows_out(scratch, k * stride, width, last_trace, b)
+                rows_out(scratch, (BLOCK + k) * stride, width, last_eligibility, b)
 
     return forward
 
@@ -268,12 +266,10 @@ def backward_kernel(connection, recursion):
                         eta[0], signals[k * time + t], fan, base, Z, n + t * width, keep, gain, rates, n + t * width,
                         width, wide, recursion, modulated, forgets,
                     )  # fmt: skip
-                for j in range(size):
-                    fetch(trace, b, j, 0, size, scratch, own + j * width)
-                    fetch(grad_last_trace, b, j, 0, size, scratch, of_h + j * width)
-                    if recursion == RETROACTIVE:
-                        fetch(eligibility, b, j, 0, size, scratch, own + sample + j * width)
-                        fetch(grad_last_eligibility, b, j, 0, size, scratch, of_h + sample + j * width)
+                rows_in(trace, b, scratch, own, width)
+                rows_in(grad_last_trace, b, scratch, of_h, width)
+                rows_in(eligibility, b, scratch, own + sample, width)
+                rows_in(grad_last_eligibility, b, scratch, of_h + sample, width)
                 remake(
                     scratch, own, own + sample, own, own + sample, stride, X, x, keep, gain, rates, n,
                     stretches, stretch, rows, width, width, wide, bound, recursion, trace_first,
@@ -346,9 +342,7 @@ def backward_kernel(connection, recursion):
                     store(into, y + j, load(into, y + j) + load(sent, y + j))
                 copy_out(into, y, grad_hidden[b])
                 copy_out(of_cell, y, grad_cell[b])
-                for j in range(size):
-                    deliver(scratch, of_h + j * width, grad_trace, b, j, 0, size)
-                    if recursion == RETROACTIVE:
-                        deliver(scratch, of_h + sample + j * width, grad_eligibility, b, j, 0, size)
+                rows_out(scratch, of_h, width, grad_trace, b)
+                rows_out(scratch, of_h + sample, width, grad_eligibility, b)
 
     return backward

@@ -14,33 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import BLOCK, POST
-from engram.plasticity.kernels.encoding import (
-    coefficients_of,
-    eligibility_of,
-    rate,
-    rule_numbers,
-    signal,
-    state_of,
-    transformed,
-    unsupported_input,
-    unsupported_modulation,
-    unsupported_rule,
-)
-from engram.plasticity.kernels.operator import (
-    GROUPS,
-    ModulatorSums,
-    array,
-    copies,
-    in_groups,
-    like,
-    operator,
-    padded,
-    registers,
-    stretch_of,
-    traces,
-    zeros,
-)
+from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticLSTMState
 
@@ -85,10 +61,10 @@ def unsupported(
     if read_clip is not None:
         return f"read_clip = {read_clip}: expected None"
     return (
-        unsupported_input(drive)
-        or unsupported_rule(rule)
-        or unsupported_modulation(rule, neuromodulator)
-        or transformed(drive, weight, state[:2], state.rule, alpha, rule, neuromodulator)
+        encoding.unsupported_input(drive)
+        or encoding.unsupported_rule(rule)
+        or encoding.unsupported_modulation(rule, neuromodulator)
+        or encoding.transformed(drive, weight, state[:2], state.rule, alpha, rule, neuromodulator)
     )
 
 
@@ -117,23 +93,23 @@ def fused_scan(
     if reason is not None:
         raise ValueError(f"backend = 'fused': {reason}")
     hidden, cell, synapses = state
-    *sent, squash = signal(neuromodulator, weight)
-    recursion, clip, trace_first, forgets = rule_numbers(rule)
+    *sent, squash = encoding.signal(neuromodulator, weight)
+    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
     modulated, from_cell = neuromodulator is not None, modulator_source == "cell"
     outputs, cell, trace, eligibility, *_ = torch.ops.engram.plastic_lstm_scan(
         drive,
         hidden,
         cell,
         synapses.trace,
-        eligibility_of(synapses),
+        encoding.eligibility_of(synapses),
         weight,
-        coefficients_of(alpha, weight.shape[1]),
-        rate(rule, weight),
+        encoding.coefficients_of(alpha, weight.shape[1]),
+        encoding.rate(rule, weight),
         *sent,
         *Options(recursion, clip, trace_first, modulated, squash, forgets, POST[hebb_post], from_cell, stretch),
     )
     last = outputs[-1] if len(drive) else hidden
-    return outputs, state._replace(hidden=last, cell=cell, rule=state_of(trace, eligibility))
+    return outputs, state._replace(hidden=last, cell=cell, rule=encoding.state_of(trace, eligibility))
 
 
 def _panels(matrix: Tensor, lanes: int) -> Any:
@@ -146,7 +122,7 @@ def _groups(batch: int, weight: Tensor) -> int:
     fewest = DEALT_IF_LARGE if weight.nbytes > LARGE else DEALT
     block = min(BLOCK, -(-batch // fewest))
     # More than a block only where there would be too many groups, and then whole blocks.
-    return -(-batch // (-(-batch // (GROUPS * block)) * block))
+    return -(-batch // (-(-batch // (operator.GROUPS * block)) * block))
 
 
 class _Prepared(NamedTuple):
@@ -171,7 +147,7 @@ def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tup
 
     trace, eligibility, weight, alpha, eta, v, v0, fan, base = rest
     size = hidden.shape[1]
-    rows, width, _ = registers(size, size, hidden.element_size())
+    rows, width, _ = operator.registers(size, size, hidden.element_size())
     weight = weight.detach()
     if direction == "forward":
         gates = functional.pad(weight.view(4, size, size), (0, rows - size, 0, width - size))
@@ -206,10 +182,15 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     arrays, connections = _prepare("forward", *args[:_COUNT])
     forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
     numbers = BLOCK * passes.scratch_size("forward", options.recursion, connections, len(arrays.fan))
-    written = (array(outputs), array(last[0]), *traces(*last[1:]), *map(array, steps))
+    written = (
+        array(outputs),
+        array(last[0]),
+        *traces(*last[1:]),
+        *map(array, steps),
+    )
     fixed = (array(drive), *arrays, *options[1:-1], *written)
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
-    in_groups(forward, work, batch, (numbers, drive.dtype), lambda group: fixed, _groups(batch, weight))
+    operator.in_groups(forward, work, batch, (numbers, drive.dtype), lambda group: fixed, _groups(batch, weight))
     return (outputs, *last, *steps)
 
 
@@ -223,28 +204,40 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     inputs, options = args[:_COUNT], Options(*args[_COUNT:])
     hidden, cell, trace, eligibility, weight, alpha, *_ = inputs
     if outputs.numel() == 0:
-        return (*like([gates]), *zeros([hidden]), *copies(grad_last), *zeros(inputs[4:]))
+        return (
+            *like([gates]),
+            *zeros([hidden]),
+            *copies(grad_last),
+            *zeros(inputs[4:]),
+        )
     from engram.plasticity.kernels import trace as passes
     from engram.plasticity.kernels.lstm import cpu
 
     time, batch, size = outputs.shape
     arrays, connections = _prepare("backward", *inputs)
     width = len(arrays.fan)
-    stretch = stretch_of(time, options.stretch, BLOCK * connections * outputs.element_size())
+    stretch = operator.stretch_of(time, options.stretch, BLOCK * connections * outputs.element_size())
     groups = _groups(batch, weight)
     current_grad = _currents(outputs, options)
     made = like((gates, hidden, cell, trace, eligibility))
     alpha_sums = outputs.new_zeros(groups, len(arrays.alpha))
-    sums = ModulatorSums.zeros(outputs, batch, width)
+    sums = operator.ModulatorSums.zeros(outputs, batch, width)
     posts = (gates[..., 2 * size : 3 * size], currents, cells, outputs)
     read = (array(grad_outputs), array(grad_last[0]), *traces(*grad_last[1:]))
     kept = map(array, (outputs, cells, gates, posts[options.post]))
-    written = (array(made[0]), array(current_grad), *map(array, made[1:3]), *traces(*made[3:]))
+    written = (
+        array(made[0]),
+        array(current_grad),
+        *map(array, made[1:3]),
+        *traces(*made[3:]),
+    )
     backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, options.recursion)
     numbers = BLOCK * passes.scratch_size("backward", options.recursion, connections, width, time, stretch)
     fixed = (*read, *kept, *arrays, *options[1:-1], stretch, *written)
     ends, alphas, work = sums.arrays(), alpha_sums.numpy(), 3 * gates.numel() * size
-    in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends), groups)
+    operator.in_groups(
+        backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends), groups
+    )
     fixed_grad = made[0]
     if options.post == POST["recurrent"]:
         # The fixed weights of the cell input are behind its current, not behind its input.
@@ -268,7 +261,7 @@ def _fake_backward(*args: Any) -> Any:
     return tuple(like((gates, *inputs)))
 
 
-operator(
+operator.register(
     "plastic_lstm_scan",
     (_forward, _backward),
     (_fake, _fake_backward),

@@ -16,33 +16,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, NOTHING, RATE
-from engram.plasticity.kernels.encoding import (
-    coefficients_of,
-    eligibility_of,
-    rate,
-    rule_numbers,
-    signal,
-    state_of,
-    transformed,
-    unsupported_input,
-    unsupported_modulation,
-    unsupported_rule,
-)
-from engram.plasticity.kernels.operator import (
-    GROUPS,
-    ModulatorSums,
-    array,
-    copies,
-    in_groups,
-    like,
-    operator,
-    padded,
-    registers,
-    stretch_of,
-    traces,
-    zeros,
-)
+from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
 
@@ -89,10 +65,10 @@ def unsupported(
         >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, nonlinearity=torch.sin)
         'nonlinearity = sin: expected torch.tanh or torch.relu'
     """
-    reason = unsupported_rule(None if alpha is None else rule)
+    reason = encoding.unsupported_rule(None if alpha is None else rule)
     if reason is not None or rule is None:
         return reason
-    reason = unsupported_modulation(rule, neuromodulator)
+    reason = encoding.unsupported_modulation(rule, neuromodulator)
     if reason is not None:
         return reason
     if nonlinearity not in (torch.tanh, torch.relu):
@@ -101,7 +77,7 @@ def unsupported(
         return f"input.device = {drive.device}: expected cpu, or the package triton (pip install 'engram[cuda]')"
     if drive.device.type == "cuda" and drive.shape[2] > MOST_ON_CUDA:
         return f"input.shape = {tuple(drive.shape)}: expected at most {MOST_ON_CUDA} units on {drive.device}"
-    return unsupported_input(drive, ("cpu", "cuda")) or transformed(
+    return encoding.unsupported_input(drive, ("cpu", "cuda")) or encoding.transformed(
         drive, weight, state.hidden, state.rule, alpha, rule, neuromodulator
     )
 
@@ -142,23 +118,23 @@ def fused_scan(
     assert alpha is not None
     assert rule is not None
     hidden, synapses = state
-    *sent, squash = signal(neuromodulator, weight)
-    recursion, clip, trace_first, forgets = rule_numbers(rule)
+    *sent, squash = encoding.signal(neuromodulator, weight)
+    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
     modulated, relu = neuromodulator is not None, nonlinearity is torch.relu
     outputs, trace, eligibility = torch.ops.engram.plastic_scan(
         drive,
         clamp,
         hidden,
         synapses.trace,
-        eligibility_of(synapses),
+        encoding.eligibility_of(synapses),
         weight,
-        coefficients_of(alpha, len(weight)),
-        rate(rule, weight),
+        encoding.coefficients_of(alpha, len(weight)),
+        encoding.rate(rule, weight),
         *sent,
         *Options(recursion, clip, trace_first, relu, modulated, squash, forgets, stretch),
     )
     last = outputs[-1] if len(drive) else hidden
-    return outputs, state._replace(hidden=last, rule=state_of(trace, eligibility))
+    return outputs, state._replace(hidden=last, rule=encoding.state_of(trace, eligibility))
 
 
 class _Prepared(NamedTuple):
@@ -179,7 +155,7 @@ class _Prepared(NamedTuple):
 
 def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> _Prepared:
     trace, eligibility, weight, alpha, eta, v, v0, fan, base = rest
-    rows, width, _ = registers(*weight.shape, weight.element_size())
+    rows, width, _ = operator.registers(*weight.shape, weight.element_size())
     clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
     return _Prepared(
         array(clamped),
@@ -235,7 +211,7 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, *kind)
     size = passes.scratch_size("forward", kind[0], arrays.weight.size, len(arrays.fan))
     fixed = (array(drive), *arrays, *options[1:-1], array(made[0]), *traces(*made[1:]))
-    in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
+    operator.in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
     return tuple(made)
 
 
@@ -244,23 +220,28 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (mask, *inputs), options = args[:11], Options(*args[11:])
     hidden, trace, eligibility, _, alpha, *_ = inputs
     if outputs.numel() == 0:
-        return (*like([outputs]), *zeros([hidden]), *copies(grad_last), *zeros(inputs[3:]))
+        return (
+            *like([outputs]),
+            *zeros([hidden]),
+            *copies(grad_last),
+            *zeros(inputs[3:]),
+        )
     from engram.plasticity.kernels import trace as passes
     from engram.plasticity.kernels.rnn import cpu
 
     time, batch, size = outputs.shape
     arrays, kind = _prepare(outputs, *args[:11]), _kind(options)
-    width, stretch = len(arrays.fan), stretch_of(time, options.stretch, arrays.weight.nbytes)
+    width, stretch = len(arrays.fan), operator.stretch_of(time, options.stretch, arrays.weight.nbytes)
     made = like((outputs, hidden, trace, eligibility))
-    alpha_sums = outputs.new_empty(min(GROUPS, batch), len(arrays.weight))
-    sums = ModulatorSums.zeros(outputs, batch, width)
+    alpha_sums = outputs.new_empty(min(operator.GROUPS, batch), len(arrays.weight))
+    sums = operator.ModulatorSums.zeros(outputs, batch, width)
     backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, *kind)
     numbers = passes.scratch_size("backward", kind[0], arrays.weight.size, width, time, stretch)
     read = (array(grad_outputs), *traces(*grad_last), array(outputs))
     written = (*map(array, made[:2]), *traces(*made[2:]))
     fixed, ends, alphas = (*read, *arrays, *options[1:-1], stretch, *written), sums.arrays(), alpha_sums.numpy()
     work = 3 * outputs.numel() * size
-    in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends))
+    operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends))
     current = made[0] if mask is None else made[0].masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
     # The activity before every step is `hidden`, then the output but for its last.
@@ -279,7 +260,7 @@ def _fake_backward(*args: Any) -> Any:
     return tuple(like((outputs, *inputs)))
 
 
-SCAN = operator(
+SCAN = operator.register(
     "plastic_scan",
     (_forward, _backward),
     (_fake, _fake_backward),
