@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engram.checks import instance as check_type
 from engram.memory.expander_memory import ExpanderMemory, RecallResult
-from engram.plasticity.validation import check_type
 from engram.storage.stored import Stored
 
 Label = str | int

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.plasticity.validation import check_choice
+from engram.checks import choice as check_choice
 
 KERNELS = ("idw", "mean")
 

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from engram.checks import choice as check_choice
+from engram.checks import instance as check_type
 from engram.memory.bipartite_graph import NOBODY, BipartiteGraph
 from engram.memory.counted_random import number, seeds
 from engram.memory.flip_dynamics import (
@@ -26,7 +28,6 @@ from engram.memory.flip_dynamics import (
     settle,
 )
 from engram.memory.gf2 import SolutionSpace, solve
-from engram.plasticity.validation import check_choice, check_type
 from engram.storage.stored import Stored
 from engram.threads import in_ranges
 

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from engram.checks import choice as check_choice
 from engram.memory.counted_random import seeds
-from engram.plasticity.validation import check_choice
 from engram.storage.stored import Stored
 from engram.threads import in_ranges
 

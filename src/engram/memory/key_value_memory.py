@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from engram.checks import choice as check_choice
+from engram.checks import instance as check_type
+from engram.checks import size as check_size
 from engram.memory import policies
 from engram.memory.counted_random import seeds
 from engram.memory.estimate import check_estimate, estimate, fast_estimate
 from engram.memory.policies.table import Batch, Change, Merging, Policy, Table, first_coef
 from engram.memory.search import ExactSearch, FaissSearch, Search
-from engram.plasticity.validation import check_choice, check_size, check_type
 from engram.storage import checkpoint
 
 VALUE_UPDATES = ("max", "mean", "ema")

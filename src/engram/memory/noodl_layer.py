@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engram.plasticity.validation import check_size
+from engram.checks import size as check_size
 
 
 class NOODLLayer(nn.Module):

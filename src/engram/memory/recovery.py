@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engram.checks import choice as check_choice
 from engram.memory.expander_memory import ExpanderMemory
-from engram.plasticity.validation import check_choice
 
 SEARCHED = 14  # bits of a message up to which the nearest state is looked for among all
 

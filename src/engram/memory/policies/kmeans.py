@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from engram.checks import choice as check_choice
 from engram.memory.policies.replacement import lowest
 from engram.memory.policies.table import (
     Batch,
@@ -20,7 +21,6 @@ from engram.memory.policies.table import (
     recognised,
     sums,
 )
-from engram.plasticity.validation import check_choice
 
 WEIGHTINGS = ("count", "author")
 FREE = 1e-6  # count up to which a cluster has starved

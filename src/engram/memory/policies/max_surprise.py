@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from engram.checks import size as check_size
 from engram.memory.estimate import check_estimate, fast_estimate
 from engram.memory.policies.replacement import lowest
 from engram.memory.policies.table import Batch, Change, Merging, Table, best, groups
 from engram.memory.search import exact_neighbours
-from engram.plasticity.validation import check_size
 
 
 @dataclass(frozen=True)
