@@ -1,9 +1,10 @@
 """Lifetimes per second of evolved plastic networks, and what evolution costs beside them.
 
 `python benchmarks/meta.py` measures lifetimes of 400 trials at 70 units: (a) the straightforward batched version in
-torch, step by step as defined; (b) the numba kernel, on one and two threads, on two loky workers, and on two workers of Ray. Then ask and tell of the evolution strategy, with 500
-individuals, as a part of a generation. Repetitions are interleaved, so that a busy machine slows all of them; figures
-are medians, with the range from the first to the third quartile.
+torch, step by step as defined; (b) the numba kernel, on one and two threads, on two loky workers, and on two workers of
+Ray. Then ask and tell of the evolution strategy, with 500 individuals, as a part of a generation. Repetitions are
+interleaved, so that a busy machine slows all of them; figures are medians, with the range from the first to the third
+quartile.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SETS_AT_ONCE = 64  # individuals with perturbations of their own whose perturbat
 
 
 class Trials(NamedTuple):
-    """What individuals live through: one trial after another, nothing being reset in between.
+    """Trials of individuals, one after another, nothing being reset in between.
 
     Attributes:
         inputs: Activity of the stimulus units at each step, for each of the four kinds of trials.
@@ -52,7 +52,7 @@ class Trials(NamedTuple):
 
 
 class Lifetimes(NamedTuple):
-    """What came of some lives.
+    """Results of lives.
 
     Attributes:
         loss: Squared error of each trial, L = sum over both answers of the mean over the response window.
@@ -70,7 +70,7 @@ class Lifetimes(NamedTuple):
 
 
 class Individuals(NamedTuple):
-    """Who lives, as both ways to compute it take it.
+    """The individuals that live, as both backends take them.
 
     Attributes:
         weight: Innate weights.
@@ -104,7 +104,7 @@ def lifetimes(
     order: Int[Tensor, "units"] | None = None,
     backend: Backend = "auto",
 ) -> Lifetimes:
-    """Let individuals live through trials, from birth.
+    """Run individuals through trials, from birth, and return their losses.
 
     Args:
         net: The network, whose rule and constants all share.
@@ -218,7 +218,7 @@ def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
 
 
 def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
-    """Live as defined."""
+    """Run lives step by step, as defined."""
     weight, alpha = who.weight[who.genome], who.alpha[who.genome]
     state = net.init_state(len(who.genome))
     log = _Log(net, trials, who.record, weight)
@@ -243,7 +243,7 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
 
 
 def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
-    """Live in the numba kernel."""
+    """Run lives in the numba kernel."""
     from engram.plasticity.kernels.lifetime import cpu
 
     (batch, count), steps = trials.kind.shape, trials.inputs.shape[1]
@@ -289,7 +289,7 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
 
 
 class _Log:
-    """What the torch paths note of a life: what is heard, decided, fed back, recorded."""
+    """Losses, choices, feedback and recorded activity of lives that run step by step."""
 
     def __init__(self, net: NodePerturbationRNN, trials: Trials, record: tuple[int, ...], like: Tensor) -> None:
         self.net, self.trials = net, trials
@@ -302,7 +302,7 @@ class _Log:
         self.signals: list[Tensor] = []
 
     def hear(self, activity: Tensor, answering: bool) -> None:
-        """Note a step, before the feedback."""
+        """Add a step, before the feedback, to what the answer is read from."""
         if answering:
             self.heard.append(activity[:, ANSWERS])
         first, second = activity[:, MODULATORS].unbind(1)
@@ -329,7 +329,7 @@ class _Log:
         return torch.cat((shown, activity[:, CLAMPED:]), dim=1)
 
     def record(self, trial: int, step: int, activity: Tensor) -> None:
-        """Note a step as it ended."""
+        """Record a step after its feedback."""
         if trial in self.slot:
             self.recorded[:, self.slot[trial], step] = activity
         if step == self.trials.inputs.shape[1] - 1:
@@ -338,5 +338,5 @@ class _Log:
             self.signals.clear()
 
     def lifetimes(self, trace: Tensor) -> Lifetimes:
-        """Return what came of the lives."""
+        """Return the results of the lives."""
         return Lifetimes(self.loss, self.correct, trace, self.recorded, self.penalty)

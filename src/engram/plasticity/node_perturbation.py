@@ -36,7 +36,7 @@ MEAN_DECAY = 0.75  # of the running mean of x in the cubic rule
 
 
 class NodePerturbationState(NamedTuple):
-    """What an individual carries from step to step, and from trial to trial.
+    """State of individuals between steps and trials.
 
     Attributes:
         hidden: The units' potentials x.
@@ -322,12 +322,12 @@ class NodePerturbationRNN(nn.Module):
 
 
 def sent(weight: Matrices, activity: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
-    """Return what reaches each unit."""
+    """Return the current of each unit, W r."""
     return (weight @ activity[..., None])[..., 0]
 
 
 def outer(post: Float[Tensor, "batch post"], pre: Float[Tensor, "batch pre"]) -> Matrices:
-    """Return the product of what is on both sides of each connection."""
+    """Return the outer product of post- and presynaptic activity."""
     return post[:, :, None] * pre[:, None, :]
 
 

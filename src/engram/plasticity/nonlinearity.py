@@ -1,4 +1,4 @@
-"""What units make of their current where ``torch`` has no function for it that needs no argument."""
+"""Nonlinearities of units for which ``torch`` has no function of one argument."""
 
 from __future__ import annotations
 

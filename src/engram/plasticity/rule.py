@@ -1,4 +1,4 @@
-"""What a plasticity rule is: a recursion on the trace of every connection, told by coefficients of the units."""
+"""Plasticity rules: a recursion on the trace of every connection, with coefficients of the receiving units."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
 class Coefficients(NamedTuple):
-    """The three numbers per receiving unit that tell a rule, each broadcastable to (batch, post).
+    """The three coefficients of a rule for every receiving unit, each broadcastable to (batch, post).
 
     Attributes:
         keep: The share A of the trace that stays.
@@ -41,8 +41,8 @@ class PlasticityRule(nn.Module, ABC):
     on it does, as with ``torch.clamp``.
 
     A rule owns its parameters and never the state: ``update`` returns a new state and changes nothing.
-    It knows no sizes, so that one rule serves a layer of any shape. Because the rules of this family are told by
-    their coefficients alone, one kernel can serve them all.
+    It knows no sizes, so that one rule serves a layer of any shape. Because the rules of this family differ by
+    their coefficients alone, one kernel can run them all.
 
     Args:
         device: Where the states of a rule without parameters live.

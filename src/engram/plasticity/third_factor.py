@@ -1,4 +1,4 @@
-"""The three-factor update: what was eligible changes as far as a third signal says so."""
+"""The three-factor update: weights change by a modulatory signal times their eligibility traces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram import checks
 def three_factor(
     eligibility: Float[Tensor, "*batch post pre"], modulator: Float[Tensor, "*batch"], clip: float | None = None
 ) -> Float[Tensor, "*batch post pre"]:
-    """Return the change of the weights that a third factor makes of an eligibility trace.
+    """Return the three-factor change of the weights, the modulatory signal times the eligibility trace, bounded.
 
     dP = clip(m E, -c, c)
 

@@ -1,4 +1,4 @@
-"""What a rule and a neuromodulator are, in the numbers that all kernels take, and what they cannot take."""
+"""Rules and neuromodulators as the numbers that all kernels take, and which of them kernels cannot run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
 class RuleNumbers(NamedTuple):
-    """What a rule is, in the numbers of the operators."""
+    """A rule in the numbers of the operators."""
 
     recursion: int
     clip: float
@@ -27,14 +27,14 @@ class RuleNumbers(NamedTuple):
 
 
 def rule_numbers(rule: PlasticityRule) -> RuleNumbers:
-    """Return what a rule declares to be, in the numbers of the operators; one that ``unsupported_rule`` lets pass."""
+    """Return a rule, one that ``unsupported_rule`` lets pass, in the numbers of the operators."""
     assert rule.forgets is not None
     clip = math.inf if rule.clip is None else rule.clip
     return RuleNumbers(RECURSIONS[rule.recursion], clip, getattr(rule, "trace_first", False), FORGETS[rule.forgets])
 
 
 class Signal(NamedTuple):
-    """What a neuromodulator is: the parameters of f(v . y + v0) and of its fan-out, and the number of f."""
+    """A neuromodulator: the parameters of f(v . y + v0) and of its fan-out, and the number of f."""
 
     v: Tensor
     v0: Tensor
@@ -44,7 +44,7 @@ class Signal(NamedTuple):
 
 
 def signal(neuromodulator: nn.Module | None, weight: Float[Tensor, "_ hidden"]) -> Signal:
-    """Return what a neuromodulator of a layer is; None emits nothing, and one without fan-out fans out by ones."""
+    """Return a neuromodulator of a layer as tensors; None emits zero, and one without fan-out fans out by ones."""
     size = weight.shape[1]
     none, one = weight.new_zeros(1), weight.new_ones(1)
     if not isinstance(neuromodulator, Neuromodulator):

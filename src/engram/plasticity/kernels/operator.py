@@ -180,7 +180,7 @@ class ModulatorSums(NamedTuple):
 
     @classmethod
     def zeros(cls, like: Tensor, batch: int, width: int) -> ModulatorSums:
-        """Return sums of nothing."""
+        """Return zeros."""
         eta, v0 = like.new_zeros(2, batch).unbind()
         v, fan, base = like.new_zeros(3, batch, width).unbind()
         return cls(eta, v, v0, fan, base)
