@@ -7,20 +7,18 @@ all that a step does is one numba call on the tensors as they are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.fused import rule_numbers, signal
+from engram.plasticity.kernels.encoding import coefficients_of, rate, rule_numbers, signal
+from engram.plasticity.kernels.operator import array, like, padded, registers
 from engram.plasticity.rule import PlasticityRule
-
-if TYPE_CHECKING:
-    from engram.plasticity.scan import PlasticState
+from engram.plasticity.state import PlasticState
 
 
 def step_scan(
@@ -34,20 +32,7 @@ def step_scan(
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-    """Run a plastic recurrent network through time without a graph; see ``plastic_scan``, which it equals.
-
-    Args:
-        drive: External input u to the units, on the CPU.
-        weight: Fixed weights W, (post, pre).
-        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
-        rule: The plasticity rule, one that ``fused.unsupported`` has nothing against.
-        state: State before the first step.
-        neuromodulator: What modulates the rule; None if the rule is not modulated.
-        clamp: Where true, the unit takes its external input as its activity.
-        nonlinearity: f, ``torch.tanh`` or ``torch.relu``.
-
-    Returns:
-        The activity at every step, and the state after the last one.
+    """As ``plastic_scan``, on the CPU, without a graph, for what ``rnn.unsupported`` has nothing against.
 
     Examples:
         >>> from engram.plasticity import Hebb, PlasticState
@@ -57,24 +42,14 @@ def step_scan(
         ...     step_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
         [0.7615..., 0.6454...]
     """
-    from engram.plasticity.kernels.cpu_step import kernel
+    from engram.plasticity.kernels.rnn.cpu_step import steps
 
     hidden, synapses = state
-    outputs, last = drive.new_empty(drive.shape), type(synapses)(*(t.new_empty(t.shape) for t in synapses))
-    mask = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if clamp is None else clamp.contiguous()
-    before = [t.contiguous().numpy() for t in synapses]
-    after = [t.numpy() for t in last]
-    kernel()(
-        drive.contiguous().numpy(),
-        mask.numpy(),
-        hidden.contiguous().numpy(),
-        before[0],
-        before[-1],
-        *_constants(weight, alpha, rule, neuromodulator, nonlinearity),
-        outputs.numpy(),
-        after[0],
-        after[-1],
-    )
+    outputs, last = drive.new_empty(drive.shape), type(synapses)(*like(synapses))
+    mask = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if clamp is None else clamp
+    before, after = [array(t) for t in synapses], [array(t) for t in last]
+    layer = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
+    steps(array(drive), array(mask), array(hidden), before[0], before[-1], *layer, array(outputs), after[0], after[-1])
     return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
 
 
@@ -87,17 +62,10 @@ def stepper(
     neuromodulator: nn.Module | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
-    """Return ``step_scan`` as a function of one step's external input after another, which keeps the state to itself.
+    """As ``step_scan``, as a function of one step's external input after another, which keeps the state to itself.
 
-    What depends on the layer alone is laid out once, so the layer must not change meanwhile.
-
-    Args:
-        weight: Fixed weights W, (post, pre).
-        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors; None without plasticity.
-        rule: The plasticity rule, one that ``fused.unsupported`` has nothing against; None without plasticity.
-        state: State before the first step; it is left as it is.
-        neuromodulator: What modulates the rule; None if the rule is not modulated.
-        nonlinearity: f, ``torch.tanh`` or ``torch.relu``.
+    What depends on the layer alone is laid out once, so the layer must not change meanwhile. ``alpha`` and ``rule``
+    are None without plasticity.
 
     Examples:
         >>> from engram.plasticity import Hebb, PlasticState
@@ -109,9 +77,9 @@ def stepper(
     """
     if alpha is None or rule is None:
         return _ordinary(weight.t(), state.hidden, nonlinearity)
-    from engram.plasticity.kernels.cpu_step import kernel
+    from engram.plasticity.kernels.rnn.cpu_step import steps
 
-    run, constants = kernel(), _constants(weight, alpha, rule, neuromodulator, nonlinearity)
+    constants = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
     mask = np.empty((1, len(state.hidden), 0), dtype=bool)
     hidden = state.hidden.numpy()
     # The new trace goes to other memory than the old one: only then may the kernel's loops be vector instructions.
@@ -121,7 +89,7 @@ def stepper(
         nonlocal hidden, before, after
         outputs = torch.empty_like(drive)
         activity = outputs.numpy()
-        run(drive.numpy(), mask, hidden, before[0], before[-1], *constants, activity, after[0], after[-1])
+        steps(drive.numpy(), mask, hidden, before[0], before[-1], *constants, activity, after[0], after[-1])
         hidden, before, after = activity[0], after, before
         return outputs
 
@@ -151,31 +119,17 @@ def _constants(
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> tuple[Any, ...]:
     """Return what the kernel is told of a layer, in its order."""
-    from engram.plasticity.kernels.simd import REGISTER_BYTES
-
-    size = weight.shape[0]
-    alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
-    padding = -size % (REGISTER_BYTES // weight.element_size())
-    none = weight.new_zeros(size + padding).numpy()
-    v, v0, fan, base, squash = none, none, none, none, 0
-    if neuromodulator is not None:
-        *rows, squash = signal(neuromodulator, weight)
-        v, fan, base = (functional.pad(row, (0, padding)).contiguous().numpy() for row in (rows[0], *rows[2:]))
-        v0 = rows[1].numpy()
-    numbers = rule_numbers(rule)
+    _, width, _ = registers(*weight.shape, weight.element_size())
+    v, v0, fan, base, squash = signal(neuromodulator, weight)
+    recursion, clip, trace_first, forgets = rule_numbers(rule)
+    modulated, relu = neuromodulator is not None, nonlinearity is torch.relu
     return (
-        weight.contiguous().numpy(),
-        (alpha.expand(size) if alpha.dim() == 0 else alpha).contiguous().numpy(),
-        rule.eta.reshape(1).numpy() if hasattr(rule, "eta") else none,
-        v,
-        v0,
-        fan,
-        base,
-        numbers.recursion,
-        numbers.clip,
-        numbers.trace_first,
-        nonlinearity is torch.relu,
-        neuromodulator is not None,
-        squash,
-        numbers.forgets,
+        array(weight),
+        array(coefficients_of(alpha, len(weight))),
+        array(rate(rule, weight)),
+        padded(v, width),
+        array(v0),
+        padded(fan, width),
+        padded(base, width),
+        *(recursion, clip, trace_first, relu, modulated, squash, forgets),
     )

@@ -1,4 +1,4 @@
-"""The plastic linear layer's scan as numba kernels: one sample after another, by the passes of ``cpu_trace``.
+"""The plastic linear layer's scan as numba kernels: one sample after another, by the passes of ``trace``.
 
 Presynaptic activity, fixed current and signal are known for all steps beforehand, so that a step is left with its trace
 and its units: y = current + the plastic product, tanh of it, or softmax. The derivative of softmax is
@@ -10,27 +10,26 @@ Source: the equations are those of Miconi, Clune and Stanley (2018); the arrange
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
-from engram.plasticity.kernels import cpu_trace
-from engram.plasticity.kernels.cpu import RETROACTIVE, coefficients, undo_rates
-from engram.plasticity.kernels.cpu_trace import (
+from engram.jit import inline, jit
+from engram.plasticity.kernels.codes import RETROACTIVE, SOFTMAX, TANH
+from engram.plasticity.kernels.simd import ROWS, lanes, load, splat, store, tanh, total
+from engram.plasticity.kernels.trace import (
     advance,
     clear,
+    coefficients,
     deliver,
     fetch,
-    inline,
     remake,
+    rows_in,
+    rows_out,
     undo,
     undo_first,
+    undo_rates,
 )
-from engram.plasticity.kernels.simd import ROWS, lanes, load, splat, store, tanh, total
-
-IDENTITY, TANH, SOFTMAX = 0, 1, 2
 
 
 @inline
@@ -70,10 +69,10 @@ def undo_units(Y, y, of_post, D, width, wide, unit):
 
 
 @no_type_check
-def forward_kernel(connection, recursion, version):
-    """Return the forward pass for one kind of alpha and of rule; ``version`` is there for the key of numba's cache."""
+def forward_kernel(connection, recursion):
+    """Return the forward pass for one kind of alpha and of rule."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @jit
     def forward(
         pre, current, modulator, trace, eligibility, alpha, eta,
         c, trace_first, modulated, unit, forgets, high,
@@ -94,10 +93,8 @@ def forward_kernel(connection, recursion, version):
             scratch[:] = 0
             X[:] = 0
             Y[:] = 0
-            for j in range(size):
-                fetch(trace, b, j, 0, trace.shape[2], scratch, j * width)
-                if recursion == RETROACTIVE:
-                    fetch(eligibility, b, j, 0, trace.shape[2], scratch, stride + j * width)
+            rows_in(trace, b, scratch, 0, width)
+            rows_in(eligibility, b, scratch, stride, width)
             for t in range(time + 1):
                 # The rule of the step before, of which at first there is none, and the product of this one.
                 now, other = t % 2 * width, (t + 1) % 2 * width
@@ -117,19 +114,17 @@ def forward_kernel(connection, recursion, version):
                     eta[0], nothing, fan, base, Y, 0, keep, gain, rates, 0, high, wide, recursion, modulated, forgets
                 )
                 deliver(Y, 0, outputs, t, b, 0, size)
-            for j in range(size):
-                deliver(scratch, j * width, last_trace, b, j, 0, trace.shape[2])
-                if recursion == RETROACTIVE:
-                    deliver(scratch, stride + j * width, last_eligibility, b, j, 0, trace.shape[2])
+            rows_out(scratch, 0, width, last_trace, b)
+            rows_out(scratch, stride, width, last_eligibility, b)
 
     return forward
 
 
 @no_type_check
-def backward_kernel(connection, recursion, version):
+def backward_kernel(connection, recursion):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @jit
     def backward(
         grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
         pre, modulator, trace, eligibility, alpha, eta,
@@ -168,12 +163,10 @@ def backward_kernel(connection, recursion, version):
                     eta[0], nothing, fan, signals[n : n + high], Y, n, keep, gain, rates, n, high, wide,
                     recursion, modulated, forgets,
                 )  # fmt: skip
-            for j in range(size):
-                fetch(trace, b, j, 0, trace.shape[2], scratch, j * width)
-                fetch(grad_last_trace, b, j, 0, trace.shape[2], scratch, of_h + j * width)
-                if recursion == RETROACTIVE:
-                    fetch(eligibility, b, j, 0, trace.shape[2], scratch, sample + j * width)
-                    fetch(grad_last_eligibility, b, j, 0, trace.shape[2], scratch, sample + of_h + j * width)
+            rows_in(trace, b, scratch, 0, width)
+            rows_in(grad_last_trace, b, scratch, of_h, width)
+            rows_in(eligibility, b, scratch, sample, width)
+            rows_in(grad_last_eligibility, b, scratch, sample + of_h, width)
             remake(
                 scratch, 0, sample, 0, sample, stride, X, 0, keep, gain, rates, 0, stretches, stretch,
                 rows, width, high, wide, bound, recursion, trace_first,
@@ -209,16 +202,7 @@ def backward_kernel(connection, recursion, version):
                 rows, width, high, wide, connection, recursion,
             )  # fmt: skip
             deliver(into, 0, grad_pre, 0, b, 0, pre.shape[2])
-            for j in range(size):
-                deliver(scratch, of_h + j * width, grad_trace, b, j, 0, trace.shape[2])
-                if recursion == RETROACTIVE:
-                    deliver(scratch, sample + of_h + j * width, grad_eligibility, b, j, 0, trace.shape[2])
+            rows_out(scratch, of_h, width, grad_trace, b)
+            rows_out(scratch, sample + of_h, width, grad_eligibility, b)
 
     return backward
-
-
-@cache
-def kernel(direction: str, connection: bool, recursion: int) -> Any:
-    """Return the compiled pass, ``"forward"`` or ``"backward"``, for one kind of alpha and of rule."""
-    make = {"forward": forward_kernel, "backward": backward_kernel}[direction]
-    return make(int(connection), recursion, cpu_trace.version())

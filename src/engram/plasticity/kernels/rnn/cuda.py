@@ -3,8 +3,7 @@
 Equations, derivatives and their arrangement are those of ``cpu``, which see. What is different:
 
 A program works through the trace of its sample in tiles of whole rows. Between the steps stands a barrier, since a row
-needs the activity of all units. Where a layer is large, several programs share the rows of a sample; they cannot wait
-for each other, so that each step is then a launch of its own, and in the backward pass two.
+needs the activity of all units. The speed on a GPU is not yet measured.
 
 The traces that the backward pass needs are made anew by all programs at once, for a stretch of steps at a time: given
 the activities, no row needs another.
@@ -23,7 +22,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from engram.plasticity.kernels import fused
+from engram.plasticity.kernels import codes
+from engram.plasticity.kernels.operator import GROUPS, like, zeros
+from engram.plasticity.kernels.rnn.scan import Options
 
 LINEAR, SOFT, RETROACTIVE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 NOTHING, SHARE, RATE, OJA = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
@@ -31,12 +32,6 @@ IDENTITY, TANH, SIGMOID = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
-# Units up to which a program has a sample for itself; above, the trace of one is more than it can move in a step.
-ALONE = 400
-# How many programs share the samples of a larger layer, and one sample at most.
-PROGRAMS, SHARERS = 512, 64
-# Samples over which the gradient of alpha is summed apart, to be done at once.
-GROUPS = 32
 # Bytes of all samples' traces that the backward pass keeps at once even where sqrt(T) steps of them are fewer.
 HELD = 2**28
 
@@ -130,11 +125,11 @@ def tile(number, size, rows: tl.constexpr, columns: tl.constexpr):
     return j, place, (j < size)[:, None] & (i < size)[None, :]
 
 
-@triton.jit(do_not_specialize=["begin", "end", "time", "batch"])
+@triton.jit(do_not_specialize=["time", "batch"])
 @no_type_check
 def forward_kernel(
     drive, mask, activities, weight, alpha, eta, v, v0, fan, base, bound, H, E,
-    begin, end, time, batch, size,
+    time, batch, size,
     connection: tl.constexpr, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr,
     relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr, forgets: tl.constexpr, masked: tl.constexpr,
     rows: tl.constexpr, columns: tl.constexpr,
@@ -144,7 +139,7 @@ def forward_kernel(
     trace = b * size * size
     all_units = tl.arange(0, columns)
     c, own = tl.load(bound), tl.load(eta)
-    for t in range(begin, end):
+    for t in range(time + 1):
         # The activities before the first step stand in front of those of all steps.
         now = (t * batch + b) * size
         after = tl.load(activities + now + all_units, mask=all_units < size, other=0.0)
@@ -152,7 +147,7 @@ def forward_kernel(
         signal = tl.load(v0)
         if modulated:
             signal = modulation(signal, tl.load(v + all_units, mask=all_units < size, other=0.0), after, squash)
-        for number in range(tl.program_id(1), tl.cdiv(size, rows), tl.num_programs(1)):
+        for number in range(tl.cdiv(size, rows)):
             j, place, inside = tile(number, size, rows, columns)
             row = j < size
             h = tl.load(H + trace + place, mask=inside, other=0.0)
@@ -248,7 +243,7 @@ def undo_rows(
         signal = tl.load(signals + t * batch + b, mask=t >= 0, other=0.0)
     by_product = tl.zeros([rows, columns], own.dtype)
     by_rule = tl.zeros([rows, columns], own.dtype)
-    for number in range(tl.program_id(1), tl.cdiv(size, rows), tl.num_programs(1)):
+    for number in range(tl.cdiv(size, rows)):
         j, place, inside = tile(number, size, rows, columns)
         row = j < size
         h = tl.load(history + past + place, mask=inside, other=0.0)
@@ -301,17 +296,15 @@ def undo_rows(
             tl.store(sums + (batch + b) * size + j, of_keep, mask=row)
             by_rule += gain * of_free
         tl.store(G + trace + place, grad, mask=inside)
-    part = (b * tl.num_programs(1) + tl.program_id(1)) * size
-    parts = batch * tl.num_programs(1) * size
-    tl.store(sent + part + i, tl.sum(by_product, 0), mask=i < size)
-    tl.store(ruled + (t + 1) % 2 * parts + part + i, tl.sum(by_rule, 0), mask=i < size)
+    tl.store(sent + b * size + i, tl.sum(by_product, 0), mask=i < size)
+    tl.store(ruled + ((t + 1) % 2 * batch + b) * size + i, tl.sum(by_rule, 0), mask=i < size)
 
 
 @triton.jit
 @no_type_check
 def undo_units(
     t, b, grad_outputs, mask, activities, signals, eta, v, fan, base, sums, sent, ruled,
-    delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal, programs, batch, size,
+    delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal, batch, size,
     recursion: tl.constexpr, relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr,
     forgets: tl.constexpr, masked: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
@@ -322,12 +315,9 @@ def undo_units(
     i = tl.arange(0, columns)
     unit = i < size
     now, own = (t * batch + b) * size, tl.load(eta)
-    into = tl.zeros([columns], own.dtype)
-    for program in range(programs):
-        part = (b * programs + program) * size + i
-        into += tl.load(sent + part, mask=unit, other=0.0)
-        # The rule of the step after this one; that of this one was just undone, and waits for the step before.
-        into += tl.load(ruled + (t + 2) % 2 * batch * programs * size + part, mask=unit, other=0.0)
+    into = tl.load(sent + b * size + i, mask=unit, other=0.0)
+    # The rule of the step after this one; that of this one was just undone, and waits for the step before.
+    into += tl.load(ruled + ((t + 2) % 2 * batch + b) * size + i, mask=unit, other=0.0)
     if t < 0:
         tl.store(grad_hidden + b * size + i, into, mask=unit)
     else:
@@ -374,36 +364,34 @@ def undo_units(
         tl.store(delta + now + i, slope, mask=unit)
 
 
-@triton.jit(do_not_specialize=["origin", "begin", "end", "time", "batch", "programs"])
+@triton.jit(do_not_specialize=["origin", "begin", "end", "time", "batch"])
 @no_type_check
 def undo_kernel(
     grad_outputs, mask, activities, signals, weight, alpha, eta, v, fan, base, bound, history, recent, G, F,
     sums, sent, ruled, delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal,
-    origin, begin, end, time, batch, size, programs,
+    origin, begin, end, time, batch, size,
     connection: tl.constexpr, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr,
     relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr, forgets: tl.constexpr, masked: tl.constexpr,
-    by_row: tl.constexpr, by_unit: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
+    rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
-    """Undo steps, the last first; step -1 is what precedes the first. By rows, by units, or both in turn."""
+    """Undo steps, the last first; step -1 is what precedes the first."""
     b = tl.program_id(0).to(tl.int64)
     for n in range(end - begin):
         t = end - 1 - n
-        if by_row:
-            undo_rows(
-                t, b, activities, signals, weight, alpha, eta, fan, base, bound, history, recent, delta, G, F,
-                sums, sent, ruled, origin, time, batch, size, connection, recursion, clipped, trace_first,
-                modulated, forgets, rows, columns,
-            )  # fmt: skip
-            # The units need the sums of all rows,
-            tl.debug_barrier()
-        if by_unit:
-            undo_units(
-                t, b, grad_outputs, mask, activities, signals, eta, v, fan, base, sums, sent, ruled,
-                delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal, programs, batch, size,
-                recursion, relu, modulated, squash, forgets, masked, columns,
-            )  # fmt: skip
-            # and the rows what all units give back, in the step before.
-            tl.debug_barrier()
+        undo_rows(
+            t, b, activities, signals, weight, alpha, eta, fan, base, bound, history, recent, delta, G, F,
+            sums, sent, ruled, origin, time, batch, size, connection, recursion, clipped, trace_first,
+            modulated, forgets, rows, columns,
+        )  # fmt: skip
+        # The units need the sums of all rows,
+        tl.debug_barrier()
+        undo_units(
+            t, b, grad_outputs, mask, activities, signals, eta, v, fan, base, sums, sent, ruled,
+            delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal, batch, size,
+            recursion, relu, modulated, squash, forgets, masked, columns,
+        )  # fmt: skip
+        # and the rows what all units give back, in the step before.
+        tl.debug_barrier()
 
 
 @triton.jit(do_not_specialize=["begin", "end", "batch", "groups"])
@@ -443,10 +431,6 @@ def _tiles(size: int, element_size: int, share: int = 1) -> _Tiles:
     return _Tiles(rows, columns, warps, -(-size // rows))
 
 
-def _sharers(batch: int, size: int, tiles: _Tiles) -> int:
-    return 1 if size <= ALONE else max(1, min(tiles.count, SHARERS, PROGRAMS // batch))
-
-
 def _launch(kernel: Any, grid: tuple[int, int], tiles: _Tiles, **arguments: Any) -> None:
     # One stage: a load that is begun a step ahead would read what this step is about to write.
     kernel[grid](**arguments, rows=tiles.rows, columns=tiles.columns, num_warps=tiles.warps, num_stages=1)
@@ -457,7 +441,7 @@ class _Scan:
 
     def __init__(self, mask: Tensor | None, hidden: Tensor, trace: Tensor, *args: Any) -> None:
         eligibility, weight, alpha, eta, v, v0, fan, base = (t.detach().contiguous() for t in args[:8])
-        options = fused.Options(*args[8:])
+        options = Options(*args[8:])
         self.batch, self.size = hidden.shape
         self.hidden, self.trace = hidden.detach().contiguous(), trace.detach().contiguous()
         self.eligibility = eligibility if eligibility.dim() == 3 else self.trace
@@ -483,15 +467,7 @@ class _Scan:
 
 
 def forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the operator ``engram::plastic_scan`` by Triton kernels.
-
-    Args:
-        drive: External input u to the units, (time, batch, hidden).
-        *args: What else the operator takes.
-
-    Returns:
-        The activity at every step, the last traces and the last eligibility traces.
-    """
+    """Run the operator ``engram::plastic_scan``, whose arguments these are, by Triton kernels."""
     trace, eligibility = args[2], args[3]
     last_trace, last_eligibility = (t.clone(memory_format=torch.contiguous_format) for t in (trace, eligibility))
     if drive.numel() == 0:
@@ -500,47 +476,28 @@ def forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     time, batch, size = drive.shape
     activities = drive.new_empty(time + 1, batch, size)
     activities[0] = scan.hidden
-    tiles = _tiles(size, drive.element_size())
-    programs = _sharers(batch, size, tiles)
-    arguments = {
-        "drive": drive.detach().contiguous(), "mask": scan.mask, "activities": activities, "v0": scan.v0,
-        "H": last_trace, "E": last_eligibility if eligibility.dim() == 3 else last_trace, "time": time,
-        **scan.layer, **scan.rates, **scan.sizes, **scan.rule, **scan.units,
-    }  # fmt: skip
     with torch.cuda.device_of(drive):
-        for begin in range(0, time + 1, time + 1 if programs == 1 else 1):
-            end = time + 1 if programs == 1 else begin + 1
-            _launch(forward_kernel, (batch, programs), tiles, begin=begin, end=end, **arguments)
+        _launch(
+            forward_kernel, (batch, 1), _tiles(size, drive.element_size()), drive=drive.detach().contiguous(),
+            mask=scan.mask, activities=activities, v0=scan.v0, H=last_trace,
+            E=last_eligibility if eligibility.dim() == 3 else last_trace, time=time,
+            **scan.layer, **scan.rates, **scan.sizes, **scan.rule, **scan.units,
+        )  # fmt: skip
     return activities[1:].clone(), last_trace, last_eligibility
 
 
-def backward(
-    grad_outputs: Tensor, grad_trace: Tensor, grad_eligibility: Tensor, outputs: Tensor, *args: Any
-) -> tuple[Tensor, ...]:
-    """Run the derivative of the operator, ``engram::plastic_scan_backward``, by Triton kernels.
-
-    Args:
-        grad_outputs: Gradient with respect to the activities.
-        grad_trace: Gradient with respect to the last traces.
-        grad_eligibility: Gradient with respect to the last eligibility traces.
-        outputs: The activities.
-        *args: What else the operator was given, but for its input.
-
-    Returns:
-        The gradients with respect to all tensors that the operator takes, but for the mask.
-    """
+def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    """Run the derivative of the operator, ``engram::plastic_scan_backward``, by Triton kernels."""
+    grad_last, outputs, args = args[:2], args[2], args[3:]
     mask, hidden, *inputs = args[:11]
-    weight, alpha, eta, v, v0, fan, base = inputs[2:]
-    G, F = (t.clone(memory_format=torch.contiguous_format) for t in (grad_trace, grad_eligibility))
+    G, F = (t.clone(memory_format=torch.contiguous_format) for t in grad_last)
     if outputs.numel() == 0:
-        own = outputs.new_empty(outputs.shape), torch.zeros_like(hidden, memory_format=torch.contiguous_format)
-        others = (weight, alpha, eta, v, v0, fan, base)
-        return (*own, G, F, *[t.new_zeros(t.shape) for t in others])
+        return (*like([outputs]), *zeros([hidden]), G, F, *zeros(inputs[2:]))
     scan = _Scan(*args)
     time, batch, size = outputs.shape
     activities = torch.cat((scan.hidden.unsqueeze(0), outputs.detach()))
     signals = scan.signals(activities[1:]) if scan.options.modulated else activities
-    retroactive = scan.options.recursion == fused.RETROACTIVE
+    retroactive = scan.options.recursion == codes.RETROACTIVE
 
     held = HELD // (batch * size * size * outputs.element_size())
     stretch = min(time, scan.options.stretch or max(math.isqrt(time - 1) + 1, held))
@@ -550,26 +507,15 @@ def backward(
 
     tiles = _tiles(size, outputs.element_size())
     small = _tiles(size, outputs.element_size(), share=4)
-    programs, groups = _sharers(batch, size, tiles), min(GROUPS, batch)
-    delta, of_rates = outputs.new_empty(outputs.shape), outputs.new_empty(outputs.shape)
+    groups = min(GROUPS, batch)
+    delta, of_rates = like((outputs, outputs))
     grad_drive = torch.empty_like(delta) if mask is not None else delta
     grad_hidden = torch.empty_like(scan.hidden)
     of_eta, of_signal = outputs.new_zeros(2, time, batch).unbind()
     alphas = outputs.new_zeros(groups, size, size)
-    sums, sent = outputs.new_empty(3, batch, size), outputs.new_empty(batch, programs, size)
-    ruled = outputs.new_zeros(2, batch, programs, size)
+    sums, sent, ruled = (outputs.new_zeros(n, batch, size) for n in (3, 1, 2))
     known = {"activities": activities, **scan.sizes}
     remade = {**known, "signals": signals, **scan.rates, **scan.rule}
-    undone = {
-        "grad_outputs": grad_outputs.contiguous(), "mask": scan.mask, "history": history, "recent": recent,
-        "G": G, "F": F if retroactive else G, "sums": sums, "sent": sent, "ruled": ruled, "delta": delta,
-        "grad_drive": grad_drive, "grad_hidden": grad_hidden, "of_rates": of_rates, "of_eta": of_eta,
-        "of_signal": of_signal, "time": time, "programs": programs, **remade, **scan.layer, **scan.units,
-    }  # fmt: skip
-
-    def undo(grid: tuple[int, int], origin: int, steps: tuple[int, int], **halves: bool) -> None:
-        _launch(undo_kernel, grid, tiles, origin=origin, begin=steps[0], end=steps[1], **halves, **undone)
-
     with torch.cuda.device_of(outputs):
         starts, early = scan.trace, scan.eligibility
         if stretches > 1:
@@ -585,32 +531,31 @@ def backward(
                 replay_kernel, (batch, small.count), small, from_H=starts, from_E=early, to_H=history, to_E=recent,
                 source=part, begin=begin, end=end, every=1, **remade,
             )  # fmt: skip
-            # What precedes the first step is undone with it.
-            first = begin if part > 0 else -1
-            if programs == 1:
-                undo((batch, 1), begin, (first, end), by_row=True, by_unit=True)
-            else:
-                for t in range(end - 1, first - 1, -1):
-                    undo((batch, programs), begin, (t, t + 1), by_row=True, by_unit=False)
-                    undo((batch, 1), begin, (t, t + 1), by_row=False, by_unit=True)
+            _launch(
+                undo_kernel, (batch, 1), tiles, grad_outputs=grad_outputs.contiguous(), mask=scan.mask,
+                history=history, recent=recent, G=G, F=F if retroactive else G, sums=sums, sent=sent, ruled=ruled,
+                delta=delta, grad_drive=grad_drive, grad_hidden=grad_hidden, of_rates=of_rates, of_eta=of_eta,
+                of_signal=of_signal, time=time, origin=begin, end=end,
+                begin=begin if part > 0 else -1,  # what precedes the first step is undone with it
+                **remade, **scan.layer, **scan.units,
+            )  # fmt: skip
             _launch(
                 collect_kernel, (small.count, groups), small, delta=delta, history=history, grad_alpha=alphas,
                 begin=begin, end=end, groups=groups, **known,
             )  # fmt: skip
 
-    grad_alpha = alphas.sum(0)
+    of_modulator = zeros(inputs[5:])
     if scan.options.modulated:
         by_v, by_fan = of_signal.unsqueeze(-1) * activities[1:], signals.unsqueeze(-1) * of_rates
-        of_modulator = by_v.sum((0, 1)), of_signal.sum().reshape(1), by_fan.sum((0, 1)), of_rates.sum((0, 1))
-    else:
-        of_modulator = tuple(t.new_zeros(t.shape) for t in (v, v0, fan, base))
+        of_modulator = [by_v.sum((0, 1)), of_signal.sum().reshape(1), by_fan.sum((0, 1)), of_rates.sum((0, 1))]
+    grad_alpha = alphas.sum(0)
     return (
         grad_drive,
         grad_hidden,
         G,
         F,
         delta.reshape(-1, size).t() @ activities[:-1].reshape(-1, size),
-        grad_alpha if alpha.dim() == 2 else grad_alpha.sum(1),
+        grad_alpha if inputs[3].dim() == 2 else grad_alpha.sum(1),
         of_eta.sum().reshape(1),
         *of_modulator,
     )

@@ -1,8 +1,9 @@
-"""Passes over the trace of one sample, in which the numba kernels of the LSTM and of the linear layer agree.
+"""What the numba kernels share: a step of a rule and its derivative, and passes over the trace of one sample.
 
 A step t has a presynaptic row X[t], coefficients keep, gain and rates of every receiving unit, and the traces H(t-1)
-and E(t-1) before it; ``cpu`` tells the recursion and its derivative. The fixed weights are left to the caller, and all
-else that units do: a kernel is what it makes of these passes, step by step. A rule without a bound has an infinite one.
+and E(t-1) before it; ``rnn.cpu`` tells the recursion and its derivative. The fixed weights are left to the caller, and
+all else that units do: a kernel is what it makes of these passes, step by step. A rule without a bound has an infinite
+one.
 
 Traces are [post, pre], row by row, in rows of whole registers: ``rows`` of them with ``width`` numbers each. What there
 is for every receiving unit has ``high`` numbers, at least ``rows``. Places in memory are numbers.
@@ -10,18 +11,29 @@ is for every receiving unit has ``high`` numbers, at least ``rows``. Places in m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
-from typing import no_type_check
-from zlib import crc32
+from typing import Any, no_type_check
 
-from numba import njit
+import numpy as np
 
-from engram.plasticity.kernels import cpu, simd
-from engram.plasticity.kernels.cpu import LINEAR, RETROACTIVE, SOFT, stepped
+from engram.jit import inline
+from engram.plasticity.kernels.codes import (
+    ADDITIVE,
+    LINEAR,
+    NOTHING,
+    OJA,
+    RETROACTIVE,
+    SHARE,
+    SIGMOID,
+    SOFT,
+    TANH,
+)
 from engram.plasticity.kernels.simd import (
     ROWS,
     add_rows,
+    held_share,
+    held_within,
     load,
     load_rows,
     magnitude,
@@ -31,17 +43,127 @@ from engram.plasticity.kernels.simd import (
     store,
     store_rows,
     store_totals,
+    total,
+    where_share,
     where_within,
     with_sign,
 )
 
-inline = njit(forceinline=True, error_model="numpy")
+
+@inline
+@no_type_check
+def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
+    """Return the traces after a step, H and E, and what the bound of H was given."""
+    increment = gain * x
+    later = E
+    if recursion == RETROACTIVE:
+        later = keep * E + increment
+        free = H + m * (later if trace_first else E)
+    elif recursion == SOFT:
+        free = H - magnitude(increment) * H + increment
+    elif recursion == ADDITIVE:
+        free = H + increment
+    else:
+        free = keep * H + increment
+    return (held_within(free, bound) if clipped else free), later, free
 
 
-@cache
-def version() -> int:
-    """Return what changes with the files that kernels are made of: numba's cache on disk looks at their own only."""
-    return crc32(b"".join(Path(str(file)).read_bytes() for file in (simd.__file__, cpu.__file__, __file__)))
+@inline
+@no_type_check
+def modulation(v, v0, Y, y, width, wide, squash):
+    """Return M, the neuromodulatory signal before it fans out."""
+    products = splat(v0 - v0)
+    for i in range(0, width, wide):
+        products = products + load(v, i) * load(Y, y + i)
+    current = v0 + total(products)
+    if squash == TANH:
+        current = type(v0)(np.tanh(current))
+    elif squash == SIGMOID:
+        current = type(v0)(1 / (1 + np.exp(-current)))
+    return current
+
+
+@inline
+@no_type_check
+def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, wide, recursion, modulated, forgets):
+    """Write keep, gain and m of every row."""
+    one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
+    for j in range(0, width, wide):
+        m = M * load(fan, j) + load(base, j) if modulated else own
+        m = held_share(m) if forgets == SHARE else m
+        post = load(Y, y + j)
+        store(rates, place + j, m)
+        m = own if recursion == RETROACTIVE else m
+        store(gain, place + j, m * post)
+        forgotten = m * post * post if forgets == OJA else m
+        store(keep, place + j, one if forgets == NOTHING else one - forgotten)
+
+
+@inline
+@no_type_check
+def undo_rates(
+    q, s, r, Z, z, signal, eta, fan, base, of_post, of_signal, high, wide, recursion, modulated, forgets
+):  # fmt: skip
+    """Write the gradients of the postsynaptic activity Z and of the signal of every unit; return that of eta."""
+    none, two, own, M = splat(type(eta)(0)), splat(type(eta)(2)), splat(eta), splat(signal)
+    of_eta = none
+    for j in range(0, high, wide):
+        post, of_gain, of_keep = load(Z, z + j), load(q, j), load(s, j)
+        m = M * load(fan, j) + load(base, j) if modulated and recursion != RETROACTIVE else own
+        held = held_share(m) if forgets == SHARE else m
+        to_post, of_rate = held * of_gain, post * of_gain
+        if forgets == OJA:
+            to_post = to_post - two * m * post * of_keep
+            of_rate = of_rate - post * post * of_keep
+        elif forgets != NOTHING:
+            of_rate = of_rate - of_keep
+        if forgets == SHARE:
+            of_rate = where_share(m, of_rate)
+        if recursion == RETROACTIVE or not modulated:
+            of_eta = of_eta + of_rate
+        store(of_post, j, to_post)
+        store(of_signal, j, load(r, j) if recursion == RETROACTIVE else of_rate)
+    return total(of_eta)
+
+
+@inline
+@no_type_check
+def undo_modulation(
+    of_signal, signal, v, fan, sources, source, of_sources, at, width, wide, squash,
+    grad_v, grad_v0, grad_fan, grad_base, b,
+):  # fmt: skip
+    """Undo a neuromodulator in a step: add to the gradients of its parameters, and to that of what it reads."""
+    M, of_M, own = splat(signal), splat(type(signal)(0)), b * width
+    for j in range(0, width, wide):
+        of_m = load(of_signal, j)
+        store(grad_fan, own + j, load(grad_fan, own + j) + M * of_m)
+        store(grad_base, own + j, load(grad_base, own + j) + of_m)
+        of_M = of_M + load(fan, j) * of_m
+    of_current = total(of_M)
+    if squash == TANH:
+        of_current *= type(signal)(1) - signal * signal
+    elif squash == SIGMOID:
+        of_current *= signal * (type(signal)(1) - signal)
+    grad_v0[b] += of_current
+    for j in range(0, width, wide):
+        store(grad_v, own + j, load(grad_v, own + j) + splat(of_current) * load(sources, source + j))
+        store(of_sources, at + j, load(of_sources, at + j) + splat(of_current) * load(v, j))
+
+
+@inline
+@no_type_check
+def copy_in(values, padded, place):
+    """Copy a row of numbers to where there is padding behind it."""
+    for i in range(values.size):
+        padded[place + i] = values[i]
+
+
+@inline
+@no_type_check
+def copy_out(padded, place, values):
+    """Copy a row of numbers from where there is padding behind it."""
+    for i in range(values.size):
+        values[i] = padded[place + i]
 
 
 @inline
@@ -58,6 +180,22 @@ def deliver(padded, place, values, a, b, first, size):
     """Copy to values[a, b, first:first + size] from where there is padding behind it."""
     for i in range(size):
         values[a, b, first + i] = padded[place + i]
+
+
+@inline
+@no_type_check
+def rows_in(values, b, padded, place, width):
+    """Copy the traces of sample b, if there are any, to where every row has padding behind it."""
+    for j in range(values.shape[1]):
+        fetch(values, b, j, 0, values.shape[2], padded, place + j * width)
+
+
+@inline
+@no_type_check
+def rows_out(padded, place, width, values, b):
+    """Copy the traces of sample b, if there are any, from where every row has padding behind it."""
+    for j in range(values.shape[1]):
+        deliver(padded, place + j * width, values, b, j, 0, values.shape[2])
 
 
 @inline
@@ -224,7 +362,13 @@ def undo_first(
             store(grad_alpha, j, load(grad_alpha, j) + load(D, n + j) * load(a, j))
 
 
-def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int, stretch: int) -> int:
+@cache
+def compiled(make: Callable[..., Any], *kind: int) -> Any:
+    """Return the kernel that ``make`` makes for one kind of alpha and of rule, once a process."""
+    return make(*map(int, kind))
+
+
+def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int = 1, stretch: int = 1) -> int:
     """Return how many numbers of memory a pass needs for the traces of one sample.
 
     Args:
@@ -235,5 +379,5 @@ def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: in
         time: Number of steps.
         stretch: Number of steps that the backward pass holds at once.
     """
-    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 1
+    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 2
     return (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)

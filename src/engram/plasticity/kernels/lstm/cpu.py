@@ -1,6 +1,6 @@
 """The plastic LSTM's scan as numba kernels: a few samples side by side, step by step, so that they share the weights.
 
-The trace of a sample goes through the passes of ``cpu_trace``, with x = h(t-1) and the postsynaptic activity that the
+The trace of a sample goes through the passes of ``trace``, with x = h(t-1) and the postsynaptic activity that the
 options say. What the fixed weights send to the four gates of a block of samples, and back, is one product a step; the
 weights lie in panels, one register of columns wide, that are read from begin to end.
 
@@ -16,32 +16,12 @@ Source: the equations are those of Miconi et al. (2019); the derivatives and the
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
-from engram.plasticity.kernels import cpu_trace
-from engram.plasticity.kernels.cpu import (
-    RETROACTIVE,
-    coefficients,
-    copy_in,
-    copy_out,
-    modulation,
-    undo_modulation,
-    undo_rates,
-)
-from engram.plasticity.kernels.cpu_trace import (
-    advance,
-    clear,
-    deliver,
-    fetch,
-    inline,
-    remake,
-    undo,
-    undo_first,
-)
+from engram.jit import inline, jit
+from engram.plasticity.kernels.codes import BLOCK, CELL, HIDDEN, INPUT, RECURRENT, RETROACTIVE
 from engram.plasticity.kernels.simd import (
     ROWS,
     add_rows,
@@ -54,9 +34,23 @@ from engram.plasticity.kernels.simd import (
     store,
     tanh,
 )
-
-INPUT, RECURRENT, CELL, HIDDEN = 0, 1, 2, 3
-BLOCK = 4
+from engram.plasticity.kernels.trace import (
+    advance,
+    clear,
+    coefficients,
+    copy_in,
+    copy_out,
+    deliver,
+    fetch,
+    modulation,
+    remake,
+    rows_in,
+    rows_out,
+    undo,
+    undo_first,
+    undo_modulation,
+    undo_rates,
+)
 
 
 @inline
@@ -91,10 +85,10 @@ def multiply_one(panels, count, rows, X, x, out, o, wide):
 
 
 @no_type_check
-def forward_kernel(connection, recursion, version):
-    """Return the forward pass for one kind of alpha and of rule; ``version`` is there for the key of numba's cache."""
+def forward_kernel(connection, recursion):
+    """Return the forward pass for one kind of alpha and of rule."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @jit
     def forward(
         drive, hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
         c, trace_first, modulated, squash, forgets, post, from_cell,
@@ -123,10 +117,8 @@ def forward_kernel(connection, recursion, version):
                 e = (BLOCK + k) * stride
                 copy_in(hidden[b], X, k * width)
                 copy_in(cell[b], C, k * width)
-                for j in range(size):
-                    fetch(trace, b, j, 0, size, scratch, h + j * width)
-                    if recursion == RETROACTIVE:
-                        fetch(eligibility, b, j, 0, size, scratch, e + j * width)
+                rows_in(trace, b, scratch, h, width)
+                rows_in(eligibility, b, scratch, e, width)
             for t in range(time + 1):
                 # The rule of the step before, of which at first there is none, and the products of this one.
                 now, other = t % 2 * row, (t + 1) % 2 * row
@@ -187,10 +179,8 @@ def forward_kernel(connection, recursion, version):
             for k in range(count):
                 b = begin + k
                 copy_out(C, k * width, last_cell[b])
-                for j in range(size):
-                    deliver(scratch, k * stride + j * width, last_trace, b, j, 0, size)
-                    if recursion == RETROACTIVE:
-                        deliver(scratch, (BLOCK + k) * stride + j * width, last_eligibility, b, j, 0, size)
+                rows_out(scratch, k * stride, width, last_trace, b)
+                rows_out(scratch, (BLOCK + k) * stride, width, last_eligibility, b)
 
     return forward
 
@@ -215,10 +205,10 @@ def undo_units(A, C, c, before, of_hidden, of_cell, n, of_taken, of_current, D, 
 
 
 @no_type_check
-def backward_kernel(connection, recursion, version):
+def backward_kernel(connection, recursion):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @jit
     def backward(
         grad_outputs, grad_last_cell, grad_last_trace, grad_last_eligibility, outputs, cells, gates, posts,
         hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
@@ -276,12 +266,10 @@ def backward_kernel(connection, recursion, version):
                         eta[0], signals[k * time + t], fan, base, Z, n + t * width, keep, gain, rates, n + t * width,
                         width, wide, recursion, modulated, forgets,
                     )  # fmt: skip
-                for j in range(size):
-                    fetch(trace, b, j, 0, size, scratch, own + j * width)
-                    fetch(grad_last_trace, b, j, 0, size, scratch, of_h + j * width)
-                    if recursion == RETROACTIVE:
-                        fetch(eligibility, b, j, 0, size, scratch, own + sample + j * width)
-                        fetch(grad_last_eligibility, b, j, 0, size, scratch, of_h + sample + j * width)
+                rows_in(trace, b, scratch, own, width)
+                rows_in(grad_last_trace, b, scratch, of_h, width)
+                rows_in(eligibility, b, scratch, own + sample, width)
+                rows_in(grad_last_eligibility, b, scratch, of_h + sample, width)
                 remake(
                     scratch, own, own + sample, own, own + sample, stride, X, x, keep, gain, rates, n,
                     stretches, stretch, rows, width, width, wide, bound, recursion, trace_first,
@@ -354,16 +342,7 @@ def backward_kernel(connection, recursion, version):
                     store(into, y + j, load(into, y + j) + load(sent, y + j))
                 copy_out(into, y, grad_hidden[b])
                 copy_out(of_cell, y, grad_cell[b])
-                for j in range(size):
-                    deliver(scratch, of_h + j * width, grad_trace, b, j, 0, size)
-                    if recursion == RETROACTIVE:
-                        deliver(scratch, of_h + sample + j * width, grad_eligibility, b, j, 0, size)
+                rows_out(scratch, of_h, width, grad_trace, b)
+                rows_out(scratch, of_h + sample, width, grad_eligibility, b)
 
     return backward
-
-
-@cache
-def kernel(direction: str, connection: bool, recursion: int) -> Any:
-    """Return the compiled pass, ``"forward"`` or ``"backward"``, for one kind of alpha and of rule."""
-    make = {"forward": forward_kernel, "backward": backward_kernel}[direction]
-    return make(int(connection), recursion, cpu_trace.version())

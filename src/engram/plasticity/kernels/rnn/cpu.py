@@ -11,9 +11,9 @@ Forward, one pass over H makes the update of a step and the product of the next 
 
 Backward, the traces are made anew from the activities, which are known, and so without any product: first those at
 the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it. Where
-no bound is in the way, a stretch is passed with one multiplication a step, and, if so asked, the traces within it are
-had from its end, by undoing one step after another. Nothing of the forward pass but its output is stored. With G the
-gradient with respect to what clip is given in a step, and d that with respect to the current that reaches the units,
+no bound is in the way, a stretch is passed with one multiplication a step. Nothing of the forward pass but its output
+is stored. With G the gradient with respect to what clip is given in a step, and d that with respect to the current that
+reaches the units,
 
     q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i]                give the gradients of gain and keep,
     sum_j gain[j] G[j, i] + sum_j (W + alpha H)[j, i] d[j]                    is the gradient of x, and
@@ -32,20 +32,15 @@ arrangement are ours.
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-from typing import Any, no_type_check
-from zlib import crc32
+from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
-from engram.plasticity.kernels import simd
+from engram.jit import inline, jit
+from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
 from engram.plasticity.kernels.simd import (
     ROWS,
     add_rows,
-    held_share,
-    held_within,
     lanes,
     load,
     load_rows,
@@ -59,51 +54,18 @@ from engram.plasticity.kernels.simd import (
     tanh,
     total,
     where_positive,
-    where_share,
     where_within,
     with_sign,
 )
-
-# The last two are linear ones that cost less: with one rate for all connections and no bound, and without forgetting.
-LINEAR, SOFT, RETROACTIVE, HEBB, ADDITIVE = 0, 1, 2, 3, 4
-NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3  # what a step forgets: 0, m held within [0, 1], m, m y^2
-IDENTITY, TANH, SIGMOID = 0, 1, 2
-
-inline = njit(forceinline=True, error_model="numpy")
-
-
-@inline
-@no_type_check
-def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
-    """Return the traces after a step, H and E, and what the bound of H was given."""
-    increment = gain * x
-    later = E
-    if recursion == RETROACTIVE:
-        later = keep * E + increment
-        free = H + m * (later if trace_first else E)
-    elif recursion == SOFT:
-        free = H - magnitude(increment) * H + increment
-    elif recursion == ADDITIVE:
-        free = H + increment
-    else:
-        free = keep * H + increment
-    return (held_within(free, bound) if clipped else free), later, free
-
-
-@inline
-@no_type_check
-def copy_in(values, padded, place):
-    """Copy a row of numbers to where there is padding behind it."""
-    for i in range(values.size):
-        padded[place + i] = values[i]
-
-
-@inline
-@no_type_check
-def copy_out(padded, place, values):
-    """Copy a row of numbers from where there is padding behind it."""
-    for i in range(values.size):
-        values[i] = padded[place + i]
+from engram.plasticity.kernels.trace import (
+    coefficients,
+    copy_in,
+    copy_out,
+    modulation,
+    stepped,
+    undo_modulation,
+    undo_rates,
+)
 
 
 @inline
@@ -130,88 +92,6 @@ def matrix_out(tiles, width, wide, values, b, size):
             store(values, row + i, load(tiles, place + ROWS * i))
         for i in range(size - whole):
             values[row + whole + i] = tiles[place + ROWS * whole + i]
-
-
-@inline
-@no_type_check
-def modulation(v, v0, Y, y, width, wide, squash):
-    """Return M, the neuromodulatory signal before it fans out."""
-    products = splat(v0 - v0)
-    for i in range(0, width, wide):
-        products = products + load(v, i) * load(Y, y + i)
-    current = v0 + total(products)
-    if squash == TANH:
-        current = type(v0)(np.tanh(current))
-    elif squash == SIGMOID:
-        current = type(v0)(1 / (1 + np.exp(-current)))
-    return current
-
-
-@inline
-@no_type_check
-def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, wide, recursion, modulated, forgets):
-    """Write keep, gain and m of every row."""
-    one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
-    for j in range(0, width, wide):
-        m = M * load(fan, j) + load(base, j) if modulated else own
-        m = held_share(m) if forgets == SHARE else m
-        post = load(Y, y + j)
-        store(rates, place + j, m)
-        m = own if recursion == RETROACTIVE else m
-        store(gain, place + j, m * post)
-        forgotten = m * post * post if forgets == OJA else m
-        store(keep, place + j, one if forgets == NOTHING else one - forgotten)
-
-
-@inline
-@no_type_check
-def undo_rates(
-    q, s, r, Z, z, signal, eta, fan, base, of_post, of_signal, high, wide, recursion, modulated, forgets
-):  # fmt: skip
-    """Write the gradients of the postsynaptic activity Z and of the signal of every unit; return that of eta."""
-    none, two, own, M = splat(type(eta)(0)), splat(type(eta)(2)), splat(eta), splat(signal)
-    of_eta = none
-    for j in range(0, high, wide):
-        post, of_gain, of_keep = load(Z, z + j), load(q, j), load(s, j)
-        m = M * load(fan, j) + load(base, j) if modulated and recursion != RETROACTIVE else own
-        held = held_share(m) if forgets == SHARE else m
-        to_post, of_rate = held * of_gain, post * of_gain
-        if forgets == OJA:
-            to_post = to_post - two * m * post * of_keep
-            of_rate = of_rate - post * post * of_keep
-        elif forgets != NOTHING:
-            of_rate = of_rate - of_keep
-        if forgets == SHARE:
-            of_rate = where_share(m, of_rate)
-        if recursion == RETROACTIVE or not modulated:
-            of_eta = of_eta + of_rate
-        store(of_post, j, to_post)
-        store(of_signal, j, load(r, j) if recursion == RETROACTIVE else of_rate)
-    return total(of_eta)
-
-
-@inline
-@no_type_check
-def undo_modulation(
-    of_signal, signal, v, fan, sources, source, of_sources, at, width, wide, squash,
-    grad_v, grad_v0, grad_fan, grad_base, b,
-):  # fmt: skip
-    """Undo a neuromodulator in a step: add to the gradients of its parameters, and to that of what it reads."""
-    M, of_M, own = splat(signal), splat(type(signal)(0)), b * width
-    for j in range(0, width, wide):
-        of_m = load(of_signal, j)
-        store(grad_fan, own + j, load(grad_fan, own + j) + M * of_m)
-        store(grad_base, own + j, load(grad_base, own + j) + of_m)
-        of_M = of_M + load(fan, j) * of_m
-    of_current = total(of_M)
-    if squash == TANH:
-        of_current *= type(signal)(1) - signal * signal
-    elif squash == SIGMOID:
-        of_current *= signal * (type(signal)(1) - signal)
-    grad_v0[b] += of_current
-    for j in range(0, width, wide):
-        store(grad_v, own + j, load(grad_v, own + j) + splat(of_current) * load(sources, source + j))
-        store(of_sources, at + j, load(of_sources, at + j) + splat(of_current) * load(v, j))
 
 
 @inline
@@ -245,10 +125,10 @@ def undo_units(
 
 
 @no_type_check
-def forward_kernel(connection, recursion, clipped, version):
-    """Return the forward pass for one kind of alpha and of rule; ``version`` is there for the key of numba's cache."""
+def forward_kernel(connection, recursion, clipped):
+    """Return the forward pass for one kind of alpha and of rule."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @jit
     def forward(
         drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
         c, trace_first, is_relu, modulated, squash, forgets,
@@ -320,19 +200,19 @@ def forward_kernel(connection, recursion, clipped, version):
 
 
 @no_type_check
-def backward_kernel(connection, recursion, clipped, version):
+def backward_kernel(connection, recursion, clipped):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
-    # Without a bound, several steps of the recursion can be made at once, and one can be undone.
+    # Without a bound, several steps of the recursion can be made at once.
     free_linear = int(not clipped and recursion in (LINEAR, HEBB, ADDITIVE))
     decays = int(recursion in (LINEAR, HEBB))
     # Undoing the rule in a step needs the trace before it, but for these, which do with the one after it.
     after_only = int(not clipped and recursion in (HEBB, ADDITIVE))
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @jit
     def backward(
         grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
         mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-        c, trace_first, is_relu, modulated, squash, forgets, stretch, windows, invert,
+        c, trace_first, is_relu, modulated, squash, forgets, stretch,
         grad_drive, grad_hidden, grad_trace, grad_eligibility,
         grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
     ):  # fmt: skip
@@ -342,21 +222,19 @@ def backward_kernel(connection, recursion, clipped, version):
         dtype = weight.dtype
         nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
         none = repeat(nothing)
-        # A trace is kept at the beginning of every stretch; if steps are undone, of so many stretches, and at the end.
-        stretches, span = (time + stretch - 1) // stretch, windows * stretch
-        anchors = (time + span - 1) // span + (1 if invert else 0)
+        stretches = (time + stretch - 1) // stretch
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
-        starts, history = scratch[: anchors * stride], scratch[anchors * stride :]
+        starts, history = scratch[: stretches * stride], scratch[stretches * stride :]
         G = history[(stretch + 1) * stride :]
         early, recent, F = G, G, G
         if recursion == RETROACTIVE:
             early = G[stride:]
-            recent = early[anchors * stride :]
+            recent = early[stretches * stride :]
             F = recent[(stretch + 1) * stride :]
         Y, D = np.zeros((time + 1) * width, dtype), np.zeros(time * width, dtype)
         keep, gain, rates = np.zeros(D.size, dtype), np.zeros(D.size, dtype), np.zeros(D.size, dtype)
-        later, whole = np.zeros(D.size, dtype), np.zeros(anchors * width, dtype)
+        later, whole = np.zeros(D.size, dtype), np.zeros(stretches * width, dtype)
         signals = np.zeros(time, dtype)
         q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         of_post, of_signal = np.zeros(width, dtype), np.zeros(width, dtype)
@@ -383,11 +261,11 @@ def backward_kernel(connection, recursion, clipped, version):
                 matrix_in(eligibility.reshape(-1), b, size, early, width, wide)
                 matrix_in(grad_last_eligibility.reshape(-1), b, size, F, width, wide)
             if free_linear:
-                # What is left at the end of a span of the increment of each of its steps, and of the trace before it.
-                for part in range(1, anchors):
+                # What is left at the end of a stretch of each increment in it, and of the trace before it.
+                for part in range(1, stretches):
                     for j in range(0, width, wide):
                         left = splat(dtype.type(1))
-                        for t in range(min(time, part * span) - 1, (part - 1) * span - 1, -1):
+                        for t in range(part * stretch - 1, (part - 1) * stretch - 1, -1):
                             store(later, t * width + j, left * load(gain, t * width + j))
                             left = left * load(keep, t * width + j)
                         store(whole, part * width + j, left)
@@ -397,10 +275,10 @@ def backward_kernel(connection, recursion, clipped, version):
                     h, e = load_rows(starts, p, wide), none
                     if recursion == RETROACTIVE:
                         e = load_rows(early, p, wide)
-                    for part in range(1, anchors):
+                    for part in range(1, stretches):
                         if free_linear:
                             h = splat_rows(whole, part * width + j) * h
-                        for t in range((part - 1) * span, min(time, part * span)):
+                        for t in range((part - 1) * stretch, part * stretch):
                             n, x = t * width + j, load(Y, t * width + i)
                             if free_linear:
                                 h = h + splat_rows(later, n) * x
@@ -410,41 +288,27 @@ def backward_kernel(connection, recursion, clipped, version):
                         store_rows(starts, part * stride + p, wide, h)
                         if recursion == RETROACTIVE:
                             store_rows(early, part * stride + p, wide, e)
-            if invert:
-                for n in range(later.size):
-                    later[n] = 1 / keep[n]
             # Before a step is undone, `into` holds what later steps add to the gradient of its activity y, and
             # `rule_into` what its own rule adds to that of the activity x before it.
             into[:] = 0
             rule_into[:] = 0
             for part in range(stretches - 1, -1, -1):
                 begin, end = part * stretch, min(time, (part + 1) * stretch)
-                anchor, after_anchor = part // windows, part + 1 == stretches or (part + 1) % windows == 0
                 for j in range(0, rows, ROWS):
                     for i in range(0, width, wide):
                         p = j * width + ROWS * i
-                        if free_linear and invert:
-                            # The stretch after this one left the trace at its beginning in the first place.
-                            h = load_rows(starts, (anchor + 1) * stride + p, wide)
-                            h = h if after_anchor else load_rows(history, p, wide)
-                            store_rows(history, (end - begin) * stride + p, wide, h)
-                            for t in range(end - 1, begin - 1, -1):
-                                n, x = t * width + j, load(Y, t * width + i)
-                                h = (h - splat_rows(gain, n) * x) * splat_rows(later, n)
-                                store_rows(history, (t - begin) * stride + p, wide, h)
-                        else:
-                            h, e = load_rows(starts, anchor * stride + p, wide), none
+                        h, e = load_rows(starts, part * stride + p, wide), none
+                        if recursion == RETROACTIVE:
+                            e = load_rows(early, part * stride + p, wide)
+                        for t in range(begin, end):
+                            n, o, x = t * width + j, (t - begin) * stride + p, load(Y, t * width + i)
+                            store_rows(history, o, wide, h)
                             if recursion == RETROACTIVE:
-                                e = load_rows(early, anchor * stride + p, wide)
-                            for t in range(begin, end):
-                                n, o, x = t * width + j, (t - begin) * stride + p, load(Y, t * width + i)
-                                store_rows(history, o, wide, h)
-                                if recursion == RETROACTIVE:
-                                    store_rows(recent, o, wide, e)
-                                k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
-                                h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
-                            if after_only:
-                                store_rows(history, (end - begin) * stride + p, wide, h)
+                                store_rows(recent, o, wide, e)
+                            k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                            h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                        if after_only:
+                            store_rows(history, (end - begin) * stride + p, wide, h)
                 for t in range(end - 1, begin - 1, -1):
                     # The trace in hand is the one before step t. The pass undoes the product of the step after it, if
                     # there is one, and then the rule of step t itself; G and F turn from the one to the other.
@@ -556,32 +420,3 @@ def backward_kernel(connection, recursion, clipped, version):
                 matrix_out(F, width, wide, grad_eligibility.reshape(-1), b, size)
 
     return backward
-
-
-def scratch_size(
-    direction: str, recursion: int, weight: int, wide: int, time: int = 1, stretch: int = 1, windows: int = 1,
-    invert: bool = False,
-) -> int:  # fmt: skip
-    """Return how many numbers of zeroed memory a pass needs for itself.
-
-    Args:
-        direction: ``"forward"`` or ``"backward"``.
-        recursion: Kind of rule.
-        weight: Size of the padded weight matrix, and so of a trace.
-        wide: At least how many numbers fit a register.
-        time: Number of steps.
-        stretch: Number of steps whose traces the backward pass holds at once.
-        windows: How many stretches a kept trace serves; more than one if steps are undone.
-        invert: Whether steps are undone.
-    """
-    anchors = -(-time // (windows * stretch)) + int(invert)
-    traces = 1 if direction == "forward" else anchors + stretch + 2
-    return (2 if recursion == RETROACTIVE else 1) * traces * (weight + wide)
-
-
-@cache
-def kernel(direction: str, connection: bool, recursion: int, clipped: bool) -> Any:
-    """Return the compiled pass, ``"forward"`` or ``"backward"``, for one kind of alpha and of rule."""
-    make = {"forward": forward_kernel, "backward": backward_kernel}[direction]
-    # numba's cache on disk looks at this file only; what it takes from the other is therefore part of the key.
-    return make(int(connection), recursion, int(clipped), crc32(Path(simd.__file__).read_bytes()))
