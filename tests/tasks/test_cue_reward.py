@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from engram.tasks.cue_reward import CueReward, CueRewardVectorEnv
+from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.testing import check_environment
 
 ONE_HOT = tuple(map(tuple, np.eye(4).tolist()))
@@ -136,8 +136,8 @@ def test_a_batch_tells_of_answers_as_gymnasium_lays_single_infos_side_by_side():
 def test_the_contract_holds_through_the_ends_of_many_episodes(options):
     gymnasium.register(
         "EngramTest/Cue-v0",
-        "engram.tasks.cue_reward:CueReward",
-        vector_entry_point="engram.tasks.cue_reward:CueRewardVectorEnv",
+        "engram.tasks.environments.cue_reward:CueReward",
+        vector_entry_point="engram.tasks.environments.cue_reward:CueRewardVectorEnv",
         kwargs={"cue_bits": 4, "episode_len": 17, **options},
     )
     try:

@@ -3,7 +3,7 @@ from collections import deque
 import gymnasium
 import pytest
 
-from engram.tasks.rooms import ROOMS, RoomEnv
+from engram.tasks.environments.rooms import ROOMS, RoomEnv
 
 # By layout, the specification's length of the shortest way.
 SHORTEST = {"open-room": 18, "i-maze": 16, "four-room": 20}

@@ -48,7 +48,7 @@ from engram.memory.policies import (
     Policy,
     RandomReplacement,
 )
-from engram.tasks.atari import make_atari, ram
+from engram.tasks.environments.atari import make_atari, ram
 
 PAPER = (
     "Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement learning "
