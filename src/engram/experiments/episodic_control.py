@@ -25,8 +25,8 @@ from plotly.subplots import make_subplots
 from engram.agents import (
     MFEC,
     NEC,
-    Agent,
     EpsilonGreedy,
+    OnlineAgent,
     RandomProjection,
     TabularQ,
     evaluate,
@@ -247,7 +247,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return studies[config.study](config, run)
 
 
-def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> Agent:
+def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> OnlineAgent:
     """Build the agent of a trial."""
     actions = int(env.action_space.n)  # type: ignore[attr-defined]
     exploration = EpsilonGreedy(config.epsilon, config.explore_from, config.explore_until)

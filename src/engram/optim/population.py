@@ -14,6 +14,8 @@ from jaxtyping import Float
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 from torch import Tensor
 
+from engram import checks
+
 Evaluate = Callable[..., Any]
 Population = Sequence[Tensor]
 
@@ -26,13 +28,13 @@ def evaluate(
     backend: Literal["loky", "ray"] = "loky",
     parts: int | None = None,
 ) -> Float[Tensor, "population"]:
-    """Return what a function says of each individual of a population, evaluated in parts on several workers.
+    """Return a function of each individual of a population, evaluated in parts on several workers.
 
     Args:
-        population: What ``ask`` returns: for each parameter those of all individuals, individuals first; tensors that
-            differ between individuals otherwise, such as their seeds, may be among them.
-        function: Called with the tensors of some individuals, it returns one number for each of them. It must be
-            importable on the workers, and what it says of an individual must depend on nothing but its tensors.
+        population: From ``ask``: for each parameter those of all individuals, individuals first; further tensors with
+            a row for each individual, such as their seeds, may be among them.
+        function: Maps the tensors of some individuals to one number for each. It must be importable on the workers, and
+            the number of an individual must depend on nothing but its tensors.
         n_jobs: Workers; with 1 and loky, everything happens in this process.
         backend: ``"loky"``: processes of this machine. ``"ray"``: a Ray cluster; one is started here unless Ray is
             connected to one already.
@@ -55,12 +57,10 @@ def evaluate(
     sizes = {len(tensor) for tensor in population}
     if len(sizes) > 1:
         raise ValueError(f"population holds tensors of {sorted(sizes)} individuals: expected as many in each")
-    if n_jobs < 1:
-        raise ValueError(f"n_jobs = {n_jobs}: expected at least 1")
-    if parts is not None and parts < 1:
-        raise ValueError(f"parts = {parts}: expected at least 1")
-    if backend not in ("loky", "ray"):
-        raise ValueError(f"backend = {backend!r}: expected 'loky' or 'ray'")
+    checks.size("n_jobs", n_jobs)
+    if parts is not None:
+        checks.size("parts", parts)
+    checks.choice("backend", backend, ("loky", "ray"))
     died = _start_ray(n_jobs) if backend == "ray" else (TerminatedWorkerError,)
     size = sizes.pop()
     count = max(min(n_jobs if parts is None else parts, size), 1)

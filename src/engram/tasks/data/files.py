@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from platformdirs import user_cache_path
 _SECONDS_WITHOUT_A_BYTE = 30
 
 Source = Literal["ENGRAM_DATA", "cache"]
+Locate = Callable[[str], Path]
 
 
 class DataError(OSError):
@@ -53,9 +56,8 @@ class DataSet:
         licence: Under what terms it may be used.
         citation: Whom to cite.
         files: Its files.
-        read: Called as ``read(locate, **options)``, where ``locate(path)`` takes the ``path`` of one of
-            ``files`` and returns where that file lies, verified, fetching it if need be. A reader locates
-            only the files that its options ask for.
+        read: Called as ``read(locate, **options)``, where ``locate`` returns where the file of a given ``path`` lies,
+            verified, fetching it if need be. A reader locates only the files that its options ask for.
     """
 
     name: str
@@ -129,15 +131,25 @@ def data_folder() -> Path | None:
     return folder
 
 
-def examine(file: DataFile) -> FileStatus:
-    """Say where a file lies and compare its checksum; fetch and change nothing.
+@contextmanager
+def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
+    """Raise ``DataError`` where the block fails by an error of reading, or by one of ``errors``.
 
     Args:
-        file: The file.
-
-    Raises:
-        DataError: ``ENGRAM_DATA`` names no folder, or the file cannot be read.
+        path: The file that is read.
+        kind: What it is read as, for the message.
+        *errors: Further errors that say that it is not of this kind.
     """
+    try:
+        yield
+    except DataError:
+        raise
+    except (EOFError, OSError, zlib.error, *errors) as error:
+        raise DataError(f"cannot read {path} as {kind}: {error}") from error
+
+
+def examine(file: DataFile) -> FileStatus:
+    """Return where a file lies and whether its checksum is right; fetch and change nothing."""
     place = _find(file)
     if place is None:
         return FileStatus(file, None, None, None, False)
@@ -151,9 +163,6 @@ def locate(file: DataFile) -> Path:
     A file of the cache that has the wrong checksum is kept aside, with a warning, and fetched again.
     Processes that want the same file wait for the first of them, and a fetch that breaks off leaves nothing
     behind that could be taken for the file.
-
-    Args:
-        file: The file.
 
     Raises:
         DataError: The file under ``ENGRAM_DATA`` has the wrong checksum, or the file is at hand nowhere and
