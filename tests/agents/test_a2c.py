@@ -40,7 +40,7 @@ def loss_of(output, actions, rewards, **options):
 
 
 def agent_of(features, actions, seed=0):
-    network = PlasticRNN(features, 6, rule=Hebb(0.2), generator=seeded(seed))
+    network = PlasticRNN(features, 6, rule=Hebb(0.2), backend="eager", generator=seeded(seed))
     return ActorCritic(network, actions, generator=seeded(seed + 1))
 
 

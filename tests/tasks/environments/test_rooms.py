@@ -60,5 +60,5 @@ def test_time_truncates_and_walls_block():
 
 
 def test_an_unknown_layout_is_named():
-    with pytest.raises(ValueError, match="layout = 'cellar': expected one of open-room, i-maze, four-room"):
+    with pytest.raises(ValueError, match="layout = 'cellar': expected one of .open-room., .i-maze., .four-room."):
         gymnasium.make("engram/FourRoom-v0", layout="cellar")
