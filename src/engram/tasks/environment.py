@@ -109,9 +109,6 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
                 environment without a seed goes on with its generator, or begins with an unforeseeable one.
             options: ``{"reset_mask": (num_envs,) of bool}`` leaves environments as they are where it is False.
 
-        Returns:
-            Observations, (num_envs, features), and an empty ``info``.
-
         Raises:
             ValueError: Not one seed for each environment, or a mask of the wrong shape or type.
         """
@@ -134,13 +131,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         return self._observe(), {}
 
     def step(self, actions: Any) -> tuple[Observations, PerEnv, Ends, Ends, dict[str, Any]]:
-        """Act in every environment.
-
-        Args:
-            actions: One integer for each environment, (num_envs,).
-
-        Returns:
-            Observations (num_envs, features), rewards, terminations, truncations (num_envs,), and infos.
+        """Act in every environment, ``actions`` being one integer for each.
 
         Raises:
             gymnasium.error.ResetNeeded: ``reset`` was never called.
@@ -177,11 +168,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
 
 class SingleEnv(Env[Any, Any]):
-    """One environment, as a batch of one.
-
-    Args:
-        batch: The batch of one.
-    """
+    """One environment, as a batch of one."""
 
     metadata = {"render_modes": []}  # noqa: RUF012 - as Gymnasium has it
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from engram import checks
+from engram.tasks.episode import Episode
 
 __all__ = [
     "TABLES",
@@ -20,7 +21,6 @@ __all__ = [
     "Rung",
     "Timing",
     "TwoStimulus",
-    "TwoStimulusEpisode",
     "ladder",
     "ladder_rung",
     "training_tasks",
@@ -165,20 +165,12 @@ class Timing:
 
     def __post_init__(self) -> None:
         last, before = 0, "the start of the trial"
-        for name in ("stimulus1", "stimulus2", "response"):
-            start, stop = getattr(self, name)
-            if not last <= start < stop:
-                raise ValueError(
-                    f"{name} = {(start, stop)}: expected a window that begins at or after {last}, {before}"
-                )
-            last, before = stop, f"the end of {name}"
-        if self.decision < last:
-            raise ValueError(f"decision = {self.decision}: expected at least {last}, {before}")
-        start, stop = self.feedback
-        if not self.decision <= start < stop <= self.steps:
-            raise ValueError(
-                f"feedback = {self.feedback}: expected a window from the decision, {self.decision}, to {self.steps}"
-            )
+        for name in ("stimulus1", "stimulus2", "response", "decision", "feedback"):
+            value = getattr(self, name)
+            start, stop = (value, value + 1) if name == "decision" else value
+            if not last <= start < stop <= self.steps:
+                raise ValueError(f"{name} = {value}: expected from {last}, {before}, on, and within {self.steps} steps")
+            last, before = (start, "the decision") if name == "decision" else (stop, f"the end of {name}")
 
     @classmethod
     def default(cls, dt: float = 20.0) -> Timing:
@@ -198,26 +190,6 @@ class Block(NamedTuple):
         table: The task of each individual, as its place in the list of tasks.
     """
 
-    kind: Int[Tensor, "batch trials"]
-    answer: Int[Tensor, "batch trials"]
-    table: Int[Tensor, "batch"]
-
-
-class TwoStimulusEpisode(NamedTuple):
-    """An ``Episode`` of trials, and the ``Block`` that they are.
-
-    Attributes:
-        inputs: Activity of the stimulus units: (3, -3) for bit 1, (-3, 3) for bit 0, else zero.
-        targets: 0.9 for the right answer and 0.1 for the other one, in the whole of the trial.
-        mask: The response windows.
-        kind: As in ``Block``.
-        answer: As in ``Block``.
-        table: As in ``Block``.
-    """
-
-    inputs: Float[Tensor, "time batch 2"]
-    targets: Float[Tensor, "time batch 2"]
-    mask: Bool[Tensor, "time batch"]
     kind: Int[Tensor, "batch trials"]
     answer: Int[Tensor, "batch trials"]
     table: Int[Tensor, "batch"]
@@ -274,16 +246,12 @@ class TwoStimulus:
         return shown
 
     def block(self, batch_size: int, generator: torch.Generator, *, table: Int[Tensor, "batch"] | None = None) -> Block:
-        """Draw trials without laying them out in time.
+        """Draw trials without laying them out in time; arguments and errors as of ``Task.sample``.
 
         Args:
             batch_size: Number of individuals.
             generator: Source of all randomness.
             table: The task of each, as its place in ``tasks``; None: drawn.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one, or ``table`` has another shape or other numbers.
         """
         checks.size("batch_size", batch_size)
         checks.generator(generator)
@@ -295,15 +263,19 @@ class TwoStimulus:
         rows = torch.tensor(list(self.tables.values()))
         return Block(kind, rows[table[:, None], kind], table)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> TwoStimulusEpisode:
-        """Draw episodes as ``Task.sample``: trials of ``timing.steps`` steps, one after another."""
+    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        """Draw the trials of ``block`` one after another, as ``Task.sample``.
+
+        Inputs are the stimulus units, (3, -3) for bit 1, (-3, 3) for bit 0, else zero; targets are 0.9 for the right
+        answer and 0.1 for the other one, in the whole of the trial; the mask is the response windows.
+        """
         block = self.block(batch_size, generator)
         inputs = self.inputs()[block.kind].flatten(1, 2).transpose(0, 1)
         right = torch.nn.functional.one_hot(block.answer, 2).float()
         targets = (WRONG + (RIGHT - WRONG) * right).repeat_interleave(self.timing.steps, 1).transpose(0, 1)
         mask = torch.zeros(self.timing.steps, dtype=torch.bool)
         mask[slice(*self.timing.response)] = True
-        return TwoStimulusEpisode(inputs, targets, mask.repeat(self.trials)[:, None].expand(-1, batch_size), *block)
+        return Episode(inputs, targets, mask.repeat(self.trials)[:, None].expand(-1, batch_size))
 
 
 def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:

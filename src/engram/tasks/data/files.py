@@ -70,14 +70,14 @@ class DataSet:
 
 @dataclass(frozen=True)
 class FileStatus:
-    """Where one file was found and whether it is the right one.
+    """Where one file was found; each field but ``file`` is None, or False, where it is absent.
 
     Args:
         file: The file.
-        found: Where it lies, or None if it is absent.
-        source: Which of the two folders that is, or None if the file is absent.
-        size: Size found, in bytes, or None if the file is absent.
-        verified: Whether it has the right checksum; False if the file is absent.
+        found: Its path.
+        source: Which of the two folders that is in.
+        size: Size found, in bytes.
+        verified: Whether it has the right checksum.
     """
 
     file: DataFile
@@ -89,12 +89,7 @@ class FileStatus:
 
 @dataclass(frozen=True)
 class SetStatus:
-    """What is at hand of one data set.
-
-    Args:
-        dataset: The data set.
-        files: The status of each of its files, in their order.
-    """
+    """The status of the files of a data set, in their order."""
 
     dataset: DataSet
     files: tuple[FileStatus, ...]
@@ -106,22 +101,13 @@ class SetStatus:
 
 
 def cache_folder() -> Path:
-    """Return the folder that fetched files are kept in: ``ENGRAM_CACHE``, or else the user's cache folder.
-
-    Examples:
-        >>> cache_folder().is_absolute()
-        True
-    """
+    """Return the folder that fetched files are kept in: ``ENGRAM_CACHE``, or else the user's cache folder."""
     chosen = os.environ.get("ENGRAM_CACHE")
     return Path(chosen).expanduser().absolute() if chosen else user_cache_path("engram") / "data"
 
 
 def data_folder() -> Path | None:
-    """Return the folder that ``ENGRAM_DATA`` names, or None if it is not set.
-
-    Raises:
-        DataError: ``ENGRAM_DATA`` names no folder.
-    """
+    """Return the folder that ``ENGRAM_DATA`` names, or None if it is not set; raise DataError if it is none."""
     chosen = os.environ.get("ENGRAM_DATA")
     if not chosen:
         return None

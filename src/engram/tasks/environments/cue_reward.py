@@ -39,16 +39,14 @@ class CueRewardVectorEnv(BatchedEnv):
         flip_prob: Probability that the reward of an answer has the wrong sign.
         fixed_cues: The same cues in every episode, (n_cues, cue_bits), of numbers from -1 to 1; only the target is
             then new. None: new ones in every episode.
-        max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
+        max_episode_steps: As in ``BatchedEnv``.
 
     Attributes:
         target: Which of the cues is the target, (num_envs,).
 
     Raises:
         TypeError: A number is no int.
-        ValueError: An argument is out of range: an odd number of cues, more cues than there are distinct ones, an
-            episode shorter than a trial, no probability, or fixed cues that are of the wrong shape, out of range or
-            alike.
+        ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are alike.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the cue-reward association task, with the inputs
     and the timing of its published code.

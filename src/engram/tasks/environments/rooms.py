@@ -30,22 +30,12 @@ class Room(NamedTuple):
 
 
 def open_room() -> Room:
-    """Return a room of 12 x 12 with walls only around it, the goal in the corner opposite the start.
-
-    Examples:
-        >>> int((~open_room().wall).sum())
-        100
-    """
+    """Return a room of 12 x 12 with walls only around it, the goal in the corner opposite the start."""
     return Room(_closed(12, 12), (10, 10))
 
 
 def i_maze() -> Room:
-    """Return a maze of 17 x 5 in the form of a lying I: a corridor with two dead ends at each end of it.
-
-    Examples:
-        >>> int((~i_maze().wall).sum())
-        19
-    """
+    """Return a maze of 17 x 5 in the form of a lying I: a corridor with two dead ends at each end of it."""
     wall = np.ones((17, 5), dtype=bool)
     wall[1:16, 2] = False
     wall[[1, 1, 15, 15], [1, 3, 1, 3]] = False
@@ -53,12 +43,7 @@ def i_maze() -> Room:
 
 
 def four_room() -> Room:
-    """Return four rooms, 13 x 13 in all, with a door between each two neighbours.
-
-    Examples:
-        >>> int((~four_room().wall).sum())
-        104
-    """
+    """Return four rooms, 13 x 13 in all, with a door between each two neighbours."""
     wall = _closed(13, 13)
     wall[6, 1:12] = True
     wall[6, [3, 10]] = False
@@ -89,7 +74,7 @@ class RoomVectorEnv(BatchedEnv):
         num_envs: Number of environments.
         layout: ``"open-room"``, ``"i-maze"`` or ``"four-room"``.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: The same, as Gymnasium's ``TimeLimit`` has it; None: ``episode_len`` alone counts.
+        max_episode_steps: As in ``BatchedEnv``.
 
     Attributes:
         room: The layout.
@@ -97,7 +82,7 @@ class RoomVectorEnv(BatchedEnv):
 
     Raises:
         TypeError: A number is no int.
-        ValueError: An argument is out of range, or there is no such layout.
+        ValueError: An argument is out of range.
 
     Source: Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means"
     (2019), the rooms of its published code.
