@@ -51,7 +51,7 @@ def test_run_from_python():
     ("options", "message"),
     [
         ({"preset": "huge"}, "preset = 'huge': expected one of smoke, laptop, paper"),
-        ({"engine": "dask"}, "engine = 'dask': expected 'loky' or 'ray'"),
+        ({"engine": "dask"}, "engine = 'dask': expected one of 'loky', 'ray'"),
         ({"device": "tpu"}, "device = 'tpu': expected 'auto', 'cpu' or 'cuda'"),
         ({"arms": "plastic"}, "arms = 'plastic': expected a list of names"),
         ({"long_bits": 7}, "long_bits = 7: expected an even number"),

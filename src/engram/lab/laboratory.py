@@ -17,9 +17,10 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from engram import checks
 from engram.lab import config as configs
 from engram.lab.claim import Judgement
-from engram.lab.engine import Engine, check_engine, perform_all
+from engram.lab.engine import perform_all
 from engram.lab.experiment import Experiment
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.last_run import read_back, resolve, runs_folder, write_note
@@ -30,6 +31,7 @@ from engram.lab.trial import key as trial_key
 from engram.lab.trial import trials
 from engram.lab.worker import Job
 from engram.storage.files import CorruptFileError, writing
+from engram.workers import Backend, check_backend
 
 COLORS = {
     "reproduced": "green",
@@ -47,7 +49,7 @@ def run(
     seeds: int | None = None,
     arms: Sequence[str] | None = None,
     jobs: int | None = None,
-    engine: Engine = "loky",
+    engine: Backend = "loky",
     address: str | None = None,
     runs: str | Path | None = None,
     device: str = "auto",
@@ -87,22 +89,21 @@ def run(
     """
     experiment = resolve(experiment)
     console = Console(stderr=True, quiet=not progress)
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs = {jobs}: expected at least 1")
-    if not checkpoint_seconds >= 0:
-        raise ValueError(f"checkpoint_seconds = {checkpoint_seconds}: expected at least 0")
+    workers = max(1, cores() // experiment.threads) if jobs is None else checks.size("jobs", jobs)
+    checks.number("checkpoint_seconds", checkpoint_seconds, least=0)
     if isinstance(arms, str):
         raise ValueError(f"arms = {arms!r}: expected a list of names")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("tensorboard = True: it is not installed; install engram with its extra: engram[tensorboard]")
-    check_engine(engine, address)
+    check_backend(engine, "engine")
+    if address is not None and engine != "ray":
+        raise ValueError(f"address = {address!r}: expected with engine 'ray' only")
     chosen = _preset(experiment, preset)
     config = _changed(experiment, chosen.config, changes)
     before, after = configs.leaves(chosen.config), configs.leaves(config)
     changed = {name: value for name, value in after.items() if value != before[name]}
     count = chosen.seeds if seeds is None else seeds
     todo = trials(experiment, config, seeds=count, arms=list(arms) if arms else None, device=_device(device))
-    workers = max(1, cores() // experiment.threads) if jobs is None else jobs
     root = runs_folder(runs) / experiment.name
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
