@@ -337,7 +337,7 @@ def test_wrong_use_is_told():
             TabularQ(**{"low": [0], "high": [1], "bins": [2], "actions": 2, "rng": rng(), **wrong})
 
 
-@pytest.mark.parametrize(("learner", "steps"), [("mfec", 3000), ("mfec-dkm", 3000), ("tabular-q", 8000)])
+@pytest.mark.parametrize(("learner", "steps"), [("mfec", 2000), ("mfec-dkm", 2000), ("tabular-q", 8000)])
 def test_agents_find_the_goal_again(learner, steps):
     options = {"rng": rng(), "exploration": EpsilonGreedy(0.1, 250, steps // 2)}
     policy = DynamicKMeans() if learner == "mfec-dkm" else LRU()
