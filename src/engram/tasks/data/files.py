@@ -126,11 +126,12 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
         kind: What it is read as, for the message.
         *errors: Further errors that say that it is not of this kind.
     """
+    expected: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, *errors)
     try:
         yield
     except DataError:
         raise
-    except (EOFError, OSError, zlib.error, *errors) as error:
+    except expected as error:
         raise DataError(f"cannot read {path} as {kind}: {error}") from error
 
 
