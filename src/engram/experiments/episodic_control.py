@@ -25,8 +25,8 @@ from plotly.subplots import make_subplots
 from engram.agents import (
     MFEC,
     NEC,
-    Agent,
     EpsilonGreedy,
+    OnlineAgent,
     RandomProjection,
     TabularQ,
     evaluate,
@@ -49,7 +49,7 @@ from engram.memory.episodic.policies import (
     RandomReplacement,
 )
 from engram.tasks import DriftingGaussians
-from engram.tasks.atari import make_atari, ram
+from engram.tasks.environments.atari import make_atari, ram
 
 PAPER = (
     "Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement learning "
@@ -248,7 +248,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return studies[config.study](config, run)
 
 
-def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> Agent:
+def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> OnlineAgent:
     """Build the agent of a trial."""
     actions = int(env.action_space.n)  # type: ignore[attr-defined]
     exploration = EpsilonGreedy(config.epsilon, config.explore_from, config.explore_until)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
-from engram.tasks.grid_maze import GridMaze, GridMazeVectorEnv, grid_maze
+from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv, grid_maze
 from engram.testing import check_environment
 
 # The specification's facts: free cells, mean shortest distance, hits of a random walk in 200 steps.
@@ -109,8 +109,8 @@ def test_the_goal_and_where_one_is_put_are_drawn_evenly():
 def test_the_contract_holds_through_the_ends_of_many_episodes(options):
     gymnasium.register(
         "EngramTest/Maze-v0",
-        "engram.tasks.grid_maze:GridMaze",
-        vector_entry_point="engram.tasks.grid_maze:GridMazeVectorEnv",
+        "engram.tasks.environments.grid_maze:GridMaze",
+        vector_entry_point="engram.tasks.environments.grid_maze:GridMazeVectorEnv",
         kwargs={"size": 5, **options},
         max_episode_steps=11,
     )

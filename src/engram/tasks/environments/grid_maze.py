@@ -1,8 +1,7 @@
-"""Find a hidden reward in a maze of pillars, and find it again from wherever one is put."""
+"""Grid maze: find a hidden reward among pillars, and find it again after each teleport."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -10,7 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Float32, Int
 
-from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv, check_int
+from engram import checks
+from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv
 
 ENV_ID = "engram/GridMaze-v0"
 
@@ -23,8 +23,8 @@ class Maze(NamedTuple):
 
     Attributes:
         cells: Row and column of each free cell.
-        destination: For each cell and action, the cell that one gets to; the cell itself where a wall is in the way.
-        view: For each cell, which of the nine cells around it and under it are walls, row by row.
+        destination: Next cell of each cell and action; the cell itself where a wall is in the way.
+        view: Which of the nine cells around and under each cell are walls, row by row.
         center: The cell in the middle.
     """
 
@@ -51,8 +51,7 @@ def grid_maze(size: int) -> Maze:
         >>> len(maze.cells), maze.cells[maze.center].tolist()
         (21, [3, 3])
     """
-    check_int("size", size, 5)
-    if size % 2 == 0:
+    if checks.size("size", size, least=5) % 2 == 0:
         raise ValueError(f"size = {size}: expected an odd number")
     wall = np.zeros((size, size), dtype=bool)
     wall[[0, -1]] = wall[:, [0, -1]] = True
@@ -69,10 +68,10 @@ def grid_maze(size: int) -> Maze:
 
 
 class GridMazeVectorEnv(BatchedEnv):
-    """Many mazes at once: find a hidden reward, and find it again from wherever one is put.
+    """Many mazes at once: find a hidden reward, and find it again after each teleport.
 
     The agent starts in the middle of a maze of pillars. In each episode one cell, never the middle one, holds a
-    reward that cannot be seen. Reaching it pays ``reward`` and puts the agent on another random cell, never the
+    reward that cannot be seen. Reaching it pays ``reward`` and teleports the agent to another random cell, never the
     rewarded one; the reward stays where it is, so that an agent that remembers where it was gets it many times.
 
     An observation has 17 numbers: for each of the nine cells around and under the agent, row by row, whether it is a
@@ -88,7 +87,7 @@ class GridMazeVectorEnv(BatchedEnv):
         episode_len: Steps of an episode, after which it terminates.
         reward: Reward for reaching the cell; above 0.
         wall_penalty: What a move into a wall costs; at least 0.
-        max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
+        max_episode_steps: As in ``BatchedEnv``.
 
     Attributes:
         maze: The layout, the same in all environments.
@@ -119,19 +118,16 @@ class GridMazeVectorEnv(BatchedEnv):
         wall_penalty: float = 0.0,
         max_episode_steps: int | None = None,
     ) -> None:
-        if not (math.isfinite(reward) and reward > 0):
-            raise ValueError(f"reward = {reward}: expected a number above 0")
-        if not (math.isfinite(wall_penalty) and wall_penalty >= 0):
-            raise ValueError(f"wall_penalty = {wall_penalty}: expected a number of at least 0")
+        self.reward = checks.number("reward", reward, above=0)
+        self.wall_penalty = checks.number("wall_penalty", wall_penalty, least=0)
         self.maze = grid_maze(size)
-        self.reward, self.wall_penalty = float(reward), float(wall_penalty)
         low, high = np.zeros(_ACTION + len(_MOVES), np.float32), np.ones(_ACTION + len(_MOVES), np.float32)
         low[_REWARD], high[_REWARD] = -wall_penalty, reward
         super().__init__(num_envs, spaces.Box(low, high), spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps)
         self.position = np.full(num_envs, self.maze.center)
         self.goal = np.full(num_envs, self.maze.center)
-        # Chance of an episode, drawn at its start: where the agent is put if its step t succeeds. Its last column is
-        # for an ended environment, whose step counts for nothing.
+        # Drawn at the start of an episode: where step t teleports to. The last column is for an ended environment,
+        # whose step counts for nothing.
         self._put = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._seen = np.zeros((len(self.maze.cells), len(low)), np.float32)
         self._seen[:, :9], self._seen[:, _BIAS] = self.maze.view, 1.0
@@ -165,9 +161,7 @@ class GridMazeVectorEnv(BatchedEnv):
 
 
 class GridMaze(SingleEnv):
-    """Find a hidden reward in a maze of pillars, and find it again from wherever one is put.
-
-    The arguments are those of ``GridMazeVectorEnv``, which says how the maze works.
+    """As ``GridMazeVectorEnv``, one maze.
 
     Examples:
         >>> env = gymnasium.make("engram/GridMaze-v0", size=7)
@@ -175,12 +169,8 @@ class GridMaze(SingleEnv):
         ((17,), Discrete(4))
     """
 
-    def __init__(
-        self, *, size: int = 11, episode_len: int = 200, reward: float = 10.0, wall_penalty: float = 0.0
-    ) -> None:
-        super().__init__(
-            GridMazeVectorEnv(1, size=size, episode_len=episode_len, reward=reward, wall_penalty=wall_penalty)
-        )
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(GridMazeVectorEnv(1, **arguments))
 
 
 gymnasium.register(ENV_ID, f"{__name__}:GridMaze", vector_entry_point=f"{__name__}:GridMazeVectorEnv")

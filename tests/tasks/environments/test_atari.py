@@ -5,7 +5,7 @@ import torch
 
 from engram.agents import MFEC, RandomProjection, evaluate, play_episode
 from engram.memory import KeyValueMemory
-from engram.tasks.atari import EpisodicLife, make_atari, ram
+from engram.tasks.environments.atari import EpisodicLife, make_atari, ram
 
 
 class Game(gymnasium.Env):

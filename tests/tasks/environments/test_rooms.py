@@ -3,10 +3,11 @@ from collections import deque
 import gymnasium
 import pytest
 
-from engram.tasks.rooms import ROOMS, RoomEnv
+from engram.tasks.environments.rooms import ROOMS, RoomEnv
 
-# By layout, the specification's length of the shortest way.
+# By layout, the specification's length of the shortest way, and the number of free cells.
 SHORTEST = {"open-room": 18, "i-maze": 16, "four-room": 20}
+FREE = {"open-room": 100, "i-maze": 19, "four-room": 104}
 
 
 def shortest(room):
@@ -26,6 +27,7 @@ def shortest(room):
 def test_the_shortest_way_leads_to_the_only_reward(layout):
     env, way = RoomEnv(layout=layout), shortest(ROOMS[layout]())
     assert len(way) == SHORTEST[layout]
+    assert (~ROOMS[layout]().wall).sum() == FREE[layout]
     env.reset(seed=0)
     steps = [env.step(action)[1:4] for action in way]
     assert steps == [(0.0, False, False)] * (len(way) - 1) + [(1.0, True, False)]
@@ -60,5 +62,5 @@ def test_time_truncates_and_walls_block():
 
 
 def test_an_unknown_layout_is_named():
-    with pytest.raises(ValueError, match="layout = 'cellar': expected one of open-room, i-maze, four-room"):
+    with pytest.raises(ValueError, match=r"layout = .cellar.: expected one of .open-room., .i-maze., .four-room."):
         gymnasium.make("engram/FourRoom-v0", layout="cellar")

@@ -1,4 +1,4 @@
-"""Find out which of some new cues is the rewarding one, and say whenever it was shown."""
+"""Cue-reward association: find out which of some new cues is the target, and report whenever it was shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float32, Int, Shaped
 
-from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv, check_int
+from engram import checks
+from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv
 
 ENV_ID = "engram/CueReward-v0"
 
@@ -18,9 +19,9 @@ _BLANKS = 3  # steps of a trial besides the cues and what separates them: the fi
 
 
 class CueRewardVectorEnv(BatchedEnv):
-    """Many episodes at once: find out which of some new cues is the rewarding one, and say whenever it was shown.
+    """Many episodes at once: find out which of some new cues is the target, and report whenever it was shown.
 
-    Each episode has its own random, distinct cues, one of which is the target; which one only the rewards tell. An
+    Each episode has its own random, distinct cues, one of which is the target; only the rewards reveal which. An
     episode is a sequence of trials. A trial shows half of the cues, in random order and at random times, then a Go
     signal: action 1 at that step claims that the target was among them, action 0 that it was not. A right answer
     is rewarded with +1, a wrong one with -1. At other steps actions have no effect. With n cues a trial has n/2 + 3
@@ -38,16 +39,14 @@ class CueRewardVectorEnv(BatchedEnv):
         flip_prob: Probability that the reward of an answer has the wrong sign.
         fixed_cues: The same cues in every episode, (n_cues, cue_bits), of numbers from -1 to 1; only the target is
             then new. None: new ones in every episode.
-        max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
+        max_episode_steps: As in ``BatchedEnv``.
 
     Attributes:
         target: Which of the cues is the target, (num_envs,).
 
     Raises:
         TypeError: A number is no int.
-        ValueError: An argument is out of range: an odd number of cues, more cues than there are distinct ones, an
-            episode shorter than a trial, no probability, or fixed cues that are of the wrong shape, out of range or
-            alike.
+        ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are alike.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the cue-reward association task, with the inputs
     and the timing of its published code.
@@ -70,9 +69,9 @@ class CueRewardVectorEnv(BatchedEnv):
         fixed_cues: Any = None,
         max_episode_steps: int | None = None,
     ) -> None:
-        check_int("n_cues", n_cues, 2)
-        check_int("cue_bits", cue_bits, 1)
-        check_int("episode_len", episode_len, 1)
+        checks.size("n_cues", n_cues, least=2)
+        checks.size("cue_bits", cue_bits)
+        checks.size("episode_len", episode_len)
         if n_cues % 2:
             raise ValueError(f"n_cues = {n_cues}: expected an even number, because a trial shows half of them")
         if n_cues > 2**cue_bits:
@@ -80,9 +79,8 @@ class CueRewardVectorEnv(BatchedEnv):
         self.shortest, self.longest = n_cues // 2 + _BLANKS, n_cues // 2 + _BLANKS + n_cues - 1
         if episode_len < self.longest:
             raise ValueError(f"episode_len = {episode_len}: expected at least {self.longest}, the longest trial")
-        if not 0 <= flip_prob <= 1:
-            raise ValueError(f"flip_prob = {flip_prob}: expected a number from 0 to 1")
-        self.n_cues, self.cue_bits, self.flip_prob = n_cues, cue_bits, flip_prob
+        self.flip_prob = checks.number("flip_prob", flip_prob, least=0, most=1)
+        self.n_cues, self.cue_bits = n_cues, cue_bits
         self.fixed_cues = None if fixed_cues is None else _checked_cues(fixed_cues, (n_cues, cue_bits))
         low, high = np.zeros(cue_bits + 7, np.float32), np.ones(cue_bits + 7, np.float32)
         low[:cue_bits] = low[cue_bits + 3] = -1.0
@@ -153,9 +151,7 @@ class CueRewardVectorEnv(BatchedEnv):
 
 
 def _checked_cues(cues: Any, shape: tuple[int, int]) -> Float32[np.ndarray, "n_cues cue_bits"]:
-    found = np.array(cues, dtype=np.float32)
-    if found.shape != shape:
-        raise ValueError(f"fixed_cues.shape = {found.shape}: expected (n_cues, cue_bits) = {shape}")
+    found = checks.array("fixed_cues", cues, shape, np.float32)
     if not (np.abs(found) <= 1).all():
         raise ValueError(f"fixed_cues = {cues!r}: expected numbers from -1 to 1")
     if _repeated(found[None]).any():
@@ -170,9 +166,7 @@ def _repeated(cues: Shaped[np.ndarray, "rows n_cues cue_bits"]) -> Bool[np.ndarr
 
 
 class CueReward(SingleEnv):
-    """Find out which of some new cues is the rewarding one, and say whenever it was shown.
-
-    The arguments are those of ``CueRewardVectorEnv``, which says how the task works.
+    """As ``CueRewardVectorEnv``, one episode.
 
     Examples:
         >>> env = gymnasium.make("engram/CueReward-v0", n_cues=2, cue_bits=8)
@@ -180,25 +174,8 @@ class CueReward(SingleEnv):
         ((15,), Discrete(2))
     """
 
-    def __init__(
-        self,
-        *,
-        n_cues: int = 4,
-        cue_bits: int = 20,
-        episode_len: int = 120,
-        flip_prob: float = 0.0,
-        fixed_cues: Any = None,
-    ) -> None:
-        super().__init__(
-            CueRewardVectorEnv(
-                1,
-                n_cues=n_cues,
-                cue_bits=cue_bits,
-                episode_len=episode_len,
-                flip_prob=flip_prob,
-                fixed_cues=fixed_cues,
-            )
-        )
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(CueRewardVectorEnv(1, **arguments))
 
 
 gymnasium.register(ENV_ID, f"{__name__}:CueReward", vector_entry_point=f"{__name__}:CueRewardVectorEnv")

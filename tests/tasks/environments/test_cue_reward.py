@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from engram.tasks.cue_reward import CueReward, CueRewardVectorEnv
+from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.testing import check_environment
 
 ONE_HOT = tuple(map(tuple, np.eye(4).tolist()))
@@ -136,8 +136,8 @@ def test_a_batch_tells_of_answers_as_gymnasium_lays_single_infos_side_by_side():
 def test_the_contract_holds_through_the_ends_of_many_episodes(options):
     gymnasium.register(
         "EngramTest/Cue-v0",
-        "engram.tasks.cue_reward:CueReward",
-        vector_entry_point="engram.tasks.cue_reward:CueRewardVectorEnv",
+        "engram.tasks.environments.cue_reward:CueReward",
+        vector_entry_point="engram.tasks.environments.cue_reward:CueRewardVectorEnv",
         kwargs={"cue_bits": 4, "episode_len": 17, **options},
     )
     try:
@@ -156,7 +156,7 @@ def test_the_contract_holds_through_the_ends_of_many_episodes(options):
         ({"cue_bits": 0}, ValueError, "cue_bits = 0: expected at least 1"),
         ({"episode_len": 7}, ValueError, "episode_len = 7: expected at least 8, the longest trial"),
         ({"flip_prob": 1.5}, ValueError, "flip_prob = 1.5: expected a number from 0 to 1"),
-        ({"fixed_cues": ONE_HOT}, ValueError, r"fixed_cues.shape = \(4, 4\): expected .* \(4, 20\)"),
+        ({"fixed_cues": ONE_HOT}, ValueError, r"fixed_cues.shape = \(4, 4\): expected \(4, 20\)"),
         ({"fixed_cues": ((2, 0), (0, 1)), "n_cues": 2, "cue_bits": 2}, ValueError, "expected numbers from -1 to 1"),
         ({"fixed_cues": ((0, 1), (0, 1)), "n_cues": 2, "cue_bits": 2}, ValueError, "differ from each other"),
         ({"num_envs": -1}, ValueError, "num_envs = -1: expected at least 1"),

@@ -1,4 +1,4 @@
-"""Walk through rooms to a goal that never moves, the only reward there is."""
+"""Rooms with a goal that never moves, the only reward there is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Int
 
+from engram import checks
 from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
 
 OPEN_ROOM_ID, I_MAZE_ID, FOUR_ROOM_ID = "engram/OpenRoom-v0", "engram/IMaze-v0", "engram/FourRoom-v0"
@@ -17,11 +18,11 @@ _MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))  # north, east, south, west, as (x, 
 
 
 class Room(NamedTuple):
-    """The ground that one walks on.
+    """A layout of walls.
 
     Attributes:
-        wall: Where one cannot be, by x and y, the border included.
-        goal: Where the reward is, (x, y).
+        wall: Which cells are walls, by x and y, the border included.
+        goal: Cell of the reward, (x, y).
     """
 
     wall: Bool[np.ndarray, "width height"]
@@ -29,22 +30,12 @@ class Room(NamedTuple):
 
 
 def open_room() -> Room:
-    """Return a room of 12 x 12 with walls only around it, the goal in the corner opposite the start.
-
-    Examples:
-        >>> int((~open_room().wall).sum())
-        100
-    """
+    """Return a room of 12 x 12 with walls only around it, the goal in the corner opposite the start."""
     return Room(_closed(12, 12), (10, 10))
 
 
 def i_maze() -> Room:
-    """Return a maze of 17 x 5 in the form of a lying I: a corridor with two dead ends at each end of it.
-
-    Examples:
-        >>> int((~i_maze().wall).sum())
-        19
-    """
+    """Return a maze of 17 x 5 in the form of a lying I: a corridor with two dead ends at each end of it."""
     wall = np.ones((17, 5), dtype=bool)
     wall[1:16, 2] = False
     wall[[1, 1, 15, 15], [1, 3, 1, 3]] = False
@@ -52,12 +43,7 @@ def i_maze() -> Room:
 
 
 def four_room() -> Room:
-    """Return four rooms, 13 x 13 in all, with a door between each two neighbours.
-
-    Examples:
-        >>> int((~four_room().wall).sum())
-        104
-    """
+    """Return four rooms, 13 x 13 in all, with a door between each two neighbours."""
     wall = _closed(13, 13)
     wall[6, 1:12] = True
     wall[6, [3, 10]] = False
@@ -78,25 +64,25 @@ ROOMS = {"open-room": open_room, "i-maze": i_maze, "four-room": four_room}
 
 
 class RoomVectorEnv(BatchedEnv):
-    """Many walks at once: from (1, 1) to a goal that never moves.
+    """Many rooms at once: walk from (1, 1) to a goal that never moves.
 
     Reaching the goal pays 1 and terminates the episode; nothing else pays. Actions are north (y + 1), east (x + 1),
-    south and west; a wall blocks a move. What one sees is where one is, (x, y). Nothing is random: a learner that
+    south and west; a wall blocks a move. The observation is the position, (x, y). Nothing is random: a learner that
     keeps every state that it meets needs no more than there are free cells.
 
     Args:
         num_envs: Number of environments.
-        layout: Which rooms: ``"open-room"``, ``"i-maze"`` or ``"four-room"``.
+        layout: ``"open-room"``, ``"i-maze"`` or ``"four-room"``.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: The same, as Gymnasium's ``TimeLimit`` has it; None: ``episode_len`` alone counts.
+        max_episode_steps: As in ``BatchedEnv``.
 
     Attributes:
         room: The layout.
-        position: Where each walker is, (num_envs, 2).
+        position: Position of each agent, (num_envs, 2).
 
     Raises:
         TypeError: A number is no int.
-        ValueError: An argument is out of range, or there is no such layout.
+        ValueError: An argument is out of range.
 
     Source: Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means"
     (2019), the rooms of its published code.
@@ -116,9 +102,7 @@ class RoomVectorEnv(BatchedEnv):
         episode_len: int = 100,
         max_episode_steps: int | None = None,
     ) -> None:
-        if layout not in ROOMS:
-            raise ValueError(f"layout = {layout!r}: expected one of {', '.join(ROOMS)}")
-        self.room = ROOMS[layout]()
+        self.room = ROOMS[checks.choice("layout", layout, tuple(ROOMS))]()
         seen = spaces.Box(0.0, np.array(self.room.wall.shape, np.float32) - 1)
         super().__init__(num_envs, seen, spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps)
         self.position = np.ones((num_envs, 2), dtype=np.int64)
@@ -144,9 +128,7 @@ class RoomVectorEnv(BatchedEnv):
 
 
 class RoomEnv(SingleEnv):
-    """Walk from (1, 1) to a goal that never moves.
-
-    The arguments are those of ``RoomVectorEnv``, which says how the rooms work.
+    """As ``RoomVectorEnv``, one agent.
 
     Examples:
         >>> env = gymnasium.make("engram/IMaze-v0")
@@ -154,8 +136,8 @@ class RoomEnv(SingleEnv):
         ([1.0, 1.0], [1.0, 2.0])
     """
 
-    def __init__(self, *, layout: str = "open-room", episode_len: int = 100) -> None:
-        super().__init__(RoomVectorEnv(1, layout=layout, episode_len=episode_len))
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(RoomVectorEnv(1, **arguments))
 
 
 for _id, _layout in zip((OPEN_ROOM_ID, I_MAZE_ID, FOUR_ROOM_ID), ROOMS, strict=True):
