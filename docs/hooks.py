@@ -24,7 +24,7 @@ REFERENCE = {
     "engram.rules": "Slow weights that learn without backpropagation, or beside it.",
     "engram.optim": "Evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
-    "engram.memory.policies": "What a bounded memory keeps.",
+    "engram.memory.episodic.policies": "What a bounded memory keeps.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",

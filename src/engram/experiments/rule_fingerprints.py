@@ -36,7 +36,7 @@ from engram.analysis import (
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.curves import add_map
 from engram.rules import FeedbackAlignmentLinear
-from engram.tasks.learning_rule_traces import RATES, RULES, Rule, digits
+from engram.tasks.dynamics.learning_rule_traces import RATES, RULES, Rule, digits
 
 MEASURES = {
     "dynamics": "dynamical similarity of how it learned",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engram.tasks.grid_maze import GridMazeVectorEnv
+from engram.tasks.environments.grid_maze import GridMazeVectorEnv
 from engram.tasks.meta import Grid, Instance, MetaTaskVectorEnv, named
 
 LIVES = 600

@@ -17,7 +17,7 @@ from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems
 from engram.lab import Run
 from engram.tasks import FlipFlop as Task
 from engram.tasks import learning_rule_traces
-from engram.tasks.learning_rule_traces import RULES
+from engram.tasks.dynamics.learning_rule_traces import RULES
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from sklearn.decomposition import PCA
 from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems
 from engram.lab import Run
 from engram.tasks import latent_dynamics, observed, ring_rates, ring_weights, same_geometry
-from engram.tasks.observed_dynamics import KINDS as DYNAMICS
-from engram.tasks.observed_dynamics import VIEWS
-from engram.tasks.same_geometry import KINDS
+from engram.tasks.dynamics.observed_dynamics import KINDS as DYNAMICS
+from engram.tasks.dynamics.observed_dynamics import VIEWS
+from engram.tasks.dynamics.same_geometry import KINDS
 
 
 @dataclass(frozen=True)
