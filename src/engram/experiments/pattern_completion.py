@@ -79,6 +79,11 @@ class Config(Training):
     long_episodes: Annotated[int, Ge(10)] = 1000
     """Training episodes of the long task."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.long_bits % 2:
+            raise ValueError(f"long_bits = {self.long_bits}: expected an even number")
+
 
 def arms(config: Config) -> dict[str, Arm]:
     """The plastic network, its controls, and the plastic network on the long task."""
