@@ -37,12 +37,13 @@ def test_every_arm_is_a_network_of_its_own_kind():
     }
 
 
-def test_no_task_of_the_test_is_one_of_training():
-    train = {task.hash() for task in agents.sample_many(LAPTOP.train_tasks, agents.TASKS_SEED, split="train")}
-    tests = agents.test_set(LAPTOP)
-    assert len(tests) == 8 + LAPTOP.test_tasks
+@pytest.mark.parametrize("config", [SMOKE, pytest.param(LAPTOP, marks=pytest.mark.soak)])
+def test_no_task_of_the_test_is_one_of_training(config):
+    train = {task.hash() for task in agents.sample_many(config.train_tasks, agents.TASKS_SEED, split="train")}
+    tests = agents.test_set(config)
+    assert len(tests) == 8 + config.test_tasks
     assert not train & {task.hash() for task in tests.values()}
-    assert {task.horizon for task in tests.values()} == {LAPTOP.horizon}
+    assert {task.horizon for task in tests.values()} == {config.horizon}
 
 
 @pytest.mark.parametrize("memory", [True, False])
