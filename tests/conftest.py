@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what is marked ``soak``: further sizes of tests that run at some size anyway."""
     if not config.getoption("--soak"):
         left_out = [item for item in items if item.get_closest_marker("soak")]
-        config.hook.pytest_deselected(left_out)
+        config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 

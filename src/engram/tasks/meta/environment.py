@@ -10,7 +10,8 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from jaxtyping import Float, Float32, Int
 
-from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv, check_int
+from engram import checks
+from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
 from engram.tasks.meta.instance import Instance, instance_of, set_instances
 from engram.tasks.meta.program import Lives, lives, program
 from engram.tasks.meta.task import MetaTask
@@ -65,15 +66,13 @@ class MetaTaskVectorEnv(BatchedEnv):
         if not given:
             raise ValueError("tasks = []: expected at least one")
         for i, task in enumerate(given):
-            if not isinstance(task, MetaTask):
-                raise TypeError(f"tasks[{i}] = {task!r}: expected a MetaTask")
+            checks.instance(f"tasks[{i}]", task, MetaTask)
             for name in ("n_actions", "observation_size"):
                 if getattr(task, name) != getattr(given[0], name):
                     raise ValueError(
                         f"tasks[{i}].{name} = {getattr(task, name)}: expected {getattr(given[0], name)}, as in tasks[0]"
                     )
-        count = len(given) if num_envs is None else num_envs
-        check_int("num_envs", count, 1)
+        count = checks.size("num_envs", len(given) if num_envs is None else num_envs)
         self.tasks = tuple(dict.fromkeys(given[:count]))
         number = {task: i for i, task in enumerate(self.tasks)}
         self.task_of = np.array([number[given[i % len(given)]] for i in range(count)])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from engram.tasks.meta.program import Lives, Program, lives, program
+from engram import checks
+from engram.tasks.meta.parts import ProbVar
+from engram.tasks.meta.program import Lives, Program, arrays, lives, program
 from engram.tasks.meta.task import MetaTask
 
 
@@ -36,6 +37,11 @@ class Instance:
     stimuli: tuple[tuple[float | int, ...], ...] = ()
     walls: tuple[int, ...] = ()
 
+    @property
+    def values(self) -> tuple[float | int, ...]:
+        """States, actions and probabilities: what the columns of a task hold."""
+        return (*self.states, *self.actions, *self.probs)
+
 
 class Tables(NamedTuple):
     """Instances of one task as tables, one row for each.
@@ -54,7 +60,8 @@ class Tables(NamedTuple):
         flag_new: State reached.
         flag_action: Action taken.
         flag_set: What the flag is set to.
-        cumulative: The transitions as sums of probabilities, the last of them 1.
+        reached: The states that an action may lead to; further ones have no chance.
+        chance: Their probabilities.
     """
 
     rule_old: Int[np.ndarray, "instances rules"]
@@ -68,7 +75,8 @@ class Tables(NamedTuple):
     flag_new: Int[np.ndarray, "instances flag_rules"]
     flag_action: Int[np.ndarray, "instances flag_rules"]
     flag_set: Int[np.ndarray, "instances flag_rules"]
-    cumulative: Float[np.ndarray, "instances states actions states"]
+    reached: Int[np.ndarray, "instances states actions branches"]
+    chance: Float[np.ndarray, "instances states actions branches"]
 
 
 def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
@@ -77,18 +85,18 @@ def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
     Args:
         task: The task.
         generator: The source of randomness; how much is drawn depends on the task only.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> sample_instance(named.two_step(), np.random.default_rng(0)).states
+        (2,)
     """
     from engram.tasks.meta import kernels
 
-    code = _program(task)
+    code = program([task])
     one = lives(code, np.zeros(1, dtype=np.int64))
     kernels.draw_instances(code, one, np.zeros(1, dtype=np.int64), generator.random((1, int(code.n_draws[0]))))
     return instance_of(task, one, 0)
-
-
-@lru_cache(maxsize=256)
-def _program(task: MetaTask) -> Program:
-    return program([task])
 
 
 def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
@@ -102,13 +110,12 @@ def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
     states, actions, probs = np.split(now.value[row], np.cumsum([len(task.state_vars), task.n_action_columns]))
     first = 1 + task.n_fixed
     vectors = now.vectors[row, first : first + task.n_stim_vars, : task.stim.size]
-    is_maze = task.topology is not None and task.topology.walls == "random_maze"
     return Instance(
         states=tuple(int(x) for x in states),
         actions=tuple(int(x) for x in actions),
         probs=tuple(probs[: len(task.prob_vars)].tolist()),
         stimuli=tuple(tuple(vector) for vector in vectors.tolist()),
-        walls=tuple(np.flatnonzero(now.walls[row, : task.n_states]).tolist()) if is_maze else (),
+        walls=tuple(np.flatnonzero(now.walls[row, : task.n_states]).tolist()) if task.is_maze else (),
     )
 
 
@@ -129,19 +136,18 @@ def set_instances(
     """
     from engram.tasks.meta import kernels
 
-    values = np.zeros((len(instances), now.value.shape[1]))
-    vectors = np.zeros((len(instances), max(1, now.vectors.shape[1] - 1), now.vectors.shape[2]), dtype=np.float32)
-    walls = np.zeros((len(instances), now.walls.shape[1]), dtype=bool)
-    for i, (task, instance) in enumerate(zip(tasks, instances, strict=True)):
+    for row, task, instance in zip(rows, tasks, instances, strict=True):
         check_instance(task, instance)
-        numbers = (*instance.states, *instance.actions, *instance.probs)
-        values[i, : len(numbers)] = numbers
-        for v, vector in enumerate(instance.stimuli):
-            vectors[i, v, : len(vector)] = vector
+        now.value[row] = 0.0
+        now.value[row, : len(instance.values)] = instance.values
+        first, size = 1 + task.n_fixed, task.stim.size
+        now.vectors[row, 1:first] = code.fixed[now.task[row], : task.n_fixed]
+        now.vectors[row, first : first + task.n_stim_vars, :size] = np.reshape(instance.stimuli, (-1, size))
+        now.walls[row] = False
         if task.topology is not None:
-            walls[i, : task.n_states] = task.topology.wall_map()
-        walls[i, list(instance.walls)] = True
-    kernels.set_instances(code, now, np.asarray(rows, dtype=np.int64), values, vectors, walls)
+            now.walls[row, : task.n_states] = task.topology.wall_map()
+        now.walls[row, list(instance.walls)] = True
+    kernels.resolve(code, now, np.asarray(rows, dtype=np.int64))
 
 
 def check_instance(task: MetaTask, instance: Instance) -> None:
@@ -155,36 +161,32 @@ def check_instance(task: MetaTask, instance: Instance) -> None:
         TypeError: It is no ``Instance``.
         ValueError: It is not; the message says in what.
     """
-    if not isinstance(instance, Instance):
-        raise TypeError(f"instance = {instance!r}: expected an Instance")
+    checks.instance("instance", instance, Instance)
     counts = {"states": len(task.state_vars), "actions": task.n_action_columns, "probs": len(task.prob_vars)}
     for name, count in (counts | {"stimuli": task.n_stim_vars}).items():
         if len(getattr(instance, name)) != count:
             raise ValueError(f"instance.{name} = {getattr(instance, name)}: expected {count} values")
-    for k, state in enumerate(instance.states):
-        if state not in task.state_range(k) or state in instance.walls:
-            raise ValueError(f"instance.states[{k}] = {state}: expected one of the range of state_vars[{k}], no wall")
-        other = task.state_vars[k].distinct_from
-        if other is not None and instance.states[other] == state:
-            raise ValueError(f"instance.states[{k}] = {state}: expected another state than that of variable {other}")
-    first = 0
-    for k, variable in enumerate(task.action_vars):
-        found = instance.actions[first : first + variable.width]
-        values = range(task.n_actions) if variable.values is None else variable.values
-        if found not in (variable.joint or [(value,) for value in values]):
+    for group in task.groups:
+        found = instance.values[group.first : group.first + group.width]
+        if isinstance(group.variable, ProbVar) and not group.options:
+            is_option = group.variable.low <= found[0] <= group.variable.high
+        else:
+            is_option = found in group.options and not (group.kind == "states" and found[0] in instance.walls)
+        if not is_option:
             raise ValueError(
-                f"instance.actions = {instance.actions}: expected {found} in the range of action_vars[{k}]"
+                f"instance.{group.kind} = {getattr(instance, group.kind)}: expected {found} to be of the range of "
+                f"{group.variable}, and no wall"
             )
-        first += variable.width
-    for k, prob in enumerate(instance.probs):
-        known = task.prob_vars[k]
-        if not known.low <= prob <= known.high or (known.values and prob not in known.values):
-            raise ValueError(f"instance.probs[{k}] = {prob}: expected a value that prob_vars[{k}] may have")
+    for k, variable in enumerate(task.state_vars):
+        other = variable.distinct_from
+        if other is not None and instance.states[other] == instance.states[k]:
+            raise ValueError(
+                f"instance.states[{k}] = {instance.states[k]}: expected another state than that of variable {other}"
+            )
     for k, vector in enumerate(instance.stimuli):
         if len(vector) != task.stim.size or not np.isfinite(vector).all():
             raise ValueError(f"instance.stimuli[{k}] = {vector}: expected {task.stim.size} finite numbers")
-    is_maze = task.topology is not None and task.topology.walls == "random_maze"
-    if bool(instance.walls) != is_maze or any(not 0 <= cell < task.n_states for cell in instance.walls):
+    if bool(instance.walls) != task.is_maze or any(not 0 <= cell < task.n_states for cell in instance.walls):
         raise ValueError(f"instance.walls = {instance.walls}: expected cells, if there is a random maze, else none")
     if task.topology is not None and task.topology.start_cell in instance.walls:
         raise ValueError(
@@ -204,42 +206,59 @@ def compile_tables(task: MetaTask, instances: Sequence[Instance]) -> Tables:
 
     Examples:
         >>> from engram.tasks.meta import named
-        >>> task = named.two_step()
-        >>> tables = task.compile([Instance(states=(2,))])
+        >>> tables = compile_tables(named.two_step(), [Instance(states=(2,))])
         >>> tables.rule_old.tolist(), tables.rule_p.tolist()
         ([[1, 2, 2]], [[0.1, 0.1, 0.9]])
     """
-    from engram.tasks.meta import kernels
+    for instance in instances:
+        check_instance(task, instance)
+    row, count = arrays(task), len(instances)
+    # The last column is what a rule without a probability variable refers to.
+    value = np.array([(*instance.values, 0.0) for instance in instances])
 
-    rows = np.arange(len(instances))
-    code = _program(task)
-    now = lives(code, np.zeros(len(rows), dtype=np.int64))
-    set_instances(code, now, rows, [task] * len(rows), instances)
-    rules, flags = int(code.n_rules[0]), int(code.n_flag_rules[0])
+    def same(name: str) -> Any:
+        return np.repeat(row[name][None], count, axis=0)
 
-    def same(row: Any) -> Any:
-        return np.repeat(row, len(rows), axis=0)
+    def place(name: str) -> Any:
+        number = same(name)
+        of_variable = np.take_along_axis(value, np.maximum(-2 - number, -1), 1).astype(np.int64)
+        return np.where(number < -1, of_variable, number)
 
     if task.topology is None:
-        T = same(np.array(task.transition)[None])
+        reached = same("successor")
+        chance = np.take_along_axis(np.repeat([task.transition], count, axis=0), reached, 3)
     else:
-        T = np.zeros((len(rows), task.n_states, task.n_actions, task.n_states))
-        for row, s, a in np.ndindex(T.shape[:3]):
-            T[row, s, a, kernels.moved(task.topology.height, task.topology.width, now.walls[row], s, a)] = 1.0
-    cumulative = T.cumsum(3)
-    # Rounding may leave the sum below 1, and a draw above it.
-    cumulative[T[..., ::-1].cumsum(3)[..., ::-1] - T <= 0] = 1.0
+        cells, to = np.arange(task.n_states)[:, None], task.topology.moved()
+        wall = ~free_cells(task, instances)
+        reached = np.where(wall[:, to], cells, to)[..., None]
+        chance = np.ones(reached.shape)
     return Tables(
-        rule_old=now.rule_old[:, :rules],
-        rule_new=now.rule_new[:, :rules],
-        rule_action=now.rule_action[:, :rules],
-        rule_flag=same(code.rule_flag[:, :rules]),
-        rule_p=now.rule_p[:, :rules],
-        rule_value=same(code.rule_value[:, :rules]),
-        rule_ends=same(code.rule_ends[:, :rules]),
-        flag_old=now.flag_old[:, :flags],
-        flag_new=now.flag_new[:, :flags],
-        flag_action=now.flag_action[:, :flags],
-        flag_set=same(code.flag_set[:, :flags]),
-        cumulative=cumulative,
+        rule_old=place("rule_old"),
+        rule_new=place("rule_new"),
+        rule_action=place("rule_action"),
+        rule_flag=same("rule_flag"),
+        rule_p=row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]],
+        rule_value=same("rule_value"),
+        rule_ends=same("rule_ends"),
+        flag_old=place("flag_old"),
+        flag_new=place("flag_new"),
+        flag_action=place("flag_action"),
+        flag_set=same("flag_set"),
+        reached=reached,
+        chance=chance,
     )
+
+
+def free_cells(task: MetaTask, instances: Sequence[Instance]) -> Bool[np.ndarray, "instances states"]:
+    """Return which states are no walls.
+
+    Args:
+        task: The task.
+        instances: The instances.
+    """
+    free = np.ones((len(instances), task.n_states), dtype=bool)
+    if task.topology is not None:
+        free &= ~task.topology.wall_map()
+        for row, instance in zip(free, instances, strict=True):
+            row[list(instance.walls)] = False
+    return free
