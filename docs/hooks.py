@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import house
 import numpy as np
 import results
 from mkdocs.structure.files import File, Files
@@ -53,6 +54,7 @@ def on_files(files: Files, config: Any) -> Files:
         "index.md": index,
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
+        "house.md": house.house(),
         "reference.md": reference(),
     }
     for name, content in pages.items():
@@ -68,7 +70,7 @@ def gallery() -> str:
     for name in engram.experiments():
         experiment = engram.registry.get("experiments", name)
         laptop = experiment.presets["laptop"]
-        time = sum(experiment.seconds(arm) for arm in experiment.arms(laptop.config).values()) * laptop.seeds
+        time = sum(arm.seconds for arm in experiment.arms(laptop.config).values()) * laptop.seeds
         parts += [
             f"## {name}",
             f"{experiment.summary}. {experiment.paper}.",

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,20 @@ def test_config_fields_are_typed_options(toy, capsys):
     assert "episodes = 6" in content["claims"][0]["why"]
 
 
+def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
+    options = ["--noise.scale", "0.5", "--noise.no-shared", "--episodes", "6"]
+    assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1", "--json", *options]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["changed"] == {"episodes": 6, "noise.scale": 0.5, "noise.shared": False}
+    assert content["config"]["noise"] == {"scale": 0.5, "shared": False}
+    assert "noise.scale = 0.5" in content["claims"][0]["why"]
+    assert cli.run(["report", "toy"]) == 0
+    report = Path(capsys.readouterr().out.strip().removeprefix("report: ")).read_text()
+    assert re.search(r"noise\.scale</code></td><td>0\.5</td><td>0\.5</td>", report)
+    assert cli.run(["show", "toy"]) == 0
+    assert re.search(r"--noise\.scale +float >= 0 +0\.1 +0\.1 +0\.1 +Standard deviation\.", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -65,6 +81,9 @@ def test_config_fields_are_typed_options(toy, capsys):
         (["run", "toy", "pattern-completion", "--misbehave", "x"], "unknown field 'misbehave'"),
         (["run", "toy", "--episodes", "0"], "episodes = 0: expected int >= 1"),
         (["run", "toy", "--learning-rate", "1.5"], "learning_rate = 1.5: expected float > 0 and <= 1"),
+        (["run", "toy", "--noise.scael", "1"], "unknown field 'noise.scael'; did you mean 'noise.scale'?"),
+        (["run", "toy", "--scale", "1"], "unknown field 'scale'; did you mean 'noise.scale'?"),
+        (["run", "toy", "--noise.scale", "-1"], "noise.scale = -1.0: expected float >= 0"),
         (["run", "toy", "--seeds", "0"], "seeds = 0: expected at least 1"),
         (["run", "toy", "--jobs", "0"], "jobs = 0: expected at least 1"),
         (["run", "toy", "--arms", "momentum,mad"], "unknown arm 'mad' of toy; known: momentum, plain"),

@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import engram
 
@@ -64,13 +67,35 @@ def test_bad_arguments_are_named(options, message):
     assert message in str(caught.value)
 
 
-def test_the_wheel_works_in_a_fresh_environment(tmp_path):
+def needed_by_engram() -> list[metadata.Distribution]:
+    """Return the installed packages that engram asks for, without its extras, and those that they ask for."""
+    found: dict[str, metadata.Distribution] = {}
+    pending = metadata.requires("engram") or []
+    while pending:
+        requirement = Requirement(pending.pop())
+        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if wanted and canonicalize_name(requirement.name) not in found:
+            found[canonicalize_name(requirement.name)] = package = metadata.distribution(requirement.name)
+            pending += package.requires or []
+    return list(found.values())
+
+
+@pytest.mark.parametrize("download", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_the_wheel_works_in_a_fresh_environment(tmp_path, download):
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("engram-*.whl")
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     binaries = tmp_path / "venv" / "bin"
-    install = [str(binaries / "pip"), "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), str(wheel)]
+    install = [sys.executable, "-m", "pip", "--python", str(binaries / "python"), "install", "--quiet", str(wheel)]
+    if download:
+        install += ["--constraint", str(ROOT / "constraints.txt")]
+    else:  # the packages that it needs, and no others, are those that are installed here
+        install += ["--no-deps", "--no-index"]
+        (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+        for package in needed_by_engram():
+            for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
+                (site / top).symlink_to(str(package.locate_file(top)))
     subprocess.run(install, check=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 

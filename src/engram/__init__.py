@@ -11,12 +11,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from engram.version import __version__
+
 if TYPE_CHECKING:
     from engram import lab, plasticity, registry, tasks, testing
     from engram.lab import Results, run
     from engram.registry import experiments
-
-__version__ = "0.1.0"
 
 __all__ = ["Results", "__version__", "experiments", "lab", "plasticity", "registry", "run", "tasks", "testing"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +15,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from engram import __version__, registry
+from engram import registry
+from engram.version import __version__
 
 if TYPE_CHECKING:
     from engram.lab import Experiment, Results
@@ -178,7 +180,8 @@ def _list(command: List) -> int:
 
 
 def _show(command: Show) -> int:
-    from engram.lab.config import allowed, to_dict
+    from engram.lab.config import allowed, leaves
+    from engram.lab.config import fields as fields_of
     from engram.lab.monitor import duration
     from engram.lab.trial import trials
 
@@ -188,17 +191,16 @@ def _show(command: Show) -> int:
     presets = Table("preset", "seeds", "arms", "computing time", title="Presets", title_justify="left", box=None)
     for name, preset in experiment.presets.items():
         todo = trials(experiment, preset.config, seeds=preset.seeds)
-        time = duration(sum(experiment.seconds(trial.config) for trial in todo))
+        time = duration(sum(trial.seconds for trial in todo))
         presets.add_row(name, str(preset.seeds), ", ".join(experiment.arms(preset.config)), f"{time} on one core")
     out.print(presets, "")
-    shown = {name: to_dict(preset.config) for name, preset in experiment.presets.items()}
+    shown = {name: leaves(preset.config) for name, preset in experiment.presets.items()}
     kind = type(experiment.presets["laptop"].config)
     texts = _field_texts(kind)
     fields = Table("option", "allowed", *shown, "what it is", title="Config", title_justify="left", box=None)
-    for field in dataclasses.fields(kind):
-        option = "--" + field.name.replace("_", "-")
-        values = [str(values[field.name]) for values in shown.values()]
-        fields.add_row(option, allowed(kind, field.name), *values, texts.get(field.name, ""))
+    for field in fields_of(kind):
+        values = [str(values[field]) for values in shown.values()]
+        fields.add_row(_option(field), allowed(kind, field), *values, texts.get(field, ""))
     out.print(fields, "")
     claims = Table(
         "claim", "statement", "criterion", "presets", "seeds", title="Claims", title_justify="left", box=None
@@ -247,28 +249,46 @@ def _run(command: Run, rest: list[str]) -> int:
 
 def _changes(experiment: Experiment, preset: str, rest: list[str]) -> dict[str, Any]:
     """Read the remaining arguments as config fields; return those that differ from the preset."""
-    from engram.lab.config import override
+    from engram.lab.config import fields, override
 
     config = experiment.presets[preset].config
-    known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(config)}
+    known = {_option(field) for field in fields(type(config))}
     for argument in rest:
         option = argument.partition("=")[0].replace("_", "-")
-        if argument.startswith("--") and option not in known and option.replace("--no-", "--", 1) not in known:
+        negated = re.sub(r"^(--.*\.|--)no-", r"\1", option)
+        if argument.startswith("--") and not {option, negated} & known:
             override(config, {option.removeprefix("--").replace("-", "_"): None})  # says which field is nearest
-    parsed: Any = tyro.cli(dataclasses.make_dataclass("Fields", _options(config)), args=rest, prog="engram run NAME")
-    given = {name: value for name, value in vars(parsed).items() if value != getattr(config, name)}
+    parsed = tyro.cli(type(options := _options(config)), default=options, args=rest, prog="engram run NAME")
+    given = dict(_differences(options, parsed))
     override(config, given)
     return given
 
 
-def _options(config: Any) -> list[Any]:
-    """Return the config's fields as (name, type, default) triples, so that parsing does not validate half a config."""
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _options(config: Any) -> Any:
+    """Return a config as an object that validates nothing, so that parsing does not validate half a config."""
     from engram.lab.config import annotation
 
-    return [
-        (field.name, annotation(type(config), field.name)[0], getattr(config, field.name))
-        for field in dataclasses.fields(config)
-    ]
+    options = []
+    for field in dataclasses.fields(config):
+        kind, value = annotation(type(config), field.name)[0], getattr(config, field.name)
+        if dataclasses.is_dataclass(kind):
+            value = _options(value)
+            kind = type(value)
+        options.append((field.name, kind, value))
+    return dataclasses.make_dataclass("Fields", options, frozen=True)()
+
+
+def _differences(before: Any, after: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields that differ, dotted where they are a study's, with their new values."""
+    for name, value in vars(after).items():
+        if dataclasses.is_dataclass(value):
+            yield from ((f"{name}.{inner}", item) for inner, item in _differences(getattr(before, name), value))
+        elif value != getattr(before, name):
+            yield name, value
 
 
 def _print_results(results: Results) -> None:
@@ -363,14 +383,16 @@ def _state(results: Results) -> str:
     return f"{results.preset}: {good} of {len(verdicts)} claims reproduced"
 
 
-def _field_texts(kind: type) -> dict[str, str]:
-    """Return the documentation that stands under each field of a config class, the inherited ones included."""
+def _field_texts(kind: Any) -> dict[str, str]:
+    """Return the documentation that stands under each field of a config class, those inherited and of studies too."""
     import ast
     import inspect
     import textwrap
 
+    from engram.lab.config import annotation
+
     trees = [ast.parse(textwrap.dedent(inspect.getsource(one))).body[0] for one in reversed(kind.__mro__[:-1])]
-    return {
+    texts = {
         field.target.id: str(text.value.value)
         for tree in trees
         if isinstance(tree, ast.ClassDef)
@@ -378,6 +400,11 @@ def _field_texts(kind: type) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
     }
+    for field in dataclasses.fields(kind):
+        study = annotation(kind, field.name)[0]
+        if dataclasses.is_dataclass(study):
+            texts |= {f"{field.name}.{inner}": text for inner, text in _field_texts(study).items()}
+    return texts
 
 
 def _out() -> Console:

@@ -6,11 +6,16 @@ import torch
 from engram.experiments import cue_reward
 from engram.lab import at_least, at_most
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in cue_reward.arms(config).items()}
+
+
 CONFIG = cue_reward.experiment.presets["laptop"].config
 
 
 def test_the_arms_differ_in_their_rule_alone_but_for_the_time_that_retroactive_modulation_gets():
-    arms = cue_reward.arms(CONFIG)
+    arms = configs(CONFIG)
     rules = {
         "modulated": "modulated",
         "clipped-hebb": "clipped-hebb",
@@ -21,7 +26,7 @@ def test_the_arms_differ_in_their_rule_alone_but_for_the_time_that_retroactive_m
     same = {dataclasses.replace(config, rule="none", iterations=2500) for config in arms.values()}
     assert len(same) == 1
     assert [config.iterations for config in arms.values()] == [2500, 2500, 2500, 4000]
-    assert "retroactive" not in cue_reward.arms(dataclasses.replace(CONFIG, retroactive_iterations=0))
+    assert "retroactive" not in configs(dataclasses.replace(CONFIG, retroactive_iterations=0))
     network = cue_reward.build(arms["retroactive"], 15, 2, torch.Generator()).network
     assert network.rule.eta.item() == pytest.approx(0.1)
 

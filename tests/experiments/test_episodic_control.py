@@ -3,7 +3,12 @@ import pytest
 from engram.experiments.episodic_control import GAMES, Config, arms, claims, experiment
 from engram.lab import at_least, at_most
 
-LAPTOP = arms(experiment.presets["laptop"].config)
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in arms(config).items()}
+
+
+LAPTOP = configs(experiment.presets["laptop"].config)
 BY_ID = {claim.id: claim for claim in claims}
 
 
@@ -22,7 +27,7 @@ def test_the_protocol_on_small_environments():
 
 
 def test_the_published_settings_on_atari():
-    found = arms(experiment.presets["paper"].config)
+    found = configs(experiment.presets["paper"].config)
     assert set(found) == {
         f"{game}-{agent}-{rule}" for game in GAMES for agent in ("mfec", "nec") for rule in ("lru", "dkm-author")
     }

@@ -6,6 +6,11 @@ import torch
 from engram.experiments import evolved_plastic_networks as experiment
 from engram.lab import at_least, at_most, within
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in experiment.arms(config).items()}
+
+
 LAPTOP, PAPER = (experiment.experiment.presets[name].config for name in ("laptop", "paper"))
 
 
@@ -16,15 +21,15 @@ def test_the_paper_s_settings_are_the_published_ones():
 
 
 def test_the_arms():
-    laptop = experiment.arms(LAPTOP)
+    laptop = configs(LAPTOP)
     assert list(laptop) == ["first-rung", "evolved", "no-plasticity", "gru"]
     rung = laptop["first-rung"]
     assert (rung.population, rung.trials, rung.scored, rung.generations) == (100, 150, 50, 250)
     assert (rung.units, rung.dt, rung.shaping) == (70, 20.0, "none"), "the settings of the publication otherwise"
     assert laptop["evolved"].population == 200
     assert (laptop["evolved"].trials, laptop["evolved"].scored) == (250, 80)
-    assert list(experiment.arms(PAPER)) == ["evolved", "no-plasticity", "gru", "withhold-nand", "author-tables"]
-    for arms in (laptop, experiment.arms(PAPER)):
+    assert list(configs(PAPER)) == ["evolved", "no-plasticity", "gru", "withhold-nand", "author-tables"]
+    for arms in (laptop, configs(PAPER)):
         same = {"plastic": True, "decoded_lives": 0, "controls": True}
         evolved, without = (dataclasses.replace(arms[arm], **same) for arm in ("evolved", "no-plasticity"))
         assert evolved == without, "they differ by plasticity, and in what is tested after it"

@@ -4,6 +4,11 @@ import torch
 from engram.experiments.image_completion import Config, answer, arms, build, experiment, squared_errors, task_of
 from engram.tasks import ImageCompletion
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in arms(config).items()}
+
+
 PAPER = experiment.presets["paper"].config
 
 
@@ -28,7 +33,7 @@ def test_the_published_network_has_the_published_size_and_length():
 
 
 def test_the_arms_differ_in_plasticity_alone():
-    sizes = {arm: trained(build(config, seeded())) for arm, config in arms(Config()).items()}
+    sizes = {arm: trained(build(config, seeded())) for arm, config in configs(Config()).items()}
     assert sizes == {"connection": 2 * 65**2 + 1, "homogeneous": 65**2 + 2, "non-plastic": 65**2}
 
 

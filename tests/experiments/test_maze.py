@@ -6,29 +6,34 @@ import torch
 from engram.experiments import maze
 from engram.lab import at_least
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in maze.arms(config).items()}
+
+
 CONFIG = maze.experiment.presets["smoke"].config
 PAPER = maze.experiment.presets["paper"].config
 
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
 def test_the_parameters_are_counted_right(preset):
-    for config in maze.arms(maze.experiment.presets[preset].config).values():
+    for config in configs(maze.experiment.presets[preset].config).values():
         agent = maze.build(config, torch.Generator().manual_seed(0))
         assert maze.parameter_count(config) == sum(p.numel() for p in agent.parameters())
 
 
 def test_the_paper_preset_has_the_published_sizes():
-    sizes = {arm: (config.hidden_size, maze.parameter_count(config)) for arm, config in maze.arms(PAPER).items()}
+    sizes = {arm: (config.hidden_size, maze.parameter_count(config)) for arm, config in configs(PAPER).items()}
     assert sizes["modulated"] == (100, 22_406)
     assert sizes["retroactive"] == (100, 22_407)
     assert sizes["clipped-hebb"] == (101, 22_731)
     assert sizes["non-plastic"] == (139, 22_523)
-    assert maze.arms(PAPER)["modulated-author-baseline"].author_value_bug
+    assert configs(PAPER)["modulated-author-baseline"].author_value_bug
 
 
 def test_every_arm_is_a_network_of_its_own_kind():
     rules = {}
-    for arm, config in maze.arms(CONFIG).items():
+    for arm, config in configs(CONFIG).items():
         network = maze.build(config, torch.Generator().manual_seed(0)).network
         rules[arm] = (type(network.rule).__name__, None if network.alpha is None else network.alpha.dim())
     assert rules == {

@@ -7,12 +7,17 @@ from engram.experiments import meta_rl_agents as agents
 from engram.lab import Run, at_least
 from engram.lab.folder import TrialFolder
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in agents.arms(config).items()}
+
+
 LAPTOP, SMOKE, PAPER = (agents.experiment.presets[name].config for name in ("laptop", "smoke", "paper"))
 
 
 @pytest.mark.parametrize("preset", [LAPTOP, SMOKE, PAPER])
 def test_networks_have_as_many_parameters_as_counted_and_as_each_other(preset):
-    arms = agents.arms(preset)
+    arms = configs(preset)
     counts = {arm: agents.parameter_count(arms[arm]) for arm in ("memoryless", *agents.LEARNERS)}
     for arm, count in counts.items():
         assert count == sum(p.numel() for p in agents.build(arms[arm], torch.Generator()).parameters())
@@ -22,7 +27,7 @@ def test_networks_have_as_many_parameters_as_counted_and_as_each_other(preset):
 
 
 def test_every_arm_is_a_network_of_its_own_kind():
-    networks = {arm: agents.build(agents.arms(SMOKE)[arm], torch.Generator()).network for arm in agents.LEARNERS}
+    networks = {arm: agents.build(configs(SMOKE)[arm], torch.Generator()).network for arm in agents.LEARNERS}
     kinds = {arm: (type(net).__name__, type(getattr(net, "rule", None)).__name__) for arm, net in networks.items()}
     assert kinds == {
         "rnn": ("PlasticRNN", "NoneType"),

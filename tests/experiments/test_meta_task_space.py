@@ -6,6 +6,11 @@ from engram.experiments import meta_task_space as space
 from engram.lab import at_least, at_most, within
 from engram.tasks.meta import split_of
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in space.arms(config).items()}
+
+
 SMOKE = space.experiment.presets["smoke"].config
 
 
@@ -43,7 +48,7 @@ def test_tasks_to_train_on_and_to_test_on_have_nothing_in_common():
 
 def test_an_arm_has_the_settings_that_shape_it_and_no_others():
     changed = dataclasses.replace(SMOKE, lifetimes=9, iterations=11, many_iterations=12, memoryless_iterations=13)
-    arms, before = space.arms(changed), space.arms(SMOKE)
+    arms, before = configs(changed), configs(SMOKE)
     assert {arm for arm in arms if arms[arm] != before[arm]} == set(arms) - {"generator"}
     assert [arms[arm].iterations for arm in list(arms)[2:]] == [11, 11, 13, 13, 12]
     assert [config.memory for config in arms.values()] == [True, True, True, True, False, False, True]

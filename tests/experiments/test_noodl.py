@@ -7,16 +7,21 @@ from engram.lab import at_least, at_most
 from engram.memory import perturb_dictionary
 from engram.memory.sparse_dictionary_data import normalised
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in arms(config).items()}
+
+
 LAPTOP = noodl.experiment.presets["laptop"].config
 SMOKE = noodl.experiment.presets["smoke"].config
 
 
 def test_the_main_arm_is_the_published_demonstration():
-    main = arms(LAPTOP)["noodl"]
+    main = configs(LAPTOP)["noodl"]
     assert (main.n_features, main.n_components, main.n_nonzero, main.batch_size) == (200, 250, 8, 500)
     assert (main.coef_min, main.code_step, main.threshold, main.dict_step) == (1.0, 0.2, 0.1, 15.0)
     assert main.start_radius == 2.0
-    large = arms(noodl.experiment.presets["paper"].config)["large"]
+    large = configs(noodl.experiment.presets["paper"].config)["large"]
     assert (large.n_features, large.n_components, large.n_nonzero, large.batch_size) == (1000, 1500, 100, 2000)
     assert (large.dict_step, large.updates, large.start_radius) == (15.0, 50, 1.0)
 
@@ -58,7 +63,7 @@ def test_the_metrics_take_the_harder_side():
 def test_every_arm_of_a_seed_sees_the_same_samples():
     seen = []
     for arm in ("noodl", "noodl-iht", "arora-biased", "lasso-0.1"):
-        config, rng = arms(SMOKE)[arm], np.random.default_rng(0)
+        config, rng = configs(SMOKE)[arm], np.random.default_rng(0)
         dictionary = normalised(rng.standard_normal((config.n_components, config.n_features)))
         seen.append(draw(config, dictionary, rng)[0])
     assert all(np.array_equal(seen[0], other) for other in seen[1:])
@@ -66,7 +71,7 @@ def test_every_arm_of_a_seed_sees_the_same_samples():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_lasso_goes_on_exactly_from_its_state():
-    config = arms(SMOKE)["lasso-0.1"]
+    config = configs(SMOKE)["lasso-0.1"]
     rng = np.random.default_rng(0)
     X, _ = draw(config, normalised(rng.standard_normal((40, 32))), rng)
     start = perturb_dictionary(normalised(rng.standard_normal((40, 32))), random_state=rng)
@@ -83,7 +88,7 @@ def test_a_lasso_goes_on_exactly_from_its_state():
 
 
 def test_what_learns_is_what_the_arm_says():
-    found = {arm: build(config, np.eye(40, 32)) for arm, config in arms(SMOKE).items() if config.n_features == 32}
+    found = {arm: build(config, np.eye(40, 32)) for arm, config in configs(SMOKE).items() if config.n_features == 32}
     assert found["noodl-iht"].solver == "iht"
     assert found["arora-unbiased"].update == "arora-unbiased"
     assert isinstance(found["lasso-0.1"], Lasso)

@@ -8,6 +8,11 @@ from engram.experiments.one_shot_characters import Classifier, Config, arms, exp
 from engram.plasticity import Hebb, Oja, PlasticLinear
 from engram.tasks import OneShotCharacters
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in arms(config).items()}
+
+
 PAPER = experiment.presets["paper"].config
 
 
@@ -68,7 +73,7 @@ def test_chance_loss(ways, chance):
 
 
 def test_without_plasticity_nothing_shown_before_matters():
-    net = Classifier(arms(Config())["non-plastic"], seeded())
+    net = Classifier(configs(Config())["non-plastic"], seeded())
     task = OneShotCharacters(torch.rand(6, 2, 16, 16))
     images, labels = task.split(task.sample(3, seeded()).inputs)
     other = torch.cat((torch.rand_like(images[:-1]), images[-1:]))
@@ -92,10 +97,10 @@ def test_initial_values_are_as_published_and_come_from_the_generator():
         assert torch.equal(value, different) == (name == "head.rule.eta"), name
     alpha = one.head.alpha
     assert 0 <= alpha.min() < alpha.max() < 0.01
-    found = arms(Config())
+    found = configs(Config())
     assert Classifier(found["homogeneous"], seeded()).head.alpha.item() == 1
     assert (found["homogeneous"].eta_init, found["connection"].eta_init) == (0.1, 0.01)
-    assert "homogeneous" not in arms(Config(homogeneous_alpha_init=0.0))
+    assert "homogeneous" not in configs(Config(homogeneous_alpha_init=0.0))
 
 
 @pytest.mark.parametrize(

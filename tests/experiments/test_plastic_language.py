@@ -11,6 +11,10 @@ from engram.lab.loop import Run
 from engram.tasks import PennTreebank
 
 
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in arms(config).items()}
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -20,7 +24,7 @@ def seeded(seed=0):
 def test_the_networks_have_equally_many_parameters(alpha, layers):
     config = Config(alpha=alpha, layers=layers)
     budget = None
-    for arm, own in arms(config).items():
+    for arm, own in configs(config).items():
         net = LanguageModel(own, own.words, seeded())
         trained = sum(p.numel() for p in net.parameters())
         assert trained == count(own, own.network, own.hidden_size) + own.words * own.embedding_size, arm
@@ -31,7 +35,7 @@ def test_the_networks_have_equally_many_parameters(alpha, layers):
 
 def test_the_paper_preset_is_the_basic_model():
     config = experiment.presets["paper"].config
-    nets = {arm: LanguageModel(own, 10_000, seeded()) for arm, own in arms(config).items()}
+    nets = {arm: LanguageModel(own, 10_000, seeded()) for arm, own in configs(config).items()}
     sizes = {arm: sum(p.numel() for p in net.parameters()) for arm, net in nets.items()}
     assert (
         sizes["lstm"] == 2_000_000 + 2 * (4 * 200 * 400 + 8 * 200) + 201 * 10_000
@@ -127,7 +131,7 @@ def test_the_treebank_is_learned_window_by_window(treebank, tmp_path, network):
 
 @pytest.mark.parametrize("network", ["lstm", "modulated"])
 def test_an_interrupted_treebank_trial_goes_on_exactly(treebank, tmp_path, network, monkeypatch):
-    config = arms(TREEBANK)[network]
+    config = configs(TREEBANK)[network]
     whole, metrics = trial_in(tmp_path / "whole", config)
 
     clip, calls = nn.utils.clip_grad_norm_, []

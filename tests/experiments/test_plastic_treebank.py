@@ -13,6 +13,11 @@ from engram.plasticity import PlasticLSTM
 from engram.tasks import penn_treebank
 from engram.tasks.data import DataError
 
+
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in arms(config).items()}
+
+
 SMALL = Config(
     corpus="penn-treebank",
     layers=2,
@@ -35,7 +40,7 @@ def seeded(seed=0):
 
 @pytest.mark.parametrize(("arm", "published"), [("lstm", 24_221_600), ("modulated", 24_198_893)])
 def test_the_paper_preset_has_as_many_parameters_as_the_published_networks(arm, published):
-    config = arms(experiment.presets["paper"].config)[arm]
+    config = configs(experiment.presets["paper"].config)[arm]
     net = LanguageModel(config, 10_000, None, device="meta")
     assert sum(p.numel() for p in net.parameters()) == published
     assert config.hidden_size == {"lstm": 1150, "modulated": 1149}[arm]
@@ -44,7 +49,7 @@ def test_the_paper_preset_has_as_many_parameters_as_the_published_networks(arm, 
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop"])
 def test_the_plastic_network_is_the_largest_that_fits(preset):
-    made = arms(experiment.presets[preset].config)
+    made = configs(experiment.presets[preset].config)
     numel = {
         arm: sum(p.numel() for p in LanguageModel(own, 50, seeded()).layers.parameters()) for arm, own in made.items()
     }
@@ -94,7 +99,7 @@ def test_without_the_files_the_first_of_them_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("network", ["lstm", "modulated"])
 def test_an_interrupted_trial_goes_on_exactly(tmp_path, monkeypatch, network):
     write(tmp_path / "penn-treebank", monkeypatch, 60)
-    config = arms(SMALL)[network]
+    config = configs(SMALL)[network]
     whole, metrics = trial_in(tmp_path / "whole", config)
     clip, calls = torch.nn.utils.clip_grad_norm_, []
     steps = len(clipped_lengths(tmp_path / "lengths", config))

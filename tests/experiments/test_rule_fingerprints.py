@@ -6,6 +6,10 @@ from engram.experiments.rule_fingerprints import RULES, Config, arms, between, b
 from engram.rules import FeedbackAlignmentLinear
 
 
+def configs(config: object) -> dict:
+    return {name: arm.config for name, arm in arms(config).items()}
+
+
 def test_networks_of_all_rules_start_alike():
     networks = {rule: build(rule, torch.Generator().manual_seed(3)) for rule in RULES}
     x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
@@ -15,7 +19,7 @@ def test_networks_of_all_rules_start_alike():
 
 
 def test_the_control_has_one_rule_and_is_else_the_same():
-    usual, control = arms(Config(networks=4)).values()
+    usual, control = configs(Config(networks=4)).values()
     assert (usual.rules, control.rules) == ("four", "one")
     assert {**vars(usual), "rules": ""} == {**vars(control), "rules": ""}
 

@@ -22,6 +22,23 @@ class Config:
             raise ValueError("size = 13: expected no unlucky number")
 
 
+@dataclass(frozen=True)
+class Ring:
+    neurons: Annotated[int, Ge(10)] = 50
+    coupling: Annotated[float, Gt(0)] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.neurons % 2:
+            raise ValueError(f"neurons = {self.neurons}: expected an even number")
+
+
+@dataclass(frozen=True)
+class Studies:
+    models: Annotated[int, Ge(1)] = 3
+    ring: Ring = Ring()
+    wide: Ring = Ring(neurons=100)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -43,6 +60,46 @@ def test_errors_name_field_value_and_what_is_allowed(changes, message):
     with pytest.raises(ValueError) as caught:
         configs.override(Config(), changes)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ring": {"neurons": 0}}, "ring.neurons = 0: expected int >= 10"),
+        ({"ring.neurons": 0}, "ring.neurons = 0: expected int >= 10"),
+        ({"wide": {"coupling": float("nan")}}, "wide.coupling = nan: expected float > 0"),
+        ({"ring": {"neurons": 51}}, "ring.neurons = 51: expected an even number"),
+        ({"ring": {"neuron": 50}}, "unknown field 'ring.neuron'; did you mean 'ring.neurons'?"),
+        ({"neurons": 50}, "unknown field 'neurons'; did you mean 'ring.neurons'?"),
+        ({"model": 50}, "unknown field 'model'; did you mean 'models'?"),
+        ({"ring": 50}, "unknown field 'ring'; known: models, ring.neurons"),
+        ({"rings": {"neurons": 50}}, "unknown field 'rings'; known: models, ring.neurons"),
+        ({"quux": 50}, "unknown field 'quux'; known: models, ring.neurons, ring.coupling, wide.neurons, wide.coupling"),
+    ],
+)
+def test_errors_name_the_field_of_a_study_with_a_dot(changes, message):
+    with pytest.raises(ValueError) as caught:
+        configs.override(Studies(), changes)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_study_keeps_what_is_not_overridden():
+    changed = configs.override(Studies(), {"wide": {"coupling": 2.0}, "ring.neurons": 20, "models": 4})
+    assert changed == Studies(4, Ring(neurons=20), Ring(neurons=100, coupling=2.0))
+    assert configs.from_dict(Studies, configs.to_dict(changed)) == changed
+    assert configs.leaves(changed) == {
+        "models": 4,
+        "ring.neurons": 20,
+        "ring.coupling": 1.0,
+        "wide.neurons": 100,
+        "wide.coupling": 2.0,
+    }
+    assert configs.override(Studies(), configs.leaves(changed)) == changed
+
+
+def test_a_record_whose_study_is_no_object_is_refused():
+    with pytest.raises(ValueError, match="ring = 3: expected Ring"):
+        configs.from_dict(Studies, {"ring": 3})
 
 
 def test_override_and_round_trip():

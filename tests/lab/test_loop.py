@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from engram.lab import CorruptFileError, Run, WindowMean
+from engram.lab import CorruptFileError, Run
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import Interrupted
 
@@ -24,10 +24,10 @@ def train(run: Run, *, crash_at: int = -1) -> dict[str, object]:
             parameter.normal_(generator=run.generator)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
-    total, counts, own, window = torch.zeros(()), np.zeros(2), np.random.default_rng(5), WindowMean()
+    total, counts, own = torch.zeros(()), np.zeros(2), np.random.default_rng(5)
     state = {"net": net, "optimizer": optimizer, "schedule": schedule, "total": total, "counts": counts, "own": own}
     for loop in range(2):
-        for step in run.steps(6, **state, window=window):
+        for step in run.steps(6, **state):
             if crash_at == 6 * loop + step:
                 raise CrashError
             x = torch.randn(3, 2, generator=run.generator) + float(run.rng.normal()) + float(own.normal())
@@ -38,9 +38,7 @@ def train(run: Run, *, crash_at: int = -1) -> dict[str, object]:
             schedule.step()
             total += loss.detach()
             counts[loop] += 1
-            window.add(loss=loss)
-            if step % 2:
-                run.log(6 * loop + step, **window.take())
+            run.log(6 * loop + step, every=2, loss=loss)
         run.log(100 + loop, between=float(torch.rand(())), so_far=len(run.metrics()))
     return {"total": float(total), "counts": counts.tolist(), "rows": run.metrics().rows()}
 

@@ -19,10 +19,10 @@ def test_a_line_says_how_much_is_left_and_how_far_each_trial_is(tmp_path, monkey
         folder = tmp_path / str(seed)
         folder.mkdir()
         TrialFolder(folder).set_status(status)
-        trial = Trial("toy", "arm", None, seed, "cpu", 1)
-        jobs.append(Job(trial, {}, print, folder, tmp_path / "stop", 60.0, False))
+        trial = Trial("toy", "arm", print, None, 100.0, seed, "cpu", 1)
+        jobs.append(Job(trial, {}, folder, tmp_path / "stop", 60.0, False))
     said = io.StringIO()
-    with monitor.Monitor(Console(file=said, width=200), jobs, [100.0, 100.0], 1, list):
+    with monitor.Monitor(Console(file=said, width=200), jobs, 1, list):
         pass
     # A quarter of one of two trials took twice as long as expected, so that 175 s are 350.
     assert "12% done, about 6 min left; running: arm seed 0 at 25% (loss 0.5)" in said.getvalue()

@@ -48,6 +48,18 @@ def test_a_change_to_other_code_does_not(package):
     assert digest() == before
 
 
+def test_a_trial_of_a_folder_reaches_its_study_and_not_the_studies_beside_it(package):
+    (package / "__init__.py").write_text("from somebodys import beside, experiment\n")
+    (package / "experiment.py").write_text("from somebodys.learner import learn\n")
+    before = digest()
+    for other in ("__init__.py", "beside.py"):
+        with (package / other).open("a") as file:
+            file.write("# changed\n")
+    assert digest() == before
+    (package / "rates.py").write_text("RATE = 2\n")
+    assert digest() != before
+
+
 def test_the_rules_and_the_loop_are_reached_and_the_reports_are_not(monkeypatch):
     reached: list[Path] = []
     read = Path.read_bytes
@@ -76,15 +88,17 @@ def test_all_that_determines_a_result_is_in_its_name(toy):
         + trials(experiment, config, seeds=1, arms=["plain"])
         + trials(experiment, config, seeds=1, arms=["momentum"], device="cuda")
     )
-    names = {key(trial.identity(experiment.trial)) for trial in (first, *others)}
+    names = {key(trial.identity()) for trial in (first, *others)}
     assert len(names) == 4
-    assert key(first.identity(experiment.trial)) == key(first.identity(experiment.trial))
+    assert key(first.identity()) == key(first.identity())
 
 
 def test_an_arm_out_of_range_is_refused(toy):
     import dataclasses
 
     experiment = registry.get("experiments", toy)
-    broken = dataclasses.replace(experiment, arms=lambda config: {"a": dataclasses.replace(config, size=0)}, claims=())
+    (arm, *_) = experiment.arms(experiment.presets["smoke"].config).values()
+    bad = dataclasses.replace(arm, config=dataclasses.replace(arm.config, size=0))
+    broken = dataclasses.replace(experiment, arms=lambda config: {"a": bad}, claims=())
     with pytest.raises(ValueError, match="size = 0: expected int >= 1"):
         trials(broken, broken.presets["smoke"].config, seeds=1)

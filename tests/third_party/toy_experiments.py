@@ -15,13 +15,23 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import nn
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most
 
 # A worker process that dies once, before it has begun a trial.
 DIES = os.environ.get("TOY_DIES_ON_IMPORT")
 if DIES and multiprocessing.parent_process() is not None and not Path(DIES).exists():
     Path(DIES).touch()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Of the targets."""
+
+    scale: Annotated[float, Ge(0)] = 0.1
+    """Standard deviation."""
+    shared: bool = True
+    """Whether all samples of a step have the same."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,12 @@ class Config:
     """How long each step sleeps."""
     misbehave: str = ""
     """``raise``, ``print``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
+    noise: Noise = Noise()
 
 
-def arms(config: Config) -> dict[str, Config]:
-    return {"momentum": config, "plain": replace(config, momentum=False, misbehave="")}
+def arms(config: Config) -> dict[str, Arm]:
+    plain = replace(config, momentum=False, misbehave="")
+    return arms_of(trial, {"momentum": config, "plain": plain}, seconds)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -52,20 +64,18 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         net[1].weight.normal_(generator=run.generator)
         net[1].bias.zero_()
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, momentum=0.9 * config.momentum)
-    window = WindowMean()
     total = torch.zeros(())
-    for step in run.steps(config.episodes, net=net, optimizer=optimizer, window=window, total=total):
+    for step in run.steps(config.episodes, net=net, optimizer=optimizer, total=total):
         _misbehave(config, step)
         x = torch.randn(8, config.size, generator=run.generator)
-        y = x.sum(1, keepdim=True) + 0.1 * float(run.rng.normal())
+        noise = run.rng.normal(size=1 if config.noise.shared else (8, 1))
+        y = x.sum(1, keepdim=True) + config.noise.scale * torch.from_numpy(noise).float()
         loss = (net(x) - y).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total += loss.detach()
-        window.add(loss=loss)
-        if step % 2:
-            run.log(step, **window.take())
+        run.log(step, every=2, loss=loss)
         time.sleep(config.step_seconds)
     run.log(config.episodes, between=float(torch.rand((), generator=run.generator)))
     for step in run.steps(3, net=net):
@@ -88,6 +98,10 @@ def _misbehave(config: Config, step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def seconds(config: Config) -> float:
+    return config.episodes * (0.001 + config.step_seconds)
+
+
 def figure(results: Results) -> go.Figure:
     return go.Figure(go.Bar(x=results.arms, y=[len(results.by_seed)] * len(results.arms)))
 
@@ -102,7 +116,6 @@ experiment = Experiment(
         "paper": Preset(Config(episodes=100), seeds=3),
     },
     arms=arms,
-    trial=trial,
     claims=[
         Claim(
             id="learns",
@@ -126,5 +139,4 @@ experiment = Experiment(
         ),
     ],
     figure=figure,
-    seconds=lambda config: config.episodes * (0.001 + config.step_seconds),
 )

@@ -16,7 +16,7 @@ import torch
 from annotated_types import Ge, Le
 
 from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, largest, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, largest, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, Retroactive
 from engram.tasks import cue_reward
@@ -64,7 +64,7 @@ class Config(A2C):
             raise ValueError(f"episode_len = {self.episode_len}: expected at least {longest}, the longest trial")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Both ways of modulation, plasticity without it, and no plasticity."""
     base = replace(config, retroactive_iterations=0)
     found = {
@@ -74,7 +74,7 @@ def arms(config: Config) -> dict[str, Config]:
     }
     if config.retroactive_iterations:
         found["retroactive"] = replace(base, rule="retroactive", iterations=max(10, config.retroactive_iterations))
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def build(config: Config, features: int, actions: int, generator: torch.Generator) -> ActorCritic:
@@ -103,15 +103,20 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     )
     agent = build(config, config.cue_bits + 7, 2, run.generator).to(run.device)
     optimizer = config.optimizer(agent)
-    window, length = WindowMean(), max(1, config.iterations // 100)
-    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
+    length = max(1, config.iterations // 100)
+    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
         loss, parts = a2c_step(agent, optimizer, episodes, config)
         answers = sum(int(told["_correct"].sum()) for told in episodes.infos if told)
         right = sum(int(told["correct"].sum()) for told in episodes.infos if told)
-        window.add(accuracy=right / answers, loss=loss, value_loss=parts.value, concentration=parts.concentration)
-        if (iteration + 1) % length == 0:
-            run.log(iteration + 1, **window.take())
+        run.log(
+            iteration + 1,
+            every=length,
+            accuracy=right / answers,
+            loss=loss,
+            value_loss=parts.value,
+            concentration=parts.concentration,
+        )
     curve = run.metrics().filter(pl.col("metric") == "accuracy")["value"].to_numpy()
     tenth = max(1, len(curve) // 10)
     result = {"accuracy": float(curve[-tenth:].mean()), "first_accuracy": float(curve[:tenth].mean())}
@@ -213,9 +218,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="accuracy",
 )

@@ -35,7 +35,7 @@ from engram.analysis import (
     silhouette,
     spectral_distance,
 )
-from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.curves import PALETTE
 from engram.tasks import FlipFlop, latent_dynamics, learning_rule_traces, observed, ring_rates, ring_weights
 from engram.tasks import same_geometry as simulate_same_geometry
@@ -89,7 +89,7 @@ class Config:
     """All arms; otherwise without the trained flip-flop networks, which take long."""
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The case studies, and what is left of the first without delays, without trials and without noise."""
     # What shapes only some arms goes back to its default elsewhere, so that it is no part of a trial's identity.
     own: dict[str, Any] = {"views": config.views, "neurons": config.neurons, "networks": config.networks}
@@ -121,7 +121,7 @@ def arms(config: Config) -> dict[str, Config]:
         found["flip-flop"] = replace(
             short, study="flip-flop", models=3, trials=min(config.trials, 64), n_delays=5, rank=20, **training
         )
-    return found
+    return arms_of(trial, found, seconds)
 
 
 class Systems(NamedTuple):
@@ -473,9 +473,7 @@ experiment = Experiment(
         "paper": Preset(Config(models=100), seeds=10),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="prediction",
 )

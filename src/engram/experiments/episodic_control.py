@@ -34,7 +34,7 @@ from engram.agents import (
     play_episode,
     vector_encoder,
 )
-from engram.lab import Claim, Experiment, Measure, Preset, Results, Run, at_least, at_most, value
+from engram.lab import Arm, Claim, Experiment, Measure, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import PALETTE
 from engram.memory import DND, DriftingGaussians, KeyValueMemory
@@ -151,7 +151,7 @@ class Config:
             raise ValueError(f"steps = {self.steps}: expected a multiple of {2 * MEASURED} for the stream")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """CartPole by policy and size, its baselines, the rooms, Acrobot, learned keys, the stream; or Atari alone."""
     # What shapes only other arms goes back to its default, so that it is no part of a trial's identity.
     base = replace(
@@ -165,7 +165,7 @@ def arms(config: Config) -> dict[str, Config]:
         everything=True,
     )
     if config.atari_steps:
-        return _atari_arms(replace(base, steps=config.atari_steps))
+        return arms_of(trial, _atari_arms(replace(base, steps=config.atari_steps)), seconds)
     acrobot = replace(
         base,
         environment="Acrobot-v1",
@@ -212,7 +212,7 @@ def arms(config: Config) -> dict[str, Config]:
     if not config.everything:
         few = ("cartpole-100-lru", "cartpole-100-dkm", "four-room-dkm-author", "four-room-tabular-q", "stream-dkm")
         found = {arm: found[arm] for arm in (*few, "cartpole-nec-dkm")}
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def _atari_arms(base: Config) -> dict[str, Config]:
@@ -581,9 +581,7 @@ experiment = Experiment(
         "paper": Preset(Config(atari_steps=10_000_000), seeds=3),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="return",
 )

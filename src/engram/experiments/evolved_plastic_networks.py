@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from engram.agents import A2C, TrainedAgent, a2c_step, meta_actor_critic, rollout
 from engram.analysis import cross_temporal_decoding
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value, within
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value, within
 from engram.lab.curves import PALETTE
 from engram.optim import AntitheticES
 from engram.plasticity import Lifetimes, NodePerturbationRNN, Trials, lifetimes
@@ -105,7 +105,7 @@ class Config:
             )
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Evolution with plasticity and without, a GRU, and, by preset, the first rung or the published variants."""
     base = replace(config, network="evolved", plastic=True, rung_generations=0, gru_iterations=0, variants=False)
     plain = replace(base, decoded_lives=0, controls=False)
@@ -127,7 +127,7 @@ def arms(config: Config) -> dict[str, Config]:
     if config.variants:
         found["withhold-nand"] = replace(plain, withheld="nand")
         found["author-tables"] = replace(plain, author_tables=True)
-    return found
+    return arms_of(trial, found, seconds)
 
 
 class Genome(NamedTuple):
@@ -178,9 +178,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     )
     halves = [two_stimulus(config, training_tasks(config, parity)) for parity in (0, 1)]
     rungs = ladder(two_stimulus(config, training_tasks(config)).tables)
-    window, length = WindowMean(), 4 * max(1, config.generations // 400)  # four generations see all tasks
+    length = 4 * max(1, config.generations // 400)  # four generations see all tasks
     known = rungs[0].knows
-    for generation in run.steps(config.generations, net=net, es=es, window=window):
+    for generation in run.steps(config.generations, net=net, es=es):
         with torch.no_grad():
             net.alpha.clamp_(min=0)
         weight, alpha = es.ask()
@@ -190,19 +190,20 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         lives = live(net, task, Block(*(torch.cat((part, part)) for part in block)), run, (weight, alpha))
         loss, right = lives.loss[:, -config.scored :].mean(1), lives.correct.float()
         es.tell(loss=loss)
-        window.add(
+        if (generation + 1) % TEST_EVERY == 0 or generation + 1 == config.generations:
+            run.log(generation + 1, withheld_accuracy=on_withheld(net, config, run, genome_of(net)))
+        means = run.log(
+            generation + 1,
+            every=length,
             loss=loss.mean(),
             best_loss=loss.min(),
             median_loss=loss.median(),
             accuracy=right[:, -config.scored :].mean(),
             early_accuracy=right[:, :EARLY].mean(),
         )
-        if (generation + 1) % TEST_EVERY == 0 or generation + 1 == config.generations:
-            run.log(generation + 1, withheld_accuracy=on_withheld(net, config, run, genome_of(net)))
-        if (generation + 1) % length == 0:
-            means = window.take()
+        if means:
             known = ladder_rung(means["accuracy"], means["loss"], rungs)
-            run.log(generation + 1, **means, rung=[rung.knows for rung in rungs].index(known))
+            run.log(generation + 1, rung=[rung.knows for rung in rungs].index(known))
         run.note(f"loss {loss.min():.3f} (best) {loss.median():.3f} (median), knows: {known}")
     return tested(net, config, run, newborn, genome_of(net))
 
@@ -578,9 +579,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="accuracy",
 )

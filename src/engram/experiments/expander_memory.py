@@ -21,12 +21,14 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from engram.lab import (
+    Arm,
     Claim,
     Experiment,
     Measure,
     Preset,
     Results,
     Run,
+    arms_of,
     at_least,
     at_most,
     largest,
@@ -106,7 +108,7 @@ class Config:
             raise ValueError(f"smallest = {self.smallest}: expected a multiple of span = {self.span}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Expanders and what is none, then decoders, faults, learning, and other associative memories."""
     # What shapes only some arms goes back to its default elsewhere, so that it is no part of a trial's identity.
     base = replace(
@@ -135,7 +137,7 @@ def arms(config: Config) -> dict[str, Config]:
     if not config.everything:
         few = ("5-6", "local", "decoder-belief-propagation", "faults", "learning", "stored-attention")
         found = {arm: found[arm] for arm in few}
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def build_graph(config: Config, nodes: int, rng: np.random.Generator) -> BipartiteGraph:
@@ -598,9 +600,7 @@ experiment = Experiment(
         "paper": Preset(Config(doublings=5, words=1000), seeds=10),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="recovery",
 )

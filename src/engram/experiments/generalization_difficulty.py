@@ -41,12 +41,14 @@ from engram.analysis import (
 )
 from engram.analysis.nearest_neighbours import distinct
 from engram.lab import (
+    Arm,
     Claim,
     Experiment,
     Measure,
     Preset,
     Results,
     Run,
+    arms_of,
     at_least,
     at_most,
     least,
@@ -110,7 +112,7 @@ class Config:
     """All arms, not only those that are quick and need no files."""
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The published table, then what is measured."""
     # What shapes only some arms goes back to its default elsewhere, so that it is no part of a trial's identity.
     measured = {"whole": config.whole, "queries": config.queries, "pairs": config.pairs}
@@ -120,7 +122,7 @@ def arms(config: Config) -> dict[str, Config]:
         "architectures": {"epochs": config.epochs},
     }
     names = get_args(Table) if config.everything else QUICK
-    return {name: replace(Config(), table=name, **own.get(name, {})) for name in names}
+    return arms_of(trial, {name: replace(Config(), table=name, **own.get(name, {})) for name in names}, seconds)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -650,9 +652,7 @@ experiment = Experiment(
         "paper": Preset(Config(whole=True, queries=10_000, pairs=4_000_000, steps=200_000), seeds=10),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="log10_bits",
 )

@@ -16,7 +16,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most, value
 from engram.lab.curves import PALETTE
 from engram.plasticity import PlasticRNN
 from engram.tasks import ClampedEpisode, ImageCompletion, natural_crops, standardise
@@ -63,13 +63,17 @@ class Config:
             raise ValueError(f"size = {self.size}: expected an even number")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """A plasticity coefficient for each connection, a single one, and none."""
-    return {
-        "connection": replace(config, network="connection"),
-        "homogeneous": replace(config, network="homogeneous"),
-        "non-plastic": replace(config, network="non-plastic"),
-    }
+    return arms_of(
+        trial,
+        {
+            "connection": replace(config, network="connection"),
+            "homogeneous": replace(config, network="homogeneous"),
+            "non-plastic": replace(config, network="non-plastic"),
+        },
+        seconds,
+    )
 
 
 def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
@@ -123,17 +127,15 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     task, held_out = task_of(config, "train"), task_of(config, "test")
     net = build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
-    window, length = WindowMean(), max(1, config.updates // 160)
-    for step in run.steps(config.updates, net=net, optimizer=optimizer, window=window):
+    length = max(1, config.updates // 160)
+    for step in run.steps(config.updates, net=net, optimizer=optimizer):
         episode = on_device(task.sample(config.batch_size, run.generator), run)
         errors = squared_errors(answer(net, episode), episode)
         loss = errors.sum() / config.batch_size
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        window.add(error=errors.mean(), loss=loss)
-        if (step + 1) % length == 0:
-            run.log(step + 1, **window.take())
+        run.log(step + 1, every=length, error=errors.mean(), loss=loss)
     curve = run.metrics().filter(pl.col("metric") == "error")["value"].to_numpy()
     eighth = max(1, len(curve) // 8)
     result = {"error": float(curve[-eighth:].mean()), "first_error": float(curve[:eighth].mean())}
@@ -243,9 +245,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="error",
 )

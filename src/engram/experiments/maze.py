@@ -18,7 +18,7 @@ import torch
 from annotated_types import Ge, Le
 
 from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, smallest, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, smallest, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
 from engram.tasks import grid_maze
@@ -61,7 +61,7 @@ class Config(A2C):
             raise ValueError(f"size = {self.size}: expected an odd number")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Every rule, the same network without plasticity, one with a single alpha, and walking at random."""
     base = replace(config, match_parameters=False, with_author_value_bug=False)
     found = {
@@ -81,7 +81,7 @@ def arms(config: Config) -> dict[str, Config]:
             found[arm] = next(matched for matched in sizes if parameter_count(matched) >= least)
     if config.with_author_value_bug:
         found["modulated-author-baseline"] = replace(found["modulated"], author_value_bug=True)
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def parameter_count(config: Config) -> int:
@@ -119,14 +119,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         return walk_at_random(config, run, env)
     agent = build(config, run.generator).to(run.device)
     optimizer = config.optimizer(agent)
-    window, length = WindowMean(), max(1, config.iterations // 100)
-    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
+    length = max(1, config.iterations // 100)
+    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
         loss, parts = a2c_step(agent, optimizer, episodes, config)
         hits = (episodes.rewards > 0).sum() / config.batch_size
-        window.add(hits=hits, loss=loss, value_loss=parts.value, concentration=parts.concentration)
-        if (iteration + 1) % length == 0:
-            run.log(iteration + 1, **window.take())
+        run.log(
+            iteration + 1, every=length, hits=hits, loss=loss, value_loss=parts.value, concentration=parts.concentration
+        )
     return {**_result(run), "parameters": parameter_count(config)}
 
 
@@ -236,9 +236,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="hits",
 )

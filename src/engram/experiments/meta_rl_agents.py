@@ -30,7 +30,7 @@ from engram.agents import (
     rollout,
 )
 from engram.analysis import normalized_return
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, largest, smallest, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, largest, smallest, value
 from engram.plasticity import ClippedHebb, Modulated
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, sample_many
 from engram.tasks.meta.agents import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
@@ -72,7 +72,7 @@ class Config(A2C):
 LEARNERS = ("rnn", "lstm", "plastic", "modulated")  # what remembers
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Networks with as many parameters and more and more ways to remember, between chance and inference."""
     budget, found = parameter_count(replace(config, agent="modulated")), {}
     for agent in ("random", "memoryless", *LEARNERS, "bayes"):
@@ -81,7 +81,7 @@ def arms(config: Config) -> dict[str, Config]:
             sizes = (replace(arm, hidden_size=size) for size in itertools.count(1))
             arm = next(sized for sized in sizes if parameter_count(sized) >= budget)
         found[agent] = arm
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def parameter_count(config: Config) -> int:
@@ -140,15 +140,20 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     tasks = sample_many(config.train_tasks, TASKS_SEED, split="train", horizon=config.horizon)
     env, agent = observed(config, tasks, config.batch_size), build(config, run.generator).to(run.device)
     optimizer = config.optimizer(agent)
-    window, length = WindowMean(), max(1, config.iterations // 100)
-    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
+    length = max(1, config.iterations // 100)
+    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
         left = 1 - iteration / config.iterations
         settings = replace(config, entropy_coefficient=config.entropy_coefficient * left)
         loss, parts = a2c_step(agent, optimizer, episodes, settings)
-        window.add(reward=episodes.rewards.mean(), loss=loss, value_loss=parts.value, concentration=parts.concentration)
-        if (iteration + 1) % length == 0:
-            run.log(iteration + 1, **window.take())
+        run.log(
+            iteration + 1,
+            every=length,
+            reward=episodes.rewards.mean(),
+            loss=loss,
+            value_loss=parts.value,
+            concentration=parts.concentration,
+        )
     return tested(config, run, lambda _: TrainedAgent(agent, run.generator)) | {"parameters": parameter_count(config)}
 
 
@@ -292,9 +297,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="reward",
 )

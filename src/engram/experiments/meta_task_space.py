@@ -19,7 +19,7 @@ from torch import nn
 
 from engram.agents import A2C, Memoryless, TrainedAgent, a2c_step, meta_actor_critic, rollout
 from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value, within
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value, within
 from engram.lab.curves import PALETTE
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, diagnose, named, reference_criteria, sample, sample_many
 from engram.tasks.meta.agents import Lifetimes, OracleAgent, RandomAgent, play, regret
@@ -65,7 +65,7 @@ class Config(A2C):
     """The same for the agents without memory."""
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """What is known of named tasks, of random ones, and agents with memory and without on one task and on many."""
 
     def arm(study: Any, *shaping: str, **changes: Any) -> Config:
@@ -75,15 +75,19 @@ def arms(config: Config) -> dict[str, Config]:
     learning = [field.name for field in fields(A2C)]
     agent = (*learning, "test_lifetimes", "horizon", "hidden_size", "batch_size", "iterations")
     short: dict[str, Any] = {"memory": False, "iterations": config.memoryless_iterations}
-    return {
-        "anchors": arm("anchors", "lifetimes"),
-        "generator": arm("generator", "attempts", "accepted"),
-        "lstm-bandit": arm("bandit", *agent),
-        "lstm-two-step": arm("two-step", *agent),
-        "memoryless-bandit": arm("bandit", *agent, **short),
-        "memoryless-two-step": arm("two-step", *agent, **short),
-        "lstm-many": arm("many", *agent, "train_tasks", "test_tasks", iterations=config.many_iterations),
-    }
+    return arms_of(
+        trial,
+        {
+            "anchors": arm("anchors", "lifetimes"),
+            "generator": arm("generator", "attempts", "accepted"),
+            "lstm-bandit": arm("bandit", *agent),
+            "lstm-two-step": arm("two-step", *agent),
+            "memoryless-bandit": arm("bandit", *agent, **short),
+            "memoryless-two-step": arm("two-step", *agent, **short),
+            "lstm-many": arm("many", *agent, "train_tasks", "test_tasks", iterations=config.many_iterations),
+        },
+        seconds,
+    )
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -178,16 +182,21 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     kind = nn.LSTM if config.memory else Memoryless
     agent = meta_actor_critic(kind(features, config.hidden_size), actions, generator=run.generator).to(run.device)
     optimizer = config.optimizer(agent)
-    window, length = WindowMean(), max(1, config.iterations // 100)
-    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer, window=window):
+    length = max(1, config.iterations // 100)
+    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
         left = 1 - iteration / config.iterations
         settings = replace(config, entropy_coefficient=config.entropy_coefficient * left)
         loss, parts = a2c_step(agent, optimizer, episodes, settings)
         mean = episodes.rewards.sum() / episodes.mask.sum()
-        window.add(reward=mean, loss=loss, value_loss=parts.value, concentration=parts.concentration)
-        if (iteration + 1) % length == 0:
-            run.log(iteration + 1, **window.take())
+        run.log(
+            iteration + 1,
+            every=length,
+            reward=mean,
+            loss=loss,
+            value_loss=parts.value,
+            concentration=parts.concentration,
+        )
     per_task = config.test_lifetimes * (1 if config.study == "many" else 16)
     test = batch(test_tasks, len(test_tasks) * per_task)
     seed = int(run.rng.integers(2**31))
@@ -445,9 +454,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="reward",
 )

@@ -21,7 +21,21 @@ from jaxtyping import Float
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most, largest, smallest, value, within
+from engram.lab import (
+    Arm,
+    Claim,
+    Experiment,
+    Preset,
+    Results,
+    Run,
+    arms_of,
+    at_least,
+    at_most,
+    largest,
+    smallest,
+    value,
+    within,
+)
 from engram.lab.curves import PALETTE
 from engram.memory import (
     explained_share,
@@ -94,7 +108,7 @@ class Config:
             raise ValueError(f"n_nonzero = {self.n_nonzero}: expected at most n_components = {self.n_components}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """NOODL and what it is compared with, then NOODL under harder and harder conditions."""
     base = replace(config, sweeps=True, large=False)
     per_support = 0.5 * base.n_components / ((base.n_nonzero + 1) / 2)  # the step that suits a mean support
@@ -163,7 +177,7 @@ def arms(config: Config) -> dict[str, Config]:
             updates=50,
             start_radius=1.0,
         )
-    return found
+    return arms_of(trial, found, seconds)
 
 
 class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
@@ -632,9 +646,7 @@ experiment = Experiment(
         "paper": Preset(Config(large=True), seeds=10),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="dictionary_error",
 )

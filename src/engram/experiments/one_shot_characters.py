@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import Hebb, Oja, PlasticLinear, plastic_current
 from engram.tasks import OneShotCharacters, synthetic_glyphs
@@ -83,7 +83,7 @@ class Config:
             raise ValueError(f"classes = {self.classes}: expected at least withheld + ways = {least}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """A plasticity coefficient for each connection, a single one, and none."""
     base = replace(config, homogeneous_alpha_init=0.0, homogeneous_eta_init=0.0)
     found = {"connection": replace(base, network="connection")}
@@ -91,7 +91,7 @@ def arms(config: Config) -> dict[str, Config]:
         alpha, eta = config.homogeneous_alpha_init, config.homogeneous_eta_init
         found["homogeneous"] = replace(base, network="homogeneous", alpha_init=alpha, eta_init=eta)
     found["non-plastic"] = replace(base, network="non-plastic")
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def tasks_of(config: Config, generator: torch.Generator) -> tuple[OneShotCharacters, OneShotCharacters]:
@@ -201,8 +201,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     net = Classifier(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.decay_updates, config.decay)
-    window, length = WindowMean(), max(1, config.updates // 100)
-    for step in run.steps(config.updates, net=net, optimizer=optimizer, schedule=schedule, window=window):
+    length = max(1, config.updates // 100)
+    for step in run.steps(config.updates, net=net, optimizer=optimizer, schedule=schedule):
         inputs, targets, _ = task.sample(config.batch_size, run.generator)
         logits, target = net(*task.split(inputs.to(run.device))), targets[-1].to(run.device)
         loss = functional.binary_cross_entropy(logits.softmax(1), target)
@@ -210,9 +210,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        window.add(loss=loss, accuracy=(logits.argmax(1) == target.argmax(1)).float().mean())
-        if (step + 1) % length == 0:
-            run.log(step + 1, **window.take())
+        run.log(step + 1, every=length, loss=loss, accuracy=(logits.argmax(1) == target.argmax(1)).float().mean())
     curve = run.metrics().filter(pl.col("metric") == "loss")["value"].to_numpy()
     result = {
         "accuracy": judged(net, test, config, run),
@@ -290,9 +288,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="accuracy",
 )

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_least, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClampedLSTM, Hebb, Oja, PlasticRNN
 from engram.tasks import PatternCompletion
@@ -76,7 +76,7 @@ class Config:
             raise ValueError(f"hidden_size = {self.hidden_size}: expected at least bits = {self.bits}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The plastic network, its controls, and the plastic network on the long task."""
     # What shapes only other arms goes back to its default, so that it is no part of a trial's identity.
     base = replace(
@@ -115,7 +115,7 @@ def arms(config: Config) -> dict[str, Config]:
             hidden_size=config.long_bits + 1,
             episodes=config.long_episodes,
         )
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def build(config: Config, generator: torch.Generator) -> PlasticRNN | ClampedLSTM:
@@ -149,8 +149,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     task = PatternCompletion(config.bits, config.patterns, config.cycles, config.presentation_steps, config.blank_steps)
     net = build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
-    window, length = WindowMean(), max(1, config.episodes // 100)
-    for episode in run.steps(config.episodes, net=net, optimizer=optimizer, window=window):
+    length = max(1, config.episodes // 100)
+    for episode in run.steps(config.episodes, net=net, optimizer=optimizer):
         inputs, targets, _ = task.sample(config.batch_size, run.generator)
         activity, _ = net(inputs.to(run.device))
         answer, target = activity[-1, :, : config.bits], targets[-1].to(run.device)
@@ -158,9 +158,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        window.add(error=errors(answer, target), loss=loss)
-        if (episode + 1) % length == 0:
-            run.log(episode + 1, **window.take())
+        run.log(episode + 1, every=length, error=errors(answer, target), loss=loss)
     curve = run.metrics().filter(pl.col("metric") == "error")["value"].to_numpy()
     tenth = max(1, len(curve) // 10)
     result = {"error": float(curve[-tenth:].mean()), "first_error": float(curve[:tenth].mean())}
@@ -273,9 +271,7 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="error",
 )

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticLSTM, PlasticLSTMState, TraceState
@@ -90,13 +90,17 @@ class Config:
             raise ValueError(f"words = {self.words}: expected more than 2 * name_words = {2 * self.name_words}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The three networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
-    return {
-        "lstm": replace(config, network="lstm"),
-        "plastic": replace(config, network="plastic", hidden_size=matched_size(config, "plastic")),
-        "modulated": replace(config, network="modulated", hidden_size=matched_size(config, "modulated")),
-    }
+    return arms_of(
+        trial,
+        {
+            "lstm": replace(config, network="lstm"),
+            "plastic": replace(config, network="plastic", hidden_size=matched_size(config, "plastic")),
+            "modulated": replace(config, network="modulated", hidden_size=matched_size(config, "modulated")),
+        },
+        seconds,
+    )
 
 
 def count(config: Config, network: str, size: int) -> int:
@@ -205,18 +209,15 @@ def on_documents(config: Config, run: Run) -> dict[str, Any]:
         logits, _ = net(inputs.argmax(2).to(run.device))
         return losses(logits, targets.argmax(2).to(run.device)), known.to(run.device)
 
-    window, length = WindowMean(), max(1, config.updates // 100)
-    for step in run.steps(config.updates, net=net, optimizer=optimizer, window=window):
+    length = max(1, config.updates // 100)
+    for step in run.steps(config.updates, net=net, optimizer=optimizer):
         loss, known = errors(config.batch_size)
         optimizer.zero_grad()
         loss.mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
         optimizer.step()
-        window.add(loss=loss.mean())
-        if known.any():
-            window.add(known_attributes=loss[known].mean())
-        if (step + 1) % length == 0:
-            run.log(step + 1, **window.take())
+        met = {"known_attributes": loss[known].mean()} if known.any() else {}
+        run.log(step + 1, every=length, loss=loss.mean(), **met)
     with torch.no_grad():
         sizes = [min(config.batch_size, left) for left in range(config.test_documents, 0, -config.batch_size)]
         tested = [errors(size) for size in sizes]
@@ -265,8 +266,8 @@ def on_treebank(config: Config, run: Run) -> dict[str, Any]:
     net = LanguageModel(config, len(corpus.words), run.generator).to(run.device)
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate)
     starts = range(0, len(train) - 1, config.window)
-    memory, seen = Memory(), WindowMean()
-    for step in run.steps(config.epochs * len(starts), net=net, optimizer=optimizer, memory=memory, seen=seen):
+    memory = Memory()
+    for step in run.steps(config.epochs * len(starts), net=net, optimizer=optimizer, memory=memory):
         epoch, number = divmod(step, len(starts))
         if number == 0:
             memory.carried = None
@@ -281,9 +282,9 @@ def on_treebank(config: Config, run: Run) -> dict[str, Any]:
         (loss * len(words[1:])).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
         optimizer.step()
-        seen.add(loss=loss)
+        run.log(step + 1, every=len(starts), loss=loss)
         if number == len(starts) - 1:
-            run.log(step + 1, **seen.take(), valid_perplexity=perplexity(net, valid, config.window))
+            run.log(step + 1, valid_perplexity=perplexity(net, valid, config.window))
     tested = perplexity(net, test, config.window)
     return {"loss": math.log(tested), "known_attributes": None, "perplexity": tested}
 
@@ -428,8 +429,6 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
 )

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from engram.experiments.plastic_language import Carried, Memory, in_rows, losses, perplexity
-from engram.lab import Claim, Experiment, Preset, Results, Run, WindowMean, at_most
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import points_by_arm
 from engram.plasticity import PlasticLSTM, PlasticLSTMState, TraceState
@@ -83,14 +83,18 @@ class Config:
     """Factor of the mean squared change of that activity from word to word, before dropout, in the loss."""
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The two networks, the plastic one with as many units as fit into the parameters of the LSTM."""
     budget = count(config, "lstm", config.hidden_size)
     fits = (size for size in range(config.hidden_size, 0, -1) if count(config, "modulated", size) <= budget)
-    return {
-        "lstm": replace(config, network="lstm"),
-        "modulated": replace(config, network="modulated", hidden_size=next(fits)),
-    }
+    return arms_of(
+        trial,
+        {
+            "lstm": replace(config, network="lstm"),
+            "modulated": replace(config, network="modulated", hidden_size=next(fits)),
+        },
+        seconds,
+    )
 
 
 def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
@@ -236,12 +240,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     net = LanguageModel(config, corpus.types, run.generator).to(run.device)
     mean = AveragedModel(net)
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    memory, seen = Memory(), WindowMean()
+    memory = Memory()
     epochs = [window_sizes(len(train) - 1, config.window, run.rng) for _ in range(config.epochs)]
     lengths = np.concatenate(epochs)
     starts = np.concatenate([windows.cumsum() - windows for windows in epochs])
     numbers = np.repeat(np.arange(config.epochs) + 1, [len(windows) for windows in epochs])
-    for step in run.steps(len(lengths), net=net, mean=mean, optimizer=optimizer, memory=memory, seen=seen):
+    for step in run.steps(len(lengths), net=net, mean=mean, optimizer=optimizer, memory=memory):
         epoch, start, length = int(numbers[step]), int(starts[step]), int(lengths[step])
         if start == 0:
             memory.carried = None
@@ -263,10 +267,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         optimizer.step()
         if epoch >= config.average_from:
             mean.update_parameters(net)
-        seen.add(loss=loss)
+        run.log(step + 1, every=len(epochs[epoch - 1]), loss=loss)
         if start + length == len(train) - 1:
             judged = mean.module if epoch >= config.average_from else net
-            run.log(step + 1, **seen.take(), valid_perplexity=perplexity(judged, valid, config.window))
+            run.log(step + 1, valid_perplexity=perplexity(judged, valid, config.window))
     tested = perplexity(mean.module if config.epochs >= config.average_from else net, test, config.window)
     return {"loss": math.log(tested), "perplexity": tested}
 
@@ -353,8 +357,6 @@ experiment = Experiment(
         ),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
 )

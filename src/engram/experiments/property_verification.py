@@ -39,7 +39,21 @@ from engram.analysis.verify import (
     relaxed_region,
     verify,
 )
-from engram.lab import Claim, Experiment, Measure, Preset, Results, Run, at_least, at_most, largest, least, value
+from engram.lab import (
+    Arm,
+    Claim,
+    Experiment,
+    Measure,
+    Preset,
+    Results,
+    Run,
+    arms_of,
+    at_least,
+    at_most,
+    largest,
+    least,
+    value,
+)
 from engram.lab.curves import PALETTE
 from engram.tasks.data import load
 
@@ -86,7 +100,7 @@ class Config:
     """A first look at a few arms, all that need no download, or the ACAS Xu networks as well."""
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """Random networks of three sizes, three data sets, four ways to learn, the order of bounds."""
     # What shapes only some arms goes back to its default elsewhere, so that it is no part of a trial's identity.
     base = replace(config, scope=Config.scope, networks=Config.networks, inputs=Config.inputs, epochs=Config.epochs)
@@ -115,7 +129,7 @@ def arms(config: Config) -> dict[str, Config]:
         found["acasxu"] = replace(base, study="acasxu", boxes=config.boxes)
     if config.scope == "few":
         found = {arm: found[arm] for arm in ("2-4-2", "moons", "radius-hebbian", "bounds")}
-    return found
+    return arms_of(trial, found, seconds)
 
 
 def random_network(sizes: str, rng: np.random.Generator) -> AffineReLU:
@@ -555,9 +569,7 @@ experiment = Experiment(
         "paper": Preset(Config(networks=50, inputs=50, exact=50, scope="all"), seeds=10),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="volume",
 )

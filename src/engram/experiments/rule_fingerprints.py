@@ -34,7 +34,7 @@ from engram.analysis import (
     procrustes_angle,
     rsa,
 )
-from engram.lab import Claim, Experiment, Preset, Results, Run, at_least, at_most, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.curves import PALETTE
 from engram.rules import FeedbackAlignmentLinear
 
@@ -79,9 +79,9 @@ class Config:
             raise ValueError(f"every = {self.every}: expected {LOOKS} looks at least in steps = {self.steps}")
 
 
-def arms(config: Config) -> dict[str, Config]:
+def arms(config: Config) -> dict[str, Arm]:
     """The networks of four rules, and networks of one rule under four names."""
-    return {"rules": replace(config, rules="four"), "one rule": replace(config, rules="one")}
+    return arms_of(trial, {"rules": replace(config, rules="four"), "one rule": replace(config, rules="one")}, seconds)
 
 
 def build(rule: Rule, generator: torch.Generator) -> nn.Sequential:
@@ -250,9 +250,7 @@ experiment = Experiment(
         "paper": Preset(Config(networks=12, steps=3000), seeds=10),
     },
     arms=arms,
-    trial=trial,
     claims=claims,
     figure=figure,
-    seconds=seconds,
     headline="accuracy",
 )

@@ -1,15 +1,16 @@
 """The laboratory: trials with exact resume, seeds, claims, reports. It knows no learner and no task."""
 
 from engram.lab.claim import Claim, Judgement, at_least, at_most, judge, within
-from engram.lab.experiment import Experiment, Preset
+from engram.lab.experiment import Arm, Experiment, Preset, arms_of
 from engram.lab.laboratory import run
 from engram.lab.last_run import load
-from engram.lab.loop import Run, WindowMean
+from engram.lab.loop import Run
 from engram.lab.measure import Measure, largest, least, smallest, value
 from engram.lab.results import Results, TrialResult
 from engram.storage.files import CannotWriteError, CorruptFileError
 
 __all__ = [
+    "Arm",
     "CannotWriteError",
     "Claim",
     "CorruptFileError",
@@ -20,7 +21,7 @@ __all__ = [
     "Results",
     "Run",
     "TrialResult",
-    "WindowMean",
+    "arms_of",
     "at_least",
     "at_most",
     "judge",

@@ -1,7 +1,8 @@
 """Typed, validated configurations: an experiment's ``Config`` is a plain frozen dataclass whose annotations say it all.
 
 Ranges stand in the annotation (``Annotated[int, Ge(1)]``), so that one declaration gives the command line its option,
-the reader the allowed values, and a wrong value its error.
+the reader the allowed values, and a wrong value its error. A config may hold configs of studies as fields; a field of
+one of them is named with a dot, as in ``ring.neurons``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import itertools
 import json
 import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import annotated_types
@@ -21,24 +23,50 @@ C = TypeVar("C")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a config as a dictionary of JSON values."""
+    """Return a config as a dictionary of JSON values, in which a study's config is a dictionary of its own."""
     return cast(dict[str, Any], _adapter(cast(Hashable, type(config))).dump_python(config, mode="json"))
+
+
+def leaves(config: Any) -> dict[str, Any]:
+    """Return a config as JSON values by field, those of studies by their dotted names.
+
+    Examples:
+        >>> Ring = dataclasses.make_dataclass("Ring", [("neurons", int, 50)], frozen=True)
+        >>> Config = dataclasses.make_dataclass("Config", [("models", int, 10), ("ring", Ring, Ring())], frozen=True)
+        >>> leaves(Config())
+        {'models': 10, 'ring.neurons': 50}
+    """
+    return dict(_flat(type(config), to_dict(config)))
+
+
+def fields(cls: Any) -> list[str]:
+    """Return the names of a config's fields, dotted where they are a study's."""
+    names = []
+    for field in dataclasses.fields(cls):
+        kind, _ = annotation(cls, field.name)
+        names += [f"{field.name}.{name}" for name in fields(kind)] if dataclasses.is_dataclass(kind) else [field.name]
+    return names
 
 
 def override(config: C, changes: Mapping[str, Any]) -> C:
     """Return ``config`` with some fields changed, all of it validated.
 
+    Args:
+        config: The config.
+        changes: The new values by field; those of a study in a mapping of their own, or by their dotted names.
+
     Raises:
         ValueError: A field is unknown (the nearest one is suggested), or a value has the wrong type or lies out of
             range: the message names the field, the value and what is allowed.
     """
-    known = [field.name for field in dataclasses.fields(cast(Any, config))]
-    for name in changes:
+    known = fields(type(config))
+    values = to_dict(config)
+    for name, value in _flat(type(config), changes):
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
-            raise ValueError(f"unknown field {name!r}; {hint}")
-    return from_dict(type(config), {**to_dict(config), **changes})
+            raise ValueError(f"unknown field {name!r}; {_nearest(name, known)}")
+        *studies, last = name.split(".")
+        functools.reduce(lambda inner, study: inner[study], studies, values)[last] = value
+    return from_dict(type(config), values)
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
@@ -68,7 +96,10 @@ def allowed(cls: type, name: str) -> str:
 
 def annotation(cls: type, name: str) -> tuple[Any, list[str]]:
     """Return a field's type and its limits as words such as ``>= 1``."""
-    hint = get_type_hints(cls, include_extras=True)[name]
+    study, _, rest = name.partition(".")
+    hint = get_type_hints(cls, include_extras=True)[study]
+    if rest:
+        return annotation(hint, rest)
     if get_origin(hint) is not Annotated:
         return hint, []
     kind, *extras = get_args(hint)
@@ -88,10 +119,29 @@ def _adapter(cls: Hashable) -> Any:
     return pydantic.TypeAdapter(cast(type, cls))
 
 
+def _flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a config by field, dotted where they are a study's."""
+    hints = get_type_hints(cls)
+    for name, value in values.items():
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(hints.get(name)):
+            yield from ((f"{name}.{inner}", item) for inner, item in _flat(hints[name], value))
+        else:
+            yield name, value
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """Suggest a field for one that is unknown; its study may be left out."""
+    called = {field if "." in name else field.rpartition(".")[2]: field for field in reversed(known)}
+    close = difflib.get_close_matches(name, called, n=1)
+    return f"did you mean {called[close[0]]!r}?" if close else f"known: {', '.join(known)}"
+
+
 def _explain(cls: type, problem: Any) -> str:
-    if not problem["loc"]:  # raised by the config's own __post_init__, which names field and value
-        return str(problem["ctx"]["error"] if "ctx" in problem else problem["msg"])
-    name = str(problem["loc"][0])
+    place = [str(part) for part in problem["loc"]]
+    if problem["type"] == "value_error":  # raised by the __post_init__ of a config, which names field and value
+        return ".".join([*place, str(problem["ctx"]["error"])])
+    names = itertools.accumulate(place, "{}.{}".format)
+    name = next((name for name in names if name in fields(cls)), ".".join(place))
     return f"{name} = {problem['input']!r}: expected {allowed(cls, name)}"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engram.lab.claim import Claim
 
@@ -13,6 +13,42 @@ if TYPE_CHECKING:
 
     from engram.lab.loop import Run
     from engram.lab.results import Results
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the things that an experiment compares: a training loop, and the config that it is given.
+
+    Arms of one experiment may differ in both: each study has a loop and a small config class of its own.
+
+    Attributes:
+        trial: One seed: the whole training loop; returns its results as JSON values.
+        config: The config, a frozen dataclass.
+        seconds: How long one trial takes, in seconds on one core of a laptop; shown before a run starts.
+    """
+
+    trial: Callable[[Any, Run], dict[str, Any]]
+    config: Any
+    seconds: float = field(compare=False)
+
+
+def arms_of(
+    trial: Callable[[C, Run], dict[str, Any]], configs: Mapping[str, C], seconds: Callable[[C], float]
+) -> dict[str, Arm]:
+    """Return the arms that share a training loop, one for each config.
+
+    Args:
+        trial: As of ``Arm``.
+        configs: Arm name -> config.
+        seconds: From a config to the time of its trial.
+
+    Examples:
+        >>> arms_of(print, {"short": 10, "long": 1000}, lambda steps: steps / 100)["long"].seconds
+        10.0
+    """
+    return {name: Arm(trial, config, seconds(config)) for name, config in configs.items()}
 
 
 @dataclass(frozen=True)
@@ -32,11 +68,9 @@ class Experiment:
         summary: One line: what is learned, by what.
         paper: Authors, title, venue, year.
         presets: ``"smoke"`` (seconds), ``"laptop"`` (minutes on 2 cores) and ``"paper"`` (as published).
-        arms: What is compared: from the base config, arm name -> the config of its trials. Trials run in this order.
-        trial: One arm, one seed: the whole training loop; returns its results as JSON values.
+        arms: What is compared: from the base config, arm name -> arm. Trials run in this order.
         claims: The published statements, made decidable.
         figure: The experiment's own figure of its results.
-        seconds: How long one trial takes, in seconds on one core of a laptop; said before a run starts.
         threads: Threads that one trial computes with; fixed, because sums in another order are other numbers.
         headline: The metric whose learning curve stands first.
     """
@@ -45,11 +79,9 @@ class Experiment:
     summary: str
     paper: str
     presets: Mapping[str, Preset]
-    arms: Callable[[Any], dict[str, Any]]
-    trial: Callable[[Any, Run], dict[str, Any]]
+    arms: Callable[[Any], dict[str, Arm]]
     claims: Sequence[Claim]
     figure: Callable[[Results], go.Figure]
-    seconds: Callable[[Any], float]
     threads: int = 1
     headline: str = "loss"
 

@@ -71,7 +71,7 @@ def run(
         tensorboard: Write event files as well.
         checkpoint_seconds: Time between checkpoints.
         progress: Show the progress on the standard error stream.
-        **changes: Config fields to change from the preset.
+        **changes: Config fields to change from the preset; those of a study as a mapping, ``ring={"neurons": 50}``.
 
     Returns:
         The results, also when some trials failed or the run was interrupted; each trial says its state.
@@ -98,7 +98,7 @@ def run(
     check_engine(engine, address)
     chosen = _preset(experiment, preset)
     config = _changed(experiment, chosen.config, changes)
-    before, after = configs.to_dict(chosen.config), configs.to_dict(config)
+    before, after = configs.leaves(chosen.config), configs.leaves(config)
     changed = {name: value for name, value in after.items() if value != before[name]}
     count = chosen.seeds if seeds is None else seeds
     todo = trials(experiment, config, seeds=count, arms=list(arms) if arms else None, device=_device(device))
@@ -109,13 +109,13 @@ def run(
     with _stoppable(root, console) as stop:
         all_jobs = []
         for trial in todo:
-            identity = trial.identity(experiment.trial)
+            identity = trial.identity()
             folder = root / f"{trial.arm}-{trial.seed}-{trial_key(identity)}"
-            all_jobs.append(Job(trial, identity, experiment.trial, folder, stop, checkpoint_seconds, tensorboard))
+            all_jobs.append(Job(trial, identity, folder, stop, checkpoint_seconds, tensorboard))
         note = write_note(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
         left = [job for job in all_jobs if not _finished(job)]
-        expected = [experiment.seconds(job.trial.config) for job in left]
-        time = f"expected time {duration(sum(expected) / min(workers, len(left)))}" if left else "nothing to do"
+        expected = sum(job.trial.seconds for job in left)
+        time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
         console.print(
             f"[bold]{experiment.name}[/], preset {preset}: {len(all_jobs)} trials, {len(all_jobs) - len(left)} done; "
             f"{time} with {workers} at once",
@@ -127,7 +127,7 @@ def run(
             for job in left:
                 _queue(job)
             judge_ready = _announcer(lambda: read_back(experiment, root, note))
-            with Monitor(console, left, expected, workers, judge_ready):
+            with Monitor(console, left, workers, judge_ready):
                 said = perform_all(left, workers=workers, engine=engine, address=address)
     at_last = {job.folder.name: status for job, status in zip(left, said, strict=True)}
     return read_back(experiment, root, note, at_last)
@@ -153,14 +153,14 @@ def _preset(experiment: Experiment, name: str) -> Any:
 def _changed(experiment: Experiment, config: Any, changes: Mapping[str, Any]) -> Any:
     """Return the config with its changes; refuse a change that no arm would notice."""
     changed = configs.override(config, changes)
-    for name, value in changes.items():
-        original = configs.to_dict(config)[name]
+    after = configs.leaves(changed)
+    for name, original in configs.leaves(config).items():
         try:
             without = configs.override(changed, {name: original})
         except ValueError:  # the other changes need this one
             continue
         if without != changed and experiment.arms(without) == experiment.arms(changed):
-            raise ValueError(f"{name} = {value!r}: no arm of {experiment.name} depends on it")
+            raise ValueError(f"{name} = {after[name]!r}: no arm of {experiment.name} depends on it")
     return changed
 
 

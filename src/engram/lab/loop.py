@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from engram import checks
 from engram.lab.folder import TrialFolder
 from engram.lab.metrics import MetricsFile
 from engram.storage import checkpoint
@@ -65,6 +66,7 @@ class Run:
         self._loops = 0
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
+        self._windows: dict[int, tuple[int, dict[str, tuple[float, int]]]] = {}
         self._started = self._beat = self._saved = time.monotonic()
         self._computing = time.process_time()
         self._before = self._computed_before = 0.0
@@ -123,23 +125,31 @@ class Run:
             if stopping and step < total:
                 raise Interrupted
 
-    def log(self, step: int, /, **values: float | torch.Tensor) -> None:
-        """Add metrics: one row for each, at a step.
+    def log(self, step: int, /, *, every: int = 1, **values: float | torch.Tensor) -> dict[str, float]:
+        """Add metrics: one row for each, at a step; or means over windows of steps.
 
         Args:
             step: The step that they belong to.
+            every: Calls that a window lasts, for calls made once a step: the one that completes a window writes the
+                mean of each metric, over the calls that gave it.
             **values: Numbers, or tensors of one element.
 
+        Returns:
+            What was written; empty while the window is open.
+
         Raises:
-            TypeError: The step is no integer.
-            ValueError: A name or value is no metric's.
+            TypeError: The step or ``every`` is no integer.
+            ValueError: A name or value is no metric's, or ``every`` is below 1.
         """
         step = operator.index(step)
-        for name, value in values.items():
-            number = _number(value)
+        written = {name: _number(value) for name, value in values.items()}
+        if checks.size("every", every) > 1:
+            written = self._means(every, written)
+        for name, number in written.items():
             self._metrics.append(step, name, number)
             if self._events is not None and self._loops > self._resumed:
                 self._events.add_scalar(name, number, step)
+        return written
 
     def note(self, text: str, /) -> None:
         """Say in a few words how it goes, to be shown while the trial runs; nothing of it is kept.
@@ -159,6 +169,17 @@ class Run:
         if self._events is not None:
             self._events.close()
         return self._metrics.mark(), replace(self._status, state="finished", seconds=self._seconds(), note="")
+
+    def _means(self, every: int, values: dict[str, float]) -> dict[str, float]:
+        """Take values into the open window of this length; return the means where that completes it."""
+        calls, sums = self._windows.pop(every, (0, {}))
+        for name, value in values.items():
+            total, count = sums.get(name, (0.0, 0))
+            sums[name] = (total + value, count + 1)
+        if calls + 1 == every:
+            return {name: total / count for name, (total, count) in sums.items()}
+        self._windows[every] = (calls + 1, sums)
+        return {}
 
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial could not know of it."""
@@ -187,6 +208,7 @@ class Run:
             "seconds": self._seconds(),
             "processor_seconds": self.processor_seconds,
             "metrics": self._metrics.mark(),
+            "windows": self._windows,
             "state": {name: _get(name, item) for name, item in self._all(state).items()},
         }
         checkpoint.save(path, content)
@@ -202,6 +224,7 @@ class Run:
         for name, item in everything.items():
             _set(name, item, content["state"][name])
         self._metrics.cut(content["metrics"])
+        self._windows = content["windows"]
         self._before, self._computed_before = content["seconds"], content["processor_seconds"]
         self._started, self._computing = time.monotonic(), time.process_time()
         return int(content["step"])
@@ -213,42 +236,6 @@ class Run:
             "run.rng": self.rng,
             "torch.generators": _GlobalGenerators(),
         }
-
-
-class WindowMean:
-    """Means of numbers between two reports, for metrics logged every so many steps.
-
-    Examples:
-        >>> window = WindowMean()
-        >>> window.add(loss=1.0)
-        >>> window.add(loss=3.0)
-        >>> window.take()
-        {'loss': 2.0}
-    """
-
-    def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
-
-    def add(self, **values: float | torch.Tensor) -> None:
-        """Take one number of each name into the window."""
-        for name, value in values.items():
-            total = self._sums.setdefault(name, [0.0, 0])
-            total[0] += _number(value)
-            total[1] += 1
-
-    def take(self) -> dict[str, float]:
-        """Return the means and begin a new window."""
-        means = {name: total / count for name, (total, count) in self._sums.items()}
-        self._sums = {}
-        return means
-
-    def state_dict(self) -> dict[str, list[float]]:
-        """Return the window so far."""
-        return {name: list(total) for name, total in self._sums.items()}
-
-    def load_state_dict(self, state: dict[str, list[float]]) -> None:
-        """Go on with a window so far."""
-        self._sums = {name: list(total) for name, total in state.items()}
 
 
 class _GlobalGenerators:

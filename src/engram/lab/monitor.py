@@ -25,7 +25,6 @@ class Monitor:
     Args:
         console: Where to write.
         jobs: The trials that are to be done.
-        expected: The seconds that each is expected to take, in the same order.
         workers: How many run at once.
         on_finished: Called after each finished trial; returns lines to be shown, such as a claim judged.
     """
@@ -34,13 +33,12 @@ class Monitor:
         self,
         console: Console,
         jobs: Sequence[Job],
-        expected: Sequence[float],
         workers: int,
         on_finished: Callable[[], list[str]],
     ) -> None:
         self._console = console
         self._jobs = jobs
-        self._expected = expected
+        self._expected = [job.trial.seconds for job in jobs]
         self._workers = workers
         self._on_finished = on_finished
         self._status = [Status() for _ in jobs]

@@ -11,13 +11,13 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from engram import __version__
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS
 from engram.lab.curves import learning_curves
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
+from engram.version import __version__
 
 
 def write_report(results: Sequence[Results], path: Path) -> Path:
@@ -52,8 +52,8 @@ def _section(results: Results) -> dict[str, Any]:
     metrics = results.metrics["metric"].unique(maintain_order=True).to_list()
     headline = results.experiment.headline
     metrics.sort(key=lambda metric: metric != headline)
-    arms = {arm: c for arm, c in results.experiment.arms(results.config).items() if arm in results.arms}
-    tables = {arm: configs.to_dict(c) for arm, c in arms.items()}
+    arms = {name: arm for name, arm in results.experiment.arms(results.config).items() if name in results.arms}
+    tables = {name: configs.leaves(arm.config) for name, arm in arms.items()}
     own = results.experiment.figure(results) if results.by_seed else None
     return {
         "results": results,
@@ -61,7 +61,7 @@ def _section(results: Results) -> dict[str, Any]:
         "claims": results.claims(),
         "curves": [(metric, _html(learning_curves(results, metric))) for metric in metrics],
         "figure": None if own is None else _html(own),
-        "fields": list(configs.to_dict(results.config)),
+        "fields": list(dict.fromkeys(field for values in tables.values() for field in values)),
         "configs": tables,
         "finished": sum(trial.state == "finished" for trial in results.trials),
     }

@@ -9,12 +9,13 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment
+from engram.lab.loop import Run
 from engram.lab.machine import versions
 
 
@@ -25,7 +26,9 @@ class Trial:
     Attributes:
         experiment: Name of the experiment.
         arm: Name of the arm.
+        function: The arm's training loop.
         config: The arm's config, resolved.
+        seconds: How long it is expected to take.
         seed: The seed from which all randomness comes.
         device: ``"cpu"`` or ``"cuda"``.
         threads: Threads that it computes with.
@@ -33,22 +36,25 @@ class Trial:
 
     experiment: str
     arm: str
+    function: Callable[[Any, Run], dict[str, Any]]
     config: Any
+    seconds: float
     seed: int
     device: str
     threads: int
 
-    def identity(self, function: Callable[..., Any]) -> dict[str, Any]:
-        """Return all that determines the result: this trial, the code of ``function`` and the versions under it."""
+    def identity(self) -> dict[str, Any]:
+        """Return all that determines the result: this trial, the code that it reaches and the versions under it."""
         found = versions()
         return {
             "experiment": self.experiment,
             "arm": self.arm,
+            "trial": f"{self.function.__module__}:{self.function.__qualname__}",
             "config": configs.to_dict(self.config),
             "seed": self.seed,
             "device": self.device,
             "threads": self.threads,
-            "code": code_digest(function.__module__),
+            "code": code_digest(self.function.__module__),
             "versions": {package: found[package] for package in ("engram", "torch", "numpy", "numba")},
         }
 
@@ -80,14 +86,17 @@ def trials(
     """
     if seeds < 1:
         raise ValueError(f"seeds = {seeds}: expected at least 1")
-    known = {arm: configs.from_dict(type(own), configs.to_dict(own)) for arm, own in experiment.arms(config).items()}
+    known = {
+        name: replace(arm, config=configs.from_dict(type(arm.config), configs.to_dict(arm.config)))
+        for name, arm in experiment.arms(config).items()
+    }
     for arm in arms or ():
         if arm not in known:
             raise ValueError(f"unknown arm {arm!r} of {experiment.name}; known: {', '.join(known)}")
     return [
-        Trial(experiment.name, arm, known[arm], seed, device, experiment.threads)
-        for arm in known
-        if arms is None or arm in arms
+        Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, device, experiment.threads)
+        for name, arm in known.items()
+        if arms is None or name in arms
         for seed in range(seeds)
     ]
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,6 @@ class Job:
     Attributes:
         trial: The trial.
         identity: All that determines its result.
-        function: The experiment's ``trial``.
         folder: The trial's folder.
         stop: When this file exists, work stops.
         checkpoint_seconds: Time between checkpoints.
@@ -40,7 +39,6 @@ class Job:
 
     trial: Trial
     identity: dict[str, Any]
-    function: Callable[[Any, Run], dict[str, Any]]
     folder: Path
     stop: Path
     checkpoint_seconds: float = 10.0
@@ -106,7 +104,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
         checkpoint_seconds=job.checkpoint_seconds,
         tensorboard=job.tensorboard,
     )
-    result = job.function(job.trial.config, run)
+    result = job.trial.function(job.trial.config, run)
     status: Status
     mark, status = run.close()
     folder.finish(result, mark, run.processor_seconds)

@@ -16,8 +16,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from engram import __version__
 from engram.storage.files import CorruptFileError, write_atomic
+from engram.version import __version__
 
 
 def save(path: Path, state: Any) -> None:

@@ -67,18 +67,18 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
 
 def bad_values(cls: type) -> Iterator[tuple[str, Any]]:
     """Yield (field, value) pairs that a config class must refuse, from the types and ranges that it declares."""
-    for field in dataclasses.fields(cls):
-        kind, limits = configs.annotation(cls, field.name)
+    for field in configs.fields(cls):
+        kind, limits = configs.annotation(cls, field)
         for limit in limits:
             sign, _, bound = limit.partition(" ")
             beyond = {">": -1, ">=": -1, "<": 1, "<=": 1}[sign]
-            yield field.name, (float(bound) + beyond if kind is float else int(bound) + beyond)
+            yield field, (float(bound) + beyond if kind is float else int(bound) + beyond)
         if get_origin(kind) is Literal:
-            yield field.name, "no such choice"
+            yield field, "no such choice"
         elif kind in (int, float, bool):
-            yield field.name, "a string"
+            yield field, "a string"
         if kind is float:
-            yield field.name, float("nan")
+            yield field, float("nan")
 
 
 def _check_config(experiment: Experiment) -> None:
@@ -89,7 +89,7 @@ def _check_config(experiment: Experiment) -> None:
     taken = sorted(options & {field.name for field in dataclasses.fields(cls)})
     assert not taken, f"its config fields {taken} are options of every run: choose other names"
     smoke = trials(experiment, experiment.presets["smoke"].config, seeds=experiment.presets["smoke"].seeds)
-    seconds = sum(experiment.seconds(trial.config) for trial in smoke)
+    seconds = sum(trial.seconds for trial in smoke)
     assert seconds <= SMOKE_SECONDS, f"its smoke preset is said to take {seconds:.0f} s, expected seconds"
     for (name, preset), claim in itertools.product(experiment.presets.items(), experiment.claims):
         assert configs.from_dict(cls, configs.to_dict(preset.config)) == preset.config, (
@@ -140,7 +140,8 @@ def _check_two_workers(experiment: Experiment, runs: Path, whole: dict[str, byte
 def _check_kill_and_resume(experiment: Experiment, runs: Path, whole: dict[str, bytes]) -> None:
     # Processes are forked from a server that has imported what a new one would take seconds for.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, experiment.trial.__module__])
+    arms = experiment.arms(experiment.presets["smoke"].config).values()
+    context.set_forkserver_preload([__name__, *(arm.trial.__module__ for arm in arms)])
 
     def start() -> BaseProcess:
         process = context.Process(target=_run_smoke, args=(experiment.name, runs))

@@ -1,0 +1,84 @@
+"""How large the source is: lines by file and by package, for the page that shows growth and the test that bounds it."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+SOURCE, TESTS = ROOT / "src" / "engram", ROOT / "tests"
+MOST_CODE = 400  # lines of code in a file
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+    tokenize.INDENT,
+    tokenize.NEWLINE,
+    tokenize.NL,
+}
+
+
+class Size(NamedTuple):
+    """Lines of some Python: all, and of these code and docstrings; the rest is comments and blank."""
+
+    lines: int = 0
+    code: int = 0
+    docstrings: int = 0
+
+
+def size(text: str) -> Size:
+    """Count the lines of one file."""
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            code.update(range(token.start[0], token.end[0] + 1))
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            docstrings.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return Size(len(text.splitlines()), len(code - docstrings), len(docstrings))
+
+
+def total(paths: list[Path]) -> Size:
+    """Count the lines of several files."""
+    sizes = [size(path.read_text()) for path in paths]
+    return Size(*(sum(column) for column in zip(*sizes, strict=True))) if sizes else Size()
+
+
+def house() -> str:
+    """Return the page of lines by package, as Markdown."""
+    rows = ["| Package | Files | Lines | Code | Docstrings | Tests |", "|---|---|---|---|---|---|"]
+    everything = sorted(SOURCE.rglob("*.py"))
+    packages = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
+    groups = {name: [path for path in everything if path.is_relative_to(SOURCE / name)] for name in packages}
+    groups["modules beside them"] = [path for path in everything if path.parent == SOURCE]
+    for name, paths in groups.items():
+        found = total(paths)
+        tests = total(sorted((TESTS / name).rglob("*.py") if name in packages else TESTS.glob("*.py")))
+        rows.append(f"| {name} | {len(paths)} | {found.lines} | {found.code} | {found.docstrings} | {tests.lines} |")
+    found, tests = total(everything), total(sorted(TESTS.rglob("*.py")))
+    rows.append(f"| **all** | {len(everything)} | {found.lines} | {found.code} | {found.docstrings} | {tests.lines} |")
+    largest = sorted(everything, key=lambda path: -size(path.read_text()).code)[:10]
+    files = [f"| `{path.relative_to(SOURCE)}` | {size(path.read_text()).code} |" for path in largest]
+    return "\n".join(
+        [
+            "# The house",
+            "",
+            "Lines of source by package, counted when this site was built; the last column counts the tests that "
+            f"mirror the package. A file has at most {MOST_CODE} lines of code, a function 60 statements, and a "
+            "new system should do with about 2,000 lines of source and 700 of tests.",
+            "",
+            *rows,
+            "",
+            "The largest files, in lines of code:",
+            "",
+            "| File | Code |",
+            "|---|---|",
+            *files,
+            "",
+        ]
+    )

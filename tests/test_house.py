@@ -1,0 +1,31 @@
+"""The source stays within its budgets, and what counts it counts right."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+spec = importlib.util.spec_from_file_location("house", Path(__file__).parents[1] / "docs" / "house.py")
+house = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(house)
+
+
+def test_lines_are_code_or_docstrings_or_neither():
+    text = '"""One line."""\n\n# Why.\nx = [\n    1,  # beside code\n]\n\n\ndef f():\n    """Two\n    lines."""\n'
+    text += '    return """\n    text"""\n'
+    assert house.size(text) == (13, 6, 3)
+
+
+def test_no_file_is_too_long_to_be_read():
+    sizes = {
+        str(path.relative_to(house.SOURCE)): house.size(path.read_text()).code for path in house.SOURCE.rglob("*.py")
+    }
+    assert {name: code for name, code in sizes.items() if code > house.MOST_CODE} == {}
+
+
+def test_the_page_counts_every_file():
+    rows = [row.split("|")[1:-1] for row in house.house().splitlines() if row.startswith("| ")][1:]
+    packages = [row for row in rows if len(row) == 6]
+    *parts, whole = ([int(cell) for cell in row[1:5]] for row in packages)
+    assert [sum(column) for column in zip(*parts, strict=True)] == whole
+    assert whole[1] == sum(len(path.read_text().splitlines()) for path in house.SOURCE.rglob("*.py"))
