@@ -13,9 +13,9 @@ from engram.agents.actor_critic import ActorCritic
 
 
 class TrainedAgent:
-    """An actor-critic as an agent of meta-tasks, which ``engram.tasks.meta.agents.play`` lets live.
+    """An actor-critic as an agent of meta-tasks, which ``engram.agents.reference.play`` lets live.
 
-    What it did and got it knows from what it sees, as ``RL2VectorObservation`` shows it.
+    What it did and got it knows from what it sees, as ``RL2Observation`` shows it.
 
     Args:
         network: The actor-critic.

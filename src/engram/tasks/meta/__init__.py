@@ -8,7 +8,7 @@ from engram.tasks.meta.environment import MetaTaskEnv, MetaTaskVectorEnv
 from engram.tasks.meta.explain import explain
 from engram.tasks.meta.generate import Criteria, reference_criteria, sample, sample_many, split_of
 from engram.tasks.meta.grid import Grid
-from engram.tasks.meta.instance import Instance, Tables, compile_tables, sample_instance
+from engram.tasks.meta.instance import Instance, sample_instance
 from engram.tasks.meta.parts import (
     ActionRef,
     ActionVar,
@@ -22,11 +22,13 @@ from engram.tasks.meta.parts import (
     Stim,
     StimVar,
 )
+from engram.tasks.meta.pomdp import POMDP, pomdp
 from engram.tasks.meta.registered import EnvId
 from engram.tasks.meta.task import MetaTask
 from engram.tasks.meta.wire import from_json, to_json
 
 __all__ = [
+    "POMDP",
     "ActionRef",
     "ActionVar",
     "Criteria",
@@ -46,15 +48,14 @@ __all__ = [
     "StateVar",
     "Stim",
     "StimVar",
-    "Tables",
     "canonical",
-    "compile_tables",
     "diagnose",
     "digest",
     "draw",
     "explain",
     "from_json",
     "named",
+    "pomdp",
     "reference_criteria",
     "sample",
     "sample_instance",

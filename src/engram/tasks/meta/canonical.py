@@ -121,7 +121,7 @@ def _pruned(task: MetaTask) -> MetaTask:
     return _renamed(without, names)
 
 
-def _ranks(ordered: Iterable[int]) -> dict[int, int]:
+def _ranks(ordered: Iterable[Any]) -> dict[Any, int]:
     return {one: rank for rank, one in enumerate(ordered)}
 
 
@@ -204,7 +204,7 @@ def _mirrored(task: MetaTask) -> Iterator[MetaTask]:
         walls: Any = grid.walls
         if not task.is_maze:
             wall = grid.wall_map()[image]
-            walls = wall.tolist() if wall.any() else "open"
+            walls = tuple(map(tuple, wall.tolist())) if wall.any() else "open"
         start: Any = grid.start if grid.start_cell is None else states[grid.start_cell]
         turned_grid = replace(grid, height=image.shape[0], width=image.shape[1], walls=walls, start=start)
         names = {"state": states, "action": dict(enumerate([*moves, 4][: grid.moves]))}
@@ -247,8 +247,8 @@ def _refined(facts: list[Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]
             for i, vertex in enumerate(about):
                 seen[vertex].append((what, amount, i, others))
         keys = {vertex: (colours[vertex], tuple(sorted(said))) for vertex, said in seen.items()}
-        rank = _ranks(sorted(set(keys.values())))  # type: ignore[type-var]
-        finer = {vertex: rank[key] for vertex, key in keys.items()}  # type: ignore[index]
+        rank = _ranks(sorted(set(keys.values())))
+        finer = {vertex: rank[key] for vertex, key in keys.items()}
         if len(rank) == len(set(colours.values())):
             return finer
         colours = finer
@@ -291,7 +291,11 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
     every: list[tuple[str, Sequence[Any]]] = [("rule", task.reward_rules), ("flagrule", task.flag_rules)]
     for kind, rules in every:
         for i, rule in enumerate(rules):
-            for what, place, of in (("old", rule.old, "state"), ("new", rule.new, "state"), ("by", rule.action, "action")):
+            for what, of, place in (
+                ("old", "state", rule.old),
+                ("new", "state", rule.new),
+                ("by", "action", rule.action),
+            ):
                 if place != -1:
                     say(what, (kind, i), _vertex(of, place))
             if isinstance(rule, FlagRule):

@@ -10,11 +10,12 @@ from typing import Annotated, Any, get_type_hints
 import pydantic
 from annotated_types import Ge, Le
 
-STRICT = pydantic.ConfigDict(strict=True, revalidate_instances="always", allow_inf_nan=False)
+STRICT = pydantic.ConfigDict(strict=True, extra="forbid", revalidate_instances="always", allow_inf_nan=False)
 Index = Annotated[int, pydantic.Strict(), Ge(0)]
 Count = Annotated[int, pydantic.Strict(), Ge(1)]
 Number = float | int
 Share = Annotated[float | int, Ge(0), Le(1)]
+_WORDS = {"Input should be ": "", "greater than or equal to": "at least", "less than or equal to": "at most"}
 
 
 def validate_fields(part: Any, prefix: str = "") -> None:
@@ -34,7 +35,7 @@ def validate_fields(part: Any, prefix: str = "") -> None:
         ...     bias: Share
         >>> validate_fields(Coin(1.5))
         Traceback (most recent call last):
-        ValueError: bias = 1.5: expected less than or equal to 1
+        ValueError: bias = 1.5: expected at most 1
     """
     for name, adapter in _adapters(type(part)).items():
         value = getattr(part, name)
@@ -46,7 +47,7 @@ def validate_fields(part: Any, prefix: str = "") -> None:
 
 
 @cache
-def _adapters(cls: type) -> dict[str, pydantic.TypeAdapter[Any]]:
+def _adapters(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: pydantic.TypeAdapter(hints[field.name]) for field in dataclasses.fields(cls)}
 
@@ -68,7 +69,9 @@ def explained(error: pydantic.ValidationError, value: Any, name: str = "") -> st
                 place, at = f"{place}[{step}]", _inside(at, step)
             elif isinstance(at, Mapping) or hasattr(at, step):  # otherwise it is the name of a member of a union
                 place, at = f"{place}.{step}" if place else step, _inside(at, step)
-        rule = str(problem.get("ctx", {}).get("error", problem["msg"])).removeprefix("Input should be ")
+        rule = "a value" if problem["type"] == "missing" else str(problem.get("ctx", {}).get("error", problem["msg"]))
+        for theirs, ours in _WORDS.items():
+            rule = rule.replace(theirs, ours)
         if ": expected" in rule:
             told.append(rule)
         else:

@@ -122,5 +122,5 @@ class Grid:
         row, column = np.divmod(np.arange(self.n_cells)[:, None], self.width)
         down, right = np.array([[-1, 0, 1, 0, 0], [0, 1, 0, -1, 0]])[:, : self.moves]
         inside = (row + down).clip(0, self.height - 1), (column + right).clip(0, self.width - 1)
-        return inside[0] * self.width + inside[1]
-
+        cells: Int[np.ndarray, "cells moves"] = inside[0] * self.width + inside[1]
+        return cells

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 
 from engram import checks
 from engram.tasks.meta.parts import ProbVar
-from engram.tasks.meta.program import Lives, Program, arrays, lives, program
+from engram.tasks.meta.program import Lives, Program, lives, program
 from engram.tasks.meta.task import MetaTask
 
 
@@ -43,42 +44,6 @@ class Instance:
         return (*self.states, *self.actions, *self.probs)
 
 
-class Tables(NamedTuple):
-    """Instances of one task as tables, one row for each.
-
-    A place of a rule is a state, or an action, or -1 for any.
-
-    Attributes:
-        rule_old: State acted from, for each reward rule.
-        rule_new: State reached.
-        rule_action: Action taken.
-        rule_flag: The flag before the step.
-        rule_p: Probability that the reward is paid.
-        rule_value: The reward.
-        rule_ends: Whether a paid reward terminates the episode.
-        flag_old: State acted from, for each flag rule.
-        flag_new: State reached.
-        flag_action: Action taken.
-        flag_set: What the flag is set to.
-        reached: The states that an action may lead to; further ones have no chance.
-        chance: Their probabilities.
-    """
-
-    rule_old: Int[np.ndarray, "instances rules"]
-    rule_new: Int[np.ndarray, "instances rules"]
-    rule_action: Int[np.ndarray, "instances rules"]
-    rule_flag: Int[np.ndarray, "instances rules"]
-    rule_p: Float[np.ndarray, "instances rules"]
-    rule_value: Float[np.ndarray, "instances rules"]
-    rule_ends: Bool[np.ndarray, "instances rules"]
-    flag_old: Int[np.ndarray, "instances flag_rules"]
-    flag_new: Int[np.ndarray, "instances flag_rules"]
-    flag_action: Int[np.ndarray, "instances flag_rules"]
-    flag_set: Int[np.ndarray, "instances flag_rules"]
-    reached: Int[np.ndarray, "instances states actions branches"]
-    chance: Float[np.ndarray, "instances states actions branches"]
-
-
 def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
     """Draw a value for every variable of a task.
 
@@ -93,10 +58,15 @@ def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
     """
     from engram.tasks.meta import kernels
 
-    code = program([task])
+    code = _program(task)
     one = lives(code, np.zeros(1, dtype=np.int64))
     kernels.draw_instances(code, one, np.zeros(1, dtype=np.int64), generator.random((1, int(code.n_draws[0]))))
     return instance_of(task, one, 0)
+
+
+@lru_cache(maxsize=256)
+def _program(task: MetaTask) -> Program:
+    return program([task])
 
 
 def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
@@ -192,61 +162,6 @@ def check_instance(task: MetaTask, instance: Instance) -> None:
         raise ValueError(
             f"instance.walls = {instance.walls}: expected the start, {task.topology.start_cell}, to be free"
         )
-
-
-def compile_tables(task: MetaTask, instances: Sequence[Instance]) -> Tables:
-    """Put instances of a task into tables.
-
-    Args:
-        task: The task.
-        instances: As many as the tables are to have rows; at least one.
-
-    Raises:
-        ValueError: An instance is none of this task; the message says in what.
-
-    Examples:
-        >>> from engram.tasks.meta import named
-        >>> tables = compile_tables(named.two_step(), [Instance(states=(2,))])
-        >>> tables.rule_old.tolist(), tables.rule_p.tolist()
-        ([[1, 2, 2]], [[0.1, 0.1, 0.9]])
-    """
-    for instance in instances:
-        check_instance(task, instance)
-    row, count = arrays(task), len(instances)
-    # The last column is what a rule without a probability variable refers to.
-    value = np.array([(*instance.values, 0.0) for instance in instances])
-
-    def same(name: str) -> Any:
-        return np.repeat(row[name][None], count, axis=0)
-
-    def place(name: str) -> Any:
-        number = same(name)
-        of_variable = np.take_along_axis(value, np.maximum(-2 - number, -1), 1).astype(np.int64)
-        return np.where(number < -1, of_variable, number)
-
-    if task.topology is None:
-        reached = same("successor")
-        chance = np.take_along_axis(np.repeat([task.transition], count, axis=0), reached, 3)
-    else:
-        cells, to = np.arange(task.n_states)[:, None], task.topology.moved()
-        wall = ~free_cells(task, instances)
-        reached = np.where(wall[:, to], cells, to)[..., None]
-        chance = np.ones(reached.shape)
-    return Tables(
-        rule_old=place("rule_old"),
-        rule_new=place("rule_new"),
-        rule_action=place("rule_action"),
-        rule_flag=same("rule_flag"),
-        rule_p=row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]],
-        rule_value=same("rule_value"),
-        rule_ends=same("rule_ends"),
-        flag_old=place("flag_old"),
-        flag_new=place("flag_new"),
-        flag_action=place("flag_action"),
-        flag_set=same("flag_set"),
-        reached=reached,
-        chance=chance,
-    )
 
 
 def free_cells(task: MetaTask, instances: Sequence[Instance]) -> Bool[np.ndarray, "instances states"]:

@@ -7,7 +7,9 @@ Lifetimes are as long as they were published, and 100 steps where nothing was fo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 from engram import checks
 from engram.tasks.meta.grid import Grid
@@ -25,27 +27,10 @@ from engram.tasks.meta.parts import (
     StimVar,
 )
 from engram.tasks.meta.task import MetaTask
+from engram.tasks.two_stimulus import TABLES
 
 _COMMON = {"paper": 0.9, "wang2018": 0.8, "wang2016": 0.75, "daw2011": 0.7}
 _ARMS: dict[str, tuple[float, ...]] = {"uniform": (), "easy": (0.9, 0.1), "medium": (0.75, 0.25), "hard": (0.6, 0.4)}
-
-# Boolean functions of two bits: the right answers to 00, 01, 10 and 11.
-TABLES = {
-    "and": "0001",
-    "nand": "1110",
-    "01": "0100",
-    "anti-01": "1011",
-    "10": "0010",
-    "anti-10": "1101",
-    "watch-1": "0011",
-    "watch-2": "0101",
-    "dms": "1001",
-    "anti-watch-2": "1010",
-    "anti-watch-1": "1100",
-    "or": "0111",
-    "nor": "1000",
-    "dnms": "0110",
-}
 
 
 def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
@@ -485,16 +470,17 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
         >>> two_stimulus(["dms", "dnms"]).action_vars[0].joint
         ((1, 0, 0, 1), (0, 1, 1, 0))
     """
-    chosen = [TABLES.get(table, table) for table in (TABLES if tables is None else tables)]
-    for table in chosen:
-        if len(table) != 4 or set(table) - {"0", "1"}:
+    chosen = []
+    for table in TABLES if tables is None else tables:
+        if table not in TABLES and (len(table) != 4 or set(table) - {"0", "1"}):
             raise ValueError(f"tables: {table!r}: expected four bits or one of {', '.join(TABLES)}")
+        chosen.append(tuple(int(bit) for bit in TABLES.get(table, table)))
     T: list[dict[int, float]] = [{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *([{0: 1.0}] * 4)]
     return MetaTask(
         _rows(2, T),
         tuple(RewardRule(3 + c, action=ActionRef(c)) for c in range(4)),
         stimuli=(-1, 0, 1, 0, 1, 0, 1),
-        action_vars=(ActionVar(joint=tuple(tuple(int(bit) for bit in table) for table in chosen)),),
+        action_vars=(ActionVar(joint=tuple(chosen)),),
         horizon=horizon,
     )
 
@@ -537,6 +523,30 @@ def catalogue() -> dict[str, MetaTask]:
     }
 
 
+def degenerate() -> dict[str, tuple[MetaTask, str]]:
+    """Return tasks with a known defect, and the code that ``diagnose`` has for it, by name."""
+    step, maze = two_step(), t_maze()
+    home = [1.0, 0.0, 0.0]
+    fork = [[[0.0, 0.5, 0.5]] * 2, [home] * 2, [home] * 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        flagged = replace(step, reward_rules=(RewardRule(StateRef(0), flag=1),), flag_rules=(FlagRule(1, set_to=0),))
+        covering = (*step.reward_rules, RewardRule(1, p=0.1), RewardRule(2, p=0.9))
+        everywhere = (*maze.reward_rules, RewardRule(2), RewardRule(3))
+        away = [[[0.5, 0.5, 0.0]] * 2, [home] * 2, [home] * 2]
+        caught = [*maze.transition[:3], [[0.0, 0.0, 0.0, 1.0]] * 2]
+        return {
+            "constant rules": (replace(step, reward_rules=(RewardRule(1, p=0.1), RewardRule(2))), "NO_VARIATION"),
+            "unreachable reward": (replace(step, transition=away, reward_rules=(RewardRule(2),)), "UNREACHABLE"),
+            "absorbing trap": (replace(maze, transition=caught), "TRAP"),
+            "symmetric range": (replace(step, transition=fork, stimuli=(0, 1, 1)), "SAME_INSTANCES"),
+            "every end pays": (replace(maze, reward_rules=everywhere), "TRIVIAL"),
+            "flag never set": (flagged, "FLAG_CONSTANT"),
+            "single variable stimulus": (replace(harlow(), stimuli=(0, StimVar(0), 1)), "NO_VARIATION"),
+            "shadowed variable rule": (replace(step, reward_rules=covering), "SHADOWED"),
+        }
+
+
 def _two_arms(first: ProbVar, horizon: int) -> MetaTask:
     rules = (RewardRule(0, action=0, p=ProbRef(0)), RewardRule(0, action=1, p=OneMinus(0)))
     return MetaTask(_rows(2, [{0: 1.0}]), rules, prob_vars=(first,), stim=Stim(1), horizon=horizon)
@@ -549,4 +559,3 @@ def _rows(actions: int, rows: Sequence[dict[int, float]]) -> list[list[list[floa
 
 def _row(chances: dict[int, float], n_states: int) -> list[float]:
     return [chances.get(s, 0.0) for s in range(n_states)]
-

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from engram.tasks.meta.instance import Instance, compile_tables, free_cells, sample_instance
+from engram.tasks.meta.instance import Instance, check_instance, free_cells, sample_instance
 from engram.tasks.meta.parts import ProbVar
+from engram.tasks.meta.program import arrays
 from engram.tasks.meta.task import MetaTask
 
 Action = Int[np.ndarray, "instances z"]
@@ -151,50 +152,69 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     Raises:
         ValueError: An instance is none of this task.
     """
-    tables = compile_tables(task, instances)
-    flags = (2 if task.flag_rules else 1) if flags is None else flags
-    new = tables.reached[:, None]
-    before = np.arange(flags)[:, None, None, None]
+    for instance in instances:
+        check_instance(task, instance)
+    row, flags = arrays(task), (2 if task.flag_rules else 1) if flags is None else flags
+    # The last column is for rules that refer to none.
+    value = np.array([(*instance.values, 0.0) for instance in instances])
+    reached, chance = _branches(task, instances)
+    shape = (len(instances), flags, *reached.shape[1:])
+    new, before = reached[:, None], np.arange(flags)[:, None, None, None]
     old, action = np.arange(task.n_states)[:, None, None], np.arange(task.n_actions)[:, None]
-    shape = (len(instances), flags, *tables.reached.shape[1:])
 
     def each(column: Any) -> Any:
-        return column[:, None, None, None, None]
+        return np.broadcast_to(column, len(instances))[:, None, None, None, None]
 
-    def matching(asked: Sequence[Any]) -> tuple[list[Any], Any]:
-        """Return where each rule matches, and the last one that does."""
+    def matching(kind: str, asked: dict[str, Any]) -> tuple[list[Any], Any]:
+        """Return where each rule of a kind matches, and the last one that does."""
         matches, last = [], np.full(shape, -1)
-        for i, places in enumerate(zip(*(one.T for one in asked), strict=True)):
+        for i in range(len(row[f"{kind}_old"])):
             found = np.ones(shape, dtype=bool)
-            for place, actual in zip(places, (old, new, action, before), strict=False):
-                found &= (each(place) < 0) | (each(place) == actual)
+            for name, actual in asked.items():
+                number = int(row[f"{kind}_{name}"][i])
+                place = each(number if number >= -1 else value[:, -2 - number])
+                found &= (place < 0) | (place == actual)
             last[found] = i
             matches.append(found)
         return matches, last
 
-    def said(column: Any, last: Any, otherwise: Any) -> Any:
-        """Return what the rule that counts says, where there is one."""
-        padded = np.concatenate([column, np.zeros_like(column, shape=(len(column), 1))], axis=1)
-        return np.where(last >= 0, padded[np.arange(len(padded))[:, None, None, None, None], last], otherwise)
+    def said(last: Any, of_rules: Any, otherwise: Any) -> Any:
+        """Return what the rule that counts says, (rules,) or (instances, rules), or what holds without one."""
+        told = np.broadcast_to(of_rules, (len(instances), of_rules.shape[-1]))
+        told = np.concatenate([told, np.zeros_like(told, shape=(len(told), 1))], axis=1)
+        return np.where(last >= 0, told[each(np.arange(len(told))), last], otherwise)
 
-    matches, rule = matching((tables.rule_old, tables.rule_new, tables.rule_action, tables.rule_flag))
-    flag_matches, flag_rule = matching((tables.flag_old, tables.flag_new, tables.flag_action))
-    flag = said(tables.flag_set, flag_rule, before)
+    places = {"old": old, "new": new, "action": action}
+    matches, rule = matching("rule", places | {"flag": before})
+    flag_matches, flag_rule = matching("flag", places)
+    flag = said(flag_rule, row["flag_set"], before)
     if task.topology is None:
         cleared = np.broadcast_to(new == 0, shape)
         flag[cleared], flag_rule[cleared] = 0, -1
     return Outcomes(
-        tables.reached,
-        tables.chance,
-        said(tables.rule_p, rule, 0.0),
-        said(tables.rule_value, rule, 0.0),
-        said(tables.rule_ends, rule, False),
-        flag,
-        rule,
-        flag_rule,
-        matches,
-        flag_matches,
+        reached,
+        chance,
+        p=said(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0),
+        value=said(rule, row["rule_value"], 0.0),
+        ends=said(rule, row["rule_ends"], otherwise=False),
+        flag=flag,
+        rule=rule,
+        flag_rule=flag_rule,
+        matches=matches,
+        flag_matches=flag_matches,
     )
+
+
+def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
+    """Return the states that actions may lead to in each instance, and their probabilities."""
+    grid, count = task.topology, len(instances)
+    if grid is None:
+        reached = arrays(task)["successor"]
+        chance = np.take_along_axis(np.array(task.transition), reached, 2)
+        return np.broadcast_to(reached, (count, *reached.shape)), np.broadcast_to(chance, (count, *chance.shape))
+    wall, to = ~free_cells(task, instances), grid.moved()
+    reached = np.where(wall[:, to], np.arange(task.n_states)[:, None], to)[..., None]
+    return reached, np.ones(reached.shape)
 
 
 def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None = None) -> Model:

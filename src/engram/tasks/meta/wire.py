@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 
@@ -87,7 +88,7 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     except pydantic.ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise ValueError(f"text: expected JSON; {error.errors()[0]['msg']}") from None
-        raise ValueError(_unknown_key(error) or explained(error, json.loads(text), "")) from None
+        raise ValueError(_unknown_key(error) or _named(explained(error, json.loads(text), "text"))) from None
     ext, ranges = file.ext, file.statevarranges
     if ext.ends and max(ext.ends) >= len(file.rewardconditions):
         raise ValueError(f"ext.ends = {ext.ends}: expected indices of rewardconditions")
@@ -123,10 +124,10 @@ def _code(one: Any) -> Any:
     return {"literal": one} if one >= _CODES[StateRef] else one
 
 
-def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, pydantic.ValidationInfo], Any]:
+def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, Any], Any]:
     """Return what reads a number, or one of several kinds of references."""
 
-    def read(found: Any, info: pydantic.ValidationInfo) -> Any:
+    def read(found: Any, info: Any) -> Any:
         if literal and isinstance(found, dict) and set(found) == {"literal"} and isinstance(found["literal"], int):
             return found["literal"]
         if isinstance(found, list) and StimVar in kinds:
@@ -139,9 +140,11 @@ def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, pyd
             if _CODES[kind] <= found < _ENDS[kind]:
                 return kind(found - _CODES[kind])
         if OneMinus in kinds and 0 <= found - _SLIP < 1000:
-            warnings.warn(f"p = {found}: read as one minus probability variable {found - _SLIP}", stacklevel=4)
+            warnings.warn(
+                f"rewardconditions: p = {found}: read as one minus probability variable {found - _SLIP}", stacklevel=4
+            )
             return OneMinus(found - _SLIP)
-        if StimVar in kinds and info.context["legacy"] and 1000 <= found < 2000:
+        if StimVar in kinds and (info.context or {}).get("legacy") and 1000 <= found < 2000:
             return StimVar(found - 1000)
         raise ValueError(f"{what}, or {' or '.join(f'{_CODES[kind]} + k' for kind in kinds)}")
 
@@ -183,7 +186,7 @@ class _Ext:
     state_vars: tuple[_StateVarRest, ...] | None = None
     prob_vars: tuple[ProbVar, ...] | None = None
     action_vars: tuple[ActionVar, ...] = ()
-    stim: Stim = Stim()
+    stim: Stim = field(default_factory=Stim)
     horizon: Count = 100
     topology: Grid | None = None
     ends: tuple[Index, ...] = ()
@@ -196,13 +199,23 @@ class _File:
     flagconditions: tuple[_Flag, ...] = ()
     rewardconditions: tuple[_Reward, ...] = ()
     stimuli: tuple[_Stimulus, ...] = ()
-    statevarranges: tuple[tuple[int, ...] | str, ...] = ()
-    ext: _Ext = _Ext()
+    statevarranges: tuple[tuple[int, ...] | Literal["all", "all_but_start"], ...] = ()
+    ext: _Ext = field(default_factory=_Ext)
 
 
 _FILE: pydantic.TypeAdapter[_File] = pydantic.TypeAdapter(_File)
 _PARTS: dict[str, Any] = {"": _File, "ext": _Ext, "stim": Stim, "topology": Grid}
 _PARTS |= {"state_vars": _StateVarRest, "prob_vars": ProbVar, "action_vars": ActionVar}
+
+
+def _named(message: str) -> str:
+    """Name the fields of conditions, which are lists."""
+    message = message.replace("text.", "")
+    for name, condition in (("rewardconditions", _Reward), ("flagconditions", _Flag)):
+        message = re.sub(
+            rf"({name}\[\d+\])\[(\d)\]", lambda found: f"{found[1]}.{condition._fields[int(found[2])]}", message
+        )
+    return message
 
 
 def _unknown_key(error: pydantic.ValidationError) -> str | None:
