@@ -140,9 +140,8 @@ def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, Any
             if _CODES[kind] <= found < _ENDS[kind]:
                 return kind(found - _CODES[kind])
         if OneMinus in kinds and 0 <= found - _SLIP < 1000:
-            warnings.warn(
-                f"rewardconditions: p = {found}: read as one minus probability variable {found - _SLIP}", stacklevel=4
-            )
+            told = f"rewardconditions: p = {found}: read as one minus probability variable {found - _SLIP}"
+            warnings.warn(told, stacklevel=4)
             return OneMinus(found - _SLIP)
         if StimVar in kinds and (info.context or {}).get("legacy") and 1000 <= found < 2000:
             return StimVar(found - 1000)
@@ -210,12 +209,12 @@ _PARTS |= {"state_vars": _StateVarRest, "prob_vars": ProbVar, "action_vars": Act
 
 def _named(message: str) -> str:
     """Name the fields of conditions, which are lists."""
-    message = message.replace("text.", "")
-    for name, condition in (("rewardconditions", _Reward), ("flagconditions", _Flag)):
-        message = re.sub(
-            rf"({name}\[\d+\])\[(\d)\]", lambda found: f"{found[1]}.{condition._fields[int(found[2])]}", message
-        )
-    return message
+
+    def field_of(found: re.Match[str]) -> str:
+        names = (_Reward if found[1] == "reward" else _Flag)._fields
+        return f"{found[1]}conditions[{found[2]}].{names[int(found[3])]}"
+
+    return re.sub(r"(reward|flag)conditions\[(\d+)\]\[(\d)\]", field_of, message.replace("text.", ""))
 
 
 def _unknown_key(error: pydantic.ValidationError) -> str | None:
