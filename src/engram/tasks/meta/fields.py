@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, cast, get_type_hints
 
 import pydantic
 from annotated_types import Ge, Le
@@ -37,7 +37,7 @@ def validate_fields(part: Any, prefix: str = "") -> None:
         Traceback (most recent call last):
         ValueError: bias = 1.5: expected at most 1
     """
-    for name, adapter in _adapters(type(part)).items():
+    for name, adapter in _adapters(cast(Hashable, type(part))).items():
         value = getattr(part, name)
         try:
             object.__setattr__(part, name, adapter.validate_python(value))

@@ -25,9 +25,10 @@ class _Widened(VectorWrapper):
         space = env.single_observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"env.observation_space = {space}: expected a Box of one dimension")
-        bounds = (np.concatenate([one, np.array(more, dtype=np.float32)]) for one, more in
-                  ((space.low, low), (space.high, high)))  # fmt: skip
-        self.single_observation_space = spaces.Box(*bounds)
+        bottom, top = (np.array(one, dtype=np.float32) for one in (low, high))
+        self.single_observation_space = spaces.Box(
+            np.concatenate([space.low, bottom]), np.concatenate([space.high, top])
+        )
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def more(self) -> Seen:
@@ -42,7 +43,7 @@ class _Widened(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
         observations, *told = self.env.step(actions)
-        return np.concatenate([observations, self.more()], axis=1), *told  # type: ignore[return-value]
+        return np.concatenate([observations, self.more()], axis=1), *told
 
 
 class RL2Observation(_Widened):
