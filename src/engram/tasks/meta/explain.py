@@ -176,12 +176,7 @@ def _values(task: MetaTask, instance: Instance) -> list[str]:
 
 
 def pays(task: MetaTask, instance: Instance) -> list[tuple[int, int, int, int, float, float]]:
-    """Return what pays in an instance: (state, action, flag, state reached, probability, value), where it is not 0.
-
-    Args:
-        task: The task.
-        instance: The instance.
-    """
+    """Return what pays in an instance: (state, action, flag, state reached, probability, value), where it is not 0."""
     step = outcomes(task, [instance], flags=2)
     found = []
     for s, a, k, flag in np.ndindex(*step.reached.shape[1:], 2):

@@ -70,13 +70,7 @@ def _program(task: MetaTask) -> Program:
 
 
 def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
-    """Return the instance that an environment is in.
-
-    Args:
-        task: Its task.
-        now: All environments.
-        row: Which of them.
-    """
+    """Return the instance that an environment is in."""
     states, actions, probs = np.split(now.value[row], np.cumsum([len(task.state_vars), task.n_action_columns]))
     first = 1 + task.n_fixed
     vectors = now.vectors[row, first : first + task.n_stim_vars, : task.stim.size]
@@ -92,18 +86,7 @@ def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
 def set_instances(
     code: Program, now: Lives, rows: Any, tasks: Sequence[MetaTask], instances: Sequence[Instance]
 ) -> None:
-    """Put environments into given instances.
-
-    Args:
-        code: The tasks as arrays.
-        now: All environments.
-        rows: Which of them are set.
-        tasks: The task of each of these.
-        instances: What each of these is set to.
-
-    Raises:
-        ValueError: An instance is none of its task; the message says in what.
-    """
+    """Put environments into given instances."""
     from engram.tasks.meta import kernels
 
     for row, task, instance in zip(rows, tasks, instances, strict=True):
@@ -121,16 +104,7 @@ def set_instances(
 
 
 def check_instance(task: MetaTask, instance: Instance) -> None:
-    """Raise unless an instance is one of a task.
-
-    Args:
-        task: The task.
-        instance: What should be an instance of it.
-
-    Raises:
-        TypeError: It is no ``Instance``.
-        ValueError: It is not; the message says in what.
-    """
+    """Raise unless an instance is one of a task."""
     checks.instance("instance", instance, Instance)
     counts = {"states": len(task.state_vars), "actions": task.n_action_columns, "probs": len(task.prob_vars)}
     for name, count in (counts | {"stimuli": task.n_stim_vars}).items():
@@ -165,12 +139,7 @@ def check_instance(task: MetaTask, instance: Instance) -> None:
 
 
 def free_cells(task: MetaTask, instances: Sequence[Instance]) -> Bool[np.ndarray, "instances states"]:
-    """Return which states are no walls.
-
-    Args:
-        task: The task.
-        instances: The instances.
-    """
+    """Return which states are no walls."""
     free = np.ones((len(instances), task.n_states), dtype=bool)
     if task.topology is not None:
         free &= ~task.topology.wall_map()

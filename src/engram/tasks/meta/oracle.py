@@ -17,13 +17,7 @@ _ENTRIES, _KNOWN = 4_000_000, 100_000  # of the models planned in at once; polic
 
 
 class Oracle:
-    """Plans in the instance of each environment as if it stayed as it is, and again where it has changed.
-
-    Args:
-        tasks: The different tasks.
-        task_of: The task of each environment.
-        gamma: Discount for each step.
-    """
+    """Plans in the instance of each environment as if it stayed as it is, and again where it has changed."""
 
     def __init__(self, tasks: Sequence[MetaTask], task_of: Int[np.ndarray, "num_envs"], gamma: float) -> None:
         self.tasks, self.task_of, self.gamma = tasks, task_of, gamma
@@ -35,11 +29,7 @@ class Oracle:
         self._known: dict[Any, Int[np.ndarray, "z"]] = {}
 
     def actions(self, lives: Lives) -> Int[np.ndarray, "num_envs"]:
-        """Return the optimal action in every environment.
-
-        Args:
-            lives: The state of all environments.
-        """
+        """Return the optimal action in every environment."""
         changed = np.ones(len(self.task_of), dtype=bool)
         if self._planned is not None:
             value, walls = self._planned

@@ -142,16 +142,7 @@ def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple
 
 
 def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = None) -> Outcomes:
-    """Return what every step may lead to, in each instance.
-
-    Args:
-        task: The task.
-        instances: At least one.
-        flags: How many flags are looked at; None: 2 if there is a flag rule, else 1.
-
-    Raises:
-        ValueError: An instance is none of this task.
-    """
+    """Return what every step may lead to, in each instance."""
     for instance in instances:
         check_instance(task, instance)
     row, flags = arrays(task), (2 if task.flag_rules else 1) if flags is None else flags
@@ -267,11 +258,7 @@ def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None 
 
 
 def reachable(found: Model) -> Bool[np.ndarray, "instances z"]:
-    """Return what can be reached from the start under some policy, in each instance.
-
-    Args:
-        found: The instances.
-    """
+    """Return what can be reached from the start under some policy, in each instance."""
     edges = (found.transition > 0).any(2).astype(np.float32)
     reached = found.start > 0
     while True:
@@ -284,13 +271,7 @@ def reachable(found: Model) -> Bool[np.ndarray, "instances z"]:
 def value_of(
     transition: Float[np.ndarray, "*batch z z"], reward: Float[np.ndarray, "*batch z"], gamma: float
 ) -> Float[np.ndarray, "*batch z"]:
-    """Return the discounted value of a policy, V = (1 - gamma P)^-1 r.
-
-    Args:
-        transition: P, under the policy.
-        reward: r, under the policy.
-        gamma: Discount for each step, below 1.
-    """
+    """Return the discounted value of a policy, V = (1 - gamma P)^-1 r."""
     return np.linalg.solve(np.eye(transition.shape[-1]) - gamma * transition, reward[..., None])[..., 0]
 
 

@@ -109,22 +109,13 @@ class Lives(NamedTuple):
 
 
 def program(tasks: Sequence[MetaTask]) -> Program:
-    """Put meta-tasks side by side.
-
-    Args:
-        tasks: At least one.
-    """
+    """Put meta-tasks side by side."""
     rows = [arrays(task) for task in tasks]
     return Program(**{name: _stacked([row[name] for row in rows]) for name in Program._fields})
 
 
 def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
-    """Make room for environments, none of which has begun.
-
-    Args:
-        code: The tasks.
-        task: The task of each environment, by its place in ``code``.
-    """
+    """Make room for environments, none of which has begun."""
     n, rules, flag_rules = len(task), code.rule_old.shape[1], code.flag_old.shape[1]
     columns = max(1, int((code.first + code.columns).max()))
     stimuli = 1 + int((code.n_fixed + code.n_stim_vars).max())

@@ -55,13 +55,7 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def commute(task: MetaTask, one: Any, other: Any) -> bool:
-    """Return whether the order of two rules of a kind cannot matter: they never match together, or do the same.
-
-    Args:
-        task: Their task.
-        one: A reward rule, or a flag rule.
-        other: Another one.
-    """
+    """Return whether the order of two rules of a kind cannot matter: they never match together, or do the same."""
     if isinstance(one, FlagRule):
         is_same = one.set_to == other.set_to
     else:
