@@ -13,16 +13,16 @@ from engram.tasks.meta.pomdp import _drift
 
 
 @pytest.mark.parametrize("name", exact_returns())
-def test_chance_and_the_oracle_return_what_they_do_in_closed_form(name):
+def test_chance_and_the_oracle_return_what_they_do_in_closed_form(name, effort):
     known = exact_returns()[name]
-    value, error = known.measure(600, seed=1)
+    value, error = known.measure(200 * effort, seed=1)
     assert known.off(value) <= 3 * error + 1e-9
 
 
 @pytest.mark.parametrize("name", ideal_returns())
-def test_ideal_learners_return_what_was_measured_before(name):
+def test_ideal_learners_return_what_was_measured_before(name, effort):
     known = ideal_returns()[name]
-    value, error = known.measure(600, seed=3)
+    value, error = known.measure(200 * effort, seed=3)
     assert known.off(value) <= 3 * error + 1e-9
 
 

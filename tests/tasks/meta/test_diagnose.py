@@ -35,9 +35,9 @@ def test_known_gaps():
     assert diagnose(named.cue_t_maze()).ambiguous == ((1, 2),)
 
 
-def test_the_shares_of_the_published_generator():
+def test_the_shares_of_the_published_generator(effort):
     generator = np.random.default_rng(0)
-    count = 300
+    count = 100 * effort
     found = [diagnose(sample(generator, accept="reference", reference_quirks=True)) for _ in range(count)]
     measured = {"SINGLE_OPTIMUM": 0.56, "TRAP": 0.16, "UNREACHABLE": 0.034, "NO_REWARD": 0.038, "TRIVIAL": 0.021}
     shares = {code: np.mean([code in one.codes for one in found]) for code in measured}
@@ -130,7 +130,7 @@ def test_planning_agrees_with_simulation(seed, style):
 
 def test_codes_of_states_are_those_of_the_transitions():
     generator = np.random.default_rng(7)
-    for _ in range(60):
+    for _ in range(30):
         task = sample(generator, accept=None)
         edges = np.array(task.transition).sum(1) > 0
         steps = np.linalg.matrix_power(np.eye(4) + edges, 4) > 0
