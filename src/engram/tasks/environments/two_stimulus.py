@@ -147,7 +147,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         going = trial < self.trials
         seen[:, :2] = np.where(going[:, None], self._shown[kind, step], 0)
         # The action at the decision step is followed by its outcome: what a network sees one step later.
-        feeding = (step >= self.timing.feedback[0]) & (step <= self.timing.feedback[1]) & going
+        feeding = (step > self.timing.feedback[0]) & (step <= self.timing.feedback[1]) & going
         seen[:, 2:4] = np.where(feeding, self._outcome, 0)[:, None]
         seen[:, 4] = 1.0
         seen[self._each, 5 + self._answer] = np.where(feeding, GAIN, 0)
