@@ -20,10 +20,10 @@ from engram.agents import (
     rollout,
 )
 from engram.agents.a2c import sample_actions
+from engram.agents.reference import play
 from engram.plasticity import ClippedHebb, Hebb, Modulated, PlasticRNN, Retroactive
 from engram.tasks.meta import MetaTaskVectorEnv, named
-from engram.tasks.meta.agents import play
-from engram.tasks.meta.wrappers import RL2VectorObservation
+from engram.tasks.meta.wrappers import RL2Observation
 
 
 def seeded(seed=0):
@@ -223,7 +223,7 @@ def test_an_agent_without_memory_has_none():
 
 
 def test_a_trained_agent_acts_in_lifetimes_as_its_network_says():
-    env = RL2VectorObservation(MetaTaskVectorEnv(named.two_step(horizon=6), 4))
+    env = RL2Observation(MetaTaskVectorEnv(named.two_step(horizon=6), 4))
     agent = ActorCritic(torch.nn.LSTM(9, 4), 2, generator=seeded())
     with torch.no_grad():
         agent.policy.weight.zero_()

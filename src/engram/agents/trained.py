@@ -16,7 +16,7 @@ class TrainedAgent:
     """An actor-critic as an agent of meta-tasks, one of those that ``play`` runs through lifetimes.
 
     Args:
-        network: The actor-critic; previous action and reward are part of its input, as by ``RL2VectorObservation``.
+        network: The actor-critic; previous action and reward are part of its input, as by ``RL2Observation``.
         generator: Source of the actions.
 
     Examples:

@@ -20,12 +20,12 @@ from annotated_types import Ge
 from torch import nn
 
 from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, meta_actor_critic, plastic_actor_critic
+from engram.agents.reference import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import normalized_return
 from engram.experiments.meta_task_space.learning import learn, observed
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, largest, smallest, value
 from engram.plasticity import ClippedHebb, Modulated
-from engram.tasks.meta import MetaTask, named, sample_many
-from engram.tasks.meta.agents import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
+from engram.tasks.meta import MetaTask, named, pomdp, sample_many
 
 PAPER = (
     "Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: Wang "
@@ -121,7 +121,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if config.agent == "random":
         return tested(config, run, lambda _: RandomAgent(run.rng))
     if config.agent == "bayes":
-        return tested(config, run, lambda task: BayesFilterAgent(task, points=config.points, generator=run.rng))
+        return tested(config, run, lambda task: BayesFilterAgent(pomdp(task, points=config.points), generator=run.rng))
     tasks = sample_many(config.train_tasks, TASKS_SEED, split="train", horizon=config.horizon)
     env = observed(tasks, config.batch_size, memory=config.agent != "memoryless")
     agent = build(config, run.generator).to(run.device)

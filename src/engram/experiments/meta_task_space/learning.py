@@ -10,11 +10,11 @@ from annotated_types import Ge
 from torch import nn
 
 from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, a2c_step, meta_actor_critic, rollout
+from engram.agents.reference import Lifetimes, OracleAgent, RandomAgent, play, regret
 from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
 from engram.lab import Run
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, sample_many
-from engram.tasks.meta.agents import Lifetimes, OracleAgent, RandomAgent, play, regret
-from engram.tasks.meta.wrappers import RL2VectorObservation
+from engram.tasks.meta.wrappers import RL2Observation
 
 PUBLISHED = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
 
@@ -104,7 +104,7 @@ def tasks_of(config: ManyTasks, seed: int) -> tuple[list[MetaTask], list[MetaTas
 
 def observed(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> Any:
     """Return environments as a network sees them, with its last action and reward or without."""
-    return RL2VectorObservation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
+    return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
 
 
 def lives(

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge
 
+from engram.experiments.known_returns import exact_returns, ideal_returns
 from engram.lab import Run
-from engram.tasks.meta import diagnose, named, reference_criteria, sample
+from engram.tasks.meta import diagnose, digest, named, reference_criteria, sample
 from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
-from engram.tasks.meta.known import degenerate_tasks, exact_returns, ideal_returns
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
             codes += [code in about.codes for code in known]
             worth = (about.gap > 0.02 or bool(about.ambiguous)) and "TRIVIAL" not in about.codes
             good += worth, not about.degeneracies
-            hashes[i] = int(task.hash()[:15], 16)
+            hashes[i] = int(digest(task)[:15], 16)
         run.log(part + 1, accepted=accepted[0] / ((part + 1) * attempts // PARTS))
     rates = dict(zip(CRITERIA, (met / attempts).tolist(), strict=True))
     shares = dict(zip(known, (codes / diagnosed).tolist(), strict=True))
@@ -87,5 +87,5 @@ def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
         "strict": float(good[1]) / diagnosed,
         "distinct": len(np.unique(hashes)) / diagnosed,
         "false_alarms": sum(len(diagnose(task).degeneracies) for task in named.catalogue().values()),
-        "detected": float(np.mean([code in diagnose(task).codes for task, code in degenerate_tasks().values()])),
+        "detected": float(np.mean([code in diagnose(task).codes for task, code in named.degenerate().values()])),
     }

@@ -1,19 +1,16 @@
-"""What is known of meta-tasks: returns of chance, of who knows and of who infers; tasks with a known defect."""
+"""What is known of named meta-tasks: the returns of chance, of who knows the instance, and of who infers it."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from engram.tasks.meta import named
-from engram.tasks.meta.agents import Agent, BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play, regret
-from engram.tasks.meta.environment import MetaTaskVectorEnv
-from engram.tasks.meta.task import FlagRule, MetaTask, RewardRule, StateRef, StimVar
+from engram.agents.reference import Agent, BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play, regret
+from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, pomdp
 
-__all__ = ["KnownReturn", "degenerate_tasks", "exact_returns", "ideal_returns"]
+__all__ = ["KnownReturn", "exact_returns", "ideal_returns"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def ideal_returns() -> dict[str, KnownReturn]:
         return lambda generator: BanditAgent(rule, generator, dependent=dependent)
 
     def inferring(task: MetaTask) -> Callable[[np.random.Generator], Agent]:
-        return lambda generator: BayesFilterAgent(task, generator=generator)
+        return lambda generator: BayesFilterAgent(pomdp(task), generator=generator)
 
     bandit, uniform, ten = named.bandit(2), named.dependent_bandit(), named.bandit(10)
     known = {
@@ -113,27 +110,3 @@ def ideal_returns() -> dict[str, KnownReturn]:
         task = named.two_step(kind)
         known[f"two-step {kind}, Bayes filter"] = KnownReturn(task, inferring(task), value, trials, rounding=0.0005)
     return known
-
-
-def degenerate_tasks() -> dict[str, tuple[MetaTask, str]]:
-    """Return tasks with a known defect, and the code that ``diagnose`` has for it, by name."""
-    step, maze = named.two_step(), named.t_maze()
-    home = [1.0, 0.0, 0.0]
-    fork = [[[0.0, 0.5, 0.5]] * 2, [home] * 2, [home] * 2]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        flagged = replace(step, reward_rules=(RewardRule(StateRef(0), flag=1),), flag_rules=(FlagRule(1, set_to=0),))
-        covering = (*step.reward_rules, RewardRule(1, p=0.1), RewardRule(2, p=0.9))
-        everywhere = (*maze.reward_rules, RewardRule(2), RewardRule(3))
-        away = [[[0.5, 0.5, 0.0]] * 2, [home] * 2, [home] * 2]
-        caught = [*maze.transition[:3], [[0.0, 0.0, 0.0, 1.0]] * 2]
-        return {
-            "constant rules": (replace(step, reward_rules=(RewardRule(1, p=0.1), RewardRule(2))), "NO_VARIATION"),
-            "unreachable reward": (replace(step, transition=away, reward_rules=(RewardRule(2),)), "UNREACHABLE"),
-            "absorbing trap": (replace(maze, transition=caught), "TRAP"),
-            "symmetric range": (replace(step, transition=fork, stimuli=(0, 1, 1)), "SAME_INSTANCES"),
-            "every end pays": (replace(maze, reward_rules=everywhere), "TRIVIAL"),
-            "flag never set": (flagged, "FLAG_CONSTANT"),
-            "single variable stimulus": (replace(named.harlow(), stimuli=(0, StimVar(0), 1)), "NO_VARIATION"),
-            "shadowed variable rule": (replace(step, reward_rules=covering), "SHADOWED"),
-        }

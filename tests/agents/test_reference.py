@@ -5,29 +5,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import stay_probabilities
-from engram.tasks.meta import MetaTaskVectorEnv, Stim, named
-from engram.tasks.meta.agents import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, _drift, play
-from engram.tasks.meta.known import exact_returns, ideal_returns
+from engram.experiments.known_returns import exact_returns, ideal_returns
+from engram.tasks.meta import MetaTaskVectorEnv, Stim, named, pomdp
+from engram.tasks.meta.pomdp import _drift
 
 
 @pytest.mark.parametrize("name", exact_returns())
-def test_chance_and_the_oracle_return_what_they_do_in_closed_form(name):
+def test_chance_and_the_oracle_return_what_they_do_in_closed_form(name, effort):
     known = exact_returns()[name]
-    value, error = known.measure(600, seed=1)
+    value, error = known.measure(200 * effort, seed=1)
     assert known.off(value) <= 3 * error + 1e-9
 
 
 @pytest.mark.parametrize("name", ideal_returns())
-def test_ideal_learners_return_what_was_measured_before(name):
+def test_ideal_learners_return_what_was_measured_before(name, effort):
     known = ideal_returns()[name]
-    value, error = known.measure(600, seed=3)
+    value, error = known.measure(200 * effort, seed=3)
     assert known.off(value) <= 3 * error + 1e-9
 
 
 def test_the_filter_chooses_as_one_who_knows_the_transitions():
     task = named.two_step("wang2018")
-    lived = play(MetaTaskVectorEnv(task, 300), BayesFilterAgent(task), seed=0)
+    lived = play(MetaTaskVectorEnv(task, 300), BayesFilterAgent(pomdp(task)), seed=0)
     choices, rewarded = lived.actions[:, ::2], lived.rewards[:, 1::2] > 0
     common = (lived.reached[:, ::2] == 1) == (choices == 1)
     stays = stay_probabilities(choices, rewarded, common)
@@ -36,7 +37,7 @@ def test_the_filter_chooses_as_one_who_knows_the_transitions():
 
 def test_the_posterior_is_that_of_bayes():
     task = named.two_step("wang2018")
-    env, agent = MetaTaskVectorEnv(task, 1), BayesFilterAgent(task)
+    env, agent = MetaTaskVectorEnv(task, 1), BayesFilterAgent(pomdp(task))
     seen, _ = env.reset(seed=0)
     agent.begin(env, seen)
     generator, belief = np.random.default_rng(0), 0.5  # that state 1 is the better one
@@ -51,13 +52,13 @@ def test_the_posterior_is_that_of_bayes():
             belief = belief * one / (belief * one + (1 - belief) * other)
             belief = belief * (1 - 0.025) + (1 - belief) * 0.025
         found = agent.belief[0].sum((1, 2))
-        assert agent.instances[0].states == (1,)
+        assert agent.model.instances[0].states == (1,)
         assert found[0] == pytest.approx(belief, abs=1e-12)
 
 
 def test_what_stimuli_mean_is_learnt_from_one_trial_of_each_kind():
     task = named.harlow()
-    env, agent = MetaTaskVectorEnv(task, 200), BayesFilterAgent(task)
+    env, agent = MetaTaskVectorEnv(task, 200), BayesFilterAgent(pomdp(task))
     lived = play(env, agent, seed=0)
     assert (lived.rewards < 0).sum(1).max() <= 1  # one informed error
     assert abs(lived.rewards[:, 20:].mean() * 2 - 0.5) < 0.02
@@ -72,7 +73,7 @@ def test_what_stimuli_mean_is_learnt_from_one_trial_of_each_kind():
 )  # fmt: skip
 def test_inference_gains_more_than_chance_and_less_than_knowing(task, mode):
     env = MetaTaskVectorEnv(task, 150)
-    inferring = BayesFilterAgent(task, mode, points=3)
+    inferring = BayesFilterAgent(pomdp(task, points=3), mode)
     chance, inferred, knowing = (
         play(env, agent, seed=5).rewards.sum(1).mean()
         for agent in (RandomAgent(np.random.default_rng(0)), inferring, OracleAgent())
@@ -87,7 +88,7 @@ def test_finding_a_spot_by_drawing_where_it_may_be():
     env = MetaTaskVectorEnv(task, 40)
     chance, found = (
         play(env, agent, seed=0).rewards.sum(1).mean()
-        for agent in (RandomAgent(np.random.default_rng(0)), BayesFilterAgent(task, "thompson"))
+        for agent in (RandomAgent(np.random.default_rng(0)), BayesFilterAgent(pomdp(task), "thompson"))
     )
     assert found > 2 * chance
 
@@ -121,16 +122,16 @@ def test_lifetimes_that_end_early():
 
 
 def test_what_the_agents_cannot_do_is_said():
-    with pytest.raises(ValueError, match="mode = 'map': expected 'qmdp' or 'thompson'"):
-        BayesFilterAgent(named.two_step(), "map")
+    with pytest.raises(ValueError, match="mode = 'map': expected one of 'qmdp', 'thompson'"):
+        BayesFilterAgent(pomdp(named.two_step()), "map")
     with pytest.raises(ValueError, match=r"task.topology.walls = 'random_maze'"):
-        BayesFilterAgent(named.full_maze(3))
+        pomdp(named.full_maze(3))
     with pytest.raises(ValueError, match="expected at most 6561 instances, with points = 9"):
-        BayesFilterAgent(named.bandit(10))
+        pomdp(named.bandit(10))
     with pytest.raises(ValueError, match=r"task\.stim\.distinct = False"):
-        BayesFilterAgent(replace(named.harlow(), stim=Stim(distinct=False)))
+        pomdp(replace(named.harlow(), stim=Stim(distinct=False)))
     with pytest.raises(ValueError, match=r"env.tasks: expected the agent's task only"):
-        play(MetaTaskVectorEnv(named.t_maze(), 2), BayesFilterAgent(named.two_step()), seed=0)
+        play(MetaTaskVectorEnv(named.t_maze(), 2), BayesFilterAgent(pomdp(named.two_step())), seed=0)
     with pytest.raises(ValueError, match="rule = 'gittins'"):
         BanditAgent("gittins", np.random.default_rng(0))
     with pytest.raises(ValueError, match="dependent = True: expected False, because rule = 'ucb1'"):
