@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test soak lint install docs results bench clean
+.PHONY: demo test soak mutate lint install docs results bench clean
 
 # Runs a first published claim and judges it. Exit code 1 of `engram run` means that a claim failed: a result, no error.
 demo: .venv/installed
@@ -16,6 +16,11 @@ test: lint
 # The same tests at a larger size: hours. Run on a schedule.
 soak: .venv/installed-dev
 	$(BIN)/pytest -n auto --dist worksteal --soak
+
+# Which changes of a module do its tests not notice? `make mutate MODULE=analysis/decoding.py`
+mutate: .venv/installed-dev
+	$(PIP) 'mutmut>=3.8'
+	$(BIN)/python tests/mutate.py $(MODULE) $(TESTS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
@@ -53,7 +58,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/page.py
 
 clean:
-	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .mutants dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing into .venv (about a minute, and a download of PyTorch)"

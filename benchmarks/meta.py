@@ -1,10 +1,10 @@
 """Lifetimes per second of evolved plastic networks, and what evolution costs beside them.
 
 `python benchmarks/meta.py` measures lifetimes of 400 trials at 70 units: (a) the straightforward batched version in
-torch, step by step as defined; (b) the factorised trace in torch; (c) the numba kernel; and the kernel on one and two
-threads, on two loky workers, and on two workers of Ray. Then ask and tell of the evolution strategy, with 500
-individuals, as a part of a generation. Repetitions are interleaved, so that a busy machine slows all of them; figures
-are medians, with the range from the first to the third quartile.
+torch, step by step as defined; (b) the numba kernel, on one and two threads, on two loky workers, and on two workers of
+Ray. Then ask and tell of the evolution strategy, with 500 individuals, as a part of a generation. Repetitions are
+interleaved, so that a busy machine slows all of them; figures are medians, with the range from the first to the third
+quartile.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engram.plasticity import NodePerturbationRNN, Trials, lifetimes
 from engram.tasks.two_stimulus import TwoStimulus
 
 RECORD = Path(__file__).with_suffix(".json")
-PLAIN, KERNEL = "(a) torch, step by step", "(c) numba, 1 thread"
+PLAIN, KERNEL = "(a) torch, step by step", "(b) numba, 1 thread"
 UNITS, TRIALS = 70, 400
 RATE, RATIO, OVERHEAD = 100.0, 10.0, 0.05  # targets: lifetimes a second on 2 cores, times torch, ask and tell
 
@@ -81,13 +81,12 @@ def lives(repetitions: int, individuals: int, ray: bool) -> dict[str, list[float
     few = max(individuals // 8, 2)
     rows: dict[str, Measure] = {
         PLAIN: of_backend("eager", individuals, 40),
-        "(b) torch, factorised trace": of_backend("factorised", individuals, 40),
         KERNEL: of_backend("fused", individuals, TRIALS),
-        "(c) numba, 2 threads": of_backend("fused", individuals, TRIALS, threads=2),
-        "(c) numba, 2 loky workers": of_workers("loky", individuals),
+        "(b) numba, 2 threads": of_backend("fused", individuals, TRIALS, threads=2),
+        "(b) numba, 2 loky workers": of_workers("loky", individuals),
     }
     if ray:
-        rows["(c) numba, 2 Ray workers"] = of_workers("ray", individuals)
+        rows["(b) numba, 2 Ray workers"] = of_workers("ray", individuals)
     for measure in rows.values():
         measure()  # compiles, and starts the workers
     of_backend("fused", few, TRIALS)()
@@ -124,7 +123,7 @@ def section(record: dict[str, Any]) -> list[str]:
         "## Lifetimes of evolved plastic networks",
         "",
         f"Lifetimes of {TRIALS} trials at {UNITS} units per second, {record['individuals']} individuals, in turn:",
-        "the network in torch step by step as it is defined, with its trace in factors, and as the numba kernel.",
+        "the network in torch step by step as it is defined, and as the numba kernel.",
         "",
         "| | lifetimes/s | quartiles | over torch |",
         "|---|---|---|---|",

@@ -41,7 +41,7 @@ from engram.plasticity import (
     Retroactive,
     plastic_scan,
 )
-from engram.plasticity.scan import run_scan
+from engram.plasticity.kernels.dispatch import run_scan
 
 RECORD = Path(__file__).with_suffix(".json")
 RULES: dict[str, Callable[[], Any]] = {"hebb": Hebb, "oja": Oja, "modulated": Modulated, "retroactive": Retroactive}

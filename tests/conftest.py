@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
+from numba.core.caching import NullCache
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
 
 # The same examples each time, and no test asserts a time.
 settings.register_profile("test", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("soak", deadline=None, max_examples=1000)
 
+_compile = Dispatcher.compile
 THIRD_PARTY = Path(__file__).parent / "third_party"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -29,6 +37,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "test")
+    Dispatcher.compile = _compiled_once
+
+
+def _compiled_once(dispatcher: Any, signature: Any) -> Any:
+    """Compile a cached numba function in one of the workers, while the others wait for it and then load it."""
+    if isinstance(dispatcher._cache, NullCache):
+        return _compile(dispatcher, signature)
+    name = f"{dispatcher._cache.cache_path}:{dispatcher.py_func.__qualname__}"
+    lock = Path(tempfile.gettempdir()) / f"engram-compiles-{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    with global_compiler_lock, FileLock(lock):  # in this order, as a function may compile those that it calls
+        return _compile(dispatcher, signature)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -48,12 +48,14 @@ def main() -> None:
         parser.error(f"module = {options.module}: expected a file under src/engram")
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.mkdir()
-    for name in ("src", "tests", "docs", "results", "pyproject.toml", "README.md"):
+    for name in ("src", "tests", "docs", "results", "README.md"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, COPY / name)
     tests = options.tests or tests_of(options.module)
-    with (COPY / "pyproject.toml").open("a") as file:
-        file.write(CONFIG.format(module=json.dumps(str(module)), tests=json.dumps(tests)))
+    # Shapes are checked by code that must come before the first import, and is there already in a forked process.
+    settings = re.sub(r'"--jaxtyping-packages=[^"]*", ', "", (ROOT / "pyproject.toml").read_text())
+    settings += CONFIG.format(module=json.dumps(str(module)), tests=json.dumps(tests))
+    (COPY / "pyproject.toml").write_text(settings)
 
     def mutmut(*arguments: str) -> str:
         command = [sys.executable, "-m", "mutmut", *arguments]

@@ -8,7 +8,7 @@ from engram.experiments.expander_memory.network import Network
 from engram.experiments.expander_memory.recovery import Config as Recovery
 from engram.experiments.expander_memory.recovery import build_graph, decoded
 from engram.memory import ExpanderMemory, corrupted
-from engram.memory.recovery import nearest_state, random_states
+from engram.memory.expander.recovery import nearest_state, random_states
 
 
 def configs(config: object) -> dict:

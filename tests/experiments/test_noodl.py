@@ -9,8 +9,8 @@ from engram.experiments.noodl.claims import LASSOS
 from engram.experiments.noodl.learner import Lasso, Learner, build
 from engram.experiments.noodl.synthetic import Config, draw
 from engram.lab import at_least, at_most
-from engram.memory import perturb_dictionary
-from engram.memory.sparse_dictionary_data import normalised
+from engram.tasks import perturb_dictionary
+from engram.unit_rows import unit_rows
 
 
 def configs(config: object) -> dict:
@@ -76,8 +76,8 @@ def test_every_arm_of_a_seed_sees_the_same_samples():
 def test_a_lasso_goes_on_exactly_from_its_state():
     config = configs(SMOKE)["lasso-0.1"]
     rng = np.random.default_rng(0)
-    X, _ = draw(config, normalised(rng.standard_normal((20, 16))), rng, 50)
-    start = perturb_dictionary(normalised(rng.standard_normal((20, 16))), random_state=rng)
+    X, _ = draw(config, unit_rows(rng.standard_normal((20, 16))), rng, 50)
+    start = perturb_dictionary(unit_rows(rng.standard_normal((20, 16))), random_state=rng)
     given = start.copy()
     whole, first, second = (build(config, start) for _ in range(3))
     np.testing.assert_array_equal(start, given)

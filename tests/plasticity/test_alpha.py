@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engram.plasticity.alpha import KINDS, draw_normal, draw_uniform, kind, make_alpha
+from engram.plasticity.alpha import KINDS, draw, kind, make_alpha
 
 
 def seeded(seed=0):
@@ -16,10 +16,10 @@ def test_kind_is_what_was_asked_for(wanted):
 @pytest.mark.parametrize("rank", [1, 2, 8])
 def test_a_product_of_factors_has_the_scale_of_what_it_replaces(rank):
     alpha = make_alpha(rank, 200, 300)
-    draw_normal(alpha, 0.01, seeded())
+    draw(alpha, 0.01, seeded(), normal=True)
     assert torch.linalg.matrix_rank(alpha.dense(), rtol=1e-4) == rank
     assert alpha.dense().std().item() == pytest.approx(0.01, rel=0.2)
-    draw_uniform(alpha, 0.01, seeded())
+    draw(alpha, 0.01, seeded())
     assert alpha.dense().min() >= 0
     assert 0.004 < alpha.dense().max() <= 0.01
 

@@ -56,7 +56,7 @@ def test_without_weights_x_decays_from_its_start():
         assert not state.hidden[:, :5].any()
 
 
-@pytest.mark.parametrize("backend", ["eager", "factorised", "fused"])
+@pytest.mark.parametrize("backend", ["eager", "fused"])
 def test_without_weights_or_noise_every_answer_is_0_and_the_loss_is_known(backend):
     net = dead(perturbation_prob=0.0, eta=0.0)
     seen = trials(30, 40, AND)
@@ -157,7 +157,7 @@ def test_there_are_369_updates_in_a_life_and_none_before_trial_31(monkeypatch):
 
     monkeypatch.setattr(net, "consolidate", counted)
     short = trials(1, 400, response=(1, 2), decision=2, feedback=(2, 3))
-    lifetimes(net, short._replace(inputs=short.inputs[:, :4]), seeded(), backend="factorised")
+    lifetimes(net, short._replace(inputs=short.inputs[:, :4]), seeded(), backend="eager")
     assert calls == [False] * 31 + [True] * 369
 
 
@@ -220,7 +220,7 @@ def test_pairs_without_mutations_live_bit_for_bit_alike():
     seen = trials(4, 60)
     pairs = seen._replace(kind=seen.kind.repeat(2, 1), answer=seen.answer.repeat(2, 1))
     weight, alpha = (p.detach().expand(8, 30, 30) for p in (net.weight, net.alpha))
-    for backend in ("factorised", "fused"):
+    for backend in ("eager", "fused"):
         loss = lifetimes(net, pairs, seeded(), weight=weight, alpha=alpha, backend=backend).loss
         assert torch.equal(loss[:4], loss[4:])
 
@@ -234,54 +234,44 @@ def test_noise_is_shared_or_each_individual_has_its_own():
     assert len({float(loss) for loss in own[:, 20]}) == 70, "also across the groups in which they are drawn"
 
 
-# The three ways to live.
+# The two ways to live.
 
 
 @pytest.mark.parametrize("units", [12, 21, 70])
 @pytest.mark.parametrize("options", [{}, {"feedback": "binary", "debias": True, "dt": 25.0, "tau_e": 400.0}])
-def test_the_factorised_trace_and_the_kernel_equal_the_definition(units, options):
+def test_the_kernel_equals_the_definition(units, options):
     net = network(units, first_plastic_trial=1, eta=0.3, **options)
     weight = net.weight.detach() + 0.03 * torch.randn(5, units, units, generator=seeded(1))
     alpha = net.alpha.detach() + 0.03 * torch.randn(5, units, units, generator=seeded(2))
     seen = trials(5, 24)
     lives = {
         backend: lifetimes(net, seen, seeded(3), weight=weight, alpha=alpha, record=(2, 20), backend=backend)
-        for backend in ("eager", "factorised", "fused")
+        for backend in ("eager", "fused")
     }
     expected = lives["eager"]
     assert expected.trace.abs().max() > 1e-4, "something was learned"
-    for backend in ("factorised", "fused"):
-        found = lives[backend]
-        torch.testing.assert_close(found.loss[:, :3], expected.loss[:, :3], rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(found.recorded[:, 0], expected.recorded[:, 0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(found.loss, expected.loss, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(found.trace, expected.trace, rtol=1e-2, atol=1e-5)
+    found = lives["fused"]
+    torch.testing.assert_close(found.loss[:, :3], expected.loss[:, :3], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.recorded[:, 0], expected.recorded[:, 0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.trace, expected.trace, rtol=1e-2, atol=1e-5)
 
 
 def test_the_kernel_agrees_with_torch_over_a_hundred_trials():
     net = NodePerturbationRNN(generator=seeded())
     seen = trials(3, 120)
-    losses = [lifetimes(net, seen, seeded(1), backend=backend).loss[:, :100] for backend in ("fused", "factorised")]
+    losses = [lifetimes(net, seen, seeded(1), backend=backend).loss[:, :100] for backend in ("fused", "eager")]
     torch.testing.assert_close(*losses, rtol=0, atol=1e-5)
 
 
-def test_in_double_precision_the_factorised_trace_is_the_definition_s():
-    net = network(15, first_plastic_trial=1, eta=0.3).double()
-    seen = trials(3, 8)
-    lives = [lifetimes(net, seen, seeded(), backend=backend) for backend in ("eager", "factorised")]
-    torch.testing.assert_close(lives[0].trace, lives[1].trace, rtol=1e-10, atol=1e-13)
-    torch.testing.assert_close(lives[0].loss, lives[1].loss, rtol=1e-10, atol=1e-13)
-
-
-@pytest.mark.parametrize("backend", ["factorised", "fused"])
-def test_a_shuffled_trace_is_another_in_the_same_way(backend):
+def test_a_shuffled_trace_is_another_in_the_same_way():
     net = network(15, first_plastic_trial=1, eta=0.3)
     order = torch.randperm(15, generator=seeded(4))
     seen = trials(2, 24)
-    found, expected = (lifetimes(net, seen, seeded(), order=order, backend=one).trace for one in (backend, "eager"))
+    found, expected = (lifetimes(net, seen, seeded(), order=order, backend=one).trace for one in ("fused", "eager"))
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-5)
-    own = lifetimes(net, seen, seeded(), backend=backend).trace
-    same = lifetimes(net, seen, seeded(), order=torch.arange(15), backend=backend).trace
+    own = lifetimes(net, seen, seeded(), backend="fused").trace
+    same = lifetimes(net, seen, seeded(), order=torch.arange(15), backend="fused").trace
     assert torch.equal(own, same)
     assert not torch.allclose(own, found, atol=1e-4)
 
@@ -414,7 +404,7 @@ def test_bad_arguments_of_the_network_are_named(options, message):
         ),
         (lambda _: lifetimes(network(hebbian="cubic"), trials(2, 40), seeded(), backend="fused"), "'cubic'"),
         (
-            lambda _: lifetimes(network(modulation="internal"), trials(2, 40), seeded(), backend="factorised"),
+            lambda _: lifetimes(network(modulation="internal"), trials(2, 40), seeded(), backend="fused"),
             "'internal'",
         ),
     ],

@@ -5,7 +5,7 @@ from functools import partial, wraps
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engram import registry
@@ -39,8 +39,14 @@ RULES = {
     "retroactive soft": lambda: Retroactive(0.4, 0.3, mode="soft"),
     "sigmoid": lambda: ClippedHebb(0.2, 0.3, eta_param="sigmoid"),
 }
-UNFUSED = ["modulated half", "retroactive half", "retroactive soft"]
 MODULATED = [name for name, rule in RULES.items() if rule().modulated]
+# Up to so many steps a network runs the plain scan, on which these tests are; the kernels are held to it elsewhere.
+PLAIN = 4
+
+
+def soaked(cases, kept):
+    """Return the cases of a grid, of which all but those kept are further sizes, left to ``make soak``."""
+    return [case if case in kept else pytest.param(*case, marks=pytest.mark.soak) for case in cases]
 
 
 def seeded(seed=0):
@@ -68,8 +74,13 @@ def fan(units, dtype=torch.float32, seed=5):
     return Neuromodulator(units, True, dtype=dtype, generator=seeded(seed))
 
 
-@pytest.mark.parametrize("clamped", [False, True])
-@pytest.mark.parametrize(("name", "alpha"), [*((name, alpha) for name in RULES for alpha in ALPHAS), (None, None)])
+@pytest.mark.parametrize(
+    ("name", "alpha", "clamped"),
+    soaked(
+        [*itertools.product(RULES, ALPHAS, (False, True)), (None, None, False), (None, None, True)],
+        kept=[*((name, ALPHAS[n % 4], n % 2 == 0) for n, name in enumerate(RULES)), (None, None, True)],
+    ),
+)
 def test_gradients_agree_with_finite_differences(name, alpha, clamped):
     rule = None if name is None else RULES[name]()
     modulator = fan(3) if name in MODULATED else None
@@ -89,57 +100,9 @@ def test_gradients_agree_with_finite_differences(name, alpha, clamped):
     assert torch.autograd.gradcheck(run, [p.detach().requires_grad_() for p in points], fast_mode=True)
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("name", [name for name in RULES if name not in UNFUSED])
-def test_gradients_agree_however_the_traces_are_had(name, alpha):
-    storages = ["auto", "store", "checkpoint", *(["invert"] if name in ("hebb", "oja") else [])]
-    ways = [("eager", "auto"), ("eager", "store"), *(("fused", storage) for storage in storages)]
-    for clamped, (backend, storage) in itertools.product((False, True), ways):
-        modulator = fan(3, torch.float64) if name in MODULATED else None
-        net = PlasticRNN(
-            2, 3, rule=RULES[name](), alpha=alpha, neuromodulator=modulator, backend=backend, storage=storage,
-            dtype=torch.float64, generator=seeded(),
-        )  # fmt: skip
-        strong(net)
-        clamp = draw(6, 2, 3, seed=1) > 0.5 if clamped else None
-        names, parameters = zip(*net.named_parameters(), strict=True)
-        _, state = net(0.3 * draw(3, 2, 2, dtype=torch.float64))
-        parts = len(tensors(state))
-
-        def run(sequence, *values, net=net, names=names, state=state, parts=parts, clamp=clamp):
-            named = dict(zip(names, values[parts:], strict=True))
-            start = rebuilt(state, values[:parts])
-            return tuple(tensors(torch.func.functional_call(net, named, (sequence, start), {"clamp": clamp})))
-
-        points = [0.2 * draw(6, 2, 2, seed=2, dtype=torch.float64), *tensors(state), *parameters]
-        points = [p.detach().requires_grad_() for p in points]
-        assert torch.autograd.gradcheck(run, points, fast_mode=True), (clamped, backend, storage)
-
-
-def test_what_cannot_be_stored_so_is_refused():
-    for name in set(RULES) - {"hebb", "oja"}:
-        with pytest.raises(ValueError, match=r"storage = 'invert': .*\(.*cannot be inverted: expected Hebb or Oja"):
-            PlasticRNN(2, 3, rule=RULES[name](), storage="invert")
-    for eta in (0.0, 1.0, -0.1, 1.5):
-        with pytest.raises(ValueError, match=r"storage = 'invert': Oja.* has eta = .*: expected between 0 and 1"):
-            PlasticRNN(2, 3, rule=Oja(eta), storage="invert")
-    net = PlasticRNN(2, 3, rule=Hebb(0.5), storage="invert")
-    torch.nn.init.constant_(net.rule.eta, 1.0)
-    with pytest.raises(ValueError, match="has eta = 1: expected between 0 and 1, both excluded"):
-        net(draw(2, 1, 2))
-    for storage in ("checkpoint", "invert"):
-        with pytest.raises(ValueError, match=f"storage = '{storage}': expected 'auto' or 'store' with backend"):
-            PlasticRNN(2, 3, backend="eager", storage=storage)
-    with pytest.raises(ValueError, match="storage = 'all': expected one of 'auto', 'store', 'checkpoint', 'invert'"):
-        PlasticRNN(2, 3, storage="all")
-    with pytest.raises(ValueError, match="storage = 'checkpoint': rule = None: expected Hebb"):
-        PlasticRNN(2, 3, alpha=None, storage="checkpoint")(draw(2, 1, 2))
-
-
 @pytest.mark.filterwarnings("ignore:over 90 %")
-@settings(deadline=None, max_examples=50)
 @given(
-    sizes=st.tuples(*[st.integers(1, 5)] * 4),
+    sizes=st.tuples(st.integers(1, PLAIN), *[st.integers(1, 5)] * 3),
     part=st.integers(0, 5),
     name=st.sampled_from([*RULES, None]),
     alpha=st.sampled_from(ALPHAS),
@@ -168,8 +131,18 @@ def test_batches_and_parts_of_a_sequence_change_nothing(*, sizes, part, name, al
         torch.testing.assert_close(tensors(alone_last), [t[one] for t in tensors(last)])
 
 
-@pytest.mark.parametrize("alpha", [*ALPHAS, None])
-@pytest.mark.parametrize("options", [{}, {"batch_first": True, "nonlinearity": "relu"}, {"backend": "eager"}])
+@pytest.mark.parametrize(
+    ("alpha", "options"),
+    soaked(
+        itertools.product([*ALPHAS, None], [{}, {"batch_first": True, "nonlinearity": "relu"}, {"backend": "eager"}]),
+        kept=[
+            ("post", {}),
+            (2, {"batch_first": True, "nonlinearity": "relu"}),
+            ("connection", {"backend": "eager"}),
+            (None, {}),
+        ],
+    ),
+)
 def test_acting_gives_what_the_steps_one_by_one_give(alpha, options):
     for name in RULES if alpha else [None]:
         rule = None if name is None else RULES[name]()
@@ -200,7 +173,7 @@ def test_who_acts_is_told_of_bad_input(backend):
 def test_a_batch_of_one_gives_the_first_row_of_a_batch_of_two(name, fan_out):
     modulator = Neuromodulator(4, fan_out, generator=seeded(5)) if name in MODULATED else None
     net = strong(PlasticRNN(3, 4, rule=RULES[name](), neuromodulator=modulator, generator=seeded()))
-    sequence = draw(6, 2, 3)
+    sequence = draw(PLAIN, 2, 3)
     output, state = net(sequence)
     first, first_state = net(sequence[:, :1])
     torch.testing.assert_close(first, output[:, :1])
@@ -228,8 +201,8 @@ def test_a_signal_that_depends_on_nothing_makes_it_the_clipped_rule():
     net = strong(PlasticRNN(3, 4, rule=Modulated(0.3), neuromodulator=modulator, generator=seeded()))
     peer = PlasticRNN(3, 4, rule=ClippedHebb(0.2, 0.3))
     peer.load_state_dict({key: p for key, p in net.state_dict().items() if "modulator" not in key}, strict=False)
-    output, state = net(draw(6, 2, 3))
-    expected, expected_state = peer(draw(6, 2, 3))
+    output, state = net(draw(PLAIN, 2, 3))
+    expected, expected_state = peer(draw(PLAIN, 2, 3))
     assert torch.equal(output, expected)
     assert torch.equal(state.trace, expected_state.trace)
 
@@ -240,7 +213,7 @@ def test_a_product_of_factors_does_what_its_coefficients_do():
     peer.load_state_dict({key: p for key, p in net.state_dict().items() if "alpha" not in key}, strict=False)
     with torch.no_grad():
         peer.alpha.copy_(torch.einsum("rj,ri->ji", net.alpha.post, net.alpha.pre))
-    torch.testing.assert_close(net(draw(6, 2, 3)), peer(draw(6, 2, 3)))
+    torch.testing.assert_close(net(draw(PLAIN, 2, 3)), peer(draw(PLAIN, 2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +232,9 @@ def test_the_maze_agents_have_as_many_parameters_as_the_published_ones(count, un
     assert sum(p.numel() for p in agent.parameters()) == count
 
 
-@pytest.mark.parametrize("alpha", ["post", "homogeneous", 2, None])
+@pytest.mark.parametrize(
+    "alpha", [*(pytest.param(a, marks=pytest.mark.soak) for a in ("post", "homogeneous")), 2, None]
+)
 def test_every_kind_of_alpha_keeps_the_contract(alpha):
     check_module(partial(PlasticRNN, alpha=alpha))
 
@@ -267,12 +242,17 @@ def test_every_kind_of_alpha_keeps_the_contract(alpha):
 @pytest.mark.parametrize(
     "rule",
     [
-        ClippedHebb,
         Retroactive,
-        partial(Modulated, mode="soft"),
-        partial(Modulated, only_half=True),
         partial(Retroactive, mode="soft", only_half=True),
-        partial(Oja, eta_param="sigmoid"),
+        *(
+            pytest.param(rule, marks=pytest.mark.soak)
+            for rule in (
+                ClippedHebb,
+                partial(Modulated, mode="soft"),
+                partial(Modulated, only_half=True),
+                partial(Oja, eta_param="sigmoid"),
+            )
+        ),
     ],
 )
 def test_every_kind_of_rule_keeps_the_contract(rule):
@@ -348,7 +328,16 @@ def test_a_detached_state_carries_the_memory_and_not_the_graph():
         net(draw(4, 2, 3), detached)[0].sum().backward()
 
 
-@pytest.mark.parametrize("name", ["oja", "modulated", "soft", "retroactive", "retroactive half", "sigmoid"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modulated",
+        *(
+            pytest.param(name, marks=pytest.mark.soak)
+            for name in ("oja", "soft", "retroactive", "retroactive half", "sigmoid")
+        ),
+    ],
+)
 def test_torch_compile_takes_a_short_sequence_whole(name):
     torch.compiler.reset()
     net = strong(PlasticRNN(2, 3, rule=RULES[name](), alpha=2, generator=seeded()))
@@ -363,9 +352,9 @@ def test_torch_compile_takes_a_short_sequence_whole(name):
 
 def test_under_autocast_everything_but_the_input_layer_keeps_its_precision():
     net = strong(PlasticRNN(3, 4, rule=Retroactive(0.2), generator=seeded()))
-    expected, _ = net(draw(6, 2, 3))
+    expected, _ = net(draw(PLAIN, 2, 3))
     with torch.autocast("cpu", torch.bfloat16):
-        output, state = net(draw(6, 2, 3).bfloat16())
+        output, state = net(draw(PLAIN, 2, 3).bfloat16())
     assert {t.dtype for t in (output, *tensors(state))} == {torch.float32}
     torch.testing.assert_close(output, expected, rtol=0.05, atol=0.05)
     output.sum().backward()
@@ -388,7 +377,7 @@ def test_the_backend_changes_nothing_but_speed(backend):
 
 
 def test_only_a_retroactive_rule_has_an_eligibility_trace():
-    _, state = PlasticRNN(3, 4, rule=Retroactive(0.2))(draw(6, 2, 3))
+    _, state = PlasticRNN(3, 4, rule=Retroactive(0.2))(draw(PLAIN, 2, 3))
     assert state.eligibility.any()
     assert state.detach().eligibility.grad_fn is None
     _, state = PlasticRNN(3, 4)(draw(6, 2, 3))
@@ -419,7 +408,10 @@ def test_an_untrained_network_answers_by_chance():
 @pytest.mark.filterwarnings("ignore:over 90 %")
 def test_every_rule_beats_the_network_without_plasticity():
     task = PatternCompletion(bits=20)
-    nets = {name: PlasticRNN(20, 21, rule=registry.get("rules", name)(), generator=seeded()) for name in RULE_NAMES}
+    nets = {
+        name: PlasticRNN(20, 21, rule=registry.get("rules", name)(), backend="eager", generator=seeded())
+        for name in RULE_NAMES
+    }
     nets["none"] = PlasticRNN(20, 21, alpha=None, generator=seeded())
     errors = {name: error(trained(pattern_network(task, net), task), task, 500) for name, net in nets.items()}
     assert errors["none"] > 0.15
@@ -574,7 +566,7 @@ BAD = {
         r"state.trace.shape = \(2, 3, 4\): expected \(2, 4, 4\)",
     ),
     "decay": (
-        lambda: PlasticRNN(3, 4, rule=Modulated(mode="decay", strict=True), neuromodulator=fan(4))(draw(9, 2, 3)),
+        lambda: PlasticRNN(3, 4, rule=Modulated(mode="decay", strict=True), neuromodulator=fan(4))(draw(PLAIN, 2, 3)),
         ValueError,
         r"modulator is between .* expected within \[0, 1\] in mode 'decay'",
     ),
@@ -637,4 +629,4 @@ def test_bad_input_is_refused(name):
 @pytest.mark.parametrize("alpha", [*ALPHAS, None])
 def test_repr_names_the_arguments(alpha):
     shown = repr(PlasticRNN(3, 4, alpha=alpha))
-    assert f"3, 4, alpha={alpha!r}, nonlinearity='tanh', batch_first=False, backend='auto', storage='auto'" in shown
+    assert f"3, 4, alpha={alpha!r}, nonlinearity='tanh', batch_first=False, backend='auto'" in shown

@@ -66,6 +66,10 @@ class AcceptsAnything(Hebb):
         return TraceState(keep * state.trace + gain * target.unsqueeze(2) * pre.unsqueeze(1))
 
 
+class DeclaresAnother(Hebb):
+    forgets = "oja"
+
+
 class IdleParameter(Hebb):
     def __init__(self):
         super().__init__()
@@ -126,6 +130,7 @@ RULES = [
     (RuleInPlace, "``update`` changes neither its arguments .* in place"),
     (RuleThatCounts, "``update`` changes neither .* hidden state"),
     (Disagrees, "``update`` gives keep"),
+    (DeclaresAnother, "What a rule declares to forget"),
     (MixesRuleBatch, "A batch gives what its elements give alone"),
     (CutsRuleGradient, "Gradients .* agree with finite differences"),
     (Branches, "``torch.compile`` takes ``update`` without a graph break"),

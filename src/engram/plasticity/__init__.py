@@ -17,15 +17,9 @@ from engram.plasticity.plastic_linear import PlasticLinear
 from engram.plasticity.plastic_lstm import PlasticLSTM
 from engram.plasticity.plastic_rnn import PlasticRNN
 from engram.plasticity.retroactive import Retroactive
-from engram.plasticity.rule import Coefficients, EligibilityState, PlasticityRule, RuleState, TraceState
-from engram.plasticity.scan import (
-    PlasticLSTMState,
-    PlasticState,
-    plastic_current,
-    plastic_linear_scan,
-    plastic_lstm_scan,
-    plastic_scan,
-)
+from engram.plasticity.rule import Coefficients, PlasticityRule
+from engram.plasticity.scan import plastic_current, plastic_linear_scan, plastic_lstm_scan, plastic_scan
+from engram.plasticity.state import EligibilityState, PlasticLSTMState, PlasticState, RuleState, TraceState
 from engram.plasticity.third_factor import three_factor
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engram.plasticity.validation import check_choice, check_size
+from engram import checks
 
 KINDS = ("connection", "post", "homogeneous")
 
@@ -77,51 +77,35 @@ def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) 
         (torch.Size([3]), LowRank(2, 3, 4))
     """
     if isinstance(alpha, int):
-        check_size("alpha", alpha)
+        checks.size("alpha", alpha)
         return LowRank(alpha, post_size, pre_size, **factory)
-    check_choice("alpha", alpha, KINDS)
+    checks.choice("alpha", alpha, KINDS)
     shape = (post_size, pre_size)[: 2 - KINDS.index(alpha)]
     return nn.Parameter(torch.zeros(shape, **factory))
 
 
 @torch.no_grad()
-def draw_normal(alpha: Alpha, std: float, generator: torch.Generator | None) -> None:
-    """Draw coefficients from a normal distribution; one for the whole layer is set to its standard deviation.
+def draw(alpha: Alpha, scale: float, generator: torch.Generator | None, *, normal: bool = False) -> None:
+    """Draw coefficients uniformly from [0, scale), or from N(0, scale^2); one for the whole layer becomes ``scale``.
 
-    The factors of a product are scaled so that the product has this standard deviation.
-
-    Args:
-        alpha: What is set, in place.
-        std: Standard deviation.
-        generator: Source of the values; torch's global one if None.
-    """
-    if isinstance(alpha, LowRank):
-        for factor in (alpha.post, alpha.pre):
-            factor.normal_(std=(std / len(factor) ** 0.5) ** 0.5, generator=generator)
-    elif alpha.dim() == 0:
-        alpha.fill_(std)
-    else:
-        alpha.normal_(std=std, generator=generator)
-
-
-@torch.no_grad()
-def draw_uniform(alpha: Alpha, high: float, generator: torch.Generator | None) -> None:
-    """Draw coefficients uniformly from [0, high); one for the whole layer is set to ``high``.
-
-    The factors of a product are scaled so that the product stays within this range.
+    The factors of a product are scaled so that the product stays in this range, or has this standard deviation.
 
     Args:
         alpha: What is set, in place.
-        high: Upper end of the range.
+        scale: Upper end of the range, or standard deviation.
         generator: Source of the values; torch's global one if None.
+        normal: Whether the distribution is the normal one.
     """
-    if isinstance(alpha, LowRank):
-        for factor in (alpha.post, alpha.pre):
-            factor.uniform_(0, (high / len(factor)) ** 0.5, generator=generator)
-    elif alpha.dim() == 0:
-        alpha.fill_(high)
-    else:
-        alpha.uniform_(0, high, generator=generator)
+    if not isinstance(alpha, LowRank) and alpha.dim() == 0:
+        alpha.fill_(scale)
+        return
+    for values in (alpha.post, alpha.pre) if isinstance(alpha, LowRank) else (alpha,):
+        if normal:
+            std = (scale / len(values) ** 0.5) ** 0.5 if isinstance(alpha, LowRank) else scale
+            values.normal_(std=std, generator=generator)
+        else:
+            high = (scale / len(values)) ** 0.5 if isinstance(alpha, LowRank) else scale
+            values.uniform_(0, high, generator=generator)
 
 
 def kind(alpha: Alpha | None) -> str | int | None:

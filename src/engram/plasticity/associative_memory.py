@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
-from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,10 +15,11 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from engram import checks
 from engram.plasticity.modulated import Modulated
-from engram.plasticity.rule import PlasticityRule, RuleState, TraceState
-from engram.plasticity.scan import PlasticState, plastic_scan
-from engram.plasticity.validation import check_size, check_type
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import plastic_scan
+from engram.plasticity.state import PlasticState, RuleState, TraceState
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 
@@ -146,12 +145,9 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
 
     def _start(self, like: Float[Tensor, "one features"]) -> None:
         if self.rule is not None:
-            check_type("rule", self.rule, PlasticityRule)
-        steps = self.recall_steps
-        check_size("recall_steps", steps.item() if isinstance(steps, np.integer) else steps)
-        check_type("gain", self.gain, Real)
-        if not 0 < self.gain < math.inf:
-            raise ValueError(f"gain = {self.gain}: expected a positive finite number")
+            checks.instance("rule", self.rule, PlasticityRule)
+        checks.size("recall_steps", self.recall_steps)
+        checks.number("gain", self.gain, above=0)
         rule = Modulated(clip=None) if self.rule is None else copy.deepcopy(self.rule)
         self.rule_ = rule.to(dtype=like.dtype).requires_grad_(False)
         self.state_ = self.rule_.init(1, self.n_features_in_, self.n_features_in_)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engram.plasticity.validation import check_size, check_tensor, time_first
+from engram import checks
+from engram.plasticity.sequence import time_first
 
 
 class LSTMState(NamedTuple):
@@ -71,9 +72,8 @@ class ClampedLSTM(nn.LSTM):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        check_size("input_size", input_size)
-        check_size("hidden_size", hidden_size)
-        if hidden_size < input_size:
+        checks.size("input_size", input_size)
+        if checks.size("hidden_size", hidden_size) < input_size:
             raise ValueError(f"hidden_size = {hidden_size}: expected at least input_size = {input_size}")
         # On the meta device first, so that torch's own initialisation draws nothing from the global generator.
         super().__init__(input_size, hidden_size, batch_first=batch_first, device="meta", dtype=dtype)
@@ -83,11 +83,7 @@ class ClampedLSTM(nn.LSTM):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights anew, as ``nn.LSTM`` does, and set ``bias_hh_l0`` to zero.
-
-        Args:
-            generator: Source of the values; torch's global one if None.
-        """
+        """Draw the initial weights anew, as ``nn.LSTM`` does, and set ``bias_hh_l0`` to zero."""
         bound = self.hidden_size**-0.5
         for weight in (self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0):
             weight.uniform_(-bound, bound, generator=generator)
@@ -134,7 +130,7 @@ class ClampedLSTM(nn.LSTM):
         if not isinstance(state, tuple) or len(state) != 2:
             raise TypeError(f"state is a {type(state).__name__}: expected hidden and cell state")
         for name, tensor in zip(LSTMState._fields, state, strict=True):
-            check_tensor(f"state.{name}", tensor, shape, self.weight_ih_l0)
+            checks.tensor(f"state.{name}", tensor, shape, self.weight_ih_l0)
         if len(sequence) == 0:
             output, *last = sequence.new_zeros(0, *shape[1:]), *state
         else:

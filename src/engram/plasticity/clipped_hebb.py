@@ -19,8 +19,7 @@ class ClippedHebb(PlasticityRule):
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
         clip: Bound c of the trace; None for none.
-        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
-            ``eta_logit``, so that eta stays between 0 and 1.
+        eta_param: As of ``Hebb``.
         device: Where the parameter lives.
         dtype: Its dtype.
 
@@ -35,6 +34,8 @@ class ClippedHebb(PlasticityRule):
         >>> rule.update(rule.init(1, 1, 2), pre=torch.tensor([[1.0, -4.0]]), post=torch.tensor([[1.0]])).trace.tolist()
         [[[0.5, -1.0]]]
     """
+
+    forgets = "nothing"
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class Hebb(PlasticityRule):
         [[[0.5, -0.5]]]
     """
 
+    forgets = "rate"
+
     def __init__(
         self,
         eta: float = 0.01,

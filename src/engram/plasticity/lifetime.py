@@ -1,4 +1,4 @@
-"""Whole lives of node-perturbation networks: as defined, with a factorised trace, and by a numba kernel."""
+"""Whole lives of node-perturbation networks: as defined, and by a numba kernel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from engram import checks
 from engram.plasticity.node_perturbation import (
     ANSWERS,
     CLAMPED,
@@ -18,13 +19,11 @@ from engram.plasticity.node_perturbation import (
     MODULATORS,
     NodePerturbationRNN,
     Perturbations,
-    sent,
 )
-from engram.plasticity.validation import check_choice, check_type
 from engram.threads import shared
 
 Matrices = Float[Tensor, "individuals post pre"]
-Backend = Literal["auto", "eager", "factorised", "fused"]
+Backend = Literal["auto", "eager", "fused"]
 
 LOW, HIGH = 0.1, 0.9  # what the wrong and the right answer unit should show
 DIVERGED = 1e3
@@ -33,7 +32,7 @@ SETS_AT_ONCE = 64  # individuals with perturbations of their own whose perturbat
 
 
 class Trials(NamedTuple):
-    """What individuals live through: one trial after another, nothing being reset in between.
+    """Trials of individuals, one after another, nothing being reset in between.
 
     Attributes:
         inputs: Activity of the stimulus units at each step, for each of the four kinds of trials.
@@ -53,7 +52,7 @@ class Trials(NamedTuple):
 
 
 class Lifetimes(NamedTuple):
-    """What came of some lives.
+    """Results of lives.
 
     Attributes:
         loss: Squared error of each trial, L = sum over both answers of the mean over the response window.
@@ -71,7 +70,7 @@ class Lifetimes(NamedTuple):
 
 
 class Individuals(NamedTuple):
-    """Who lives, in the terms of the three ways to compute it.
+    """The individuals that live, as both backends take them.
 
     Attributes:
         weight: Innate weights.
@@ -105,7 +104,7 @@ def lifetimes(
     order: Int[Tensor, "units"] | None = None,
     backend: Backend = "auto",
 ) -> Lifetimes:
-    """Let individuals live through trials, from birth.
+    """Run individuals through trials, from birth, and return their losses.
 
     Args:
         net: The network, whose rule and constants all share.
@@ -118,9 +117,8 @@ def lifetimes(
         record: Trials in which the activity is recorded.
         order: A control: the trace of a connection takes its presynaptic activity from the unit at its place in this
             order. None: from its own.
-        backend: ``"eager"``: step by step, the definition. ``"factorised"``: two matrix products a trial in place of
-            the trace's steps. ``"fused"``: the numba kernel, with ``torch.get_num_threads()`` threads. ``"auto"``: the
-            fastest that can.
+        backend: ``"eager"``: step by step, the definition. ``"fused"``: the numba kernel, with
+            ``torch.get_num_threads()`` threads. ``"auto"``: the kernel where it can.
 
     Returns:
         Loss and correctness of every trial, the plastic weights at the end, and what was recorded.
@@ -131,7 +129,7 @@ def lifetimes(
             cannot run this network.
         FloatingPointError: An individual diverged; the message says which.
 
-    Source: Miconi (ICML 2023), published code; the factorised trace and the kernel are ours.
+    Source: Miconi (ICML 2023), published code; the kernel is ours.
 
     Examples:
         >>> net = NodePerturbationRNN(20, generator=torch.Generator().manual_seed(0))
@@ -140,7 +138,7 @@ def lifetimes(
         >>> lifetimes(net, trials, torch.Generator().manual_seed(0)).loss.shape
         torch.Size([2, 40])
     """
-    check_choice("backend", backend, ("auto", "eager", "factorised", "fused"))
+    checks.choice("backend", backend, ("auto", "eager", "fused"))
     check_trials(trials, net.first_plastic_trial)
     batch, count = trials.kind.shape
     weights, alphas = _genomes("weight", weight, net.weight, batch), _genomes("alpha", alpha, net.alpha, batch)
@@ -171,7 +169,7 @@ def lifetimes(
 
 def check_trials(trials: Trials, first_plastic_trial: int) -> None:
     """Raise unless the trials fit together, and are enough for some plasticity."""
-    check_type("trials", trials, Trials)
+    checks.instance("trials", trials, Trials)
     kinds, steps, _ = trials.inputs.shape
     if kinds != KINDS:
         raise ValueError(f"trials.inputs.shape = {tuple(trials.inputs.shape)}: expected ({KINDS}, steps, 2)")
@@ -196,7 +194,7 @@ def check_trials(trials: Trials, first_plastic_trial: int) -> None:
 
 def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
     genomes = own.detach()[None] if given is None else given
-    check_type(name, genomes, Tensor)
+    checks.instance(name, genomes, Tensor)
     if genomes.shape[1:] != own.shape or len(genomes) not in (1, batch):
         size = ", ".join(map(str, own.shape))
         raise ValueError(f"{name}.shape = {tuple(genomes.shape)}: expected (1 or {batch}, {size})")
@@ -205,26 +203,22 @@ def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
 
 def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
     """Return the function that computes the lives, if it can."""
-    own = ""
+    reason = ""
     if net.hebbian != "perturbation":
-        own = f"hebbian = {net.hebbian!r}: expected 'perturbation'"
-    if net.modulation != "reward":
-        own = f"modulation = {net.modulation!r}: expected 'reward'"
-    place = ""
-    if weight.device.type != "cpu":
-        place = f"weight.device = {weight.device}: expected cpu"
-    if weight.dtype != torch.float32:
-        place = f"weight.dtype = {weight.dtype}: expected torch.float32"
-    reason = {"factorised": own, "fused": own or place}.get(backend)
-    if reason:
-        raise ValueError(f"backend = {backend!r} cannot run this network; {reason}")
-    if backend == "auto":
-        backend = "eager" if own else ("factorised" if place else "fused")
-    return {"eager": _live_by_steps, "factorised": _live_by_trials, "fused": _live_fused}[backend]
+        reason = f"hebbian = {net.hebbian!r}: expected 'perturbation'"
+    elif net.modulation != "reward":
+        reason = f"modulation = {net.modulation!r}: expected 'reward'"
+    elif weight.device.type != "cpu":
+        reason = f"weight.device = {weight.device}: expected cpu"
+    elif weight.dtype != torch.float32:
+        reason = f"weight.dtype = {weight.dtype}: expected torch.float32"
+    if backend == "fused" and reason:
+        raise ValueError(f"backend = 'fused' cannot run this network; {reason}")
+    return _live_by_steps if backend == "eager" or reason else _live_fused
 
 
 def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
-    """Live as defined."""
+    """Run lives step by step, as defined."""
     weight, alpha = who.weight[who.genome], who.alpha[who.genome]
     state = net.init_state(len(who.genome))
     log = _Log(net, trials, who.record, weight)
@@ -248,50 +242,9 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
     return log.lifetimes(state.trace)
 
 
-def _live_by_trials(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
-    """Live with the weights of each trial made once, and its eligibility by two matrix products.
-
-    With q = 1 - dt / tau_e, the decision at step d, X_k = xi_k and R_k = r of the step before,
-
-        E at d   =  q^(d+1) E + sum_(k <= d) q^(d+1-k) X_k R_k^T
-        E after  =  q^(s-d-1) E + sum_(k > d) q^(s-k) X_k R_k^T
-    """
-    weight, alpha = who.weight[who.genome], who.alpha[who.genome]
-    state = net.init_state(len(who.genome))
-    log = _Log(net, trials, who.record, weight)
-    steps, split = trials.inputs.shape[1], trials.decision + 1
-    keep, rate = 1 - net.dt / net.tau_e, net.dt / net.tau
-    power = keep ** torch.arange(steps, 0, -1, device=weight.device, dtype=weight.dtype)[:, None]
-    for trial in range(trials.kind.shape[1]):
-        kind, inputs = trials.kind[:, trial], trials.inputs[trials.kind[:, trial]].to(weight)
-        xi = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
-        effective = weight + alpha * state.trace
-        hidden, activity = state.hidden, state.activity
-        seen: list[Tensor] = []
-        for k in range(steps):
-            seen.append(activity if who.order is None else activity[:, who.order])
-            hidden = hidden + rate * (sent(effective, activity) - hidden) + xi[:, k]
-            answering = trials.response[0] <= k < trials.response[1]
-            answers = hidden[:, ANSWERS].sigmoid() if answering else torch.zeros_like(hidden[:, ANSWERS])
-            free = hidden[:, CLAMPED : net.units - 2].tanh()
-            activity = torch.cat((net.clamped(inputs[:, k]), free, answers), dim=1)
-            log.hear(activity, answering)
-            if k == trials.decision:
-                added = (xi[:, :split] * power[steps - split :]).mT @ torch.stack(seen, 1)
-                state = state._replace(eligibility=keep**split * state.eligibility + added)
-                state = net.consolidate(state, log.decide(trial), kind, plastic=trial >= net.first_plastic_trial)
-                effective = weight + alpha * state.trace
-            activity = log.fed_back(inputs, k, activity)
-            log.record(trial, k, activity)
-        added = (xi[:, split:] * power[split:]).mT @ torch.stack(seen, 1)[:, split:]
-        eligibility = keep ** (steps - split) * state.eligibility + added
-        state = state._replace(hidden=hidden, activity=activity, eligibility=eligibility)
-    return log.lifetimes(state.trace)
-
-
 def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
-    """Live in the numba kernel."""
-    from engram.plasticity.kernels import lifetime
+    """Run lives in the numba kernel."""
+    from engram.plasticity.kernels.lifetime import cpu
 
     (batch, count), steps = trials.kind.shape, trials.inputs.shape[1]
     slot = np.full(count, -1)
@@ -324,10 +277,10 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
         trace,
         recorded,
     )
-    kernel, size = lifetime.kernel(), lifetime.scratch_size(net.units)
+    size = cpu.scratch_size(net.units)
 
     def live(row: int, own: Any) -> None:
-        kernel(*fixed, own, row)
+        cpu.lifetime(*fixed, own, row)
 
     shared.run(live, batch, torch.get_num_threads(), lambda: np.empty(size, np.float32))
     correct = torch.from_numpy(choice) == trials.answer
@@ -336,7 +289,7 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
 
 
 class _Log:
-    """What the torch paths note of a life: what is heard, decided, fed back, recorded."""
+    """Losses, choices, feedback and recorded activity of lives that run step by step."""
 
     def __init__(self, net: NodePerturbationRNN, trials: Trials, record: tuple[int, ...], like: Tensor) -> None:
         self.net, self.trials = net, trials
@@ -349,7 +302,7 @@ class _Log:
         self.signals: list[Tensor] = []
 
     def hear(self, activity: Tensor, answering: bool) -> None:
-        """Note a step, before the feedback."""
+        """Add a step, before the feedback, to what the answer is read from."""
         if answering:
             self.heard.append(activity[:, ANSWERS])
         first, second = activity[:, MODULATORS].unbind(1)
@@ -376,7 +329,7 @@ class _Log:
         return torch.cat((shown, activity[:, CLAMPED:]), dim=1)
 
     def record(self, trial: int, step: int, activity: Tensor) -> None:
-        """Note a step as it ended."""
+        """Record a step after its feedback."""
         if trial in self.slot:
             self.recorded[:, self.slot[trial], step] = activity
         if step == self.trials.inputs.shape[1] - 1:
@@ -385,5 +338,5 @@ class _Log:
             self.signals.clear()
 
     def lifetimes(self, trace: Tensor) -> Lifetimes:
-        """Return what came of the lives."""
+        """Return the results of the lives."""
         return Lifetimes(self.loss, self.correct, trace, self.recorded, self.penalty)

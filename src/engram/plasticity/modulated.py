@@ -8,17 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.plasticity.rule import (
-    Coefficients,
-    PlasticityRule,
-    RuleState,
-    TraceState,
-    bounded,
-    checked_bound,
-    first_half,
-    trained_rate,
-)
-from engram.plasticity.validation import check_choice, readable
+from engram import checks
+from engram.plasticity.rule import Coefficients, PlasticityRule, bounded, checked_bound, first_half, trained_rate
+from engram.plasticity.state import RuleState, TraceState
 
 
 class Modulated(PlasticityRule):
@@ -58,6 +50,7 @@ class Modulated(PlasticityRule):
     """
 
     modulated = True
+    forgets = None  # as the options say
 
     def __init__(
         self,
@@ -71,9 +64,8 @@ class Modulated(PlasticityRule):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)
-        check_choice("mode", mode, ("clip", "soft", "decay"))
         self.clip = checked_bound(clip)
-        self.mode = mode
+        self.mode = checks.choice("mode", mode, ("clip", "soft", "decay"))
         self.strict = strict
         if only_half and mode != "clip":
             raise ValueError(f"only_half = True: expected False in mode {mode!r}")
@@ -81,6 +73,8 @@ class Modulated(PlasticityRule):
         if only_half:
             self.hebb_eta = trained_rate(hebb_eta, device, dtype)
         self.recursion = "soft" if mode == "soft" else "linear"
+        if not (strict or only_half):
+            self.forgets = "share" if mode == "decay" else "nothing"
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
@@ -96,7 +90,7 @@ class Modulated(PlasticityRule):
             modulator = torch.where(first_half(post), modulator, self.hebb_eta)
         if self.mode != "decay":
             return Coefficients(keep=modulator.new_ones(()), gain=modulator, post=post)
-        if self.strict and readable(modulator) and not ((modulator >= 0) & (modulator <= 1)).all():
+        if self.strict and checks.readable(modulator) and not ((modulator >= 0) & (modulator <= 1)).all():
             low, high = modulator.min().item(), modulator.max().item()
             raise ValueError(f"modulator is between {low} and {high}: expected within [0, 1] in mode 'decay'")
         share = modulator.clamp(0, 1)

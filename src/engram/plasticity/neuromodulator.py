@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram import checks
 from engram.plasticity.nonlinearity import identity
 from engram.plasticity.rule import PlasticityRule
-from engram.plasticity.validation import check_choice, check_size, check_type
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -65,10 +65,8 @@ class Neuromodulator(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_size("hidden_size", hidden_size)
-        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-        self.hidden_size = hidden_size
-        self.nonlinearity = nonlinearity
+        self.hidden_size = checks.size("hidden_size", hidden_size)
+        self.nonlinearity = checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
         self.weight = nn.Parameter(torch.empty(1, hidden_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
         self.fan_weight = nn.Parameter(torch.empty(hidden_size, 1, device=device, dtype=dtype)) if fan_out else None
@@ -77,11 +75,7 @@ class Neuromodulator(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial values anew.
-
-        Args:
-            generator: Source of the values; torch's global one if None.
-        """
+        """Draw the initial values anew."""
         bound = self.hidden_size**-0.5
         self.weight.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)
@@ -90,11 +84,7 @@ class Neuromodulator(nn.Module):
             self.fan_bias.uniform_(-1, 1, generator=generator)
 
     def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch signals"]:
-        """Return the signal, (batch, 1), or (batch, hidden) with fan-out.
-
-        Args:
-            activity: What the unit reads, y.
-        """
+        """Return the signal, (batch, 1), or (batch, hidden) with fan-out."""
         signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
         return signal if self.fan_weight is None else functional.linear(signal, self.fan_weight, self.fan_bias)
 
@@ -111,14 +101,7 @@ def neuromodulator_for(
     fan_out: bool,
     generator: torch.Generator | None,
 ) -> Neuromodulator | None:
-    """Return the neuromodulator that a layer with this rule needs: the given one, a new one, or none.
-
-    Args:
-        rule: The rule of the layer.
-        given: What the user asked for.
-        like: A tensor of the layer's dtype and device, as wide as the layer.
-        fan_out: Whether a new one has a fan-out.
-        generator: Source of a new one's initial values.
+    """Return the neuromodulator that a layer as wide as ``like`` needs for its rule: the given one, a new one, or none.
 
     Raises:
         TypeError: ``given`` is something else.
@@ -131,7 +114,7 @@ def neuromodulator_for(
     size = like.shape[-1]
     if given is None:
         return Neuromodulator(size, fan_out, device=like.device, dtype=like.dtype, generator=generator)
-    check_type("neuromodulator", given, Neuromodulator)
+    checks.instance("neuromodulator", given, Neuromodulator)
     if given.hidden_size != size:
         raise ValueError(f"neuromodulator.hidden_size = {given.hidden_size}: expected {size}, as the layer has units")
     return given.to(device=like.device, dtype=like.dtype)

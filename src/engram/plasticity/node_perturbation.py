@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from engram import checks
 from engram.plasticity.third_factor import three_factor
-from engram.plasticity.validation import check_choice, check_size
 
 Matrices = Float[Tensor, "batch post pre"]
 
@@ -36,7 +36,7 @@ MEAN_DECAY = 0.75  # of the running mean of x in the cubic rule
 
 
 class NodePerturbationState(NamedTuple):
-    """What an individual carries from step to step, and from trial to trial.
+    """State of individuals between steps and trials.
 
     Attributes:
         hidden: The units' potentials x.
@@ -161,26 +161,18 @@ class NodePerturbationRNN(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_size("units", units)
-        least = CLAMPED + 2 + 3
-        if units < least:
-            raise ValueError(f"units = {units}: expected at least {least}: 7 clamped, 2 answers and 3 more")
+        checks.size("units", units, least=CLAMPED + 2 + 3)  # 7 clamped, 2 answers and 3 more
         if not 0 < dt <= min(tau, tau_e) < math.inf:
             raise ValueError(f"dt = {dt}: expected a positive number, at most tau = {tau} and tau_e = {tau_e}")
-        if not 0 <= perturbation_prob <= 1:
-            raise ValueError(f"perturbation_prob = {perturbation_prob}: expected a number from 0 to 1")
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay = {decay}: expected a number from 0 to below 1")
+        checks.number("perturbation_prob", perturbation_prob, least=0, most=1)
+        checks.number("decay", decay, least=0, below=1)
         for name, value in (("perturbation", perturbation), ("eta", eta), ("weight_scale", weight_scale)):
-            if not math.isfinite(value):
-                raise ValueError(f"{name} = {value}: expected a finite number")
-        if not 0 < clip < math.inf:
-            raise ValueError(f"clip = {clip}: expected a positive number")
-        if first_plastic_trial < 0:
-            raise ValueError(f"first_plastic_trial = {first_plastic_trial}: expected at least 0")
-        check_choice("hebbian", hebbian, ("perturbation", "cubic"))
-        check_choice("modulation", modulation, ("reward", "internal"))
-        check_choice("feedback", feedback, ("loss", "binary"))
+            checks.number(name, value)
+        checks.number("clip", clip, above=0)
+        checks.size("first_plastic_trial", first_plastic_trial, least=0)
+        checks.choice("hebbian", hebbian, ("perturbation", "cubic"))
+        checks.choice("modulation", modulation, ("reward", "internal"))
+        checks.choice("feedback", feedback, ("loss", "binary"))
         self.units, self.tau, self.dt, self.tau_e = units, tau, dt, tau_e
         self.perturbation_prob, self.perturbation = perturbation_prob, perturbation
         self.eta, self.clip, self.decay, self.first_plastic_trial = eta, clip, decay, first_plastic_trial
@@ -196,16 +188,8 @@ class NodePerturbationRNN(nn.Module):
         return f"{self.units}, eta={self.eta}, hebbian={self.hebbian!r}, modulation={self.modulation!r}"
 
     def init_state(self, batch_size: int) -> NodePerturbationState:
-        """Return the state of newborn individuals.
-
-        Args:
-            batch_size: Number of individuals.
-
-        Raises:
-            TypeError: ``batch_size`` is no int.
-            ValueError: ``batch_size`` is less than one.
-        """
-        check_size("batch_size", batch_size)
+        """Return the state of so many newborn individuals."""
+        checks.size("batch_size", batch_size)
         hidden = self.weight.new_full((batch_size, self.units), START)
         hidden[:, : CONSTANT + 1] = 0
         activity = hidden.clone()
@@ -331,23 +315,19 @@ class NodePerturbationRNN(nn.Module):
         return Perturbations(torch.stack(firsts), torch.cat(events), size)
 
     def modulated(self, state: NodePerturbationState) -> NodePerturbationState:
-        """Return the state after the modulators have changed the plastic weights, as internal modulation does.
-
-        Args:
-            state: State before it.
-        """
+        """Return the state after the modulators have changed the plastic weights, as internal modulation does."""
         first, second = state.activity[:, MODULATORS].unbind(1)
         change = three_factor(state.eligibility, INTERNAL_ETA * (first - second), self.clip)
         return state._replace(trace=state.trace + change)
 
 
 def sent(weight: Matrices, activity: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
-    """Return what reaches each unit."""
+    """Return the current of each unit, W r."""
     return (weight @ activity[..., None])[..., 0]
 
 
 def outer(post: Float[Tensor, "batch post"], pre: Float[Tensor, "batch pre"]) -> Matrices:
-    """Return the product of what is on both sides of each connection."""
+    """Return the outer product of post- and presynaptic activity."""
     return post[:, :, None] * pre[:, None, :]
 
 

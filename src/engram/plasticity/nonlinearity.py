@@ -1,4 +1,4 @@
-"""What units make of their current where ``torch`` has no function for it that needs no argument."""
+"""Nonlinearities of units for which ``torch`` has no function of one argument."""
 
 from __future__ import annotations
 
@@ -7,18 +7,10 @@ from torch import Tensor
 
 
 def identity(current: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-    """Return the current as it is.
-
-    Args:
-        current: What reaches the units.
-    """
+    """Return the current as it is."""
     return current
 
 
 def softmax(current: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-    """Return exp(c[j]) / sum_k exp(c[k]), over the units.
-
-    Args:
-        current: What reaches the units, c.
-    """
+    """Return exp(c[j]) / sum_k exp(c[k]), over the units."""
     return current.softmax(-1)

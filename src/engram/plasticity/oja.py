@@ -20,8 +20,7 @@ class Oja(PlasticityRule):
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
-        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
-            ``eta_logit``, so that eta stays between 0 and 1.
+        eta_param: As of ``Hebb``.
         device: Where the parameter lives.
         dtype: Its dtype.
 
@@ -36,6 +35,8 @@ class Oja(PlasticityRule):
         >>> rule.update(rule.init(1, 2, 1), pre=torch.tensor([[1.0]]), post=torch.tensor([[2.0, 0.0]])).trace.tolist()
         [[[1.0], [0.0]]]
     """
+
+    forgets = "oja"
 
     def __init__(
         self,

@@ -10,20 +10,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.plasticity.alpha import draw_uniform, kind, make_alpha
+from engram import checks
+from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.kernels.dispatch import BACKENDS, run_scan
 from engram.plasticity.nonlinearity import identity, softmax
-from engram.plasticity.rule import PlasticityRule, RuleState
-from engram.plasticity.scan import BACKENDS, plastic_linear_scan, run_scan
-from engram.plasticity.validation import (
-    check_choice,
-    check_finite,
-    check_precision,
-    check_size,
-    check_tensor,
-    check_type,
-    time_first,
-)
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import plastic_linear_scan
+from engram.plasticity.sequence import AXES, check_precision, time_first
+from engram.plasticity.state import RuleState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": identity,
@@ -45,17 +40,12 @@ class PlasticLinear(nn.Module):
         out_features: Number of receiving units.
         rule: How the traces change; ``Hebb`` with its defaults if None. It becomes part of the layer and is
             moved to its dtype and device.
-        alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (one for each
-            receiving unit), ``"homogeneous"`` (one), or an integer (one for each connection, as a product of two
-            factors of this rank).
+        alpha: Plasticity coefficients, as of ``PlasticRNN``, but not None.
         bias: Whether there is a bias.
         nonlinearity: f, ``"identity"``, ``"tanh"`` or ``"softmax"`` (over the receiving units).
         batch_first: Whether input, output, drive and modulator are (batch, time, features) rather than (time, batch,
             features).
-        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        device: Where the parameters live.
-        dtype: Their dtype.
-        generator: Source of the initial values; torch's global one if None.
+        backend, device, dtype, generator: As of ``PlasticRNN``.
 
     Attributes:
         weight: Fixed weights W, (out, in); initially normal with standard deviation 0.01.
@@ -94,35 +84,26 @@ class PlasticLinear(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_size("in_features", in_features)
-        check_size("out_features", out_features)
-        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-        check_choice("backend", backend, BACKENDS)
-        self.in_features = in_features
-        self.out_features = out_features
-        self.nonlinearity = nonlinearity
+        self.in_features = checks.size("in_features", in_features)
+        self.out_features = checks.size("out_features", out_features)
+        self.nonlinearity = checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
         self.batch_first = batch_first
-        self.backend = backend
+        self.backend = checks.choice("backend", backend, BACKENDS)
         self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None
         self.alpha = make_alpha(alpha, out_features, in_features, device=device, dtype=dtype)
-        rule = Hebb() if rule is None else rule
-        check_type("rule", rule, PlasticityRule)
+        rule = checks.instance("rule", Hebb() if rule is None else rule, PlasticityRule)  # type: ignore[type-abstract]
         self.rule = rule.to(device=self.weight.device, dtype=self.weight.dtype)
         self.reset_parameters(generator)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; the rule keeps its parameters.
-
-        Args:
-            generator: Source of the values; torch's global one if None.
-        """
+        """Draw the initial weights and alpha anew; the rule keeps its parameters."""
         self.weight.normal_(std=0.01, generator=generator)
         if self.bias is not None:
             bound = self.in_features**-0.5
             self.bias.uniform_(-bound, bound, generator=generator)
-        draw_uniform(self.alpha, 0.01, generator)
+        draw(self.alpha, 0.01, generator)
 
     def forward(
         self,
@@ -132,7 +113,7 @@ class PlasticLinear(nn.Module):
         drive: Annotated[Tensor, "time batch out"] | None = None,
         modulator: Annotated[Tensor, "time batch out"] | None = None,
     ) -> tuple[Float[Tensor, "time batch out"], RuleState]:
-        """Run the layer over a sequence.
+        """As ``PlasticRNN.forward``, with other inputs beside the sequence.
 
         Args:
             input: (time, batch, in), or (batch, time, in) if ``batch_first``.
@@ -142,32 +123,30 @@ class PlasticLinear(nn.Module):
             modulator: Neuromodulatory signal m, of the shape of the output or with one feature; only for a modulated
                 rule, and then required.
 
-        Returns:
-            The activity at every step, (time, batch, out) or (batch, time, out), and the state after the last.
-
         Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: Wrong shape, dtype or device, an empty batch, a value or an activity that is not finite, or a
-                modulator too many or too few.
+            ValueError: A modulator is too many or too few, too.
         """
         check_precision(self.weight)
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)
         length, batch_size, _ = sequence.shape
-        state = self._initial(batch_size) if state is None else self._checked(state, batch_size)
+        shape = batch_size, self.out_features, self.in_features
+        if state is None:
+            state = self.rule.init(*shape)
+        self.rule.check_state(state, shape, self.weight)
         current = functional.linear(sequence, self.weight, self.bias).to(self.weight.dtype)
         if drive is not None:
             drive = time_first("drive", drive, self.out_features, self.weight, self.batch_first)
-            check_tensor("drive", drive, (length, batch_size, self.out_features), self.weight)
+            checks.tensor("drive", drive, (length, batch_size, self.out_features), self.weight)
             current = current + drive
         if modulator is None and self.rule.modulated:
             raise ValueError(f"modulator = None: expected a tensor, because rule = {self.rule} is modulated")
         if modulator is not None:
             if not self.rule.modulated:
                 raise ValueError(f"modulator is given: expected None, because rule = {self.rule} is not modulated")
-            check_type("modulator", modulator, Tensor)
+            checks.instance("modulator", modulator, Tensor)
             signals = 1 if modulator.shape[-1:] == (1,) else self.out_features
             modulator = time_first("modulator", modulator, signals, self.weight, self.batch_first)
-            check_tensor("modulator", modulator, (length, batch_size, signals), self.weight)
+            checks.tensor("modulator", modulator, (length, batch_size, signals), self.weight)
         self.rule.warn_if_unstable()
         output, state = run_scan(
             plastic_linear_scan,
@@ -180,16 +159,9 @@ class PlasticLinear(nn.Module):
             modulator=modulator,
             nonlinearity=NONLINEARITIES[self.nonlinearity],
         )
-        check_finite("activity", output)
+        checks.finite("activity", output, AXES)
         self.rule.warn_if_saturated(state)
         return (output.transpose(0, 1) if self.batch_first else output), state
-
-    def _initial(self, batch_size: int) -> RuleState:
-        return self.rule.init(batch_size, self.out_features, self.in_features)
-
-    def _checked(self, state: RuleState, batch_size: int) -> RuleState:
-        self.rule.check_state(state, (batch_size, self.out_features, self.in_features), self.weight)
-        return state
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""

@@ -9,20 +9,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.plasticity.alpha import draw_uniform, kind, make_alpha
+from engram import checks
+from engram.plasticity.alpha import draw, kind, make_alpha
+from engram.plasticity.kernels.dispatch import BACKENDS, run_scan
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
-from engram.plasticity.scan import BACKENDS, PlasticLSTMState, plastic_lstm_scan, run_scan
-from engram.plasticity.validation import (
-    check_choice,
-    check_finite,
-    check_precision,
-    check_size,
-    check_tensor,
-    check_type,
-    time_first,
-)
+from engram.plasticity.scan import plastic_lstm_scan
+from engram.plasticity.sequence import AXES, check_precision, time_first
+from engram.plasticity.state import PlasticLSTMState
 
 
 class PlasticLSTM(nn.Module):
@@ -40,11 +35,8 @@ class PlasticLSTM(nn.Module):
         hidden_size: Number of units.
         rule: How the traces change; ``Modulated(clip=2.0)`` if None. It becomes part of the network and is moved to
             its dtype and device.
-        alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (one for each
-            receiving unit), ``"homogeneous"`` (one), or an integer (one for each connection, as a product of two
-            factors of this rank).
-        neuromodulator: What modulates a modulated rule; if None, a ``Neuromodulator`` with fan-out is made for it. It
-            becomes part of the network and is moved to its dtype and device.
+        alpha: Plasticity coefficients, as of ``PlasticRNN``, but not None.
+        neuromodulator: As of ``PlasticRNN``, but the one that is made has a fan-out.
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
         modulator_source: What the neuromodulator reads, ``"hidden"`` (h') or ``"cell"`` (c').
@@ -52,10 +44,7 @@ class PlasticLSTM(nn.Module):
             (``Modulated(clip=None)``), traces grow without bound and still act within one; the published code calls
             this ``aditya``. None for none.
         batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
-        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        device: Where the parameters live.
-        dtype: Their dtype.
-        generator: Source of the initial values; torch's global one if None.
+        backend, device, dtype, generator: As of ``PlasticRNN``.
 
     Attributes:
         weight_ih: Input weights U, (4 hidden, input), the gates in torch's order i, f, g, o; initially as in
@@ -103,25 +92,19 @@ class PlasticLSTM(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_size("input_size", input_size)
-        check_size("hidden_size", hidden_size)
-        check_choice("hebb_post", hebb_post, ("input", "recurrent", "cell", "hidden"))
-        check_choice("modulator_source", modulator_source, ("hidden", "cell"))
-        check_choice("backend", backend, BACKENDS)
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.hebb_post = hebb_post
-        self.modulator_source = modulator_source
+        self.input_size = checks.size("input_size", input_size)
+        self.hidden_size = checks.size("hidden_size", hidden_size)
+        self.hebb_post = checks.choice("hebb_post", hebb_post, ("input", "recurrent", "cell", "hidden"))
+        self.modulator_source = checks.choice("modulator_source", modulator_source, ("hidden", "cell"))
         self.read_clip = checked_bound(read_clip, "read_clip")
         self.batch_first = batch_first
-        self.backend = backend
+        self.backend = checks.choice("backend", backend, BACKENDS)
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size, device=device, dtype=dtype))
         self.bias_ih = nn.Parameter(torch.empty(4 * hidden_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size, device=device, dtype=dtype))
         self.bias_hh = nn.Parameter(torch.empty(3 * hidden_size, device=device, dtype=dtype))
         self.alpha = make_alpha(alpha, hidden_size, hidden_size, device=device, dtype=dtype)
-        rule = Modulated(clip=2.0) if rule is None else rule
-        check_type("rule", rule, PlasticityRule)
+        rule = checks.instance("rule", rule or Modulated(clip=2.0), PlasticityRule)  # type: ignore[type-abstract]
         self.rule = rule.to(device=self.weight_hh.device, dtype=self.weight_hh.dtype)
         self.reset_parameters(generator)
         self.neuromodulator = neuromodulator_for(
@@ -130,39 +113,23 @@ class PlasticLSTM(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters.
-
-        Args:
-            generator: Source of the values; torch's global one if None.
-        """
+        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters."""
         for weight, bias in ((self.weight_ih, self.bias_ih), (self.weight_hh, self.bias_hh)):
             bound = weight.shape[1] ** -0.5
             weight.uniform_(-bound, bound, generator=generator)
             bias.uniform_(-bound, bound, generator=generator)
         self.weight_hh.chunk(4)[2].uniform_(-0.01, 0.01, generator=generator)
-        draw_uniform(self.alpha, 1e-4, generator)
+        draw(self.alpha, 1e-4, generator)
 
     def forward(
         self,
         input: Annotated[Tensor, "time batch input"],
         state: PlasticLSTMState | None = None,
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
-        """Run the network over a sequence.
-
-        Args:
-            input: (time, batch, input), or (batch, time, input) if ``batch_first``.
-            state: What an earlier call returned; the start of an episode if None: no activity, no trace.
-
-        Returns:
-            The output h at every step, (time, batch, hidden) or (batch, time, hidden), and the state after the last.
-
-        Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: Wrong shape, dtype or device, an empty batch, or input or activity that is not finite.
-        """
+        """As ``PlasticRNN.forward``, without ``clamp``; the activity is the output h."""
         check_precision(self.weight_hh)
         sequence = time_first("input", input, self.input_size, self.weight_ih, self.batch_first)
-        state = self._initial(sequence.shape[1]) if state is None else self._checked(state, sequence.shape[1])
+        state = self._started(state, (sequence.shape[1], self.hidden_size))
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
         self.rule.warn_if_unstable()
@@ -179,19 +146,19 @@ class PlasticLSTM(nn.Module):
             modulator_source=self.modulator_source,
             read_clip=self.read_clip,
         )
-        check_finite("activity", output)
+        checks.finite("activity", output, AXES)
         self.rule.warn_if_saturated(state.rule)
         return (output.transpose(0, 1) if self.batch_first else output), state
 
-    def _initial(self, batch_size: int) -> PlasticLSTMState:
-        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
-        return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
-
-    def _checked(self, state: PlasticLSTMState, batch_size: int) -> PlasticLSTMState:
-        check_type("state", state, PlasticLSTMState)
+    def _started(self, state: PlasticLSTMState | None, shape: tuple[int, int]) -> PlasticLSTMState:
+        """Return the state given, checked, or that of the start of an episode."""
+        if state is None:
+            zeros = self.weight_hh.new_zeros(shape)
+            return PlasticLSTMState(zeros, zeros, self.rule.init(*shape, self.hidden_size))
+        checks.instance("state", state, PlasticLSTMState)
         for name in ("hidden", "cell"):
-            check_tensor(f"state.{name}", getattr(state, name), (batch_size, self.hidden_size), self.weight_hh)
-        self.rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), self.weight_hh)
+            checks.tensor(f"state.{name}", getattr(state, name), shape, self.weight_hh)
+        self.rule.check_state(state.rule, (*shape, self.hidden_size), self.weight_hh)
         return state
 
     def extra_repr(self) -> str:

@@ -11,25 +11,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.plasticity.alpha import LowRank, draw_normal, kind, make_alpha
+from engram import checks
+from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels.choice import fastest
-from engram.plasticity.kernels.fused import check_invertible
-from engram.plasticity.kernels.step import step_scan, stepper
+from engram.plasticity.kernels.dispatch import BACKENDS, fastest, run_scan
+from engram.plasticity.kernels.rnn.step import step_scan, stepper
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
-from engram.plasticity.rule import PlasticityRule, TraceState
-from engram.plasticity.scan import BACKENDS, STORAGES, PlasticState, plastic_scan, run_scan
-from engram.plasticity.validation import (
-    autocast,
-    check_choice,
-    check_finite,
-    check_precision,
-    check_size,
-    check_tensor,
-    check_type,
-    readable,
-    time_first,
-)
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import plastic_scan
+from engram.plasticity.sequence import AXES, autocast, check_precision, time_first
+from engram.plasticity.state import PlasticState, TraceState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -60,13 +51,6 @@ class PlasticRNN(nn.Module):
         nonlinearity: f, ``"tanh"`` or ``"relu"``.
         batch_first: Whether input, output and clamp are (batch, time, features) rather than (time, batch, features).
         backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        storage: Where the backward pass of the kernel has the trace of every step from. ``"store"``: all T traces of
-            an episode are held at once. ``"checkpoint"``: about sqrt(T) of them, and as many more made anew from
-            each. ``"invert"``, for ``Hebb`` and ``Oja`` with a rate between 0 and 1: the step is undone,
-            H(t-1) = (H(t) - eta x y) / (1 - eta), or 1 - eta y^2 for Oja, with a trace to start from at least every
-            ln(100) / -ln(1 - eta) steps, so that an error of rounding grows by a factor of 100 at most.
-            ``"auto"``: checkpoints, in stretches as long as the cache takes. The episodes of a batch come one after
-            another on every thread, so that this is memory for one of them; the plain loop keeps all of all.
         device: Where the parameters live.
         dtype: Their dtype.
         generator: Source of the initial values; torch's global one if None.
@@ -83,9 +67,8 @@ class PlasticRNN(nn.Module):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, ``alpha``, ``nonlinearity``, ``backend`` or ``storage`` is unknown, a
-            rule or neuromodulator is given that has nothing to act on, the rule cannot be inverted, or
-            ``storage`` is asked of the plain loop, which can only store.
+        ValueError: A size is less than one, ``alpha``, ``nonlinearity`` or ``backend`` is unknown, or a rule or
+            neuromodulator is given that has nothing to act on.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2; initial values of
     ``weight_hh``, ``alpha`` and ``eta`` as in its binary pattern experiment. Miconi, Rawal, Clune and Stanley,
@@ -109,25 +92,16 @@ class PlasticRNN(nn.Module):
         nonlinearity: str = "tanh",
         batch_first: bool = False,
         backend: str = "auto",
-        storage: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_size("input_size", input_size)
-        check_size("hidden_size", hidden_size)
-        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-        check_choice("backend", backend, BACKENDS)
-        check_choice("storage", storage, STORAGES)
-        if backend == "eager" and storage not in ("auto", "store"):
-            raise ValueError(f"storage = {storage!r}: expected 'auto' or 'store' with backend = 'eager'")
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.nonlinearity = nonlinearity
+        self.input_size = checks.size("input_size", input_size)
+        self.hidden_size = checks.size("hidden_size", hidden_size)
+        self.nonlinearity = checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
         self.batch_first = batch_first
-        self.backend = backend
-        self.storage = storage
+        self.backend = checks.choice("backend", backend, BACKENDS)
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
@@ -135,13 +109,10 @@ class PlasticRNN(nn.Module):
         self.rule: PlasticityRule | None = None
         if alpha is not None:
             self.alpha = make_alpha(alpha, hidden_size, hidden_size, device=device, dtype=dtype)
-            rule = Hebb() if rule is None else rule
-            check_type("rule", rule, PlasticityRule)
+            rule = checks.instance("rule", Hebb() if rule is None else rule, PlasticityRule)  # type: ignore[type-abstract]
             self.rule = rule.to(device=self.bias.device, dtype=self.bias.dtype)
         elif rule is not None:
             raise ValueError(f"rule = {rule}: expected None, because alpha = None means no plasticity")
-        if storage == "invert":
-            check_invertible(self.rule)
         self.reset_parameters(generator)
         self.neuromodulator = neuromodulator_for(
             self.rule, neuromodulator, self.bias, fan_out=False, generator=generator
@@ -149,17 +120,13 @@ class PlasticRNN(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters.
-
-        Args:
-            generator: Source of the values; torch's global one if None.
-        """
+        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters."""
         bound = self.input_size**-0.5
         self.weight_ih.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)
         self.weight_hh.normal_(std=0.01, generator=generator)
         if self.alpha is not None:
-            draw_normal(self.alpha, 0.01, generator)
+            draw(self.alpha, 0.01, generator, normal=True)
 
     def forward(
         self,
@@ -192,14 +159,9 @@ class PlasticRNN(nn.Module):
         batch_size = sequence.shape[1]
         state = self._initial(batch_size) if state is None else self._checked(state, batch_size, weight_hh, rule)
         drive = functional.linear(sequence, weight_ih, self.bias).to(weight_hh.dtype)
-        scan: Any = plastic_scan
-        backend, storage = self.backend, {}
-        if self.storage != "auto" and backend != "eager":
-            # Only the kernel has a choice of storage, so that who makes it insists on the kernel.
-            backend, storage = "fused", {"storage": self.storage}
         output, state = run_scan(
-            scan,
-            backend,
+            plastic_scan,
+            self.backend,
             drive,
             weight_hh,
             self.alpha,
@@ -208,9 +170,8 @@ class PlasticRNN(nn.Module):
             neuromodulator=self.neuromodulator,
             clamp=None if clamp is None else self._clamp(clamp, drive),
             nonlinearity=NONLINEARITIES[self.nonlinearity],
-            **storage,
         )
-        check_finite("activity", output)
+        checks.finite("activity", output, AXES)
         if rule is not None:
             rule.warn_if_saturated(state.rule)
         return (output.transpose(0, 1) if self.batch_first else output), state
@@ -229,17 +190,13 @@ class PlasticRNN(nn.Module):
             A function of the input of a step, (batch, input), that returns the activity, (batch, hidden). It raises
             what ``forward`` raises.
 
-        Raises:
-            TypeError: ``batch_size`` is no int.
-            ValueError: ``batch_size`` is less than one.
-
         Examples:
             >>> net = PlasticRNN(10, 20)
             >>> act, sequence = net.acting(batch_size=3), torch.randn(2, 3, 10)
             >>> torch.allclose(torch.stack([act(input) for input in sequence]), net(sequence)[0], atol=1e-6)
             True
         """
-        check_size("batch_size", batch_size)
+        checks.size("batch_size", batch_size)
         if self.rule is not None:
             self.rule.warn_if_unstable()
         start = self._initial(batch_size)
@@ -255,11 +212,11 @@ class PlasticRNN(nn.Module):
 
         @torch.no_grad()
         def act(input: Annotated[Tensor, "batch input"]) -> Float[Tensor, "batch hidden"]:
-            check_tensor("input", input, shape, weight)
+            checks.tensor("input", input, shape, weight)
             sequence = input.unsqueeze(0)
-            check_finite("input", sequence)
+            checks.finite("input", sequence, AXES)
             output = step(functional.linear(sequence, weight, bias).to(weight.dtype))
-            check_finite("activity", output)
+            checks.finite("activity", output, AXES)
             return output.squeeze(0)
 
         return act
@@ -279,13 +236,13 @@ class PlasticRNN(nn.Module):
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         if self.rule is None:
             return PlasticState(hidden, TraceState(hidden.new_empty(batch_size, 0, 0)))
-        return PlasticState(hidden, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
+        return PlasticState(hidden, self.rule.init(*hidden.shape, self.hidden_size))
 
     def _checked(self, state: PlasticState, batch_size: int, like: Tensor, rule: PlasticityRule | None) -> PlasticState:
-        check_type("state", state, PlasticState)
-        check_tensor("state.hidden", state.hidden, (batch_size, self.hidden_size), like)
+        checks.instance("state", state, PlasticState)
+        checks.tensor("state.hidden", state.hidden, (batch_size, self.hidden_size), like)
         if rule is None:
-            check_tensor("state.trace", state.trace, (batch_size, 0, 0), like)
+            checks.tensor("state.trace", state.trace, (batch_size, 0, 0), like)
         else:
             rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), like)
         return state
@@ -293,7 +250,7 @@ class PlasticRNN(nn.Module):
     def _clamp(
         self, clamp: Annotated[Tensor, "..."], drive: Float[Tensor, "time batch hidden"]
     ) -> Bool[Tensor, "time batch hidden"]:
-        check_type("clamp", clamp, Tensor)
+        checks.instance("clamp", clamp, Tensor)
         if clamp.dtype != torch.bool:
             raise ValueError(f"clamp.dtype = {clamp.dtype}: expected torch.bool")
         if clamp.device != drive.device:
@@ -305,7 +262,7 @@ class PlasticRNN(nn.Module):
             raise ValueError(f"clamp.shape = {tuple(clamp.shape)}: expected to be broadcastable to {tuple(shape)}")
         clamp = clamp.expand(shape)
         clamp = clamp.transpose(0, 1) if self.batch_first else clamp
-        if readable(drive) and (clamp & (drive.abs() > 1)).any():
+        if checks.readable(drive) and (clamp & (drive.abs() > 1)).any():
             warnings.warn(
                 "a clamped activity is outside [-1, 1], the range of the units; the rule uses it as it is",
                 RuntimeWarning,
@@ -317,5 +274,5 @@ class PlasticRNN(nn.Module):
         """Return what ``repr`` shows of the arguments."""
         return (
             f"{self.input_size}, {self.hidden_size}, alpha={kind(self.alpha)!r}, nonlinearity={self.nonlinearity!r}, "
-            f"batch_first={self.batch_first}, backend={self.backend!r}, storage={self.storage!r}"
+            f"batch_first={self.batch_first}, backend={self.backend!r}"
         )

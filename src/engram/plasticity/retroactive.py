@@ -8,18 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engram import checks
 from engram.plasticity.rule import (
     Coefficients,
-    EligibilityState,
     PlasticityRule,
-    RuleState,
     accumulated,
     bounded,
     checked_bound,
     first_half,
     trained_rate,
 )
-from engram.plasticity.validation import check_choice
+from engram.plasticity.state import EligibilityState, RuleState
 
 
 class Retroactive(PlasticityRule):
@@ -44,8 +43,7 @@ class Retroactive(PlasticityRule):
             ``ClippedHebb``, H' = clip(H + hebb_eta y x), whatever the mode.
         hebb_eta: Initial plasticity rate of the first half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
-        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
-            ``eta_logit``, so that eta stays between 0 and 1.
+        eta_param: As of ``Hebb``.
         device: Where the parameter lives.
         dtype: Its dtype.
 
@@ -64,6 +62,7 @@ class Retroactive(PlasticityRule):
     """
 
     modulated = True
+    forgets = "rate"
     state_type = EligibilityState
 
     def __init__(
@@ -81,8 +80,7 @@ class Retroactive(PlasticityRule):
     ) -> None:
         super().__init__(device, dtype)
         self.clip = checked_bound(clip)
-        check_choice("mode", mode, ("clip", "soft"))
-        self.mode = mode
+        self.mode = checks.choice("mode", mode, ("clip", "soft"))
         self.trace_first = trace_first
         self.only_half = only_half
         self._train_rate(eta, eta_param, device, dtype)

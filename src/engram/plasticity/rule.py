@@ -1,4 +1,4 @@
-"""What a plasticity rule is: a recursion on the trace of every connection, told by coefficients of the units."""
+"""Plasticity rules: a recursion on the trace of every connection, with coefficients of the receiving units."""
 
 from __future__ import annotations
 
@@ -12,41 +12,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from engram.plasticity.validation import check_choice, check_size, check_tensor, check_type, readable
-
-
-class TraceState(NamedTuple):
-    """What a rule carries from step to step: one Hebbian trace per connection and episode."""
-
-    trace: Float[Tensor, "batch post pre"]
-
-    def detach(self) -> TraceState:
-        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
-        return TraceState(self.trace.detach())
-
-
-class EligibilityState(NamedTuple):
-    """What a retroactive rule carries from step to step: a Hebbian and an eligibility trace per connection.
-
-    Attributes:
-        trace: The Hebbian traces H.
-        eligibility: What the next modulatory signal can make permanent, E.
-    """
-
-    trace: Float[Tensor, "batch post pre"]
-    eligibility: Float[Tensor, "batch post pre"]
-
-    def detach(self) -> EligibilityState:
-        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
-        return EligibilityState(self.trace.detach(), self.eligibility.detach())
-
-
-RuleState = TraceState | EligibilityState
-"""What a rule carries from step to step; ``PlasticityRule.state_type`` says which of the two."""
+from engram import checks
+from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
 class Coefficients(NamedTuple):
-    """The three numbers per receiving unit that tell a rule, each broadcastable to (batch, post).
+    """The three coefficients of a rule for every receiving unit, each broadcastable to (batch, post).
 
     Attributes:
         keep: The share A of the trace that stays.
@@ -70,8 +41,8 @@ class PlasticityRule(nn.Module, ABC):
     on it does, as with ``torch.clamp``.
 
     A rule owns its parameters and never the state: ``update`` returns a new state and changes nothing.
-    It knows no sizes, so that one rule serves a layer of any shape. Because the rules of this family are told by
-    their coefficients alone, one kernel can serve them all.
+    It knows no sizes, so that one rule serves a layer of any shape. Because the rules of this family differ by
+    their coefficients alone, one kernel can run them all.
 
     Args:
         device: Where the states of a rule without parameters live.
@@ -85,7 +56,11 @@ class PlasticityRule(nn.Module, ABC):
             d[j, i] = M[j] z[j] x[i], H' = clip((A[j] - abs(d)) H + d). ``"retroactive"``: the coefficients tell the
             eligibility trace, E'[j, i] = A[j] E[j, i] + M[j] z[j] x[i] without a bound, and the modulatory signal m
             makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``: something
-            else, which no fused kernel can serve.
+            else, which no kernel can run.
+        forgets: What the kernels are told of A, given the rate M and z = y. ``"nothing"``: A = 1. ``"rate"``:
+            A = 1 - M. ``"share"``: the same, with M held within [0, 1]. ``"oja"``: A = 1 - M y^2. None: something else,
+            which no kernel can run. It is not inherited: a class that does not declare it itself has no kernel,
+            because a subclass may change anything. M is the parameter ``eta``, or m for a modulated linear rule.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), whose rules are written here in one form.
 
@@ -106,6 +81,7 @@ class PlasticityRule(nn.Module, ABC):
     clip: float | None = None
     state_type: type[TraceState] | type[EligibilityState] = TraceState
     recursion: Literal["linear", "soft", "retroactive", "own"] = "linear"
+    forgets: Literal["nothing", "rate", "share", "oja"] | None = None
 
     def __init__(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
@@ -116,8 +92,7 @@ class PlasticityRule(nn.Module, ABC):
         self, eta: float, eta_param: str, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> None:
         """Make ``eta`` a trained rate, of which the parameter is ``eta`` itself or its logit, ``eta_logit``."""
-        check_choice("eta_param", eta_param, ("raw", "sigmoid"))
-        if eta_param == "raw":
+        if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
             self.eta = trained_rate(eta, device, dtype)
             return
         if not 0 < eta < 1:
@@ -154,7 +129,7 @@ class PlasticityRule(nn.Module, ABC):
         """
         sizes = {"batch_size": batch_size, "post_size": post_size, "pre_size": pre_size}
         for name, size in sizes.items():
-            check_size(name, size)
+            checks.size(name, size)
         like = next(itertools.chain(self.parameters(), self.buffers()))
         zeros = [torch.zeros(*sizes.values(), dtype=like.dtype, device=like.device) for _ in self.state_type._fields]
         return self.state_type(*zeros)
@@ -183,20 +158,10 @@ class PlasticityRule(nn.Module, ABC):
         return TraceState(bounded(trace, self.clip))
 
     def check_state(self, state: RuleState, shape: tuple[int | str, ...], like: Tensor) -> None:
-        """Raise unless ``state`` is one of this rule, with traces of this shape, and the dtype and device of ``like``.
-
-        Args:
-            state: A state of the rule.
-            shape: For each axis its size, or, where any size will do, its name.
-            like: A tensor of the expected dtype and device.
-
-        Raises:
-            TypeError: The state is that of another kind of rule.
-            ValueError: Wrong shape, dtype or device.
-        """
-        check_type("state", state, self.state_type)
+        """Raise unless ``state`` is one of this rule, with traces as ``checks.tensor`` takes them."""
+        checks.instance("state", state, self.state_type)
         for name, trace in zip(self.state_type._fields, state, strict=True):
-            check_tensor(f"state.{name}", trace, shape, like)
+            checks.tensor(f"state.{name}", trace, shape, like)
 
     def check_step(
         self,
@@ -206,43 +171,33 @@ class PlasticityRule(nn.Module, ABC):
         modulator: Annotated[Tensor, "batch post"] | None,
     ) -> None:
         """Raise unless the arguments of ``update``, which see, belong together."""
-        check_type("state", state, self.state_type)
+        checks.instance("state", state, self.state_type)
         self.check_state(state, ("batch", "post", "pre"), like=state.trace)
         batch_size, post_size, pre_size = state.trace.shape
-        check_tensor("pre", pre, (batch_size, pre_size), like=state.trace)
-        check_tensor("post", post, (batch_size, post_size), like=state.trace)
+        checks.tensor("pre", pre, (batch_size, pre_size), like=state.trace)
+        checks.tensor("post", post, (batch_size, post_size), like=state.trace)
         if modulator is None:
             if self.modulated:
                 raise ValueError(f"modulator = None: expected a tensor, because {type(self).__name__} is modulated")
             return
-        check_type("modulator", modulator, Tensor)
+        checks.instance("modulator", modulator, Tensor)
         # Nothing more is broadcast: a signal per episode and one per unit look the same when there are as many of both.
         if modulator.shape not in {(batch_size, 1), (batch_size, post_size)}:
             raise ValueError(
                 f"modulator.shape = {tuple(modulator.shape)}: expected ({batch_size}, 1) or ({batch_size}, {post_size})"
             )
-        check_tensor("modulator", modulator, tuple(modulator.shape), like=state.trace)
+        checks.tensor("modulator", modulator, tuple(modulator.shape), like=state.trace)
 
     def saturation(self, state: RuleState) -> float:
-        """Return the fraction of the traces that are at the bound; 0 for a rule without one.
+        """Return the fraction of the traces in a state that are at the bound; 0 for a rule without one.
 
         Where a trace is at its bound and pushed further, no gradient reaches the modulatory signal.
-
-        Args:
-            state: A state of the rule.
         """
         return 0.0 if self.clip is None else (state.trace.abs() >= self.clip).float().mean().item()
 
     def warn_if_saturated(self, state: RuleState) -> None:
-        """Warn (once a process and rule, by Python's default filter) if the traces of the first episode are saturated.
-
-        That is, more than nine tenths of them; one episode is looked at, not to cost time. Modules ask once a forward
-        pass.
-
-        Args:
-            state: A state of the rule.
-        """
-        if self.clip is None or not readable(state.trace) or not len(state.trace):
+        """Warn, by Python's default filter once, if over nine tenths of the first episode's traces are at the bound."""
+        if self.clip is None or not checks.readable(state.trace) or not len(state.trace):
             return
         first = state.trace.detach()[0]
         # Where so many are at the bound, their mean size tells, and it costs a single operation.
@@ -255,13 +210,15 @@ class PlasticityRule(nn.Module, ABC):
             )
 
     def warn_if_unstable(self) -> None:
-        """Warn (once a process and rule, by Python's default filter) if a parameter ``eta`` is outside [0, 1].
-
-        Training can take it there, and a trace without a bound may then grow for ever. Modules ask once a forward pass.
-        """
+        """Warn, by Python's default filter once, if ``eta`` is outside [0, 1], where an unbounded trace may grow."""
         eta = getattr(self, "eta", None)
         unbounded = self.clip is None or self.state_type is EligibilityState
-        if unbounded and eta is not None and readable(eta) and not all(0 <= e <= 1 for e in eta.flatten().tolist()):
+        if (
+            unbounded
+            and eta is not None
+            and checks.readable(eta)
+            and not all(0 <= e <= 1 for e in eta.flatten().tolist())
+        ):
             warnings.warn(
                 f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound",
                 RuntimeWarning,
@@ -325,9 +282,7 @@ def trained_rate(
     Raises:
         ValueError: ``eta`` is not finite.
     """
-    if not math.isfinite(eta):
-        raise ValueError(f"eta = {eta}: expected a finite number")
-    return nn.Parameter(torch.tensor(float(eta), device=device, dtype=dtype))
+    return nn.Parameter(torch.tensor(checks.number("eta", eta), device=device, dtype=dtype))
 
 
 def checked_bound(clip: float | None, name: str = "clip") -> float | None:
@@ -336,6 +291,4 @@ def checked_bound(clip: float | None, name: str = "clip") -> float | None:
     Raises:
         ValueError: ``clip`` is neither None nor positive and finite.
     """
-    if clip is not None and not 0 < clip < math.inf:
-        raise ValueError(f"{name} = {clip}: expected a positive finite number, or None for no bound")
-    return None if clip is None else float(clip)
+    return None if clip is None else checks.number(name, clip, above=0)

@@ -1,136 +1,20 @@
-"""The functional core: a layer of plastic connections run through time, in plain PyTorch.
+"""Layers of plastic connections run through time, in plain PyTorch: the definition that every kernel is held to.
 
-This is the definition. A faster kernel sits beside it behind the same call, and is held to it.
 Arguments are not validated here; the modules do that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.choice import fastest, fastest_linear, fastest_lstm
-from engram.plasticity.kernels.fused import fused_scan
-from engram.plasticity.kernels.linear import fused_linear_scan
-from engram.plasticity.kernels.lstm import fused_lstm_scan
 from engram.plasticity.neuromodulator import Neuromodulator
-from engram.plasticity.rule import EligibilityState, PlasticityRule, RuleState, bounded
-from engram.plasticity.validation import autocast, check_choice
-
-BACKENDS = ("auto", "eager", "fused")
-STORAGES = ("auto", "store", "checkpoint", "invert")
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-
-
-def run_scan(
-    scan: Callable[Parameters, Result], backend: str, *args: Parameters.args, **kwargs: Parameters.kwargs
-) -> Result:
-    """Run a scan by the backend asked for; the only place where that is decided.
-
-    Args:
-        scan: ``plastic_scan``, ``plastic_linear_scan`` or ``plastic_lstm_scan``, each of which is its own definition.
-        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        *args: What the scan is called with.
-        **kwargs: What else it is called with.
-
-    Returns:
-        What the scan returns.
-
-    Raises:
-        ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
-
-    Examples:
-        >>> from engram.plasticity import Hebb
-        >>> rule, x = Hebb(eta=0.5), torch.ones(1, 1, 1)
-        >>> layer = (x, x, torch.tensor(1.0), rule, rule.init(1, 1, 1))
-        >>> run_scan(plastic_linear_scan, "eager", *layer, nonlinearity=torch.relu)[0].tolist()
-        [[[1.0]]]
-    """
-    check_choice("backend", backend, BACKENDS)
-    run: Any = scan
-    if backend != "eager":
-        fused, choose = _FORMS[scan]
-        run = fused if backend == "fused" else choose(scan, *args, **kwargs)
-    drive = args[0]
-    if isinstance(drive, Tensor) and autocast(drive.device):
-        # Increments of the trace are lost in half precision after a hundred steps.
-        with torch.autocast(drive.device.type, enabled=False):
-            return run(*args, **kwargs)  # type: ignore[no-any-return]
-    return run(*args, **kwargs)  # type: ignore[no-any-return]
-
-
-class PlasticState(NamedTuple):
-    """What a plastic recurrent network carries from step to step, and from call to call.
-
-    Attributes:
-        hidden: Activity of the units.
-        rule: State of the plasticity rule; its trace is (batch, 0, 0) in a network without plasticity.
-    """
-
-    hidden: Float[Tensor, "batch hidden"]
-    rule: RuleState
-
-    @property
-    def trace(self) -> Float[Tensor, "batch post pre"]:
-        """The Hebbian traces."""
-        return self.rule.trace
-
-    @property
-    def eligibility(self) -> Float[Tensor, "batch post pre"]:
-        """The eligibility traces of a retroactive rule."""
-        return eligibility(self.rule)
-
-    def detach(self) -> PlasticState:
-        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
-        return PlasticState(self.hidden.detach(), self.rule.detach())
-
-
-class PlasticLSTMState(NamedTuple):
-    """What a plastic LSTM carries from step to step, and from call to call.
-
-    Attributes:
-        hidden: Output of the units, h.
-        cell: Cell state, c.
-        rule: State of the plasticity rule.
-    """
-
-    hidden: Float[Tensor, "batch hidden"]
-    cell: Float[Tensor, "batch hidden"]
-    rule: RuleState
-
-    @property
-    def trace(self) -> Float[Tensor, "batch post pre"]:
-        """The Hebbian traces."""
-        return self.rule.trace
-
-    @property
-    def eligibility(self) -> Float[Tensor, "batch post pre"]:
-        """The eligibility traces of a retroactive rule."""
-        return eligibility(self.rule)
-
-    def detach(self) -> PlasticLSTMState:
-        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
-        return PlasticLSTMState(self.hidden.detach(), self.cell.detach(), self.rule.detach())
-
-
-def eligibility(state: RuleState) -> Float[Tensor, "batch post pre"]:
-    """Return the eligibility traces of a rule's state.
-
-    Args:
-        state: State of a rule.
-
-    Raises:
-        AttributeError: The rule is not retroactive and has none.
-    """
-    if not isinstance(state, EligibilityState):
-        raise AttributeError("this state has no eligibility trace: its rule is not retroactive")
-    return state.eligibility
+from engram.plasticity.rule import PlasticityRule, bounded
+from engram.plasticity.state import PlasticLSTMState, PlasticState, RuleState
 
 
 def plastic_current(
@@ -332,11 +216,3 @@ def plastic_lstm_scan(
         hidden = output
         outputs.append(hidden)
     return torch.stack(outputs) if outputs else drive[..., :size], PlasticLSTMState(hidden, cell, synapses)
-
-
-# Of every scan the fused form, and what chooses the fastest.
-_FORMS: dict[Any, tuple[Any, Any]] = {
-    plastic_scan: (fused_scan, fastest),
-    plastic_linear_scan: (fused_linear_scan, fastest_linear),
-    plastic_lstm_scan: (fused_lstm_scan, fastest_lstm),
-}

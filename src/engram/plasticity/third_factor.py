@@ -1,18 +1,18 @@
-"""The three-factor update: what was eligible changes as far as a third signal says so."""
+"""The three-factor update: weights change by a modulatory signal times their eligibility traces."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engram import checks
+
 
 def three_factor(
     eligibility: Float[Tensor, "*batch post pre"], modulator: Float[Tensor, "*batch"], clip: float | None = None
 ) -> Float[Tensor, "*batch post pre"]:
-    """Return the change of the weights that a third factor makes of an eligibility trace.
+    """Return the three-factor change of the weights, the modulatory signal times the eligibility trace, bounded.
 
     dP = clip(m E, -c, c)
 
@@ -35,7 +35,6 @@ def three_factor(
         >>> three_factor(torch.tensor([[1.0, 100.0]]), torch.tensor(-0.0018), clip=0.01)
         tensor([[-0.0018, -0.0100]])
     """
-    if clip is not None and not 0 < clip < math.inf:
-        raise ValueError(f"clip = {clip}: expected a positive number, or None for no bound")
+    bound = None if clip is None else checks.number("clip", clip, above=0)
     change = modulator[..., None, None] * eligibility
-    return change if clip is None else torch.clamp(change, -clip, clip)
+    return change if bound is None else torch.clamp(change, -bound, bound)

@@ -10,17 +10,14 @@ from torch import Tensor, nn
 
 from engram.plasticity import EligibilityState, PlasticityRule, RuleState, TraceState
 from engram.testing.module import (
-    BadInput,
     assert_close,
     assert_gradient,
-    assert_refused,
     copies_whole,
-    same,
     stores_whole,
     trains_every_parameter,
     without_type_checks,
 )
-from engram.testing.promises import hold
+from engram.testing.promises import BadInput, assert_refused, hold, same
 
 _BATCH, _POST, _PRE = 3, 4, 2
 
@@ -55,6 +52,7 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
         _starts_from_nothing,
         _changes_nothing,
         _does_what_its_coefficients_tell,
+        _is_what_it_declares,
         _keeps_to_its_bound,
         _keeps_batch_elements_apart,
         _has_the_right_gradient,
@@ -122,6 +120,18 @@ def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *te
         assert_close(found, (_clamp(state.trace + signals[0].unsqueeze(2) * credited, low, high), eligibility))
     else:
         assert rule.recursion == "own", f"recursion = {rule.recursion!r} is unknown"
+
+
+def _is_what_it_declares(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """What a rule declares to forget, for the kernels, is what its coefficients say."""
+    if "forgets" not in vars(type(rule)) or rule.forgets is None:
+        return
+    _, post, *signals = tensors
+    rate = signals[0] if signals and rule.recursion != "retroactive" else rule.eta
+    rate = rate.clamp(0, 1) if rule.forgets == "share" else rate
+    forgotten = {"nothing": 0 * rate, "oja": rate * post.square()}.get(rule.forgets, rate)
+    keep, gain, target = (c.expand(_BATCH, _POST) for c in rule.coefficients(post, *signals))
+    assert_close((keep, gain * target), ((1 - forgotten).expand(_BATCH, _POST), rate * post))
 
 
 def _clamp(trace: Tensor, low: float | None, high: float | None) -> Tensor:

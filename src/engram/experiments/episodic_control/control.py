@@ -13,8 +13,8 @@ from annotated_types import Ge, Gt, Le
 from engram.agents import (
     MFEC,
     NEC,
-    Agent,
     EpsilonGreedy,
+    OnlineAgent,
     RandomProjection,
     TabularQ,
     evaluate,
@@ -25,7 +25,7 @@ from engram.agents import (
 from engram.experiments.episodic_control.policies import POLICIES, PolicyName
 from engram.lab import Run
 from engram.memory import DND, KeyValueMemory
-from engram.tasks.atari import make_atari, ram
+from engram.tasks.environments.atari import make_atari, ram
 
 Game = Literal["Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert"]
 GAMES: tuple[Game, ...] = ("Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert")
@@ -89,7 +89,7 @@ class Config:
             )
 
 
-def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> Agent:
+def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> OnlineAgent:
     """Build the agent of a trial."""
     actions = int(env.action_space.n)  # type: ignore[attr-defined]
     exploration = EpsilonGreedy(config.epsilon, config.explore_from, config.explore_until)

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Literal
 
-from engram.memory.policies import (
+from engram.memory.episodic.policies import (
     FIFO,
     LRU,
     DynamicKMeans,
+    KMeans,
     MaxSurprise,
     MaxValue,
-    OnlineKMeans,
     Policy,
     RandomReplacement,
 )
@@ -19,7 +19,7 @@ POLICIES: dict[PolicyName, Callable[[], Policy]] = {
     "lru": LRU,
     "max-surprise": MaxSurprise,
     "max-value": MaxValue,
-    "k-means": lambda: OnlineKMeans(weighting="author"),
+    "k-means": lambda: KMeans(weighting="author"),
     "dkm-author": lambda: DynamicKMeans(weighting="author"),
     "dkm": DynamicKMeans,
     "fifo": FIFO,

@@ -10,7 +10,8 @@ from annotated_types import Ge
 
 from engram.experiments.episodic_control.policies import POLICIES, PolicyName
 from engram.lab import Run
-from engram.memory import DriftingGaussians, KeyValueMemory
+from engram.memory import KeyValueMemory
+from engram.tasks import DriftingGaussians
 
 CENTRES, BATCHES, TESTED = 32, (1, 8), 1000
 MEASURED = 80  # points between two measurements

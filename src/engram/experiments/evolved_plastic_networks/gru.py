@@ -10,11 +10,11 @@ from annotated_types import Ge
 from torch import nn
 
 from engram.agents import A2C, TrainedAgent, a2c_step, meta_actor_critic, rollout
+from engram.agents.reference import play
 from engram.experiments.evolved_plastic_networks.evolution import Withheld, training_tasks
 from engram.lab import Run
 from engram.tasks.meta import MetaTaskVectorEnv, named
-from engram.tasks.meta.agents import play
-from engram.tasks.meta.wrappers import RL2VectorObservation
+from engram.tasks.meta.wrappers import RL2Observation
 
 STEPS = 3  # of a trial of the discrete twin
 UNITS, TRIALS, LIVES = 64, 20, 64
@@ -39,7 +39,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     def twin(tasks: tuple[str, ...], trials: int, lifetimes: int) -> Any:
         with warnings.catch_warnings(action="ignore"):  # that a single task is always the same
             task = named.two_stimulus(tasks, horizon=STEPS * trials)
-        return RL2VectorObservation(MetaTaskVectorEnv(task, lifetimes), time=False)
+        return RL2Observation(MetaTaskVectorEnv(task, lifetimes), time=False)
 
     env = twin(training_tasks(config.withheld), TRIALS, LIVES)
     network = nn.GRU(env.single_observation_space.shape[0], UNITS)

@@ -12,7 +12,7 @@ from annotated_types import Ge
 from engram.experiments.expander_memory.network import Network, rate
 from engram.lab import Run
 from engram.memory import ExpanderMemory, corrupted
-from engram.memory.recovery import random_states
+from engram.memory.expander.recovery import random_states
 
 
 @dataclass(frozen=True)

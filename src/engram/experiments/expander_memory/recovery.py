@@ -23,7 +23,7 @@ from engram.memory import (
     local_graph,
     random_regular,
 )
-from engram.memory.recovery import nearest_state, random_states
+from engram.memory.expander.recovery import nearest_state, random_states
 
 SPAN = 12  # nodes in a window of the local graph
 SIZES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")

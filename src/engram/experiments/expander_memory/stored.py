@@ -14,7 +14,7 @@ from torch import Tensor
 from engram.experiments.expander_memory.network import Network, rate
 from engram.lab import Run
 from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupted
-from engram.memory.recovery import random_states
+from engram.memory.expander.recovery import random_states
 
 Memory = Literal["expander", "hebb", "dense-3", "dense-exponential", "attention"]
 

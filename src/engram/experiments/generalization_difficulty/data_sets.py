@@ -16,7 +16,7 @@ from engram.analysis import (
     maximum_likelihood_dimension,
     nearest_distances,
 )
-from engram.analysis.nearest_neighbours import distinct
+from engram.analysis.difficulty.nearest_neighbours import distinct
 from engram.lab import Run
 from engram.tasks.data import load
 

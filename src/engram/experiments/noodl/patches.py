@@ -10,8 +10,8 @@ from annotated_types import Ge
 from engram.experiments.noodl import learner
 from engram.lab import Run
 from engram.memory import NOODL, explained_share
-from engram.memory.sparse_dictionary_data import normalised
 from engram.tasks import photograph_patches
+from engram.unit_rows import unit_rows
 
 PATCH = 8
 NONZEROS = (4, 8)  # coefficients with which patches are reconstructed
@@ -32,7 +32,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     rng = run.rng
     samples = photograph_patches(50 * config.batch_size, PATCH, "train", rng)
     held_out = photograph_patches(config.held_out, PATCH, "test", rng)
-    start = normalised(samples[rng.choice(len(samples), config.n_components, replace=False)])
+    start = unit_rows(samples[rng.choice(len(samples), config.n_components, replace=False)])
     model = learner.build(config, start)
     for step in run.steps(config.updates, learner=model):
         batch = samples[rng.choice(len(samples), config.batch_size, replace=False)]
@@ -41,7 +41,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         if (step + 1) % max(1, config.updates // 10) == 0:
             atoms = getattr(model, "components_", start)
             run.log(step + 1, unexplained=1 - explained_share(atoms, held_out, NONZEROS[0]))
-    components = normalised(getattr(model, "components_", start))
+    components = unit_rows(getattr(model, "components_", start))
     result = {f"explained_{nonzero}": explained_share(components, held_out, nonzero) for nonzero in NONZEROS}
     if isinstance(model, NOODL) and config.learning:
         result["mean_support"] = model.mean_support_

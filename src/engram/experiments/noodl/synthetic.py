@@ -15,13 +15,11 @@ from engram.experiments.noodl import learner
 from engram.lab import Run
 from engram.memory import (
     NOODL,
-    make_sparse_dictionary_data,
     match_dictionaries,
-    perturb_dictionary,
     relative_error,
-    turn_dictionary,
 )
-from engram.memory.sparse_dictionary_data import normalised
+from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
+from engram.unit_rows import unit_rows
 
 FOUND = 0.99  # cosine from which an atom counts as found
 
@@ -71,12 +69,12 @@ def draw(
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Learn from fresh batches; the result is how near dictionary and codes are to the truth."""
     rng = run.rng
-    first = normalised(rng.standard_normal((config.n_components, config.n_features)))
+    first = unit_rows(rng.standard_normal((config.n_components, config.n_features)))
     towards = rng.standard_normal(first.shape)
     if config.start == "near":
         start = perturb_dictionary(first, config.start_radius / math.log(config.n_features), rng)
     else:
-        start = normalised(draw(config, first, rng, config.n_components)[0])
+        start = unit_rows(draw(config, first, rng, config.n_components)[0])
     model = learner.build(config, start, config.reinit)
     average, broken = np.zeros_like(first), np.zeros(1)
     for step in run.steps(config.updates, learner=model, average=average, broken=broken):

@@ -1,7 +1,8 @@
 """Faster forms of the scans of ``engram.plasticity.scan``, which are their definition: they differ by speed only.
 
-Of the recurrent network, ``cpu`` holds the numba kernels, ``cuda`` the Triton kernels, and ``fused`` makes one torch
-operator of both; of the LSTM and of the linear layer, ``cpu_lstm`` and ``lstm``, ``cpu_linear`` and ``linear`` do for
-the CPU, by the passes over a trace that are in ``cpu_trace``. ``simd`` is what the numba kernels are written in,
-``attention`` a form without traces for short sequences, and ``choice`` says which form is the fastest.
+``dispatch`` says which form runs. Of each layer, ``rnn``, ``lstm`` and ``linear``, ``scan`` is the torch operator and
+``cpu`` its two passes in numba; ``rnn.cuda`` has them in Triton, and ``rnn.step`` is for networks that act step by
+step.
+Shared are the numbers that rules declare (``codes``, ``encoding``), what operators are made of (``operator``), the
+passes over a trace (``trace``), and the vectors that numba kernels are written in (``simd``).
 """

@@ -1,14 +1,15 @@
-"""How a scan's two passes, over samples that do not meet, become one torch operator."""
+"""What the operators of all scans share: registration, memory, and samples dealt to threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.library import custom_op
+from torch.nn import functional
 
 from engram.threads import shared
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 GROUPS = 32
 # Arithmetic of fewer steps and connections than this is done before another thread has begun.
 WORTH_A_THREAD = 2**17
+# Bytes of one sample's traces that the backward pass keeps at once even where sqrt(T) of them are fewer.
+CACHED = 2**19
 
 
 class Operator(NamedTuple):
@@ -28,7 +31,7 @@ class Operator(NamedTuple):
     backward: CustomOpDef
 
 
-def operator(
+def register(
     name: str,
     passes: tuple[Callable[..., Any], Callable[..., Any]],
     fakes: tuple[Callable[..., Any], Callable[..., Any]],
@@ -91,11 +94,11 @@ def operator(
     return Operator(forward, backward)
 
 
-def in_groups(  # noqa: PLR0917
+def in_groups(
     kernel: Callable[..., None],
     work: int,
     batch: int,
-    scratch: tuple[int, Any],
+    scratch: tuple[int, torch.dtype],
     arguments: Callable[[int], tuple[Any, ...]],
     groups: int = GROUPS,
 ) -> None:
@@ -116,8 +119,77 @@ def in_groups(  # noqa: PLR0917
 
     def memory() -> Any:
         # torch's begins where a line of the cache does, and no load of a whole register so reaches into a second one.
-        size, dtype = scratch
-        return torch.zeros(size, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
+        return torch.zeros(scratch[0], dtype=scratch[1]).numpy()
 
     count = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
     shared.run(call, groups, count, memory)
+
+
+def array(tensor: Tensor) -> Any:
+    """Return a tensor as a contiguous array."""
+    return tensor.detach().contiguous().numpy()
+
+
+def padded(tensor: Tensor, *sizes: int) -> Any:
+    """Return a tensor as a flat array of which the last axes have these sizes, with zeros behind what there was."""
+    padding = [n for size, want in zip(reversed(tensor.shape), reversed(sizes), strict=False) for n in (0, want - size)]
+    return functional.pad(tensor.detach(), padding).contiguous().view(-1).numpy()
+
+
+def traces(*given: Tensor) -> list[Any]:
+    """Return traces as arrays (batch, post, pre), of no samples where there are none."""
+    return [array(t if t.dim() == 3 else t.new_empty(0, 0, 0)) for t in given]
+
+
+def like(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return contiguous tensors of these shapes, not yet written."""
+    return [t.new_empty(t.shape) for t in tensors]
+
+
+def zeros(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return contiguous tensors of these shapes, all zero."""
+    return [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in tensors]
+
+
+def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return contiguous copies."""
+    return [t.contiguous().clone() for t in tensors]
+
+
+def stretch_of(time: int, asked: int, trace_bytes: int) -> int:
+    """Return of how many steps the backward pass holds the traces: as asked, or what fits, and at least sqrt(T)."""
+    return min(time, asked or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
+
+
+def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
+    """Return the rows and the width of a padded trace, and the size of a padded row of receiving units."""
+    from engram.plasticity.kernels.simd import REGISTER_BYTES, ROWS
+
+    lanes = REGISTER_BYTES // element_size
+    return -(-post // ROWS) * ROWS, -(-pre // lanes) * lanes, -(-post // lanes) * lanes
+
+
+class ModulatorSums(NamedTuple):
+    """Gradients of the rate and of the neuromodulator, of every sample."""
+
+    eta: Tensor
+    v: Tensor
+    v0: Tensor
+    fan: Tensor
+    base: Tensor
+
+    @classmethod
+    def zeros(cls, like: Tensor, batch: int, width: int) -> ModulatorSums:
+        """Return zeros."""
+        eta, v0 = like.new_zeros(2, batch).unbind()
+        v, fan, base = like.new_zeros(3, batch, width).unbind()
+        return cls(eta, v, v0, fan, base)
+
+    def arrays(self) -> list[Any]:
+        """Return the arrays that a kernel adds to."""
+        return [t.view(-1).numpy() for t in self]
+
+    def total(self, size: int) -> tuple[Tensor, ...]:
+        """Return the gradients of eta, v, v0, fan and base."""
+        rows = [t.sum().reshape(1) if t.dim() == 1 else t.sum(0)[:size].clone() for t in self]
+        return tuple(rows)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, no_type_check
 
 import llvmlite.binding as llvm
@@ -120,13 +121,14 @@ _operator(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=("contrac
 _operator(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=("contract",)))
 
 
-def _elementwise(build: Build) -> Callable[[Any, Any], Any]:
-    """Return what an intrinsic of one argument gives numba: its type, and what generates its code."""
+def _elementwise(build: Build) -> Any:
+    """Return a function of numba's that does to vectors, and to every row of tiles, what ``build`` generates."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _each(build)(builder, *args)
+    @no_type_check
+    def typed(typing_context: Any, *args: Any) -> Any:
+        return args[0](*args), lambda context, builder, sig, args: _each(build)(builder, *args)
 
-    return lambda result, args: (result(*args), generate)
+    return intrinsic(wraps(build, assigned=("__module__", "__name__", "__qualname__", "__doc__"), updated=())(typed))
 
 
 def _address(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, index: ir.Value) -> ir.Value:
@@ -315,88 +317,57 @@ def store_totals(typing_context: Any, array: Any, index: Any, tile: Any) -> Any:
     return types.void(array, types.intp, tile), generate
 
 
-@intrinsic
-@no_type_check
-def magnitude(typing_context: Any, value: Any) -> Any:
+@_elementwise
+def magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Return the absolute values."""
-    return _elementwise(lambda builder, v: _call(builder, "fabs", v))(value, (value,))
+    return _call(builder, "fabs", value)
 
 
-@intrinsic
-@no_type_check
-def held_within(typing_context: Any, value: Any, bound: Any) -> Any:
+@_elementwise
+def held_within(builder: ir.IRBuilder, value: ir.Value, bound: ir.Value) -> ir.Value:
     """Return ``value`` held within [-bound, bound]."""
-
-    def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value) -> ir.Value:
-        # In this form each comparison and choice is one instruction, and NaN is let through.
-        below = builder.fneg(c)
-        raised = builder.select(builder.fcmp_ordered(">", below, v), below, v)
-        return builder.select(builder.fcmp_ordered("<", c, raised), c, raised)
-
-    return _elementwise(build)(value, (value, bound))
+    # In this form each comparison and choice is one instruction, and NaN is let through.
+    below = builder.fneg(bound)
+    raised = builder.select(builder.fcmp_ordered(">", below, value), below, value)
+    return builder.select(builder.fcmp_ordered("<", bound, raised), bound, raised)
 
 
-@intrinsic
-@no_type_check
-def where_within(typing_context: Any, tested: Any, bound: Any, value: Any) -> Any:
+@_elementwise
+def where_within(builder: ir.IRBuilder, tested: ir.Value, bound: ir.Value, value: ir.Value) -> ir.Value:
     """Return ``value`` where the magnitude of ``tested`` is at most ``bound``, else zero."""
-
-    def build(builder: ir.IRBuilder, v: ir.Value, c: ir.Value, value: ir.Value) -> ir.Value:
-        inside = builder.fcmp_ordered("<=", _call(builder, "fabs", v), c)
-        return builder.select(inside, value, _constant(v.type, 0.0))
-
-    return _elementwise(build)(value, (tested, bound, value))
+    inside = builder.fcmp_ordered("<=", _call(builder, "fabs", tested), bound)
+    return builder.select(inside, value, _constant(tested.type, 0.0))
 
 
-@intrinsic
-@no_type_check
-def with_sign(typing_context: Any, value: Any, signed: Any) -> Any:
+@_elementwise
+def with_sign(builder: ir.IRBuilder, value: ir.Value, signed: ir.Value) -> ir.Value:
     """Return ``value`` times the sign of ``signed``, which is 0 where ``signed`` is 0."""
-
-    def build(builder: ir.IRBuilder, value: ir.Value, signed: ir.Value) -> ir.Value:
-        zero = _constant(signed.type, 0.0)
-        turned = builder.select(builder.fcmp_ordered("<", signed, zero), builder.fsub(zero, value), value)
-        return builder.select(builder.fcmp_ordered("==", signed, zero), zero, turned)
-
-    return _elementwise(build)(value, (value, signed))
+    zero = _constant(signed.type, 0.0)
+    turned = builder.select(builder.fcmp_ordered("<", signed, zero), builder.fsub(zero, value), value)
+    return builder.select(builder.fcmp_ordered("==", signed, zero), zero, turned)
 
 
-@intrinsic
-@no_type_check
-def where_positive(typing_context: Any, tested: Any, value: Any) -> Any:
+@_elementwise
+def where_positive(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
     """Return zero where ``tested`` is zero or less, else ``value``."""
-
-    def build(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
-        zero = _constant(tested.type, 0.0)
-        return builder.select(builder.fcmp_ordered("<=", tested, zero), zero, value)
-
-    return _elementwise(build)(value, (tested, value))
+    zero = _constant(tested.type, 0.0)
+    return builder.select(builder.fcmp_ordered("<=", tested, zero), zero, value)
 
 
-@intrinsic
-@no_type_check
-def held_share(typing_context: Any, value: Any) -> Any:
+@_elementwise
+def held_share(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Return ``value`` held within [0, 1]."""
-
-    def build(builder: ir.IRBuilder, v: ir.Value) -> ir.Value:
-        zero, one = _constant(v.type, 0.0), _constant(v.type, 1.0)
-        raised = builder.select(builder.fcmp_ordered("<", v, zero), zero, v)
-        return builder.select(builder.fcmp_ordered(">", raised, one), one, raised)
-
-    return _elementwise(build)(value, (value,))
+    zero, one = _constant(value.type, 0.0), _constant(value.type, 1.0)
+    raised = builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
+    return builder.select(builder.fcmp_ordered(">", raised, one), one, raised)
 
 
-@intrinsic
-@no_type_check
-def where_share(typing_context: Any, tested: Any, value: Any) -> Any:
+@_elementwise
+def where_share(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
     """Return ``value`` where ``tested`` is within [0, 1], else zero."""
-
-    def build(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
-        zero, one = _constant(tested.type, 0.0), _constant(tested.type, 1.0)
-        inside = builder.and_(builder.fcmp_ordered(">=", tested, zero), builder.fcmp_ordered("<=", tested, one))
-        return builder.select(inside, value, zero)
-
-    return _elementwise(build)(value, (tested, value))
+    zero, one = _constant(tested.type, 0.0), _constant(tested.type, 1.0)
+    inside = builder.and_(builder.fcmp_ordered(">=", tested, zero), builder.fcmp_ordered("<=", tested, one))
+    return builder.select(inside, value, zero)
 
 
 def _growth(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
@@ -429,34 +400,24 @@ def _at_most(builder: ir.IRBuilder, x: ir.Value, bound: float) -> ir.Value:
     return builder.select(builder.fcmp_ordered(">", absolute, limit), limit, absolute)
 
 
-@intrinsic
-@no_type_check
-def tanh(typing_context: Any, vector: Any) -> Any:
+@_elementwise
+def tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Return the hyperbolic tangent, from e^(2|x|) - 1.
 
     Good to three units in the last place, near zero too, since the power of 2 in ``_growth`` is 1 there.
     """
-
-    def build(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-        # Beyond 20 the tangent is 1 in double precision.
-        absolute = _at_most(builder, x, 20.0)
-        grown = _growth(builder, builder.fadd(absolute, absolute))
-        return _call(builder, "copysign", builder.fdiv(grown, builder.fadd(grown, _constant(x.type, 2.0))), x)
-
-    return _elementwise(build)(vector, (vector,))
+    # Beyond 20 the tangent is 1 in double precision.
+    absolute = _at_most(builder, x, 20.0)
+    grown = _growth(builder, builder.fadd(absolute, absolute))
+    return _call(builder, "copysign", builder.fdiv(grown, builder.fadd(grown, _constant(x.type, 2.0))), x)
 
 
-@intrinsic
-@no_type_check
-def sigmoid(typing_context: Any, vector: Any) -> Any:
+@_elementwise
+def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Return 1 / (1 + e^-x), from e^|x| - 1, to a few units in the last place on both sides of zero."""
     # Beyond it the power would overflow, and the function is 0 or 1 but for 1e-36.
-    bound = 85.0 if vector.dtype == types.float32 else 700.0
-
-    def build(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-        zero, one = _constant(x.type, 0.0), _constant(x.type, 1.0)
-        more = builder.fadd(_growth(builder, _at_most(builder, x, bound)), one)
-        upper = builder.select(builder.fcmp_ordered("<", x, zero), one, more)
-        return builder.fdiv(upper, builder.fadd(more, one))
-
-    return _elementwise(build)(vector, (vector,))
+    bound = 85.0 if x.type.element == ir.FloatType() else 700.0
+    zero, one = _constant(x.type, 0.0), _constant(x.type, 1.0)
+    more = builder.fadd(_growth(builder, _at_most(builder, x, bound)), one)
+    upper = builder.select(builder.fcmp_ordered("<", x, zero), one, more)
+    return builder.fdiv(upper, builder.fadd(more, one))

@@ -1,0 +1,39 @@
+"""Numba functions that are kept on disk, and made anew when any file changes of which they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from numba import njit
+
+inline = njit(forceinline=True, error_model="numpy")
+"""A function that becomes part of those that call it."""
+
+
+def jit(function: Callable[..., None], **options: Any) -> Any:
+    """Return a compiled function that holds no lock of the interpreter, and is kept on disk.
+
+    Whether what is on disk is still good numba decides by a function's own file; here it is by all files of its folder
+    ``kernels``, from which a kernel takes what it is made of.
+
+    Args:
+        function: What is compiled at its first call, for every combination of types.
+        **options: As of ``numba.njit``.
+    """
+    compiled = njit(function, cache=True, nogil=True, error_model="numpy", **options)
+    file = getattr(compiled._cache, "_cache_file", None)  # none where there is nowhere to write
+    if file is not None:
+        own = Path(function.__code__.co_filename).resolve()
+        folder = next((parent for parent in own.parents if parent.name == "kernels"), own.parent)
+        file._source_stamp = (file._source_stamp, _sources(folder))
+    return compiled
+
+
+@cache
+def _sources(folder: Path) -> int:
+    """Return what changes with any file of a folder."""
+    return crc32(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py"))))

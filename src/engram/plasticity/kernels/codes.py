@@ -1,0 +1,15 @@
+"""The numbers by which operators and kernels tell recursions, what is forgotten, and nonlinearities apart."""
+
+from __future__ import annotations
+
+LINEAR, SOFT, RETROACTIVE = 0, 1, 2
+HEBB, ADDITIVE = 3, 4  # linear ones that cost less: one rate for all connections and no bound; nothing forgotten
+NOTHING, SHARE, RATE, OJA = 0, 1, 2, 3  # what a step forgets: 0, m held within [0, 1], m, m y^2
+IDENTITY, TANH, SIGMOID, SOFTMAX = 0, 1, 2, 3
+INPUT, RECURRENT, CELL, HIDDEN = 0, 1, 2, 3  # what the rule of an LSTM takes as postsynaptic activity
+BLOCK = 4  # samples that the kernel of the LSTM works on side by side
+
+RECURSIONS = {"linear": LINEAR, "soft": SOFT, "retroactive": RETROACTIVE}
+FORGETS = {"nothing": NOTHING, "share": SHARE, "rate": RATE, "oja": OJA}
+POST = {"input": INPUT, "recurrent": RECURRENT, "cell": CELL, "hidden": HIDDEN}
+SQUASH = {"identity": IDENTITY, "tanh": TANH, "sigmoid": SIGMOID}

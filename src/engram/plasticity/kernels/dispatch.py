@@ -1,0 +1,82 @@
+"""Which form of a scan runs: the definition, or a kernel where one can and is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+
+from engram import checks
+from engram.plasticity.kernels import linear, lstm, rnn
+from engram.plasticity.kernels.rnn.step import step_scan
+from engram.plasticity.scan import plastic_linear_scan, plastic_lstm_scan, plastic_scan
+from engram.plasticity.sequence import autocast
+
+BACKENDS = ("auto", "eager", "fused")
+# Steps times connections up to which a call without a graph is over before the kernel has laid out its matrices.
+BRIEF = 2**20
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+# Of every scan, its kernel, and the steps below which calling that takes longer than the plain loop, whatever the size.
+KERNELS: dict[Any, tuple[ModuleType, int]] = {
+    plastic_scan: (rnn, 5),
+    plastic_linear_scan: (linear, 5),
+    plastic_lstm_scan: (lstm, 4),
+}
+
+
+def run_scan(
+    scan: Callable[Parameters, Result], backend: str, *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Run a scan by the backend asked for; the only place where that is decided.
+
+    Args:
+        scan: ``plastic_scan``, ``plastic_linear_scan`` or ``plastic_lstm_scan``, each of which is its own definition.
+        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
+        *args: What the scan is called with.
+        **kwargs: What else it is called with.
+
+    Returns:
+        What the scan returns.
+
+    Raises:
+        ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
+
+    Examples:
+        >>> from engram.plasticity import Hebb
+        >>> rule, x = Hebb(eta=0.5), torch.ones(1, 1, 1)
+        >>> layer = (x, x, torch.tensor(1.0), rule, rule.init(1, 1, 1))
+        >>> run_scan(plastic_linear_scan, "eager", *layer, nonlinearity=torch.relu)[0].tolist()
+        [[[1.0]]]
+    """
+    checks.choice("backend", backend, BACKENDS)
+    run: Any = scan
+    if backend != "eager":
+        run = KERNELS[scan][0].fused_scan if backend == "fused" else fastest(scan, *args, **kwargs)
+    drive = args[0]
+    if isinstance(drive, Tensor) and autocast(drive.device):
+        # Increments of the trace are lost in half precision after a hundred steps.
+        with torch.autocast(drive.device.type, enabled=False):
+            return run(*args, **kwargs)  # type: ignore[no-any-return]
+    return run(*args, **kwargs)  # type: ignore[no-any-return]
+
+
+def fastest(scan: Callable[..., Any], drive: Tensor, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+    """Return the fastest form of a scan that can run these arguments, which are those of the scan."""
+    kernel, few = KERNELS[scan]
+    acting = scan is plastic_scan and _brief(drive)
+    if not (acting or len(drive) >= few) or kernel.unsupported(drive, *args, **kwargs):
+        return scan
+    return step_scan if acting else partial(kernel.fused_scan, supported=True)
+
+
+def _brief(drive: Tensor) -> bool:
+    """Return whether a call without a graph is so short that steps on the tensors as they are cost less."""
+    size = drive.shape[-1]
+    return drive.is_cpu and drive.numel() * size <= BRIEF and not torch.is_grad_enabled() and not is_compiling()

@@ -1,0 +1,188 @@
+"""The plastic linear layer's scan as one torch operator, ``engram::plastic_linear_scan``; see ``rnn.scan``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import encoding, operator
+from engram.plasticity.kernels.codes import IDENTITY, SOFTMAX, TANH
+from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
+from engram.plasticity.nonlinearity import identity, softmax
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.state import RuleState
+
+UNITS: dict[Callable[[Tensor], Tensor], int] = {identity: IDENTITY, torch.tanh: TANH, softmax: SOFTMAX}
+
+_INPUTS = "Tensor modulator, Tensor trace, Tensor eligibility, Tensor alpha, Tensor eta"
+
+
+class Options(NamedTuple):
+    """What a rule and the units are, in the numbers of the operator."""
+
+    recursion: int
+    clip: float
+    trace_first: bool
+    modulated: bool
+    unit: int
+    forgets: int
+    stretch: int
+
+
+def unsupported(
+    pre: Tensor,
+    current: Tensor,
+    alpha: Tensor | LowRank,
+    rule: PlasticityRule,
+    state: RuleState,
+    *,
+    modulator: Tensor | None = None,
+    nonlinearity: Callable[[Tensor], Tensor],
+) -> str | None:
+    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
+
+    Examples:
+        >>> from engram.plasticity import Hebb
+        >>> one = torch.ones(1, 1, 1)
+        >>> unsupported(one, one, one[0], Hebb(), Hebb().init(1, 1, 1), nonlinearity=torch.relu)
+        'nonlinearity = relu: expected identity, torch.tanh or softmax of engram.plasticity.nonlinearity'
+    """
+    reason = encoding.unsupported_rule(rule)
+    if reason is not None:
+        return reason
+    if (modulator is None) == rule.modulated:
+        given = None if modulator is None else "a tensor"
+        return f"modulator = {given}: expected {'a tensor' if rule.modulated else 'None'} for {rule}"
+    if nonlinearity not in UNITS:
+        name = getattr(nonlinearity, "__name__", nonlinearity)
+        return f"nonlinearity = {name}: expected identity, torch.tanh or softmax of engram.plasticity.nonlinearity"
+    return encoding.unsupported_input(pre) or encoding.transformed(pre, current, state, alpha, rule, modulator)
+
+
+def fused_scan(
+    pre: Float[Tensor, "time batch pre"],
+    current: Float[Tensor, "time batch post"],
+    alpha: Float[Tensor, "..."] | LowRank,
+    rule: PlasticityRule,
+    state: RuleState,
+    *,
+    modulator: Float[Tensor, "time batch signals"] | None = None,
+    nonlinearity: Callable[[Tensor], Tensor],
+    stretch: int = 0,
+    supported: bool = False,
+) -> tuple[Float[Tensor, "time batch post"], RuleState]:
+    """As ``plastic_linear_scan``, by the operator; ``stretch`` and ``supported`` as of ``rnn.fused_scan``.
+
+    Raises:
+        ValueError: What the operator cannot run, in the words of ``unsupported``.
+    """
+    reason = None
+    if not supported:
+        reason = unsupported(pre, current, alpha, rule, state, modulator=modulator, nonlinearity=nonlinearity)
+    if reason is not None:
+        raise ValueError(f"backend = 'fused': {reason}")
+    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
+    outputs, trace, eligibility = torch.ops.engram.plastic_linear_scan(
+        pre,
+        current,
+        current[..., :0] if modulator is None else modulator.expand(current.shape),
+        state.trace,
+        encoding.eligibility_of(state),
+        encoding.coefficients_of(alpha, current.shape[2]),
+        encoding.rate(rule, current),
+        *Options(recursion, clip, trace_first, modulator is not None, UNITS[nonlinearity], forgets, stretch),
+    )
+    return outputs, encoding.state_of(trace, eligibility)
+
+
+def _prepare(
+    modulator: Tensor, trace: Tensor, eligibility: Tensor, alpha: Tensor, eta: Tensor
+) -> tuple[tuple[Any, ...], int, int, int]:
+    """Return the arrays, rows and width of a padded trace, and how long what there is for every receiving unit is."""
+    rows, width, high = operator.registers(*trace.shape[1:], trace.element_size())
+    alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, high)
+    return (
+        (array(modulator), *traces(trace, eligibility), alphas, array(eta)),
+        rows,
+        width,
+        high,
+    )
+
+
+def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    (_, trace, eligibility, alpha, _), options = args[:5], Options(*args[5:])
+    if current.numel() == 0:
+        return (*like([current]), *copies((trace, eligibility)))
+    from engram.plasticity.kernels import trace as passes
+    from engram.plasticity.kernels.linear import cpu
+
+    made = like((current, trace, eligibility))
+    arrays, rows, width, high = _prepare(*args[:5])
+    forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
+    size = passes.scratch_size("forward", options.recursion, rows * width, high)
+    fixed = (
+        array(pre),
+        array(current),
+        *arrays,
+        *options[1:-1],
+        high,
+        array(made[0]),
+        *traces(*made[1:]),
+    )
+    work = current.numel() * pre.shape[2]
+    operator.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
+    return tuple(made)
+
+
+def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    grad_last, (outputs, pre), args = args[:2], args[2:4], args[4:]
+    inputs, options = args[:5], Options(*args[5:])
+    modulator, trace, eligibility, alpha, eta = inputs
+    if outputs.numel() == 0:
+        return (*like((pre, outputs, modulator)), *copies(grad_last), *zeros((alpha, eta)))
+    from engram.plasticity.kernels import trace as passes
+    from engram.plasticity.kernels.linear import cpu
+
+    time, batch, size = outputs.shape
+    arrays, rows, width, high = _prepare(*inputs)
+    stretch = operator.stretch_of(time, options.stretch, rows * width * outputs.element_size())
+    made = like((pre, outputs, modulator, trace, eligibility))
+    sums = outputs.new_zeros(min(operator.GROUPS, batch), rows * width if alpha.dim() == 2 else high)
+    eta_sums = outputs.new_zeros(batch)
+    read = (array(grad_outputs), *traces(*grad_last), array(outputs), array(pre))
+    written = (*map(array, made[:3]), *traces(*made[3:]))
+    backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, options.recursion)
+    numbers = passes.scratch_size("backward", options.recursion, rows * width, high, time, stretch)
+    fixed, etas, alphas = (*read, *arrays, *options[1:-1], high, stretch, *written), eta_sums.numpy(), sums.numpy()
+    work = 3 * outputs.numel() * pre.shape[2]
+    operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], etas))
+    total = sums.sum(0)
+    of_alpha = total.view(rows, width)[:size, : pre.shape[2]] if alpha.dim() == 2 else total[:size]
+    return (*made, of_alpha.clone(memory_format=torch.contiguous_format), eta_sums.sum().reshape(1))
+
+
+def _fake(pre: Tensor, current: Tensor, modulator: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
+    return tuple(like((current, trace, eligibility)))
+
+
+def _fake_backward(*args: Any) -> Any:
+    outputs, pre, *inputs = args[3:10]
+    return tuple(like((pre, outputs, *inputs)))
+
+
+operator.register(
+    "plastic_linear_scan",
+    (_forward, _backward),
+    (_fake, _fake_backward),
+    given=f"Tensor pre, Tensor current, {_INPUTS}",
+    kept=f"Tensor outputs, Tensor pre, {_INPUTS}",
+    keep=lambda given, made: (made[0], given[0], *given[2:]),
+    options=Options,
+    returned=(3, 7),
+    graded=3,
+)

@@ -1,0 +1,348 @@
+"""The plastic LSTM's scan as numba kernels: a few samples side by side, step by step, so that they share the weights.
+
+The trace of a sample goes through the passes of ``trace``, with x = h(t-1) and the postsynaptic activity that the
+options say. What the fixed weights send to the four gates of a block of samples, and back, is one product a step; the
+weights lie in panels, one register of columns wide, that are read from begin to end.
+
+The forward pass keeps the gates and the cell of every step. With bars for gradients, and M the neuromodulator's
+signal, a step is undone by
+
+    o' = h' tanh(c),   c' += h' o (1 - tanh(c)^2),   f' = c' c(t-1),   i' = c' g,   g' += c' i,   c'(t-1) = c' f
+
+after the rule and the neuromodulator have added theirs to g', to that of the current r, to c' or to h'.
+
+Source: the equations are those of Miconi et al. (2019); the derivatives and their arrangement are ours.
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+
+from engram.jit import inline, jit
+from engram.plasticity.kernels.codes import BLOCK, CELL, HIDDEN, INPUT, RECURRENT, RETROACTIVE
+from engram.plasticity.kernels.simd import (
+    ROWS,
+    add_rows,
+    lanes,
+    load,
+    load_rows,
+    sigmoid,
+    splat,
+    splat_rows,
+    store,
+    tanh,
+)
+from engram.plasticity.kernels.trace import (
+    advance,
+    clear,
+    coefficients,
+    copy_in,
+    copy_out,
+    deliver,
+    fetch,
+    modulation,
+    remake,
+    rows_in,
+    rows_out,
+    undo,
+    undo_first,
+    undo_modulation,
+    undo_rates,
+)
+
+
+@inline
+@no_type_check
+def multiply(panels, count, rows, X, x, stride, out, o, out_stride, wide):
+    """Write the products of a matrix in panels with the rows X of four samples: out[c] = sum_r matrix[r, c] X[r]."""
+    none = splat(X.dtype.type(0))
+    for panel in range(count):
+        first, second, third, fourth = none, none, none, none
+        for r in range(0, rows, ROWS):
+            part = load_rows(panels, (panel * rows + r) * wide, wide)
+            first = add_rows(first, part * splat_rows(X, x + r))
+            second = add_rows(second, part * splat_rows(X, x + stride + r))
+            third = add_rows(third, part * splat_rows(X, x + 2 * stride + r))
+            fourth = add_rows(fourth, part * splat_rows(X, x + 3 * stride + r))
+        place = o + panel * wide
+        store(out, place, first)
+        store(out, place + out_stride, second)
+        store(out, place + 2 * out_stride, third)
+        store(out, place + 3 * out_stride, fourth)
+
+
+@inline
+@no_type_check
+def multiply_one(panels, count, rows, X, x, out, o, wide):
+    """Write the product of a matrix in panels with the row of one sample."""
+    for panel in range(count):
+        reached = splat(X.dtype.type(0))
+        for r in range(0, rows, ROWS):
+            reached = add_rows(reached, load_rows(panels, (panel * rows + r) * wide, wide) * splat_rows(X, x + r))
+        store(out, o + panel * wide, reached)
+
+
+@no_type_check
+def forward_kernel(connection, recursion):
+    """Return the forward pass for one kind of alpha and of rule."""
+
+    @jit
+    def forward(
+        drive, hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
+        c, trace_first, modulated, squash, forgets, post, from_cell,
+        outputs, last_cell, last_trace, last_eligibility, cells, gates, currents, scratch, first, stop,
+    ):  # fmt: skip
+        time, _, size = outputs.shape
+        width, wide = fan.size, lanes(fan)
+        rows = (size + ROWS - 1) // ROWS * ROWS
+        dtype = fan.dtype
+        bound = splat(dtype.type(c))
+        # One register more than a trace takes, so that equal places of several traces do not share a cache set.
+        stride = rows * width + wide
+        row = BLOCK * width
+        # Rows of few arrays: compiling is slow where there are many.
+        X, A = np.zeros(2 * row, dtype), np.zeros(4 * row, dtype)
+        shared = np.zeros((5, row), dtype)
+        C, plastic, keep, gain, rates = shared[0], shared[1], shared[2], shared[3], shared[4]
+        for begin in range(first, stop, BLOCK):
+            count = min(BLOCK, stop - begin)
+            # The padding as well: it must not carry a NaN from one sample to the next.
+            scratch[:] = 0
+            X[:] = 0
+            C[:] = 0
+            for k in range(count):
+                b, h = begin + k, k * stride
+                e = (BLOCK + k) * stride
+                copy_in(hidden[b], X, k * width)
+                copy_in(cell[b], C, k * width)
+                rows_in(trace, b, scratch, h, width)
+                rows_in(eligibility, b, scratch, e, width)
+            for t in range(time + 1):
+                # The rule of the step before, of which at first there is none, and the products of this one.
+                now, other = t % 2 * row, (t + 1) % 2 * row
+                if count == 1 and t < time:
+                    multiply_one(panels, 4 * width // wide, rows, X, now, A, 0, wide)
+                elif t < time:
+                    multiply(panels, 4 * width // wide, rows, X, now, width, A, 0, 4 * width, wide)
+                for k in range(count):
+                    n = k * width
+                    advance(
+                        scratch, k * stride, (BLOCK + k) * stride, X, other + n, now + n, alpha, keep, gain, rates, n,
+                        plastic, n, rows, width, wide, bound, connection, recursion, trace_first, t > 0,
+                    )  # fmt: skip
+                if t == time:
+                    break
+                for k in range(count):
+                    b, n, a = begin + k, k * width, 4 * k * width
+                    for j in range(0, width, wide):
+                        recurrent = load(A, a + 2 * width + j) + load(plastic, n + j)
+                        store(plastic, n + j, recurrent)
+                        store(A, a + 2 * width + j, recurrent)
+                    for gate in range(4):
+                        for j in range(size):
+                            A[a + gate * width + j] += drive[t, b, gate * size + j]
+                    for j in range(0, width, wide):
+                        admit, forget = sigmoid(load(A, a + j)), sigmoid(load(A, a + width + j))
+                        taken, emit = tanh(load(A, a + 2 * width + j)), sigmoid(load(A, a + 3 * width + j))
+                        inside = forget * load(C, n + j) + admit * taken
+                        store(C, n + j, inside)
+                        store(X, other + n + j, emit * tanh(inside))
+                        store(A, a + j, admit)
+                        store(A, a + width + j, forget)
+                        store(A, a + 2 * width + j, taken)
+                        store(A, a + 3 * width + j, emit)
+                    signal = v0[0]
+                    if modulated:
+                        signal = modulation(
+                            v, v0[0], C if from_cell else X, n if from_cell else other + n, width, wide, squash
+                        )
+                    # What the rule takes as activity: an array and a place, so that no inner loop asks.
+                    Z, z = A, a + 2 * width
+                    if post == RECURRENT:
+                        Z, z = plastic, n
+                    elif post == CELL:
+                        Z, z = C, n
+                    elif post == HIDDEN:
+                        Z, z = X, other + n
+                    coefficients(
+                        eta[0], signal, fan, base, Z, z, keep, gain, rates, n, width, wide,
+                        recursion, modulated, forgets,
+                    )  # fmt: skip
+                    deliver(X, other + n, outputs, t, b, 0, size)
+                    deliver(C, n, cells, t, b, 0, size)
+                    if post == RECURRENT:
+                        deliver(plastic, n, currents, t, b, 0, size)
+                    for gate in range(4):
+                        deliver(A, a + gate * width, gates, t, b, gate * size, size)
+            for k in range(count):
+                b = begin + k
+                copy_out(C, k * width, last_cell[b])
+                rows_out(scratch, k * stride, width, last_trace, b)
+                rows_out(scratch, (BLOCK + k) * stride, width, last_eligibility, b)
+
+    return forward
+
+
+@inline
+@no_type_check
+def undo_units(A, C, c, before, of_hidden, of_cell, n, of_taken, of_current, D, d, width, wide, of_gates, o):
+    """Undo the gates and the cell in a step: turn the gradients of h and c to those of the gates and of c(t-1)."""
+    one = splat(A.dtype.type(1))
+    for j in range(0, width, wide):
+        admit, forget, taken = load(A, j), load(A, width + j), load(A, 2 * width + j)
+        emit, reached = load(A, 3 * width + j), tanh(load(C, c + j))
+        of_h = load(of_hidden, n + j)
+        of_c = load(of_cell, n + j) + of_h * emit * (one - reached * reached)
+        of_input = (of_c * admit + load(of_taken, j)) * (one - taken * taken)
+        store(of_gates, o + j, of_c * taken * admit * (one - admit))
+        store(of_gates, o + width + j, of_c * load(C, before + j) * forget * (one - forget))
+        store(of_gates, o + 2 * width + j, of_input)
+        store(of_gates, o + 3 * width + j, of_h * reached * emit * (one - emit))
+        store(D, d + j, of_input + load(of_current, j))
+        store(of_cell, n + j, of_c * forget)
+
+
+@no_type_check
+def backward_kernel(connection, recursion):
+    """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
+
+    @jit
+    def backward(
+        grad_outputs, grad_last_cell, grad_last_trace, grad_last_eligibility, outputs, cells, gates, posts,
+        hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
+        c, trace_first, modulated, squash, forgets, post, from_cell, stretch,
+        grad_drive, grad_current, grad_hidden, grad_cell, grad_trace, grad_eligibility,
+        grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
+    ):  # fmt: skip
+        time, _, size = outputs.shape
+        width, wide = fan.size, lanes(fan)
+        rows = (size + ROWS - 1) // ROWS * ROWS
+        dtype = fan.dtype
+        bound = splat(dtype.type(c))
+        stretches = (time + stretch - 1) // stretch
+        stride = rows * width + wide
+        # Of every sample: the traces at the beginning of every stretch, those within one, and the gradient.
+        sample = (stretches + stretch + 1) * stride
+        pair = 2 * sample if recursion == RETROACTIVE else sample
+        row, long = BLOCK * width, time * width
+        # Rows of few arrays: compiling is slow where there are many.
+        activities, steps = np.zeros((2, BLOCK * (long + width)), dtype), np.zeros((5, BLOCK * long), dtype)
+        X, C = activities[0], activities[1]
+        Z, D, keep, gain, rates = steps[0], steps[1], steps[2], steps[3], steps[4]
+        A, of_gates, signals = np.zeros(4 * width, dtype), np.zeros(4 * row, dtype), np.zeros(BLOCK * time, dtype)
+        sample_rows, block_rows = np.zeros((7, width), dtype), np.zeros((4, row), dtype)
+        q, s, r, a = sample_rows[0], sample_rows[1], sample_rows[2], sample_rows[3]
+        of_post, of_signal, nothing = sample_rows[4], sample_rows[5], sample_rows[6]
+        sent, of_cell, into, next_into = block_rows[0], block_rows[1], block_rows[2], block_rows[3]
+        for begin in range(first, stop, BLOCK):
+            count = min(BLOCK, stop - begin)
+            # The padding as well: it must not carry a NaN from one sample to the next.
+            of_gates[:] = 0
+            sent[:] = 0
+            of_cell[:] = 0
+            into[:] = 0
+            for k in range(count):
+                b, x, n, own = begin + k, k * (long + width), k * long, k * pair
+                of_h = own + (stretches + stretch) * stride
+                clear(scratch, own, own + stride, wide)
+                clear(scratch, of_h, of_h + stride, wide)
+                if recursion == RETROACTIVE:
+                    clear(scratch, own + sample, own + sample + stride, wide)
+                    clear(scratch, of_h + sample, of_h + sample + stride, wide)
+                copy_in(hidden[b], X, x)
+                copy_in(cell[b], C, x)
+                copy_in(grad_last_cell[b], of_cell, k * width)
+                for t in range(time):
+                    y = x + (t + 1) * width
+                    fetch(outputs, t, b, 0, size, X, y)
+                    fetch(cells, t, b, 0, size, C, y)
+                    fetch(posts, t, b, 0, size, Z, n + t * width)
+                    signals[k * time + t] = v0[0]
+                    if modulated:
+                        signals[k * time + t] = modulation(v, v0[0], C if from_cell else X, y, width, wide, squash)
+                    coefficients(
+                        eta[0], signals[k * time + t], fan, base, Z, n + t * width, keep, gain, rates, n + t * width,
+                        width, wide, recursion, modulated, forgets,
+                    )  # fmt: skip
+                rows_in(trace, b, scratch, own, width)
+                rows_in(grad_last_trace, b, scratch, of_h, width)
+                rows_in(eligibility, b, scratch, own + sample, width)
+                rows_in(grad_last_eligibility, b, scratch, of_h + sample, width)
+                remake(
+                    scratch, own, own + sample, own, own + sample, stride, X, x, keep, gain, rates, n,
+                    stretches, stretch, rows, width, width, wide, bound, recursion, trace_first,
+                )  # fmt: skip
+            # Before a step is undone, `into` holds what the rule and `sent` what the gates of the step after it add to
+            # the gradient of h.
+            for part in range(stretches - 1, -1, -1):
+                start, end = part * stretch, min(time, (part + 1) * stretch)
+                for k in range(count):
+                    h, to = k * pair + part * stride, k * pair + stretches * stride
+                    x, n = k * (long + width) + start * width, k * long + start * width
+                    remake(
+                        scratch, h, h + sample, to, to + sample, stride, X, x, keep, gain, rates, n,
+                        end - start, 1, rows, width, width, wide, bound, recursion, trace_first,
+                    )  # fmt: skip
+                for t in range(end - 1, start - 1, -1):
+                    for k in range(count):
+                        b, x, n, y = begin + k, k * (long + width) + t * width, k * long + t * width, k * width
+                        h = k * pair + (stretches + t - start) * stride
+                        of_h = k * pair + (stretches + stretch) * stride
+                        undo(
+                            scratch, h, h + sample, of_h, of_h + sample, X, x, keep, gain, rates, n, D,
+                            alpha, grad_alpha, into, next_into, y, q, s, r, a,
+                            rows, width, width, wide, bound, connection, recursion, trace_first, t + 1 < time,
+                        )  # fmt: skip
+                        for j in range(0, width, wide):
+                            store(into, y + j, load(into, y + j) + load(sent, y + j))
+                        for j in range(size):
+                            into[y + j] += grad_outputs[t, b, j]
+                        signal = signals[k * time + t]
+                        grad_eta[b] += undo_rates(
+                            q, s, r, Z, n, signal, eta[0], fan, base, of_post, of_signal, width, wide,
+                            recursion, modulated, forgets,
+                        )  # fmt: skip
+                        if modulated:
+                            undo_modulation(
+                                of_signal, signal, v, fan, C if from_cell else X, x + width,
+                                of_cell if from_cell else into, y, width, wide, squash,
+                                grad_v, grad_v0, grad_fan, grad_base, b,
+                            )  # fmt: skip
+                        if post in (CELL, HIDDEN):
+                            to = of_cell if post == CELL else into
+                            for j in range(0, width, wide):
+                                store(to, y + j, load(to, y + j) + load(of_post, j))
+                        for gate in range(4):
+                            fetch(gates, t, b, gate * size, size, A, gate * width)
+                        undo_units(
+                            A, C, x + width, x, into, of_cell, y, of_post if post == INPUT else nothing,
+                            of_post if post == RECURRENT else nothing, D, n, width, wide, of_gates, 4 * y,
+                        )  # fmt: skip
+                        for gate in range(4):
+                            deliver(of_gates, 4 * y + gate * width, grad_drive, t, b, gate * size, size)
+                        if post == RECURRENT:
+                            deliver(D, n, grad_current, t, b, 0, size)
+                            # The fixed weights of the cell input are behind its current, not behind its input.
+                            fetch(grad_current, t, b, 0, size, of_gates, 4 * y + 2 * width)
+                    if count == 1:
+                        multiply_one(panels, width // wide, 4 * width, of_gates, 0, sent, 0, wide)
+                    else:
+                        multiply(panels, width // wide, 4 * width, of_gates, 0, 4 * width, sent, 0, width, wide)
+                    into, next_into = next_into, into
+            for k in range(count):
+                b, y, own = begin + k, k * width, k * pair
+                of_h = own + (stretches + stretch) * stride
+                undo_first(
+                    scratch, own, of_h, X, k * (long + width), keep, gain, k * long, D, alpha, grad_alpha, into, y, a,
+                    rows, width, width, wide, connection, recursion,
+                )  # fmt: skip
+                for j in range(0, width, wide):
+                    store(into, y + j, load(into, y + j) + load(sent, y + j))
+                copy_out(into, y, grad_hidden[b])
+                copy_out(of_cell, y, grad_cell[b])
+                rows_out(scratch, of_h, width, grad_trace, b)
+                rows_out(scratch, of_h + sample, width, grad_eligibility, b)
+
+    return backward

@@ -1,0 +1,422 @@
+"""The plastic recurrent scan as numba kernels: one sample after another, its trace in cache through all its steps.
+
+With the trace H as [post j, pre i], tile after tile, x the activity before a step and y after it, a step of the rule is
+
+    H'[j, i] = clip(keep[j] H[j, i] + gain[j] x[i])                           linear
+    H'[j, i] = clip((1 - |d|) H[j, i] + d),  d = gain[j] x[i]                 soft
+    H'[j, i] = clip(H[j, i] + m[j] E[j, i])                                   retroactive, or with E' if so asked,
+    E'[j, i] = keep[j] E[j, i] + gain[j] x[i]                                 where E is the eligibility trace
+
+Forward, one pass over H makes the update of a step and the product of the next step with the weights.
+
+Backward, the traces are made anew from the activities, which are known, and so without any product: first those at
+the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it. Where
+no bound is in the way, a stretch is passed with one multiplication a step. Nothing of the forward pass but its output
+is stored. With G the gradient with respect to what clip is given in a step, and d that with respect to the current that
+reaches the units,
+
+    q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i]                give the gradients of gain and keep,
+    sum_j gain[j] G[j, i] + sum_j (W + alpha H)[j, i] d[j]                    is the gradient of x, and
+    keep[j] G[j, i] + alpha[j, i] x[i] d[j]                                   that of H.
+
+One pass makes the last two of a step together with the sums of the step before. The gradient of alpha, the sum of
+H x d, is collected stretch by stretch. While a stretch fits the cache, the multiplications are what takes the time,
+twelve a connection and step; beyond, it is the traffic with memory.
+
+Samples do not meet, and what is summed over them is left to the caller or summed in fixed groups: the result is the
+same, bit by bit, for any number of threads.
+
+Source: the equations are those of Miconi, Clune and Stanley (2018) and Miconi et al. (2019); the derivatives and their
+arrangement are ours.
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+
+from engram.jit import inline, jit
+from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
+from engram.plasticity.kernels.simd import (
+    ROWS,
+    add_rows,
+    lanes,
+    load,
+    load_rows,
+    magnitude,
+    repeat,
+    splat,
+    splat_rows,
+    store,
+    store_rows,
+    store_totals,
+    tanh,
+    total,
+    where_positive,
+    where_within,
+    with_sign,
+)
+from engram.plasticity.kernels.trace import (
+    coefficients,
+    copy_in,
+    copy_out,
+    modulation,
+    stepped,
+    undo_modulation,
+    undo_rates,
+)
+
+
+@inline
+@no_type_check
+def matrix_in(values, b, size, tiles, width, wide):
+    """Copy matrix b of several to where it lies tile after tile, as ``load_rows(tiles, place, wide)`` reads it."""
+    whole = size // wide * wide
+    for j in range(size):
+        place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
+        for i in range(0, whole, wide):
+            store(tiles, place + ROWS * i, load(values, row + i))
+        for i in range(size - whole):
+            tiles[place + ROWS * whole + i] = values[row + whole + i]
+
+
+@inline
+@no_type_check
+def matrix_out(tiles, width, wide, values, b, size):
+    """Copy a matrix that lies tile after tile to matrix b of several."""
+    whole = size // wide * wide
+    for j in range(size):
+        place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
+        for i in range(0, whole, wide):
+            store(values, row + i, load(tiles, place + ROWS * i))
+        for i in range(size - whole):
+            values[row + whole + i] = tiles[place + ROWS * whole + i]
+
+
+@inline
+@no_type_check
+def undo_units(
+    grad_output, mask, Y, y, into, q, s, r, D, d, signal, eta, v, fan, base, of_post, of_signal,
+    width, wide, recursion, is_relu, modulated, squash, forgets,
+    grad_drive, grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
+):  # fmt: skip
+    """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation."""
+    for j in range(grad_output.size):
+        into[j] += grad_output[j]
+    grad_eta[b] += undo_rates(
+        q, s, r, Y, y, signal, eta, fan, base, of_post, of_signal, width, wide, recursion, modulated, forgets
+    )
+    for j in range(0, width, wide):
+        store(into, j, load(into, j) + load(of_post, j))
+    if modulated:
+        undo_modulation(
+            of_signal, signal, v, fan, Y, y, into, 0, width, wide, squash, grad_v, grad_v0, grad_fan, grad_base, b
+        )
+    one = splat(type(eta)(1))
+    for j in range(0, width, wide):
+        post, grad = load(Y, y + j), load(into, j)
+        store(D, d + j, where_positive(post, grad) if is_relu else grad * (one - post * post))
+    copy_out(D, d, grad_drive)
+    for j in range(mask.size):
+        if mask[j]:
+            grad_drive[j] = into[j]
+            D[d + j] = 0
+
+
+@no_type_check
+def forward_kernel(connection, recursion, clipped):
+    """Return the forward pass for one kind of alpha and of rule."""
+
+    @jit
+    def forward(
+        drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
+        c, trace_first, is_relu, modulated, squash, forgets,
+        outputs, last_trace, last_eligibility, scratch, first, stop,
+    ):  # fmt: skip
+        time, _, size = drive.shape
+        width, wide = fan.size, lanes(fan)
+        rows = weight.size // width
+        dtype = weight.dtype
+        nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
+        none = repeat(nothing)
+        H, E = scratch[: rows * width], scratch[rows * width :]
+        Y, current = np.zeros(2 * width, dtype), np.zeros(width, dtype)
+        keep, gain, rates = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        for b in range(first, stop):
+            # The padding as well: it must not carry a NaN from one sample to the next.
+            H[:] = 0
+            E[:] = 0
+            Y[:] = 0
+            copy_in(hidden[b], Y, width)
+            matrix_in(trace.reshape(-1), b, size, H, width, wide)
+            if recursion == RETROACTIVE:
+                matrix_in(eligibility.reshape(-1), b, size, E, width, wide)
+            for t in range(time + 1):
+                # The rule of the step before, of which at first there is none, and the product of this one.
+                x, y = t % 2 * width, (t + 1) % 2 * width
+                for j in range(0, rows, ROWS):
+                    k, g, m = splat_rows(keep, j), splat_rows(gain, j), splat_rows(rates, j)
+                    reached, plastic = none, none
+                    for i in range(0, width, wide):
+                        p, after = j * width + ROWS * i, load(Y, y + i)
+                        h = load_rows(H, p, wide)
+                        if t > 0:
+                            e = load_rows(E, p, wide) if recursion == RETROACTIVE else none
+                            h, e, _ = stepped(h, e, k, g, m, load(Y, x + i), bound, recursion, clipped, trace_first)
+                            store_rows(H, p, wide, h)
+                            if recursion == RETROACTIVE:
+                                store_rows(E, p, wide, e)
+                        if connection:
+                            h = load_rows(weight, p, wide) + load_rows(alpha, p, wide) * h
+                            reached = reached + h * after
+                        else:
+                            reached = reached + load_rows(weight, p, wide) * after
+                            plastic = plastic + h * after
+                    if not connection:
+                        # Alpha is the same for a whole row.
+                        reached = reached + splat_rows(alpha, j) * plastic
+                    store_totals(current, j, reached)
+                if t == time:
+                    break
+                for j in range(size):
+                    current[j] += drive[t, b, j]
+                for j in range(0, width, wide):
+                    value = load(current, j)
+                    store(Y, x + j, where_positive(value, value) if is_relu else tanh(value))
+                for j in range(mask.shape[2]):
+                    if mask[t, b, j]:
+                        Y[x + j] = drive[t, b, j]
+                signal = modulation(v, v0[0], Y, x, width, wide, squash) if modulated else v0[0]
+                coefficients(
+                    eta[0], signal, fan, base, Y, x, keep, gain, rates, 0, width, wide, recursion, modulated, forgets
+                )
+                copy_out(Y, x, outputs[t, b])
+            matrix_out(H, width, wide, last_trace.reshape(-1), b, size)
+            if recursion == RETROACTIVE:
+                matrix_out(E, width, wide, last_eligibility.reshape(-1), b, size)
+
+    return forward
+
+
+@no_type_check
+def backward_kernel(connection, recursion, clipped):
+    """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
+    # Without a bound, several steps of the recursion can be made at once.
+    free_linear = int(not clipped and recursion in (LINEAR, HEBB, ADDITIVE))
+    decays = int(recursion in (LINEAR, HEBB))
+    # Undoing the rule in a step needs the trace before it, but for these, which do with the one after it.
+    after_only = int(not clipped and recursion in (HEBB, ADDITIVE))
+
+    @jit
+    def backward(
+        grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
+        mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
+        c, trace_first, is_relu, modulated, squash, forgets, stretch,
+        grad_drive, grad_hidden, grad_trace, grad_eligibility,
+        grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
+    ):  # fmt: skip
+        time, _, size = outputs.shape
+        width, wide = fan.size, lanes(fan)
+        rows = weight.size // width
+        dtype = weight.dtype
+        nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
+        none = repeat(nothing)
+        stretches = (time + stretch - 1) // stretch
+        # One register more than a trace takes, so that equal places of several traces do not share a cache set.
+        stride = rows * width + wide
+        starts, history = scratch[: stretches * stride], scratch[stretches * stride :]
+        G = history[(stretch + 1) * stride :]
+        early, recent, F = G, G, G
+        if recursion == RETROACTIVE:
+            early = G[stride:]
+            recent = early[stretches * stride :]
+            F = recent[(stretch + 1) * stride :]
+        Y, D = np.zeros((time + 1) * width, dtype), np.zeros(time * width, dtype)
+        keep, gain, rates = np.zeros(D.size, dtype), np.zeros(D.size, dtype), np.zeros(D.size, dtype)
+        later, whole = np.zeros(D.size, dtype), np.zeros(stretches * width, dtype)
+        signals = np.zeros(time, dtype)
+        q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        of_post, of_signal = np.zeros(width, dtype), np.zeros(width, dtype)
+        into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        grad_alpha[:] = 0
+        for b in range(first, stop):
+            # The padding as well: it must not carry a NaN from one sample to the next.
+            starts[:stride] = 0
+            early[:stride] = 0
+            G[:stride] = 0
+            F[:stride] = 0
+            copy_in(hidden[b], Y, 0)
+            for t in range(time):
+                y = (t + 1) * width
+                copy_in(outputs[t, b], Y, y)
+                signals[t] = modulation(v, v0[0], Y, y, width, wide, squash) if modulated else v0[0]
+                coefficients(
+                    eta[0], signals[t], fan, base, Y, y, keep, gain, rates, t * width, width, wide,
+                    recursion, modulated, forgets,
+                )  # fmt: skip
+            matrix_in(trace.reshape(-1), b, size, starts, width, wide)
+            matrix_in(grad_last_trace.reshape(-1), b, size, G, width, wide)
+            if recursion == RETROACTIVE:
+                matrix_in(eligibility.reshape(-1), b, size, early, width, wide)
+                matrix_in(grad_last_eligibility.reshape(-1), b, size, F, width, wide)
+            if free_linear:
+                # What is left at the end of a stretch of each increment in it, and of the trace before it.
+                for part in range(1, stretches):
+                    for j in range(0, width, wide):
+                        left = splat(dtype.type(1))
+                        for t in range(part * stretch - 1, (part - 1) * stretch - 1, -1):
+                            store(later, t * width + j, left * load(gain, t * width + j))
+                            left = left * load(keep, t * width + j)
+                        store(whole, part * width + j, left)
+            for j in range(0, rows, ROWS):
+                for i in range(0, width, wide):
+                    p = j * width + ROWS * i
+                    h, e = load_rows(starts, p, wide), none
+                    if recursion == RETROACTIVE:
+                        e = load_rows(early, p, wide)
+                    for part in range(1, stretches):
+                        if free_linear:
+                            h = splat_rows(whole, part * width + j) * h
+                        for t in range((part - 1) * stretch, part * stretch):
+                            n, x = t * width + j, load(Y, t * width + i)
+                            if free_linear:
+                                h = h + splat_rows(later, n) * x
+                            else:
+                                k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                                h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                        store_rows(starts, part * stride + p, wide, h)
+                        if recursion == RETROACTIVE:
+                            store_rows(early, part * stride + p, wide, e)
+            # Before a step is undone, `into` holds what later steps add to the gradient of its activity y, and
+            # `rule_into` what its own rule adds to that of the activity x before it.
+            into[:] = 0
+            rule_into[:] = 0
+            for part in range(stretches - 1, -1, -1):
+                begin, end = part * stretch, min(time, (part + 1) * stretch)
+                for j in range(0, rows, ROWS):
+                    for i in range(0, width, wide):
+                        p = j * width + ROWS * i
+                        h, e = load_rows(starts, part * stride + p, wide), none
+                        if recursion == RETROACTIVE:
+                            e = load_rows(early, part * stride + p, wide)
+                        for t in range(begin, end):
+                            n, o, x = t * width + j, (t - begin) * stride + p, load(Y, t * width + i)
+                            store_rows(history, o, wide, h)
+                            if recursion == RETROACTIVE:
+                                store_rows(recent, o, wide, e)
+                            k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                            h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                        if after_only:
+                            store_rows(history, (end - begin) * stride + p, wide, h)
+                for t in range(end - 1, begin - 1, -1):
+                    # The trace in hand is the one before step t. The pass undoes the product of the step after it, if
+                    # there is one, and then the rule of step t itself; G and F turn from the one to the other.
+                    product = t + 1 < time
+                    next_into[:] = 0
+                    forgotten = none
+                    for j in range(0, rows, ROWS):
+                        n = t * width + j
+                        k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
+                        later_keep, later_gain, delta, a = none, none, none, none
+                        if product:
+                            n += width
+                            later_keep, later_gain, delta = splat_rows(keep, n), splat_rows(gain, n), splat_rows(D, n)
+                        if not connection:
+                            a = splat_rows(alpha, j)
+                        sum_q, sum_s, sum_r = none, none, none
+                        for i in range(0, width, wide):
+                            p, x = j * width + ROWS * i, load(Y, t * width + i)
+                            o = (t - begin) * stride + p
+                            grad = load_rows(G, p, wide)
+                            if after_only:
+                                reached = load_rows(history, o + stride, wide)
+                            else:
+                                h, e = load_rows(history, o, wide), none
+                                if recursion == RETROACTIVE:
+                                    e = load_rows(recent, o, wide)
+                                reached, new, free = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                            if product:
+                                after = load(Y, t * width + width + i)
+                                if recursion == HEBB:
+                                    # The sum of s of the step after: it matters only to the rate, and can wait.
+                                    forgotten = forgotten + grad * reached
+                                if decays:
+                                    grad = later_keep * grad
+                                elif recursion == SOFT:
+                                    grad = grad - magnitude(later_gain * after) * grad
+                                if connection:
+                                    a = load_rows(alpha, p, wide)
+                                grad = grad + a * (after * delta)
+                                sent = (load_rows(weight, p, wide) + a * reached) * delta
+                                store(rule_into, i, add_rows(load(rule_into, i), sent))
+                            if clipped:
+                                grad = where_within(free, bound, grad)
+                            store_rows(G, p, wide, grad)
+                            if recursion == RETROACTIVE:
+                                of_e = load_rows(F, p, wide)
+                                if trace_first:
+                                    of_e = of_e + m * grad
+                                    sum_r = sum_r + grad * new
+                                    store_rows(F, p, wide, k * of_e)
+                                else:
+                                    sum_r = sum_r + grad * e
+                                    store_rows(F, p, wide, k * of_e + m * grad)
+                                grad = of_e
+                                sum_s = sum_s + grad * e
+                            elif recursion == SOFT:
+                                grad = grad - with_sign(grad, g * x) * h
+                            elif recursion == LINEAR:
+                                sum_s = sum_s + grad * h
+                            sum_q = sum_q + grad * x
+                            store(next_into, i, add_rows(load(next_into, i), grad * g))
+                        store_totals(q, j, sum_q)
+                        store_totals(s, j, sum_s)
+                        if recursion == RETROACTIVE:
+                            store_totals(r, j, sum_r)
+                    if recursion == HEBB:
+                        grad_eta[b] -= total(add_rows(nothing, forgotten))
+                    if product:
+                        into, rule_into, next_into = rule_into, next_into, into
+                    else:
+                        rule_into, next_into = next_into, rule_into
+                    undo_units(
+                        grad_outputs[t, b], mask[t, b], Y, (t + 1) * width, into, q, s, r, D, t * width,
+                        signals[t], eta[0], v, fan, base, of_post, of_signal, width, wide,
+                        recursion, is_relu, modulated, squash, forgets,
+                        grad_drive[t, b], grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
+                    )  # fmt: skip
+                for j in range(0, rows, ROWS):
+                    for i in range(0, width, wide):
+                        p = j * width + ROWS * i
+                        collected = load_rows(grad_alpha, p, wide)
+                        for t in range(begin, end):
+                            h = load_rows(history, (t - begin) * stride + p, wide)
+                            collected = collected + h * (splat_rows(D, t * width + j) * load(Y, t * width + i))
+                        store_rows(grad_alpha, p, wide, collected)
+            forgotten = none
+            for j in range(0, rows, ROWS):
+                k, g, delta = splat_rows(keep, j), splat_rows(gain, j), splat_rows(D, j)
+                a = none if connection else splat_rows(alpha, j)
+                for i in range(0, width, wide):
+                    p, after = j * width + ROWS * i, load(Y, i)
+                    h, grad = load_rows(starts, p, wide), load_rows(G, p, wide)
+                    if recursion == HEBB:
+                        forgotten = forgotten + grad * h
+                    if decays:
+                        grad = k * grad
+                    elif recursion == SOFT:
+                        grad = grad - magnitude(g * after) * grad
+                    if connection:
+                        a = load_rows(alpha, p, wide)
+                    store_rows(G, p, wide, grad + a * (after * delta))
+                    sent = (load_rows(weight, p, wide) + a * h) * delta
+                    store(rule_into, i, add_rows(load(rule_into, i), sent))
+            copy_out(rule_into, 0, grad_hidden[b])
+            if recursion == HEBB:
+                grad_eta[b] -= total(add_rows(nothing, forgotten))
+            matrix_out(G, width, wide, grad_trace.reshape(-1), b, size)
+            if recursion == RETROACTIVE:
+                matrix_out(F, width, wide, grad_eligibility.reshape(-1), b, size)
+
+    return backward

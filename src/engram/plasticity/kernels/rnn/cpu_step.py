@@ -1,0 +1,74 @@
+"""Some steps of the plastic recurrent scan as a numba kernel on tensors as they are; see ``step``.
+
+The recursions are those of ``cpu``, on plain numbers, in loops that the compiler turns into vector instructions.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import no_type_check
+
+import numpy as np
+
+from engram.jit import jit
+from engram.plasticity.kernels.codes import RETROACTIVE, SOFT
+from engram.plasticity.kernels.simd import lanes, load, store, tanh, where_positive
+from engram.plasticity.kernels.trace import coefficients, modulation
+
+
+# A sum over the sending units may be taken in any order, as long as it is the same each time.
+@partial(jit, fastmath={"reassoc", "contract"})
+@no_type_check
+def steps(
+    drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
+    recursion, c, trace_first, is_relu, modulated, squash, forgets,
+    outputs, last_trace, last_eligibility,
+):  # fmt: skip
+    """Run some steps, and write the activities and the last traces."""
+    time, batch, size = drive.shape
+    width, wide = fan.size, lanes(fan)
+    bound, Y = weight.dtype.type(c), np.zeros(width, weight.dtype)
+    keep, gain, rates = np.zeros_like(Y), np.zeros_like(Y), np.zeros_like(Y)
+    for b in range(batch):
+        Y[:] = 0  # the padding as well: it must not carry a NaN from one sample to the next
+        for t in range(time):
+            x = outputs[t - 1, b] if t else hidden[b]
+            traces, eligibilities = (last_trace[b], last_eligibility[b]) if t else (trace[b], eligibility[b])
+            for j in range(size):
+                fixed = plastic = weight.dtype.type(0)
+                H = traces[j]
+                if alpha.ndim == 2:
+                    for i in range(size):
+                        fixed += (weight[j, i] + alpha[j, i] * H[i]) * x[i]
+                else:
+                    for i in range(size):
+                        fixed += weight[j, i] * x[i]
+                        plastic += H[i] * x[i]
+                    plastic *= alpha[j]
+                Y[j] = drive[t, b, j] + fixed + plastic
+            for j in range(0, width, wide):
+                current = load(Y, j)
+                store(Y, j, where_positive(current, current) if is_relu else tanh(current))
+            for j in range(mask.shape[2]):
+                if mask[t, b, j]:
+                    Y[j] = drive[t, b, j]
+            signal = modulation(v, v0[0], Y, 0, width, wide, squash) if modulated else v0[0]
+            coefficients(
+                eta[0], signal, fan, base, Y, 0, keep, gain, rates, 0, width, wide, recursion, modulated, forgets
+            )
+            for j in range(size):
+                H, new, k, g, m = traces[j], last_trace[b, j], keep[j], gain[j], rates[j]
+                if recursion == RETROACTIVE:
+                    E, new_E = eligibilities[j], last_eligibility[b, j]
+                    for i in range(size):
+                        later = k * E[i] + g * x[i]
+                        new[i] = min(max(H[i] + m * (later if trace_first else E[i]), -bound), bound)
+                        new_E[i] = later
+                elif recursion == SOFT:
+                    for i in range(size):
+                        increment = g * x[i]
+                        new[i] = min(max(H[i] - abs(increment) * H[i] + increment, -bound), bound)
+                else:
+                    for i in range(size):
+                        new[i] = min(max(k * H[i] + g * x[i], -bound), bound)
+            outputs[t, b] = Y[:size]

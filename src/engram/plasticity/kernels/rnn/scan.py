@@ -1,0 +1,273 @@
+"""The plastic recurrent scan as one torch operator, ``engram::plastic_scan``, and what it can run.
+
+The operator has its own derivative, so that autograd keeps nothing but its inputs and outputs; it is known to
+``torch.compile``. There is no derivative of the derivative, and no transform of ``torch.func`` passes through it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import encoding, operator
+from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, NOTHING, RATE
+from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.state import PlasticState
+
+# Whether the CUDA kernels can be made; like numba, it is imported at the first call only.
+TRITON = find_spec("triton") is not None
+# Units up to which they do, for one program then has a sample for itself.
+MOST_ON_CUDA = 400
+
+_INPUTS = (
+    "Tensor? mask, Tensor hidden, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
+    "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
+)
+
+
+class Options(NamedTuple):
+    """What a rule, its neuromodulator and the units are, in the numbers of the operator."""
+
+    recursion: int
+    clip: float
+    trace_first: bool
+    relu: bool
+    modulated: bool
+    squash: int
+    forgets: int
+    stretch: int
+
+
+def unsupported(
+    drive: Tensor,
+    weight: Tensor,
+    alpha: Tensor | LowRank | None,
+    rule: PlasticityRule | None,
+    state: PlasticState,
+    *,
+    neuromodulator: nn.Module | None = None,
+    clamp: Tensor | None = None,
+    nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
+) -> str | None:
+    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
+
+    Examples:
+        >>> from engram.plasticity import Hebb
+        >>> state, zeros = PlasticState(torch.zeros(1, 1), Hebb().init(1, 1, 1)), torch.zeros(1, 1, 1)
+        >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, nonlinearity=torch.sin)
+        'nonlinearity = sin: expected torch.tanh or torch.relu'
+    """
+    reason = encoding.unsupported_rule(None if alpha is None else rule)
+    if reason is not None or rule is None:
+        return reason
+    reason = encoding.unsupported_modulation(rule, neuromodulator)
+    if reason is not None:
+        return reason
+    if nonlinearity not in (torch.tanh, torch.relu):
+        return f"nonlinearity = {getattr(nonlinearity, '__name__', nonlinearity)}: expected torch.tanh or torch.relu"
+    if drive.device.type == "cuda" and not TRITON:
+        return f"input.device = {drive.device}: expected cpu, or the package triton (pip install 'engram[cuda]')"
+    if drive.device.type == "cuda" and drive.shape[2] > MOST_ON_CUDA:
+        return f"input.shape = {tuple(drive.shape)}: expected at most {MOST_ON_CUDA} units on {drive.device}"
+    return encoding.unsupported_input(drive, ("cpu", "cuda")) or encoding.transformed(
+        drive, weight, state.hidden, state.rule, alpha, rule, neuromodulator
+    )
+
+
+def fused_scan(
+    drive: Float[Tensor, "time batch hidden"],
+    weight: Float[Tensor, "hidden hidden"],
+    alpha: Float[Tensor, "..."] | LowRank | None,
+    rule: PlasticityRule | None,
+    state: PlasticState,
+    *,
+    neuromodulator: nn.Module | None = None,
+    clamp: Bool[Tensor, "time batch hidden"] | None = None,
+    nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
+    stretch: int = 0,
+    supported: bool = False,
+) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
+    """As ``plastic_scan``, by the operator.
+
+    ``stretch`` is the number of steps whose traces of one sample the backward pass holds at once; if 0, as many as fit
+    the cache, and at least sqrt(T). ``supported`` says that ``unsupported`` was asked already, and had nothing against
+    it.
+
+    Raises:
+        ValueError: What the operator cannot run, in the words of ``unsupported``.
+
+    Examples:
+        >>> from engram.plasticity import Hebb
+        >>> rule, one = Hebb(), torch.ones(1, 1)
+        >>> state = PlasticState(one, rule.init(1, 1, 1))
+        >>> fused_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
+        [0.7615..., 0.6454...]
+    """
+    given = {"neuromodulator": neuromodulator, "clamp": clamp, "nonlinearity": nonlinearity}
+    reason = None if supported else unsupported(drive, weight, alpha, rule, state, **given)  # type: ignore[arg-type]
+    if reason is not None:
+        raise ValueError(f"backend = 'fused': {reason}")
+    assert alpha is not None
+    assert rule is not None
+    hidden, synapses = state
+    *sent, squash = encoding.signal(neuromodulator, weight)
+    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
+    modulated, relu = neuromodulator is not None, nonlinearity is torch.relu
+    outputs, trace, eligibility = torch.ops.engram.plastic_scan(
+        drive,
+        clamp,
+        hidden,
+        synapses.trace,
+        encoding.eligibility_of(synapses),
+        weight,
+        encoding.coefficients_of(alpha, len(weight)),
+        encoding.rate(rule, weight),
+        *sent,
+        *Options(recursion, clip, trace_first, relu, modulated, squash, forgets, stretch),
+    )
+    last = outputs[-1] if len(drive) else hidden
+    return outputs, state._replace(hidden=last, rule=encoding.state_of(trace, eligibility))
+
+
+class _Prepared(NamedTuple):
+    """What both passes are given alike, as arrays, with rows of whole registers, and matrices tile after tile."""
+
+    mask: Any
+    hidden: Any
+    trace: Any
+    eligibility: Any
+    weight: Any
+    alpha: Any
+    eta: Any
+    v: Any
+    v0: Any
+    fan: Any
+    base: Any
+
+
+def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> _Prepared:
+    trace, eligibility, weight, alpha, eta, v, v0, fan, base = rest
+    rows, width, _ = operator.registers(*weight.shape, weight.element_size())
+    clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
+    return _Prepared(
+        array(clamped),
+        array(hidden),
+        *traces(trace, eligibility),
+        _tiles(weight, rows, width),
+        _tiles(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width),
+        array(eta),
+        padded(v, width),
+        array(v0),
+        padded(fan, width),
+        padded(base, width),
+    )
+
+
+def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
+    """Return a padded matrix tile after tile: four rows of a register each, then those to the right of them."""
+    from engram.plasticity.kernels.simd import REGISTER_BYTES, ROWS
+
+    lanes = REGISTER_BYTES // matrix.element_size()
+    whole = torch.from_numpy(padded(matrix, rows, width))
+    return whole.view(-1, ROWS, width // lanes, lanes).transpose(1, 2).contiguous().view(-1).numpy()
+
+
+def _untiled(tiles: Tensor, width: int) -> Tensor:
+    """Return the matrix of which these are the tiles."""
+    from engram.plasticity.kernels.simd import REGISTER_BYTES, ROWS
+
+    lanes = REGISTER_BYTES // tiles.element_size()
+    return tiles.view(-1, width // lanes, ROWS, lanes).transpose(1, 2).reshape(-1, width)
+
+
+def _kind(options: Options) -> tuple[int, bool]:
+    """Return the recursion as the kernels tell them apart, and whether they look at a bound."""
+    # An infinite bound would do for all; the linear rules without one gain from kernels of their own.
+    clipped = math.isfinite(options.clip) or options.recursion != LINEAR
+    if options.recursion == LINEAR and options.forgets == NOTHING:
+        return ADDITIVE, clipped
+    if options.recursion == LINEAR and options.forgets == RATE and not clipped:
+        return HEBB, clipped
+    return options.recursion, clipped
+
+
+def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    (_, hidden, trace, eligibility, _, alpha, *_), options = args[:11], Options(*args[11:])
+    if drive.numel() == 0:
+        return (*like([drive]), *copies((trace, eligibility)))
+    from engram.plasticity.kernels import trace as passes
+    from engram.plasticity.kernels.rnn import cpu
+
+    made = like((drive, trace, eligibility))
+    arrays, kind = _prepare(drive, *args[:11]), _kind(options)
+    forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, *kind)
+    size = passes.scratch_size("forward", kind[0], arrays.weight.size, len(arrays.fan))
+    fixed = (array(drive), *arrays, *options[1:-1], array(made[0]), *traces(*made[1:]))
+    operator.in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
+    return tuple(made)
+
+
+def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    grad_last, outputs, args = args[:2], args[2], args[3:]
+    (mask, *inputs), options = args[:11], Options(*args[11:])
+    hidden, trace, eligibility, _, alpha, *_ = inputs
+    if outputs.numel() == 0:
+        return (
+            *like([outputs]),
+            *zeros([hidden]),
+            *copies(grad_last),
+            *zeros(inputs[3:]),
+        )
+    from engram.plasticity.kernels import trace as passes
+    from engram.plasticity.kernels.rnn import cpu
+
+    time, batch, size = outputs.shape
+    arrays, kind = _prepare(outputs, *args[:11]), _kind(options)
+    width, stretch = len(arrays.fan), operator.stretch_of(time, options.stretch, arrays.weight.nbytes)
+    made = like((outputs, hidden, trace, eligibility))
+    alpha_sums = outputs.new_empty(min(operator.GROUPS, batch), len(arrays.weight))
+    sums = operator.ModulatorSums.zeros(outputs, batch, width)
+    backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, *kind)
+    numbers = passes.scratch_size("backward", kind[0], arrays.weight.size, width, time, stretch)
+    read = (array(grad_outputs), *traces(*grad_last), array(outputs))
+    written = (*map(array, made[:2]), *traces(*made[2:]))
+    fixed, ends, alphas = (*read, *arrays, *options[1:-1], stretch, *written), sums.arrays(), alpha_sums.numpy()
+    work = 3 * outputs.numel() * size
+    operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends))
+    current = made[0] if mask is None else made[0].masked_fill(mask, 0)
+    alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
+    # The activity before every step is `hidden`, then the output but for its last.
+    first, rest = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
+    weight_grad = torch.addmm(first, rest, outputs.detach()[:-1].reshape(-1, size))
+    of_alpha = alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1)
+    return (*made, weight_grad, of_alpha, *sums.total(size))
+
+
+def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
+    return tuple(like((drive, trace, eligibility)))
+
+
+def _fake_backward(*args: Any) -> Any:
+    outputs, _, *inputs = args[3:15]
+    return tuple(like((outputs, *inputs)))
+
+
+SCAN = operator.register(
+    "plastic_scan",
+    (_forward, _backward),
+    (_fake, _fake_backward),
+    given=f"Tensor drive, {_INPUTS}",
+    kept=f"Tensor outputs, {_INPUTS}",
+    keep=lambda given, made: (made[0], *given[1:]),
+    options=Options,
+    returned=(3, 11),
+    graded=3,
+)

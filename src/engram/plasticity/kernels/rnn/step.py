@@ -1,0 +1,135 @@
+"""A few steps of the plastic recurrent scan where nothing is to be differentiated, as when an agent acts.
+
+What the long scan does to be fast, laying out its matrices anew and starting threads, takes longer than a step. Here
+all that a step does is one numba call on the tensors as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels.encoding import coefficients_of, rate, rule_numbers, signal
+from engram.plasticity.kernels.operator import array, like, padded, registers
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.state import PlasticState
+
+
+def step_scan(
+    drive: Float[Tensor, "time batch hidden"],
+    weight: Float[Tensor, "hidden hidden"],
+    alpha: Float[Tensor, "..."] | LowRank,
+    rule: PlasticityRule,
+    state: PlasticState,
+    *,
+    neuromodulator: nn.Module | None = None,
+    clamp: Bool[Tensor, "time batch hidden"] | None = None,
+    nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
+) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
+    """As ``plastic_scan``, on the CPU, without a graph, for what ``rnn.unsupported`` has nothing against.
+
+    Examples:
+        >>> from engram.plasticity import Hebb, PlasticState
+        >>> rule, one = Hebb(), torch.ones(1, 1)
+        >>> state = PlasticState(one, rule.init(1, 1, 1))
+        >>> with torch.no_grad():
+        ...     step_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
+        [0.7615..., 0.6454...]
+    """
+    from engram.plasticity.kernels.rnn.cpu_step import steps
+
+    hidden, synapses = state
+    outputs, last = drive.new_empty(drive.shape), type(synapses)(*like(synapses))
+    mask = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if clamp is None else clamp
+    before, after = [array(t) for t in synapses], [array(t) for t in last]
+    layer = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
+    steps(array(drive), array(mask), array(hidden), before[0], before[-1], *layer, array(outputs), after[0], after[-1])
+    return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
+
+
+def stepper(
+    weight: Float[Tensor, "hidden hidden"],
+    alpha: Float[Tensor, "..."] | LowRank | None,
+    rule: PlasticityRule | None,
+    state: PlasticState,
+    *,
+    neuromodulator: nn.Module | None = None,
+    nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
+) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
+    """As ``step_scan``, as a function of one step's external input after another, which keeps the state to itself.
+
+    What depends on the layer alone is laid out once, so the layer must not change meanwhile. ``alpha`` and ``rule``
+    are None without plasticity.
+
+    Examples:
+        >>> from engram.plasticity import Hebb, PlasticState
+        >>> rule, one = Hebb(), torch.ones(1, 1)
+        >>> with torch.no_grad():
+        ...     step = stepper(one, one[0, 0], rule, PlasticState(one, rule.init(1, 1, 1)))
+        >>> [step(torch.zeros(1, 1, 1)).item() for _ in range(2)]
+        [0.7615..., 0.6454...]
+    """
+    if alpha is None or rule is None:
+        return _ordinary(weight.t(), state.hidden, nonlinearity)
+    from engram.plasticity.kernels.rnn.cpu_step import steps
+
+    constants = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
+    mask = np.empty((1, len(state.hidden), 0), dtype=bool)
+    hidden = state.hidden.numpy()
+    # The new trace goes to other memory than the old one: only then may the kernel's loops be vector instructions.
+    before, after = ([t.numpy().copy() for t in state.rule] for _ in range(2))
+
+    def step(drive: Float[Tensor, "1 batch hidden"]) -> Float[Tensor, "1 batch hidden"]:
+        nonlocal hidden, before, after
+        outputs = torch.empty_like(drive)
+        activity = outputs.numpy()
+        steps(drive.numpy(), mask, hidden, before[0], before[-1], *constants, activity, after[0], after[-1])
+        hidden, before, after = activity[0], after, before
+        return outputs
+
+    return step
+
+
+def _ordinary(
+    weight: Float[Tensor, "hidden hidden"],
+    hidden: Float[Tensor, "batch hidden"],
+    nonlinearity: Callable[[Tensor], Tensor],
+) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
+    """Return a step of the network without plasticity, which is too short to repay a kernel."""
+
+    def step(drive: Float[Tensor, "1 batch hidden"]) -> Float[Tensor, "1 batch hidden"]:
+        nonlocal hidden
+        hidden = nonlinearity(torch.addmm(drive[0], hidden, weight))
+        return hidden.unsqueeze(0)
+
+    return step
+
+
+def _constants(
+    weight: Float[Tensor, "hidden hidden"],
+    alpha: Float[Tensor, "..."] | LowRank,
+    rule: PlasticityRule,
+    neuromodulator: nn.Module | None,
+    nonlinearity: Callable[[Tensor], Tensor],
+) -> tuple[Any, ...]:
+    """Return what the kernel is told of a layer, in its order."""
+    _, width, _ = registers(*weight.shape, weight.element_size())
+    v, v0, fan, base, squash = signal(neuromodulator, weight)
+    recursion, clip, trace_first, forgets = rule_numbers(rule)
+    modulated, relu = neuromodulator is not None, nonlinearity is torch.relu
+    return (
+        array(weight),
+        array(coefficients_of(alpha, len(weight))),
+        array(rate(rule, weight)),
+        padded(v, width),
+        array(v0),
+        padded(fan, width),
+        padded(base, width),
+        *(recursion, clip, trace_first, relu, modulated, squash, forgets),
+    )

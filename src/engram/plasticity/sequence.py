@@ -1,0 +1,48 @@
+"""The sequences that plastic layers are given, checked, and their precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engram import checks
+
+AXES = ("time", "batch", "feature")
+
+
+def time_first(name: str, value: Tensor, features: int, like: Tensor, batch_first: bool = False) -> Tensor:
+    """Return ``value`` as a checked sequence of shape (time, batch, features).
+
+    Args:
+        name: What the error calls the sequence.
+        value: The sequence, (time, batch, features), or (batch, time, features) if ``batch_first``.
+        features: The expected size of the last axis.
+        like: A tensor of the expected dtype and device.
+        batch_first: Whether the batch is the first axis of ``value``.
+
+    Raises:
+        TypeError: Not a tensor.
+        ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
+    """
+    if isinstance(value, Tensor) and value.is_floating_point() and autocast(value.device):
+        value = value.to(like.dtype)
+    checks.tensor(name, value, ("batch", "time", features) if batch_first else ("time", "batch", features), like)
+    sequence = value.transpose(0, 1) if batch_first else value
+    if sequence.shape[1] == 0:
+        raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected a batch of at least 1")
+    checks.finite(name, sequence, AXES)
+    return sequence
+
+
+def check_precision(parameter: Tensor) -> None:
+    """Raise if a module with traces is of half precision, in which their increments are soon lost."""
+    if parameter.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the parameters have dtype = {parameter.dtype}: expected torch.float32 or torch.float64, because half "
+            "precision loses what is added to a trace; under torch.autocast the traces keep their precision"
+        )
+
+
+def autocast(device: torch.device) -> bool:
+    """Return whether ``torch.autocast`` is at work on this device."""
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)

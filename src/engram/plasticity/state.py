@@ -1,0 +1,92 @@
+"""What plastic layers carry from step to step: the traces of a rule, the activity of a network."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class TraceState(NamedTuple):
+    """The state of a rule with one Hebbian trace for each connection and episode."""
+
+    trace: Float[Tensor, "batch post pre"]
+
+    def detach(self) -> TraceState:
+        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
+        return TraceState(self.trace.detach())
+
+
+class EligibilityState(NamedTuple):
+    """The state of a retroactive rule: a Hebbian and an eligibility trace for each connection and episode.
+
+    Attributes:
+        trace: The Hebbian traces H.
+        eligibility: What the next modulatory signal can make permanent, E.
+    """
+
+    trace: Float[Tensor, "batch post pre"]
+    eligibility: Float[Tensor, "batch post pre"]
+
+    def detach(self) -> EligibilityState:
+        """As ``TraceState.detach``."""
+        return EligibilityState(self.trace.detach(), self.eligibility.detach())
+
+
+RuleState = TraceState | EligibilityState
+"""The state of a rule; ``PlasticityRule.state_type`` says which of the two."""
+
+
+class PlasticState(NamedTuple):
+    """The state of a plastic recurrent network.
+
+    Attributes:
+        hidden: Activity of the units.
+        rule: State of the plasticity rule; its trace is (batch, 0, 0) in a network without plasticity.
+    """
+
+    hidden: Float[Tensor, "batch hidden"]
+    rule: RuleState
+
+    @property
+    def trace(self) -> Float[Tensor, "batch post pre"]:
+        """The Hebbian traces."""
+        return self.rule.trace
+
+    @property
+    def eligibility(self) -> Float[Tensor, "batch post pre"]:
+        """The eligibility traces; only the state of a retroactive rule has them."""
+        return self.rule.eligibility  # type: ignore[union-attr]
+
+    def detach(self) -> PlasticState:
+        """As ``TraceState.detach``."""
+        return PlasticState(self.hidden.detach(), self.rule.detach())
+
+
+class PlasticLSTMState(NamedTuple):
+    """The state of a plastic LSTM.
+
+    Attributes:
+        hidden: Output of the units, h.
+        cell: Cell state, c.
+        rule: State of the plasticity rule.
+    """
+
+    hidden: Float[Tensor, "batch hidden"]
+    cell: Float[Tensor, "batch hidden"]
+    rule: RuleState
+
+    @property
+    def trace(self) -> Float[Tensor, "batch post pre"]:
+        """The Hebbian traces."""
+        return self.rule.trace
+
+    @property
+    def eligibility(self) -> Float[Tensor, "batch post pre"]:
+        """The eligibility traces; only the state of a retroactive rule has them."""
+        return self.rule.eligibility  # type: ignore[union-attr]
+
+    def detach(self) -> PlasticLSTMState:
+        """As ``TraceState.detach``."""
+        return PlasticLSTMState(self.hidden.detach(), self.cell.detach(), self.rule.detach())
