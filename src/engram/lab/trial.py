@@ -136,7 +136,7 @@ def _source(module: str) -> Path | None:
 
 
 def _imports(module: str, path: Path) -> list[str]:
-    """Return the names that a module's source imports; a name imported from a module may be a module itself."""
+    """Return the modules that a module's source imports; of a package from which it takes modules only these."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names = []
     for node in ast.walk(ast.parse(path.read_bytes())):
@@ -147,5 +147,6 @@ def _imports(module: str, path: Path) -> list[str]:
             if node.level:
                 parents = package.split(".")
                 base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            within = (f"{base}.{alias.name}" for alias in node.names)
+            names += [name if _source(name) is not None else base for name in within]
     return names

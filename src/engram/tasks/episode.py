@@ -62,7 +62,7 @@ def presentations(
         blank_steps: Steps of zeros after each pattern.
     """
     batch, count, features = patterns.shape
-    chance = torch.rand((batch, 1, count), generator=generator, device=patterns.device)
+    chance = torch.rand((batch, cycles, count), generator=generator, device=patterns.device)
     order = chance.argsort().flatten(1).unsqueeze(2).expand(-1, -1, features)
     shown = patterns.gather(1, order).transpose(0, 1).unsqueeze(1)
     blank = shown.new_zeros(len(shown), blank_steps, batch, features)

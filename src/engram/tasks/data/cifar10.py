@@ -63,7 +63,7 @@ def read_jpeg(locate: Locate, split: str = "train") -> ColourImages:
         with reading(path, f"JPEG images (image {number})"), Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
             if image.size != (_SIDE, _SIDE):
                 raise DataError(f"image {number} of {path} has size {image.size}, expected {(_SIDE, _SIDE)}")
-            images[number] = image.convert("RGB")
+            images[number] = np.asarray(image.convert("RGB"))
     return ColourImages(images, labels)
 
 
