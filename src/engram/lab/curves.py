@@ -56,23 +56,33 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
     return figure
 
 
-def line(
-    results: Results, arm: str, metric: str, average: Literal["mean", "median"] = "mean", **style: Any
-) -> go.Scatter | None:
-    """Return the average over seeds of what an arm logged as a line over the steps; None if it logged nothing.
+def add_line(
+    figure: go.Figure,
+    results: Results,
+    arm: str,
+    metric: str,
+    *,
+    average: Literal["mean", "median"] = "mean",
+    place: tuple[int, int] | None = None,
+    **style: Any,
+) -> None:
+    """Add the average over seeds of what an arm logged to a figure, as a line over the steps, if it logged any.
 
     Args:
+        figure: The figure.
         results: The results of a run.
         arm: Name of the arm.
         metric: Name of the metric.
         average: How seeds are averaged.
+        place: Row and column of the subplot, counted from 1; None: the figure has none.
         **style: Further arguments of ``go.Scatter``.
     """
     rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
     if rows.is_empty():
-        return None
+        return
     curve = rows.group_by("step").agg(getattr(pl.col("value"), average)()).sort("step")
-    return go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
+    trace = go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
+    figure.add_trace(trace, *(place or ()))
 
 
 def points_by_arm(results: Results, key: str) -> go.Figure:
