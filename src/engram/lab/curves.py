@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
+from typing import Any, Literal
 
 import plotly.graph_objects as go
 import polars as pl
@@ -53,6 +54,25 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         hovermode="closest",
     )
     return figure
+
+
+def line(
+    results: Results, arm: str, metric: str, average: Literal["mean", "median"] = "mean", **style: Any
+) -> go.Scatter | None:
+    """Return the average over seeds of what an arm logged as a line over the steps; None if it logged nothing.
+
+    Args:
+        results: The results of a run.
+        arm: Name of the arm.
+        metric: Name of the metric.
+        average: How seeds are averaged.
+        **style: Further arguments of ``go.Scatter``.
+    """
+    rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
+    if rows.is_empty():
+        return None
+    curve = rows.group_by("step").agg(getattr(pl.col("value"), average)()).sort("step")
+    return go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
 
 
 def points_by_arm(results: Results, key: str) -> go.Figure:
