@@ -149,8 +149,8 @@ class KeyValueMemory(nn.Module):
             raise ValueError(f"empty_value = {empty_value}: expected a finite number")
         policy = policies.LRU() if policy is None else policy
         search = ExactSearch() if search is None else search
-        check_type("policy", policy, Policy)
-        check_type("search", search, Search)
+        check_type("policy", policy, Policy)  # type: ignore[type-abstract]
+        check_type("search", search, Search)  # type: ignore[type-abstract]
         self.capacity, self.key_dim, self.value_dim, self.hash_dim = capacity, key_dim, value_dim, hash_dim
         self.policy: Policy = policy
         self.tables = tables
