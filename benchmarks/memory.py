@@ -44,11 +44,10 @@ from engram.memory import (
     KeyValueMemory,
     OnlineKMeans,
     corrupted,
-    make_sparse_dictionary_data,
-    perturb_dictionary,
     random_regular,
 )
-from engram.memory.sparse_dictionary_data import normalised
+from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
+from engram.unit_rows import unit_rows
 
 RECORD = Path(__file__).with_suffix(".json")
 FEATURES, ATOMS, SAMPLES, NONZERO = 200, 250, 500, 8
@@ -81,7 +80,7 @@ def plain(start: np.ndarray) -> Step:
             change, code = np.linalg.norm(new - code), new
             if change <= 1e-7 * np.linalg.norm(code):
                 break
-        dictionary = normalised(dictionary - 15 * np.sign(code).T @ (code @ dictionary - X) / len(X))
+        dictionary = unit_rows(dictionary - 15 * np.sign(code).T @ (code @ dictionary - X) / len(X))
         return dictionary
 
     return step
@@ -92,7 +91,7 @@ def scikits(start: np.ndarray, alpha: float) -> Step:
     model = MiniBatchDictionaryLearning(
         ATOMS, alpha=alpha, batch_size=SAMPLES, fit_algorithm="cd", dict_init=start.copy(), random_state=0
     )
-    return lambda X: normalised(model.partial_fit(X).components_)
+    return lambda X: unit_rows(model.partial_fit(X).components_)
 
 
 def spams_step(start: np.ndarray, penalty: float) -> Step:
@@ -115,7 +114,7 @@ def spams_step(start: np.ndarray, penalty: float) -> Step:
             verbose=False,
             **more,
         )
-        return normalised(state["dictionary"].T)
+        return unit_rows(state["dictionary"].T)
 
     return step
 

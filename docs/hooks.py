@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 import engram
 from engram.lab.curves import learning_curves
 from engram.lab.monitor import duration
-from engram.tasks.meta import sample
+from engram.tasks.meta import draw, explain, sample
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
@@ -24,22 +24,21 @@ REFERENCE = {
     "engram.rules": "Slow weights that learn without backpropagation, or beside it.",
     "engram.optim": "Evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
-    "engram.memory.policies": "What a bounded memory keeps.",
+    "engram.memory.episodic.policies": "What a bounded memory keeps.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
+    "engram.agents.reference": "What can be reached in a meta-task: by chance, by knowing, by inference.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",
     "engram.tasks.meta": "A space of meta-reinforcement-learning tasks.",
-    "engram.tasks.meta.agents": "Agents that know the meta-task.",
-    "engram.tasks.meta.known": "What is known of meta-tasks.",
     "engram.tasks.data": "Data sets by name.",
     "engram.lab": "Trials, seeds, checkpoints, claims, reports.",
     "engram.storage": "Files that are whole or not there.",
     "engram.registry": "What parts there are.",
     "engram.testing": "The contracts as public checkers.",
 }
-PICTURES = {"meta-task-space": lambda: sample(np.random.default_rng(0)).draw()}  # of what an experiment is about
+TASKS = {"meta-task-space": lambda: sample(np.random.default_rng(0))}  # what an experiment is about
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -76,7 +75,11 @@ def gallery() -> str:
             f"{experiment.summary}. {experiment.paper}.",
             f"```console\n$ engram run {name}  # {duration(time / 2)} on 2 cores\n```",
         ]
-        figures = [PICTURES[name]()] if name in PICTURES else []
+        figures = []
+        if name in TASKS:
+            task = TASKS[name]()
+            figures.append(draw(task))
+            parts.append(f"One of its tasks, in words and below as a picture:\n\n```text\n{explain(task)}\n```")
         run = results.recorded(name)
         if run is None:
             parts.append("Not recorded yet.")

@@ -19,6 +19,7 @@ import engram
 from engram.lab import Results, load
 from engram.lab.claim import OWNERS, Verdict
 from engram.lab.curves import learning_curves
+from engram.lab.last_run import from_record
 from engram.lab.monitor import duration
 from engram.storage.files import write_atomic
 from engram.testing import find_browser
@@ -44,25 +45,25 @@ def recorded(name: str) -> Results | None:
     """Read the record of an experiment; None if there is none."""
     if not record_path(name).exists():
         return None
-    return Results.from_record(engram.registry.get("experiments", name), json.loads(record_path(name).read_text()))
+    return from_record(engram.registry.get("experiments", name), json.loads(record_path(name).read_text()))
 
 
 def claims_table(results: Results) -> str:
     """Return the claims of a run as a Markdown table."""
     rows = ["| Claim | Published | Criterion | Ours, 95 % interval | Seeds | Verdict |", "|---|---|---|---|---|---|"]
-    for judgement in results.claims():
-        claim = judgement.claim
-        ours = f"{judgement.ours:.4f} [{judgement.low:.4f}, {judgement.high:.4f}]"
-        ours = ours if math.isfinite(judgement.ours) else ""
-        verdict = f"**{judgement.verdict}**" + (f" ({judgement.why})" if judgement.why else "")
+    for judged in results.claims():
+        claim = judged.claim
+        ours = f"{judged.ours:.4f} [{judged.low:.4f}, {judged.high:.4f}]"
+        ours = ours if math.isfinite(judged.ours) else ""
+        verdict = f"**{judged.verdict}**" + (f" ({judged.why})" if judged.why else "")
         rows.append(
             f"| {claim.statement} | {claim.published} | {claim.holds} ({OWNERS[claim.threshold]}) | {ours} "
-            f"| {len(judgement.values)} | {verdict} |"
+            f"| {len(judged.values)} | {verdict} |"
         )
     versions, hardware = results.environment["versions"], results.environment["hardware"]
     rows += [
         "",
-        f"`engram run {results.experiment.name}`, preset {results.preset}, {results.seeds} seeds; "
+        f"`engram run {results.experiment}`, preset {results.preset}, {results.seeds} seeds; "
         f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
         f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing on one core.",
     ]
@@ -74,7 +75,7 @@ def summary_table() -> str:
     rows = ["| Experiment | What it tests | Verdicts on its claims |", "|---|---|---|"]
     for name in engram.experiments():
         results = recorded(name)
-        verdicts = Counter(judgement.verdict for judgement in results.claims()) if results else Counter()
+        verdicts = Counter(judged.verdict for judged in results.claims()) if results else Counter()
         counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in get_args(Verdict) if verdicts[verdict])
         link = f"[{name}](results/{record_path(name).name})" if results else name
         summary = engram.registry.get("experiments", name).summary
@@ -90,7 +91,7 @@ def readme_block() -> str:
         [
             summary_table(),
             f"The claims of all of them, with figures, are in the gallery of the documentation (`make docs`); "
-            f"here those of {README_FIGURE} ({results.experiment.paper}):",
+            f"here those of {README_FIGURE} ({engram.registry.get('experiments', README_FIGURE).paper}):",
             claims_table(results),
             f"![Learning curves of {README_FIGURE}](docs/images/{README_FIGURE}.svg)",
         ]
@@ -128,7 +129,7 @@ def draw(name: str) -> None:
     results = recorded(name)
     if results is None:
         raise ValueError(f"{name} has no record")
-    figure = learning_curves(results, results.experiment.headline)
+    figure = learning_curves(results, results.headline)
     figure.update_layout(width=860, height=420, font_family="sans-serif", margin={"t": 50, "r": 20})
     chromium = find_browser()
     with sync_playwright() as playwright:

@@ -91,7 +91,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["run", "--episodes", "6", "toy"], "no experiment named (names stand before config fields)"),
         (["run", "toy", "--address", "auto"], "address = 'auto': expected with engine 'ray' only"),
         (["run", "pattern-completion", "--network", "lstm"], "network = 'lstm': no arm of pattern-completion depends"),
-        (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected at least 0"),
+        (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected a number of at least 0"),
         (["report"], "nothing was run in"),
         (["report", "toy"], "toy was not run in"),
         (["data", "fetch"], "no data set named; known: "),

@@ -44,15 +44,15 @@ def test_run_from_python():
     results = engram.run("pattern-completion", preset="smoke", seeds=1, arms=["plastic"], jobs=1, progress=False)
     assert [(trial.arm, trial.seed, trial.state) for trial in results.trials] == [("plastic", 0, "finished")]
     assert results.metrics.columns == ["arm", "seed", "step", "metric", "value"]
-    assert {judgement.verdict for judgement in results.claims()} == {"not testable here"}
+    assert {judged.verdict for judged in results.claims()} == {"not testable here"}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "huge"}, "preset = 'huge': expected one of smoke, laptop, paper"),
-        ({"engine": "dask"}, "engine = 'dask': expected 'loky' or 'ray'"),
-        ({"device": "tpu"}, "device = 'tpu': expected 'auto', 'cpu' or 'cuda'"),
+        ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'laptop', 'paper'"),
+        ({"engine": "dask"}, "engine = 'dask': expected one of 'loky', 'ray'"),
+        ({"device": "tpu"}, "device = 'tpu': expected one of 'auto', 'cpu', 'cuda'"),
         ({"arms": "plastic"}, "arms = 'plastic': expected a list of names"),
         ({"long_bits": 7}, "long_bits = 7: expected an even number"),
         ({"long_episodes": 0}, "long_episodes = 0: expected int >= 10"),

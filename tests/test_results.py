@@ -22,11 +22,12 @@ def test_every_record_is_of_a_whole_run_of_the_preset_as_it_is():
     assert results.README_FIGURE in names
     for name in names:
         run = results.recorded(name)
-        preset = run.experiment.presets[results.PRESET]
+        experiment = engram.registry.get("experiments", name)
+        preset = experiment.presets[results.PRESET]
         assert (run.preset, run.seeds, run.changed) == (results.PRESET, preset.seeds, {})
         recorded = json.loads(results.record_path(name).read_text())["config"]
         assert recorded == to_dict(preset.config), f"the laptop preset of {name} has changed since it was recorded"
-        expected = {(arm, seed) for arm in run.experiment.arms(preset.config) for seed in range(preset.seeds)}
+        expected = {(arm, seed) for arm in experiment.arms(preset.config) for seed in range(preset.seeds)}
         assert {(trial.arm, trial.seed) for trial in run.trials} == expected
         assert {trial.state for trial in run.trials} == {"finished"}
 

@@ -297,18 +297,18 @@ def _print_results(results: Results) -> None:
 
     out = _out()
     table = Table("claim", "published", "criterion", "ours", "95 % interval", "seeds", "verdict", title_justify="left")
-    table.title = f"{results.experiment.name}, preset {results.preset}"
-    for judgement in results.claims():
-        claim = judgement.claim
-        color = COLORS[judgement.verdict]
+    table.title = f"{results.experiment}, preset {results.preset}"
+    for judged in results.claims():
+        claim = judged.claim
+        color = COLORS[judged.verdict]
         table.add_row(
             f"{claim.statement}\n[dim]{claim.id}[/]",
             claim.published,
             f"{claim.holds}\n[dim]{OWNERS[claim.threshold]}[/]",
-            f"{judgement.ours:.4g}" if judgement.values else "",
-            _escape(f"[{judgement.low:.3g}, {judgement.high:.3g}]") if judgement.values else "",
-            str(len(judgement.values)),
-            f"[{color}]{judgement.verdict}[/]" + (f"\n[dim]{_escape(judgement.why)}[/]" if judgement.why else ""),
+            f"{judged.ours:.4g}" if judged.values else "",
+            _escape(f"[{judged.low:.3g}, {judged.high:.3g}]") if judged.values else "",
+            str(len(judged.values)),
+            f"[{color}]{judged.verdict}[/]" + (f"\n[dim]{_escape(judged.why)}[/]" if judged.why else ""),
         )
     out.print(table)
     for trial in results.trials:
@@ -327,7 +327,8 @@ def _report(command: Report) -> int:
     names = list(command.names) or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
     if not names:
         raise ValueError(f"nothing was run in {root} yet; try: engram run {registry.experiments()[0]}")
-    path = write_report([load(name, command.runs) for name in names], command.out or root / "report.html")
+    runs = [(registry.get("experiments", name), load(name, command.runs)) for name in names]
+    path = write_report(runs, command.out or root / "report.html")
     print(f"report: {path}")
     return 0
 
@@ -378,7 +379,7 @@ def _state(results: Results) -> str:
     states = [trial.state for trial in results.trials]
     if set(states) != {"finished"}:
         return f"{results.preset}: {states.count('finished')} of {len(states)} trials done"
-    verdicts = [judgement.verdict for judgement in results.claims()]
+    verdicts = [judged.verdict for judged in results.claims()]
     good = sum(verdict.startswith("reproduced") for verdict in verdicts)
     return f"{results.preset}: {good} of {len(verdicts)} claims reproduced"
 

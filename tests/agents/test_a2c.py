@@ -20,10 +20,10 @@ from engram.agents import (
     rollout,
 )
 from engram.agents.a2c import sample_actions
+from engram.agents.reference import play
 from engram.plasticity import ClippedHebb, Hebb, Modulated, PlasticRNN, Retroactive
 from engram.tasks.meta import MetaTaskVectorEnv, named
-from engram.tasks.meta.agents import play
-from engram.tasks.meta.wrappers import RL2VectorObservation
+from engram.tasks.meta.wrappers import RL2Observation
 
 
 def seeded(seed=0):
@@ -34,13 +34,13 @@ def draw(*shape, seed=0):
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
 
 
-def loss_of(judgement, actions, rewards, **options):
+def loss_of(output, actions, rewards, **options):
     options = {"gamma": 0.9, "value_coefficient": 0.1, "entropy_coefficient": 0.03, **options}
-    return a2c_loss(judgement.log_prob(actions), judgement.values, rewards, judgement.probabilities, **options)
+    return a2c_loss(output.log_prob(actions), output.values, rewards, output.probabilities, **options)
 
 
 def agent_of(features, actions, seed=0):
-    network = PlasticRNN(features, 6, rule=Hebb(0.2), generator=seeded(seed))
+    network = PlasticRNN(features, 6, rule=Hebb(0.2), backend="eager", generator=seeded(seed))
     return ActorCritic(network, actions, generator=seeded(seed + 1))
 
 
@@ -113,8 +113,8 @@ def test_a_rollout_judged_again_at_once_gives_the_gradient_of_acting_step_by_ste
     env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
     agent = agent_of(4, 2).double()
     episodes = rollout(env, agent, seeded(), seed=3)
-    judgement, _ = agent(episodes.observations)
-    loss, _ = loss_of(judgement, episodes.actions, episodes.rewards, mask=episodes.mask)
+    output, _ = agent(episodes.observations)
+    loss, _ = loss_of(output, episodes.actions, episodes.rewards, mask=episodes.mask)
     loss.backward()
     at_once = [p.grad.clone() for p in agent.parameters()]
 
@@ -125,8 +125,8 @@ def test_a_rollout_judged_again_at_once_gives_the_gradient_of_acting_step_by_ste
         seen, _ = env.reset(seed=3 + b)
         state, ended, judged, rewards = None, False, [], []
         while not ended:
-            judgement, state = agent(torch.as_tensor(seen).double()[None, None], state)
-            judged.append(judgement)
+            output, state = agent(torch.as_tensor(seen).double()[None, None], state)
+            judged.append(output)
             seen, reward, terminated, truncated, _ = env.step(int(episodes.actions[len(rewards), b]))
             rewards.append(reward)
             ended = terminated or truncated
@@ -204,8 +204,8 @@ def test_a_step_goes_along_the_gradient_shortened_to_its_largest_norm():
     agent = agent_of(4, 2)
     env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
     episodes = rollout(env, agent, seeded(), seed=0)
-    judgement, _ = agent(episodes.observations)
-    expected, _ = loss_of(judgement, episodes.actions, episodes.rewards, mask=episodes.mask)
+    output, _ = agent(episodes.observations)
+    expected, _ = loss_of(output, episodes.actions, episodes.rewards, mask=episodes.mask)
     gradients = torch.autograd.grad(expected, list(agent.parameters()))
     norm = torch.stack([g.norm() for g in gradients]).norm()
     before = [p.detach().clone() for p in agent.parameters()]
@@ -223,7 +223,7 @@ def test_an_agent_without_memory_has_none():
 
 
 def test_a_trained_agent_acts_in_lifetimes_as_its_network_says():
-    env = RL2VectorObservation(MetaTaskVectorEnv(named.two_step(horizon=6), 4))
+    env = RL2Observation(MetaTaskVectorEnv(named.two_step(horizon=6), 4))
     agent = ActorCritic(torch.nn.LSTM(9, 4), 2, generator=seeded())
     with torch.no_grad():
         agent.policy.weight.zero_()
@@ -267,13 +267,13 @@ def test_an_agent_is_the_networks_output_through_two_heads():
     for network in (torch.nn.LSTM(3, 5), torch.nn.RNN(3, 5), PlasticRNN(3, 5)):
         agent = ActorCritic(network, 4, generator=seeded())
         sequence = torch.randn(6, 2, 3, generator=seeded())
-        judgement, state = agent(sequence)
+        found, _ = agent(sequence)
         output, _ = network(sequence)
-        torch.testing.assert_close(judgement.logits, agent.policy(output))
-        torch.testing.assert_close(judgement.values, agent.value(output)[..., 0])
+        torch.testing.assert_close(found.logits, agent.policy(output))
+        torch.testing.assert_close(found.values, agent.value(output)[..., 0])
         head, state = agent(sequence[:2])
         tail, _ = agent(sequence[2:], state)
-        torch.testing.assert_close(torch.cat((head.values, tail.values)), judgement.values)
+        torch.testing.assert_close(torch.cat((head.values, tail.values)), found.values)
 
 
 def test_observations_that_are_no_vectors_are_named():

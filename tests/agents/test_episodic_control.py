@@ -25,7 +25,7 @@ from engram.agents import (
 from engram.agents.embedding import RunningScale
 from engram.agents.exploration import greedy
 from engram.memory import DND, KeyValueMemory
-from engram.memory.policies import LRU, DynamicKMeans
+from engram.memory.episodic.policies import LRU, DynamicKMeans
 from engram.storage import checkpoint
 
 I_MAZE = "engram.tasks:engram/IMaze-v0"
@@ -337,9 +337,9 @@ def test_wrong_use_is_told():
             TabularQ(**{"low": [0], "high": [1], "bins": [2], "actions": 2, "rng": rng(), **wrong})
 
 
-@pytest.mark.parametrize("learner", ["mfec", "mfec-dkm", "tabular-q"])
-def test_agents_find_the_goal_again(learner):
-    options = {"rng": rng(), "exploration": EpsilonGreedy(0.1, 500, 4000)}
+@pytest.mark.parametrize(("learner", "steps"), [("mfec", 2000), ("mfec-dkm", 2000), ("tabular-q", 8000)])
+def test_agents_find_the_goal_again(learner, steps):
+    options = {"rng": rng(), "exploration": EpsilonGreedy(0.1, 250, steps // 2)}
     policy = DynamicKMeans() if learner == "mfec-dkm" else LRU()
     if learner == "tabular-q":
         agent = TabularQ([0, 0], [12, 12], [12, 12], 4, learning_rate=0.5, **options)
@@ -347,6 +347,6 @@ def test_agents_find_the_goal_again(learner):
         memory = KeyValueMemory(400, 2, policy=policy, tables=4, generator=torch.Generator().manual_seed(0))
         agent = MFEC(memory, k=5, **options)
     env = gymnasium.make("engram.tasks:engram/OpenRoom-v0")
-    while agent.steps < 8000:
+    while agent.steps < steps:
         play_episode(env, agent, seed=0)
     assert all(played.total == 1 for played in evaluate(env, agent, 3, seed=0))

@@ -25,6 +25,21 @@ def test_a_code_is_read_where_it_is_and_where_it_is_the_same():
     assert matrix[1, 3] < 0.8, "another code is not read by this one's templates"
 
 
+def test_rows_are_the_times_of_the_templates():
+    # The definition, one time and one sample after another.
+    activity, labels = noisy([(2, 0), (0.3, 0), (1, 4)], samples=90)
+    found = cross_temporal_decoding(activity, labels)
+    scores = (activity - activity[:30].mean(0)) / activity[:30].std(0)
+    for learned, tested in np.ndindex(3, 3):
+        templates = [scores[:30][labels[:30] == kind, learned].mean(0) for kind in (0, 1)]
+        right = [
+            np.argmax([np.corrcoef(template, sample)[0, 1] for template in templates]) == label
+            for sample, label in zip(scores[30:, tested], labels[30:], strict=True)
+        ]
+        assert found[learned, tested] == pytest.approx(np.mean(right))
+    assert not np.allclose(found, found.T)
+
+
 def test_units_and_scales_of_activity_do_not_matter():
     activity, labels = noisy([(2, 0), (1, 3)])
     scaled = 5 + activity * np.linspace(0.1, 100, activity.shape[2])

@@ -232,7 +232,7 @@ def test_hidden_states_of_packed_sequences_and_of_cells():
 def test_hidden_states_of_a_plastic_network():
     from engram.plasticity import PlasticRNN
 
-    net = PlasticRNN(3, 6, generator=torch.Generator().manual_seed(0))
+    net = PlasticRNN(3, 6, backend="eager", generator=torch.Generator().manual_seed(0))
     with HiddenStates(net) as states:
         net(torch.zeros(5, 2, 3))
     assert [trial.shape for trial in states.trials] == [(5, 6), (5, 6)]

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg
 from scipy.stats import ortho_group
@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
 from engram.analysis import HankelDMD, delay_embedding, departure_from_normality, operator_distance
-from engram.analysis.dsa.delay_embedding import lagged_moments
+from engram.analysis.similarity.delay_embedding import lagged_moments
 
 
 def autoregression(trials=5, time=300, size=3, seed=0):
@@ -30,7 +30,6 @@ def plainly(trials, p, tau, h, *, rank, reg):
     return Ridge(alpha=reg, fit_intercept=False, solver="cholesky").fit(first, later).coef_, S
 
 
-@settings(max_examples=30)
 @given(
     delays=st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)),
     lengths=st.lists(st.integers(0, 12), min_size=1, max_size=3),
@@ -169,6 +168,21 @@ def test_delays_and_rank_are_chosen_by_held_out_trials():
         search.fit(trials)
     assert search.best_params_ == {"n_delays": 5, "rank": 2}
     assert search.best_score_ > 0.8
+
+
+def test_the_score_is_the_error_over_that_of_no_change():
+    x = autoregression(3, 40)
+    dmd = HankelDMD(2, rank=3, steps_ahead=2).fit(autoregression(seed=1))
+    error = still = 0.0
+    for trial in x:
+        for t in range(1, 38):  # one delay before, two steps ahead
+            predicted = dmd.predict(trial)[t - 1]
+            error += np.abs(predicted - trial[t + 2]).sum()
+            still += np.abs(trial[t] - trial[t + 2]).sum()
+    assert dmd.score(x) == pytest.approx(1 - error / still, rel=1e-12)
+    assert dmd.score(x) < 0.9
+    constant = np.ones((20, 1))
+    assert HankelDMD(reg=0.0).fit(constant).score(constant) == pytest.approx(1)
 
 
 def test_an_unstable_fit_is_said():

@@ -12,7 +12,7 @@ from engram.experiments.expander_memory import (
     seconds,
 )
 from engram.memory import ExpanderMemory, corrupted
-from engram.memory.recovery import nearest_state, random_states
+from engram.memory.expander.recovery import nearest_state, random_states
 
 
 def configs(config: object) -> dict:

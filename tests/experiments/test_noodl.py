@@ -4,8 +4,8 @@ import pytest
 from engram.experiments import noodl
 from engram.experiments.noodl import Config, Lasso, arms, build, draw
 from engram.lab import at_least, at_most
-from engram.memory import perturb_dictionary
-from engram.memory.sparse_dictionary_data import normalised
+from engram.tasks import perturb_dictionary
+from engram.unit_rows import unit_rows
 
 
 def configs(config: object) -> dict:
@@ -64,7 +64,7 @@ def test_every_arm_of_a_seed_sees_the_same_samples():
     seen = []
     for arm in ("noodl", "noodl-iht", "arora-biased", "lasso-0.1"):
         config, rng = configs(SMOKE)[arm], np.random.default_rng(0)
-        dictionary = normalised(rng.standard_normal((config.n_components, config.n_features)))
+        dictionary = unit_rows(rng.standard_normal((config.n_components, config.n_features)))
         seen.append(draw(config, dictionary, rng)[0])
     assert all(np.array_equal(seen[0], other) for other in seen[1:])
 
@@ -73,8 +73,8 @@ def test_every_arm_of_a_seed_sees_the_same_samples():
 def test_a_lasso_goes_on_exactly_from_its_state():
     config = configs(SMOKE)["lasso-0.1"]
     rng = np.random.default_rng(0)
-    X, _ = draw(config, normalised(rng.standard_normal((40, 32))), rng)
-    start = perturb_dictionary(normalised(rng.standard_normal((40, 32))), random_state=rng)
+    X, _ = draw(config, unit_rows(rng.standard_normal((40, 32))), rng)
+    start = perturb_dictionary(unit_rows(rng.standard_normal((40, 32))), random_state=rng)
     given = start.copy()
     whole, first, second = (build(config, start) for _ in range(3))
     np.testing.assert_array_equal(start, given)

@@ -46,15 +46,15 @@ def results(*values: float) -> dict:
     ],
 )
 def test_verdict(values, preset, verdict):
-    judgement = judge(claim(), results(*values), preset=preset)
-    assert judgement.verdict == verdict
-    assert bool(judgement.why) == (verdict in ("undecided", "not testable here") or any(map(math.isnan, values)))
+    judged = judge(claim(), results(*values), preset=preset)
+    assert judged.verdict == verdict
+    assert bool(judged.why) == (verdict in ("undecided", "not testable here") or any(map(math.isnan, values)))
 
 
 def test_a_known_reason_wins_but_our_value_is_still_shown():
-    judgement = judge(claim(), results(0.1, 0.2, 0.3), preset="laptop", why_not="changed")
-    assert (judgement.verdict, judgement.why) == ("not testable here", "changed")
-    assert judgement.ours == pytest.approx(0.2)
+    judged = judge(claim(), results(0.1, 0.2, 0.3), preset="laptop", why_not="changed")
+    assert (judged.verdict, judged.why) == ("not testable here", "changed")
+    assert judged.ours == pytest.approx(0.2)
 
 
 def test_seeds_without_all_arms_do_not_count():
@@ -66,14 +66,14 @@ def test_seeds_without_all_arms_do_not_count():
 @given(st.lists(finite, min_size=2, max_size=8), finite)
 def test_the_verdict_follows_from_the_interval(values, threshold):
     tested = claim(holds=at_least(threshold), seeds=2)
-    judgement = judge(tested, results(*values), preset="laptop")
-    assert min(values) <= judgement.low <= judgement.high <= max(values)
+    judged = judge(tested, results(*values), preset="laptop")
+    assert min(values) <= judged.low <= judged.high <= max(values)
     expected = {
         (True, True): "reproduced at laptop scale",
         (False, False): "not reproduced",
         (False, True): "undecided",
-    }[judgement.low >= threshold, judgement.high >= threshold]
-    assert judgement.verdict == expected
+    }[judged.low >= threshold, judged.high >= threshold]
+    assert judged.verdict == expected
 
 
 def test_the_interval_covers_the_mean_as_often_as_few_seeds_allow():
@@ -110,18 +110,18 @@ def test_one_seed_decides_nothing(sameness, value):
 
 
 def test_seeds_that_did_not_finish_leave_a_claim_undecided():
-    judgement = judge(claim(), results(0.1, 0.2, 0.3), preset="laptop", seeds=5)
-    assert (judgement.verdict, judgement.why) == ("undecided", "3 of the 5 seeds that it needs")
+    judged = judge(claim(), results(0.1, 0.2, 0.3), preset="laptop", seeds=5)
+    assert (judged.verdict, judged.why) == ("undecided", "3 of the 5 seeds that it needs")
 
 
 def test_a_metric_that_raises_is_a_reason_and_no_crash():
     ratio = claim(metric=lambda results: 1 / results["a"]["x"])
-    judgement = judge(ratio, results(1.0, 0.0, 2.0), preset="laptop")
-    assert (judgement.verdict, judgement.why) == (
+    judged = judge(ratio, results(1.0, 0.0, 2.0), preset="laptop")
+    assert (judged.verdict, judged.why) == (
         "undecided",
         "no value for seed 1: ZeroDivisionError: float division by zero",
     )
-    assert judgement.values == {0: 1.0, 2: 0.5}
+    assert judged.values == {0: 1.0, 2: 0.5}
 
 
 def test_a_measure_says_which_arms_it_reads():

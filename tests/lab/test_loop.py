@@ -149,6 +149,21 @@ def test_what_is_no_metric_is_refused(tmp_path, step, values, error):
     assert run.metrics().is_empty()
 
 
+def test_means_over_windows_are_written_by_the_call_that_completes_one(tmp_path):
+    run = Run(TrialFolder(tmp_path), 0)
+    written = []
+    for step in range(1, 7):
+        even = {} if step % 2 else {"even": step}
+        written.append(run.log(step, every=3, all=step, **even))
+        run.log(step, every=2, tens=10 * step)
+    assert written == [{}, {}, {"all": 2.0, "even": 2.0}, {}, {}, {"all": 5.0, "even": 5.0}]
+    assert run.log(7, plain=1) == {"plain": 1.0}
+    tens = [(step, value) for step, name, value in run.metrics().rows() if name == "tens"]
+    assert tens == [(2, 15.0), (4, 35.0), (6, 55.0)]
+    with pytest.raises(ValueError, match="every = 0: expected at least 1"):
+        run.log(8, every=0, x=1.0)
+
+
 def test_event_files_hold_the_same_numbers(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -10,13 +10,32 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
+import engram
+from engram.lab import Results
 from engram.lab.folder import Status, TrialFolder
+
+
+@pytest.fixture(autouse=True)
+def _interrupts() -> Iterator[None]:
+    """Start processes with Ctrl-C as in a terminal, also where the shell of the tests ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def fresh_workers() -> Iterator[None]:
+    """Let the next pool start its worker processes anew."""
+    get_reusable_executor().shutdown(kill_workers=True)
+    yield
+    get_reusable_executor().shutdown(kill_workers=True)
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -29,13 +48,13 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def run(**options: object) -> Results:
+    return engram.run("toy", **{"preset": "smoke", "progress": False, **options})
+
+
 def metrics(runs: Path) -> dict[str, bytes]:
     """Return the bytes of all metrics, by arm and seed."""
     return {path.parent.name.rpartition("-")[0]: path.read_bytes() for path in runs.glob("toy/*/metrics.csv")}
-
-
-def claims(output: str) -> list[dict[str, object]]:
-    return json.loads(output)["claims"]
 
 
 def statuses(runs: Path) -> list[Status]:
@@ -43,54 +62,46 @@ def statuses(runs: Path) -> list[Status]:
 
 
 def wait(moment: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not moment():
         if time.monotonic() > deadline:
             raise TimeoutError("the moment did not come")
         time.sleep(0.02)
 
 
-SLOW = ("--preset", "smoke", "--step-seconds", "0.08")
+SLOW = ("--preset", "smoke", "--step-seconds", "0.05")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, bytes]:
-    """The metrics of the slow toy, never interrupted."""
-    runs = tmp_path_factory.mktemp("whole")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "third_party")}
-    subprocess.run(
-        [sys.executable, "-m", "engram", "run", "toy", *SLOW, "--jobs", "1", "--runs", str(runs)],
-        check=True,
-        env=environment,
-        capture_output=True,
-    )
-    return metrics(runs)
+@pytest.fixture
+def whole(toy, tmp_path) -> dict[str, bytes]:
+    """The metrics of the toy, never interrupted: how long its steps take does not show in them."""
+    run(jobs=1, runs=tmp_path / "whole")
+    return metrics(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_sigkill_at_any_moment_changes_nothing(toy, tmp_path, whole, jobs):
-    arguments = (*SLOW, "--jobs", jobs, "--runs", str(tmp_path), "--checkpoint-seconds", "0.2")
+@pytest.mark.parametrize("jobs", ["2", pytest.param("1", marks=pytest.mark.soak)])
+def test_sigkill_at_any_moment_changes_nothing(tmp_path, whole, jobs, effort):
+    arguments = (*SLOW, "--jobs", jobs, "--runs", str(tmp_path), "--checkpoint-seconds", "0.1")
     moments = random.Random(int(jobs))
-    for kill in range(3):
+    # All trials and their three loops take two seconds each.
+    for _ in range(min(effort, 3)):
         before = sum(status.attempts for status in statuses(tmp_path))
         process = start(*arguments)
         wait(lambda before=before: sum(status.attempts for status in statuses(tmp_path)) > before)
-        time.sleep(moments.uniform(0, 1.2))
-        assert process.poll() is None, f"finished before kill {kill}"
+        time.sleep(moments.uniform(0, 0.5))
+        assert process.poll() is None, "finished before it was killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    process = start(*arguments)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    run(jobs=1, runs=tmp_path, step_seconds=0.05)
     assert metrics(tmp_path) == whole
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(toy, tmp_path, whole):
-    arguments = (*SLOW, "--jobs", "2", "--runs", str(tmp_path))
-    process = start(*arguments)
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, whole):
+    slow = {"step_seconds": 0.1, "seeds": 1}  # so that the request is noticed before the last step
+    process = start("--preset", "smoke", "--step-seconds=0.1", "--seeds=1", "--jobs=2", "--runs", str(tmp_path))
     wait(lambda: any(status.step >= 1 for status in statuses(tmp_path)))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "stopping: trials write their checkpoints" in errors
     assert "KeyboardInterrupt" not in errors
@@ -98,32 +109,49 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(toy, tmp_path, whole)
     assert "Traceback" not in errors
     assert "running" not in {status.state for status in statuses(tmp_path)}
     assert list(tmp_path.glob("toy/*/checkpoint-0.safetensors"))
-    process = start(*arguments)
-    process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert metrics(tmp_path) == whole
+    run(jobs=1, runs=tmp_path, **slow)
+    assert metrics(tmp_path) == {name: content for name, content in whole.items() if name.endswith("-0")}
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0, 3.0, 4.0])
-def test_ctrl_c_while_it_starts_is_clean_too(toy, tmp_path, seconds):
+def noted(runs: Path) -> None:
+    """Wait until a run has begun, and its workers have not."""
+    wait(lambda: any(runs.glob("toy/last-run.json")))
+
+
+SOAK_MOMENTS = [
+    pytest.param(lambda runs, s=s: time.sleep(s), id=str(s), marks=pytest.mark.soak) for s in (0.3, 1.0, 2.0, 3.0, 4.0)
+]
+
+
+@pytest.mark.parametrize("moment", [lambda runs: time.sleep(0.1), noted, *SOAK_MOMENTS])
+def test_ctrl_c_while_it_starts_is_clean_too(toy, tmp_path, moment):
     process = start(*SLOW, "--jobs", "2", "--runs", str(tmp_path))
-    time.sleep(seconds)
+    moment(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert "BrokenProcessPool" not in errors
     assert process.returncode in (130, -signal.SIGINT), errors  # the latter while Python itself is starting
     assert list(tmp_path.glob("toy/*/checkpoint-*")) == [] or process.returncode == 130
 
 
-def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path, whole):
+def test_ctrl_c_that_was_ignored_when_it_began_is_ignored(toy, tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    results = run(jobs=1, misbehave="interrupt")
+    assert {trial.state for trial in results.trials} == {"finished"}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    results = run(jobs=1, misbehave="interrupt", runs=tmp_path / "caught")
+    assert results.trials[-1].state == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path):
     # Steps so long that the first Ctrl-C is not met in the time of this test.
-    endless = ("--preset", "smoke", "--step-seconds", "1000", "--jobs", "2", "--runs", str(tmp_path / "endless"))
-    process = start(*endless)
-    wait(lambda: any(status.attempts for status in statuses(tmp_path / "endless")))
+    process = start("--preset", "smoke", "--step-seconds", "1000", "--jobs", "2", "--runs", str(tmp_path))
+    wait(lambda: any(status.attempts for status in statuses(tmp_path)))
     os.killpg(process.pid, signal.SIGINT)
-    wait(lambda: any((tmp_path / "endless").glob("toy/.stop-*")))
+    wait(lambda: any(tmp_path.glob("toy/.stop-*")))
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "stopped; the same command goes on from the last checkpoints" in errors
     assert not alive_in_group(process.pid)
@@ -141,67 +169,59 @@ def alive_in_group(group: int) -> list[int]:
     return alive
 
 
-def test_two_processes_on_one_folder_share_the_work(toy, tmp_path, whole):
-    both = [start(*SLOW, "--jobs", "2", "--runs", str(tmp_path)) for _ in range(2)]
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.soak)])
+def test_two_processes_on_one_folder_share_the_work(tmp_path, whole, jobs):
+    both = [start(*SLOW, "--jobs", jobs, "--runs", str(tmp_path)) for _ in range(2)]
     for process in both:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     assert metrics(tmp_path) == whole
     assert {status.attempts for status in statuses(tmp_path)} == {1}
 
 
 def test_two_different_runs_on_one_folder_each_report_their_own(toy, tmp_path):
-    slow = start(*SLOW, "--jobs", "2", "--runs", str(tmp_path), "--json")
+    slow = start(*SLOW, "--jobs", "1", "--runs", str(tmp_path), "--json")
     wait(lambda: any(status.attempts for status in statuses(tmp_path)))
-    fast = start("--preset", "laptop", "--seeds", "1", "--jobs", "1", "--runs", str(tmp_path), "--json")
-    contents = [json.loads(process.communicate(timeout=120)[0]) for process in (slow, fast)]
-    assert [(content["preset"], content["seeds"]) for content in contents] == [("smoke", 2), ("laptop", 1)]
-    assert [len(content["trials"]) for content in contents] == [4, 2]
+    fast = run(preset="laptop", seeds=1, jobs=1, runs=tmp_path)
+    output, errors = slow.communicate(timeout=300)
+    assert slow.returncode == 0, errors
+    content = json.loads(output)
+    assert (content["preset"], content["seeds"], len(content["trials"])) == ("smoke", 2, 4)
+    assert (fast.preset, fast.seeds, len(fast.trials)) == ("laptop", 1, 2)
 
 
-def test_a_worker_that_dies_costs_its_trial_an_attempt(toy, tmp_path, command):
+def test_a_worker_that_dies_costs_its_trial_an_attempt(toy, tmp_path, fresh_workers):
     marker = tmp_path / "died"
-    misbehave = ("--misbehave", f"die-at:7:{marker}", "--checkpoint-seconds", "0")
-    done = command("run", "toy", *SLOW, *misbehave, "--jobs", "2", "--json")
-    assert done.returncode == 0, done.stderr
+    misbehave = {"misbehave": f"die-at:7:{marker}", "checkpoint_seconds": 0.0}
+    disturbed = run(jobs=2, **misbehave)
     assert marker.exists()
-    again = command("run", "toy", *SLOW, *misbehave, "--jobs", "1", "--json", "--runs", "undisturbed")
-    assert [trial["result"] for trial in json.loads(done.stdout)["trials"]] == [
-        trial["result"] for trial in json.loads(again.stdout)["trials"]
-    ]
+    again = run(jobs=1, runs=tmp_path / "undisturbed", **misbehave)
+    assert [trial.result for trial in disturbed.trials] == [trial.result for trial in again.trials]
+    assert {trial.state for trial in disturbed.trials} == {"finished"}
 
 
-def test_a_trial_that_always_kills_its_worker_fails_alone(toy, command):
-    done = command("run", "toy", "--preset", "smoke", "--misbehave", "die-always", "--jobs", "2", "--json")
-    assert done.returncode == 2
-    trials = json.loads(done.stdout)["trials"]
-    assert [trial["state"] for trial in trials] == ["failed", "failed", "finished", "finished"]
-    assert trials[0]["message"] == "its worker process died 3 times"
+def test_a_trial_that_always_kills_its_worker_fails_alone(toy, fresh_workers):
+    trials = run(jobs=2, seeds=1, misbehave="die-always").trials
+    assert [trial.state for trial in trials] == ["failed", "finished"]
+    assert trials[0].message == "its worker process died 3 times"
 
 
 def test_a_worker_that_dies_before_it_begins_costs_an_attempt(toy, tmp_path, command, monkeypatch):
     monkeypatch.setenv("TOY_DIES_ON_IMPORT", str(tmp_path / "died"))
-    done = command("run", "toy", "--preset", "smoke", "--jobs", "2", "--json")
+    done = command("run", "toy", "--preset", "smoke", "--jobs", "2", "--misbehave", "print", "--json")
     assert (tmp_path / "died").exists()
     assert done.returncode == 0, done.stderr
     assert {trial["state"] for trial in json.loads(done.stdout)["trials"]} == {"finished"}
+    assert "hello from a trial" in done.stderr, "what a trial prints is not among the results"
 
 
-def test_what_a_trial_prints_is_not_among_the_results(toy, command):
-    done = command("run", "toy", "--preset", "smoke", "--jobs", "2", "--misbehave", "print", "--json")
-    assert json.loads(done.stdout)["experiment"] == "toy"
-    assert "hello from a trial" in done.stderr
-
-
-def test_ray_gives_the_same_claims(toy, command):
-    here = command("run", "toy", "--preset", "laptop", "--json")
-    ray = command("run", "toy", "--preset", "laptop", "--json", "--engine", "ray", "--jobs", "2", "--runs", "ray")
-    assert ray.returncode == here.returncode == 1, ray.stderr
-    assert claims(ray.stdout) == claims(here.stdout)
-
-
-def test_ray_survives_a_dying_worker(toy, tmp_path, command):
-    misbehave = ("--misbehave", f"die-at:3:{tmp_path / 'died'}")
-    done = command("run", "toy", "--preset", "smoke", *misbehave, "--engine", "ray", "--jobs", "2", "--json")
+def test_ray_gives_the_same_numbers_also_when_a_worker_dies(toy, tmp_path, command):
+    misbehave = f"die-at:3:{tmp_path / 'died'}"
+    options = ("--preset", "smoke", "--misbehave", misbehave, "--engine", "ray", "--jobs", "2", "--json")
+    done = command("run", "toy", *options)
     assert done.returncode == 0, done.stderr
-    assert {trial["state"] for trial in json.loads(done.stdout)["trials"]} == {"finished"}
+    assert (tmp_path / "died").exists()
+    here = run(jobs=1, runs=tmp_path / "here", misbehave=misbehave).to_json()
+    there = json.loads(done.stdout)
+    assert there["claims"] == here["claims"]
+    assert [trial["result"] for trial in there["trials"]] == [trial["result"] for trial in here["trials"]]

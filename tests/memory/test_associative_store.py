@@ -1,8 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given
@@ -105,27 +100,6 @@ def test_a_store_comes_back_from_its_file(tmp_path):
         assert torch.equal(same.weight, vectors.weight)
 
 
-def test_a_store_killed_while_saving_is_whole(tmp_path):
-    path = tmp_path / "store"
-    store = AssociativeStore(MEMORY)
-    store.write(["item 0"])
-    store.save(path)
-    code = (
-        "import sys; from engram.memory import AssociativeStore; store = AssociativeStore.load(sys.argv[1])\n"
-        "while True: store.write([f'item {len(store)}']); store.save(sys.argv[1]); print(flush=True)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
-    for _ in range(20):
-        process.stdout.readline()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    whole = AssociativeStore.load(path)
-    labels = [f"item {i}" for i in range(len(whole))]
-    assert len(whole) >= 21
-    assert whole.recall(whole.address(labels), seeded()).labels == labels
-
-
 def test_a_scaffold_cleans_noisy_contents():
     scaffold = Scaffold(MEMORY, 400, generator=seeded())
     content = 1 - 2 * torch.randint(0, 2, (40, 400), generator=seeded()).float()
@@ -177,9 +151,9 @@ def test_a_recovery_curve_falls_with_noise():
         ),
         (lambda: Scaffold(MEMORY, 0), ValueError, "features = 0: expected at least 1"),
         (lambda: Scaffold(MEMORY, 2).recall(torch.ones(1, 2)), RuntimeError, "nothing is stored"),
-        (lambda: Scaffold(MEMORY, 2).store(torch.ones(1, 2) / 0), ValueError, "content holds NaN or infinity"),
+        (lambda: Scaffold(MEMORY, 2).store(torch.ones(1, 2) / 0), ValueError, r"content\[0, 0\] is infinity"),
         (lambda: Scaffold(MEMORY, 2).store(torch.ones(1, 3)), ValueError, r"content.shape = \(1, 3\): expected"),
-        (lambda: corrupted(torch.ones(1, 2), 1.5), ValueError, "fraction = 1.5: expected 0 .. 1"),
+        (lambda: corrupted(torch.ones(1, 2), 1.5), ValueError, "fraction = 1.5: expected a number from 0 to 1"),
         (lambda: corrupted(torch.ones(1, 2), 0.5, noise="white"), ValueError, "noise = 'white': expected one of"),
         (lambda: recovery_curve(lambda N: MEMORY, [0.1], [240], 0), ValueError, "trials = 0: expected at least 1"),
     ],

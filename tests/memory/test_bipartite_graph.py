@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
@@ -30,7 +30,6 @@ def test_random_graphs_are_regular_and_simple(size, seed):
     regular(random_regular(*size, seed=seed), *size)
 
 
-@settings(max_examples=30)
 @given(st.integers(0, 2**32))
 def test_girth_six_means_that_no_two_nodes_share_two_constraints(seed):
     graph = random_regular(120, 5, 6, min_girth=6, seed=seed)
@@ -148,10 +147,10 @@ def test_cycles_and_parts_of_a_matrix_are_warned_of():
         (lambda: random_regular(12, 3, 1), r"r = 1: expected at least 2"),
         (lambda: random_regular(12, 0, 2), r"z = 0: expected at least 1"),
         (lambda: random_regular(24, 5, 6, min_girth=6), r"N = 24: expected at least 1 \+ z \(r - 1\) = 26"),
-        (lambda: random_regular(24, 5, 6, min_girth=8), r"min_girth = 8: expected 4 or 6"),
+        (lambda: random_regular(24, 5, 6, min_girth=8), r"min_girth = 8: expected one of 4, 6"),
         (lambda: array_graph(9, 3), r"p = 9: expected a prime"),
-        (lambda: array_graph(5, 6), r"z = 6: expected 1 .. p = 5"),
-        (lambda: local_graph(48, 5, 6, span=4), r"span = 4: expected r .. N = 6 .. 48"),
+        (lambda: array_graph(5, 6), r"z = 6: expected 1 to 5"),
+        (lambda: local_graph(48, 5, 6, span=4), r"span = 4: expected 6 to 48"),
         (lambda: local_graph(48, 5, 6, span=20), r"N = 48: expected a multiple of r = 6 and of span = 20"),
         (lambda: hamming74_blocks(0), r"B = 0: expected at least 1"),
         (lambda: BipartiteGraph(np.array([[0, 0], [0, 1]])), r"C\[0\] sees a node twice"),

@@ -1,14 +1,9 @@
 import itertools
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.memory import (
@@ -21,11 +16,10 @@ from engram.memory import (
     random_regular,
     recovery_rate,
 )
-from engram.memory.flip_dynamics import ORDERS
-from engram.memory.recovery import random_states
-from engram.storage import CorruptFileError
+from engram.memory.expander.flip_dynamics import ORDERS
+from engram.memory.expander.recovery import random_states
 
-LIMITS = {"glauber": 2, "wta": 25}
+LIMITS = {"glauber": 1, "wta": 10}
 
 
 def seeded(seed=0):
@@ -111,9 +105,8 @@ def test_states_are_counted_by_looking_at_all_of_them_too():
     parity = ExpanderMemory(graph)
     even = [p for p in itertools.product((-1, 1), repeat=6) if np.prod(p) == 1]
     given_patterns = ExpanderMemory(graph, even)
-    assert given_patterns.n_states_log2 == parity.n_states_log2
-    assert (~parity.violated(all_states(12)).any(1)).sum() == 2 ** int(parity.n_states_log2)
-    assert ExpanderMemory(graph, "learn").n_states_log2 == -np.inf
+    for memory in (parity, given_patterns):
+        assert (~memory.violated(all_states(12)).any(1)).sum() == 2**parity.n_states_log2
     assert (parity.n_hidden, parity.n_weights) == (given_patterns.n_hidden, given_patterns.n_weights) == (192, 1152)
 
 
@@ -196,12 +189,12 @@ def test_noise_is_treated_alike_at_every_stored_state(seed, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_kernels_and_definition_and_explicit_neurons_take_the_same_path(order, seed):
     graph = random_regular(42, 4, 6, seed=seed) if seed % 2 else hamming74_blocks(5)
     target = np.random.default_rng(seed).choice([-1, 1], graph.n_constraints)
-    x = 1 - 2 * torch.randint(0, 2, (70, len(graph.node_degrees)), generator=seeded(seed))
+    batch = 70 if order == "parallel" else 8  # of which 64 share a word
+    x = 1 - 2 * torch.randint(0, 2, (batch, len(graph.node_degrees)), generator=seeded(seed))
     x[::2] = corrupted(torch.ones_like(x[::2]), 0.1, generator=seeded(seed))
     results = [
         ExpanderMemory(graph, target_parity=target, explicit_hidden=explicit).recall(
@@ -215,14 +208,13 @@ def test_kernels_and_definition_and_explicit_neurons_take_the_same_path(order, s
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_kernels_and_definition_agree_on_patterns_of_any_kind(order, seed):
     rng = np.random.default_rng(seed)
     graph = random_regular(24, 3, 4, seed=seed)
     memory = ExpanderMemory(graph, "learn", order=order)
     memory.learn(torch.from_numpy(rng.choice([-1, 1], (rng.integers(1, 6), 24))))
-    x = torch.from_numpy(rng.choice([-1, 1], (20, 24)))
+    x = torch.from_numpy(rng.choice([-1, 1], (8, 24)))
     fast, plain = (memory.recall(x, LIMITS.get(order), generator=seeded(seed), trace=trace) for trace in (False, True))
     assert all(torch.equal(a, b) for a, b in zip(fast[:-1], plain[:-1], strict=True))
     assert torch.equal(plain.energy_trace[:, -1], memory.energy(plain.x))
@@ -371,7 +363,6 @@ def test_hidden_faults_are_survived_when_few():
 
 
 @given(st.integers(0, 2**32), st.booleans())
-@settings(max_examples=20)
 def test_faults_are_those_of_the_definition(seed, explicit):
     memory = ExpanderMemory(random_regular(24, 3, 4, seed=seed), order="wta", explicit_hidden=explicit)
     x = corrupted(torch.ones(10, 24), 0.1, generator=seeded(seed))
@@ -470,30 +461,9 @@ def test_a_memory_comes_back_from_its_file(tmp_path):
     coset.save(tmp_path / "coset")
     bits = (1 - x) // 2
     assert torch.equal(ExpanderMemory.load(tmp_path / "coset").violated(bits), coset.violated(bits))
-    (tmp_path / "coset").write_bytes((tmp_path / "coset").read_bytes()[:-9])
-    with pytest.raises(CorruptFileError):
-        ExpanderMemory.load(tmp_path / "coset")
     state = ExpanderMemory(graph, "learn")
     state.load_state_dict(memory.state_dict())
     assert torch.equal(state.energy(x), memory.energy(x))
-
-
-def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path):
-    path = tmp_path / "memory"
-    memory = ExpanderMemory(random_regular(24, 3, 4, seed=0), "learn")
-    memory.save(path)
-    code = (
-        "import sys, torch; from engram.memory import ExpanderMemory; memory = ExpanderMemory.load(sys.argv[1])\n"
-        "while True: memory.learn(1 - 2 * torch.randint(0, 2, (1, 24))); memory.save(sys.argv[1]); print(flush=True)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
-    for _ in range(20):
-        process.stdout.readline()
-    time.sleep(0.003)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert ExpanderMemory.load(path).n_hidden > 0
 
 
 SMALL = random_regular(12, 3, 6, seed=0)
@@ -511,8 +481,8 @@ STATE = torch.ones(2, 12)
         (lambda m: m.recall(STATE, order="fast"), r"order = 'fast': expected one of 'max'"),
         (lambda m: m.recall(STATE, -1), r"max_iter = -1: expected at least 0"),
         (lambda m: m.recall(STATE, faults=0.1), r"faults = 0.1: expected 0 with order = 'max'"),
-        (lambda m: m.recall(STATE, order="wta", faults=2.0), r"faults = 2.0: expected 0 .. 1"),
-        (lambda m: m.recall(STATE, order="glauber", beta=float("nan")), r"beta = nan: expected at least 0"),
+        (lambda m: m.recall(STATE, order="wta", faults=2.0), r"faults = 2.0: expected a number from 0 to 1"),
+        (lambda m: m.recall(STATE, order="glauber", beta=float("nan")), r"beta = nan: expected a number of at least 0"),
         (lambda m: m.encode(torch.ones(1, 3)), r"bits.shape = \(1, 3\): expected \(batch, 7\)"),
         (lambda m: m.encode(2 * torch.ones(1, 7)), r"bits holds other values: expected zeros and ones"),
         (lambda m: m.message(STATE.clone().index_fill_(1, torch.tensor([0]), -1)), r"x\[0\] violates 3 constraints"),
@@ -532,7 +502,7 @@ STATE = torch.ones(2, 12)
         ),
         (
             lambda m: ExpanderMemory(random_regular(24, 3, 4), "learn").n_states_log2,
-            r"n_states_log2 of 24 nodes: expected patterns = 'parity' or at most 22",
+            r"patterns = 'learn': expected 'parity', whose states can be counted",
         ),
     ],
 )

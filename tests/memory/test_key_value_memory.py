@@ -1,31 +1,27 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import signal
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.memory import DND, FaissSearch, KeyValueMemory
-from engram.memory.estimate import estimate
-from engram.memory.policies import (
+from engram.memory.episodic.estimate import Averaging, estimate
+from engram.memory.episodic.policies import (
     FIFO,
     LRU,
     Aggregate,
     DynamicKMeans,
+    KMeans,
     MaxSurprise,
     MaxValue,
-    OnlineKMeans,
     RandomReplacement,
 )
-from engram.storage import CorruptFileError
 
 POLICIES = [
     LRU(),
@@ -34,13 +30,13 @@ POLICIES = [
     MaxValue(),
     MaxSurprise(k=3),
     Aggregate(0.2),
-    OnlineKMeans(),
-    OnlineKMeans("author"),
+    KMeans(),
+    KMeans("author"),
     DynamicKMeans(),
     DynamicKMeans(merge_radius=0.1),
     DynamicKMeans("author"),
 ]
-KMEANS = [policy for policy in POLICIES if isinstance(policy, OnlineKMeans | DynamicKMeans)]
+KMEANS = [policy for policy in POLICIES if isinstance(policy, KMeans)]
 pytestmark = pytest.mark.filterwarnings("ignore:a batch of more than a quarter:RuntimeWarning")
 
 
@@ -105,7 +101,6 @@ def test_of_equal_distances_the_lowest_row_comes_first():
     capacity=st.sampled_from([2, 70, 300]),
     scale=st.sampled_from([1e-3, 1.0, 1e4, 1e25]),
 )
-@settings(max_examples=40, deadline=None)
 def test_all_ways_of_search_find_the_nearest(seed, samples, features, capacity, scale):
     generator = seeded(seed)
     memory = KeyValueMemory(capacity, features, tables=2, policy=MaxValue())
@@ -131,7 +126,6 @@ def test_all_ways_of_search_find_the_nearest(seed, samples, features, capacity, 
 
 
 @given(seed=st.integers(0, 10**6), kernel=st.sampled_from(["idw", "mean"]), delta=st.sampled_from([0.0, 1e-3, "auto"]))
-@settings(max_examples=20, deadline=None)
 def test_the_kernel_estimates_as_the_definition(seed, kernel, delta):
     generator = seeded(seed)
     memory = KeyValueMemory(20, 2, value_dim=3, empty_value=0.5, policy=FIFO(), tables=2)
@@ -143,7 +137,9 @@ def test_the_kernel_estimates_as_the_definition(seed, kernel, delta):
         found = memory.query(x, 5, **how)
         table = torch.arange(2)[None, :, None]
         values = memory.values[table, found.rows.clamp(min=0)]
-        torch.testing.assert_close(found.values, estimate(values, found.squared_distances, empty_value=0.5, **how))
+        torch.testing.assert_close(
+            found.values, estimate(values, found.squared_distances, Averaging(empty_value=0.5, **how))
+        )
 
 
 # What is kept.
@@ -172,7 +168,7 @@ def test_lru_uses_rows_in_the_order_of_a_batch_of_look_ups():
         ({"value_update": "ema"}, 5 + 0.1 * (1 - 5), 4.6 + 0.1 * (8 - 4.6)),
     ],
 )
-@pytest.mark.parametrize("policy", [LRU(), FIFO(), RandomReplacement(), OnlineKMeans(), Aggregate(0.1)])
+@pytest.mark.parametrize("policy", [LRU(), FIFO(), RandomReplacement(), KMeans(), Aggregate(0.1)])
 def test_a_state_that_comes_again_updates_its_value(policy, settings, lower, higher):
     memory = filled(policy, [1, 2], [5, 0], 3, **settings)
     memory.write(column(1), column(1))
@@ -203,6 +199,13 @@ def test_fifo_forgets_the_first():
     memory.write(column(5, 6), column(0, 0))
     memory.write(column(7), column(0))
     assert set(stored(memory)) == {5.0, 6.0, 7.0}
+
+
+def test_fifo_knows_the_order_within_a_batch():
+    memory = filled(FIFO(), [1, 2, 3, 4, 5], [0] * 5, 3)  # 3, in the last row, is the oldest
+    memory.write(column(6, 7), column(0, 0))  # 6 takes the place of 3, 7 that of 4
+    memory.write(column(8, 9), column(0, 0))  # in place of 5, then of 6
+    assert set(stored(memory)) == {7.0, 8.0, 9.0}
 
 
 def test_random_replacement_is_uniform_and_settled_by_its_generator():
@@ -238,7 +241,7 @@ def test_aggregation_merges_within_a_radius():
 # K-means.
 
 
-@pytest.mark.parametrize("policy", [OnlineKMeans(), OnlineKMeans("author")])
+@pytest.mark.parametrize("policy", [KMeans(), KMeans("author")])
 def test_k_means_of_single_samples_is_the_running_mean(policy):
     memory = filled(policy, [0, 100], [0, 0])
     for sample, mean, count in ((1, 0.5, 2), (2, 1.0, 3), (3, 1.5, 4)):
@@ -272,7 +275,6 @@ def test_a_cluster_that_is_not_fed_lives_as_many_samples_as_there_are_rows(weigh
 
 
 @given(seed=st.integers(0, 10**6), weighting=st.sampled_from(["author", "count"]), n=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
 def test_the_sum_of_counts_is_kept(seed, weighting, n):
     generator = seeded(seed)
     memory = KeyValueMemory(12, 2, policy=DynamicKMeans(weighting))
@@ -393,37 +395,12 @@ def test_a_memory_goes_on_exactly_where_it_was(policy, way, tmp_path):
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_a_memory_killed_while_saving_is_whole(tmp_path):
-    path = tmp_path / "memory"
-    KeyValueMemory(1000, 8).save(path)
-    code = (
-        "import sys, torch; from engram.memory import KeyValueMemory; memory = KeyValueMemory.load(sys.argv[1])\n"
-        "while True:\n"
-        "    i = float(memory.n_filled)\n"
-        "    memory.write(torch.full((1, 8), i), torch.full((1,), i)); memory.save(sys.argv[1]); print(flush=True)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
-    for _ in range(20):
-        process.stdout.readline()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    memory = KeyValueMemory.load(path)
-    count = int(memory.n_filled)
-    assert count >= 20
-    assert torch.equal(memory.values[0, :count, 0], torch.arange(count).float())
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CorruptFileError):
-        KeyValueMemory.load(path)
-
-
 def test_its_bytes_are_those_of_its_arrays():
     memory = KeyValueMemory(100, 4, 2, tables=3, hash_dim=5)
     assert memory.nbytes == 3 * (100 * (4 * (4 + 2 + 5) + 8 + 8) + 8 + 8 + 8)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 2)), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_a_table_with_room_is_a_dictionary_of_the_best_values(samples):
     memory, best = KeyValueMemory(30, 1), {}
     for key, value in samples:
@@ -440,12 +417,12 @@ def test_a_table_with_room_is_a_dictionary_of_the_best_values(samples):
 
 @pytest.mark.parametrize("how", [{}, {"delta": "auto"}, {"kernel": "mean"}])
 def test_a_dnd_has_the_right_gradients(how):
-    memory = DND(20, 3, 2, tables=2, train_memory=True).double()
+    memory = DND(8, 2, 2, tables=2, train_memory=True).double()
     generator = seeded()
     memory.write(
-        torch.randn(25, 3, generator=generator), torch.randn(25, 2, generator=generator), tables=torch.arange(25) % 2
+        torch.randn(13, 2, generator=generator), torch.randn(13, 2, generator=generator), tables=torch.arange(13) % 2
     )
-    x = torch.randn(4, 3, generator=generator, dtype=torch.double, requires_grad=True)
+    x = torch.randn(4, 2, generator=generator, dtype=torch.double, requires_grad=True)
     chosen = torch.tensor([0, 1, 1, 0])
 
     def answer(x, keys, values):
@@ -457,7 +434,7 @@ def test_a_dnd_has_the_right_gradients(how):
     assert torch.autograd.gradcheck(answer, (x, memory.keys, memory.values))
     every, one = answer(x, memory.keys, memory.values)
     assert torch.equal(every[torch.arange(4), chosen], one)
-    plain = KeyValueMemory(20, 3, 2, tables=2).double()
+    plain = KeyValueMemory(8, 2, 2, tables=2).double()
     plain.load_state_dict(memory.state_dict())
     torch.testing.assert_close(plain.query(x, 5, exact_match=False, **how).values, every.detach())
 
@@ -498,7 +475,7 @@ NAN = torch.tensor([[1.0, float("nan")]])
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (bad(capacity=0), "capacity = 0: expected at least 1"),
+        (bad(capacity=0), "capacity = 0: expected at least 2"),
         (bad(capacity=1), "capacity = 1: expected at least 2"),
         (bad(key_dim=0), "key_dim = 0"),
         (bad(tables=0), "tables = 0"),
@@ -508,7 +485,7 @@ NAN = torch.tensor([[1.0, float("nan")]])
         (bad(empty_value=float("nan")), "empty_value = nan"),
         (lambda: DynamicKMeans("mean"), "weighting = 'mean'"),
         (lambda: DynamicKMeans("author", 0.1), "merge_radius = 0.1: expected 0 with"),
-        (lambda: OnlineKMeans(merge_radius=-1.0), "merge_radius = -1.0"),
+        (lambda: KMeans(merge_radius=-1.0), "merge_radius = -1.0"),
         (lambda: Aggregate(0.0), "radius = 0.0"),
         (lambda: MaxSurprise(k=0), "k = 0"),
         (lambda: MEMORY.query(torch.ones(1, 3)), r"x.shape = \(1, 3\): expected \(batch, 2\)"),

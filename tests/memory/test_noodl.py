@@ -1,23 +1,19 @@
 from __future__ import annotations
 
-import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from engram.memory import NOODL, make_sparse_dictionary_data, match_dictionaries, noodl_step, perturb_dictionary
-from engram.memory.arora import threshold_encode, unbiased_gradient
-from engram.memory.noodl import dictionary_gradient
+from engram.memory import NOODL, match_dictionaries, noodl_step
+from engram.memory.dictionary.arora import threshold_encode, unbiased_gradient
+from engram.memory.dictionary.step import dictionary_gradient
 from engram.storage import CannotWriteError, CorruptFileError, checkpoint
+from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
 
 SIZES = {"n_features": 64, "n_components": 80, "n_nonzero": 3}
 
@@ -62,7 +58,6 @@ def test_o1_o4_the_truth_is_a_fixed_point():
 
 
 @given(seed=st.integers(0, 99))
-@settings(max_examples=20)
 def test_o5_order_and_signs_of_the_atoms_do_not_matter(seed):
     dictionary, start = truth(seed)
     rng = np.random.default_rng(seed)
@@ -91,7 +86,6 @@ def test_o7_the_unbiased_gradient_is_that_of_the_dense_tensor():
 
 
 @given(seed=st.integers(0, 99), factor=st.floats(1e-3, 1e3))
-@settings(max_examples=20)
 def test_o8_the_step_scales_with_the_data(seed, factor):
     dictionary, start = truth(seed)
     (X,) = stream(dictionary, 1, seed)
@@ -105,7 +99,6 @@ def test_o8_the_step_scales_with_the_data(seed, factor):
 
 
 @given(seed=st.integers(0, 99), jobs=st.integers(1, 4))
-@settings(max_examples=20)
 def test_the_gradient_is_the_formula_for_any_number_of_threads(seed, jobs):
     rng = np.random.default_rng(seed)
     A, Y, X = rng.normal(size=(7, 5)), rng.normal(size=(9, 5)), rng.normal(size=(9, 7))
@@ -419,43 +412,9 @@ def test_what_cannot_be_stored_or_read_is_named(tmp_path, no_file_larger_than):
     with no_file_larger_than(100), pytest.raises(CannotWriteError):
         model.save(path)
     np.testing.assert_array_equal(NOODL.load(path).components_, model.components_)
-    content = path.read_bytes()
-    for broken in (content[:-3], content[:-1] + bytes([content[-1] ^ 1])):
-        path.write_bytes(broken)
-        with pytest.raises(CorruptFileError, match="is corrupt"):
-            NOODL.load(path)
     checkpoint.save(path, {"class": "Other"})
     with pytest.raises(CorruptFileError, match="it holds no NOODL"):
         NOODL.load(path)
-
-
-SAVER = """
-import sys
-import numpy as np
-from engram.memory import NOODL
-models = [NOODL(400, dict_init=np.eye(400) if sign > 0 else -np.eye(400)) for sign in (1, -1)]
-for model in models:
-    model.partial_fit(np.eye(400)[:3])
-while True:
-    for model in models:
-        model.save(sys.argv[1])
-        print("saved", flush=True)
-"""
-
-
-def test_a_save_that_is_killed_leaves_the_old_model_or_the_new(tmp_path):
-    paths = [tmp_path / str(number) for number in range(2)]
-    savers = [subprocess.Popen([sys.executable, "-c", SAVER, str(path)], stdout=subprocess.PIPE) for path in paths]
-    for path, saver, delay in zip(paths, savers, (0.003, 0.02), strict=True):
-        for _ in range(3):
-            assert saver.stdout.readline() == b"saved\n"
-        time.sleep(delay)
-        os.kill(saver.pid, signal.SIGKILL)
-        saver.wait()
-        saver.stdout.close()
-        model = NOODL.load(path)
-        np.testing.assert_array_equal(np.abs(model.components_), np.eye(400))
-        assert len(np.unique(np.diag(model.components_))) == 1  # one of the two, whole
 
 
 GOOD = np.eye(4)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from engram.memory import NOODLLayer, iht_encode, make_sparse_dictionary_data, noodl_step, perturb_dictionary
+from engram.memory import NOODLLayer, iht_encode, noodl_step
+from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
 
 
 def problem(seed=0):
@@ -33,7 +34,7 @@ def test_a_local_update_is_a_step_of_noodl():
     y = torch.tensor(X)
     code = layer(y)
     layer.local_update(y, code)
-    expected = noodl_step(start, X, dict_step=10.0, code_tol=0.0, solver="iht").dictionary
+    expected = noodl_step(start, X, dict_step=10.0, step=0.2, tol=0.0, solver="iht").dictionary
     np.testing.assert_allclose(layer.weight.numpy(), expected, atol=1e-12)
 
 
@@ -82,9 +83,9 @@ LAYER = NOODLLayer(3, 4)
 BAD = {
     "size": (lambda: NOODLLayer(0, 4), "in_features = 0: expected at least 1"),
     "type": (lambda: NOODLLayer(3, 4, iterations=2.5), "iterations"),
-    "coef_min": (lambda: NOODLLayer(3, 4, coef_min=0.0), "coef_min = 0.0: expected a positive number"),
+    "coef_min": (lambda: NOODLLayer(3, 4, coef_min=0.0), "coef_min = 0.0: expected a number above 0"),
     "threshold": (lambda: NOODLLayer(3, 4, threshold=-1.0), "threshold = -1.0: expected a number of at least 0"),
-    "dict_step": (lambda: NOODLLayer(3, 4, dict_step=float("nan")), "dict_step = nan: expected a positive number"),
+    "dict_step": (lambda: NOODLLayer(3, 4, dict_step=float("nan")), "dict_step = nan: expected a number above 0"),
     "shape": (lambda: LAYER(torch.zeros(2, 4)), r"input.shape = \(2, 4\): expected \(..., 3\)"),
     "dtype": (lambda: LAYER(torch.zeros(2, 3).double()), "input.dtype = torch.float64: expected torch.float32"),
     "nan": (lambda: LAYER(torch.full((2, 3), float("nan"))), "the codes are not finite"),

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engram import workers
 from engram.optim import CMAES, AntitheticES, evaluate, shaped
 from engram.optim import population as population_module
 
@@ -179,9 +180,9 @@ def test_a_population_is_evaluated_alike_in_any_number_of_parts():
 
 
 def test_a_worker_that_dies_costs_its_individuals_alone():
-    with pytest.warns(RuntimeWarning, match="a worker died twice on individuals 2 to 2: their fitness is NaN"):
-        found = evaluate([torch.arange(4.0)[:, None]], dying, n_jobs=2, parts=4)
-    np.testing.assert_equal(found.numpy(), [0, 1, np.nan, 3])
+    with pytest.warns(RuntimeWarning, match="a worker died twice on individuals 1 to 2: their fitness is NaN"):
+        found = evaluate([torch.arange(3.0)[:, None]], dying, n_jobs=2)
+    np.testing.assert_equal(found.numpy(), [0, np.nan, np.nan])
 
 
 def test_a_function_that_workers_cannot_import_is_named():
@@ -214,6 +215,21 @@ def test_bad_populations_are_named(population, options, error, message):
         evaluate(population, squares, **options)
 
 
+def test_ray_is_started_and_given_the_parts(monkeypatch):
+    started = []
+
+    def share_out(function, pieces, *, workers, backend, attempts):
+        assert (started, len(pieces), workers, backend, attempts) == ([3], 3, 3, "ray", 2)
+        return [function(piece) for piece in pieces]
+
+    monkeypatch.setattr(population_module, "check_backend", lambda backend: None)
+    monkeypatch.setattr(population_module, "start_ray", started.append)
+    monkeypatch.setattr(population_module, "share_out", share_out)
+    found = evaluate([torch.arange(10.0).reshape(5, 2)], squares, n_jobs=3, backend="ray")
+    assert found.tolist() == [1, 13, 41, 85, 145]
+
+
+@pytest.mark.soak
 def test_a_ray_cluster_evaluates_the_same_and_its_pool_is_kept():
     ray = pytest.importorskip("ray")
     population = [torch.arange(8.0).reshape(4, 2)]
@@ -224,7 +240,7 @@ def test_a_ray_cluster_evaluates_the_same_and_its_pool_is_kept():
             pools = []
             for _ in range(2):
                 assert evaluate(population, row_sums, n_jobs=2, backend="ray").tolist() == [1, 5, 9, 13]
-                pools += population_module._pools.values()
+                pools += workers._ray_pools.values()
             assert pools[0] is pools[1]
             with pytest.raises(ValueError, match="the function returned"):  # no death, but an error of the function
                 evaluate(population, torch.Tensor.clone, n_jobs=2, backend="ray")

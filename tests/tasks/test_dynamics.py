@@ -12,7 +12,7 @@ from engram.tasks import (
     ring_weights,
     same_geometry,
 )
-from engram.tasks.learning_rule_traces import RULES
+from engram.tasks.dynamics.learning_rule_traces import RULES
 
 
 def test_the_target_of_a_channel_is_its_last_pulse():

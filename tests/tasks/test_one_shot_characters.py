@@ -128,7 +128,7 @@ BAD = [
     ({"images": torch.zeros(5, 2, 3, 4)}, ValueError, r"images.shape = \(5, 2, 3, 4\)"),
     ({"images": torch.zeros(5, 0, 3, 3)}, ValueError, "none of them 0"),
     ({"images": torch.zeros(5, 2, 3, 3).long()}, ValueError, "images.dtype = torch.int64"),
-    ({"images": torch.full((5, 2, 3, 3), torch.nan)}, ValueError, "not finite"),
+    ({"images": torch.full((5, 2, 3, 3), torch.nan)}, ValueError, "is NaN: expected finite"),
     ({"images": torch.zeros(4, 2, 3, 3)}, ValueError, "4 characters: expected at least ways = 5"),
     ({"images": torch.zeros(5, 1, 3, 3), "distinct": True}, ValueError, "1 drawings"),
     ({"images": torch.zeros(5, 1, 3, 3), "ways": 1}, ValueError, "ways = 1: expected at least 2"),

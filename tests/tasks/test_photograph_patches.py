@@ -13,5 +13,5 @@ def test_held_out_patches_are_others_and_all_have_no_mean():
 
 
 def test_an_unknown_part_is_named():
-    with pytest.raises(ValueError, match="split = 'all': expected 'train' or 'test'"):
+    with pytest.raises(ValueError, match="split = 'all': expected one of 'train', 'test'"):
         photograph_patches(10, 8, "all", np.random.default_rng(0))

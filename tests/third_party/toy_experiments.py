@@ -49,7 +49,7 @@ class Config:
     step_seconds: Annotated[float, Ge(0)] = 0.0
     """How long each step sleeps."""
     misbehave: str = ""
-    """``raise``, ``print``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
+    """``raise``, ``print``, ``interrupt``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
     noise: Noise = Noise()
 
 
@@ -89,6 +89,8 @@ def _misbehave(config: Config, step: int) -> None:
         raise RuntimeError("the toy broke")
     if kind == "print" and step == 3:
         print("hello from a trial")
+    if kind == "interrupt" and step == 3:
+        signal.raise_signal(signal.SIGINT)
     if kind == "die-always" and step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "die-at":

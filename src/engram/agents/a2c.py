@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -13,12 +12,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from engram import checks
 from engram.agents.actor_critic import ActorCritic
+from engram.agents.returns import discounted_returns
 
 
 @dataclass(frozen=True)
 class A2C:
-    """Settings of learning by A2C; the config of an experiment that learns so is a subclass.
+    """Hyperparameters of A2C; the config of an experiment that learns so is a subclass.
 
     Examples:
         >>> A2C(gamma=0.8).clip_norm
@@ -28,13 +29,13 @@ class A2C:
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
     """Learning rate of Adam."""
     adam_eps: Annotated[float, Gt(0), Le(1)] = 1e-8
-    """What Adam adds to the denominator."""
+    """Epsilon of Adam."""
     clip_norm: Annotated[float, Gt(0)] = 4.0
-    """Largest norm of the gradient; a longer one is shortened to it."""
+    """Norm to which the gradient is clipped."""
     gamma: Annotated[float, Ge(0), Le(1)] = 0.9
     """Discount for each step."""
     value_coefficient: Annotated[float, Ge(0)] = 0.1
-    """Weight of the critic's error in the loss."""
+    """Weight of the critic's squared error in the loss."""
     entropy_coefficient: Annotated[float, Ge(0)] = 0.03
     """Weight of the sum of squared probabilities in the loss."""
     author_value_bug: bool = False
@@ -49,11 +50,11 @@ class Rollout(NamedTuple):
     """One episode of each environment, time first; what an environment did after its end is not part of it.
 
     Attributes:
-        observations: What was seen before each action.
-        actions: What was done.
-        rewards: What came of it; 0 after the end.
+        observations: Observation before each action.
+        actions: Actions.
+        rewards: Rewards; 0 after the end.
         mask: Whether the episode was still running at this step.
-        infos: What the environments told at each step.
+        infos: Infos of the environments at each step.
     """
 
     observations: Float[Tensor, "time batch features"]
@@ -64,10 +65,10 @@ class Rollout(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """The parts of an A2C loss, cut off from the graph.
+    """The parts of an A2C loss, detached.
 
     Attributes:
-        policy: The part that makes good actions more likely.
+        policy: Policy-gradient part.
         value: Mean squared error of the values, without its coefficient.
         concentration: Mean sum of squared probabilities, without its coefficient; 1 for a policy that never varies.
         advantage: Return minus value at each step, (time, batch).
@@ -88,24 +89,20 @@ def rollout(
     seed: int | None = None,
     max_steps: int = 100_000,
 ) -> Rollout:
-    """Let an agent act in every environment, from a reset until the first episode of each is over.
+    """Run one episode in every environment, from a reset until all are over.
 
-    No graph is made on the way, which would be in the way of any fused kernel. Called with all ``observations`` at
-    once, the agent gives again what it thought then, now with a gradient, and this is the same gradient: actions and
-    rewards are constants in it.
+    No graph is built, so that fused kernels can act. The gradient comes from calling the agent again with all
+    ``observations`` at once, and is the same, since actions and rewards are constants in it.
 
     Args:
         env: Environments with discrete actions.
-        agent: Who acts; its observations are made on its device and in its dtype.
+        agent: The agent; observations are converted to its device and dtype.
         generator: Source of the actions; they are drawn on its device.
         seed: Seed of the environments; None lets them go on with their own randomness.
         max_steps: Steps after which waiting for an end is an error.
 
-    Returns:
-        The episodes.
-
     Raises:
-        ValueError: An environment shows something that is not a vector.
+        ValueError: The observations are no vectors.
         RuntimeError: Not all episodes were over after ``max_steps`` steps.
 
     Examples:
@@ -149,13 +146,11 @@ def rollout(
 
 
 def sample_actions(logits: Float[Tensor, "batch actions"], generator: torch.Generator) -> Int[Tensor, "batch"]:
-    """Draw an action of each policy.
-
-    The action with the largest sum of logit and Gumbel noise has exactly the probability that the softmax gives it.
+    """Draw an action from each softmax policy, by the Gumbel-max trick.
 
     Args:
         logits: Unnormalised log-probabilities.
-        generator: Source of the noise; the actions are on its device.
+        generator: Source of the Gumbel noise; the actions are on its device.
 
     Examples:
         >>> sample_actions(torch.tensor([[0.0, 1000.0]]), torch.Generator().manual_seed(0))
@@ -164,38 +159,6 @@ def sample_actions(logits: Float[Tensor, "batch actions"], generator: torch.Gene
     exponential = torch.empty(logits.shape, dtype=logits.dtype, device=generator.device)
     exponential.exponential_(generator=generator)
     return (logits.to(generator.device) - exponential.log_()).argmax(-1)
-
-
-def discounted_returns(rewards: Float[Tensor, "time batch"], gamma: float) -> Float[Tensor, "time batch"]:
-    """Return what an episode still gives from each step on, discounted.
-
-        R(t) = r(t) + gamma R(t+1),  R(T+1) = 0
-
-    Args:
-        rewards: Rewards of whole episodes; 0 after the end of one.
-        gamma: Discount for each step, from 0 to 1.
-
-    Returns:
-        The returns, (time, batch).
-
-    Raises:
-        ValueError: ``rewards`` is not of two dimensions, or ``gamma`` is out of range.
-
-    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), whose episodes are learnt from whole.
-
-    Examples:
-        >>> discounted_returns(torch.tensor([[0.0], [0.0], [10.0]]), gamma=0.9).flatten()
-        tensor([ 8.1000,  9.0000, 10.0000])
-    """
-    if rewards.dim() != 2:
-        raise ValueError(f"rewards.shape = {tuple(rewards.shape)}: expected (time, batch)")
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma = {gamma}: expected a number from 0 to 1")
-    returns, following = [], rewards.new_zeros(rewards.shape[1])
-    for reward in reversed(rewards.unbind(0)):
-        following = reward + gamma * following
-        returns.append(following)
-    return torch.stack(returns[::-1]) if returns else rewards
 
 
 def a2c_loss(
@@ -214,12 +177,12 @@ def a2c_loss(
 
         L = mean over t and b of  -log pi(a) A + beta_v (R - V)^2 + beta_e sum over a of pi(a)^2,   A = R - V
 
-    where A is a constant. The last term stands where others have the entropy: it keeps the policy from settling on
-    one action. There is no bootstrap: a return ends with its episode.
+    where A is a constant, and R the discounted return of the episode, without bootstrap. The last term takes the place
+    of an entropy bonus.
 
     Args:
-        log_prob: Log-probability of what was done.
-        values: The critic's values V.
+        log_prob: Log-probability of the actions taken.
+        values: Values V.
         rewards: Rewards; 0 after the end of an episode.
         probabilities: The policy pi.
         gamma: Discount for each step, from 0 to 1.
@@ -228,9 +191,6 @@ def a2c_loss(
         author_value_bug: The published code takes the value of the first environment for all of them, as baseline and
             for the critic; the published curves were made so. True does the same, as an ablation.
         mask: Which steps count; all if None.
-
-    Returns:
-        The loss, and its parts.
 
     Raises:
         ValueError: The shapes differ, a coefficient is negative or not finite, ``gamma`` is out of range, or no step
@@ -252,9 +212,8 @@ def a2c_loss(
             raise ValueError(f"{name}.shape = {tuple(tensor.shape)}: expected that of rewards, {shape}")
     if tuple(probabilities.shape[:-1]) != shape:
         raise ValueError(f"probabilities.shape = {tuple(probabilities.shape)}: expected {shape} and the actions")
-    for name, beta in {"value_coefficient": value_coefficient, "entropy_coefficient": entropy_coefficient}.items():
-        if not (math.isfinite(beta) and beta >= 0):
-            raise ValueError(f"{name} = {beta}: expected a number of at least 0")
+    checks.number("value_coefficient", value_coefficient, least=0)
+    checks.number("entropy_coefficient", entropy_coefficient, least=0)
     counts = torch.ones_like(rewards) if mask is None else mask.to(rewards.dtype)
     if not counts.any():
         raise ValueError(f"mask.shape = {shape} and no step counts: expected at least one")
@@ -275,19 +234,16 @@ def a2c_loss(
 def a2c_step(
     agent: ActorCritic, optimizer: torch.optim.Optimizer, episodes: Rollout, settings: A2C
 ) -> tuple[Float[Tensor, ""], Statistics]:
-    """Take one step of the optimiser down the loss of some episodes, through all their steps.
+    """Take one optimiser step on the A2C loss of whole episodes.
 
     Args:
-        agent: Who acted in the episodes.
-        optimizer: Of the agent's parameters.
-        episodes: What ``rollout`` returned.
-        settings: Weights of the loss, discount, and largest norm of the gradient.
+        agent: The agent that acted in the episodes.
+        optimizer: Optimiser of its parameters.
+        episodes: From ``rollout``.
+        settings: Coefficients of the loss, discount, and clipping norm.
 
     Returns:
-        The loss before the step, without a graph, and its parts.
-
-    Raises:
-        ValueError: As in ``a2c_loss``.
+        The loss before the step, detached, and its parts.
 
     Examples:
         >>> import gymnasium
@@ -298,12 +254,12 @@ def a2c_step(
         >>> parts.advantage.shape == episodes.rewards.shape
         True
     """
-    judgement, _ = agent(episodes.observations)
+    output, _ = agent(episodes.observations)
     loss, parts = a2c_loss(
-        judgement.log_prob(episodes.actions),
-        judgement.values,
+        output.log_prob(episodes.actions),
+        output.values,
         episodes.rewards,
-        judgement.probabilities,
+        output.probabilities,
         gamma=settings.gamma,
         value_coefficient=settings.value_coefficient,
         entropy_coefficient=settings.entropy_coefficient,

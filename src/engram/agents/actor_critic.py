@@ -1,4 +1,4 @@
-"""Actor and critic on one recurrent network: what it thinks of acting, and of what is to come."""
+"""Actor-critic: policy and value head on one recurrent network."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram import checks
 from engram.plasticity import PlasticityRule, PlasticRNN
 
 
-class Judgement(NamedTuple):
-    """What an actor-critic says of some observations; the leading axes are theirs.
+class PolicyAndValue(NamedTuple):
+    """The output of an actor-critic; the leading axes are those of the observations.
 
     Attributes:
-        logits: Unnormalised log-probabilities of the actions, (..., actions).
-        values: Expected discounted sum of the rewards to come, (...).
+        logits: Unnormalised log-probabilities of the actions.
+        values: State values.
     """
 
     logits: Float[Tensor, "*steps actions"]
@@ -26,27 +27,22 @@ class Judgement(NamedTuple):
 
     @property
     def probabilities(self) -> Float[Tensor, "*steps actions"]:
-        """The probability of each action."""
+        """Probability of each action."""
         return self.logits.softmax(-1)
 
     def log_prob(self, actions: Int[Tensor, "*steps"]) -> Float[Tensor, "*steps"]:
-        """Return the log-probability of some actions.
-
-        Args:
-            actions: One action for each observation.
-        """
+        """Return the log-probability of one action for each observation."""
         return self.logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
 class ActorCritic(nn.Module):
-    """A recurrent network with two linear heads, one for the policy and one for the value.
+    """A recurrent network with two linear heads: the actor (policy) and the critic (value).
 
         y(t)       = network(o(1), ..., o(t))
         pi(a | t)  = softmax(W_pi y(t) + b_pi)[a]
         V(t)       = w_v . y(t) + b_v
 
-    It is called like the network, with a sequence, and gives what both heads say at every step. To act, call it with
-    sequences of one step and hand the state on.
+    It is called like the network, with a sequence, and returns policy and value of every step.
 
     Args:
         network: A recurrent module, called ``output, state = network(input, state=None)`` with time first, whose
@@ -56,8 +52,8 @@ class ActorCritic(nn.Module):
 
     Attributes:
         network: The recurrent module.
-        policy: Policy head, an ``nn.Linear``; initially as such.
-        value: Value head, likewise.
+        policy: Policy head, an ``nn.Linear``.
+        value: Value head, an ``nn.Linear``.
 
     Raises:
         TypeError: ``network`` is no module with a ``hidden_size``, or ``actions`` no int.
@@ -67,8 +63,8 @@ class ActorCritic(nn.Module):
 
     Examples:
         >>> agent = ActorCritic(nn.RNN(17, 20), actions=4)
-        >>> judgement, state = agent(torch.randn(5, 3, 17))
-        >>> judgement.logits.shape, judgement.values.shape
+        >>> output, state = agent(torch.randn(5, 3, 17))
+        >>> output.logits.shape, output.values.shape
         (torch.Size([5, 3, 4]), torch.Size([5, 3]))
     """
 
@@ -79,10 +75,7 @@ class ActorCritic(nn.Module):
             raise TypeError(f"network.hidden_size = {size!r}: expected an int, the number of its output features")
         if getattr(network, "batch_first", False):
             raise ValueError("network.batch_first = True: expected a network that takes time first")
-        if not isinstance(actions, int) or isinstance(actions, bool):
-            raise TypeError(f"actions = {actions!r}: expected an int")
-        if actions < 1:
-            raise ValueError(f"actions = {actions}: expected at least 1")
+        checks.size("actions", actions)
         like = next(network.parameters())
         self.network = network
         self.policy = nn.Linear(size, actions, device=like.device, dtype=like.dtype)
@@ -91,39 +84,30 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def reset_heads(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial values of both heads anew, as ``nn.Linear`` has them.
-
-        Args:
-            generator: Source of the values; torch's global one if None.
-        """
+        """Draw both heads anew, as ``nn.Linear`` does, from ``generator`` or torch's global one."""
         bound = self.policy.in_features**-0.5
         for head in (self.policy, self.value):
             head.weight.uniform_(-bound, bound, generator=generator)
             head.bias.uniform_(-bound, bound, generator=generator)
 
-    def forward(self, input: Float[Tensor, "time batch features"], state: Any = None) -> tuple[Judgement, Any]:
-        """Judge a sequence of observations.
+    def forward(self, input: Float[Tensor, "time batch features"], state: Any = None) -> tuple[PolicyAndValue, Any]:
+        """Return policy and value at each step, and the state of the network after the last one.
 
         Args:
             input: Observations, (time, batch, features).
-            state: What an earlier call returned; the start of an episode if None.
-
-        Returns:
-            Logits (time, batch, actions) and values (time, batch); and the state of the network after the last step.
+            state: State from an earlier call; the start of an episode if None.
         """
         output, state = self.network(input, state)
-        return Judgement(self.policy(output), self.value(output).squeeze(-1)), state
+        return PolicyAndValue(self.policy(output), self.value(output).squeeze(-1)), state
 
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch features"]], Float[Tensor, "batch actions"]]:
         """Return the policy as a function of one observation after another, from the start of an episode on.
 
-        The parameters must not change meanwhile: a ``PlasticRNN`` does what depends on them once.
+        It maps observations, (batch, features), to logits, (batch, actions), without a graph. The parameters must not
+        change meanwhile: a ``PlasticRNN`` computes what depends on them once.
 
         Args:
             batch_size: Number of episodes that run together.
-
-        Returns:
-            A function of what is seen, (batch, features), that returns the logits, (batch, actions), without a graph.
 
         Examples:
             >>> policy = ActorCritic(nn.RNN(17, 20), actions=4).acting(batch_size=3)
@@ -169,13 +153,10 @@ def plastic_actor_critic(
         input_size: Number of features of an observation.
         hidden_size: Number of units.
         actions: Number of actions.
-        rule: How the synapses change; None for the same network without plasticity.
-        alpha: What has a plasticity coefficient of its own, as in ``PlasticRNN``.
+        rule: Plasticity rule; None for the same network without plasticity.
+        alpha: As in ``PlasticRNN``.
         backend: As in ``PlasticRNN``.
         generator: Source of the initial values; torch's global one if None.
-
-    Returns:
-        The agent.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -205,18 +186,15 @@ def plastic_actor_critic(
 
 
 def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Generator | None = None) -> ActorCritic:
-    """Build an actor-critic on a network that is to learn from what it did and got, all drawn anew.
+    """Build an actor-critic for meta-learning (RL^2), whose inputs hold previous action and reward, all drawn anew.
 
-    Weights of the inputs of a recurrent network of torch are uniform from -1 to 1, since what was done and what it
-    gave have to be multiplied, which small ones hardly do; all else from -h to h, where h = hidden_size^-1/2.
+    Input weights of a recurrent network of torch are uniform from -1 to 1, since action and reward have to be
+    multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2.
 
     Args:
-        network: As in ``ActorCritic``, such as ``nn.LSTM`` or ``nn.GRU``.
+        network: As in ``ActorCritic``, such as ``nn.LSTM`` or ``nn.GRU``; its parameters are drawn anew.
         actions: Number of actions.
         generator: Source of the initial values; torch's global one if None.
-
-    Returns:
-        The agent.
 
     Examples:
         >>> agent = meta_actor_critic(nn.LSTM(9, 48), 2)

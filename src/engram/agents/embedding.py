@@ -1,4 +1,4 @@
-"""Keys of what is seen: random projections that are never trained, and encoders that are."""
+"""Embeddings of observations as keys: random projections, and trainable encoders."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engram import checks
+
 
 class RandomProjection(nn.Module):
-    """A frozen random projection, which nearly keeps distances; scikit-learn draws it.
+    """A frozen random projection, which nearly preserves distances; drawn by scikit-learn.
 
         y = P x,  P_ij from N(0, 1/d)                                           "gaussian"
         P_ij = +-sqrt(1 / (s d)) with probability s/2 each, else 0, s = 1/sqrt(D)    "sparse"
 
     Args:
-        n_features: Length of what is projected, D.
-        key_dim: Length of the result, d.
+        n_features: Length D of an input, flattened.
+        key_dim: Length d of a key.
         kind: ``"gaussian"`` or ``"sparse"``.
-        rng: Draws the projection.
+        rng: Source of the projection.
 
     Raises:
         ValueError: There is no such kind.
@@ -37,18 +39,10 @@ class RandomProjection(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(
-        self,
-        n_features: int,
-        key_dim: int,
-        kind: str = "gaussian",
-        *,
-        rng: np.random.Generator,
-    ) -> None:
+    def __init__(self, n_features: int, key_dim: int, kind: str = "gaussian", *, rng: np.random.Generator) -> None:
         from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
-        if kind not in {"gaussian", "sparse"}:
-            raise ValueError(f"kind = {kind!r}: expected 'gaussian' or 'sparse'")
+        checks.choice("kind", kind, ("gaussian", "sparse"))
         super().__init__()
         self.key_dim = key_dim
         of_kind: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection
@@ -122,7 +116,7 @@ def _initialised(encoder: nn.Sequential, generator: torch.Generator | None) -> n
 
 
 class RunningScale:
-    """Mean and variance of all vectors so far, to bring each of their numbers to the same scale.
+    """Standardisation of vectors by the running mean and variance of each feature.
 
     Args:
         n_features: Length of a vector.
@@ -142,14 +136,14 @@ class RunningScale:
         self.mean, self.squares = np.zeros(n_features), np.zeros(n_features)
 
     def update(self, x: Float[np.ndarray, "features"]) -> None:
-        """Take in a vector."""
+        """Update mean and variance with a vector."""
         self.count += 1
         before = x - self.mean
         self.mean += before / self.count
         self.squares += before * (x - self.mean)
 
     def __call__(self, x: Float[np.ndarray, "*batch features"]) -> Float[np.ndarray, "*batch features"]:
-        """Return vectors in standard deviations from the mean; where nothing varied yet, the mere difference."""
+        """Return standardised vectors; a feature of zero variance is centred only."""
         deviation = np.sqrt(self.squares / max(1, self.count))
         deviation[deviation == 0] = 1.0
         return ((x - self.mean) / deviation).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How an agent that learns while it acts meets an environment."""
+"""Episodes of an agent that learns while it acts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from engram.agents.exploration import ActionValues, greedy
 
 
 @runtime_checkable
-class Agent(Protocol):
-    """What acts and learns on the way.
+class OnlineAgent(Protocol):
+    """An agent that acts by the values of actions and learns at every step.
 
     Attributes:
         steps: Steps taken.
@@ -22,24 +22,24 @@ class Agent(Protocol):
     steps: int
 
     def act(self, observation: Any, identity: Any = None) -> int:
-        """Return an action; ``identity`` tells whether two states are the same, where the observation does not."""
+        """Return an action; states are the same whose ``identity`` is, by default the observation."""
         ...
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
-        """Take in what came of it, and what is seen now."""
+        """Record the reward of the last action, whether the episode is over, and the next observation."""
         ...
 
     def learn(self) -> dict[str, float]:
-        """Learn from what was observed; return what there is to log."""
+        """Learn from the steps recorded; return what there is to log."""
         ...
 
     def values(self, observation: Any) -> ActionValues:
-        """Return what each action is expected to give; nothing of the agent changes."""
+        """Return the value of each action; the agent does not change."""
         ...
 
 
 class Played(NamedTuple):
-    """How an episode went.
+    """The outcome of an episode.
 
     Attributes:
         total: Sum of its rewards.
@@ -52,17 +52,17 @@ class Played(NamedTuple):
 
 def play_episode(
     env: Env[Any, Any],
-    agent: Agent,
+    agent: OnlineAgent,
     seed: int | None = None,
     identity: Callable[[Env[Any, Any]], Any] | None = None,
 ) -> Played:
-    """Let an agent act and learn through one episode.
+    """Run one episode in which an agent acts and learns.
 
     Args:
         env: An environment with discrete actions counted from 0.
         agent: The agent.
         seed: Seed of the environment; None lets it go on with its own randomness.
-        identity: Reads from the environment what tells whether two states are the same; None: the observation does.
+        identity: Reads the identity of the state from the environment; None: the observation is the identity.
 
     Examples:
         >>> import gymnasium
@@ -72,32 +72,38 @@ def play_episode(
         >>> play_episode(env, agent, seed=0).length <= 100
         True
     """
+
+    def learned(reward: float, terminated: bool, truncated: bool, observation: Any) -> None:
+        agent.observe(reward, terminated, truncated, observation)
+        agent.learn()
+
+    return _played(env, lambda seen: agent.act(seen, None if identity is None else identity(env)), seed, learned)
+
+
+def evaluate(env: Env[Any, Any], agent: OnlineAgent, episodes: int, seed: int) -> list[Played]:
+    """Run episodes of the greedy policy, without learning.
+
+    Args:
+        env: As in ``play_episode``.
+        agent: The agent; it does not change.
+        episodes: Number of episodes.
+        seed: Seed of the environment, and of the choice among equal values.
+    """
+    rng = np.random.default_rng(seed)
+    return [
+        _played(env, lambda seen: greedy(agent.values(seen), rng), None if episode else seed)
+        for episode in range(episodes)
+    ]
+
+
+def _played(
+    env: Env[Any, Any], act: Callable[[Any], int], seed: int | None, learned: Callable[..., None] | None = None
+) -> Played:
     observation, _ = env.reset(seed=seed)
     total, length, over = 0.0, 0, False
     while not over:
-        action = agent.act(observation, None if identity is None else identity(env))
-        observation, reward, terminated, truncated, _ = env.step(action)
-        agent.observe(float(reward), terminated, truncated, observation)
-        agent.learn()
+        observation, reward, terminated, truncated, _ = env.step(act(observation))
+        if learned is not None:
+            learned(float(reward), terminated, truncated, observation)
         total, length, over = total + float(reward), length + 1, terminated or truncated
     return Played(total, length)
-
-
-def evaluate(env: Env[Any, Any], agent: Agent, episodes: int, seed: int) -> list[Played]:
-    """Let an agent take what it holds for the best actions, without learning; equal ones are drawn from ``seed``.
-
-    Args:
-        env: An environment with discrete actions counted from 0.
-        agent: The agent; nothing of it changes.
-        episodes: How many episodes.
-        seed: Seed of the environment.
-    """
-    rng, played = np.random.default_rng(seed), []
-    for episode in range(episodes):
-        observation, _ = env.reset(seed=seed if episode == 0 else None)
-        total, length, over = 0.0, 0, False
-        while not over:
-            observation, reward, terminated, truncated, _ = env.step(greedy(agent.values(observation), rng))
-            total, length, over = total + float(reward), length + 1, terminated or truncated
-        played.append(Played(total, length))
-    return played

@@ -1,4 +1,4 @@
-"""Which action is taken, given what each is expected to give."""
+"""Exploration: policies over the values of actions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from scipy.special import logsumexp, softmax
 
+from engram import checks
+
 ActionValues = Float[np.ndarray, "actions"]
 
 
 @runtime_checkable
 class Exploration(Protocol):
-    """What chooses an action."""
+    """A policy over the values of actions."""
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
         """Return an action, given the value of each and the number of steps taken before."""
@@ -24,7 +26,7 @@ class Exploration(Protocol):
 
 
 def greedy(values: ActionValues, rng: np.random.Generator) -> int:
-    """Return the action of the largest value; of several, a random one.
+    """Return the action of the largest value, ties broken at random.
 
     Examples:
         >>> greedy(np.array([1.0, 3.0, 2.0]), np.random.default_rng(0))
@@ -39,7 +41,7 @@ def greedy(values: ActionValues, rng: np.random.Generator) -> int:
 
 @dataclass(frozen=True)
 class EpsilonGreedy:
-    """The best action, but with probability epsilon a random one; epsilon is 1 at first and then falls linearly.
+    """Epsilon-greedy: a random action with probability epsilon, which is 1 at first and then falls linearly.
 
     Args:
         final: Epsilon from step ``end`` on, from 0 to 1.
@@ -62,13 +64,12 @@ class EpsilonGreedy:
     end: int = 25_000
 
     def __post_init__(self) -> None:
-        if not 0 <= self.final <= 1:
-            raise ValueError(f"final = {self.final}: expected a number from 0 to 1")
+        checks.number("final", self.final, least=0, most=1)
         if not 0 <= self.start <= self.end:
             raise ValueError(f"start = {self.start}, end = {self.end}: expected 0 <= start <= end")
 
     def epsilon(self, step: int) -> float:
-        """Return the probability of a random action after ``step`` steps."""
+        """Return epsilon after ``step`` steps."""
         if step <= self.start:
             return 1.0
         left = max(0.0, (self.end - step) / (self.end - self.start)) if step < self.end else 0.0
@@ -105,8 +106,7 @@ class MaxEntMellowmax:
     omega: float = 25.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.omega) and self.omega > 0):
-            raise ValueError(f"omega = {self.omega}: expected a number above 0")
+        checks.number("omega", self.omega, above=0)
 
     def probabilities(self, values: ActionValues) -> ActionValues:
         """Return the probability of each action."""

@@ -1,4 +1,4 @@
-"""A perceptron where a recurrent network is expected, as the agent that cannot learn in its lifetime."""
+"""A feedforward layer in the place of a recurrent network: the baseline that cannot learn in its lifetime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Memoryless(nn.Module):
-    """A layer of units that sees the present only, called like a recurrent network.
+    """A feedforward layer, called like a recurrent network.
 
         y(t) = tanh(W o(t) + b)
 
@@ -34,5 +34,5 @@ class Memoryless(nn.Module):
     def forward(
         self, input: Float[Tensor, "time batch features"], state: Any = None
     ) -> tuple[Float[Tensor, "time batch hidden"], Any]:
-        """Map each observation on its own; the state is handed through."""
+        """Return the activity for each observation on its own, and ``state`` unchanged."""
         return torch.tanh(self.layer(input)), state

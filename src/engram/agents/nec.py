@@ -1,4 +1,4 @@
-"""Neural episodic control: the same with keys that are learned."""
+"""Neural episodic control: episodic control with trained keys."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engram.agents.episodic_control import EpisodicControl, Trace
+from engram import checks
+from engram.agents.episodic_control import EpisodicControl, Trajectory
 from engram.agents.exploration import EpsilonGreedy, Exploration
 from engram.agents.returns import n_step_returns
 from engram.memory import DND, Written
 from engram.optim import RMSpropEpsInside
 
-KEY_NORM_WARNING = 10.0  # times the norm at the start of training
+KEY_NORM_WARNING = 10.0  # multiple of the norm at the start of training
 
 
 class NEC(EpisodicControl):
@@ -31,21 +32,17 @@ class NEC(EpisodicControl):
     Args:
         memory: A ``DND`` with one table for each action; with ``DND(train_memory=True)`` its rows are trained, too, and
             a row that is new begins with no statistics.
-        encoder: Makes keys, (batch, key_dim), of observations, such as ``vector_encoder`` and ``pixel_encoder``.
-        rng: Source of all chance.
-        exploration: What chooses an action; ``EpsilonGreedy(final=0.001)`` if None.
+        encoder: Maps observations to keys, (batch, key_dim), such as ``vector_encoder`` and ``pixel_encoder``.
+        rng: Source of all randomness.
+        exploration: Policy over the action values; ``EpsilonGreedy(final=0.001)`` if None.
         k: Neighbours.
-        gamma: Discount for each step, from 0 to 1.
         n_steps: N.
-        kernel: As in ``MFEC``.
-        delta: As in ``MFEC``.
-        truncation: As in ``MFEC``.
-        standardise: As in ``MFEC``.
-        learning_rate: Of RMSprop; the published one is for pixels, and leaves a small encoder as it is.
+        learning_rate: Learning rate of RMSprop; the published one is for pixels, and hardly moves a small encoder.
         batch_size: Samples in a batch.
-        replay_size: Past (s, a, R) that are kept, the last ones.
+        replay_size: Capacity of the replay buffer of (s, a, R).
         learning_starts: Steps before the first training.
         train_every: Steps between trainings.
+        **options: ``gamma``, ``kernel``, ``delta``, ``truncation`` and ``standardise``, as in ``EpisodicControl``.
 
     Attributes:
         encoder: The encoder.
@@ -64,7 +61,8 @@ class NEC(EpisodicControl):
         True
     """
 
-    _looks_again = True
+    _exact_match = False
+    _replays = True
 
     def __init__(
         self,
@@ -74,84 +72,67 @@ class NEC(EpisodicControl):
         rng: np.random.Generator,
         exploration: Exploration | None = None,
         k: int = 50,
-        gamma: float = 0.99,
         n_steps: int = 100,
-        kernel: str = "idw",
-        delta: float | str = 1e-3,
-        truncation: str = "terminal",
-        standardise: int | None = None,
         learning_rate: float = 7.92468721e-6,
         batch_size: int = 32,
         replay_size: int = 100_000,
         learning_starts: int = 50_000,
         train_every: int = 4,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            memory,
-            rng=rng,
-            exploration=exploration or EpsilonGreedy(final=0.001),
-            embedding=encoder,
-            k=k,
-            gamma=gamma,
-            kernel=kernel,
-            delta=delta,
-            exact_match=False,
-            truncation=truncation,
-            standardise=standardise,
-        )
-        numbers = {"n_steps": n_steps, "batch_size": batch_size, "replay_size": replay_size, "train_every": train_every}
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"{name} = {number}: expected at least 1")
-        self.encoder, self.n_steps, self.batch_size = encoder, n_steps, batch_size
-        self.replay_size, self.learning_starts, self.train_every = replay_size, learning_starts, train_every
+        exploration = exploration or EpsilonGreedy(final=0.001)
+        super().__init__(memory, rng=rng, exploration=exploration, embedding=encoder, k=k, **options)
+        self.encoder, self.learning_starts = encoder, learning_starts
+        self.n_steps, self.batch_size = checks.size("n_steps", n_steps), checks.size("batch_size", batch_size)
+        self.replay_size = checks.size("replay_size", replay_size)
+        self.train_every = checks.size("train_every", train_every)
         self.optimizer = RMSpropEpsInside([*encoder.parameters(), *memory.parameters()], lr=learning_rate)
         self._replay: dict[str, np.ndarray] = {}  # observations, actions and targets, made by the first episode
-        self._replayed = 0  # samples that ever came into it
+        self._replayed = 0  # samples ever written to it
         self._first_norm = 0.0
 
-    def _targets(self, trace: Trace) -> Float[np.ndarray, "time"]:
-        return n_step_returns(trace.rewards, trace.best, self.gamma, self.n_steps, trace.last[0])
+    def _returns(self, trajectory: Trajectory) -> Float[np.ndarray, "time"]:
+        return n_step_returns(trajectory.rewards, trajectory.best, self.gamma, self.n_steps, trajectory.last[0])
 
     def learn(self) -> dict[str, float]:
-        """Write the episodes that are over, and train if it is time; return loss and mean norm of the keys if it was.
+        """Write the finished episodes, and train when it is due; return loss and mean norm of the keys if it was.
 
         Warns:
-            RuntimeWarning: Keys have grown to ten times their norm at the start: nothing but the learning rate holds
-                them.
+            RuntimeWarning: The norm of the keys has grown tenfold; only the learning rate limits it.
         """
         super().learn()
         due = self.steps > self.learning_starts and self.steps % self.train_every == 0
         return self._train() if due and self._replayed else {}
 
-    def _write(self, trace: Trace, targets: Float[np.ndarray, "time"]) -> Written:
-        written = super()._write(trace, targets)
+    def _write(self, trajectory: Trajectory, returns: Float[np.ndarray, "time"]) -> Written:
+        written = super()._write(trajectory, returns)
         for rows in self.memory.parameters():
             if rows in self.optimizer.state:
                 self.optimizer.state[rows]["square_avg"][written.tables[written.fresh], written.rows[written.fresh]] = 0
-        samples = {"observations": np.stack(trace.observations), "actions": np.array(trace.actions), "targets": targets}
+        seen, actions = np.stack(trajectory.observations), np.array(trajectory.actions)
+        samples = {"observations": seen, "actions": actions, "targets": returns}
         if not self._replay:
             self._replay = {
                 name: np.zeros((self.replay_size, *of_all.shape[1:]), of_all.dtype) for name, of_all in samples.items()
             }
-        places = (self._replayed + np.arange(len(targets))) % self.replay_size
+        places = (self._replayed + np.arange(len(returns))) % self.replay_size
         for name, of_all in samples.items():
             self._replay[name][places[-self.replay_size :]] = of_all[-self.replay_size :]
-        self._replayed += len(targets)
+        self._replayed += len(returns)
         return written
 
     def _train(self) -> dict[str, float]:
         chosen = self.rng.integers(min(self._replayed, self.replay_size), size=self.batch_size)
         observations, actions, targets = (self._replay[name][chosen] for name in self._replay)
         keys = self._embedded(self._prepared(observations))
-        answer = self.memory.query(keys, **self._look, tables=torch.from_numpy(actions)).values[:, 0]
-        loss = (answer - torch.from_numpy(targets).to(answer)).square().mean()
+        values = self.memory.query(keys, **self._query, tables=torch.from_numpy(actions)).values[:, 0]
+        loss = (values - torch.from_numpy(targets).to(values)).square().mean()
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        return {"loss": loss.item(), "key_norm": self._watched(keys.detach())}
+        return {"loss": loss.item(), "key_norm": self._mean_norm(keys.detach())}
 
-    def _watched(self, keys: Float[Tensor, "batch key_dim"]) -> float:
+    def _mean_norm(self, keys: Float[Tensor, "batch key_dim"]) -> float:
         norm = float(keys.norm(dim=1).mean())
         if not self._first_norm:
             self._first_norm = norm
@@ -165,7 +146,7 @@ class NEC(EpisodicControl):
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, the replay, the episode in progress and the source of chance included."""
+        """Return all that changes, the replay, the episode in progress and the random generator included."""
         kept = min(self._replayed, self.replay_size)
         return {
             **super().state_dict(),

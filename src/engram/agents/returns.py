@@ -1,25 +1,30 @@
-"""What each step of an episode was worth, computed when the episode is over."""
+"""Returns: the discounted sums of rewards that a learner is trained towards, computed when an episode is over."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
 
 Returns = Float[np.ndarray, "time"]
 
 
 def monte_carlo_returns(rewards: Sequence[float], gamma: float, last: float = 0.0) -> Returns:
-    """Return what an episode still gives from each step on, discounted.
+    """Return Monte-Carlo returns.
 
         G(t) = r(t) + gamma G(t+1),  G(T) = last
 
     Args:
         rewards: Rewards of one episode, T of them.
         gamma: Discount for each step, from 0 to 1.
-        last: What is expected after the last step: 0 where the episode terminated.
+        last: Value of the state after the last step: 0 where the episode terminated.
 
     Raises:
         ValueError: ``gamma`` is out of range.
@@ -30,25 +35,35 @@ def monte_carlo_returns(rewards: Sequence[float], gamma: float, last: float = 0.
         >>> monte_carlo_returns([0.0, 0.0, 1.0], gamma=0.5).tolist()
         [0.25, 0.5, 1.0]
     """
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma = {gamma}: expected a number from 0 to 1")
-    backwards = accumulate(reversed(rewards), lambda later, reward: reward + gamma * later, initial=last)
-    return np.array(list(backwards)[:0:-1], dtype=np.float64)
+    return np.array(_discounted(rewards, gamma, last), dtype=np.float64)
+
+
+def discounted_returns(rewards: Float[Tensor, "time batch"], gamma: float) -> Float[Tensor, "time batch"]:
+    """As ``monte_carlo_returns``, of whole episodes side by side, whose rewards are 0 after their end.
+
+    Examples:
+        >>> discounted_returns(torch.tensor([[0.0], [0.0], [10.0]]), gamma=0.9).flatten()
+        tensor([ 8.1000,  9.0000, 10.0000])
+    """
+    if rewards.dim() != 2:
+        raise ValueError(f"rewards.shape = {tuple(rewards.shape)}: expected (time, batch)")
+    returns = _discounted(rewards.unbind(0), gamma, rewards.new_zeros(rewards.shape[1]))
+    return torch.stack(returns) if returns else rewards
 
 
 def n_step_returns(
     rewards: Sequence[float], values: Sequence[float], gamma: float, n: int, last: float = 0.0
 ) -> Returns:
-    """Return the rewards of n steps and what was then expected; near the end of an episode, all that came.
+    """Return n-step returns; near the end of an episode, Monte-Carlo returns.
 
         R(t) = r(t) + gamma r(t+1) + ... + gamma^(n-1) r(t+n-1) + gamma^n V(t+n)    if T - t > n, else G(t)
 
     Args:
         rewards: Rewards of one episode, T of them.
-        values: What was expected at each step, V, when it was acted upon; as many.
+        values: Value V of each state when it was visited; as many.
         gamma: Discount for each step, from 0 to 1.
         n: Steps, at least 1.
-        last: What is expected after the last step: 0 where the episode terminated.
+        last: As in ``monte_carlo_returns``.
 
     Raises:
         ValueError: ``gamma`` or ``n`` is out of range, or there are not as many values as rewards.
@@ -59,10 +74,15 @@ def n_step_returns(
         >>> n_step_returns([1.0] * 4, [10.0] * 4, gamma=1.0, n=2).tolist()
         [12.0, 12.0, 2.0, 1.0]
     """
-    if n < 1:
-        raise ValueError(f"n = {n}: expected at least 1")
+    checks.size("n", n)
     if len(values) != len(rewards):
         raise ValueError(f"{len(values)} values and {len(rewards)} rewards: expected as many")
     found = monte_carlo_returns(rewards, gamma, last)
     found[:-n] += gamma**n * (np.asarray(values, dtype=np.float64)[n:] - found[n:])
     return found
+
+
+def _discounted(rewards: Sequence[Any], gamma: float, last: Any) -> list[Any]:
+    checks.number("gamma", gamma, least=0, most=1)
+    backwards = accumulate(reversed(rewards), lambda later, reward: reward + gamma * later, initial=last)
+    return list(backwards)[:0:-1]

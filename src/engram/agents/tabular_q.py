@@ -1,4 +1,4 @@
-"""Q-learning in a table over a grid of observations: what any memory of states has to be compared with."""
+"""Tabular Q-learning over a grid of observations."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from engram import checks
 from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
 
 
 class TabularQ:
-    """Q-learning where all observations in one cell of a grid are one state.
+    """Q-learning with the cells of a grid of observations as states.
 
         Q(s, a) <- Q(s, a) + lr (r + gamma max_b Q(s', b) - Q(s, a)),  the maximum 0 where the episode terminates
 
     Args:
-        low: Where the grid begins, (features,); what is beyond counts to the outermost cell.
-        high: Where it ends, (features,).
+        low: Lower edge of the grid, (features,); what is beyond counts to the outermost cell.
+        high: Upper edge, (features,).
         bins: Cells along each axis, (features,).
         actions: Number of actions.
-        rng: Source of all chance.
-        exploration: What chooses an action.
+        rng: Source of all randomness.
+        exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
         gamma: Discount for each step, from 0 to 1.
         learning_rate: lr, above 0, at most 1.
 
@@ -58,24 +59,21 @@ class TabularQ:
             raise ValueError(f"low = {low!r}, high = {high!r}: expected each low below its high")
         if not (self.bins >= 1).all():
             raise ValueError(f"bins = {bins!r}: expected at least one cell along each axis")
-        if not 0 <= gamma <= 1:
-            raise ValueError(f"gamma = {gamma}: expected a number from 0 to 1")
-        if not 0 < learning_rate <= 1:
-            raise ValueError(f"learning_rate = {learning_rate}: expected a number above 0, at most 1")
-        self.exploration = exploration or EpsilonGreedy()
-        self.rng, self.gamma, self.learning_rate = rng, gamma, learning_rate
+        self.gamma = checks.number("gamma", gamma, least=0, most=1)
+        self.learning_rate = checks.number("learning_rate", learning_rate, above=0, most=1)
+        self.exploration, self.rng = exploration or EpsilonGreedy(), rng
         self.table = np.zeros((int(self.bins.prod()), actions))
         self.steps = 0
         self._cell = self._action = 0
 
     def cell(self, observation: Any) -> int:
-        """Return the cell that an observation lies in."""
+        """Return the cell of an observation."""
         place = (np.asarray(observation) - self.low) / (self.high - self.low) * self.bins
         clipped = np.clip(place.astype(int), 0, self.bins - 1)
         return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
 
     def values(self, observation: Any) -> ActionValues:
-        """Return what each action is expected to give."""
+        """Return the value of each action."""
         return np.asarray(self.table[self.cell(observation)])
 
     def act(self, observation: Any, identity: Any = None) -> int:
@@ -86,20 +84,20 @@ class TabularQ:
         return self._action
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
-        """Learn from one step; time that is up is no end, since what is seen then has a value.
+        """Learn from one step; a truncation bootstraps from the observation.
 
         Raises:
             ValueError: The observation is missing.
         """
         if observation is None and not terminated:
-            raise ValueError("observation = None: expected what is seen after the action")
+            raise ValueError("observation = None: expected the one after the action")
         expected = 0.0 if terminated else self.gamma * self.values(observation).max()
         self.table[self._cell, self._action] += self.learning_rate * (
             reward + expected - self.table[self._cell, self._action]
         )
 
     def learn(self) -> dict[str, float]:
-        """Do nothing: all is learned by ``observe``."""
+        """Return nothing: all is learned by ``observe``."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A network that has learned, as one who lives lifetimes among agents of other kinds."""
+"""A trained actor-critic as an agent of meta-tasks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from engram.agents.actor_critic import ActorCritic
 
 
 class TrainedAgent:
-    """An actor-critic as an agent of meta-tasks, which ``engram.tasks.meta.agents.play`` lets live.
-
-    What it did and got it knows from what it sees, as ``RL2VectorObservation`` shows it.
+    """An actor-critic as an agent of meta-tasks, one of those that ``play`` runs through lifetimes.
 
     Args:
-        network: The actor-critic.
+        network: The actor-critic; previous action and reward are part of its input, as by ``RL2Observation``.
         generator: Source of the actions.
 
     Examples:
@@ -32,7 +30,7 @@ class TrainedAgent:
         self.network, self.generator = network, generator
 
     def begin(self, env: Any, seen: Float[np.ndarray, "num_envs features"]) -> None:
-        """Begin a lifetime in every environment, which has shown what is ``seen``."""
+        """Begin a lifetime in every environment; ``seen`` are the first observations."""
         self._seen, self._policy = seen, self.network.acting(len(seen))
 
     def act(self) -> Int[np.ndarray, "num_envs"]:
@@ -41,5 +39,5 @@ class TrainedAgent:
         return sample_actions(self._policy(seen), self.generator).numpy(force=True)
 
     def learn(self, actions: Any, rewards: Any, seen: Float[np.ndarray, "num_envs features"]) -> None:
-        """Take in what is seen now, which tells also what was done and what it gave."""
+        """Take in the next observations, which contain action and reward."""
         self._seen = seen

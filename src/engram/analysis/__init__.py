@@ -1,58 +1,53 @@
 """What was learned and how hard it was: measures of activity, behaviour and tasks, and proofs."""
 
-from engram.analysis.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
-from engram.analysis.classification_difficulty import classification_difficulty
 from engram.analysis.decoding import cross_temporal_decoding
-from engram.analysis.difficulty import (
-    BENCHMARKS,
+from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
+from engram.analysis.difficulty.classification import classification_difficulty
+from engram.analysis.difficulty.closed_form import (
     Difficulty,
     GeneralizationTask,
     MeasuredDifficulty,
-    architecture_information,
-    control_task,
-    distractor_task,
-    few_shot_task,
     inductive_bias_complexity,
 )
-from engram.analysis.dimension import (
+from engram.analysis.difficulty.dimension import (
     DimensionEstimate,
     IntrinsicDimension,
     intrinsic_dimension,
     maximum_likelihood_dimension,
 )
-from engram.analysis.direct_bias import FittedBias, TestError, gaussian_process_test_error, sampled_bias
-from engram.analysis.dsa import (
-    DSA,
+from engram.analysis.difficulty.direct_bias import FittedBias, TestError, gaussian_process_test_error, sampled_bias
+from engram.analysis.difficulty.environment import environment_difficulty, roll_out, stacked, standardised
+from engram.analysis.difficulty.margin import Margin, class_margin, extreme_quantile
+from engram.analysis.difficulty.nearest_neighbours import nearest_distances
+from engram.analysis.difficulty.published_tasks import (
+    BENCHMARKS,
+    architecture_information,
+    control_task,
+    distractor_task,
+    few_shot_task,
+)
+from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_probabilities, within_lifetime_gain
+from engram.analysis.similarity.delay_embedding import delay_embedding
+from engram.analysis.similarity.dsa import DSA
+from engram.analysis.similarity.hankel_dmd import HankelDMD, departure_from_normality
+from engram.analysis.similarity.hidden_states import HiddenStates
+from engram.analysis.similarity.input_dsa import DrivenDistance, DrivenOperators, driven_distance, fit_driven
+from engram.analysis.similarity.linear_cka import linear_cka
+from engram.analysis.similarity.operator_distance import (
     Alignment,
-    DrivenDistance,
-    DrivenOperators,
-    HankelDMD,
-    HiddenStates,
     OperatorComparison,
-    PermutationTest,
     align_operators,
     compare_operators,
-    delay_embedding,
-    departure_from_normality,
-    driven_distance,
-    fit_driven,
     operator_bounds,
     operator_distance,
     operator_distances,
-    permutation_test,
-    published_distance,
-    silhouette,
-    spectral_distance,
-    split_half_floor,
 )
-from engram.analysis.environment_difficulty import environment_difficulty, roll_out, stacked, standardised
-from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_probabilities, within_lifetime_gain
-from engram.analysis.linear_cka import linear_cka
-from engram.analysis.margin import Margin, class_margin, extreme_quantile
-from engram.analysis.nearest_neighbours import nearest_distances
-from engram.analysis.pairwise import pairwise
-from engram.analysis.procrustes_angle import procrustes_angle
-from engram.analysis.rsa import rsa
+from engram.analysis.similarity.pairwise import pairwise
+from engram.analysis.similarity.permutation_test import PermutationTest, permutation_test, silhouette
+from engram.analysis.similarity.procrustes_angle import procrustes_angle
+from engram.analysis.similarity.rsa import rsa
+from engram.analysis.similarity.spectral_distance import spectral_distance
+from engram.analysis.similarity.split_half_floor import split_half_floor
 from engram.analysis.verify import (
     AllOf,
     AnyOf,
@@ -128,7 +123,6 @@ __all__ = [
     "pairwise",
     "permutation_test",
     "procrustes_angle",
-    "published_distance",
     "relaxed_region",
     "roll_out",
     "rsa",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from engram import checks
+
 
 def cross_temporal_decoding(
     activity: Float[np.ndarray, "samples steps units"],
@@ -44,8 +46,7 @@ def cross_temporal_decoding(
     classes = np.unique(labels)
     if len(classes) != 2:
         raise ValueError(f"labels: expected two classes, found {len(classes)}")
-    if not 0 < train_fraction < 1:
-        raise ValueError(f"train_fraction = {train_fraction}: expected a number between 0 and 1")
+    checks.number("train_fraction", train_fraction, above=0, below=1)
     second, split = labels == classes[1], int(len(labels) * train_fraction)
     train, test = second[:split], second[split:]
     if train.all() or not train.any() or len(test) == 0:
@@ -55,8 +56,8 @@ def cross_temporal_decoding(
     scores = (activity - learned.mean(0)) / np.where(spread > 0, spread, 1)
     templates = np.stack([scores[:split][~train].mean(0), scores[:split][train].mean(0)])
     similarity = np.einsum("ctu,nsu->cnts", _unit(templates), _unit(scores[split:]), optimize=True)
-    said = similarity[1] > similarity[0]
-    return np.asarray((said == test[:, None, None]).mean(0))
+    predicted = similarity[1] > similarity[0]
+    return np.asarray((predicted == test[:, None, None]).mean(0))
 
 
 def _unit(vectors: Float[np.ndarray, "*any units"]) -> Float[np.ndarray, "*any units"]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
+from engram import checks
+
 
 def cumulative_regret(
     rewards: Num[np.ndarray, "*lifetimes steps"], best: Num[np.ndarray, "..."]
@@ -124,8 +126,7 @@ def within_lifetime_gain(
         >>> within_lifetime_gain(np.array([0, 0, 1, 0, 1, 1, 1, 1]))
         1.0
     """
-    if not 0 < share <= 0.5:
-        raise ValueError(f"share = {share}: expected a number above 0, at most 0.5")
+    checks.number("share", share, above=0, most=0.5)
     steps = int(rewards.shape[-1] * share)
     if steps < 1:
         raise ValueError(f"share = {share}: expected at least one of {rewards.shape[-1]} steps")

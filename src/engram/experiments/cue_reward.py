@@ -19,7 +19,7 @@ from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, roll
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, largest, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, Retroactive
-from engram.tasks import cue_reward
+from engram.tasks.environments import cue_reward
 
 PAPER = "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
 CHANCE = 0.5

@@ -39,10 +39,10 @@ from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at
 from engram.lab.curves import PALETTE
 from engram.tasks import FlipFlop, latent_dynamics, learning_rule_traces, observed, ring_rates, ring_weights
 from engram.tasks import same_geometry as simulate_same_geometry
-from engram.tasks.learning_rule_traces import RULES
-from engram.tasks.observed_dynamics import KINDS as DYNAMICS
-from engram.tasks.observed_dynamics import VIEWS
-from engram.tasks.same_geometry import KINDS
+from engram.tasks.dynamics.learning_rule_traces import RULES
+from engram.tasks.dynamics.observed_dynamics import KINDS as DYNAMICS
+from engram.tasks.dynamics.observed_dynamics import VIEWS
+from engram.tasks.dynamics.same_geometry import KINDS
 
 PAPER = (
     "Ostrow, Eisen, Kozachkov & Fiete, Beyond Geometry: Comparing the Temporal Structure of Computation in Neural "

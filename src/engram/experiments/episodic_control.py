@@ -25,8 +25,8 @@ from plotly.subplots import make_subplots
 from engram.agents import (
     MFEC,
     NEC,
-    Agent,
     EpsilonGreedy,
+    OnlineAgent,
     RandomProjection,
     TabularQ,
     evaluate,
@@ -37,18 +37,19 @@ from engram.agents import (
 from engram.lab import Arm, Claim, Experiment, Measure, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.claim import ResultsOfSeed
 from engram.lab.curves import PALETTE
-from engram.memory import DND, DriftingGaussians, KeyValueMemory
-from engram.memory.policies import (
+from engram.memory import DND, KeyValueMemory
+from engram.memory.episodic.policies import (
     FIFO,
     LRU,
     DynamicKMeans,
+    KMeans,
     MaxSurprise,
     MaxValue,
-    OnlineKMeans,
     Policy,
     RandomReplacement,
 )
-from engram.tasks.atari import make_atari, ram
+from engram.tasks import DriftingGaussians
+from engram.tasks.environments.atari import make_atari, ram
 
 PAPER = (
     "Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement learning "
@@ -59,7 +60,7 @@ POLICIES: dict[PolicyName, Callable[[], Policy]] = {
     "lru": LRU,
     "max-surprise": MaxSurprise,
     "max-value": MaxValue,
-    "k-means": lambda: OnlineKMeans(weighting="author"),
+    "k-means": lambda: KMeans(weighting="author"),
     "dkm-author": lambda: DynamicKMeans(weighting="author"),
     "dkm": DynamicKMeans,
     "fifo": FIFO,
@@ -247,7 +248,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return studies[config.study](config, run)
 
 
-def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> Agent:
+def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> OnlineAgent:
     """Build the agent of a trial."""
     actions = int(env.action_space.n)  # type: ignore[attr-defined]
     exploration = EpsilonGreedy(config.epsilon, config.explore_from, config.explore_until)

@@ -23,6 +23,7 @@ from plotly.subplots import make_subplots
 from torch import Tensor, nn
 
 from engram.agents import A2C, TrainedAgent, a2c_step, meta_actor_critic, rollout
+from engram.agents.reference import play
 from engram.analysis import cross_temporal_decoding
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value, within
 from engram.lab.curves import PALETTE
@@ -30,8 +31,7 @@ from engram.optim import AntitheticES
 from engram.plasticity import Lifetimes, NodePerturbationRNN, Trials, lifetimes
 from engram.plasticity.node_perturbation import CONSTANT, FREE
 from engram.tasks.meta import MetaTaskVectorEnv, named
-from engram.tasks.meta.agents import play
-from engram.tasks.meta.wrappers import RL2VectorObservation
+from engram.tasks.meta.wrappers import RL2Observation
 from engram.tasks.two_stimulus import AUTHOR_TABLES, TABLES, Block, Timing, TwoStimulus, ladder, ladder_rung
 from engram.tasks.two_stimulus import training_tasks as tasks_but
 
@@ -214,7 +214,7 @@ def trained(config: Config, run: Run) -> dict[str, Any]:
     def twin(tasks: tuple[str, ...], trials: int, lifetimes: int) -> Any:
         with warnings.catch_warnings(action="ignore"):  # that a single task is always the same
             task = named.two_stimulus(tasks, horizon=STEPS * trials)
-        return RL2VectorObservation(MetaTaskVectorEnv(task, lifetimes), time=False)
+        return RL2Observation(MetaTaskVectorEnv(task, lifetimes), time=False)
 
     env = twin(training_tasks(config), GRU_TRIALS, GRU_LIVES)
     network = nn.GRU(env.single_observation_space.shape[0], GRU_UNITS)

@@ -49,7 +49,7 @@ from engram.memory import (
     local_graph,
     random_regular,
 )
-from engram.memory.recovery import nearest_state, random_states
+from engram.memory.expander.recovery import nearest_state, random_states
 
 PAPER = (
     "Chaudhuri & Fiete, Bipartite expander Hopfield networks as self-decoding high-capacity error correcting codes, "

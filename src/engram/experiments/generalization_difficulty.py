@@ -39,7 +39,7 @@ from engram.analysis import (
     stacked,
     standardised,
 )
-from engram.analysis.nearest_neighbours import distinct
+from engram.analysis.difficulty.nearest_neighbours import distinct
 from engram.lab import (
     Arm,
     Claim,

@@ -21,7 +21,7 @@ from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, roll
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, smallest, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
-from engram.tasks import grid_maze
+from engram.tasks.environments import grid_maze
 
 PAPER = (
     "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464); "

@@ -29,12 +29,12 @@ from engram.agents import (
     plastic_actor_critic,
     rollout,
 )
+from engram.agents.reference import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import normalized_return
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, largest, smallest, value
 from engram.plasticity import ClippedHebb, Modulated
-from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, sample_many
-from engram.tasks.meta.agents import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
-from engram.tasks.meta.wrappers import RL2VectorObservation
+from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, pomdp, sample_many
+from engram.tasks.meta.wrappers import RL2Observation
 
 PAPER = (
     "Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: Wang "
@@ -128,7 +128,7 @@ def test_set(config: Config) -> dict[str, MetaTask]:
 def observed(config: Config, tasks: list[MetaTask], num_envs: int) -> Any:
     """Return environments as the network of a trial sees them."""
     memory = config.agent != "memoryless"
-    return RL2VectorObservation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
+    return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if config.agent == "random":
         return tested(config, run, lambda _: RandomAgent(run.rng))
     if config.agent == "bayes":
-        return tested(config, run, lambda task: BayesFilterAgent(task, points=config.points, generator=run.rng))
+        return tested(config, run, lambda task: BayesFilterAgent(pomdp(task, points=config.points), generator=run.rng))
     tasks = sample_many(config.train_tasks, TASKS_SEED, split="train", horizon=config.horizon)
     env, agent = observed(config, tasks, config.batch_size), build(config, run.generator).to(run.device)
     optimizer = config.optimizer(agent)

@@ -18,14 +18,23 @@ from plotly.subplots import make_subplots
 from torch import nn
 
 from engram.agents import A2C, Memoryless, TrainedAgent, a2c_step, meta_actor_critic, rollout
+from engram.agents.reference import Lifetimes, OracleAgent, RandomAgent, play, regret
 from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
+from engram.experiments.known_returns import exact_returns, ideal_returns
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value, within
 from engram.lab.curves import PALETTE
-from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, diagnose, named, reference_criteria, sample, sample_many
-from engram.tasks.meta.agents import Lifetimes, OracleAgent, RandomAgent, play, regret
+from engram.tasks.meta import (
+    MetaTask,
+    MetaTaskVectorEnv,
+    diagnose,
+    digest,
+    named,
+    reference_criteria,
+    sample,
+    sample_many,
+)
 from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
-from engram.tasks.meta.known import degenerate_tasks, exact_returns, ideal_returns
-from engram.tasks.meta.wrappers import RL2VectorObservation
+from engram.tasks.meta.wrappers import RL2Observation
 
 PAPER = "Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583)"
 OURS = "our protocol; the paper trains no agent"
@@ -141,7 +150,7 @@ def measure_generator(config: Config, run: Run) -> dict[str, Any]:
             codes += [code in about.codes for code in known]
             worth = (about.gap > 0.02 or bool(about.ambiguous)) and "TRIVIAL" not in about.codes
             good += worth, not about.degeneracies
-            hashes[i] = int(task.hash()[:15], 16)
+            hashes[i] = int(digest(task)[:15], 16)
         run.log(part + 1, accepted=accepted[0] / ((part + 1) * attempts // PARTS))
     rates = dict(zip(CRITERIA, (met / attempts).tolist(), strict=True))
     shares = dict(zip(known, (codes / diagnosed).tolist(), strict=True))
@@ -154,7 +163,7 @@ def measure_generator(config: Config, run: Run) -> dict[str, Any]:
         "strict": float(good[1]) / diagnosed,
         "distinct": len(np.unique(hashes)) / diagnosed,
         "false_alarms": sum(len(diagnose(task).degeneracies) for task in named.catalogue().values()),
-        "detected": float(np.mean([code in diagnose(task).codes for task, code in degenerate_tasks().values()])),
+        "detected": float(np.mean([code in diagnose(task).codes for task, code in named.degenerate().values()])),
     }
 
 
@@ -173,9 +182,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     train_tasks, test_tasks = tasks_of(config, int(run.rng.integers(2**31)))
 
     def batch(tasks: list[MetaTask], num_envs: int) -> Any:
-        return RL2VectorObservation(
-            MetaTaskVectorEnv(tasks, num_envs), prev_action=config.memory, prev_reward=config.memory
-        )
+        return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=config.memory, prev_reward=config.memory)
 
     env = batch(train_tasks, config.batch_size)
     features, actions = env.single_observation_space.shape[0], int(env.single_action_space.n)

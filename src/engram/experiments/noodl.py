@@ -39,15 +39,12 @@ from engram.lab import (
 from engram.lab.curves import PALETTE
 from engram.memory import (
     explained_share,
-    make_sparse_dictionary_data,
     match_dictionaries,
-    perturb_dictionary,
     relative_error,
-    turn_dictionary,
 )
-from engram.memory.noodl import NOODL
-from engram.memory.sparse_dictionary_data import normalised
-from engram.tasks import photograph_patches
+from engram.memory.dictionary.noodl import NOODL
+from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, photograph_patches, turn_dictionary
+from engram.unit_rows import unit_rows
 
 PAPER = "Rambhatla, Li & Haupt, NOODL, ICLR 2019 (arXiv 1902.11261)"
 ALPHAS = (0.01, 0.03, 0.1, 0.3)
@@ -243,12 +240,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if config.data == "patches":
         return learn_patches(config, run)
     rng = run.rng
-    first = normalised(rng.standard_normal((config.n_components, config.n_features)))
+    first = unit_rows(rng.standard_normal((config.n_components, config.n_features)))
     towards = rng.standard_normal(first.shape)
     if config.start == "near":
         start = perturb_dictionary(first, config.start_radius / math.log(config.n_features), rng)
     else:
-        start = normalised(draw(replace(config, batch_size=config.n_components), first, rng)[0])
+        start = unit_rows(draw(replace(config, batch_size=config.n_components), first, rng)[0])
     learner = build(config, start)
     average, broken = np.zeros_like(first), np.zeros(1)
     for step in run.steps(config.updates, learner=learner, average=average, broken=broken):
@@ -327,7 +324,7 @@ def learn_patches(config: Config, run: Run) -> dict[str, Any]:
     rng = run.rng
     samples = photograph_patches(50 * config.batch_size, PATCH, "train", rng)
     held_out = photograph_patches(config.held_out, PATCH, "test", rng)
-    start = normalised(samples[rng.choice(len(samples), config.n_components, replace=False)])
+    start = unit_rows(samples[rng.choice(len(samples), config.n_components, replace=False)])
     learner = build(config, start)
     for step in run.steps(config.updates, learner=learner):
         batch = samples[rng.choice(len(samples), config.batch_size, replace=False)]
@@ -336,7 +333,7 @@ def learn_patches(config: Config, run: Run) -> dict[str, Any]:
         if (step + 1) % max(1, config.updates // 10) == 0:
             atoms = getattr(learner, "components_", start)
             run.log(step + 1, unexplained=1 - explained_share(atoms, held_out, NONZEROS[0]))
-    components = normalised(getattr(learner, "components_", start))
+    components = unit_rows(getattr(learner, "components_", start))
     result = {f"explained_{nonzero}": explained_share(components, held_out, nonzero) for nonzero in NONZEROS}
     if isinstance(learner, NOODL) and config.method != "none":
         result["mean_support"] = learner.mean_support_

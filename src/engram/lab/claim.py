@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
 Verdict = Literal["reproduced", "reproduced at laptop scale", "not reproduced", "undecided", "not testable here"]
 CONFIDENCE = 0.95
@@ -90,8 +89,8 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What a run says of a claim.
+class JudgedClaim:
+    """A claim with what a run found: our value, its interval, and the verdict.
 
     Attributes:
         claim: The claim.
@@ -127,6 +126,8 @@ def interval(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
         return math.nan, math.nan
     if claim.sameness != "statistical" or len(set(values)) == 1:
         return min(values), max(values)
+    from scipy import stats  # takes a second to import, and no worker needs it
+
     bootstrap = stats.bootstrap(
         (np.asarray(values),),
         np.mean,
@@ -141,7 +142,7 @@ def interval(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
 
 def judge(
     claim: Claim, results: Mapping[int, ResultsOfSeed], *, preset: str, seeds: int = 0, why_not: str = ""
-) -> Judgement:
+) -> JudgedClaim:
     """Judge a claim.
 
     The whole interval within the criterion is *reproduced* (*at laptop scale*, unless the preset is ``paper``), the
@@ -156,7 +157,7 @@ def judge(
         why_not: A reason known beforehand why this run cannot decide the claim.
 
     Returns:
-        The judgement; our values are computed wherever the arms have results, also where they decide nothing.
+        The judged claim; our values are computed wherever the arms have results, also where they decide nothing.
     """
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}
@@ -171,8 +172,8 @@ def judge(
     low, high = interval(claim, numbers) if numbers else (math.nan, math.nan)
     needed = max(claim.seeds, seeds)
 
-    def judged(verdict: Verdict, why: str = "") -> Judgement:
-        return Judgement(claim, values, ours, low, high, verdict, why)
+    def judged(verdict: Verdict, why: str = "") -> JudgedClaim:
+        return JudgedClaim(claim, values, ours, low, high, verdict, why)
 
     if why_not:
         return judged("not testable here", why_not)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import plotly.graph_objects as go
 import polars as pl
@@ -26,59 +27,27 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         The figure. Long curves are drawn as the means of at most 100 windows.
     """
     figure = go.Figure()
-    for number, arm in enumerate(results.arms):
-        color = PALETTE[number % len(PALETTE)]
+    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
         rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
         if rows.is_empty():
             continue
+        line = partial(figure.add_scatter, mode="lines", legendgroup=arm)
         curves = windows(rows, POINTS)
-        for seed, curve in curves.group_by("seed", maintain_order=True):
-            figure.add_trace(
-                go.Scatter(
-                    x=curve["step"].to_list(),
-                    y=curve["value"].to_list(),
-                    mode="lines",
-                    line={"color": color, "width": 0.7},
-                    opacity=0.45,
-                    legendgroup=arm,
-                    name=f"{arm}, seed {seed[0]}",
-                    showlegend=False,
-                )
-            )
+        for (seed,), curve in curves.group_by("seed", maintain_order=True):
+            x, y = curve["step"].to_list(), curve["value"].to_list()
+            style = {"color": color, "width": 0.7}
+            line(x=x, y=y, line=style, opacity=0.45, name=f"{arm}, seed {seed}", showlegend=False)
+        value = pl.col("value")
         band = curves.group_by("window", maintain_order=True).agg(
-            pl.col("step").max(),
-            mean=pl.col("value").mean(),
-            low=pl.col("value").min(),
-            high=pl.col("value").max(),
+            pl.col("step").max(), mean=value.mean(), low=value.min(), high=value.max()
         )
-        steps = band["step"].to_list()
-        figure.add_trace(
-            go.Scatter(
-                x=steps + steps[::-1],
-                mode="lines",
-                y=band["high"].to_list() + band["low"].to_list()[::-1],
-                fill="toself",
-                fillcolor=color,
-                opacity=0.12,
-                line={"width": 0},
-                hoverinfo="skip",
-                legendgroup=arm,
-                showlegend=False,
-            )
-        )
-        figure.add_trace(
-            go.Scatter(
-                x=steps,
-                y=band["mean"].to_list(),
-                mode="lines",
-                line={"color": color, "width": 2.5},
-                legendgroup=arm,
-                name=arm,
-            )
-        )
+        steps, mean, low, high = (band[column].to_list() for column in ("step", "mean", "low", "high"))
+        area = {"fill": "toself", "fillcolor": color, "opacity": 0.12, "line": {"width": 0}}
+        line(x=steps + steps[::-1], y=high + low[::-1], hoverinfo="skip", showlegend=False, **area)
+        line(x=steps, y=mean, line={"color": color, "width": 2.5}, name=arm)
     figure.update_layout(
         template="plotly_white",
-        title=f"{results.experiment.name}: {metric}",
+        title=f"{results.experiment}: {metric}",
         xaxis_title="step",
         yaxis_title=metric,
         hovermode="closest",

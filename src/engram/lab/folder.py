@@ -125,7 +125,7 @@ class TrialFolder:
             if path.exists():
                 keep_aside(path)
 
-    def in_other_hands(self) -> bool:
+    def is_locked(self) -> bool:
         """Return whether another process is at work in the folder."""
         if not self.path.exists():
             return False

@@ -17,19 +17,20 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from engram import checks
 from engram.lab import config as configs
-from engram.lab.claim import Judgement
-from engram.lab.engine import Engine, check_engine, perform_all
+from engram.lab.claim import JudgedClaim
+from engram.lab.engine import perform_all
 from engram.lab.experiment import Experiment
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.last_run import read_back, resolve, runs_folder, write_note
 from engram.lab.machine import cores
 from engram.lab.monitor import Monitor, duration
 from engram.lab.results import Results
-from engram.lab.trial import key as trial_key
 from engram.lab.trial import trials
-from engram.lab.worker import Job
+from engram.lab.worker import Job, prepare
 from engram.storage.files import CorruptFileError, writing
+from engram.workers import Backend, check_backend
 
 COLORS = {
     "reproduced": "green",
@@ -47,7 +48,7 @@ def run(
     seeds: int | None = None,
     arms: Sequence[str] | None = None,
     jobs: int | None = None,
-    engine: Engine = "loky",
+    engine: Backend = "loky",
     address: str | None = None,
     runs: str | Path | None = None,
     device: str = "auto",
@@ -87,31 +88,27 @@ def run(
     """
     experiment = resolve(experiment)
     console = Console(stderr=True, quiet=not progress)
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs = {jobs}: expected at least 1")
-    if not checkpoint_seconds >= 0:
-        raise ValueError(f"checkpoint_seconds = {checkpoint_seconds}: expected at least 0")
+    workers = max(1, cores() // experiment.threads) if jobs is None else checks.size("jobs", jobs)
+    checks.number("checkpoint_seconds", checkpoint_seconds, least=0)
     if isinstance(arms, str):
         raise ValueError(f"arms = {arms!r}: expected a list of names")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("tensorboard = True: it is not installed; install engram with its extra: engram[tensorboard]")
-    check_engine(engine, address)
-    chosen = _preset(experiment, preset)
+    check_backend(engine, "engine")
+    if address is not None and engine != "ray":
+        raise ValueError(f"address = {address!r}: expected with engine 'ray' only")
+    chosen = experiment.presets[checks.choice("preset", preset, experiment.presets)]
     config = _changed(experiment, chosen.config, changes)
     before, after = configs.leaves(chosen.config), configs.leaves(config)
     changed = {name: value for name, value in after.items() if value != before[name]}
     count = chosen.seeds if seeds is None else seeds
-    todo = trials(experiment, config, seeds=count, arms=list(arms) if arms else None, device=_device(device))
-    workers = max(1, cores() // experiment.threads) if jobs is None else jobs
+    todo = trials(experiment, config, seeds=count, arms=list(arms) if arms else None, device=device_of(device))
     root = runs_folder(runs) / experiment.name
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
     with _stoppable(root, console) as stop:
-        all_jobs = []
-        for trial in todo:
-            identity = trial.identity()
-            folder = root / f"{trial.arm}-{trial.seed}-{trial_key(identity)}"
-            all_jobs.append(Job(trial, identity, folder, stop, checkpoint_seconds, tensorboard))
+        options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard}
+        all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
         note = write_note(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
         left = [job for job in all_jobs if not _finished(job)]
         expected = sum(job.trial.seconds for job in left)
@@ -122,32 +119,26 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
-        said: list[Status] = []
+        statuses: list[Status] = []
         if left:
             for job in left:
                 _queue(job)
             judge_ready = _announcer(lambda: read_back(experiment, root, note))
             with Monitor(console, left, workers, judge_ready):
-                said = perform_all(left, workers=workers, engine=engine, address=address)
-    at_last = {job.folder.name: status for job, status in zip(left, said, strict=True)}
-    return read_back(experiment, root, note, at_last)
+                statuses = perform_all(left, workers=workers, engine=engine, address=address)
+    last = {job.folder.name: status for job, status in zip(left, statuses, strict=True)}
+    return read_back(experiment, root, note, last)
 
 
-def verdict_line(judgement: Judgement) -> str:
-    """Return a judgement as one line with rich's markup."""
-    color = COLORS[judgement.verdict]
-    why = f" ({escape(judgement.why)})" if judgement.why else ""
+def verdict_line(judged: JudgedClaim) -> str:
+    """Return a judged claim as one line with rich's markup."""
+    color = COLORS[judged.verdict]
+    why = f" ({escape(judged.why)})" if judged.why else ""
     return (
-        f"claim [bold]{judgement.claim.id}[/]: ours {judgement.ours:.3g} "
-        + escape(f"[{judgement.low:.3g}, {judgement.high:.3g}]")
-        + f", criterion {judgement.claim.holds}, {len(judgement.values)} seeds: [{color}]{judgement.verdict}[/]{why}"
+        f"claim [bold]{judged.claim.id}[/]: ours {judged.ours:.3g} "
+        + escape(f"[{judged.low:.3g}, {judged.high:.3g}]")
+        + f", criterion {judged.claim.holds}, {len(judged.values)} seeds: [{color}]{judged.verdict}[/]{why}"
     )
-
-
-def _preset(experiment: Experiment, name: str) -> Any:
-    if name not in experiment.presets:
-        raise ValueError(f"preset = {name!r}: expected one of {', '.join(experiment.presets)}")
-    return experiment.presets[name]
 
 
 def _changed(experiment: Experiment, config: Any, changes: Mapping[str, Any]) -> Any:
@@ -164,9 +155,9 @@ def _changed(experiment: Experiment, config: Any, changes: Mapping[str, Any]) ->
     return changed
 
 
-def _device(device: str) -> str:
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device = {device!r}: expected 'auto', 'cpu' or 'cuda'")
+def device_of(device: str) -> str:
+    """Return ``"cpu"`` or ``"cuda"``; of ``"auto"`` CUDA where it is there."""
+    checks.choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': no CUDA device is available")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -195,12 +186,12 @@ def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
         results = read()
         finished = {(trial.arm, trial.seed) for trial in results.trials if trial.state == "finished"}
         lines = []
-        for judgement in results.claims():
-            claim = judgement.claim
+        for judged in results.claims():
+            claim = judged.claim
             ready = all((arm, seed) in finished for arm in claim.arms for seed in range(results.seeds))
             if ready and claim.id not in announced:
                 announced.add(claim.id)
-                lines.append(verdict_line(judgement))
+                lines.append(verdict_line(judged))
         return lines
 
     return judge_ready
@@ -221,11 +212,13 @@ def _stoppable(root: Path, console: Console) -> Iterator[Path]:
         stop.touch()
         console.print("[yellow]stopping: trials write their checkpoints (Ctrl-C again: at once)[/]")
 
+    # Ignored, as in a shell's background, it stays so.
     in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, ask) if in_main else None
+    catches = in_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    before = signal.signal(signal.SIGINT, ask) if catches else None
     try:
         yield stop
     finally:
-        if in_main:
+        if catches:
             signal.signal(signal.SIGINT, before)
         stop.unlink(missing_ok=True)

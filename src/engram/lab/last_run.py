@@ -1,7 +1,8 @@
-"""The last run of an experiment: what it consists of is noted beside its trials, and read back from there."""
+"""Results read back: of the last run, from the note beside its trials, or of a run that is kept as a record."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from engram.lab.worker import Job
 from engram.storage.files import CorruptFileError, read_json, write_json
 
 NOTE = "last-run.json"
+COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:
@@ -82,36 +84,60 @@ def load(experiment: str | Experiment, runs: str | Path | None = None) -> Result
 
 
 def read_back(
-    experiment: Experiment, root: Path, note: Mapping[str, Any], said: Mapping[str, Status] | None = None
+    experiment: Experiment, root: Path, note: Mapping[str, Any], last: Mapping[str, Status] | None = None
 ) -> Results:
-    """Collect the results of a noted run.
+    """Collect the results of a run from its note in the experiment's folder.
 
-    Args:
-        experiment: The experiment.
-        root: Its folder.
-        note: What ``write_note`` returned.
-        said: What the workers said at the end, by trial folder, for trials that could not write it down.
+    ``last`` has the last status of trials, by trial folder, which some could not write down.
     """
-    found = [_trial_result(entry, root, (said or {}).get(entry["folder"])) for entry in note["trials"]]
+    found = [_trial_result(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
     finished = [(trial, TrialFolder(Path(trial.folder))) for trial in found if trial.state == "finished"]
     frames = [
         folder.metrics().select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
         for trial, folder in finished
     ]
-    empty = pl.DataFrame(schema={"arm": pl.String, "seed": pl.Int64, **SCHEMA})
+    metrics = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
+    environment = _environment([folder.identity() for _, folder in finished])
+    return _results(experiment, {**note, "environment": environment}, found, metrics)
+
+
+def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
+    """Read back what ``Results.record`` returned; the claims are judged anew from its trials."""
+    trials = [
+        TrialResult(**{**trial, "result": {name: _or_nan(value) for name, value in trial["result"].items()}})
+        for trial in record["trials"]
+    ]
+    rows = [
+        (curve["arm"], curve["seed"], step, curve["metric"], _or_nan(value))
+        for curve in record["curves"]
+        for step, value in zip(curve["step"], curve["value"], strict=True)
+    ]
+    return _results(experiment, record, trials, pl.DataFrame(rows, schema=COLUMNS, orient="row"))
+
+
+def _results(
+    experiment: Experiment, stored: Mapping[str, Any], trials: Sequence[TrialResult], metrics: pl.DataFrame
+) -> Results:
     return Results(
-        experiment=experiment,
-        preset=note["preset"],
-        changed=note["changed"],
-        config=configs.from_dict(type(experiment.presets[note["preset"]].config), note["config"]),
-        seeds=note["seeds"],
-        trials=found,
-        metrics=pl.concat([empty, *frames]),
-        environment=_environment([folder.identity() for _, folder in finished]),
+        experiment=experiment.name,
+        claimed=experiment.claims,
+        headline=experiment.headline,
+        preset=stored["preset"],
+        changed=stored["changed"],
+        config=configs.from_dict(type(experiment.presets[stored["preset"]].config), stored["config"]),
+        seeds=stored["seeds"],
+        trials=trials,
+        metrics=metrics,
+        environment=stored["environment"],
     )
 
 
-def _trial_result(entry: Mapping[str, Any], root: Path, said: Status | None) -> TrialResult:
+def _or_nan(value: Any) -> Any:
+    """Return a number of a record, in which JSON has no other sign than null for one that is not finite."""
+    return math.nan if value is None else value
+
+
+def _trial_result(entry: Mapping[str, Any], root: Path, last: Status | None) -> TrialResult:
     folder = TrialFolder(root / entry["folder"])
     name = (entry["arm"], entry["seed"])
     try:
@@ -120,9 +146,9 @@ def _trial_result(entry: Mapping[str, Any], root: Path, said: Status | None) -> 
         return TrialResult(*name, "failed", {}, folder=str(folder.path), message=str(error))
     if stored is not None:
         return TrialResult(*name, "finished", stored["result"], stored["seconds"], str(folder.path))
-    status = said or folder.status()
+    status = last or folder.status()
     # Where nobody is at work, whoever was has died.
-    died = status.state == "running" and not folder.in_other_hands()
+    died = status.state == "running" and not folder.is_locked()
     return TrialResult(
         *name, "interrupted" if died else status.state, {}, status.seconds, str(folder.path), status.message
     )

@@ -125,7 +125,8 @@ class Run:
             if stopping and step < total:
                 raise Interrupted
 
-    def log(self, step: int, /, *, every: int = 1, **values: float | torch.Tensor) -> dict[str, float]:
+    # ``every`` is typed as the values are, since a type checker cannot tell that no key of ``**values`` is called so.
+    def log(self, step: int, /, *, every: float | torch.Tensor = 1, **values: float | torch.Tensor) -> dict[str, float]:
         """Add metrics: one row for each, at a step; or means over windows of steps.
 
         Args:
@@ -143,8 +144,8 @@ class Run:
         """
         step = operator.index(step)
         written = {name: _number(value) for name, value in values.items()}
-        if checks.size("every", every) > 1:
-            written = self._means(every, written)
+        if (length := checks.size("every", every)) > 1:
+            written = self._means(length, written)
         for name, number in written.items():
             self._metrics.append(step, name, number)
             if self._events is not None and self._loops > self._resumed:

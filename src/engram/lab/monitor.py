@@ -1,4 +1,4 @@
-"""Watches the trials of a run by their folders, whatever engine runs them, and tells the user: bars or log lines."""
+"""Shows the progress of a run, read from the folders of its trials whatever engine runs them: bars or log lines."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Monitor:
         self._thread.join()
         self._progress.stop()
 
-    def say(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """Write a line above the bars."""
         self._progress.console.print(line, highlight=False, soft_wrap=True)
 
@@ -90,16 +90,16 @@ class Monitor:
         trial = self._jobs[index].trial
         name = f"{trial.arm}, seed {trial.seed}"
         if status.message and status.message != before.message and status.state != "failed":
-            self.say(f"[yellow]{name}: {escape(status.message)}[/]")
+            self.write(f"[yellow]{name}: {escape(status.message)}[/]")
         if status.state == before.state:
             return
         done = sum(s.state == "finished" for s in self._reported)
         if status.state == "finished":
-            self.say(f"[{done}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s".replace("[", r"\[", 1))
+            self.write(f"[{done}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s".replace("[", r"\[", 1))
             for line in self._on_finished():
-                self.say(line)
+                self.write(line)
         elif status.state == "failed":
-            self.say(f"[red]{name}: failed: {escape(status.message)}[/]")
+            self.write(f"[red]{name}: failed: {escape(status.message)}[/]")
 
     def _show(self) -> None:
         fractions = [_fraction(status) for status in self._status]
@@ -125,7 +125,7 @@ class Monitor:
                 for job, fraction, status in zip(self._jobs, fractions, self._status, strict=True)
                 if status.state == "running"
             )
-            self.say(f"{done:.0%} done, {left}; running: {running or 'none'}")
+            self.write(f"{done:.0%} done, {left}; running: {running or 'none'}")
 
     def _left(self, fractions: Sequence[float]) -> float:
         """Estimate the seconds left: expected times, corrected by how those of this run have turned out so far."""

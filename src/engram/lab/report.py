@@ -14,17 +14,18 @@ from plotly.offline import get_plotlyjs
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS
 from engram.lab.curves import learning_curves
+from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
 from engram.version import __version__
 
 
-def write_report(results: Sequence[Results], path: Path) -> Path:
+def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path:
     """Write the report of some runs.
 
     Args:
-        results: The runs, one of each experiment.
+        runs: The experiments, each with the results of a run.
         path: The HTML file.
 
     Returns:
@@ -38,7 +39,7 @@ def write_report(results: Sequence[Results], path: Path) -> Path:
     environment.filters["number"] = _number
     page = environment.get_template("report.html").render(
         owners=OWNERS,
-        sections=[_section(run) for run in results],
+        sections=[_section(experiment, results) for experiment, results in runs],
         plotlyjs=get_plotlyjs(),
         version=__version__,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -47,17 +48,16 @@ def write_report(results: Sequence[Results], path: Path) -> Path:
     return path
 
 
-def _section(results: Results) -> dict[str, Any]:
+def _section(experiment: Experiment, results: Results) -> dict[str, Any]:
     """Return what the template shows of one run."""
     metrics = results.metrics["metric"].unique(maintain_order=True).to_list()
-    headline = results.experiment.headline
-    metrics.sort(key=lambda metric: metric != headline)
-    arms = {name: arm for name, arm in results.experiment.arms(results.config).items() if name in results.arms}
+    metrics.sort(key=lambda metric: metric != results.headline)
+    arms = {name: arm for name, arm in experiment.arms(results.config).items() if name in results.arms}
     tables = {name: configs.leaves(arm.config) for name, arm in arms.items()}
-    own = results.experiment.figure(results) if results.by_seed else None
+    own = experiment.figure(results) if results.by_seed else None
     return {
         "results": results,
-        "experiment": results.experiment,
+        "experiment": experiment,
         "claims": results.claims(),
         "curves": [(metric, _html(learning_curves(results, metric))) for metric in metrics],
         "figure": None if own is None else _html(own),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import polars as pl
 
 from engram.lab import config as configs
-from engram.lab.claim import Judgement, judge
-from engram.lab.experiment import Experiment
-from engram.lab.metrics import SCHEMA, windows
+from engram.lab.claim import Claim, JudgedClaim, judge
+from engram.lab.metrics import windows
 from engram.storage.files import finite_or_none
 
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
@@ -47,7 +45,9 @@ class Results:
     """The results of one run of an experiment.
 
     Attributes:
-        experiment: The experiment.
+        experiment: Name of the experiment.
+        claimed: Its claims.
+        headline: The metric whose learning curve stands first.
         preset: Its preset.
         changed: The config fields that differ from the preset, with their values.
         config: The base config.
@@ -57,7 +57,9 @@ class Results:
         environment: Versions and hardware that the trials ran on; where they differ, all of them.
     """
 
-    experiment: Experiment
+    experiment: str
+    claimed: Sequence[Claim]
+    headline: str
     preset: str
     changed: Mapping[str, Any]
     config: Any
@@ -85,41 +87,34 @@ class Results:
         """Processor time, over all trials."""
         return sum(trial.seconds for trial in self.trials)
 
-    def claims(self) -> list[Judgement]:
+    def claims(self) -> list[JudgedClaim]:
         """Judge every claim of the experiment."""
         changed = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
         why_not = f"the config is not the preset's: {changed}" if changed else ""
-        return [judge(claim, self.by_seed, preset=self.preset, why_not=why_not) for claim in self.experiment.claims]
+        return [judge(claim, self.by_seed, preset=self.preset, why_not=why_not) for claim in self.claimed]
 
     def exit_code(self) -> int:
         """Return 0 if no claim failed, 1 if one is *not reproduced*, 2 if a trial failed."""
         if any(trial.state == "failed" for trial in self.trials):
             return EXIT_FAILURE
-        return EXIT_CLAIM if any(j.verdict == "not reproduced" for j in self.claims()) else EXIT_HOLDS
+        return EXIT_CLAIM if any(judged.verdict == "not reproduced" for judged in self.claims()) else EXIT_HOLDS
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as JSON values: what ``engram run --json`` prints."""
         content = {
-            "experiment": self.experiment.name,
+            "experiment": self.experiment,
             "preset": self.preset,
             "seeds": self.seeds,
             "changed": dict(self.changed),
             "config": configs.to_dict(self.config),
             "claims": [
                 {
-                    "id": judgement.claim.id,
-                    "statement": judgement.claim.statement,
-                    "published": judgement.claim.published,
-                    "criterion": str(judgement.claim.holds),
-                    "threshold": judgement.claim.threshold,
-                    "ours": judgement.ours,
-                    "low": judgement.low,
-                    "high": judgement.high,
-                    "seeds": len(judgement.values),
-                    "verdict": judgement.verdict,
-                    "why": judgement.why,
+                    **{name: getattr(judged.claim, name) for name in ("id", "statement", "published", "threshold")},
+                    "criterion": str(judged.claim.holds),
+                    **{name: getattr(judged, name) for name in ("ours", "low", "high", "verdict", "why")},
+                    "seeds": len(judged.values),
                 }
-                for judgement in self.claims()
+                for judged in self.claims()
             ],
             "trials": [dict(vars(trial)) for trial in self.trials],
             "environment": dict(self.environment),
@@ -147,35 +142,7 @@ class Results:
         del content["claims"]
         return finite_or_none(content)  # type: ignore[no-any-return]
 
-    @classmethod
-    def from_record(cls, experiment: Experiment, record: Mapping[str, Any]) -> Results:
-        """Read a record back; the claims are judged anew from its trials."""
-        rows = [
-            {"arm": c["arm"], "seed": c["seed"], "metric": c["metric"], "step": step, "value": _or_nan(value)}
-            for c in record["curves"]
-            for step, value in zip(c["step"], c["value"], strict=True)
-        ]
-        metrics = pl.DataFrame(rows, schema={"arm": pl.String, "seed": pl.Int64, **SCHEMA})
-        return cls(
-            experiment=experiment,
-            preset=record["preset"],
-            changed=record["changed"],
-            config=configs.from_dict(type(experiment.presets[record["preset"]].config), record["config"]),
-            seeds=record["seeds"],
-            trials=[
-                TrialResult(**{**trial, "result": {name: _or_nan(value) for name, value in trial["result"].items()}})
-                for trial in record["trials"]
-            ],
-            metrics=metrics,
-            environment=record["environment"],
-        )
-
 
 def _rounded(value: Any) -> Any:
     """Round floats to 6 significant digits, so that a record is small and yet exact enough to judge by."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _or_nan(value: Any) -> Any:
-    """Return a number of a record, in which JSON has no other sign than null for one that is not finite."""
-    return math.nan if value is None else value

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engram import checks
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment
 from engram.lab.loop import Run
@@ -26,9 +27,7 @@ class Trial:
     Attributes:
         experiment: Name of the experiment.
         arm: Name of the arm.
-        function: The arm's training loop.
-        config: The arm's config, resolved.
-        seconds: How long it is expected to take.
+        function, config, seconds: What the arm is made of.
         seed: The seed from which all randomness comes.
         device: ``"cpu"`` or ``"cuda"``.
         threads: Threads that it computes with.
@@ -72,20 +71,12 @@ def key(identity: dict[str, Any]) -> str:
 def trials(
     experiment: Experiment, config: Any, *, seeds: int, arms: list[str] | None = None, device: str = "cpu"
 ) -> list[Trial]:
-    """Return all trials of a run, arm by arm, in the order in which they are started.
-
-    Args:
-        experiment: The experiment.
-        config: Its base config.
-        seeds: How many seeds; they are ``0 .. seeds - 1``.
-        arms: Only these arms (default: all).
-        device: ``"cpu"`` or ``"cuda"``.
+    """Return all trials of a run with the seeds ``0 .. seeds - 1``, arm by arm, in the order in which they are started.
 
     Raises:
         ValueError: ``seeds`` is below 1, an arm is unknown, or an arm's config is out of range.
     """
-    if seeds < 1:
-        raise ValueError(f"seeds = {seeds}: expected at least 1")
+    checks.size("seeds", seeds)
     known = {
         name: replace(arm, config=configs.from_dict(type(arm.config), configs.to_dict(arm.config)))
         for name, arm in experiment.arms(config).items()
@@ -145,7 +136,7 @@ def _source(module: str) -> Path | None:
 
 
 def _imports(module: str, path: Path) -> list[str]:
-    """Return the names that a module's source imports; a name imported from a module may be a module itself."""
+    """Return the modules that a module's source imports; of a package from which it takes modules only these."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names = []
     for node in ast.walk(ast.parse(path.read_bytes())):
@@ -156,5 +147,6 @@ def _imports(module: str, path: Path) -> list[str]:
             if node.level:
                 parents = package.split(".")
                 base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            within = (f"{base}.{alias.name}" for alias in node.names)
+            names += [name if _source(name) is not None else base for name in within]
     return names

@@ -18,7 +18,7 @@ import torch
 
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.loop import Interrupted, Run
-from engram.lab.trial import Trial
+from engram.lab.trial import Trial, key
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
@@ -32,9 +32,7 @@ class Job:
         trial: The trial.
         identity: All that determines its result.
         folder: The trial's folder.
-        stop: When this file exists, work stops.
-        checkpoint_seconds: Time between checkpoints.
-        tensorboard: Write event files as well.
+        stop, checkpoint_seconds, tensorboard: As of ``Run``.
     """
 
     trial: Trial
@@ -43,6 +41,12 @@ class Job:
     stop: Path
     checkpoint_seconds: float = 10.0
     tensorboard: bool = False
+
+
+def prepare(trial: Trial, root: Path, stop: Path, **options: Any) -> Job:
+    """Return the job that performs a trial in its folder below ``root``; ``options`` are fields of ``Job``."""
+    identity = trial.identity()
+    return Job(trial, identity, root / f"{trial.arm}-{trial.seed}-{key(identity)}", stop, **options)
 
 
 def perform(job: Job) -> Status:

@@ -19,13 +19,7 @@ GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111
 
 
 def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -> Int[Tensor, " batch"]:
-    """Draw a seed for each sample.
-
-    Args:
-        batch: Samples.
-        generator: Source of the seeds; torch's global one if None.
-        device: Where they go.
-    """
+    """Draw a seed for each sample, from torch's global generator if None is given."""
     where = torch.device("cpu") if generator is None else generator.device
     return torch.randint(2**62, (batch,), generator=generator, device=where).to(device)
 

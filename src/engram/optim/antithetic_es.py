@@ -1,4 +1,4 @@
-"""Evolution strategy with antithetic pairs: a gradient estimated from losses alone, and a torch optimiser to use it."""
+"""Evolution strategy with antithetic pairs, whose gradient estimate a torch optimiser applies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from engram import checks
 from engram.optim.fitness import Shaping, shaped
 from engram.optim.strategy import Strategy
 
@@ -23,21 +24,20 @@ class AntitheticES(Strategy):
 
         G = 1 / (B sigma^2) sum_h eps_h (F_h - F_{h+B/2})
 
-    in double precision, which the optimiser then takes for the gradient. What all individuals have in common cancels
-    exactly.
+    in double precision, which the optimiser then applies.
 
     Args:
-        params: The parameters theta, as for an optimiser of torch; they are changed in place by ``tell``.
+        params: As in ``Strategy``: theta.
         sigma: Standard deviation of the mutations.
-        optimizer: An optimiser of the same parameters, or what makes one of them, such as ``torch.optim.SGD``. None:
-            Adam with learning rate 0.01 and weight decay 3e-4, as published.
+        optimizer: An optimiser of the same parameters, or a function of them that returns one, such as
+            ``torch.optim.SGD``. None: Adam with learning rate 0.01 and weight decay 3e-4, as published.
         population_size: Number B of individuals, even, at least 4.
-        shaping: What is done to the losses of a generation: None, ``"rank"`` or ``"zscore"``; see ``shaped``.
+        shaping: Transformation of the losses of a generation: None, ``"rank"`` or ``"zscore"``; see ``shaped``.
         include_mean: Leave the first pair unmutated, so that its loss is that of theta; it counts in B.
-        generator: Source of the mutations, on the CPU; None: one of its own with seed 0.
+        generator: As in ``Strategy``.
 
     Attributes:
-        generation: How many generations were told.
+        generation: Number of generations so far.
 
     Raises:
         TypeError: A parameter is no tensor, or the optimiser is none.
@@ -71,8 +71,7 @@ class AntitheticES(Strategy):
         super().__init__(params, sigma, generator)
         if population_size < 4 or population_size % 2:
             raise ValueError(f"population_size = {population_size}: expected an even number of at least 4")
-        if shaping not in (None, "rank", "zscore"):
-            raise ValueError(f"shaping = {shaping!r}: expected None, 'rank' or 'zscore'")
+        checks.choice("shaping", shaping, (None, "rank", "zscore"))
         if optimizer is None:
             optimizer = torch.optim.Adam(self.params, lr=0.01, weight_decay=3e-4)
         elif not isinstance(optimizer, Optimizer):
@@ -88,7 +87,7 @@ class AntitheticES(Strategy):
 
     @torch.no_grad()
     def ask(self) -> list[Float[Tensor, "population *shape"]]:
-        """Draw a population; one that was asked for before and never told is forgotten.
+        """Draw a population, in place of one that was never told.
 
         Returns:
             For each parameter those of all individuals, (population_size, *shape), first one of each pair, then the
@@ -117,11 +116,11 @@ class AntitheticES(Strategy):
         self.generation += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the parameters, also between ``ask`` and ``tell``: an exact copy goes on from it."""
+        """As of ``Strategy``."""
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict(), "generation": self.generation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict``; the parameters are loaded by whoever has them."""
+        """As of ``Strategy``."""
         super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.generation = state["generation"]

@@ -12,6 +12,7 @@ from cmaes import CMA, SepCMA
 from jaxtyping import Float
 from torch import Tensor
 
+from engram import checks
 from engram.optim.strategy import Strategy
 
 LARGEST = 2000  # parameters whose covariance is still kept in full: it costs their number to the third power
@@ -20,18 +21,18 @@ LARGEST = 2000  # parameters whose covariance is still kept in full: it costs th
 class CMAES(Strategy):
     """Covariance matrix adaptation over the parameters of any module, called as ``AntitheticES`` is.
 
-    The mean of the search distribution N(m, s^2 C) is the parameters; how it, the step size s and the covariance C
-    follow from the order of the losses is the work of the package ``cmaes``.
+    The parameters are the mean m of the search distribution N(m, s^2 C); the package ``cmaes`` adapts it, the step size
+    s and the covariance C from the order of the losses.
 
     Args:
-        params: The parameters, changed in place by ``tell``.
+        params: As in ``Strategy``.
         sigma: Initial step size s.
         population_size: Individuals of a generation, at least 4; None: 4 + 3 log(number of parameters).
         diagonal: Keep only the diagonal of C, as one must with more than 2000 parameters.
-        generator: Source of all randomness, on the CPU; None: one of its own with seed 0.
+        generator: As in ``Strategy``.
 
     Attributes:
-        generation: How many generations were told.
+        generation: Number of generations so far.
 
     Raises:
         TypeError: A parameter is no tensor.
@@ -59,8 +60,8 @@ class CMAES(Strategy):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(params, sigma, generator)
-        if population_size is not None and population_size < 4:
-            raise ValueError(f"population_size = {population_size}: expected at least 4")
+        if population_size is not None:
+            checks.size("population_size", population_size, least=4)
         mean = torch.cat([param.detach().cpu().double().flatten() for param in self.params]).numpy()
         if len(mean) > LARGEST and not diagonal:
             raise ValueError(f"params hold {len(mean)} numbers: expected at most {LARGEST}, unless diagonal = True")
@@ -71,15 +72,11 @@ class CMAES(Strategy):
 
     @property
     def generation(self) -> int:
-        """How many generations were told."""
+        """Number of generations so far."""
         return int(self._cma.generation)
 
     def ask(self) -> list[Float[Tensor, "population *shape"]]:
-        """Draw a population; one that was asked for before and never told is forgotten.
-
-        Returns:
-            For each parameter those of all individuals, (population_size, *shape).
-        """
+        """Draw a population, in place of one that was never told: for each parameter those of all individuals."""
         # Its generator is seeded anew each time, so that ours is all the randomness there is.
         self._cma.reseed_rng(int(torch.randint(2**31, (), generator=self.generator)))
         self._asked = np.stack([self._cma.ask() for _ in range(self.population_size)])
@@ -90,13 +87,13 @@ class CMAES(Strategy):
         self._move_to_the_mean()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, also between ``ask`` and ``tell``: an exact copy goes on from it."""
+        """As of ``Strategy``, with the mean, which the parameters are."""
         # All of what `cmaes` keeps but its generator, which is seeded anew before every use.
         kept = {name: copy.deepcopy(value) for name, value in vars(self._cma).items() if name != "_rng"}
         return {**super().state_dict(), "cma": kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict``; the parameters become the mean that it holds."""
+        """As of ``Strategy``; the parameters become the mean."""
         super().load_state_dict(state)
         vars(self._cma).update(copy.deepcopy(state["cma"]))
         self._move_to_the_mean()

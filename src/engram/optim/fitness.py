@@ -1,4 +1,4 @@
-"""What evolution is told of a population: a number for each individual, checked and shaped."""
+"""Fitness of a population: checked losses, and their shaping."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ Shaping = Literal["rank", "zscore"]
 
 
 def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor, "population"]:
-    """Return the loss of each individual, to be minimised; one that is not finite becomes the worst that is.
+    """Return losses in double precision, or negated fitness; what is not finite becomes the worst finite one.
 
     Args:
         fitness: Fitness of each individual, to be maximised; or None.
         loss: Loss of each individual, to be minimised; or None.
-        population_size: How many individuals there are.
-
-    Returns:
-        Their losses in double precision; minus the fitness where that is given.
+        population_size: Number of individuals.
 
     Raises:
         TypeError: Neither or both of fitness and loss are given.
@@ -56,7 +53,7 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
 
 
 def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[Tensor, "population"]:
-    """Return losses brought to a scale of their own.
+    """Return shaped losses.
 
     Args:
         loss: Loss of each individual.

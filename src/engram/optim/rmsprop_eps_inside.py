@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from engram import checks
+
 
 class RMSpropEpsInside(Optimizer):
     """RMSprop that adds epsilon before it takes the root, so that no step is longer than lr |g| / sqrt(eps).
@@ -39,12 +41,9 @@ class RMSpropEpsInside(Optimizer):
     """
 
     def __init__(self, params: Any, lr: float = 7.92468721e-6, alpha: float = 0.95, eps: float = 0.01) -> None:
-        if not lr >= 0:
-            raise ValueError(f"lr = {lr}: expected a number of at least 0")
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha = {alpha}: expected a number from 0 to 1")
-        if not eps > 0:
-            raise ValueError(f"eps = {eps}: expected a number above 0")
+        checks.number("lr", lr, least=0)
+        checks.number("alpha", alpha, least=0, most=1)
+        checks.number("eps", eps, above=0)
         super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
 
     @torch.no_grad()

@@ -1,9 +1,8 @@
-"""What all strategies of evolution share: parameters, a population that is asked for and told of, and its state."""
+"""Evolution strategies by ask and tell: the parameters, the population in flight, and their state."""
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engram import checks
 from engram.optim.fitness import checked_loss
 
 
 class Strategy:
-    """A strategy over the parameters of any module; each says what it asks for and how it learns.
+    """An evolution strategy over the parameters of any module; a subclass defines ``ask`` and ``_learn``.
 
     Args:
         params: The parameters, changed in place by ``tell``.
@@ -30,19 +30,24 @@ class Strategy:
     population_size: int
 
     def __init__(self, params: Iterable[Tensor], sigma: float, generator: torch.Generator | None) -> None:
-        self.params = _checked(params)
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma = {sigma}: expected a positive number")
+        self.params = [params] if isinstance(params, Tensor) else list(params)
+        for place, param in enumerate(self.params):
+            checks.instance(f"params[{place}]", param, Tensor)
+            if not param.is_floating_point() or not param.is_leaf:
+                raise ValueError(f"params[{place}]: expected a floating-point tensor that is no result of others")
+        if not self.params:
+            raise ValueError("params = []: expected at least one tensor")
+        checks.number("sigma", sigma, above=0)
         self.generator = torch.Generator().manual_seed(0) if generator is None else generator
         self._asked: Any = None
 
     def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
-        """Learn from what became of the population, and move the parameters.
+        """Update the parameters by the fitness or the loss of the population.
 
         Args:
             fitness: Fitness of each individual, (population_size,), to be maximised.
             loss: Instead of it, the loss of each, to be minimised. A number that is not finite is replaced by the worst
-                one that is, with a warning.
+                finite one, with a warning.
 
         Raises:
             RuntimeError: There is no population: ``ask`` was not called since.
@@ -58,23 +63,10 @@ class Strategy:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the parameters, also between ``ask`` and ``tell``: an exact copy goes on from it."""
+        """Return all but the parameters, also between ``ask`` and ``tell``."""
         return {"generator": self.generator.get_state(), "asked": copy.deepcopy(self._asked)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict``; the parameters are loaded by whoever has them."""
+        """Go on from a ``state_dict``, bit for bit; the parameters have to be loaded elsewhere."""
         self.generator.set_state(state["generator"])
         self._asked = copy.deepcopy(state["asked"])
-
-
-def _checked(params: Iterable[Tensor]) -> list[Tensor]:
-    """Return the parameters as a list, if they are floating-point tensors and there is one at least."""
-    found = [params] if isinstance(params, Tensor) else list(params)
-    for place, param in enumerate(found):
-        if not isinstance(param, Tensor):
-            raise TypeError(f"params[{place}] is a {type(param).__name__}: expected a tensor")
-        if not param.is_floating_point() or not param.is_leaf:
-            raise ValueError(f"params[{place}]: expected a floating-point tensor that is no result of others")
-    if not found:
-        raise ValueError("params = []: expected at least one tensor")
-    return found

@@ -4,29 +4,33 @@ Importing the package registers the environments with Gymnasium; ``gymnasium.mak
 imports it by itself.
 """
 
-from engram.tasks.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.document_bigrams import DocumentBigrams
-from engram.tasks.episode import Episode
+from engram.tasks.drifting_gaussians import DriftingGaussians
+from engram.tasks.dynamics.learning_rule_traces import learning_rule_traces
+from engram.tasks.dynamics.observed_dynamics import latent_dynamics, observed
+from engram.tasks.dynamics.ring_attractor import ring_rates, ring_weights
+from engram.tasks.dynamics.same_geometry import same_geometry
+from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
+from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv
+from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
+from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
+from engram.tasks.episode import Episode, Task
 from engram.tasks.flip_flop import FlipFlop
-from engram.tasks.grid_maze import GridMaze, GridMazeVectorEnv
 from engram.tasks.image_completion import ClampedEpisode, ImageCompletion, natural_crops, standardise
-from engram.tasks.learning_rule_traces import learning_rule_traces
 from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv
-from engram.tasks.observed_dynamics import latent_dynamics, observed
 from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
 from engram.tasks.photograph_patches import photograph_patches
-from engram.tasks.ring_attractor import ring_rates, ring_weights
-from engram.tasks.rooms import RoomEnv, RoomVectorEnv
-from engram.tasks.same_geometry import same_geometry
-from engram.tasks.two_stimulus import Timing, TwoStimulus, TwoStimulusEnv, TwoStimulusVectorEnv
+from engram.tasks.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
+from engram.tasks.two_stimulus import Timing, TwoStimulus
 
 __all__ = [
     "ClampedEpisode",
     "CueReward",
     "CueRewardVectorEnv",
     "DocumentBigrams",
+    "DriftingGaussians",
     "Episode",
     "FlipFlop",
     "GridMaze",
@@ -40,14 +44,17 @@ __all__ = [
     "PennTreebank",
     "RoomEnv",
     "RoomVectorEnv",
+    "Task",
     "Timing",
     "TwoStimulus",
     "TwoStimulusEnv",
     "TwoStimulusVectorEnv",
     "latent_dynamics",
     "learning_rule_traces",
+    "make_sparse_dictionary_data",
     "natural_crops",
     "observed",
+    "perturb_dictionary",
     "photograph_patches",
     "read_penn_treebank",
     "ring_rates",
@@ -55,4 +62,5 @@ __all__ = [
     "same_geometry",
     "standardise",
     "synthetic_glyphs",
+    "turn_dictionary",
 ]

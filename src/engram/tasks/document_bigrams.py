@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from engram.tasks.environment import check_int
-from engram.tasks.episode import Episode, check_draw
+from engram import checks
+from engram.tasks.episode import Episode
 
 _CHAIN_SEED = 0
 _CONCENTRATION = 0.1  # of the Dirichlet distribution from which the chain's rows are drawn: few likely successors
@@ -59,13 +59,10 @@ class DocumentBigrams:
 
     def __post_init__(self) -> None:
         for name, bound in {"words": 1, "names": 1, "document_length": 2, "gap": 0}.items():
-            check_int(name, getattr(self, name), bound)
+            checks.size(name, getattr(self, name), bound)
         if self.words <= 2 * self.names:
             raise ValueError(f"words = {self.words}: expected more than 2 * names = {2 * self.names}")
-        if not isinstance(self.name_rate, float):
-            raise TypeError(f"name_rate = {self.name_rate!r}: expected a float")
-        if not 0 < self.name_rate < 1:
-            raise ValueError(f"name_rate = {self.name_rate}: expected more than 0 and less than 1")
+        checks.number("name_rate", self.name_rate, above=0, below=1)
 
     @property
     def length(self) -> int:
@@ -77,22 +74,13 @@ class DocumentBigrams:
         return torch.from_numpy(_chain(self.words, self.names, self.name_rate))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw a batch of documents.
+        """Draw documents as ``Task.sample``: each word one-hot, the next one as target.
 
-        Args:
-            batch_size: Number of independent documents.
-            generator: Source of all randomness; the documents are made on its device.
-
-        Returns:
-            ``inputs``, each word one-hot, (time, batch, words); ``targets``, the next word one-hot, (time, batch,
-            words); ``mask``, true where the next word is an attribute that has occurred before in this
-            document, (time, batch). ``time`` is ``length``. In a short document there may be no such word.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one.
+        The mask is true where the next word is an attribute that has occurred before in this document; in a short
+        document there may be no such word.
         """
-        check_draw(batch_size, generator)
+        checks.size("batch_size", batch_size)
+        checks.generator(generator)
         document = self._documents(batch_size, generator)
         one_hot = functional.one_hot(document, self.words).to(torch.float32)
         return Episode(one_hot[:-1], one_hot[1:], self._known(document))

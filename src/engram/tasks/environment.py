@@ -1,4 +1,4 @@
-"""What the environments share: a batch whose state is arrays, and the single environment as a batch of one."""
+"""Batched environments whose state is arrays, and the single environment as a batch of one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float32, Int
 
+from engram import checks
+
 Rows = Int[np.ndarray, "rows"]
 Observations = Float32[np.ndarray, "num_envs features"]
 PerEnv = Float[np.ndarray, "num_envs"]
@@ -23,24 +25,23 @@ Ends = Bool[np.ndarray, "num_envs"]
 class BatchedEnv(VectorEnv[Any, Any, Any]):
     """Environments of one kind that step together, with discrete actions and episodes of a known length.
 
-    A subclass says how episodes begin (``_begin``), what an action does (``_advance``) and what is seen
-    (``_observe``), and, if not only time ends an episode, what does (``_ends``); here are the checks, the seeds and
-    the ends of episodes. Each environment has a random generator
-    of its own: environment i of a batch seeded s is the single environment seeded s + i. The end after
-    ``episode_len`` steps belongs to the task, which shows the time, and is therefore a termination; the observation
-    of a new episode comes with the step after it, whose action is ignored (``AutoresetMode.NEXT_STEP``).
+    A subclass defines the start of an episode (``_begin``), the transition (``_advance``), the observation
+    (``_observe``) and, if not only time ends an episode, its end (``_ends``). Each environment has a random generator
+    of its own: environment i of a batch seeded s is the single environment seeded s + i. The end after ``episode_len``
+    steps belongs to the task, which shows the time, and is therefore a termination; the observation of a new episode
+    comes with the step after it, whose action is ignored (``AutoresetMode.NEXT_STEP``).
 
     Args:
         num_envs: Number of environments.
-        observation_space: What one environment shows.
-        action_space: The actions of one environment, counted from 0.
+        observation_space: Observation space of one environment.
+        action_space: Actions of one environment, counted from 0.
         episode_len: Steps of an episode.
         max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
 
     Attributes:
         generators: The random generator of each environment.
         steps: Steps that each environment has made in its episode, (num_envs,).
-        last_reward: What each environment gave in its last step, (num_envs,).
+        last_reward: Reward of the last step of each environment, (num_envs,).
         last_action: The action of each environment in its last step, (num_envs,); 0 at the start of an episode.
         ended: Whether the episode of each environment is over, (num_envs,).
 
@@ -59,11 +60,10 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         episode_len: int,
         max_episode_steps: int | None,
     ) -> None:
-        check_int("num_envs", num_envs, 1)
-        check_int("episode_len", episode_len, 1)
+        checks.size("episode_len", episode_len)
         if max_episode_steps is not None:
-            check_int("max_episode_steps", max_episode_steps, 1)
-        self.num_envs = num_envs
+            checks.size("max_episode_steps", max_episode_steps)
+        self.num_envs = checks.size("num_envs", num_envs)
         self.episode_len = episode_len
         self.max_episode_steps = max_episode_steps
         self.single_observation_space = observation_space
@@ -84,11 +84,11 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     @abstractmethod
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
-        """Act in every environment; return rewards and infos. What ended environments do here is discarded."""
+        """Act in every environment; return rewards and infos. Those of ended environments are discarded."""
 
     @abstractmethod
     def _observe(self) -> Observations:
-        """Return what every environment shows, as a new array."""
+        """Return the observation of every environment, as a new array."""
 
     def _ends(self) -> tuple[Ends, Ends]:
         """Return which episodes this step terminates, and which it truncates, as new arrays."""
@@ -108,9 +108,6 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             seed: Seed of the first environment, the others having the following ones; or a seed for each. An
                 environment without a seed goes on with its generator, or begins with an unforeseeable one.
             options: ``{"reset_mask": (num_envs,) of bool}`` leaves environments as they are where it is False.
-
-        Returns:
-            Observations, (num_envs, features), and an empty ``info``.
 
         Raises:
             ValueError: Not one seed for each environment, or a mask of the wrong shape or type.
@@ -134,13 +131,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         return self._observe(), {}
 
     def step(self, actions: Any) -> tuple[Observations, PerEnv, Ends, Ends, dict[str, Any]]:
-        """Act in every environment.
-
-        Args:
-            actions: One integer for each environment, (num_envs,).
-
-        Returns:
-            Observations (num_envs, features), rewards, terminations, truncations (num_envs,), and infos.
+        """Act in every environment, ``actions`` being one integer for each.
 
         Raises:
             gymnasium.error.ResetNeeded: ``reset`` was never called.
@@ -177,11 +168,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
 
 class SingleEnv(Env[Any, Any]):
-    """One environment, as a batch of one.
-
-    Args:
-        batch: The batch of one.
-    """
+    """One environment, as a batch of one."""
 
     metadata = {"render_modes": []}  # noqa: RUF012 - as Gymnasium has it
 
@@ -215,16 +202,10 @@ class SingleEnv(Env[Any, Any]):
         return observations[0], float(rewards[0]), *ends, _of_the_first(infos)
 
 
-def check_int(name: str, value: object, least: int) -> None:
-    """Raise unless ``value`` is an integer of at least ``least``."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} = {value!r}: expected an int")
-    if value < least:
-        raise ValueError(f"{name} = {value}: expected at least {least}")
 
 
 def _of_the_first(infos: dict[str, Any]) -> dict[str, Any]:
-    """Return what a batch tells of its first environment, without the marks of whom it tells something."""
+    """Return the infos of the first environment of a batch, without their masks."""
     return {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}
 
 

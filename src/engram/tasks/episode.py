@@ -1,23 +1,21 @@
-"""What one learns from in one go: a batch of short sequences, each with its own thing to learn."""
+"""Episodes: batches of short sequences, each with its own thing to learn, and the task that draws them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-
-from engram.tasks.environment import check_int
 
 
 class Episode(NamedTuple):
     """A batch of independent episodes, time first.
 
     Attributes:
-        inputs: What the network sees at each step.
-        targets: What it should answer at each step.
-        mask: At which steps the answer counts.
+        inputs: Input of the network at each step.
+        targets: Its desired output at each step.
+        mask: At which steps the output counts.
     """
 
     inputs: Float[Tensor, "time batch features"]
@@ -25,13 +23,54 @@ class Episode(NamedTuple):
     mask: Bool[Tensor, "time batch"]
 
 
-def check_draw(batch_size: object, generator: object) -> None:
-    """Raise unless a batch can be drawn: ``batch_size`` is an integer of at least one, ``generator`` one of torch's."""
-    check_int("batch_size", batch_size, 1)
-    check_generator(generator)
+class Task(Protocol):
+    """A distribution of episodes."""
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        """Draw a batch of episodes.
+
+        Args:
+            batch_size: Number of independent episodes.
+            generator: Source of all randomness; the episodes are made on its device, which is also that of the images
+                of a task that has some.
+
+        Returns:
+            An ``Episode``, or a named tuple that begins with its fields.
+
+        Raises:
+            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
+            ValueError: ``batch_size`` is less than one.
+        """
+        ...
 
 
-def check_generator(generator: object) -> None:
-    """Raise unless ``generator`` is one of torch's."""
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
+def presentations(
+    patterns: Float[Tensor, "batch patterns features"],
+    generator: torch.Generator,
+    *,
+    cycles: int,
+    presentation_steps: int,
+    blank_steps: int,
+) -> Float[Tensor, "time batch features"]:
+    """Show patterns in rounds, each round in a new random order, with steps of zeros after each pattern.
+
+    Args:
+        patterns: Patterns of each episode.
+        generator: Source of the orders.
+        cycles: Rounds.
+        presentation_steps: Steps for which a pattern is shown.
+        blank_steps: Steps of zeros after each pattern.
+    """
+    batch, count, features = patterns.shape
+    chance = torch.rand((batch, cycles, count), generator=generator, device=patterns.device)
+    order = chance.argsort().flatten(1).unsqueeze(2).expand(-1, -1, features)
+    shown = patterns.gather(1, order).transpose(0, 1).unsqueeze(1)
+    blank = shown.new_zeros(len(shown), blank_steps, batch, features)
+    return torch.cat((shown.expand(-1, presentation_steps, -1, -1), blank), dim=1).flatten(0, 1)
+
+
+def at_the_end(inputs: Float[Tensor, "time batch features"]) -> Bool[Tensor, "time batch"]:
+    """Return the mask of episodes in which only the last output counts."""
+    mask = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
+    mask[-1] = True
+    return mask

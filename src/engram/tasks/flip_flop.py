@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from engram import checks
 from engram.tasks.episode import Episode
 
 
@@ -22,6 +23,7 @@ class FlipFlop:
         pulse: Probability of a pulse.
 
     Raises:
+        TypeError: A field is of the wrong type.
         ValueError: A field is out of range.
 
     Source: Sussillo and Barak, "Opening the black box" (2013), section 3; numbers of our protocol.
@@ -37,33 +39,15 @@ class FlipFlop:
     pulse: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("bits", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: expected at least 1")
-        if not 0 <= self.pulse <= 1:
-            raise ValueError(f"pulse = {self.pulse}: expected a probability")
+        checks.size("bits", self.bits)
+        checks.size("steps", self.steps)
+        checks.number("pulse", self.pulse, least=0, most=1)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw a batch of episodes.
-
-        Args:
-            batch_size: Number of independent episodes.
-            generator: Source of all randomness; the episodes are made on its device.
-
-        Returns:
-            ``inputs`` of -1, 0 and +1, and ``targets`` of -1 and +1, (time, batch, bits); ``mask``, true everywhere.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one.
-        """
-        if not isinstance(batch_size, int):
-            raise TypeError(f"batch_size = {batch_size!r}: expected an int")
-        if batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size}: expected at least 1")
-        if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator = {generator!r}: expected a torch.Generator")
-        shape, device = (self.steps, batch_size, self.bits), generator.device
+        """Draw episodes of pulses -1 and +1 among zeros, (time, batch, bits), as ``Task.sample``; every step counts."""
+        checks.size("batch_size", batch_size)
+        device = checks.generator(generator).device
+        shape = (self.steps, batch_size, self.bits)
         chance, side = torch.rand(2, *shape, generator=generator, device=device)
         inputs = torch.where(chance < self.pulse, torch.where(side < 0.5, -1.0, 1.0), 0.0)
         inputs[0] = 1.0

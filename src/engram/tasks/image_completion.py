@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from engram.tasks.environment import check_int
-from engram.tasks.episode import check_draw
+from engram import checks
+from engram.tasks.episode import at_the_end, presentations
 
 TRAINING_SHARE = 0.8
 """Share of each photograph's columns, from the left, that training crops are cut from."""
@@ -20,13 +20,13 @@ LEAST_DEVIATION = 15.0
 
 
 class ClampedEpisode(NamedTuple):
-    """An ``Episode`` that also says which units are to be clamped to their input.
+    """An ``Episode`` with the units that are to be clamped to their input.
 
     Attributes:
-        inputs: What the network sees at each step, (time, batch, features).
-        targets: What it should answer at each step, (time, batch, answers).
-        mask: At which steps the answer counts, (time, batch).
-        clamp: Which features are given at each step, (time, batch, features); a given feature may well be zero.
+        inputs: As in ``Episode``.
+        targets: As in ``Episode``.
+        mask: As in ``Episode``.
+        clamp: Which features are given at each step; a given feature may well be zero.
     """
 
     inputs: Float[Tensor, "time batch features"]
@@ -79,12 +79,10 @@ class ImageCompletion:
     probe_steps: int = 3
 
     def __post_init__(self) -> None:
-        least = {"patterns": 1, "cycles": 1, "presentation_steps": 1, "blank_steps": 0, "probe_steps": 1}
-        for name, bound in least.items():
-            check_int(name, getattr(self, name), bound)
-        images = self.images
-        if not isinstance(images, Tensor):
-            raise TypeError(f"images is a {type(images).__name__}: expected a torch.Tensor")
+        for name in ("patterns", "cycles", "presentation_steps", "probe_steps"):
+            checks.size(name, getattr(self, name))
+        checks.size("blank_steps", self.blank_steps, least=0)
+        images = checks.instance("images", self.images, Tensor)
         if images.dim() != 3 or 0 in images.shape or images[0].numel() % 2:
             raise ValueError(
                 f"images.shape = {tuple(images.shape)}: expected (n, height, width), none of them 0, and an even "
@@ -107,54 +105,30 @@ class ImageCompletion:
         return self.cycles * self.patterns * (self.presentation_steps + self.blank_steps) + self.probe_steps
 
     def sample(self, batch_size: int, generator: torch.Generator) -> ClampedEpisode:
-        """Draw a batch of episodes.
-
-        Args:
-            batch_size: Number of independent episodes.
-            generator: Source of all randomness; it has to be on the device of the images.
-
-        Returns:
-            ``inputs``, pixels in [-1, 1] and 0 where none is given, (time, batch, pixels); ``targets``, the whole
-            image at every step, (time, batch, pixels); ``mask``, true at the last step only, (time, batch);
-            ``clamp``, which pixels are given, (time, batch, pixels). ``time`` is ``length``.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one.
-        """
-        check_draw(batch_size, generator)
+        """Draw episodes as ``Task.sample``: inputs are 0 where ``clamp`` is False, the target is the whole image."""
+        checks.size("batch_size", batch_size)
+        checks.generator(generator)
         device = self.images.device
-
         drawn = torch.randint(len(self.images), (batch_size, self.patterns), generator=generator, device=device)
         images = self.images.flatten(1)[drawn]
-        order = torch.rand((batch_size, self.cycles, self.patterns), generator=generator, device=device)
-        order = order.argsort().flatten(1)
-        shown = images.gather(1, order.unsqueeze(2).expand(-1, -1, self.pixels)).transpose(0, 1)
-        steps = torch.cat(
-            (
-                shown.unsqueeze(1).expand(-1, self.presentation_steps, -1, -1),
-                shown.new_zeros(len(shown), self.blank_steps, *shown.shape[1:]),
-            ),
-            dim=1,
+        shown = presentations(
+            images,
+            generator,
+            cycles=self.cycles,
+            presentation_steps=self.presentation_steps,
+            blank_steps=self.blank_steps,
         )
-        given = torch.arange(steps.shape[1], device=device) < self.presentation_steps
-
+        step = torch.arange(len(shown), device=device)
+        given = step % (self.presentation_steps + self.blank_steps) < self.presentation_steps
         # The images are drawn alike and shown in random order, so that the first is as good as a random one.
         target = images[:, 0]
         lower = torch.rand((batch_size, 1), generator=generator, device=device) < 0.5
         visible = (torch.arange(self.pixels, device=device) >= self.pixels // 2) == lower
         probe = target.where(visible, 0.0)
 
-        inputs = torch.cat((steps.flatten(0, 1), probe.expand(self.probe_steps, *probe.shape)))
-        clamp = torch.cat(
-            (
-                given.repeat(len(shown))[:, None, None].expand(-1, *probe.shape),
-                visible.expand(self.probe_steps, *probe.shape),
-            )
-        )
-        mask = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=device)
-        mask[-1] = True
-        return ClampedEpisode(inputs, target.expand_as(inputs), mask, clamp)
+        inputs = torch.cat((shown, probe.expand(self.probe_steps, *probe.shape)))
+        clamp = torch.cat((given[:, None, None].expand_as(shown), visible.expand(self.probe_steps, *probe.shape)))
+        return ClampedEpisode(inputs, target.expand_as(inputs), at_the_end(inputs), clamp)
 
 
 def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size size"]:
@@ -185,12 +159,8 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
     """
     from sklearn.datasets import load_sample_images
 
-    if not isinstance(size, int) or isinstance(size, bool):
-        raise TypeError(f"size = {size!r}: expected an int")
-    if not 2 <= size <= 64:
-        raise ValueError(f"size = {size}: expected 2 to 64")
-    if split not in ("train", "test"):
-        raise ValueError(f"split = {split!r}: expected 'train' or 'test'")
+    checks.size("size", size, 2, 64)
+    checks.choice("split", split, ("train", "test"))
     found = []
     for photograph in load_sample_images().images:
         grey = photograph.sum(axis=2, dtype=np.float32)

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from engram.tasks.environment import check_int
-from engram.tasks.episode import Episode, check_draw, check_generator
+from engram import checks
+from engram.tasks.episode import Episode, at_the_end
 
 STROKES = (2, 4)
 POINTS = 24
@@ -56,18 +56,15 @@ class OneShotCharacters:
     distinct: bool = False
 
     def __post_init__(self) -> None:
-        check_int("ways", self.ways, 2)
-        images = self.images
-        if not isinstance(images, Tensor):
-            raise TypeError(f"images is a {type(images).__name__}: expected a torch.Tensor")
+        checks.size("ways", self.ways, least=2)
+        images = checks.instance("images", self.images, Tensor)
         if images.dim() != 4 or images.shape[2] != images.shape[3] or 0 in images.shape:
             raise ValueError(
                 f"images.shape = {tuple(images.shape)}: expected (characters, drawings, size, size), none of them 0"
             )
         if not images.is_floating_point():
             raise ValueError(f"images.dtype = {images.dtype}: expected floating point")
-        if not images.isfinite().all():
-            raise ValueError("images has values that are not finite")
+        checks.finite("images", images)
         if len(images) < self.ways:
             raise ValueError(f"images has {len(images)} characters: expected at least ways = {self.ways}")
         if self.distinct and images.shape[1] < 2:
@@ -81,22 +78,13 @@ class OneShotCharacters:
         return self.ways + 1
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw a batch of episodes.
+        """Draw episodes as ``Task.sample``.
 
-        Args:
-            batch_size: Number of independent episodes.
-            generator: Source of all randomness; it has to be on the device of the images.
-
-        Returns:
-            ``inputs``, the pixels row by row followed by the label, one-hot and all zero at the last step, (time,
-            batch, size * size + ways); ``targets``, the label of the drawing that is seen, also at the last step,
-            (time, batch, ways); ``mask``, true at the last step only, (time, batch). ``time`` is ``length``.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one.
+        The inputs are the pixels row by row followed by the label, one-hot and all zero at the last step, (time, batch,
+        size * size + ways); the targets are the label of the drawing that is seen, also at the last step.
         """
-        check_draw(batch_size, generator)
+        checks.size("batch_size", batch_size)
+        checks.generator(generator)
         device = self.images.device
 
         def integers(high: int, *shape: int) -> Tensor:
@@ -122,9 +110,7 @@ class OneShotCharacters:
         targets = functional.one_hot(with_query(labels), self.ways).to(images.dtype)
         shown = targets.clone()
         shown[-1] = 0
-        mask = torch.zeros(targets.shape[:2], dtype=torch.bool, device=device)
-        mask[-1] = True
-        return Episode(torch.cat((images.flatten(2), shown), dim=2), targets, mask)
+        return Episode(torch.cat((images.flatten(2), shown), dim=2), targets, at_the_end(targets))
 
     def split(
         self, inputs: Float[Tensor, "time batch features"]
@@ -165,9 +151,8 @@ def synthetic_glyphs(
         torch.Size([3, 2, 16, 16])
     """
     for name, value in {"classes": classes, "drawings": drawings, "size": size}.items():
-        check_int(name, value, 1)
-    check_generator(generator)
-    device = generator.device
+        checks.size(name, value)
+    device = checks.generator(generator).device
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, device=device)

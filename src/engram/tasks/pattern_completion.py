@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from engram.tasks.environment import check_int
-from engram.tasks.episode import Episode, check_draw
+from engram import checks
+from engram.tasks.episode import Episode, at_the_end, presentations
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class PatternCompletion:
     balanced: bool = True
 
     def __post_init__(self) -> None:
-        least = {"bits": 1, "patterns": 1, "cycles": 1, "presentation_steps": 1, "blank_steps": 0}
-        for name, bound in least.items():
-            check_int(name, getattr(self, name), bound)
+        for name in ("bits", "patterns", "cycles", "presentation_steps"):
+            checks.size(name, getattr(self, name))
+        checks.size("blank_steps", self.blank_steps, least=0)
         if self.balanced and self.bits % 2:
             raise ValueError(f"bits = {self.bits}: expected an even number, because balanced = True")
 
@@ -65,43 +65,24 @@ class PatternCompletion:
         return self.cycles * self.patterns * shown + self.presentation_steps
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw a batch of episodes.
-
-        Args:
-            batch_size: Number of independent episodes.
-            generator: Source of all randomness; the episodes are made on its device.
-
-        Returns:
-            ``inputs`` of -1, 0 and +1, (time, batch, bits); ``targets``, the whole pattern at every step, (time,
-            batch, bits); ``mask``, true at the last step only, (time, batch). ``time`` is ``length``.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one.
-        """
-        check_draw(batch_size, generator)
-
+        """Draw episodes as ``Task.sample``: inputs of -1, 0 and +1; the target is the whole pattern at every step."""
+        checks.size("batch_size", batch_size)
+        checks.generator(generator)
         patterns = torch.where(self._half((batch_size, self.patterns, self.bits), generator), 1.0, -1.0)
-        order = _random((batch_size, self.cycles, self.patterns), generator).argsort().flatten(1)
-        shown = patterns.gather(1, order.unsqueeze(2).expand(-1, -1, self.bits)).transpose(0, 1)
-        blank = shown.new_zeros(self.blank_steps, *shown.shape)
-        presentations = torch.cat((shown.expand(self.presentation_steps, *shown.shape), blank))
-
+        shown = presentations(
+            patterns,
+            generator,
+            cycles=self.cycles,
+            presentation_steps=self.presentation_steps,
+            blank_steps=self.blank_steps,
+        )
         # The patterns are drawn alike and shown in random order, so that the first is as good as a random one.
         target = patterns[:, 0]
         probe = target.masked_fill(self._half((batch_size, self.bits), generator), 0.0)
-        inputs = torch.cat(
-            (presentations.transpose(0, 1).flatten(0, 1), probe.expand(self.presentation_steps, *probe.shape))
-        )
-        mask = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
-        mask[-1] = True
-        return Episode(inputs, target.expand_as(inputs), mask)
+        inputs = torch.cat((shown, probe.expand(self.presentation_steps, *probe.shape)))
+        return Episode(inputs, target.expand_as(inputs), at_the_end(inputs))
 
     def _half(self, shape: tuple[int, ...], generator: torch.Generator) -> Bool[Tensor, "..."]:
         """Return a random choice of the last axis: exactly half of it, or each with probability 1/2."""
-        chance = _random(shape, generator)
+        chance = torch.rand(shape, generator=generator, device=generator.device)
         return chance.argsort() < self.bits // 2 if self.balanced else chance < 0.5
-
-
-def _random(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, device=generator.device)

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from engram.tasks.data import DataError, cache_folder
-from engram.tasks.data.files import data_folder
+from engram.tasks.data.files import data_folder, reading
 
 END = "<eos>"
 TYPES = 10_000
@@ -21,9 +21,9 @@ class PennTreebank(NamedTuple):
     """A corpus of word numbers in its three parts.
 
     Attributes:
-        train: Words to learn from, in order.
-        valid: Words to choose settings by.
-        test: Words to be judged by.
+        train: Words of the training part, in order.
+        valid: Words of the validation part.
+        test: Words of the test part.
         words: The word of each number, in the order of first occurrence in ``train``.
     """
 
@@ -57,7 +57,7 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
     Examples:
         >>> read_penn_treebank("nowhere")
         Traceback (most recent call last):
-        engram.tasks.data.files.DataError: cannot read nowhere/ptb.train.txt: ...
+        engram.tasks.data.files.DataError: cannot read nowhere/ptb.train.txt as text: ...
     """
     if folder is None:
         folder = (data_folder() or cache_folder()) / "penn-treebank"
@@ -75,10 +75,8 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
 
 
 def _words(path: Path, expected: int) -> list[str]:
-    try:
+    with reading(path, "text", UnicodeDecodeError):
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
     words = [word for line in lines for word in (*line.split(), END)]
     if len(words) != expected:
         raise DataError(f"{path} has {len(words)} words, line ends included; expected {expected}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from engram import checks
+
 TRAINING_SHARE = 0.7
 """Share of the photograph's columns, from the left, that training patches are cut from."""
 
@@ -37,8 +39,7 @@ def photograph_patches(
     from sklearn.datasets import load_sample_image
     from sklearn.feature_extraction.image import extract_patches_2d
 
-    if split not in ("train", "test"):
-        raise ValueError(f"split = {split!r}: expected 'train' or 'test'")
+    checks.choice("split", split, ("train", "test"))
     image = load_sample_image("china.jpg").mean(axis=2)
     border = int(TRAINING_SHARE * image.shape[1])
     image = image[:, :border] if split == "train" else image[:, border:]

@@ -1,4 +1,4 @@
-"""Two stimuli, a delay, one answer: the fourteen tasks that two bits can pose, to be found out from feedback alone."""
+"""Two-stimulus tasks: two stimuli, a delay, one answer, by one of the fourteen Boolean functions of two bits."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import gymnasium
-import numpy as np
 import torch
-from gymnasium import spaces
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv, check_int
-from engram.tasks.episode import check_draw
+from engram import checks
+from engram.tasks.episode import Episode
 
 __all__ = [
     "TABLES",
@@ -24,15 +21,10 @@ __all__ = [
     "Rung",
     "Timing",
     "TwoStimulus",
-    "TwoStimulusEnv",
-    "TwoStimulusEpisode",
-    "TwoStimulusVectorEnv",
     "ladder",
     "ladder_rung",
     "training_tasks",
 ]
-
-ENV_ID = "engram/TwoStimulus-v0"
 
 Table = tuple[int, int, int, int]
 
@@ -62,10 +54,10 @@ GAIN = 3.0  # of stimuli and feedback
 
 
 class Rung(NamedTuple):
-    """What a network reaches that knows so much, and no more.
+    """The best performance of a policy with some knowledge of the task.
 
     Attributes:
-        knows: What it knows.
+        knows: The knowledge.
         accuracy: Share of right answers.
         loss: Squared error, over both answers.
     """
@@ -76,16 +68,13 @@ class Rung(NamedTuple):
 
 
 def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> list[Rung]:
-    """Return what a network can reach on average over some tasks, by what it knows of each when its life ends.
+    """Return the best mean performance over some tasks for increasing knowledge of each.
 
-    Nothing: its outputs are 0.5. The right constant: it answers best without any stimulus. The best single stimulus.
-    Both stimuli. The outputs are then those of least squared error with targets 0.1 and 0.9.
+    The four rungs: nothing (outputs 0.5), the best constant, the best single stimulus, both stimuli. The outputs are
+    those of least squared error with targets 0.1 and 0.9.
 
     Args:
         tables: Truth tables, by name or without.
-
-    Returns:
-        Four rungs, from nothing to everything.
 
     Raises:
         ValueError: There is no table, or one is no table.
@@ -103,20 +92,20 @@ def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> lis
     seen = {"constant": [[0] * 4], "one stimulus": [first, second], "both stimuli": [[0, 1, 2, 3]]}
     rungs = [Rung("nothing", 0.5, 2 * ((RIGHT - WRONG) / 2) ** 2)]
     for knows, choices in seen.items():
-        best = [min((_of_what_is_seen(table, groups) for groups in choices), key=lambda one: one[1]) for table in rows]
+        best = [min((_best_answers(table, groups) for groups in choices), key=lambda one: one[1]) for table in rows]
         accuracy, loss = (math.fsum(values) / len(rows) for values in zip(*best, strict=True))
         rungs.append(Rung(knows, accuracy, loss))
     return rungs
 
 
 def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
-    """Return what a network must know at least to be so good: the highest rung that it reached, or stands above.
+    """Return the knowledge of the highest rung that a network reaches.
 
-    A rung counts as reached when both the accuracy and the loss are nearer to it than to the one below.
+    A rung is reached when both accuracy and loss are nearer to it, or better, than to the one below.
 
     Args:
-        accuracy: Its share of right answers.
-        loss: Its squared error.
+        accuracy: Share of right answers.
+        loss: Squared error.
         rungs: What ``ladder`` returns.
 
     Examples:
@@ -132,8 +121,8 @@ def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
     return reached
 
 
-def _of_what_is_seen(table: Table, groups: list[int]) -> tuple[float, float]:
-    """Accuracy and loss of the best answer to each group of stimulus pairs that look alike."""
+def _best_answers(table: Table, groups: list[int]) -> tuple[float, float]:
+    """Return accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
     right, loss = 0.0, 0.0
     for group in set(groups):
         answers = [answer for answer, of in zip(table, groups, strict=True) if of == group]
@@ -145,14 +134,14 @@ def _of_what_is_seen(table: Table, groups: list[int]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Timing:
-    """When what happens in a trial: windows of steps, the first and one past the last.
+    """Timing of a trial: windows of steps, the first and one past the last.
 
     Args:
         stimulus1: The first stimulus.
         stimulus2: The second one.
-        response: The answer is heard.
+        response: The window in which the answer is given.
         decision: The step at which it is read.
-        feedback: Loss and own answer are shown.
+        feedback: The window in which loss and own answer are shown.
         steps: Steps of a trial.
         dt: Duration of a step, ms.
 
@@ -176,43 +165,20 @@ class Timing:
 
     def __post_init__(self) -> None:
         last, before = 0, "the start of the trial"
-        for name in ("stimulus1", "stimulus2", "response"):
-            start, stop = getattr(self, name)
-            if not last <= start < stop:
-                raise ValueError(
-                    f"{name} = {(start, stop)}: expected a window that begins at or after {last}, {before}"
-                )
-            last, before = stop, f"the end of {name}"
-        if self.decision < last:
-            raise ValueError(f"decision = {self.decision}: expected at least {last}, {before}")
-        start, stop = self.feedback
-        if not self.decision <= start < stop <= self.steps:
-            raise ValueError(
-                f"feedback = {self.feedback}: expected a window from the decision, {self.decision}, to {self.steps}"
-            )
+        for name in ("stimulus1", "stimulus2", "response", "decision", "feedback"):
+            value = getattr(self, name)
+            start, stop = (value, value + 1) if name == "decision" else value
+            if not last <= start < stop <= self.steps:
+                raise ValueError(f"{name} = {value}: expected from {last}, {before}, on, and within {self.steps} steps")
+            last, before = (start, "the decision") if name == "decision" else (stop, f"the end of {name}")
 
     @classmethod
     def default(cls, dt: float = 20.0) -> Timing:
-        """Return the published timing, with steps of another duration.
-
-        Args:
-            dt: Duration of a step, ms.
-        """
-        if not 0 < dt <= 60:
-            raise ValueError(f"dt = {dt}: expected a positive number, at most 60 ms")
-
-        def step(ms: int) -> int:
-            return int(ms / dt + 1e-9)
-
-        return cls(
-            (0, step(160)),
-            (step(200), step(360)),
-            (step(500), step(700)),
-            step(720),
-            (step(720), step(920)),
-            step(1000),
-            dt,
-        )
+        """Return the published timing with steps of another duration, ``dt`` ms, at most 60."""
+        checks.number("dt", dt, above=0, most=60)
+        edges = (160, 200, 360, 500, 700, 720, 920, 1000)
+        first, second, third, response, heard, decision, shown, steps = (int(ms / dt + 1e-9) for ms in edges)
+        return cls((0, first), (second, third), (response, heard), decision, (decision, shown), steps, dt)
 
 
 class Block(NamedTuple):
@@ -229,38 +195,18 @@ class Block(NamedTuple):
     table: Int[Tensor, "batch"]
 
 
-class TwoStimulusEpisode(NamedTuple):
-    """An episode of trials, time first.
-
-    Attributes:
-        inputs: Activity of the stimulus units: (3, -3) for bit 1, (-3, 3) for bit 0, else zero.
-        targets: 0.9 for the right answer and 0.1 for the other one, in the whole of the trial.
-        mask: The response windows.
-        kind: Which pair of stimuli each trial shows, 2 s1 + s2.
-        answer: The right answer of each trial.
-        table: The task of each episode, as its place in the list of tasks.
-    """
-
-    inputs: Float[Tensor, "time batch 2"]
-    targets: Float[Tensor, "time batch 2"]
-    mask: Bool[Tensor, "time batch"]
-    kind: Int[Tensor, "batch trials"]
-    answer: Int[Tensor, "batch trials"]
-    table: Int[Tensor, "batch"]
-
-
 @dataclass(frozen=True)
 class TwoStimulus:
     """Two stimuli, a delay, one answer: trial after trial of a task that only the feedback tells.
 
     A trial shows bit s1, then bit s2, both fair and independent, and after a delay asks for a Boolean function of
-    them. There are fourteen such functions that are no constant, among them delayed match-to-sample (``dms``), in which
-    no single stimulus says anything about the answer. Which one it is stays the same through an episode.
+    them, the same in all trials of an episode. There are fourteen such functions that are no constant, among them
+    delayed match-to-sample (``dms``), whose answer is independent of each single stimulus.
 
     Args:
         tasks: Names of the tasks from which that of each episode is drawn, with equal probability.
         trials: Trials of an episode.
-        timing: When what happens in a trial.
+        timing: Timing of a trial.
         author_tables: Take the truth tables of the published code, two of which are wrong.
 
     Raises:
@@ -282,7 +228,7 @@ class TwoStimulus:
     author_tables: bool = False
 
     def __post_init__(self) -> None:
-        check_int("trials", self.trials, 1)
+        checks.size("trials", self.trials)
         checked_tasks(self.tasks)
 
     @property
@@ -292,7 +238,7 @@ class TwoStimulus:
         return {name: known[name] for name in self.tasks}
 
     def inputs(self) -> Float[Tensor, "kinds steps 2"]:
-        """Return what each of the four kinds of trials shows at each step."""
+        """Return the stimuli of each of the four kinds of trials."""
         shown = torch.zeros(4, self.timing.steps, 2)
         for kind, (first, second) in enumerate(itertools.product((0, 1), repeat=2)):
             for bit, (start, stop) in ((first, self.timing.stimulus1), (second, self.timing.stimulus2)):
@@ -300,18 +246,15 @@ class TwoStimulus:
         return shown
 
     def block(self, batch_size: int, generator: torch.Generator, *, table: Int[Tensor, "batch"] | None = None) -> Block:
-        """Draw trials without laying them out in time.
+        """Draw trials without laying them out in time; arguments and errors as of ``Task.sample``.
 
         Args:
             batch_size: Number of individuals.
             generator: Source of all randomness.
             table: The task of each, as its place in ``tasks``; None: drawn.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one, or ``table`` has another shape or other numbers.
         """
-        check_draw(batch_size, generator)
+        checks.size("batch_size", batch_size)
+        checks.generator(generator)
         if table is None:
             table = torch.randint(len(self.tasks), (batch_size,), generator=generator)
         if table.shape != (batch_size,) or not (int(table.min()) >= 0 and int(table.max()) < len(self.tasks)):
@@ -320,20 +263,11 @@ class TwoStimulus:
         rows = torch.tensor(list(self.tables.values()))
         return Block(kind, rows[table[:, None], kind], table)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> TwoStimulusEpisode:
-        """Draw a batch of episodes.
+    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        """Draw the trials of ``block`` one after another, as ``Task.sample``.
 
-        Args:
-            batch_size: Number of independent episodes.
-            generator: Source of all randomness.
-
-        Returns:
-            ``inputs``, ``targets`` and ``mask``, time first, ``time`` being ``trials`` times ``timing.steps``; and the
-            trials that they are made of.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one.
+        Inputs are the stimulus units, (3, -3) for bit 1, (-3, 3) for bit 0, else zero; targets are 0.9 for the right
+        answer and 0.1 for the other one, in the whole of the trial; the mask is the response windows.
         """
         block = self.block(batch_size, generator)
         inputs = self.inputs()[block.kind].flatten(1, 2).transpose(0, 1)
@@ -341,170 +275,11 @@ class TwoStimulus:
         targets = (WRONG + (RIGHT - WRONG) * right).repeat_interleave(self.timing.steps, 1).transpose(0, 1)
         mask = torch.zeros(self.timing.steps, dtype=torch.bool)
         mask[slice(*self.timing.response)] = True
-        return TwoStimulusEpisode(inputs, targets, mask.repeat(self.trials)[:, None].expand(-1, batch_size), *block)
-
-
-class TwoStimulusVectorEnv(BatchedEnv):
-    """Many lives at once: two stimuli, a delay, one answer, trial after trial of a task that only rewards tell.
-
-    A step is one of 20 ms. Action 0 and 1 answer, action 2 does not; the answer of a trial is the one given more often
-    in its response window, 0 if both were equally often. At the decision it is rewarded with +1 if right and -1 if
-    wrong. With ``options={"instance": "new"}`` of ``reset``, which is the default, each life has a task drawn anew;
-    with ``"keep"`` the same as before; with the name of a task, or one for each environment, that one. A life that
-    begins by itself at the end of another has a new task. ``info["instance"]`` of ``reset`` tells it.
-
-    An observation has 7 numbers: the stimulus units, two outcome units (3 right, -3 wrong, in the feedback window),
-    1, and the own answer as 3 times one-hot in the feedback window. At a decision, ``info["correct"]`` says whether the
-    answer was right.
-
-    Args:
-        num_envs: Number of environments.
-        tasks: Names of the tasks from which that of a life is drawn.
-        trials: Trials of a life.
-        timing: When what happens in a trial; the published one if None.
-        max_episode_steps: Steps after which a life is truncated; None: all its trials' steps, after which it ends as
-            Gymnasium's ``truncated``, since the end is no part of the task.
-
-    Attributes:
-        table: The task of each environment, as its place in ``tasks``, (num_envs,).
-
-    Raises:
-        TypeError: A number is no int.
-        ValueError: There is no task, one is unknown, or a number is less than one.
-
-    Source: Miconi (2023); rewards instead of losses are ours, since an environment has no graded answer.
-
-    Examples:
-        >>> envs = gymnasium.make_vec("engram/TwoStimulus-v0", num_envs=3, tasks=("dms",))
-        >>> observations, infos = envs.reset(seed=0)
-        >>> observations.shape, infos["instance"].tolist()
-        ((3, 7), ['dms', 'dms', 'dms'])
-    """
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        tasks: Sequence[str] = tuple(TABLES),
-        trials: int = 20,
-        timing: Timing | None = None,
-        max_episode_steps: int | None = None,
-    ) -> None:
-        check_int("trials", trials, 1)
-        self.tasks = checked_tasks(tasks)
-        self.timing = Timing() if timing is None else timing
-        self.trials = trials
-        whole = trials * self.timing.steps
-        super().__init__(
-            num_envs,
-            spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,)),
-            spaces.Discrete(3),
-            whole + 1,  # never reached: a life is truncated before
-            whole if max_episode_steps is None else max_episode_steps,
-        )
-        self._rows = np.array([TABLES[name] for name in self.tasks])
-        self._shown = TwoStimulus(tuple(self.tasks), timing=self.timing).inputs().numpy()
-        self.table = np.zeros(num_envs, dtype=np.int64)
-        self._kind = np.zeros((num_envs, trials + 1), dtype=np.int64)
-        self._votes = np.zeros((num_envs, 2), dtype=np.int64)
-        self._said = np.zeros(num_envs, dtype=np.int64)
-        self._outcome = np.zeros(num_envs, dtype=np.float32)
-        self._instances: list[str] | None = None  # as a call of reset has them
-        self._lived = np.zeros(num_envs, dtype=bool)
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a life in every environment.
-
-        Args:
-            seed: As of every batch.
-            options: ``"instance"``: ``"new"``, ``"keep"``, a task's name, or one for each environment; and
-                ``"reset_mask"``, as of every batch.
-
-        Raises:
-            ValueError: An option is none of these, or there is no instance yet that could be kept.
-        """
-        instance = (options or {}).get("instance", "new")
-        names = [instance] * self.num_envs if isinstance(instance, str) else list(instance)
-        unknown = [name for name in names if name not in (*self.tasks, "new", "keep")]
-        if unknown or len(names) != self.num_envs:
-            raise ValueError(
-                f"options['instance'] = {instance!r}: expected 'new', 'keep', one of {', '.join(self.tasks)}, or such "
-                f"names for {self.num_envs} environments"
-            )
-        if any(name == "keep" and not lived for name, lived in zip(names, self._lived, strict=True)):
-            raise ValueError("options['instance'] = 'keep': expected after a first life only")
-        self._instances = names
-        try:
-            observations, _ = super().reset(seed=seed, options=options)
-        finally:
-            self._instances = None
-        named = np.array(self.tasks)[self.table]
-        return observations, {"instance": named, "_instance": np.ones(self.num_envs, dtype=bool)}
-
-    def _begin(self, rows: Rows) -> None:
-        for row in rows:
-            drawn = self.generators[row].integers(
-                len(self.tasks)
-            )  # also where it is not used: the stimuli are the same
-            name = "new" if self._instances is None else self._instances[row]
-            if name != "keep":
-                self.table[row] = drawn if name == "new" else self.tasks.index(name)
-            self._kind[row, : self.trials] = self.generators[row].integers(4, size=self.trials)
-        self._votes[rows], self._said[rows], self._outcome[rows], self._lived[rows] = 0, 0, 0.0, True
-
-    def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
-        trial, step = np.divmod(self.steps, self.timing.steps)
-        heard = (step >= self.timing.response[0]) & (step < self.timing.response[1]) & (actions < 2)
-        self._votes[self._each[heard], actions[heard]] += 1
-        decided = (step == self.timing.decision) & ~self.ended
-        if not decided.any():
-            return np.zeros(self.num_envs), {}
-        answer = self._rows[self.table, self._kind[self._each, np.minimum(trial, self.trials)]]
-        said = (self._votes[:, 1] > self._votes[:, 0]).astype(np.int64)
-        correct = said == answer
-        self._said = np.where(decided, said, self._said)
-        self._outcome = np.where(decided, np.where(correct, GAIN, -GAIN), self._outcome).astype(np.float32)
-        self._votes[decided] = 0
-        rewards = np.where(decided, np.where(correct, 1.0, -1.0), 0.0)
-        return rewards, {"correct": correct & decided, "_correct": decided}
-
-    def _observe(self) -> Observations:
-        trial, step = np.divmod(self.steps, self.timing.steps)
-        kind = self._kind[self._each, np.minimum(trial, self.trials)]
-        seen = np.zeros((self.num_envs, 7), np.float32)
-        going = trial < self.trials
-        seen[:, :2] = np.where(going[:, None], self._shown[kind, step], 0)
-        # The action at the decision step is followed by its outcome: what a network sees one step later.
-        feeding = (step > self.timing.feedback[0]) & (step <= self.timing.feedback[1]) & going
-        seen[:, 2:4] = np.where(feeding, self._outcome, 0)[:, None]
-        seen[:, 4] = 1.0
-        seen[self._each, 5 + self._said] = np.where(feeding, GAIN, 0)
-        return seen
-
-
-class TwoStimulusEnv(SingleEnv):
-    """Two stimuli, a delay, one answer, trial after trial of a task that only rewards tell.
-
-    The arguments, and the options of ``reset``, are those of ``TwoStimulusVectorEnv``, which says how the task works.
-
-    Examples:
-        >>> env = gymnasium.make("engram/TwoStimulus-v0")
-        >>> env.reset(seed=0, options={"instance": "dms"})[1]
-        {'instance': 'dms'}
-    """
-
-    def __init__(self, *, tasks: Sequence[str] = tuple(TABLES), trials: int = 20, timing: Timing | None = None) -> None:
-        super().__init__(TwoStimulusVectorEnv(1, tasks=tasks, trials=trials, timing=timing))
+        return Episode(inputs, targets, mask.repeat(self.trials)[:, None].expand(-1, batch_size))
 
 
 def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
-    """Return names of tasks, if all are known and there is one at least.
-
-    Raises:
-        ValueError: There is none, or one is unknown; the message lists what is known.
-    """
+    """Return names of tasks; raise ValueError where there is none or one is unknown."""
     names = tuple(tasks)
     if not names:
         raise ValueError("tasks = (): expected at least one name")
@@ -543,6 +318,3 @@ def _checked_table(table: Sequence[int]) -> Table:
     if len(table) != 4 or any(answer not in (0, 1) for answer in table):
         raise ValueError(f"table = {table!r}: expected four answers of 0 or 1, to the pairs 00, 01, 10 and 11")
     return (int(table[0]), int(table[1]), int(table[2]), int(table[3]))
-
-
-gymnasium.register(ENV_ID, f"{__name__}:TwoStimulusEnv", vector_entry_point=f"{__name__}:TwoStimulusVectorEnv")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engram.storage import checkpoint
-from engram.testing.module import assert_refused, same
-from engram.testing.promises import hold, no_global_draws
+from engram.testing.promises import assert_refused, copy_into, hold, no_global_draws, same, stored
 
 Build = Callable[..., Any]
 
@@ -139,13 +135,8 @@ def _resumes_exactly(build: Build) -> None:
         _evolve(evolution, 5)
         losses = _losses(evolution.ask()) if asked else None
         kept = [param.detach().clone() for param in params]
-        with tempfile.TemporaryDirectory() as folder:  # through the format of checkpoints, in which nothing is pickled
-            checkpoint.save(Path(folder, "state"), evolution.state_dict())
-            state = checkpoint.load(Path(folder, "state"))
-        resumed = _start()
-        with torch.no_grad():
-            for param, value in zip(resumed, kept, strict=True):
-                param.copy_(value)
+        state, resumed = stored(evolution.state_dict()), _start()
+        copy_into(resumed, kept)
         again = build(resumed, seed=9, sigma=0.1)
         again.load_state_dict(state)
         for one in (evolution, again):

@@ -8,34 +8,39 @@ import inspect
 import itertools
 import json
 import multiprocessing
+import os
 import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
 from engram import registry
 from engram.lab import config as configs
 from engram.lab import load, run
-from engram.lab.experiment import Experiment
-from engram.lab.laboratory import run as run_signature
+from engram.lab.experiment import Arm, Experiment
+from engram.lab.folder import TrialFolder
+from engram.lab.laboratory import device_of
+from engram.lab.last_run import from_record
 from engram.lab.report import write_report
 from engram.lab.results import Results
 from engram.lab.trial import trials
+from engram.lab.worker import perform, prepare
+from engram.storage import checkpoint
 
 SMOKE_SECONDS = 30.0
+KILLED_OF_STEPS = 20  # the trial that is killed is that whose number of steps is nearest, since each is written
 
 
 def check_experiment(name: str, folder: Path | None = None) -> Path:
     """Check that a registered experiment keeps the experiment contract.
 
-    Its smoke preset is said to take seconds; the same seed gives the same metrics, whatever the number of workers and
-    whatever the global generators held before; a run that is killed goes on to the same metrics; every config field
-    refuses values outside its range, naming field, value and range; claims, figure and report can be made of its
-    results.
+    Its smoke preset is said to take seconds; the same seed gives the same metrics, whatever the number of workers, the
+    order of the trials and the state of the global generators; a killed trial goes on to the same metrics; every config
+    field refuses values outside its range, naming field, value and range; claims, figure and report can be made
+    of its results.
 
     Args:
         name: Its name in the registry.
@@ -56,11 +61,9 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
         assert experiment.name == name, f"it is registered as {name!r} and calls itself {experiment.name!r}"
         _check_config(experiment)
         results = run(experiment, preset="smoke", jobs=1, runs=root / "one", progress=False)
-        _check_results(results)
-        whole = _metrics(root / "one" / name)
-        _check_two_workers(experiment, root / "two", whole)
-        _check_kill_and_resume(experiment, root / "killed", whole)
-        report = write_report([load(experiment, root / "one")], root / "report.html")
+        _check_results(experiment, results)
+        _check_another_run(experiment, results, root / "other")
+        report = write_report([(experiment, load(experiment, root / "one"))], root / "report.html")
         assert "</html>" in report.read_text(), "its report is cut off"
     return report
 
@@ -83,9 +86,12 @@ def bad_values(cls: type) -> Iterator[tuple[str, Any]]:
 
 def _check_config(experiment: Experiment) -> None:
     cls = type(experiment.presets["smoke"].config)
-    assert dataclasses.is_dataclass(cls), "its config is no dataclass"
-    assert vars(cls)["__dataclass_params__"].frozen, "its config can be changed after it was checked: make it frozen"
-    options = set(inspect.signature(run_signature).parameters) | {"names", "json"}
+    for kind in {cls, *(type(arm.config) for arm in _arms(experiment))}:
+        assert dataclasses.is_dataclass(kind), f"its config {kind.__name__} is no dataclass"
+        assert vars(kind)["__dataclass_params__"].frozen, (
+            f"its config {kind.__name__} can be changed after it was checked: make it frozen"
+        )
+    options = set(inspect.signature(run).parameters) | {"names", "json"}
     taken = sorted(options & {field.name for field in dataclasses.fields(cls)})
     assert not taken, f"its config fields {taken} are options of every run: choose other names"
     smoke = trials(experiment, experiment.presets["smoke"].config, seeds=experiment.presets["smoke"].seeds)
@@ -108,8 +114,7 @@ def _check_config(experiment: Experiment) -> None:
             raise AssertionError(f"its config accepts {field} = {value!r}")
 
 
-def _check_results(results: Results) -> None:
-    experiment = results.experiment
+def _check_results(experiment: Experiment, results: Results) -> None:
     broken = [
         f"{trial.arm}, seed {trial.seed}: {trial.message}" for trial in results.trials if trial.state != "finished"
     ]
@@ -120,64 +125,75 @@ def _check_results(results: Results) -> None:
     )
     for trial in results.trials:
         assert json.loads(json.dumps(dict(trial.result))) == trial.result, "a result is not made of JSON values"
-    judged = {judgement.claim.id: judgement.ours for judgement in results.claims()}
-    assert all(isinstance(ours, float) for ours in judged.values()), f"a claim gives no number: {judged}"
+    values = {judged.claim.id: judged.ours for judged in results.claims()}
+    assert all(isinstance(ours, float) for ours in values.values()), f"a claim gives no number: {values}"
     assert experiment.figure(results).data, "its figure is empty"
     record = json.loads(json.dumps(results.record()))
-    assert experiment.figure(Results.from_record(experiment, record)).data, "its figure cannot be drawn from a record"
+    again = from_record(experiment, record)
+    assert experiment.figure(again).data, "its figure cannot be drawn from a record"
 
 
-def _check_two_workers(experiment: Experiment, runs: Path, whole: dict[str, bytes]) -> None:
+def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> None:
+    """Perform all trials again by two workers, one of which is killed, and compare the metrics with those of a run."""
+    folders = [Path(trial.folder) for trial in whole.trials]
+    steps = [TrialFolder(folder).status().total for folder in folders]
+    assert max(steps) > 1, "it has no loop of two steps or more, in which it could be killed"
+    victim = min((n for n, total in enumerate(steps) if total > 1), key=lambda n: abs(steps[n] - KILLED_OF_STEPS))
+    others = [n for n in reversed(range(len(folders))) if n != victim]
+    # Processes are forked from a server that has imported what a new one would take seconds for.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *(arm.trial.__module__ for arm in _arms(experiment))])
+    killed = context.Process(target=_perform, args=(experiment.name, runs, [victim], True))
+    killed.start()
+    folder = TrialFolder(runs / folders[victim].name)
+    while killed.is_alive() and not folder.status().attempts:
+        time.sleep(0.01)
+    last = context.Process(target=_perform, args=(experiment.name, runs, [*others, victim], False))
+    last.start()
+    for process in (killed, last):
+        process.join()
+    assert killed.exitcode == -signal.SIGKILL, f"a trial ended with {killed.exitcode} before it was killed"
+    assert last.exitcode == 0, f"after a kill its trials ended with {last.exitcode}"
+    assert folder.status().attempts == 2, "a trial was not resumed after a kill"
+    again = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in folders}
+    differ = [path.name for path in folders if again[path.name] != (path / "metrics.csv").read_bytes()]
+    assert not differ, (
+        f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name}), "
+        f"gives other metrics: {differ}"
+    )
+
+
+def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> None:
+    """Perform some trials of the smoke preset; die in the middle if told so."""
     import numpy as np
     import torch
 
-    torch.manual_seed(123)
-    np.random.seed(123)  # noqa: NPY002
-    run(experiment, preset="smoke", jobs=2, runs=runs, progress=False)
-    assert _metrics(runs / experiment.name) == whole, "two workers give other metrics than one"
+    torch.manual_seed(os.getpid())
+    np.random.seed(os.getpid() % 2**32)  # noqa: NPY002
+    experiment: Experiment = registry.get("experiments", name)
+    preset = experiment.presets["smoke"]
+    todo = trials(experiment, preset.config, seeds=preset.seeds, device=device_of("auto"))
+    if killed:
+        _die_in_the_middle()
+    for number in numbers:
+        job = prepare(todo[number], runs, runs / "never", checkpoint_seconds=0.0 if killed else 10.0)
+        status = perform(job)
+        assert status.state == "finished", status.message
 
 
-def _check_kill_and_resume(experiment: Experiment, runs: Path, whole: dict[str, bytes]) -> None:
-    # Processes are forked from a server that has imported what a new one would take seconds for.
-    context = multiprocessing.get_context("forkserver")
-    arms = experiment.arms(experiment.presets["smoke"].config).values()
-    context.set_forkserver_preload([__name__, *(arm.trial.__module__ for arm in arms)])
+def _die_in_the_middle() -> None:
+    """Make this process die at the first checkpoint but one that is due in the second half of a loop."""
+    written: list[Path] = []
+    save = checkpoint.save
 
-    def start() -> BaseProcess:
-        process = context.Process(target=_run_smoke, args=(experiment.name, runs))
-        process.start()
-        return process
+    def save_or_die(path: Path, state: Any) -> None:
+        if written and state["step"] > state["total"] // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(path, state)
+        written.append(path)
 
-    folder, kills = runs / experiment.name, 0
-    for wait in (0.0, 0.05):
-        before = _progress(folder)
-        process = start()
-        while process.is_alive() and _progress(folder) == before:
-            time.sleep(0.001)
-        time.sleep(wait)
-        process.kill()
-        process.join()
-        kills += process.exitcode == -signal.SIGKILL
-    assert kills, "it finished before it could be killed: let its smoke preset log and step more"
-    last = start()
-    last.join()
-    assert last.exitcode == 0, f"after a kill it ended with {last.exitcode}"
-    assert _metrics(folder) == whole, "after a kill it ends in other metrics"
+    checkpoint.save = save_or_die
 
 
-def _run_smoke(name: str, runs: Path) -> None:
-    """Run the smoke preset, with a checkpoint at every step."""
-    run(name, preset="smoke", jobs=1, runs=runs, checkpoint_seconds=0, progress=False)
-
-
-def _progress(root: Path) -> set[tuple[str, int]]:
-    """Return what distinguishes one moment of a run from a later one: its checkpoints and when they were written."""
-    found = set()
-    for path in root.glob("*/checkpoint-*"):
-        with contextlib.suppress(FileNotFoundError):
-            found.add((str(path), path.stat().st_mtime_ns))
-    return found
-
-
-def _metrics(root: Path) -> dict[str, bytes]:
-    return {path.parent.name: path.read_bytes() for path in sorted(root.glob("*/metrics.csv"))}
+def _arms(experiment: Experiment) -> list[Arm]:
+    return list(experiment.arms(experiment.presets["smoke"].config).values())

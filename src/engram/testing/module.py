@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from engram.testing.promises import hold, no_global_draws
+from engram.testing.promises import BadInput, assert_refused, hold, no_global_draws, same, tensors
 
 Run = Callable[[Callable[..., Any]], Tensor]
-BadInput = tuple[Callable[[], object], type[Exception], str]
 
 _TIME, _BATCH, _INPUTS, _OUTPUTS = 5, 2, 3, 4
 
@@ -248,33 +246,10 @@ def assert_gradient(function: Callable[..., Any], points: Sequence[Tensor]) -> N
     assert torch.autograd.gradcheck(function, tuple(p.detach().double().requires_grad_() for p in points))
 
 
-def assert_refused(bad: Iterable[BadInput]) -> None:
-    """Hold each call to the type of error that it should raise, and to a pattern that the message should contain."""
-    for call, expected, pattern in bad:
-        wanted = f"expected {expected.__name__} matching {pattern!r}"
-        try:
-            call()
-        except Exception as error:
-            if not isinstance(error, expected) or not re.search(pattern, str(error), re.DOTALL):
-                raise AssertionError(f"{wanted}, got {type(error).__name__}: {error}") from error
-        else:
-            raise AssertionError(f"{wanted}, nothing was raised")
-
-
 def assert_close(found: Any, wanted: Any) -> None:
     """Hold the tensors of two nests of tuples to ten digits."""
     for one, other in zip(tensors(found), tensors(wanted), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
-
-
-def same(left: Iterable[Tensor], right: Iterable[Tensor]) -> bool:
-    """Return whether the tensors are equal, bit by bit."""
-    return all(torch.equal(one, other) for one, other in zip(left, right, strict=True))
-
-
-def tensors(nest: Any) -> list[Tensor]:
-    """Return the tensors of a nest of tuples, in order."""
-    return [nest] if isinstance(nest, Tensor) else [tensor for part in nest for tensor in tensors(part)]
 
 
 def rebuilt(nest: Any, replacements: Iterable[Tensor]) -> Any:

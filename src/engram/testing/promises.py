@@ -1,14 +1,22 @@
-"""How a contract is held: its checks, each one promise, run in turn; and the promise that every part makes."""
+"""How a contract is held: its checks, each one promise, run in turn; and what the promises of all parts share."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from engram.storage import checkpoint
+
+BadInput = tuple[Callable[[], object], type[Exception], str]
 
 _UNLIKELY = 0x1E9C0DE5  # a seed that no part chooses for itself
 
@@ -74,3 +82,40 @@ def _global_states() -> dict[str, bytes]:
         "numpy": np.asarray(keys).tobytes() + str(position).encode(),
         "torch": torch.get_rng_state().numpy().tobytes(),
     }
+
+
+def assert_refused(bad: Iterable[BadInput]) -> None:
+    """Hold each call to the type of error that it should raise, and to a pattern that the message should contain."""
+    for call, expected, pattern in bad:
+        wanted = f"expected {expected.__name__} matching {pattern!r}"
+        try:
+            call()
+        except Exception as error:
+            if not isinstance(error, expected) or not re.search(pattern, str(error), re.DOTALL):
+                raise AssertionError(f"{wanted}, got {type(error).__name__}: {error}") from error
+        else:
+            raise AssertionError(f"{wanted}, nothing was raised")
+
+
+def stored(state: Any) -> Any:
+    """Return a ``state_dict`` as it comes back from a checkpoint, in which nothing is pickled."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder, "state"), state)
+        return checkpoint.load(Path(folder, "state"))
+
+
+@torch.no_grad()
+def copy_into(params: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+    """Copy values into parameters, as whoever resumes with them does."""
+    for param, value in zip(params, values, strict=True):
+        param.copy_(value)
+
+
+def same(left: Iterable[Tensor], right: Iterable[Tensor]) -> bool:
+    """Return whether the tensors are equal, bit by bit."""
+    return all(torch.equal(one, other) for one, other in zip(left, right, strict=True))
+
+
+def tensors(nest: Any) -> list[Tensor]:
+    """Return the tensors of a nest of tuples, in order."""
+    return [nest] if isinstance(nest, Tensor) else [tensor for part in nest for tensor in tensors(part)]

@@ -10,17 +10,14 @@ from torch import Tensor, nn
 
 from engram.plasticity import EligibilityState, PlasticityRule, RuleState, TraceState
 from engram.testing.module import (
-    BadInput,
     assert_close,
     assert_gradient,
-    assert_refused,
     copies_whole,
-    same,
     stores_whole,
     trains_every_parameter,
     without_type_checks,
 )
-from engram.testing.promises import hold
+from engram.testing.promises import BadInput, assert_refused, hold, same
 
 _BATCH, _POST, _PRE = 3, 4, 2
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from engram.tasks import Episode
-from engram.testing.module import BadInput, assert_refused, same
-from engram.testing.promises import hold, no_global_draws
+from engram.testing.promises import BadInput, assert_refused, hold, no_global_draws, same
 
 _BATCH = 4
 

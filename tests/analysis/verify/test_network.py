@@ -107,7 +107,7 @@ def test_what_cannot_be_read_as_it_is_is_refused(module, shape, message):
 def test_numbers_that_are_none_are_refused():
     module = nn.Sequential(nn.Linear(2, 3))
     module[0].weight.data[1, 0] = torch.nan
-    with pytest.raises(ValueError, match=r"weights\[0\]\[\(1, 0\)\] = nan"):
+    with pytest.raises(ValueError, match=r"weights\[0\]\[1, 0\] is NaN"):
         as_affine_relu(module)
     with pytest.raises(ValueError, match="layer 1: weights"):
         AffineReLU((np.ones((2, 3)), np.ones((1, 3))), (np.zeros(2), np.zeros(1)))

@@ -39,10 +39,12 @@ from engram.analysis.verify import (
     verify,
 )
 from engram.analysis.verify.bounds import relax
-from engram.analysis.verify.certificate import Case
+from engram.analysis.verify.certificate import Case, cut_bound
 from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.specification import Clause, Domain
 from engram.tasks.data import load
+
+FEWER = settings(max_examples=settings.default.max_examples // 5)  # of what asks a solver many times
 
 SUM = AffineReLU((np.array([[1.0, 1], [1, -1]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
 TWO = np.array([[1.0, 1], [1, -1]])
@@ -126,7 +128,6 @@ def test_oracle_three_layers():
         assert maximize(THREE_LAYERS, Box(*one), np.eye(2)[0], engine=engine).upper == pytest.approx(upper)
 
 
-@settings(max_examples=150)
 @given(problems(), st.integers(0, 1000), st.sampled_from(["adaptive", "zero"]))
 def test_bounds_hold_for_real_arithmetic(problem, seed, line):
     net, low, high = problem.made()
@@ -146,7 +147,6 @@ def test_bounds_hold_for_real_arithmetic(problem, seed, line):
                 assert sign * (y - line_at) >= 0
 
 
-@settings(max_examples=25)
 @given(problems(inputs=(1, 3), factors=(1.0,)), st.integers(0, 1000))
 def test_looser_engines_bound_tighter_ones(problem, seed):
     net, low, high = problem.made()
@@ -162,7 +162,7 @@ def test_looser_engines_bound_tighter_ones(problem, seed):
     assert upper["milp"].value == pytest.approx(upper["milp"].upper, abs=10 * scale)
 
 
-@settings(max_examples=6)
+@FEWER
 @given(st.integers(0, 10_000), st.sampled_from([(2, 6, 2), (3, 3, 3, 2), (2, 2, 2, 2, 2)]))
 def test_the_maximum_is_that_over_all_patterns(seed, sizes):
     net, box = random_network(seed, *sizes), Box(-np.ones(sizes[0]), np.ones(sizes[0]))
@@ -227,7 +227,6 @@ def test_as_tight_as_auto_lirpa():
 ENGINES = ("auto", "inputs", "relus", "milp")
 
 
-@settings(max_examples=150)
 @given(problems(inputs=(1, 3), factors=(1.0,)), st.integers(0, 1))
 def test_engines_agree_and_proofs_check(problem, label):
     net, low, high = problem.made()
@@ -400,7 +399,6 @@ class TestCertificates:
         assert "word of a solver" in check_certificate(SUM, self.box, self.prop, found.certificate).reason
 
 
-@settings(max_examples=60)
 @given(problems(), st.integers(0, 10_000))
 def test_any_multipliers_give_a_bound(problem, seed):
     net, low, high = problem.made()
@@ -420,25 +418,45 @@ def test_any_multipliers_give_a_bound(problem, seed):
     assert bound <= sum(a * b for a, b in zip(w, values, strict=True))
 
 
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 1e8, 1e16]))
+def test_multipliers_of_cuts_bound_without_rounding(seed, size):
+    # Rows that nearly cancel: what is left of them is mostly the rounding of their sum.
+    rng = np.random.default_rng(seed)
+    A, c = size * rng.normal(size=(2, 3)), size * rng.normal(size=2)
+    H, v = rng.normal(size=(1, 3)) - A[:1], rng.normal(size=1) + c[:1]
+    low, high, numbers = -np.ones(3), rng.uniform(-1, 1, 3), np.array([1.0, 1e-16 * rng.random(), 1.0])
+    w, nu = [list(map(Fraction, part.tolist())) for part in np.split(numbers, [2])]
+    exact = [list(map(Fraction, row)) for row in (*A.T.tolist(), *H.T.tolist())]
+    least = sum(a * Fraction(b) for a, b in zip(w, c.tolist(), strict=True)) - nu[0] * Fraction(v[0])
+    for j in range(3):
+        slope = sum(a * b for a, b in zip(w, exact[j], strict=True)) + nu[0] * exact[3 + j][0]
+        least += min(slope * Fraction(low[j]), slope * Fraction(high[j]))
+    place = Domain(low, high, H, v)
+    assert cut_bound(A, c, place, numbers) <= least
+    clause = Clause(np.eye(2), np.zeros(2), np.ones(2, dtype=bool))
+    net = AffineReLU((A,), (c,))
+    assert dual_bound(net, relax(net, low[None], high[None]), clause, place, numbers) <= least
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Box([0, np.nan], [1, 1]), r"low\[1\] = nan"),
-        (lambda: Box([0, 0], [1, np.inf]), r"high\[1\] = inf"),
+        (lambda: Box([0, np.nan], [1, 1]), r"low\[1\] is NaN"),
+        (lambda: Box([0, 0], [1, np.inf]), r"high\[1\] is infinity"),
         (lambda: Box([0, 2], [1, 1]), r"low\[1\] = 2.0 is above high\[1\] = 1.0"),
-        (lambda: Box([0], [1, 1]), "expected .inputs,. twice"),
-        (lambda: Polytope([[1, np.nan]], [1]), r"A\[0, 1\] = nan"),
+        (lambda: Box([0], [1, 1]), r"high.shape = \(2,\): expected \(1\)"),
+        (lambda: Polytope([[1, np.nan]], [1]), r"A\[0, 1\] is NaN"),
         (lambda: Polytope([[1.0], [-1.0]], [0, -1]), "has no solution"),
-        (lambda: verify(SUM, Polytope([[1.0, 0]], [1]), Argmax(0)), "label = 0"),
+        (lambda: verify(SUM, Polytope([[1.0, 0]], [1]), Argmax(0)), "outputs = 1: expected at least 2"),
         (lambda: verify(SUM, Polytope([[1.0, 1]], [1]), LinearProperty([[1]], [0])), "does not bound input 0"),
         (lambda: verify(SUM, Box([0], [1]), LinearProperty([[1]], [0])), "has 1 dimensions: expected 2"),
-        (lambda: verify(T4, Box([0, 0], [1, 1]), Argmax(2)), "label = 2: expected one of"),
+        (lambda: verify(T4, Box([0, 0], [1, 1]), Argmax(2)), "label = 2: expected 0 to 1"),
         (lambda: verify(T4, Box([0, 0], [1, 1]), LinearProperty([[1]], [0])), r"C.shape = \(1, 1\)"),
         (lambda: verify(T4, Box([0, 0], [1, 1]), AnyOf(())), "property = AnyOf"),
         (lambda: LinearProperty([[np.inf]], [0]), "expected finite"),
         (lambda: Budget(seconds=0.0), "seconds = 0.0"),
         (lambda: relaxed_region(T4, np.array([4.0, 0]), Box([0, 0], [1, 1])), r"x0\[0\] = 4.0"),
-        (lambda: relaxed_region(T4, np.array([np.nan, 0]), Box([0, 0], [1, 1])), "2 finite numbers"),
+        (lambda: relaxed_region(T4, np.array([np.nan, 0]), Box([0, 0], [1, 1])), r"x0\[0\] is NaN"),
         (lambda: relaxed_region(T4, np.zeros(2), Box([0, 0], [1, 1]), eps=1.5), "eps = 1.5"),
         (lambda: relaxed_region(SUM, np.zeros(2), Box([0, 0], [1, 1])), "one output"),
         (
@@ -548,7 +566,7 @@ def test_oracle_linear_network():
     assert np.array_equal(region.contains(X)[clear], net(X).argmax(1)[clear] == c)
 
 
-@settings(max_examples=15)
+@FEWER
 @given(st.integers(0, 10_000), st.sampled_from([(2, 4, 2), (3, 5, 4, 3)]))
 def test_regions_are_what_the_theorems_say(seed, sizes):
     net, rng = random_network(seed, *sizes), np.random.default_rng(seed)
@@ -659,10 +677,10 @@ def test_inner_boxes_of_a_biased_network_are_answered_alike():
             assert (net(corners).argmax(1) == region.label).all()
 
 
-@settings(max_examples=10)
+@FEWER
 @given(st.integers(0, 1000))
 def test_radii_are_ordered(seed):
-    net, X = random_network(seed, 3, 6, 5, 3), np.random.default_rng(seed).uniform(0, 1, (3, 3))
+    net, X = random_network(seed, 3, 5, 4, 3), np.random.default_rng(seed).uniform(0, 1, (2, 3))
     labels = net(X).argmax(1)
     crown, exact, attacked = (
         certified_radius(net, X, labels, m, low=0.0, high=1.0) for m in ("crown", "exact", "attack")
@@ -687,7 +705,7 @@ def test_rules_of_a_layer_are_proved():
             found = prove_rule(net, rule, label, data=X, budget=Budget(nodes=5000))
             if found.status == "proved":
                 assert (net(X)[inside].argmax(1) == label).all()
-    with pytest.raises(ValueError, match="layer = 3: expected a hidden layer, 1 to 2"):
+    with pytest.raises(ValueError, match="layer = 3: expected 1 to 2"):
         layer_rules(net, 3, X, label)
     with pytest.raises(ValueError, match="expected one of them"):
         prove_rule(net, rules[0], label)

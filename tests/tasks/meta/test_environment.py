@@ -16,15 +16,9 @@ from engram.tasks.meta import (
     Stim,
     StimVar,
     named,
+    sample_instance,
 )
-from engram.tasks.meta.wrappers import (
-    InnerEpisodes,
-    InnerEpisodesVector,
-    RevealInstance,
-    RevealInstanceVector,
-    RL2Observation,
-    RL2VectorObservation,
-)
+from engram.tasks.meta.wrappers import InnerEpisodes, RevealInstance, RL2Observation
 
 # Two actions and five numbers observed, and otherwise as different as can be: sizes, horizons, hazards, drifts, flags.
 MIXED = [
@@ -130,7 +124,7 @@ def test_reset_keeps_renews_or_sets_the_instance():
 def test_the_same_instance_with_other_chance():
     task = named.two_step()
     env = MetaTaskEnv(task)
-    instance = task.sample_instance(np.random.default_rng(0))
+    instance = sample_instance(task, np.random.default_rng(0))
     runs = []
     for seed in (1, 2, 1):
         env.reset(seed=seed, options={"instance": instance})
@@ -223,70 +217,74 @@ def test_every_named_task_is_registered_with_its_arguments():
 
 
 def test_what_rl2_shows():
-    env = RL2Observation(MetaTaskEnv(named.bandit(3, horizon=4)), done_bit=True)
-    seen, _info = env.reset(seed=0)
-    assert seen.tolist() == [0.0] * 7
-    assert seen in env.observation_space
-    seen, reward, *_ = env.step(2)
-    assert seen.tolist() == [0, 0, 0, 1, reward, 0, 0.25]
+    envs = RL2Observation(MetaTaskVectorEnv(named.bandit(3, horizon=4), 2), done_bit=True)
+    seen, _ = envs.reset(seed=0)
+    assert seen.tolist() == [[0.0] * 7] * 2
+    assert seen in envs.observation_space
+    seen, rewards, *_ = envs.step([2, 0])
+    assert seen.tolist() == [[0, 0, 0, 1, rewards[0], 0, 0.25], [0, 1, 0, 0, rewards[1], 0, 0.25]]
     for _ in range(3):
-        seen, reward, _terminated, truncated, _ = env.step(0)
-    assert truncated
-    assert seen.tolist() == [0, 1, 0, 0, reward, 1, 1]
-    assert env.reset()[0].tolist() == [0.0] * 7
-    plain = RL2Observation(MetaTaskEnv(named.bandit(3)), prev_action=False, time=False)
-    assert plain.observation_space.shape == (2,)
+        seen, rewards, _terminated, truncated, _ = envs.step([0, 0])
+    assert truncated.all()
+    assert seen.tolist() == [[0, 1, 0, 0, reward, 1, 1] for reward in rewards]
+    assert envs.step([1, 1])[0].tolist() == [[0.0] * 7] * 2, "the action that begins an episode is not shown"
+    assert envs.step([1, 1])[0][:, 2].tolist() == [1, 1]
+    assert envs.reset(options={"reset_mask": np.array([True, False])})[0][:, 2].tolist() == [0, 1]
+    plain = RL2Observation(MetaTaskVectorEnv(named.bandit(3), 1), prev_action=False, time=False)
+    assert plain.observation_space.shape == (1, 2)
     with pytest.raises(ValueError, match=r"env.observation_space = .*: expected a Box of one dimension"):
-        RL2Observation(gymnasium.make("CliffWalking-v1"), time=False)
+        RL2Observation(gymnasium.make_vec("CliffWalking-v1", vectorization_mode="sync"), time=False)
+    with pytest.raises(ValueError, match=r"env.action_space = .*: expected Discrete"):
+        RL2Observation(gymnasium.make_vec("Pendulum-v1", vectorization_mode="sync"), time=False)
 
 
-def wrapped(task, single):
-    if single:
-        env = InnerEpisodes(MetaTaskEnv(task), 3)
-        return RL2Observation(RevealInstance(env), done_bit=True)
-    return RL2VectorObservation(RevealInstanceVector(InnerEpisodesVector(MetaTaskVectorEnv(task, 5), 3)), done_bit=True)
+def wrapped(task, num_envs):
+    return RL2Observation(RevealInstance(InnerEpisodes(MetaTaskVectorEnv(task, num_envs), 3)), done_bit=True)
 
 
 @pytest.mark.parametrize(
     "task", [named.dark_room_hard(3, horizon=7), named.example(2, horizon=5), named.full_maze(3, horizon=6)]
 )
 def test_wrapped_batches_are_wrapped_single_environments(task):
-    envs, singles = wrapped(task, single=False), [wrapped(task, single=True) for _ in range(5)]
-    assert envs.single_observation_space == singles[0].observation_space
+    envs, singles = wrapped(task, 5), [wrapped(task, 1) for _ in range(5)]
+    assert envs.single_observation_space == singles[0].single_observation_space
     seen, _ = envs.reset(seed=3)
-    np.testing.assert_array_equal(seen, [env.reset(seed=3 + i)[0] for i, env in enumerate(singles)])
-    ended, inner, rng = np.zeros(5, dtype=bool), 0, np.random.default_rng(1)
+    np.testing.assert_array_equal(seen, [env.reset(seed=3 + i)[0][0] for i, env in enumerate(singles)])
+    inner, rng = 0, np.random.default_rng(1)
     for _ in range(80):
         actions = rng.integers(0, task.n_actions, 5)
-        seen, rewards, terminations, truncations, infos = envs.step(actions)
+        seen, *told, infos = envs.step(actions)
         assert seen in envs.observation_space
         for i, env in enumerate(singles):
-            step = (env.reset()[0], 0.0, False, False, {}) if ended[i] else env.step(int(actions[i]))
-            np.testing.assert_array_equal(seen[i], step[0])
-            assert (rewards[i], terminations[i], truncations[i]) == step[1:4]
-            assert infos.get("inner_end", np.zeros(5, dtype=bool))[i] == step[4].get("inner_end", False)
-            inner += step[4].get("inner_end", False)
-        ended = terminations | truncations
+            one, *alone, info = env.step(actions[i : i + 1])
+            np.testing.assert_array_equal(seen[i], one[0])
+            assert [column[i] for column in told] == [column[0] for column in alone]
+            ends = info.get("inner_end", [False])[0]
+            assert infos.get("inner_end", np.zeros(5, dtype=bool))[i] == ends
+            inner += ends
     assert inner > 20
 
 
 def test_inner_episodes_keep_the_instance():
-    env = InnerEpisodes(MetaTaskEnv(named.dark_room(5, horizon=4)), 3)
-    _, info = env.reset(seed=0)
-    ends = []
+    envs = InnerEpisodes(MetaTaskVectorEnv(named.dark_room(5, horizon=4), 1), 3)
+    envs.reset(seed=0)
+    first, ends = envs.unwrapped.instance(0), []
     for _ in range(12):
-        _, _, terminated, truncated, more = env.step(0)
-        ends.append((more.get("inner_end", False), terminated or truncated))
-        assert env.unwrapped.instance == info["instance"]
+        _, _, terminated, truncated, info = envs.step([0])
+        ends.append((info.get("inner_end", [False])[0], (terminated | truncated)[0]))
+        assert envs.unwrapped.instance(0) == first
     assert [i for i, (inner, _) in enumerate(ends) if inner] == [3, 7]
     assert [i for i, (_, over) in enumerate(ends) if over] == [11]
-    assert env.reset()[1]["instance"] != info["instance"]
+    envs.step([0])
+    assert envs.unwrapped.instance(0) != first
 
 
 def test_what_is_revealed():
-    env = RevealInstance(MetaTaskEnv(named.two_stimulus(["dms", "dnms"])))
+    envs = RevealInstance(MetaTaskVectorEnv(named.two_stimulus(["dms", "dnms"]), 1))
     own = Instance(actions=(1, 0, 0, 1))
-    seen, _ = env.reset(seed=0, options={"instance": own})
-    assert seen[5:].tolist() == [0, 1, 1, 0, 1, 0, 0, 1]
+    seen, _ = envs.reset(seed=0, options={"instance": own})
+    assert seen[0, 5:].tolist() == [0, 1, 1, 0, 1, 0, 0, 1]
     with pytest.raises(ValueError, match=r"tasks\[1\]: expected as many variables"):
-        RevealInstanceVector(MetaTaskVectorEnv([named.two_step(), named.harlow()], 2))
+        RevealInstance(MetaTaskVectorEnv([named.two_step(), named.harlow()], 2))
+    with pytest.raises(TypeError, match="expected an instance of MetaTaskVectorEnv"):
+        RevealInstance(gymnasium.make_vec("CartPole-v1", vectorization_mode="sync"))

@@ -1,10 +1,13 @@
 """Every named task against a simulator of its own, written without the task space."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from engram.tasks.grid_maze import GridMazeVectorEnv
-from engram.tasks.meta import Grid, Instance, MetaTaskVectorEnv, named
+from engram.tasks.environments.grid_maze import GridMazeVectorEnv
+from engram.tasks.meta import Grid, Instance, MetaTaskVectorEnv, named, sample_instance
+from engram.tasks.meta.planning import outcomes
 
 LIVES = 600
 UP, RIGHT, DOWN, LEFT = range(4)
@@ -423,7 +426,7 @@ def test_full_maze():
     goal = somewhere_else(wall, corner, rng)
     agree(played(task, lives=lives), found_again(wall, corner, goal, rng, 200, oracle=False))
     agree(played_on_grid(task, 9, lives), found_again(wall, corner, goal, rng, 200, oracle=True))
-    instances = [task.sample_instance(rng) for _ in range(20)]
+    instances = [sample_instance(task, rng) for _ in range(20)]
     for instance in instances:
         mine = np.zeros(81, dtype=bool)
         mine[list(instance.walls)] = True
@@ -555,27 +558,31 @@ TABLES = [  # task, instance, transitions, rules (old, new, action, flag, p, val
 
 @pytest.mark.parametrize(("task", "instance", "transitions", "rules", "flags"), TABLES)
 def test_tables_are_those_written_by_hand(task, instance, transitions, rules, flags):
-    tables = task.compile([instance, instance])
-    n = len(transitions)
-    T = np.array([[[chances.get(s2, 0.0) for s2 in range(n)] for chances in row] for row in transitions])
-    np.testing.assert_allclose(np.diff(tables.cumulative, axis=-1, prepend=0.0), [T, T], atol=1e-12)
-    assert (tables.cumulative[..., -1] == 1).all()
-    fields = ("rule_old", "rule_new", "rule_action", "rule_flag", "rule_p", "rule_value")
-    found = list(zip(*(getattr(tables, name)[1].tolist() for name in fields), strict=True))
-    assert found == rules
-    fields = ("flag_old", "flag_new", "flag_action", "flag_set")
-    assert list(zip(*(getattr(tables, name)[1].tolist() for name in fields), strict=True)) == flags
+    step = outcomes(task, [instance, instance], flags=2)
+    for s, row in enumerate(transitions):
+        for a, chances in enumerate(row):
+            reached, chance = step.reached[1, s, a], step.chance[1, s, a]
+            found = {int(s2): p for s2, p in zip(reached, chance, strict=True) if p}
+            assert found == pytest.approx(chances)
+            for (k, s2), f in itertools.product(enumerate(reached), (0, 1)):
+                paid = [(p, v) for old, new, by, flag, p, v in rules if matches((old, new, by, flag), (s, s2, a, f))]
+                assert (step.p[1, f, s, a, k], step.value[1, f, s, a, k]) == ([(0, 0), *paid])[-1]
+                after = [to for old, new, by, to in flags if matches((old, new, by), (s, s2, a))]
+                assert step.flag[1, f, s, a, k] == (0 if s2 == 0 else [f, *after][-1])
+
+
+def matches(places, actual):
+    return all(place in (-1, one) for place, one in zip(places, actual, strict=True))
 
 
 def test_tables_of_a_grid_are_its_moves():
     task = named.find_the_spot(3)
-    tables = task.compile([Instance(states=(5,))])
-    reached = tables.cumulative[0].argmax(-1)
-    assert reached.tolist() == [
+    step = outcomes(task, [Instance(states=(5,))])
+    assert step.reached[0, ..., 0].tolist() == [
         [0, 1, 3, 0], [1, 2, 4, 0], [2, 2, 5, 1], [0, 4, 6, 3], [1, 5, 7, 3], [2, 5, 8, 4], [3, 7, 6, 6], [4, 8, 7, 6],
         [5, 8, 8, 7],
     ]  # fmt: skip
-    assert tables.rule_new.tolist() == [[5]]
+    assert ((step.p[0, 0] == 1) == (step.reached[0] == 5)).all()
     pillars = Grid(5, 5, walls="pillars", moves=5)
     assert pillars.wall_map().reshape(5, 5).astype(int).tolist() == [
         [0, 0, 0, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0],
@@ -585,8 +592,8 @@ def test_tables_of_a_grid_are_its_moves():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: named.two_step("daw"), "kind = 'daw': expected one of paper, wang2018, wang2016, daw2011"),
-        (lambda: named.dependent_bandit("odd"), "kind = 'odd': expected one of uniform, easy, medium, hard"),
+        (lambda: named.two_step("daw"), "kind = 'daw': expected one of 'paper', 'wang2018', 'wang2016', 'daw2011'"),
+        (lambda: named.dependent_bandit("odd"), "kind = 'odd': expected one of 'uniform', 'easy', 'medium', 'hard'"),
         (lambda: named.bandit(0), "k = 0: expected at least 1"),
         (lambda: named.example(4), "number = 4: expected 1, 2 or 3"),
         (lambda: named.two_stimulus(["xor"]), "tables: 'xor': expected four bits or one of and, nand"),

@@ -3,7 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.tasks.meta import (
@@ -22,9 +22,17 @@ from engram.tasks.meta import (
     StateVar,
     Stim,
     StimVar,
+    canonical,
+    digest,
+    draw,
+    explain,
+    from_json,
     named,
+    sample_instance,
+    to_json,
 )
-from engram.tasks.meta.canonical import effective_rules
+from engram.tasks.meta.planning import outcomes
+from engram.tasks.meta.rules import effective_rules
 
 NAMED = [
     named.bandit(3),
@@ -40,12 +48,12 @@ NAMED = [
     named.cue_t_maze(),
     named.two_step("wang2018"),
     named.two_step("daw2011"),
-    named.find_the_spot(),
+    named.find_the_spot(3),
     named.dark_room(5),
     named.dark_room_hard(5),
     named.dark_key_to_door(5),
-    named.pillar_maze(),
-    named.full_maze(),
+    named.pillar_maze(5),
+    named.full_maze(5),
     named.example(1),
     named.example(2),
     named.example(3),
@@ -167,38 +175,37 @@ def called_otherwise(task, rng):
 @quiet
 @given(tasks())
 def test_json_and_back(task):
-    assert MetaTask.from_json(task.to_json()) == task
+    assert from_json(to_json(task)) == task
 
 
-@pytest.mark.parametrize("task", NAMED)
-def test_the_named_tasks_as_json_and_in_canonical_form(task):
-    assert MetaTask.from_json(task.to_json()) == task
-    canonical = task.canonical()
-    assert canonical.canonical() == canonical
-    assert canonical.hash() == task.hash()
-
-
-def test_the_named_tasks_all_differ():
-    assert len({task.hash() for task in NAMED}) == len(NAMED)
+def test_the_named_tasks_as_json_and_in_canonical_form():
+    forms = []
+    for task in NAMED:
+        assert from_json(to_json(task)) == task
+        form = canonical(task)
+        assert canonical(form) == form
+        forms.append(to_json(form))
+    assert len(set(forms)) == len(NAMED), "all differ"
+    assert digest(named.two_step()) == "cb0b40a5b293b38360e1fd304adbe54cc4304b44352cdc732f5207fe49b50996", (
+        "of the same task in every version"
+    )
 
 
 @quiet
-@settings(max_examples=60)
 @given(tasks(), st.integers(0, 2**32))
 def test_the_canonical_form_is_the_same_whatever_things_are_called(task, seed):
-    canonical = task.canonical()
-    assert canonical.canonical() == canonical
-    assert called_otherwise(task, np.random.default_rng(seed)).canonical() == canonical
+    form = canonical(task)
+    assert canonical(form) == form
+    assert canonical(called_otherwise(task, np.random.default_rng(seed))) == form
 
 
 @quiet
-@settings(max_examples=50)
 @given(tasks(), st.integers(0, 2**32))
 def test_rules_that_are_left_out_change_nothing(task, seed):
     """Walk the task by all its rules and by those that are left, by hand, side by side."""
     rewards, flags = effective_rules(task)
     rng = np.random.default_rng(seed)
-    for instance in (task.sample_instance(rng) for _ in range(3)):
+    for instance in (sample_instance(task, rng) for _ in range(3)):
         left, seen = [(0, 0, 0)], {(0, 0, 0)}
         while left:
             s, f, g = left.pop()
@@ -253,7 +260,7 @@ def test_any_task_runs_and_its_rewards_are_those_of_its_rules(task, seed):
         assert all(v.low <= p <= v.high for v, p in zip(task.prob_vars, instance.probs, strict=True))
         envs.reset(options={"instance": instance})
         assert envs.instance(row) == instance
-    assert isinstance(task.explain(), str)
+    assert isinstance(explain(task), str)
 
 
 def test_mirrored_grids_are_one_task():
@@ -263,11 +270,13 @@ def test_mirrored_grids_are_one_task():
         wall = tuple(tuple(row[::-1] if flipped else row) for row in walls)
         values = (0, 5) if not flipped else (2, 3)
         hashes.add(
-            MetaTask(
-                reward_rules=(RewardRule(new=StateRef(0)),),
-                state_vars=(StateVar(values),),
-                topology=Grid(2, 3, walls=wall, start=4),
-            ).hash()
+            digest(
+                MetaTask(
+                    reward_rules=(RewardRule(new=StateRef(0)),),
+                    state_vars=(StateVar(values),),
+                    topology=Grid(2, 3, walls=wall, start=4),
+                )
+            )
         )
     assert len(hashes) == 1
 
@@ -280,7 +289,7 @@ def test_what_makes_another_task():
         MetaTask(task.transition, task.reward_rules[::-1], (), task.stimuli, task.state_vars),
         MetaTask(task.transition, task.reward_rules, (), (0, 1, 1), task.state_vars),
     ]
-    assert len({one.hash() for one in [task, *others]}) == 5
+    assert len({digest(one) for one in [task, *others]}) == 5
     more = MetaTask(
         task.transition,
         (RewardRule(1, p=0.7), *task.reward_rules),  # overridden by the rule after it
@@ -289,7 +298,7 @@ def test_what_makes_another_task():
         (*task.state_vars, StateVar((0, 1))),  # which nothing uses
         stim=Stim(seed=3),
     )
-    assert more.hash() == task.hash()
+    assert digest(more) == digest(task)
     assert effective_rules(more) == ((1, 2, 3), ())
 
 
@@ -343,7 +352,7 @@ def test_variables_that_are_distinct_and_joint():
         action_vars=(ActionVar(joint=((0, 1), (1, 0), (1, 1)), hazard=0.5),),
     )
     rng = np.random.default_rng(0)
-    drawn = [task.sample_instance(rng) for _ in range(600)]
+    drawn = [sample_instance(task, rng) for _ in range(600)]
     pairs, counts = np.unique([one.states for one in drawn], axis=0, return_counts=True)
     assert len(pairs) == 6
     np.testing.assert_allclose(counts / 600, 1 / 6, atol=0.05)
@@ -398,13 +407,16 @@ BAD = [
         r"reward_rules\[0\].old.index = 0: expected a variable below 0",
     ),
     (lambda: MetaTask(ONE, (RewardRule(p=ProbRef(1)),)), r"reward_rules\[0\].p.index = 1: .* variable below 0"),
-    (lambda: MetaTask(ONE, (RewardRule(p=1.5),)), r"reward_rules\[0\].p = 1.5: expected a number from 0 to 1"),
+    (
+        lambda: MetaTask(ONE, (RewardRule(p=1.5),)),
+        r"reward_rules\[0\].p = 1.5: expected at most 1 or an instance of ProbRef",
+    ),
     (
         lambda: MetaTask(ONE, (RewardRule(value=float("inf")),)),
         r"reward_rules\[0\].value = inf: expected a finite number",
     ),
-    (lambda: MetaTask(ONE, (RewardRule(flag=2),)), r"reward_rules\[0\].flag = 2: expected -1, 0 or 1"),
-    (lambda: MetaTask(ONE, (), (FlagRule(set_to=2),)), r"flag_rules\[0\].set_to = 2: expected 0 or 1"),
+    (lambda: MetaTask(ONE, (RewardRule(flag=2),)), r"reward_rules\[0\].flag = 2: expected at most 1"),
+    (lambda: MetaTask(ONE, (), (FlagRule(set_to=2),)), r"flag_rules\[0\].set_to = 2: expected at most 1"),
     (lambda: MetaTask(ONE, state_vars=(StateVar(()),)), r"state_vars\[0\].values = \(\): expected at least one"),
     (
         lambda: MetaTask(TWO, state_vars=(StateVar((1, 1)),)),
@@ -414,7 +426,7 @@ BAD = [
     (lambda: MetaTask(TWO, state_vars=(StateVar("all"),)), r"state_vars\[0\].values = 'all': expected states"),
     (
         lambda: MetaTask(TWO, state_vars=(StateVar((0, 1), 1.5),)),
-        r"state_vars\[0\].hazard = 1.5: expected a number from 0",
+        r"state_vars\[0\].hazard = 1.5: expected at most 1",
     ),
     (
         lambda: MetaTask(TWO, state_vars=(StateVar((0, 1), distinct_from=0),)),
@@ -429,7 +441,7 @@ BAD = [
     ),
     (lambda: MetaTask(ONE, action_vars=(ActionVar((0, 2)),)), r"action_vars\[0\].values = 2: expected actions below 2"),
     (lambda: MetaTask(ONE, stimuli=(0, 1)), "stimuli: expected one for each of 1 states, found 2"),
-    (lambda: MetaTask(ONE, stimuli=(-2,)), r"stimuli\[0\] = -2: expected -1, a number from 0, or StimVar"),
+    (lambda: MetaTask(ONE, stimuli=(-2,)), r"stimuli\[0\] = -2: expected at least -1 or an instance of StimVar"),
     (
         lambda: MetaTask(ONE, stimuli=((0, 1, 2, StimVar(0)),), stim=Stim(2)),
         "stim.size = 2: expected at least 3, for 4",
@@ -439,7 +451,7 @@ BAD = [
     (lambda: Grid(4, 5, walls="random_maze"), "topology.walls = 'random_maze' on 4x5: expected odd sizes"),
     (lambda: Grid(7, 7, walls="random_maze"), "topology.start = 'center', cell 24: expected an even row and column"),
     (lambda: Grid(1, 1, on_reward="teleport"), "topology.on_reward = 'teleport': expected at least 2 free cells"),
-    (lambda: Grid(2, 2, moves=3), "topology.moves = 3: expected 4 or 5"),
+    (lambda: Grid(2, 2, moves=3), "topology.moves = 3: expected at least 4"),
     (lambda: Grid(3, 3, walls=((True,) * 3,) * 3), "topology.walls: expected at least one free cell"),
     (lambda: Grid(3, 3, start=9), "topology.start = 9: expected a cell below 9"),
     (
@@ -463,14 +475,14 @@ def wire(**changes):
     ("text", "message"),
     [
         ("{", "text: expected JSON"),
-        ("[]", "text: expected a JSON object"),
+        ("[]", r"text = \[\]: expected an object"),
         (wire(reward=1), "text: unknown key 'reward'; expected some of T, flagconditions"),
         (wire(ext={"horizn": 3}), "ext: unknown key 'horizn'"),
-        (wire(ext={"horizon": "x"}), "ext.horizon = 'x': expected an integer"),
-        (wire(ext={"stim": {"sise": 3}}), "ext.stim: unknown key 'sise'"),
+        (wire(ext={"horizon": "x"}), "ext.horizon = 'x': expected a valid integer"),
+        (wire(ext={"stim": {"sise": 3}}), "stim: unknown key 'sise'"),
         (
             wire(rewardconditions=[[0, -1]]),
-            r"rewardconditions\[0\] = \[0, -1\]: expected a list of old, new, action, p",
+            r"rewardconditions\[0\].action = None: expected a value; rewardconditions\[0\].p = None",
         ),
         (wire(rewardconditions=[[0, -1, -1, "x", 1, -1]]), r"rewardconditions\[0\].p = 'x': expected a number"),
         (wire(rewardconditions=[[0, -1, -1, 3000, 1, -1]]), r"rewardconditions\[0\].p = 3000: expected a probability"),
@@ -480,26 +492,26 @@ def wire(**changes):
         ),
         (wire(rewardconditions=[[0.5, -1, -1, 1, 1, -1]]), r"rewardconditions\[0\].old = 0.5: expected an integer"),
         (wire(stimuli=[0, 1001]), r"stimuli\[1\] = 1001: expected a stimulus below 100, or 10000 \+ k"),
-        (wire(stimuli={"0": 1}), "stimuli = {'0': 1}: expected a list"),
+        (wire(stimuli={"0": 1}), "stimuli = {'0': 1}: expected a valid array"),
         (wire(T=[[[1]], [[1]]]), r"transition.shape = \(2, 1, 1\)"),
     ],
 )
 def test_bad_json_is_named(text, message):
     with pytest.raises(ValueError, match=message):
-        MetaTask.from_json(text)
+        from_json(text)
 
 
 def test_json_of_the_published_generator():
     text = wire(rewardconditions=[[100, -1, -1, 1001, 1.0, 1], [0, 1, 0, 2000, 1.0, -1]], stimuli=[-1, 10001])
     text = json.dumps(json.loads(text) | {"statevarranges": [[0, 1]], "flagconditions": [[1, -1, -1, 1]]})
-    task = MetaTask.from_json(text)
+    task = from_json(text)
     assert task.reward_rules == (RewardRule(StateRef(0), p=ProbRef(1), flag=1), RewardRule(0, 1, 0, OneMinus(0)))
     assert task.prob_vars == (ProbVar(), ProbVar())
     assert task.stimuli == (-1, StimVar(1))
-    assert set(json.loads(task.to_json())) - {"ext"} == set(json.loads(text))
-    assert MetaTask.from_json(wire(stimuli=[0, 1001]), legacy=True).stimuli == (0, StimVar(1))
-    with pytest.warns(UserWarning, match=r"rewardconditions\[0\].p = 4001: read as one minus probability variable 1"):
-        slip = MetaTask.from_json(wire(rewardconditions=[[0, -1, -1, 4001, 1.0, -1]]))
+    assert set(json.loads(to_json(task))) - {"ext"} == set(json.loads(text))
+    assert from_json(wire(stimuli=[0, 1001]), legacy=True).stimuli == (0, StimVar(1))
+    with pytest.warns(UserWarning, match=r"rewardconditions: p = 4001: read as one minus probability variable 1"):
+        slip = from_json(wire(rewardconditions=[[0, -1, -1, 4001, 1.0, -1]]))
     assert slip.reward_rules[0].p == OneMinus(1)
 
 
@@ -511,37 +523,37 @@ def test_numbers_that_look_like_codes_survive():
         stim=Stim(9),
         topology=Grid(12, 12, obs="stimuli"),
     )
-    assert MetaTask.from_json(task.to_json()) == task
+    assert from_json(to_json(task)) == task
 
 
 @pytest.mark.parametrize(
     ("instance", "message"),
     [
         (Instance(), r"instance.states = \(\): expected 1 values"),
-        (Instance(states=(0,)), r"instance.states\[0\] = 0: expected one of the range of state_vars\[0\]"),
+        (Instance(states=(0,)), r"instance.states = \(0,\): expected \(0,\) to be of the range of StateVar"),
         (Instance(states=(1,), probs=(0.5,)), r"instance.probs = \(0.5,\): expected 0 values"),
         (Instance(states=(1,), walls=(2,)), r"instance.walls = \(2,\): expected cells, if there is a random maze"),
     ],
 )
 def test_an_instance_of_another_task_is_refused(instance, message):
     with pytest.raises(ValueError, match=message):
-        named.two_step().compile([instance])
+        outcomes(named.two_step(), [instance])
 
 
 def test_explanations_tell_what_pays():
-    text = named.example(1).explain(Instance(states=(2,)))
+    text = explain(named.example(1), Instance(states=(2,)))
     assert "reward rule 2" in text.split("change nothing")[1].split("In the instance")[0]
     assert "state 2, action 0: 1 with probability 1" in text
     assert "state 0" not in text.split("In the instance")[1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for task in NAMED:
-            assert task.explain().startswith(f"{task.n_states} state")
+            assert explain(task).startswith(f"{task.n_states} state")
 
 
 @pytest.mark.parametrize("task", [named.two_step(), named.example(3), named.full_maze(), named.bandit(3)])
 def test_drawings_show_every_state(task):
-    figure = task.draw()
+    figure = draw(task)
     texts = [text for trace in figure.data if trace.text is not None for text in trace.text]
     if task.topology is None:
         assert set(map(str, range(task.n_states))) <= set(texts)

@@ -95,7 +95,7 @@ def interval_bounds(
     """
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
-    found = _relax(net, low, high, _batched(pattern, len(low)), "adaptive", backward=False)
+    found = relax(net, low, high, batched(pattern, len(low)), backward=False)
     lower, upper = _affine_interval(net, -1, *_last(found))
     lower[found.empty], upper[found.empty] = np.inf, -np.inf
     return lower.reshape(*shape, -1), upper.reshape(*shape, -1)
@@ -119,13 +119,8 @@ def crown_bounds(
     and the lines are carried back from the outputs to the inputs. Intermediate bounds are found in the same way, and
     cut with those of ``interval_bounds``.
 
-    Args:
-        net: The network.
-        low: Lower ends of the inputs, one box or many.
-        high: Upper ends.
-        spec: Combinations Q of the outputs; default: each output.
-        pattern: Phases of the hidden units, as in ``interval_bounds``; bounds hold where the network is in them.
-        lower: ``"zero"``: a = 0 everywhere.
+    Arguments as of ``interval_bounds`` (where a pattern is given, bounds hold where the network is in it), ``spec``:
+    combinations Q of the outputs, by default each, and ``lower``: with ``"zero"``, a = 0 everywhere.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -135,7 +130,7 @@ def crown_bounds(
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
     boxes, spec = len(low), np.eye(net.sizes[-1]) if spec is None else spec
-    relaxation = relax(net, low, high, _batched(pattern, boxes), lower)
+    relaxation = relax(net, low, high, batched(pattern, boxes), lower)
     rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
     box = np.repeat(np.arange(boxes), 2 * len(spec))
     A, c = lower_lines(net, relaxation, rows, box)
@@ -149,13 +144,6 @@ def crown_bounds(
     layers = tuple((out(below), out(above)) for below, above in zip(relaxation.lower, relaxation.upper, strict=True))
     ends = out(least[:, 0]), out(-least[:, 1])
     return LinearBounds(out(A[:, 0]), out(c[:, 0]), out(-A[:, 1]), out(-c[:, 1]), *ends, layers)
-
-
-def relax(
-    net: AffineReLU, low: Array, high: Array, phases: Sequence[Phases] | None = None, lower: LowerLine = "adaptive"
-) -> Relaxation:
-    """Bound all hidden units over many boxes, (boxes, inputs), with phases (boxes, units) of each hidden layer."""
-    return _relax(net, low, high, phases, lower, backward=True)
 
 
 def lower_lines(
@@ -183,15 +171,16 @@ def minimum(A: Array, c: Array, low: Array, high: Array) -> Array:
     return np.where(np.isnan(found), -np.inf, found)
 
 
-def _relax(
+def relax(
     net: AffineReLU,
     low: Array,
     high: Array,
-    phases: Sequence[Phases] | None,
-    line: LowerLine,
+    phases: Sequence[Phases] | None = None,
+    line: LowerLine = "adaptive",
     *,
-    backward: bool,
+    backward: bool = True,
 ) -> Relaxation:
+    """Bound all hidden units over many boxes, (boxes, inputs), with phases (boxes, units) of each hidden layer."""
     hidden = len(net.weights) - 1
     empty = np.zeros(len(low), dtype=bool)
     found = Relaxation(low, high, (), (), (), (), (), (_norm(np.maximum(np.abs(low), np.abs(high))),), empty)
@@ -296,7 +285,8 @@ def _impose(lower: Array, upper: Array, fixed: Phases | None) -> None:
         np.minimum(upper, 0, out=upper, where=fixed == OFF)
 
 
-def _batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:
+def batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:
+    """Return the phases of each hidden layer once for every box."""
     if pattern is None:
         return None
     return [np.broadcast_to(np.asarray(codes, dtype=np.int8), (boxes, np.shape(codes)[-1])) for codes in pattern]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import linprog
 
-from engram.analysis.verify.bounds import FREE, relax
+from engram.analysis.verify.bounds import FREE, Relaxation, relax
 from engram.analysis.verify.certificate import (
     Case,
     Rows,
@@ -28,7 +28,7 @@ from engram.analysis.verify.specification import Clause, Domain
 CASE = 200  # bytes of one
 
 
-class Search(NamedTuple):
+class Outcome(NamedTuple):
     """What a search came to: a proof, a counterexample, or neither and what was exhausted."""
 
     cases: tuple[Case, ...]
@@ -38,9 +38,14 @@ class Search(NamedTuple):
     nodes: int
 
 
+def spent(deadline: float, nodes: bool, memory: bool) -> str:
+    """Return what a search has used up: time, nodes or memory, or nothing."""
+    return "time" if time.monotonic() >= deadline else "nodes" if nodes else "memory" if memory else ""
+
+
 def branch_inputs(
     net: AffineReLU, wanted: Sequence[Clause], place: Domain, *, deadline: float, nodes: int, megabytes: float
-) -> Search:
+) -> Outcome:
     """Halve boxes until each is proved, or holds a counterexample.
 
     Boxes are bounded in batches by CROWN, those with the lowest bounds first. A box is halved along the input with the
@@ -65,17 +70,12 @@ def branch_inputs(
     low, high, known = place.low[None], place.high[None], np.full((1, units), FREE, dtype=np.int8)
     done, proved = 0, np.inf
 
-    def ended(exhausted: str, counterexample: Array | None = None) -> Search:
-        return Search(tuple(cases), counterexample, exhausted, min(proved, float(score.min(initial=np.inf))), done)
+    def ended(exhausted: str, counterexample: Array | None = None) -> Outcome:
+        return Outcome(tuple(cases), counterexample, exhausted, min(proved, float(score.min(initial=np.inf))), done)
 
     while len(number):
-        for what, over in (
-            ("time", time.monotonic() >= deadline),
-            ("nodes", done >= nodes),
-            ("memory", len(number) > most_open or len(cases) * CASE > megabytes * 1e6),
-        ):
-            if over:
-                return ended(what)
+        if over := spent(deadline, done >= nodes, len(number) > most_open or len(cases) * CASE > megabytes * 1e6):
+            return ended(over)
         take = np.argpartition(score, batch)[:batch] if len(number) > batch else np.arange(len(number))
         here, box_low, box_high = number[take], low[take], high[take]
         relaxation = relax(net, box_low, box_high, by_layer(net, known[take]))
@@ -85,9 +85,7 @@ def branch_inputs(
         nothing = relaxation.empty | outside(place, box_low, box_high)
         closed |= nothing[:, None]
         if len(place.v):
-            hit = _cut(
-                net, chosen, place, low=box_low, high=box_high, here=here, found=found, closed=closed, cases=cases
-            )
+            hit = _cut(net, chosen, place, relaxation, here=here, found=found, closed=closed, cases=cases)
             if hit is not None:
                 return ended("", hit)
         # The clause that is furthest from being proved, and of it the row that is nearest, decide how to go on.
@@ -129,9 +127,8 @@ def _cut(
     net: AffineReLU,
     chosen: list[Clause],
     place: Domain,
+    relaxation: Relaxation,
     *,
-    low: Array,
-    high: Array,
     here: Index,
     found: list[Rows],
     closed: Mask,
@@ -139,7 +136,7 @@ def _cut(
 ) -> Array | None:
     """Close what the half-spaces close, with multipliers noted, or return a counterexample."""
     for i in np.flatnonzero(~closed.all(1)):
-        within = place._replace(low=low[i], high=high[i])
+        within = place._replace(low=relaxation.low[i], high=relaxation.high[i])
         noted: list[tuple[float, ...]] = [()] * len(chosen)
         for j in np.flatnonzero(~closed[i]):
             numbers, x = _least_under_cuts(found[j].A[i], found[j].c[i], within)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from engram.analysis.verify.bounds import FREE, Phases, relax
-from engram.analysis.verify.branch_inputs import CASE, Search
+from engram.analysis.verify.branch_inputs import CASE, Outcome, spent
 from engram.analysis.verify.certificate import Case, bound_clauses, by_layer, outside, stable_phases
 from engram.analysis.verify.counterexample import first_counterexample
 from engram.analysis.verify.dual import dual_bound
@@ -18,20 +16,14 @@ from engram.analysis.verify.specification import Clause, Domain
 
 def branch_relus(
     net: AffineReLU, clause: Clause, place: Domain, *, deadline: float, nodes: int, megabytes: float
-) -> Search:
+) -> Outcome:
     """Split a unit into off and on until each case is proved, or holds a counterexample.
 
     A case is bounded by CROWN, then by the linear program with triangles for the units whose phase is open; its
     multipliers are noted, since they prove the bound by themselves (``dual_bound``). The unit whose activation is
     furthest from its ReLU in the program's solution is split next. With all phases fixed the program is exact.
 
-    Args:
-        net: The network.
-        clause: The clause.
-        place: The inputs.
-        deadline: Time of ``time.monotonic`` at which to stop.
-        nodes: Most cases.
-        megabytes: Most memory of the cases.
+    Other arguments are as of ``branch_inputs``.
 
     Source: Bunel et al., "Branch and bound for piecewise linear neural network verification" (2020).
     """
@@ -40,18 +32,14 @@ def branch_relus(
     waiting: list[tuple[int, Phases, float]] = [(0, np.full(units, FREE, dtype=np.int8), -np.inf)]
     done, proved = 0, np.inf
 
-    def ended(exhausted: str, counterexample: Array | None = None) -> Search:
+    def ended(exhausted: str, counterexample: Array | None = None) -> Outcome:
         least = min([proved, *(score for *_, score in waiting)])
-        return Search(tuple(cases), counterexample, exhausted, least, done)
+        return Outcome(tuple(cases), counterexample, exhausted, least, done)
 
     while waiting:
-        for what, over in (
-            ("time", time.monotonic() >= deadline),
-            ("nodes", done >= nodes),
-            ("memory", len(waiting) * (units + 300) + len(cases) * CASE > megabytes * 1e6),
-        ):
-            if over:
-                return ended(what)
+        memory = len(waiting) * (units + 300) + len(cases) * CASE > megabytes * 1e6
+        if over := spent(deadline, done >= nodes, memory):
+            return ended(over)
         number, phases, score = waiting.pop()
         done += 1
         relaxation = relax(net, place.low[None], place.high[None], by_layer(net, phases[None]))

@@ -84,17 +84,14 @@ class Certificate:
             ValueError: It is no certificate.
         """
         try:
-            trees = tuple(
-                Tree(
-                    tuple(int(i) for i in tree["clauses"]),
-                    tuple(
-                        Case(int(a), float(v), int(f), tuple(tuple(map(float, m)) for m in ms))
-                        for a, v, f, ms in tree["cases"]
-                    ),
+            trees = []
+            for tree in content["trees"]:
+                cases = (
+                    Case(int(axis), float(value), int(first), tuple(tuple(map(float, one)) for one in multipliers))
+                    for axis, value, first, multipliers in tree["cases"]
                 )
-                for tree in content["trees"]
-            )
-            return cls(content["kind"], trees, str(content["subject"]), float(content["tol"]))
+                trees.append(Tree(tuple(map(int, tree["clauses"])), tuple(cases)))
+            return cls(content["kind"], tuple(trees), str(content["subject"]), float(content["tol"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no certificate: {type(error).__name__}: {error}") from error
 

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
-from engram.analysis.verify.bounds import ON, Phases, Relaxation, _batched, lower_lines, minimum, relax
+from engram import checks
+from engram.analysis.verify.bounds import ON, Phases, Relaxation, batched, lower_lines, minimum, relax
 from engram.analysis.verify.network import AffineReLU, Array, Index
 from engram.analysis.verify.specification import Box, Clause, Domain, domain
 
@@ -98,17 +99,16 @@ def maximize(
     place = domain(box, net.sizes[0])
     if halfspaces is not None:
         place = place._replace(H=np.asarray(halfspaces[0], float), v=np.asarray(halfspaces[1], float))
-    if np.shape(objective) != (net.sizes[-1],):
-        raise ValueError(f"objective.shape = {np.shape(objective)}: expected ({net.sizes[-1]},), the outputs")
+    objective = checks.array("objective", objective, (net.sizes[-1],))
     r = np.zeros(net.sizes[0]) if of_inputs is None else of_inputs
-    relaxation = relax(net, place.low[None], place.high[None], _batched(pattern, 1))
+    relaxation = relax(net, place.low[None], place.high[None], batched(pattern, 1))
     if relaxation.empty[0]:
         return Bound(-np.inf, -np.inf, None, "infeasible", 0.0)
     if engine == "crown":
-        A, c = lower_lines(net, relaxation, -np.asarray(objective, float)[None], np.zeros(1, dtype=np.intp))
+        A, c = lower_lines(net, relaxation, -objective[None], np.zeros(1, dtype=np.intp))
         upper = -float(minimum(A - r, c, place.low[None], place.high[None])[0])
         return Bound(-np.inf, upper, None, "bounded", 0.0)
-    clause = Clause(-np.asarray(objective, float)[None], np.zeros(1), np.ones(1, dtype=bool))
+    clause = Clause(-objective[None], np.zeros(1), np.ones(1, dtype=bool))
     found = solve(
         net, relaxation, clause, place, pattern=pattern, of_inputs=-r, tau=tau, binary=engine == "milp",
         time_limit=time_limit,
@@ -147,10 +147,10 @@ def solve(
     ``elastic``, bounds of units and half-spaces may be overstepped at a price: such a program always has multipliers,
     and if nothing satisfies the constraints they show it.
     """
-    fixed = _batched(pattern, 1)
+    fixed = batched(pattern, 1)
     model = _Model()
     x = model.columns(place.low, place.high)
-    h, before = x, []
+    h, before, equations = x, [], []
     over = model.columns(np.zeros(int(elastic)), np.full(int(elastic), np.inf))
     for k in range(len(net.weights) - 1):
         lower, upper = relaxation.lower[k][0], relaxation.upper[k][0]
@@ -161,113 +161,85 @@ def solve(
         z = model.columns(ends[0] - (np.inf if elastic else 0.0), ends[1] + (np.inf if elastic else 0.0))
         if elastic:
             for sign, end in ((-1, ends[0]), (1, ends[1])):
-                model.at_most([(z, sign * np.eye(len(z))), (over, -np.ones((len(z), 1)))], sign * end)
-        model.equal([(z, np.eye(len(z))), (h, -net.weights[k])], net.biases[k])
+                model.rows([(z, sign * np.eye(len(z))), (over, -np.ones((len(z), 1)))], high=sign * end)
+        equations.append(model.rows([(z, np.eye(len(z))), (h, -net.weights[k])], net.biases[k], net.biases[k]))
         h = model.columns(np.maximum(ends[0], 0) - beyond, np.maximum(ends[1], 0) + beyond)
         before.append((z, h))
-        model.pairs(h[stable], z[stable], -1.0, low=0.0, high=0.0)
-        model.pairs(h[free], z[free], -1.0, low=0.0)
+        one, same = np.eye(len(free)), np.eye(len(stable))
+        model.rows([(h[stable], same), (z[stable], -same)], np.zeros(len(stable)), np.zeros(len(stable)))
+        model.rows([(h[free], one), (z[free], -one)], low=np.zeros(len(free)))
         low, high = lower[free], upper[free]
         if binary:
             t = model.columns(np.zeros(len(free)), np.ones(len(free)), integral=True)
-            model.pairs(h[free], t, -high, high=0.0)
-            model.pairs(h[free], z[free], -1.0, high=-low, third=(t, -low))
+            model.rows([(h[free], one), (t, -np.diag(high))], high=np.zeros(len(free)))
+            model.rows([(h[free], one), (z[free], -one), (t, -np.diag(low))], high=-low)
         else:
             slope = high / (high - low)
-            model.pairs(h[free], z[free], -slope, high=-slope * low)
+            model.rows([(h[free], one), (z[free], -np.diag(slope))], high=-slope * low)
     y = model.columns(np.full(net.sizes[-1], -np.inf), np.full(net.sizes[-1], np.inf))
-    model.equal([(y, np.eye(len(y))), (h, -net.weights[-1])], net.biases[-1])
+    model.rows([(y, np.eye(len(y))), (h, -net.weights[-1])], net.biases[-1], net.biases[-1])
     s = model.columns(np.array([-np.inf]), np.array([below]))
-    r = np.zeros(len(x)) if of_inputs is None else of_inputs
+    r, count = np.zeros(len(x)) if of_inputs is None else of_inputs, len(clause.c)
     if radius_from is None:
-        rows = np.ones((len(clause.c), 1))
-        first = model.at_most([(y, clause.Q), (x, np.tile(r, (len(clause.c), 1))), (s, -rows)], -clause.c)
+        first = model.rows([(y, clause.Q), (x, np.tile(r, (count, 1))), (s, -np.ones((count, 1)))], high=-clause.c)
     else:
-        first = model.at_most([(y, clause.Q)], -clause.c)
+        first = model.rows([(y, clause.Q)], high=-clause.c)
         for sign in (1, -1):
-            model.at_most([(x, sign * np.eye(len(x))), (s, -np.ones((len(x), 1)))], sign * radius_from)
-    cuts = model.at_most([(x, place.H), (over, -np.ones((len(place.v), len(over))))], place.v)
+            model.rows([(x, sign * np.eye(len(x))), (s, -np.ones((len(x), 1)))], high=sign * radius_from)
+    cuts = model.rows([(x, place.H), (over, -np.ones((len(place.v), len(over))))], high=place.v)
     cost = np.zeros(model.count)
     cost[s], cost[over] = 1, PRICE
     if binary:
         gap = 1e-9 if np.isinf(below) else 1e30
         options = {"time_limit": max(time_limit, 1e-3), "node_limit": node_limit, "mip_rel_gap": gap}
         return model.solved_exactly(cost, x, options)
-    return model.solved_relaxed(cost, x, before, first, cuts)
+    found, dual = model.solved_relaxed(cost)
+    if found is None:
+        return Solution(np.inf, None, (), None, True)
+    gaps = tuple(np.maximum(found.x[h], 0) - np.maximum(found.x[z], 0) for z, h in before)
+    multipliers = np.concatenate([-dual[first], *(dual[rows] for rows in equations), -dual[cuts]])
+    return Solution(float(found.fun), found.x[x], gaps, multipliers, True)
 
 
 class _Model:
-    """Columns and rows of a program, as they are added; equations first, then what is at most something."""
+    """Columns and rows of a program, as they are added."""
 
     def __init__(self) -> None:
-        self.low: list[Array] = []
-        self.high: list[Array] = []
-        self.integral: list[Array] = []
-        self.count = 0
+        self.low, self.high, self.integral = np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
+        self.row_low, self.row_high = np.zeros(0), np.zeros(0)
         self.parts: list[tuple[Index, Index, Array]] = []  # row, column, value
-        self.row_low: list[Array] = []
-        self.row_high: list[Array] = []
-        self.rows = 0
-        self.equations: list[Index] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.low)
 
     def columns(self, low: Array, high: Array, *, integral: bool = False) -> Index:
-        self.low.append(low)
-        self.high.append(high)
-        self.integral.append(np.full(len(low), float(integral)))
-        self.count += len(low)
+        self.low, self.high = np.append(self.low, low), np.append(self.high, high)
+        self.integral = np.append(self.integral, np.full(len(low), int(integral)))
         return np.arange(self.count - len(low), self.count)
 
-    def _add(self, low: Array, high: Array) -> Index:
-        self.row_low.append(low)
-        self.row_high.append(high)
-        self.rows += len(low)
-        return np.arange(self.rows - len(low), self.rows)
-
-    def _blocks(self, rows: Index, blocks: Sequence[tuple[Index, Array]]) -> None:
+    def rows(self, blocks: Sequence[tuple[Index, Array]], low: Array | None = None, high: Array | None = None) -> Index:
+        """Add rows low <= sum over the blocks of values x columns <= high."""
+        start, count = len(self.row_low), len(blocks[0][1])
+        self.row_low = np.append(self.row_low, np.full(count, -np.inf) if low is None else low)
+        self.row_high = np.append(self.row_high, np.full(count, np.inf) if high is None else high)
         for columns, values in blocks:
             i, j = np.nonzero(values)
-            self.parts.append((rows[i], columns[j], values[i, j]))
+            self.parts.append((start + i, columns[j], values[i, j]))
+        return np.arange(start, start + count)
 
-    def equal(self, blocks: Sequence[tuple[Index, Array]], right: Array) -> None:
-        rows = self._add(right, right)
-        self.equations.append(rows)
-        self._blocks(rows, blocks)
-
-    def at_most(self, blocks: Sequence[tuple[Index, Array]], right: Array) -> Index:
-        rows = self._add(np.full(len(right), -np.inf), right)
-        self._blocks(rows, blocks)
-        return rows
-
-    def pairs(
-        self,
-        first: Index,
-        second: Index,
-        factor: Array | float,
-        *,
-        low: Array | float = -np.inf,
-        high: Array | float = np.inf,
-        third: tuple[Index, Array] | None = None,
-    ) -> None:
-        """Add rows low <= first + factor second (+ value third) <= high, one for each pair of columns."""
-        n = len(first)
-        rows = self._add(np.zeros(n) + low, np.zeros(n) + high)
-        self.parts += [(rows, first, np.ones(n)), (rows, second, np.zeros(n) + factor)]
-        if third is not None:
-            self.parts.append((rows, third[0], third[1]))
-
-    def _matrix(self) -> Any:
+    @property
+    def matrix(self) -> Any:
         row, column, value = (np.concatenate(part) for part in zip(*self.parts, strict=True))
-        return sparse.csr_array((value, (row, column)), shape=(self.rows, self.count))
+        return sparse.csr_array((value, (row, column)), shape=(len(self.row_low), self.count))
 
     def solved_exactly(self, cost: Array, x: Index, options: Any) -> Solution:
         with _silent():
             found = milp(
                 cost,
-                integrality=np.concatenate(self.integral),
-                bounds=Bounds(np.concatenate(self.low), np.concatenate(self.high)),
-                constraints=LinearConstraint(
-                    self._matrix(), np.concatenate(self.row_low), np.concatenate(self.row_high)
-                ),
+                integrality=self.integral,
+                bounds=Bounds(self.low, self.high),
+                constraints=LinearConstraint(self.matrix, self.row_low, self.row_high),
                 options=options,
             )
         if found.status == 2:
@@ -276,42 +248,31 @@ class _Model:
         if found.status != 0 and not limit:
             raise RuntimeError(f"HiGHS ended with status {found.status}: {found.message}")
         # HiGHS has no dual bound where nothing is integral, and is exact there.
-        dual = found.mip_dual_bound if any(part.any() for part in self.integral) else found.fun
+        dual = found.mip_dual_bound if self.integral.any() else found.fun
         value = -np.inf if dual is None or np.isnan(dual) else float(dual)
         return Solution(value, None if found.x is None else found.x[x], (), None, found.status == 0)
 
-    def solved_relaxed(
-        self,
-        cost: Array,
-        x: Index,
-        before: list[tuple[Index, Index]],
-        first: Index,
-        cuts: Index,
-    ) -> Solution:
-        matrix, low, high = self._matrix(), np.concatenate(self.row_low), np.concatenate(self.row_high)
-        equal = low == high
-        below = ~equal & np.isfinite(high)
-        above = ~equal & np.isfinite(low)
-        bounds: Any = np.column_stack([np.concatenate(self.low), np.concatenate(self.high)])
+    def solved_relaxed(self, cost: Array) -> tuple[Any, Array]:
+        """Return the solution, or None if there is none, and the multipliers of the rows."""
+        matrix, dual = self.matrix, np.zeros(len(self.row_low))
+        equal = self.row_low == self.row_high
+        below, above = ~equal & np.isfinite(self.row_high), ~equal & np.isfinite(self.row_low)
+        bounds: Any = np.column_stack([self.low, self.high])
         found: Any = linprog(
             cost,
             A_eq=matrix[equal],
-            b_eq=high[equal],
+            b_eq=self.row_high[equal],
             A_ub=sparse.vstack([matrix[below], -matrix[above]]),
-            b_ub=np.concatenate([high[below], -low[above]]),
+            b_ub=np.concatenate([self.row_high[below], -self.row_low[above]]),
             bounds=bounds,
             method="highs",
         )
         if found.status == 2:
-            return Solution(np.inf, None, (), None, True)
+            return None, dual
         if found.status != 0:
             raise RuntimeError(f"HiGHS ended with status {found.status}: {found.message}")
-        dual = np.zeros(self.rows)
-        dual[equal] = found.eqlin.marginals
-        dual[below] = found.ineqlin.marginals[: below.sum()]
-        gaps = tuple(np.maximum(found.x[h], 0) - np.maximum(found.x[z], 0) for z, h in before)
-        parts = [-dual[first], *(dual[rows] for rows in self.equations[:-1]), -dual[cuts]]
-        return Solution(float(found.fun), found.x[x], gaps, np.concatenate(parts), True)
+        dual[equal], dual[below] = found.eqlin.marginals, found.ineqlin.marginals[: below.sum()]
+        return found, dual
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.tree import DecisionTreeClassifier
 
+from engram import checks
 from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, relax
 from engram.analysis.verify.network import AffineReLU, Array
 from engram.analysis.verify.specification import Argmax, Box, Polytope
@@ -58,8 +59,8 @@ def layer_rules(
 
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
     """
-    if not 1 <= layer < len(net.weights):
-        raise ValueError(f"layer = {layer}: expected a hidden layer, 1 to {len(net.weights) - 1}")
+    checks.size("layer", layer, 1, len(net.weights) - 1)
+    checks.choice("on", on, ("bits", "values"))
     zs = net.preactivations(X)
     z, target = zs[layer - 1], zs[-1].argmax(1) == label
     seen = (z > 0).astype(float) if on == "bits" else z

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import fx, nn
 from torch.nn import functional
 
+from engram import checks
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Index = np.ndarray[Any, np.dtype[np.intp]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -55,9 +57,7 @@ class AffineReLU:
         for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
             own = tuple(np.array(a, dtype=np.float64) for a in arrays)  # copies, which nobody else can change
             for k, a in enumerate(own):
-                if not np.isfinite(a).all():
-                    where = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
-                    raise ValueError(f"{kind}[{k}][{where}] = {a[where]}: expected a finite number")
+                checks.finite(f"{kind}[{k}]", a)
                 a.setflags(write=False)
             object.__setattr__(self, kind, own)
         for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engram import checks
 from engram.analysis.verify.network import AffineReLU, Array
 from engram.analysis.verify.specification import AllOf, AnyOf, Box, LinearProperty, Property
 
@@ -110,22 +111,23 @@ def acasxu_property(number: int) -> AcasProperty:
     every = tuple(f"{a}_{b}" for a in range(1, 6) for b in range(1, 10))
     close = tuple(name for name in every if name not in ("1_7", "1_8", "1_9"))
     far = _box(rho=(55947.691, 60760), own=(1145, 1200), intruder=(0, 60))
-    near, not_clear = {"rho": (1500.0, 1800.0), "theta": (-0.06, 0.06)}, _never(CLEAR)
-    behind = {"psi": (-PI, -PI + 0.005)}
-    left = {"rho": (12000.0, 62000.0), "own": (100.0, 1200.0), "intruder": (0.0, 1200.0), **behind}
-    match number:
+    near: dict[str, Ends] = {"rho": (1500.0, 1800.0), "theta": (-0.06, 0.06)}
+    behind, abeam = (-PI, -PI + 0.005), (-PI, -PI + 0.01)
+    left: dict[str, Ends] = {"rho": (12000, 62000), "psi": behind}
+    match checks.size("number", number, 1, 10):
         case 1:
             limit = LinearProperty(np.eye(5)[[CLEAR]], np.array([(1500 - OFFSET) / SCALE]))
             return AcasProperty(every, (far,), limit)
         case 2:
-            below = tuple(LinearProperty(_above(CLEAR, i), np.zeros(1)) for i in range(5) if i != CLEAR)
-            return AcasProperty(every[9:], (far,), AnyOf(below))
+            return AcasProperty(every[9:], (far,), AnyOf(tuple(_below(CLEAR, i) for i in range(5) if i != CLEAR)))
         case 3:
-            return AcasProperty(close, (_box(psi=(3.1, PI), own=(980, 1200), intruder=(960, 1200), **near),), not_clear)
+            box = _box(psi=(3.1, PI), own=(980, 1200), intruder=(960, 1200), **near)
+            return AcasProperty(close, (box,), _never(CLEAR))
         case 4:
-            return AcasProperty(close, (_box(psi=(0, 0), own=(1000, 1200), intruder=(700, 800), **near),), not_clear)
+            box = _box(psi=(0, 0), own=(1000, 1200), intruder=(700, 800), **near)
+            return AcasProperty(close, (box,), _never(CLEAR))
         case 5:
-            box = _box(rho=(250, 400), theta=(0.2, 0.4), own=(100, 400), intruder=(0, 400), **behind)
+            box = _box(rho=(250, 400), theta=(0.2, 0.4), psi=behind, own=(100, 400), intruder=(0, 400))
             return AcasProperty(("1_1",), (box,), _lowest(STRONG_RIGHT))
         case 6:
             boxes = tuple(_box(theta=theta, **left) for theta in ((0.7, PI), (-PI, -0.7)))
@@ -135,20 +137,14 @@ def acasxu_property(number: int) -> AcasProperty:
         case 8:
             box = _box(theta=(-PI, -0.75 * PI), psi=(-0.1, 0.1), own=(600, 1200), intruder=(600, 1200))
             others = (WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT)
-            either = [
-                AnyOf(tuple(LinearProperty(_above(low, other), np.zeros(1)) for low in (CLEAR, WEAK_LEFT)))
-                for other in others
-            ]
+            either = (AnyOf((_below(CLEAR, other), _below(WEAK_LEFT, other))) for other in others)
             return AcasProperty(("2_9",), (box,), AllOf(tuple(either)))
         case 9:
-            box = _box(rho=(2000, 7000), theta=(-0.4, -0.14), psi=(-PI, -PI + 0.01), own=(100, 150), intruder=(0, 150))
+            box = _box(rho=(2000, 7000), theta=(-0.4, -0.14), psi=abeam, own=(100, 150), intruder=(0, 150))
             return AcasProperty(("3_3",), (box,), _lowest(STRONG_LEFT))
-        case 10:
-            box = _box(
-                rho=(36000, 60760), theta=(0.7, PI), psi=(-PI, -PI + 0.01), own=(900, 1200), intruder=(600, 1200)
-            )
+        case _:
+            box = _box(rho=(36000, 60760), theta=(0.7, PI), psi=abeam, own=(900, 1200), intruder=(600, 1200))
             return AcasProperty(("4_5",), (box,), _lowest(CLEAR))
-    raise ValueError(f"number = {number}: expected a property 1 to 10")
 
 
 def _box(
@@ -162,14 +158,14 @@ def _box(
     return Box(np.array(low, dtype=float), np.array(high, dtype=float))
 
 
-def _above(lower: int, upper: int) -> Array:
-    """Return the row C of C y <= 0 that says that one score is not above another."""
-    return np.eye(5)[[lower]] - np.eye(5)[[upper]]
+def _below(lower: int, upper: int) -> LinearProperty:
+    """Say that one score is not above another."""
+    return LinearProperty(np.eye(5)[[lower]] - np.eye(5)[[upper]], np.zeros(1))
 
 
 def _lowest(label: int) -> Property:
-    return LinearProperty(np.vstack([_above(label, i) for i in range(5) if i != label]), np.zeros(4))
+    return LinearProperty(np.vstack([_below(label, i).C for i in range(5) if i != label]), np.zeros(4))
 
 
 def _never(label: int) -> Property:
-    return AnyOf(tuple(LinearProperty(_above(i, label), np.zeros(1)) for i in range(5) if i != label))
+    return AnyOf(tuple(_below(i, label) for i in range(5) if i != label))

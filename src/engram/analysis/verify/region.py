@@ -120,21 +120,15 @@ class Region:
         return share, float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
 
     def perimeter_box(self, contain: Float[np.ndarray, " inputs"] | None = None) -> InnerBox:
-        """Return the box inside with the largest sum of sides, by a linear program. It may be flat: see ``volume_box``.
+        """Return the box inside with the largest sum of sides that holds the point ``contain``; it may be flat.
 
-            max sum(u - l),   l <= u,   max(w, 0) . u + min(w, 0) . l <= v for each half-space w . x <= v
-
-        Args:
-            contain: A point that must be inside the box.
+        max sum(u - l),   l <= u,   max(w, 0) . u + min(w, 0) . l <= v for each half-space w . x <= v
         """
         size = len(self.box.low)
         return self._inner(np.concatenate([np.ones(size), -np.ones(size)]), contain)
 
     def volume_box(self, contain: Float[np.ndarray, " inputs"] | None = None) -> InnerBox:
-        """Return the box inside with the largest volume: the same constraints, max sum log(u - l), by a log barrier.
-
-        Args:
-            contain: A point that must be inside the box.
+        """Return the box inside with the largest volume: as ``perimeter_box``, max sum log(u - l), by a log barrier.
 
         Source: Boyd and Vandenberghe, "Convex optimization" (2004), section 11.3.
         """

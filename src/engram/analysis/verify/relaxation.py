@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float
 
+from engram import checks
 from engram.analysis.verify.bounds import FREE, Phases, crown_bounds, lower_lines, minimum, relax
 from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
 from engram.analysis.verify.network import AffineReLU, Array
@@ -84,25 +85,18 @@ def relaxed_region(
         (array([2, 1, 0, 2], dtype=int8),)
     """
     began = time.monotonic()
-    x0 = np.asarray(x0, dtype=float)
     place = domain(box, net.sizes[0])
-    if x0.shape != (net.sizes[0],) or not np.isfinite(x0).all():
-        raise ValueError(f"x0 = {x0}: expected {net.sizes[0]} finite numbers")
+    x0 = checks.array("x0", x0, (net.sizes[0],))
     if not place.contains(x0):
         j = int(np.argmax((x0 < box.low) | (x0 > box.high)))
         raise ValueError(f"x0[{j}] = {x0[j]}: expected a point of the box, here {box.low[j]} to {box.high[j]}")
-    if mode not in ("direct", "structural", "best", "crown"):
-        raise ValueError(f"mode = {mode!r}: expected 'direct', 'structural', 'best' or 'crown'")
-    if not 0 < eps < 1 and eps_absolute is None:
-        raise ValueError(f"eps = {eps}: expected a share of the margin, between 0 and 1")
+    checks.choice("mode", mode, get_args(Mode))
+    if eps_absolute is None:
+        checks.number("eps", eps, above=0, below=1)
     y = net(x0)
     if len(y) < 2:
-        raise ValueError(
-            "the network has one output: expected classes; for a bound of it see verify and LinearProperty"
-        )
-    label = int(np.argmax(y)) if label is None else label
-    if not 0 <= label < len(y):
-        raise ValueError(f"label = {label}: expected 0 to {len(y) - 1}")
+        raise ValueError("the network has one output: expected classes; see verify and LinearProperty for a bound")
+    label = int(np.argmax(y)) if label is None else checks.size("label", label, 0, len(y) - 1)
     margin = float(y[label] - np.delete(y, label).max())
     rng = np.random.default_rng(0) if rng is None else rng
     made = _Maker(net, x0, place, label, tau=tau, order=order, limits=(time_limit, node_limit), rng=rng)

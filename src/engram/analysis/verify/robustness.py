@@ -104,7 +104,7 @@ def _attacked(net: AffineReLU, x: Array, one: list[Clause], ball: _Balls) -> flo
     rng, good, bad = np.random.default_rng(0), 0.0, ball.most
     for step in range(ATTACK_STEPS):
         radius = (good + bad) / 2 if step else bad
-        hit = attack(net, one, Domain(*ball.around(x, radius), np.zeros((0, len(x))), np.zeros(0)), rng)
+        hit = attack(net, one, Domain.box(*ball.around(x, radius)), rng)
         if hit is not None:
             bad = float(np.abs(hit - x).max())
         elif step == 0:
@@ -124,8 +124,8 @@ def _nearest(
         if known[i] >= best:
             break
         lower, upper = ball.around(x, best)
-        place = Domain(lower, upper, np.zeros((0, len(x))), np.zeros(0))
         relaxation = relax(net, lower[None], upper[None])
+        place = Domain.box(lower, upper)
         found = solve(
             net, relaxation, one[i], place, binary=True, time_limit=limits[0], node_limit=limits[1], radius_from=x
         )

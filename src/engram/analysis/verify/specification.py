@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import linprog
 
+from engram import checks
 from engram.analysis.verify.network import Array, Mask
 
 ArrayLike = np.ndarray | Sequence[Any]
@@ -37,9 +38,9 @@ class Box:
     high: Array
 
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
-        low, high = _vector("low", low), _vector("high", high)
-        if low.shape != high.shape or not len(low):
-            raise ValueError(f"low.shape and high.shape = {low.shape} and {high.shape}: expected (inputs,) twice")
+        low = checks.array("low", low, ("inputs",))
+        high = checks.array("high", high, (len(low),))
+        checks.size("len(low)", len(low))
         if (low > high).any():
             i = int(np.argmax(low > high))
             raise ValueError(f"low[{i}] = {low[i]} is above high[{i}] = {high[i]}: expected a box that is not empty")
@@ -62,12 +63,9 @@ class Polytope:
     b: Array
 
     def __init__(self, A: ArrayLike, b: ArrayLike) -> None:
-        A, b = np.array(A, dtype=float), _vector("b", b)
-        if A.ndim != 2 or len(A) != len(b) or 0 in A.shape:
-            raise ValueError(f"A.shape and b.shape = {A.shape} and {b.shape}: expected (rows, inputs) and (rows,)")
-        if not np.isfinite(A).all():
-            i, j = (int(k) for k in np.argwhere(~np.isfinite(A))[0])
-            raise ValueError(f"A[{i}, {j}] = {A[i, j]}: expected a finite number")
+        A = checks.array("A", A, ("rows", "inputs"))
+        b = checks.array("b", b, (len(A),))
+        checks.size("A.size", A.size)
         _set(self, A=A, b=b)
         found = linprog(np.zeros(A.shape[1]), A_ub=A, b_ub=b, bounds=(None, None), method="highs")
         if found.status == 2:
@@ -101,9 +99,9 @@ class LinearProperty:
     d: Array
 
     def __init__(self, C: ArrayLike, d: ArrayLike) -> None:
-        C, d = np.array(C, dtype=float), _vector("d", d)
-        if C.ndim != 2 or len(C) != len(d) or not len(d) or not np.isfinite(C).all():
-            raise ValueError(f"C.shape and d.shape = {C.shape} and {d.shape}: expected finite (rows, outputs), (rows,)")
+        C = checks.array("C", C, ("rows", "outputs"))
+        d = checks.array("d", d, (len(C),))
+        checks.size("len(d)", len(d))
         _set(self, C=C, d=d)
 
 
@@ -148,8 +146,8 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
     """Write a property as clauses, all of which must hold."""
     match prop:
         case Argmax(label=label):
-            if not 0 <= label < outputs or outputs < 2:
-                raise ValueError(f"label = {label}: expected one of at least two outputs, here 0 to {outputs - 1}")
+            checks.size("outputs", outputs, 2)
+            checks.size("label", label, 0, outputs - 1)
             eye = np.eye(outputs)
             others = [i for i in range(outputs) if i != label]
             return [Clause(eye[[label]] - eye[[i]], np.zeros(1), np.ones(1, dtype=bool)) for i in others]
@@ -174,6 +172,11 @@ class Domain(NamedTuple):
     H: Array
     v: Array
 
+    @classmethod
+    def box(cls, low: Array, high: Array) -> Domain:
+        """Return a box that nothing cuts."""
+        return cls(low, high, np.zeros((0, len(low))), np.zeros(0))
+
     def contains(self, x: Array) -> Mask:
         """Say of points (..., inputs) whether they are inside."""
         inside = (x >= self.low).all(-1) & (x <= self.high).all(-1)
@@ -195,7 +198,7 @@ def domain(inputs: Box | Polytope, size: int) -> Domain:
     if given != size:
         raise ValueError(f"the set of inputs has {given} dimensions: expected {size}, the network's inputs")
     if isinstance(inputs, Box):
-        return Domain(inputs.low, inputs.high, np.zeros((0, size)), np.zeros(0))
+        return Domain.box(inputs.low, inputs.high)
     A, b = inputs.A, inputs.b
     low, high = np.full(size, -np.inf), np.full(size, np.inf)
     cuts = np.ones(len(b), dtype=bool)
@@ -240,16 +243,6 @@ def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
     reach = max(float(limit.max()), 0.0) / (1 - rest.max())
     ends = limit + rest * reach * (1 + 1e-12) + 1e-290
     return -ends[1], ends[0]
-
-
-def _vector(name: str, values: ArrayLike) -> Array:
-    vector = np.array(values, dtype=float)
-    if vector.ndim != 1:
-        raise ValueError(f"{name}.shape = {vector.shape}: expected one dimension")
-    if not np.isfinite(vector).all():
-        i = int(np.argmax(~np.isfinite(vector)))
-        raise ValueError(f"{name}[{i}] = {vector[i]}: expected a finite number")
-    return vector
 
 
 def _set(self: Any, **arrays: Array) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from torch import nn
 
+from engram import checks
 from engram.analysis.verify.bounds import relax
-from engram.analysis.verify.branch_inputs import Search, branch_inputs
+from engram.analysis.verify.branch_inputs import Outcome, branch_inputs
 from engram.analysis.verify.branch_relus import branch_relus
 from engram.analysis.verify.certificate import Certificate, Tree, bound_clauses, subject
 from engram.analysis.verify.counterexample import attack, first_counterexample
@@ -42,8 +43,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
-                raise ValueError(f"{name} = {value}: expected a positive number")
+            checks.number(name, value, above=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,26 +105,19 @@ def verify(
         ValueError: The network is in training mode, or an argument does not fit it.
 
     Examples:
-        >>> import torch
-        >>> from engram.analysis.verify import LinearProperty
-        >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
-        >>> for layer, weight in ((net[0], [[1.0, 1.0], [1.0, -1.0]]), (net[2], [[1.0, 1.0]])):
-        ...     _ = layer.load_state_dict({"weight": torch.tensor(weight)})
-        >>> square, at_most = Box([-1, -1], [1, 1]), lambda d: LinearProperty([[1.0]], [d])
-        >>> verify(net, square, at_most(2.001)).status
-        'proved'
-        >>> verify(net, square, at_most(1.9)).status
-        'refuted'
+        >>> from engram.analysis import LinearProperty
+        >>> net = AffineReLU((np.array([[1.0, 1], [1, -1]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))  # at most 2
+        >>> [verify(net, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [most])).status for most in (2.001, 1.9)]
+        ['proved', 'refuted']
     """
     began = time.monotonic()
     budget = Budget() if budget is None else budget
     net = as_affine_relu(network, input_shape)
     wanted, place = clauses(prop, net.sizes[-1]), domain(inputs, net.sizes[0])
     deadline = began + budget.seconds
-    if engine not in (known := ("auto", "inputs", "relus", "milp", "crown")):
-        raise ValueError(f"engine = {engine!r}: expected one of {', '.join(known)}")
+    checks.choice("engine", engine, get_args(Engine))
 
-    def answer(used: str, search: Search, trees: tuple[Tree, ...] = (), tol: float = 0.0) -> Result:
+    def answer(used: str, search: Outcome, trees: tuple[Tree, ...] = (), tol: float = 0.0) -> Result:
         seconds = time.monotonic() - began
         if search.counterexample is not None:
             return Result("refuted", search.counterexample, None, "", search.bound, used, search.nodes, seconds)
@@ -136,7 +129,7 @@ def verify(
 
     hit = attack(net, wanted, place, np.random.default_rng(0) if rng is None else rng)
     if hit is not None:
-        return answer("attack", Search((), hit, "", -np.inf, 0))
+        return answer("attack", Outcome((), hit, "", -np.inf, 0))
     if engine == "milp":
         return answer("milp", *_by_milp(net, wanted, place, deadline))
     few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(place.v))
@@ -157,12 +150,12 @@ def verify(
         if found.counterexample is not None or found.exhausted:
             return answer("relus", found._replace(bound=least, nodes=nodes))
         trees.append(Tree((i,), found.cases))
-    return answer("relus", Search((), None, "", least, nodes), tuple(trees))
+    return answer("relus", Outcome((), None, "", least, nodes), tuple(trees))
 
 
 def _by_milp(
     net: AffineReLU, wanted: Sequence[Clause], place: Domain, deadline: float
-) -> tuple[Search, tuple[Tree, ...], float]:
+) -> tuple[Outcome, tuple[Tree, ...], float]:
     """Ask HiGHS for the least of each clause."""
     relaxation = relax(net, place.low[None], place.high[None])
     least, tol = np.inf, 0.0
@@ -173,14 +166,14 @@ def _by_milp(
         allowed = FEASIBILITY * max(1.0, float((np.abs(clause.Q) @ np.linalg.norm(net.weights[-1], axis=1)).max()))
         tol = max(tol, allowed)
         if time.monotonic() >= deadline:
-            return Search((), None, "time", -np.inf, done), (), tol
+            return Outcome((), None, "time", -np.inf, done), (), tol
         found = solve(net, relaxation, clause, place, binary=True, time_limit=deadline - time.monotonic())
         if found.x is not None:
             points = found.x.clip(place.low, place.high)[None]
             if (hit := first_counterexample(net, [clause], place, points)) is not None:
-                return Search((), hit, "", found.value, done + 1), (), tol
+                return Outcome((), hit, "", found.value, done + 1), (), tol
         least = min(least, found.value)
         if not found.value > allowed:
             why = "precision: the margin is within the solver's tolerance" if found.finished else "time"
-            return Search((), None, why, least, done + 1), (), tol
-    return Search((), None, "", least, len(wanted)), (), tol
+            return Outcome((), None, why, least, done + 1), (), tol
+    return Outcome((), None, "", least, len(wanted)), (), tol

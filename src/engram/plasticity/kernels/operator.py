@@ -94,7 +94,7 @@ def register(
     return Operator(forward, backward)
 
 
-def in_groups(  # noqa: PLR0917
+def in_groups(
     kernel: Callable[..., None],
     work: int,
     batch: int,

@@ -41,7 +41,6 @@ __all__ = [
     "cache_folder",
     "fetch",
     "load",
-    "status",
     "verify",
 ]
 
@@ -66,8 +65,6 @@ def load(name: str, **options: Any) -> Any:
         ValueError: The name, an option or its value is unknown.
         DataError: A file is absent and cannot be fetched, has the wrong checksum, or cannot be parsed.
 
-    As in ``images, labels = load("mnist", split="test")``. Nothing is fetched for a mistyped name:
-
     Examples:
         >>> load("mnsit", split="test")
         Traceback (most recent call last):
@@ -81,17 +78,8 @@ def load(name: str, **options: Any) -> Any:
     return dataset.read(partial(_locate_within, dataset), **options)
 
 
-def status() -> tuple[SetStatus, ...]:
-    """Say of every known data set where its files lie and whether they are the right ones; fetch nothing.
-
-    Raises:
-        DataError: ``ENGRAM_DATA`` names no folder, or a file cannot be read.
-    """
-    return tuple(verify(name) for name in SETS)
-
-
 def verify(name: str) -> SetStatus:
-    """Say of one data set where its files lie and compare their checksums; fetch nothing.
+    """Return where the files of a data set lie, and whether their checksums are right; fetch nothing.
 
     Args:
         name: One of ``SETS``.
@@ -109,18 +97,7 @@ def verify(name: str) -> SetStatus:
 
 
 def fetch(name: str) -> SetStatus:
-    """Fetch into the cache whatever is not at hand of one data set.
-
-    Args:
-        name: One of ``SETS``.
-
-    Returns:
-        Where the files lie, all of them verified.
-
-    Raises:
-        ValueError: The name is unknown.
-        DataError: A file is absent and cannot be fetched, or has the wrong checksum.
-    """
+    """Fetch the missing files of a data set into the cache; as ``verify``, with the errors of ``load``."""
     for file in _known(name).files:
         locate(file)
     return verify(name)

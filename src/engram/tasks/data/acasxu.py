@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from engram.tasks.data.files import DataFile, DataSet
+from engram.tasks.data.files import DataFile, DataSet, Locate
 
 _SOURCE = "https://raw.githubusercontent.com/guykatzz/ReluplexCav2017/master/nnet/"
 _FILE = "ACASXU_run2a_{}_batch_2000.nnet"
@@ -59,17 +58,8 @@ _FILES = {
 }
 
 
-def read(locate: Callable[[str], Path], network: str = "1_1") -> Path:
-    """Return where the file of one network lies, a text file in the format NNet.
-
-    Args:
-        locate: Returns where the file of a given path lies.
-        network: ``"1_1"`` to ``"5_9"``: the last advice, 1 to 5, and the time until vertical separation is lost.
-
-    Raises:
-        ValueError: There is no such network.
-        DataError: The file is absent, or not the right one.
-    """
+def read(locate: Locate, network: str = "1_1") -> Path:
+    """Return where a network lies: last advice, 1 to 5, and time until vertical separation is lost, 1 to 9."""
     if network not in _FILES:
         raise ValueError(f"network = {network!r}: expected '1_1' to '5_9'")
     return locate(f"acasxu/{_FILE.format(network)}")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import tarfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from engram.tasks.data.files import DataError, DataFile, DataSet
+from engram import checks
+from engram.tasks.data.files import DataError, DataFile, DataSet, Locate, reading
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _SIDE = 32
@@ -37,69 +36,35 @@ class ColourImages(NamedTuple):
     labels: UInt8[np.ndarray, " n"]
 
 
-def read(locate: Callable[[str], Path], split: str = "train") -> ColourImages:
-    """Read one split of the binary version.
-
-    Args:
-        locate: Returns where the file of a given path lies.
-        split: ``"train"`` (the five training batches in their order, 50,000 images) or ``"test"`` (10,000 images).
-
-    Returns:
-        Images of 32 x 32 pixels and their classes.
-
-    Raises:
-        ValueError: The split is unknown.
-        DataError: The archive is absent, cannot be read, or lacks a batch of the documented form.
-    """
-    _check_split(split)
+def read(locate: Locate, split: str = "train") -> ColourImages:
+    """Read one split of the binary version; ``"train"`` is the five training batches in their order."""
+    checks.choice("split", split, _BATCHES)
     path = locate(_ARCHIVE)
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            contents = [_member(archive, f"cifar-10-batches-bin/{name}.bin", path) for name in _BATCHES[split]]
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"cannot read {path} as a gzipped tar archive: {error}") from error
+    with reading(path, "a gzipped tar archive", tarfile.TarError), tarfile.open(path, "r:gz") as archive:
+        contents = [_member(archive, f"cifar-10-batches-bin/{name}.bin", path) for name in _BATCHES[split]]
     records = np.frombuffer(b"".join(contents), dtype=np.uint8).reshape(-1, _RECORD)
     _check_labels(records[:, 0], path)
     images = records[:, 1:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     return ColourImages(np.ascontiguousarray(images), records[:, 0].copy())
 
 
-def read_jpeg(locate: Callable[[str], Path], split: str = "train") -> ColourImages:
-    """Read one split of the copy whose images were encoded as JPEG.
-
-    Args:
-        locate: Returns where the file of a given path lies.
-        split: ``"train"`` (50,000 images) or ``"test"`` (10,000 images).
-
-    Returns:
-        Images of 32 x 32 pixels and their classes. They are near the originals, not equal to them, and in another
-        order, in which the classes take turns.
-
-    Raises:
-        ValueError: The split is unknown.
-        DataError: The file is absent, is no table of images and labels, or an image cannot be decoded.
-    """
-    _check_split(split)
+def read_jpeg(locate: Locate, split: str = "train") -> ColourImages:
+    """Read one split of the copy whose images were encoded as JPEG, in an order in which the classes take turns."""
+    checks.choice("split", split, _PARQUET)
     path = locate(_PARQUET[split])
-    try:
+    with reading(path, "a parquet file", pl.exceptions.PolarsError):
         table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"cannot read {path} as a parquet file: {error}") from error
     if dict(table.schema) != {"image": pl.Binary(), "label": pl.UInt8()}:
         raise DataError(f"{path} has columns {dict(table.schema)}, expected image (Binary) and label (UInt8)")
     labels = table["label"].to_numpy().copy()
     _check_labels(labels, path)
     images = np.empty((len(table), _SIDE, _SIDE, 3), dtype=np.uint8)
     for number, encoded in enumerate(table["image"]):
-        images[number] = _decoded(encoded, f"image {number} of {path}")
+        with reading(path, f"JPEG images (image {number})"), Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
+            if image.size != (_SIDE, _SIDE):
+                raise DataError(f"image {number} of {path} has size {image.size}, expected {(_SIDE, _SIDE)}")
+            images[number] = np.asarray(image.convert("RGB"))
     return ColourImages(images, labels)
-
-
-def _check_split(split: str) -> None:
-    if split not in _BATCHES:
-        raise ValueError(f"split = {split!r}: expected 'train' or 'test'")
 
 
 def _member(archive: tarfile.TarFile, name: str, path: Path) -> bytes:
@@ -118,17 +83,6 @@ def _member(archive: tarfile.TarFile, name: str, path: Path) -> bytes:
 def _check_labels(labels: UInt8[np.ndarray, " n"], path: Path) -> None:
     if len(labels) and labels.max() >= len(CLASSES):
         raise DataError(f"{path} has a label {labels.max()}, expected 0 to {len(CLASSES) - 1}")
-
-
-def _decoded(encoded: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    try:
-        with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"cannot decode {name}: {error}") from error
-    if pixels.shape != (_SIDE, _SIDE, 3):
-        raise DataError(f"{name} has shape {pixels.shape}, expected {(_SIDE, _SIDE, 3)}")
-    return pixels
 
 
 _CITATION = "Krizhevsky (2009), Learning multiple layers of features from tiny images, University of Toronto"

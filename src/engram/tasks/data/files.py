@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from platformdirs import user_cache_path
 _SECONDS_WITHOUT_A_BYTE = 30
 
 Source = Literal["ENGRAM_DATA", "cache"]
+Locate = Callable[[str], Path]
 
 
 class DataError(OSError):
@@ -53,9 +56,8 @@ class DataSet:
         licence: Under what terms it may be used.
         citation: Whom to cite.
         files: Its files.
-        read: Called as ``read(locate, **options)``, where ``locate(path)`` takes the ``path`` of one of
-            ``files`` and returns where that file lies, verified, fetching it if need be. A reader locates
-            only the files that its options ask for.
+        read: Called as ``read(locate, **options)``, where ``locate`` returns where the file of a given ``path`` lies,
+            verified, fetching it if need be. A reader locates only the files that its options ask for.
     """
 
     name: str
@@ -68,14 +70,14 @@ class DataSet:
 
 @dataclass(frozen=True)
 class FileStatus:
-    """Where one file was found and whether it is the right one.
+    """Where one file was found; each field but ``file`` is None, or False, where it is absent.
 
     Args:
         file: The file.
-        found: Where it lies, or None if it is absent.
-        source: Which of the two folders that is, or None if the file is absent.
-        size: Size found, in bytes, or None if the file is absent.
-        verified: Whether it has the right checksum; False if the file is absent.
+        found: Its path.
+        source: Which of the two folders that is in.
+        size: Size found, in bytes.
+        verified: Whether it has the right checksum.
     """
 
     file: DataFile
@@ -87,12 +89,7 @@ class FileStatus:
 
 @dataclass(frozen=True)
 class SetStatus:
-    """What is at hand of one data set.
-
-    Args:
-        dataset: The data set.
-        files: The status of each of its files, in their order.
-    """
+    """The status of the files of a data set, in their order."""
 
     dataset: DataSet
     files: tuple[FileStatus, ...]
@@ -104,22 +101,13 @@ class SetStatus:
 
 
 def cache_folder() -> Path:
-    """Return the folder that fetched files are kept in: ``ENGRAM_CACHE``, or else the user's cache folder.
-
-    Examples:
-        >>> cache_folder().is_absolute()
-        True
-    """
+    """Return the folder that fetched files are kept in: ``ENGRAM_CACHE``, or else the user's cache folder."""
     chosen = os.environ.get("ENGRAM_CACHE")
     return Path(chosen).expanduser().absolute() if chosen else user_cache_path("engram") / "data"
 
 
 def data_folder() -> Path | None:
-    """Return the folder that ``ENGRAM_DATA`` names, or None if it is not set.
-
-    Raises:
-        DataError: ``ENGRAM_DATA`` names no folder.
-    """
+    """Return the folder that ``ENGRAM_DATA`` names, or None if it is not set; raise DataError if it is none."""
     chosen = os.environ.get("ENGRAM_DATA")
     if not chosen:
         return None
@@ -129,15 +117,26 @@ def data_folder() -> Path | None:
     return folder
 
 
-def examine(file: DataFile) -> FileStatus:
-    """Say where a file lies and compare its checksum; fetch and change nothing.
+@contextmanager
+def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
+    """Raise ``DataError`` where the block fails by an error of reading, or by one of ``errors``.
 
     Args:
-        file: The file.
-
-    Raises:
-        DataError: ``ENGRAM_DATA`` names no folder, or the file cannot be read.
+        path: The file that is read.
+        kind: What it is read as, for the message.
+        *errors: Further errors that say that it is not of this kind.
     """
+    expected: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, *errors)
+    try:
+        yield
+    except DataError:
+        raise
+    except expected as error:
+        raise DataError(f"cannot read {path} as {kind}: {error}") from error
+
+
+def examine(file: DataFile) -> FileStatus:
+    """Return where a file lies and whether its checksum is right; fetch and change nothing."""
     place = _find(file)
     if place is None:
         return FileStatus(file, None, None, None, False)
@@ -151,9 +150,6 @@ def locate(file: DataFile) -> Path:
     A file of the cache that has the wrong checksum is kept aside, with a warning, and fetched again.
     Processes that want the same file wait for the first of them, and a fetch that breaks off leaves nothing
     behind that could be taken for the file.
-
-    Args:
-        file: The file.
 
     Raises:
         DataError: The file under ``ENGRAM_DATA`` has the wrong checksum, or the file is at hand nowhere and

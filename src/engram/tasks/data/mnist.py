@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from engram.tasks.data.files import DataError, DataFile, DataSet
+from engram import checks
+from engram.tasks.data.files import DataError, DataFile, DataSet, Locate, reading
 
 _SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _PREFIX = {"train": "train", "test": "t10k"}
@@ -25,22 +24,9 @@ class LabelledImages(NamedTuple):
     labels: UInt8[np.ndarray, " n"]
 
 
-def read(locate: Callable[[str], Path], split: str = "train") -> LabelledImages:
-    """Read one split.
-
-    Args:
-        locate: Returns where the file of a given path lies.
-        split: ``"train"`` (60,000 images) or ``"test"`` (10,000 images).
-
-    Returns:
-        Images of 28 x 28 pixels, 0 (paper) to 255 (ink), and the digits that they show.
-
-    Raises:
-        ValueError: The split is unknown.
-        DataError: A file is absent, or is no IDX file of images or of labels.
-    """
-    if split not in _PREFIX:
-        raise ValueError(f"split = {split!r}: expected 'train' or 'test'")
+def read(locate: Locate, split: str = "train") -> LabelledImages:
+    """Read one split: images of 28 x 28 pixels, 0 (paper) to 255 (ink), and their digits."""
+    checks.choice("split", split, _PREFIX)
     image_file = locate(f"mnist/{_PREFIX[split]}-images-idx3-ubyte.gz")
     label_file = locate(f"mnist/{_PREFIX[split]}-labels-idx1-ubyte.gz")
     images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1)
@@ -62,11 +48,8 @@ def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
     Raises:
         DataError: The file cannot be read, is truncated, or is not of this kind.
     """
-    try:
-        with gzip.open(path) as stream:
-            content = stream.read()
-    except (EOFError, zlib.error, OSError) as error:
-        raise DataError(f"cannot read {path} as a gzip file: {error}") from error
+    with reading(path, "a gzip file"), gzip.open(path) as stream:
+        content = stream.read()
     magic = bytes([0, 0, 8, dimensions])
     if content[:4] != magic:
         raise DataError(f"{path} starts with {content[:4].hex()}, expected the IDX magic number {magic.hex()}")

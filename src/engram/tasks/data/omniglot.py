@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from engram.tasks.data.files import DataError, DataFile, DataSet
+from engram import checks
+from engram.tasks.data.files import DataError, DataFile, DataSet, Locate, reading
 
 DRAWERS = 20
 _SIDE = 105
@@ -33,59 +33,42 @@ class Characters(NamedTuple):
     names: tuple[str, ...]
 
 
-def read(locate: Callable[[str], Path], split: str = "all", size: int = _SIDE) -> Characters:
-    """Read the characters.
+def read(locate: Locate, split: str = "all", size: int = _SIDE) -> Characters:
+    """Read twenty drawings of each character, sorted by the names of archive, alphabet and character, then by drawer.
 
     Args:
-        locate: Returns where the file of a given path lies.
+        locate: As in ``DataSet``.
         split: ``"background"`` (964 characters), ``"evaluation"`` (659 characters) or ``"all"`` (both, 1623).
-        size: Side of the square images; those of the data set, of 105 pixels, are reduced with antialiasing.
-
-    Returns:
-        Twenty drawings of each character, sorted by the names of archive, alphabet and character, then by drawer.
-
-    Raises:
-        TypeError: ``size`` is no int.
-        ValueError: The split is unknown, or the size not in 1 to 105.
-        DataError: An archive is absent, cannot be read, or lacks drawings.
+        size: Side of the square images, 1 to 105; smaller ones than the 105 pixels of the data set by antialiasing.
     """
-    if split not in (*_ARCHIVES, "all"):
-        raise ValueError(f"split = {split!r}: expected 'background', 'evaluation' or 'all'")
+    checks.choice("split", split, (*_ARCHIVES, "all"))
     return _read([path for part, path in _ARCHIVES.items() if split in (part, "all")], locate, size)
 
 
-def read_small(locate: Callable[[str], Path], size: int = _SIDE) -> Characters:
-    """Read the characters of eight alphabets; arguments, result and errors as for ``read``, but without splits."""
+def read_small(locate: Locate, size: int = _SIDE) -> Characters:
+    """Read the characters of eight alphabets, as ``read``, but without splits."""
     return _read([_SMALL], locate, size)
 
 
-def _read(paths: Sequence[str], locate: Callable[[str], Path], size: int) -> Characters:
-    if not isinstance(size, int) or isinstance(size, bool):
-        raise TypeError(f"size = {size!r}: expected an int")
-    if not 1 <= size <= _SIDE:
-        raise ValueError(f"size = {size}: expected 1 to {_SIDE}")
+def _read(paths: Sequence[str], locate: Locate, size: int) -> Characters:
+    checks.size("size", size, 1, _SIDE)
     parts = [_read_archive(locate(path), size) for path in paths]
     return Characters(np.concatenate([part.images for part in parts]), tuple(n for part in parts for n in part.names))
 
 
 def _read_archive(path: Path, size: int) -> Characters:
     """Read an archive of the form ``<folder>/<alphabet>/<character>/<id>_<drawer>.png``."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            drawings: dict[str, list[str]] = {}
-            for name in sorted(name for name in archive.namelist() if name.endswith(".png")):
-                drawings.setdefault("/".join(name.split("/")[-3:-1]), []).append(name)
-            if not drawings:
-                raise DataError(f"{path} has no images")
-            images = np.empty((len(drawings), DRAWERS, size, size), dtype=np.uint8)
-            for number, (character, names) in enumerate(drawings.items()):
-                if len(names) != DRAWERS:
-                    raise DataError(f"{path} has {len(names)} drawings of {character}, expected {DRAWERS}")
-                images[number] = [_drawing(archive, name, size) for name in names]
-    except (zipfile.BadZipFile, UnidentifiedImageError, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"cannot read {path} as a zip archive of PNG images: {error}") from error
+    with reading(path, "a zip archive of PNG images", zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        drawings: dict[str, list[str]] = {}
+        for name in sorted(name for name in archive.namelist() if name.endswith(".png")):
+            drawings.setdefault("/".join(name.split("/")[-3:-1]), []).append(name)
+        if not drawings:
+            raise DataError(f"{path} has no images")
+        images = np.empty((len(drawings), DRAWERS, size, size), dtype=np.uint8)
+        for number, (character, names) in enumerate(drawings.items()):
+            if len(names) != DRAWERS:
+                raise DataError(f"{path} has {len(names)} drawings of {character}, expected {DRAWERS}")
+            images[number] = [_drawing(archive, name, size) for name in names]
     return Characters(images, tuple(drawings))
 
 

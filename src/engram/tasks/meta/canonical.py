@@ -14,45 +14,38 @@ from __future__ import annotations
 import hashlib
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 
 from engram.tasks.meta.grid import Grid
-from engram.tasks.meta.task import (
-    ActionRef,
-    ActionVar,
-    FlagRule,
-    MetaTask,
-    OneMinus,
-    ProbRef,
-    RewardRule,
-    StateRef,
-    StateVar,
-    StimVar,
-)
+from engram.tasks.meta.parts import ActionRef, ActionVar, FlagRule, OneMinus, ProbRef, RewardRule, StateRef, StimVar
+from engram.tasks.meta.rules import commute, effective_rules
+from engram.tasks.meta.task import MetaTask
 from engram.tasks.meta.wire import from_json, to_json
 
-_EXACT = 200_000  # cases up to which the effects of rules are compared case by case
-Rule = TypeVar("Rule", RewardRule, FlagRule)
-Vertex = tuple[str, int]
-
-
-class _Fact(NamedTuple):
-    """Something that a task says about some vertices, in this order."""
-
-    what: str
-    amount: tuple[float | int, ...]
-    about: tuple[Vertex, ...]
+Vertex = tuple[str, int]  # its kind, and its number among them
+Fact = tuple[str, tuple[float | int, ...], tuple[Vertex, ...]]  # what is said, by which numbers, about what
+Names = dict[str, dict[int, int]]  # of each kind the new number of each thing; what has none is left out
+_KINDS: dict[type, str] = {StateRef: "statevar", ActionRef: "column", ProbRef: "prob", OneMinus: "prob"}
+_KINDS |= {StimVar: "stimvar"}
 
 
 def canonical(task: MetaTask) -> MetaTask:
-    """Return the canonical form of a task.
+    """Return the form that all tasks have which differ from this one only in how things are called.
+
+    States (but 0), actions, variables and stimuli are numbered anew, rules that change nothing and variables that
+    nothing uses are left out, and rules whose order does not matter are sorted.
 
     Args:
         task: The task.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> canonical(named.two_step()) == canonical(canonical(named.two_step()))
+        True
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the variables that the task has been warned of
@@ -60,7 +53,7 @@ def canonical(task: MetaTask) -> MetaTask:
 
 
 def digest(task: MetaTask) -> str:
-    """Return the SHA-256 of the canonical form of a task as JSON.
+    """Return the SHA-256 of the canonical form as JSON, hexadecimal, the same on every machine.
 
     Args:
         task: The task.
@@ -68,272 +61,122 @@ def digest(task: MetaTask) -> str:
     return hashlib.sha256(to_json(canonical(task)).encode()).hexdigest()
 
 
-def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return which reward rules and which flag rules change anything, by index.
-
-    A rule changes nothing if it can never match, is always overridden, or says what would hold without it. With more
-    than some hundred thousand cases, and on grids, only rules are left out that one later rule wholly covers.
-
-    Args:
-        task: The task.
-    """
-    rewards, flags = list(range(len(task.reward_rules))), list(range(len(task.flag_rules)))
-    cases = _Cases.of(task)
-
-    def kept(indices: list[int], rules: Sequence[Any], *, settable: bool) -> list[int]:
-        for i in tuple(indices):
-            rest = [j for j in indices if j != i]
-            if not _differ(task, cases, [rules[j] for j in indices], [rules[j] for j in rest], settable=settable):
-                indices = rest
-        return indices
-
-    while True:
-        before = len(rewards), len(flags)
-        settable = any(task.flag_rules[i].set_to for i in flags)
-        rewards = kept(rewards, task.reward_rules, settable=settable)
-        if all(task.reward_rules[i].flag == -1 for i in rewards) or not settable:
-            flags = []
-        flags = kept(flags, task.flag_rules, settable=True)
-        if before == (len(rewards), len(flags)):
-            return tuple(rewards), tuple(flags)
+def _counts(task: MetaTask) -> dict[str, int]:
+    return {
+        "state": task.n_states,
+        "action": task.n_actions,
+        "statevar": len(task.state_vars),
+        "prob": len(task.prob_vars),
+        "group": len(task.action_vars),
+        "column": task.n_action_columns,
+        "fixed": task.n_fixed,
+        "stimvar": task.n_stim_vars,
+    }
 
 
-class _Cases(NamedTuple):
-    """Everything that can happen in a step, for all values of the variables that are places: arrays (cases,)."""
-
-    old: Any
-    flag: Any
-    action: Any
-    new: Any
-    states: Any  # (cases, state variables)
-    actions: Any  # (cases, action columns)
-
-    @staticmethod
-    def of(task: MetaTask) -> _Cases | None:
-        if task.topology is not None:
-            return None
-        rules: tuple[RewardRule | FlagRule, ...] = (*task.reward_rules, *task.flag_rules)
-        named = {end for rule in rules for end in (rule.old, rule.new, rule.action)}
-        ranges: list[Sequence[Any]] = [
-            task.state_range(k) if StateRef(k) in named or _is_named_by_distinct(task, k) else task.state_range(k)[:1]
-            for k in range(len(task.state_vars))
-        ]
-        first = 0
-        for variable in task.action_vars:
-            options = variable.joint or [
-                (a,) for a in (range(task.n_actions) if variable.values is None else variable.values)
-            ]
-            used = any(ActionRef(first + i) in named for i in range(variable.width))
-            ranges.append(list(options) if used else list(options)[:1])
-            first += variable.width
-        T = np.array(task.transition)
-        old, action, new = np.nonzero(T)
-        events = np.array(
-            [(s, f, a, s2) for s, a, s2 in zip(old, action, new, strict=True) for f in (0, 1)[: 1 + (s != 0)]]
-        )
-        if len(events) * np.prod([len(one) for one in ranges], dtype=float) > _EXACT:
-            return None
-        n_states = len(task.state_vars)
-        rows = []
-        for values in itertools.product(*ranges):
-            states = values[:n_states]
-            if all(
-                variable.distinct_from is None or states[k] != states[variable.distinct_from]
-                for k, variable in enumerate(task.state_vars)
-            ):
-                rows.append((*states, *(a for group in values[n_states:] for a in group)))
-        table = np.array(rows, dtype=np.int64).reshape(len(rows), -1)
-        each = np.repeat(table, len(events), axis=0)
-        s, f, a, s2 = np.tile(events, (len(table), 1)).T
-        return _Cases(s, f, a, s2, each[:, :n_states], each[:, n_states:])
-
-    def at(self, place: Any) -> Any:
-        if isinstance(place, StateRef):
-            return self.states[:, place.index]
-        return self.actions[:, place.index] if isinstance(place, ActionRef) else place
-
-    def matches(self, rule: RewardRule | FlagRule) -> Any:
-        found = np.ones(len(self.old), dtype=bool)
-        for place, actual in ((rule.old, self.old), (rule.new, self.new), (rule.action, self.action)):
-            if place != -1:
-                found &= self.at(place) == actual
-        if isinstance(rule, RewardRule) and rule.flag != -1:
-            found &= self.flag == rule.flag
-        return found
-
-    def effect(self, rules: Sequence[RewardRule | FlagRule], known: dict[Any, int]) -> Any:
-        """What the rules do in each case, as a number that ``known`` gives to each thing that can be done."""
-        if not rules or isinstance(rules[0], FlagRule):
-            done = self.flag.copy()
-            for rule in rules:
-                assert isinstance(rule, FlagRule)
-                done[self.matches(rule)] = rule.set_to
-            return np.where(self.new == 0, 0, done)
-        done = np.zeros(len(self.old), dtype=np.int64)
-        for rule in rules:
-            assert isinstance(rule, RewardRule)
-            nothing = rule.p == 0 or (rule.value == 0 and not rule.ends)
-            effect = 0 if nothing else known.setdefault((rule.p, rule.value, rule.ends), len(known) + 1)
-            done[self.matches(rule)] = effect
-        return done
+def _identity(task: MetaTask) -> Names:
+    return {kind: {i: i for i in range(count)} for kind, count in _counts(task).items()}
 
 
-def _is_named_by_distinct(task: MetaTask, k: int) -> bool:
-    return task.state_vars[k].distinct_from is not None or any(one.distinct_from == k for one in task.state_vars)
-
-
-def _differ(task: MetaTask, cases: _Cases | None, rules: list[Any], rest: list[Any], *, settable: bool) -> bool:
-    """Return whether rules do anything else than the rest of them."""
-    if cases is None:
-        (left_out,) = [rule for rule in rules if not any(rule is one for one in rest)]
-        if isinstance(left_out, RewardRule) and not settable and left_out.flag == 1:
-            return False
-        later = rules[next(i for i, rule in enumerate(rules) if rule is left_out) + 1 :]
-        return not any(_covers(one, left_out) for one in later)
-    known: dict[Any, int] = {}
-    if isinstance(rules[0], FlagRule):
-        return bool((cases.effect(rules, known) != (cases.effect(rest, known))).any())
-    possible = (cases.flag == 0) | settable
-    return bool(((_rewards(cases, rules, known) != _rewards(cases, rest, known)) & possible).any())
-
-
-def _rewards(cases: _Cases, rules: list[Any], known: dict[Any, int]) -> Any:
-    return cases.effect(rules, known) if rules else np.zeros(len(cases.old), dtype=np.int64)
-
-
-def _covers(later: Any, earlier: Any) -> bool:
-    ends = [(later.old, earlier.old), (later.new, earlier.new), (later.action, earlier.action)]
-    if isinstance(later, RewardRule):
-        ends.append((later.flag, earlier.flag))
-    return all(wide in (-1, narrow) for wide, narrow in ends)
+def _action_groups(task: MetaTask) -> list[list[int]]:
+    """Return the columns of each action variable, as ``ActionRef`` counts them."""
+    ends = np.cumsum([0, *(one.width for one in task.action_vars)]).tolist()
+    return [list(range(first, end)) for first, end in itertools.pairwise(ends)]
 
 
 def _pruned(task: MetaTask) -> MetaTask:
     """Leave out the rules that change nothing, and the variables that nothing uses."""
     rewards, flags = effective_rules(task)
-    reward_rules = [task.reward_rules[i] for i in rewards]
-    flag_rules = [task.flag_rules[i] for i in flags]
+    reward_rules = tuple(task.reward_rules[i] for i in rewards)
+    flag_rules = tuple(task.flag_rules[i] for i in flags)
     if not flag_rules:
-        reward_rules = [replace(rule, flag=-1) for rule in reward_rules]
-    rules: tuple[RewardRule | FlagRule, ...] = (*reward_rules, *flag_rules)
-    named = {end for rule in rules for end in (rule.old, rule.new, rule.action)}
-    states = {place.index for place in named if isinstance(place, StateRef)}
-    for k in sorted(states, reverse=True):  # what a variable is distinct from is itself a variable
+        reward_rules = tuple(replace(rule, flag=-1) for rule in reward_rules)
+    rules: list[Any] = [*reward_rules, *flag_rules]
+    shown = [one for state in range(task.n_states if task.stimuli else 0) for one in task.parts_of(state)]
+    used: dict[str, set[int]] = {kind: set() for kind in set(_KINDS.values())}
+    for ref in [*(end for rule in rules for end in vars(rule).values()), *shown]:
+        if type(ref) in _KINDS:
+            used[_KINDS[type(ref)]].add(ref.index)
+    for k in sorted(used["statevar"], reverse=True):  # what a variable is distinct from is itself a variable
         other = task.state_vars[k].distinct_from
         while other is not None:
-            states.add(other)
+            used["statevar"].add(other)
             other = task.state_vars[other].distinct_from
-    probs = {rule.p.index for rule in reward_rules if isinstance(rule.p, ProbRef | OneMinus)}
-    groups: list[int] = []
-    columns: list[int] = []
-    first = 0
-    for k, variable in enumerate(task.action_vars):
-        members = range(first, first + variable.width)
-        if any(ActionRef(i) in named for i in members):
-            groups.append(k)
-            columns += members
-        first += variable.width
-    shown = [task.parts_of(state) for state in range(task.n_states if task.stimuli else 0)]
-    fixed = {one for parts in shown for one in parts if isinstance(one, int) and one >= 0}
-    variable_stimuli = {one.index for parts in shown for one in parts if isinstance(one, StimVar)}
-    names = _Names(
-        states={s: s for s in range(task.n_states)},
-        actions={a: a for a in range(task.n_actions)},
-        state_vars=_ranks(states),
-        prob_vars=_ranks(probs),
-        groups=_ranks(groups),
-        columns=_ranks(columns),
-        # Vectors that are given have their place by number.
-        fixed=_ranks(fixed) if task.stim.kind != "given" else {one: one for one in fixed},
-        stim_vars=_ranks(variable_stimuli),
+    groups = _action_groups(task)
+    used["group"] = {k for k, columns in enumerate(groups) if used["column"] & {*columns}}
+    used["column"] = {column for k in used["group"] for column in groups[k]}
+    used["fixed"] = {one for one in shown if isinstance(one, int) and one >= 0}
+    names = _identity(task) | {kind: _ranks(sorted(indices)) for kind, indices in used.items()}
+    is_given = task.stim.kind == "given"
+    if is_given:  # vectors that are given have their place by number
+        names["fixed"] = {one: one for one in used["fixed"]}
+    no_stimuli = not used["fixed"] and not used["stimvar"]
+    without = replace(
+        task,
+        reward_rules=reward_rules,
+        flag_rules=flag_rules,
+        stim=replace(task.stim, hazard=0.0) if not is_given and task.n_fixed + task.n_stim_vars == 0 else task.stim,
+        stimuli=() if no_stimuli else task.stimuli,
     )
-    without = replace(task, reward_rules=tuple(reward_rules), flag_rules=tuple(flag_rules))
-    if task.stim.kind != "given" and task.n_fixed + task.n_stim_vars == 0:
-        without = replace(without, stim=replace(task.stim, hazard=0.0))
-    if not fixed and not variable_stimuli:
-        without = replace(without, stimuli=())
     return _renamed(without, names)
 
 
-def _ranks(indices: Any) -> dict[int, int]:
-    return {index: rank for rank, index in enumerate(sorted(indices))}
+def _ranks(ordered: Iterable[Any]) -> dict[Any, int]:
+    return {one: rank for rank, one in enumerate(ordered)}
 
 
-class _Names(NamedTuple):
-    """The new number of each thing; what has none is left out."""
-
-    states: dict[int, int]
-    actions: dict[int, int]
-    state_vars: dict[int, int]
-    prob_vars: dict[int, int]
-    groups: dict[int, int]
-    columns: dict[int, int]
-    fixed: dict[int, int]
-    stim_vars: dict[int, int]
-
-
-def _renamed(task: MetaTask, names: _Names, topology: Grid | None = None) -> MetaTask:
+def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> MetaTask:
     """Give everything its new number, on a new grid if there is one. The order of the rules stays."""
 
-    def place(value: Any) -> Any:
-        if isinstance(value, StateRef):
-            return StateRef(names.state_vars[value.index])
-        return value if value == -1 else names.states[value]
+    def new(kind: str, one: Any) -> Any:
+        if type(one) in _KINDS:
+            return type(one)(names[_KINDS[type(one)]][one.index])
+        return one if one == -1 else names[kind][one]
 
-    def action(value: Any) -> Any:
-        if isinstance(value, ActionRef):
-            return ActionRef(names.columns[value.index])
-        return value if value == -1 else names.actions[value]
+    def old(kind: str) -> list[int]:
+        return sorted(names[kind], key=names[kind].__getitem__)
 
-    def prob(p: Any) -> Any:
-        return type(p)(names.prob_vars[p.index]) if isinstance(p, ProbRef | OneMinus) else float(p)
-
-    def stimulus(one: Any) -> Any:
-        if isinstance(one, StimVar):
-            return StimVar(names.stim_vars[one.index])
-        return one if one == -1 else names.fixed[one]
-
-    def state_var(variable: StateVar) -> StateVar:
-        values = variable.values
-        apart = None if variable.distinct_from is None else names.state_vars[variable.distinct_from]
-        if not isinstance(values, str):
-            values = tuple(sorted(names.states[s] for s in values))
-        return replace(variable, values=values, distinct_from=apart)
+    def event(rule: RewardRule | FlagRule) -> tuple[Any, Any, Any]:
+        return new("state", rule.old), new("state", rule.new), new("action", rule.action)
 
     def action_var(k: int) -> ActionVar:
-        variable, first = task.action_vars[k], sum(one.width for one in task.action_vars[:k])
-        if not variable.joint:
-            values = range(task.n_actions) if variable.values is None else variable.values
-            return replace(variable, values=tuple(sorted(names.actions[a] for a in values)))
-        order = sorted(range(variable.width), key=lambda i: names.columns[first + i])
-        return replace(
-            variable, joint=tuple(sorted(tuple(names.actions[one[i]] for i in order) for one in variable.joint))
-        )
+        variable = task.action_vars[k]
+        options = task.groups[len(task.state_vars) + k].options
+        columns = _action_groups(task)[k]
+        order = sorted(range(len(columns)), key=lambda i: names["column"][columns[i]])
+        renamed = sorted(tuple(names["action"][int(option[i])] for i in order) for option in options)
+        if variable.joint:
+            return replace(variable, joint=tuple(renamed))
+        return replace(variable, values=tuple(action for (action,) in renamed))
 
-    def inverse(new: dict[int, int]) -> list[int]:
-        return sorted(new, key=new.__getitem__)
-
-    transition = None
-    if task.transition is not None:
-        s, a = inverse(names.states), inverse(names.actions)
-        transition = np.array(task.transition)[np.ix_(s, a, s)]
-    stimuli: tuple[Any, ...] = ()
-    if task.stimuli:
-        shown = [tuple(stimulus(one) for one in task.parts_of(state)) for state in inverse(names.states)]
-        stimuli = tuple(one if task.parts > 1 else one[0] for one in shown)
-    probs = [task.prob_vars[k] for k in inverse(names.prob_vars)]
+    state_vars = []
+    for variable in (task.state_vars[k] for k in old("statevar")):
+        values, other = variable.values, variable.distinct_from
+        if not isinstance(values, str):
+            values = tuple(sorted(names["state"][s] for s in values))
+        apart = None if other is None else names["statevar"][other]
+        state_vars.append(replace(variable, values=values, distinct_from=apart))
+    shown = [tuple(new("fixed", one) for one in task.parts_of(s)) for s in old("state")] if task.stimuli else []
+    probs = [task.prob_vars[k] for k in old("prob")]
+    states, actions = old("state"), old("action")
     return replace(
         task,
-        transition=transition,
+        transition=None if task.transition is None else np.array(task.transition)[np.ix_(states, actions, states)],
         reward_rules=tuple(
-            RewardRule(place(r.old), place(r.new), action(r.action), prob(r.p), float(r.value), r.flag, ends=r.ends)
-            for r in task.reward_rules
+            RewardRule(
+                *event(rule),
+                p=new("", rule.p) if type(rule.p) in _KINDS else float(rule.p),  # type: ignore[arg-type]
+                value=float(rule.value),
+                flag=rule.flag,
+                ends=rule.ends,
+            )
+            for rule in task.reward_rules
         ),
-        flag_rules=tuple(FlagRule(place(r.old), place(r.new), action(r.action), r.set_to) for r in task.flag_rules),
-        stimuli=stimuli,
-        state_vars=tuple(state_var(task.state_vars[k]) for k in inverse(names.state_vars)),
+        flag_rules=tuple(FlagRule(*event(rule), rule.set_to) for rule in task.flag_rules),
+        stimuli=tuple(one if task.parts > 1 else one[0] for one in shown),
+        state_vars=tuple(state_vars),
         prob_vars=tuple(replace(one, values=tuple(sorted(one.values))) for one in probs),
-        action_vars=tuple(action_var(k) for k in inverse(names.groups)),
+        action_vars=tuple(action_var(k) for k in old("group")),
         stim=task.stim if task.stim.kind == "given" else replace(task.stim, seed=0),
         topology=topology or task.topology,
     )
@@ -348,34 +191,24 @@ def _mirrored(task: MetaTask) -> Iterator[MetaTask]:
     cells = np.arange(grid.n_cells).reshape(grid.height, grid.width)
     for turned, upside_down, backwards in itertools.product((False, True), repeat=3):
         # A maze is carved from its first corner, which mirroring would move.
-        if grid.walls == "random_maze" and (upside_down or backwards):
+        if task.is_maze and (upside_down or backwards):
             continue
         image = cells[::-1] if upside_down else cells
         image = image[:, ::-1] if backwards else image
         image = image.T if turned else image  # image[r, c]: the cell of the task that comes to lie at (r, c)
-        new = {int(cell): i for i, cell in enumerate(image.ravel())}
-        up, right, down, left = 0, 1, 2, 3
-        if upside_down:
-            up, down = down, up
-        if backwards:
-            right, left = left, right
-        moves = [up, right, down, left]
+        states = _ranks(image.ravel().tolist())
+        # Up, right, down, left.
+        moves = [2 if upside_down else 0, 3 if backwards else 1, 0 if upside_down else 2, 1 if backwards else 3]
         if turned:
-            moves = [{0: 3, 3: 0, 1: 2, 2: 1}[move] for move in moves]
-        actions = dict(enumerate([*moves, 4][: grid.moves]))
+            moves = [3 - move for move in moves]
         walls: Any = grid.walls
-        if walls != "random_maze":
+        if not task.is_maze:
             wall = grid.wall_map()[image]
-            walls = "open" if not wall.any() else tuple(tuple(row) for row in wall.tolist())
-        start: Any = grid.start if grid.start_cell is None else new[grid.start_cell]
+            walls = tuple(map(tuple, wall.tolist())) if wall.any() else "open"
+        start: Any = grid.start if grid.start_cell is None else states[grid.start_cell]
         turned_grid = replace(grid, height=image.shape[0], width=image.shape[1], walls=walls, start=start)
-        yield _renamed(task, _identity(task)._replace(states=new, actions=actions), turned_grid)
-
-
-def _identity(task: MetaTask) -> _Names:
-    counts = (task.n_states, task.n_actions, len(task.state_vars), len(task.prob_vars), len(task.action_vars))
-    counts = (*counts, task.n_action_columns, task.n_fixed, task.n_stim_vars)  # type: ignore[assignment]
-    return _Names(*({i: i for i in range(count)} for count in counts))
+        names = {"state": states, "action": dict(enumerate([*moves, 4][: grid.moves]))}
+        yield _renamed(task, _identity(task) | names, turned_grid)
 
 
 def _least(task: MetaTask) -> str:
@@ -405,7 +238,7 @@ def _least(task: MetaTask) -> str:
     return min(descend(colours))
 
 
-def _refined(facts: list[_Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]:
+def _refined(facts: list[Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]:
     """Tell vertices apart by the facts about them until that tells no more."""
     while True:
         seen: dict[Vertex, list[Any]] = {vertex: [] for vertex in colours}
@@ -414,182 +247,115 @@ def _refined(facts: list[_Fact], colours: dict[Vertex, int]) -> dict[Vertex, int
             for i, vertex in enumerate(about):
                 seen[vertex].append((what, amount, i, others))
         keys = {vertex: (colours[vertex], tuple(sorted(said))) for vertex, said in seen.items()}
-        rank = {key: i for i, key in enumerate(sorted(set(keys.values())))}
+        rank = _ranks(sorted(set(keys.values())))
         finer = {vertex: rank[key] for vertex, key in keys.items()}
         if len(rank) == len(set(colours.values())):
             return finer
         colours = finer
 
 
-def _facts(task: MetaTask) -> tuple[list[_Fact], dict[Vertex, int]]:
-    """What a task says, and the colours of what it says it about: by kind, and where names count, by name."""
-    facts: list[_Fact] = []
+def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
+    """Return what a task says, and the colours of what it is about: by kind, and where names count, by name."""
+    facts: list[Fact] = []
 
     def say(what: str, *about: Vertex, amount: tuple[float | int, ...] = ()) -> None:
-        facts.append(_Fact(what, amount, about))
+        facts.append((what, amount, about))
 
-    counts = {"state": task.n_states, "action": task.n_actions, "statevar": len(task.state_vars)}
-    counts |= {"prob": len(task.prob_vars), "group": len(task.action_vars), "column": task.n_action_columns}
-    counts |= {"fixed": task.n_fixed, "stimvar": task.n_stim_vars}
-    counts |= {"rule": len(task.reward_rules), "flagrule": len(task.flag_rules)}
+    counts = _counts(task) | {"rule": len(task.reward_rules), "flagrule": len(task.flag_rules)}
     vertices = [(kind, i) for kind, count in counts.items() for i in range(count)]
-    for s, row in enumerate(task.transition or ()):
-        for a, chances in enumerate(row):
-            for s2, p in enumerate(chances):
-                if p:
-                    say("T", ("state", s), ("action", a), ("state", s2), amount=(p,))
+    for s, a, s2 in np.argwhere(np.array(task.transition or np.zeros((0, 0, 0)))).tolist():
+        say("T", ("state", s), ("action", a), ("state", s2), amount=(task.transition[s][a][s2],))
     for s in range(task.n_states if task.stimuli else 0):
         for part, one in enumerate(task.parts_of(s)):
             if one != -1:
-                stimulus = ("stimvar", one.index) if isinstance(one, StimVar) else ("fixed", one)
-                say("shows", ("state", s), stimulus, amount=(part,))
+                say("shows", ("state", s), _vertex("fixed", one), amount=(part,))
     for k, variable in enumerate(task.state_vars):
         say("state variable", ("statevar", k), amount=(variable.hazard, isinstance(variable.values, str)))
         for s in task.state_range(k):
             say("range", ("statevar", k), ("state", s))
         if variable.distinct_from is not None:
             say("apart", ("statevar", k), ("statevar", variable.distinct_from))
-    first = 0
-    for k, group in enumerate(task.action_vars):
+    combinations = itertools.count()
+    for k, (group, columns) in enumerate(zip(task.action_vars, _action_groups(task), strict=True)):
         say("action variable", ("group", k), amount=(group.hazard, len(group.joint)))
-        members = [("column", first + i) for i in range(group.width)]
-        first += group.width
-        for member in members:
-            say("member", ("group", k), member)
-        for c, combination in enumerate(group.joint):
-            vertices.append(("combination", c + sum(len(g.joint) for g in task.action_vars[:k])))
-            for member, a in zip(members, combination, strict=True):
-                say("together", vertices[-1], member, ("action", a))
+        for column in columns:
+            say("member", ("group", k), ("column", column))
+        for option in group.joint:
+            vertices.append(("combination", next(combinations)))
+            for column, a in zip(columns, option, strict=True):
+                say("together", vertices[-1], ("column", column), ("action", a))
         for a in () if group.joint else (range(task.n_actions) if group.values is None else group.values):
             say("range", ("group", k), ("action", a))
     for k, prob in enumerate(task.prob_vars):
-        bounds = (prob.low, prob.high, prob.hazard, prob.drift, *sorted(prob.values))
-        say("probability", ("prob", k), amount=bounds)
-    both: tuple[tuple[str, Sequence[Any]], ...] = (("rule", task.reward_rules), ("flagrule", task.flag_rules))
-    for kind, rules in both:
+        say("probability", ("prob", k), amount=(prob.low, prob.high, prob.hazard, prob.drift, *sorted(prob.values)))
+    every: list[tuple[str, Sequence[Any]]] = [("rule", task.reward_rules), ("flagrule", task.flag_rules)]
+    for kind, rules in every:
         for i, rule in enumerate(rules):
-            _say_rule(task, say, (kind, i), rule)
+            for what, of, place in (
+                ("old", "state", rule.old),
+                ("new", "state", rule.new),
+                ("by", "action", rule.action),
+            ):
+                if place != -1:
+                    say(what, (kind, i), _vertex(of, place))
+            if isinstance(rule, FlagRule):
+                say("sets", (kind, i), amount=(rule.set_to,))
+            else:
+                say("pays", (kind, i), amount=(float(rule.value), rule.flag, rule.ends))
+                if type(rule.p) in _KINDS:
+                    say("p", (kind, i), _vertex("", rule.p), amount=(isinstance(rule.p, OneMinus),))
+                else:
+                    say("p", (kind, i), amount=(float(rule.p),))
             for j in range(i):
-                if not _commute(task, rules[j], rule):
+                if not commute(task, rules[j], rule):
                     say("before", (kind, j), (kind, i))
-    fixed_names = task.stim.kind == "given"
-    keys = {}
-    for kind, i in vertices:
-        own = (kind == "state" and (i == 0 or task.topology is not None)) or (
-            (kind == "action" and task.topology is not None) or (kind == "fixed" and fixed_names)
-        )
-        keys[kind, i] = (kind, i if own else -1)
+    kept = {"state", "action"} if task.topology is not None else set()
+    kept |= {"fixed"} if task.stim.kind == "given" else set()
+    keys = {(kind, i): (kind, i if kind in kept or (kind, i) == ("state", 0) else -1) for kind, i in vertices}
     rank = {key: i for i, key in enumerate(sorted(set(keys.values())))}
     return facts, {vertex: rank[key] for vertex, key in keys.items()}
 
 
-def _say_rule(task: MetaTask, say: Callable[..., None], vertex: Vertex, rule: RewardRule | FlagRule) -> None:
-    for what, place in (("old", rule.old), ("new", rule.new), ("by", rule.action)):
-        if isinstance(place, StateRef):
-            say(what, vertex, ("statevar", place.index))
-        elif isinstance(place, ActionRef):
-            say(what, vertex, ("column", place.index))
-        elif place != -1:
-            say(what, vertex, ("action" if what == "by" else "state", place))
-    if isinstance(rule, FlagRule):
-        say("sets", vertex, amount=(rule.set_to,))
-        return
-    say("pays", vertex, amount=(float(rule.value), rule.flag, rule.ends))
-    if isinstance(rule.p, ProbRef | OneMinus):
-        say("p", vertex, ("prob", rule.p.index), amount=(isinstance(rule.p, OneMinus),))
-    else:
-        say("p", vertex, amount=(float(rule.p),))
-
-
-def _commute(task: MetaTask, one: Any, other: Any) -> bool:
-    """Return whether the order of two rules cannot matter: they never match together, or do the same."""
-    if isinstance(one, FlagRule):
-        is_same = one.set_to == other.set_to
-    else:
-        is_same = (one.p, one.value, one.ends) == (other.p, other.value, other.ends)
-        is_same |= -1 not in (one.flag, other.flag) and one.flag != other.flag
-    if is_same:
-        return True
-    ends = ((one.old, other.old), (one.new, other.new), (one.action, other.action))
-    return any(not _may_meet(task, *pair) for pair in ends)
-
-
-def _may_meet(task: MetaTask, one: Any, other: Any) -> bool:
-    """Return whether two places of rules may be the same place in some instance."""
-    if -1 in (one, other) or one == other:
-        return True
-    if isinstance(one, StateRef) and isinstance(other, StateRef):
-        pair = {one.index, other.index}
-        if any(task.state_vars[k].distinct_from in pair - {k} for k in pair):
-            return False
-    return bool(_values(task, one) & _values(task, other))
-
-
-def _values(task: MetaTask, place: Any) -> set[int]:
-    if isinstance(place, StateRef):
-        return set(task.state_range(place.index))
-    if not isinstance(place, ActionRef):
-        return {place}
-    column = place.index
-    for variable in task.action_vars:
-        if column < variable.width:
-            if variable.joint:
-                return {one[column] for one in variable.joint}
-            return set(range(task.n_actions) if variable.values is None else variable.values)
-        column -= variable.width
-    raise AssertionError(place)
+def _vertex(kind: str, one: Any) -> Vertex:
+    """Return what a reference, or a number of a kind, stands for."""
+    return (_KINDS[type(one)], one.index) if type(one) in _KINDS else (kind, one)
 
 
 def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
     """Number everything by its colour, all of which differ, and sort the rules as far as their order is free."""
-
-    def ranks(kind: str) -> dict[int, int]:
+    names: Names = {}
+    for kind in [*_counts(task), "rule", "flagrule"]:
         members = sorted((colour, i) for (what, i), colour in colours.items() if what == kind)
-        return {i: rank for rank, (_, i) in enumerate(members)}
-
+        names[kind] = _ranks(i for _, i in members)
     # The columns of a group stand together, in the order of the groups.
-    groups, place = ranks("group"), ranks("column")
-    columns: dict[int, int] = {}
-    firsts = np.cumsum([0, *(one.width for one in task.action_vars)])
-    for k in sorted(groups, key=groups.__getitem__):
-        for i in sorted(range(firsts[k], firsts[k + 1]), key=place.__getitem__):
-            columns[i] = len(columns)
-    state_vars = ranks("statevar")
-    state_vars = _after_what_they_are_distinct_from(task, state_vars)
-    # State 0 is the start, and keeps its number.
-    states = ranks("state")
-    if task.topology is None:
-        by_colour = sorted(states, key=lambda s: (s != 0, states[s]))
-        states = {s: i for i, s in enumerate(by_colour)}
-    else:
-        states = {s: s for s in states}
-    actions = ranks("action") if task.topology is None else {a: a for a in range(task.n_actions)}
-    fixed = ranks("fixed") if task.stim.kind != "given" else {i: i for i in range(task.n_fixed)}
-    names = _Names(states, actions, state_vars, ranks("prob"), groups, columns, fixed, ranks("stimvar"))
-    task = replace(
-        task,
-        reward_rules=_sorted_rules(task, task.reward_rules, ranks("rule")),
-        flag_rules=_sorted_rules(task, task.flag_rules, ranks("flagrule")),
+    groups = _action_groups(task)
+    names["column"] = _ranks(
+        column for k in names["group"] for column in sorted(groups[k], key=names["column"].__getitem__)
     )
-    return _renamed(task, names)
+    # A state variable comes after the one that it is distinct from.
+    apart = [one.distinct_from for one in task.state_vars]
+    names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, left: apart[k] in left))
+    identity = _identity(task)
+    if task.topology is None:  # state 0 is the start, and keeps its number
+        names["state"] = _ranks([0, *(s for s in names["state"] if s)])
+    else:
+        names |= {"state": identity["state"], "action": identity["action"]}
+    if task.stim.kind == "given":
+        names["fixed"] = identity["fixed"]
+
+    def in_order(rules: tuple[Any, ...], rank: dict[int, int]) -> tuple[Any, ...]:
+        waits = _sorted(rank, lambda i, left: any(j < i and not commute(task, rules[j], rules[i]) for j in left))
+        return tuple(rules[i] for i in waits)
+
+    reward_rules = in_order(task.reward_rules, names["rule"])
+    flag_rules = in_order(task.flag_rules, names["flagrule"])
+    return _renamed(replace(task, reward_rules=reward_rules, flag_rules=flag_rules), names)
 
 
-def _after_what_they_are_distinct_from(task: MetaTask, rank: dict[int, int]) -> dict[int, int]:
+def _sorted(rank: dict[int, int], waits: Any) -> Iterator[int]:
+    """Yield by rank, but each only when it waits for none that is left."""
     left = sorted(rank, key=rank.__getitem__)
-    order: list[int] = []
     while left:
-        free = next(k for k in left if task.state_vars[k].distinct_from in (None, *order))
-        order.append(free)
+        free = next(i for i in left if not waits(i, left))
+        yield free
         left.remove(free)
-    return {k: i for i, k in enumerate(order)}
-
-
-def _sorted_rules(task: MetaTask, rules: tuple[Rule, ...], rank: dict[int, int]) -> tuple[Rule, ...]:
-    """Sort rules, but leave those in order whose order matters."""
-    left, order = list(range(len(rules))), []
-    while left:
-        free = [i for i in left if all(_commute(task, rules[j], rules[i]) for j in left if j < i)]
-        chosen = min(free, key=rank.__getitem__)
-        order.append(chosen)
-        left.remove(chosen)
-    return tuple(rules[i] for i in order)

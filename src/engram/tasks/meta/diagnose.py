@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from engram.tasks.meta.instance import Instance
+from engram import checks
+from engram.tasks.meta.instance import Instance, free_cells
+from engram.tasks.meta.parts import StimVar
 from engram.tasks.meta.planning import (
     Model,
     Outcomes,
     QValues,
     enumerate_instances,
-    free_cells,
     model,
     optimal,
     outcomes,
@@ -24,7 +25,7 @@ from engram.tasks.meta.planning import (
     take,
     value_of,
 )
-from engram.tasks.meta.task import ActionRef, MetaTask, OneMinus, ProbRef, StateRef, StimVar
+from engram.tasks.meta.task import MetaTask
 
 DEGENERACIES = (
     "NO_VARIATION",
@@ -114,10 +115,10 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
         >>> found.codes, round(found.gap, 2)
         ({}, 0.39)
     """
-    if not 0 <= gamma < 1:
-        raise ValueError(f"gamma = {gamma}: expected a number from 0 to below 1")
-    if not len(grid) or not all(0 <= share <= 1 for share in grid):
-        raise ValueError(f"grid = {tuple(grid)}: expected at least one number, all from 0 to 1")
+    checks.number("gamma", gamma, least=0, below=1)
+    checks.size("len(grid)", len(grid))
+    for i, share in enumerate(grid):
+        checks.number(f"grid[{i}]", share, least=0, most=1)
     flags = 2 if task.flag_rules else 1
     entries = flags * task.n_states * task.n_actions * flags * task.n_states
     instances, complete = enumerate_instances(task, grid, most=int(np.clip(_ENTRIES / entries, 16, 729)))
@@ -333,23 +334,9 @@ def _about_variation(
     rules = [task.reward_rules[i] for i in counting]
     reads = any(rule.flag != -1 for rule in rules)
     flag_rules = [task.flag_rules[i] for i in counting_flags] if reads else []
-    whose: list[Any] = [*rules, *flag_rules]
-    first, widths = 0, []
-    for group in task.action_vars:
-        options = group.joint or (range(task.n_actions) if group.values is None else group.values)
-        widths += [len(options)] * group.width
-        first += group.width
-    varies = any(
-        (isinstance(place, StateRef) and len(task.state_range(place.index)) > 1)
-        or (isinstance(place, ActionRef) and widths[place.index] > 1)
-        for rule in whose
-        for place in (rule.old, rule.new, rule.action)
-    ) or any(
-        isinstance(rule.p, ProbRef | OneMinus) and task.prob_vars[rule.p.index].low < task.prob_vars[rule.p.index].high
-        for rule in rules
-    )
-    maze = task.topology is not None and task.topology.walls == "random_maze"
-    if not varies and not pairs and not maze:
+    columns = task.columns_of([*rules, *flag_rules])
+    varies = any(group.varies and columns & {*group.columns} for group in task.groups)
+    if not varies and not pairs and not task.is_maze:
         yield "NO_VARIATION", "no variable occurs in a rule, or a pair of stimuli, that can matter"
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engram.tasks.meta.explain import explain, pays
-from engram.tasks.meta.instance import Instance
-from engram.tasks.meta.task import ActionRef, MetaTask, StateRef, StimVar
+from engram.tasks.meta.instance import Instance, sample_instance
+from engram.tasks.meta.parts import ActionRef, StateRef, StimVar
+from engram.tasks.meta.task import MetaTask
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -43,7 +44,7 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
     import plotly.graph_objects as go
 
     if instance is None:
-        instance = task.sample_instance(np.random.default_rng(0))
+        instance = sample_instance(task, np.random.default_rng(0))
     figure = go.Figure()
     if task.topology is None:
         _draw_graph(figure, task, instance)

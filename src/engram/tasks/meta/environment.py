@@ -10,8 +10,10 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from jaxtyping import Float, Float32, Int
 
-from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv, check_int
+from engram import checks
+from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
 from engram.tasks.meta.instance import Instance, instance_of, set_instances
+from engram.tasks.meta.oracle import Oracle
 from engram.tasks.meta.program import Lives, lives, program
 from engram.tasks.meta.task import MetaTask
 
@@ -21,7 +23,7 @@ class MetaTaskVectorEnv(BatchedEnv):
 
     Each episode is a lifetime: an instance of the task, which is new by default, for ``horizon`` steps, after which
     it is truncated; only a rule terminates it. An observation is what the task shows of the state, and nothing else:
-    ``RL2VectorObservation`` adds the last action and reward. Environment i has task ``tasks[i % len(tasks)]``, and,
+    ``RL2Observation`` adds the last action and reward. Environment i has task ``tasks[i % len(tasks)]``, and,
     seeded s + i, the instances and the trajectories of the single environment with that seed. Instances and the
     chance of the steps come from two generators, so that the n-th instance does not depend on what was done before.
 
@@ -65,15 +67,13 @@ class MetaTaskVectorEnv(BatchedEnv):
         if not given:
             raise ValueError("tasks = []: expected at least one")
         for i, task in enumerate(given):
-            if not isinstance(task, MetaTask):
-                raise TypeError(f"tasks[{i}] = {task!r}: expected a MetaTask")
+            checks.instance(f"tasks[{i}]", task, MetaTask)
             for name in ("n_actions", "observation_size"):
                 if getattr(task, name) != getattr(given[0], name):
                     raise ValueError(
                         f"tasks[{i}].{name} = {getattr(task, name)}: expected {getattr(given[0], name)}, as in tasks[0]"
                     )
-        count = len(given) if num_envs is None else num_envs
-        check_int("num_envs", count, 1)
+        count = checks.size("num_envs", len(given) if num_envs is None else num_envs)
         self.tasks = tuple(dict.fromkeys(given[:count]))
         number = {task: i for i, task in enumerate(self.tasks)}
         self.task_of = np.array([number[given[i % len(given)]] for i in range(count)])
@@ -94,6 +94,7 @@ class MetaTaskVectorEnv(BatchedEnv):
         self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
         self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
         self._finished = np.zeros(count, dtype=bool)
+        self._oracles: dict[float, Oracle] = {}
 
     @property
     def _kernels(self) -> Any:
@@ -108,6 +109,15 @@ class MetaTaskVectorEnv(BatchedEnv):
             row: Which environment.
         """
         return instance_of(self.tasks[self.task_of[row]], self.lives, row)
+
+    def optimal_actions(self, gamma: float = 0.95) -> Int[np.ndarray, "num_envs"]:
+        """Return the optimal action in each environment, for who knows instance, state and flag.
+
+        Args:
+            gamma: Discount for each step, below 1.
+        """
+        oracle = self._oracles.setdefault(gamma, Oracle(self.tasks, self.task_of, gamma))
+        return oracle.actions(self.lives)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from engram.tasks.meta.canonical import effective_rules
-from engram.tasks.meta.instance import Instance
-from engram.tasks.meta.task import ActionRef, FlagRule, MetaTask, OneMinus, ProbRef, RewardRule, StateRef, StimVar
+from engram.tasks.meta.instance import Instance, sample_instance
+from engram.tasks.meta.parts import ActionRef, FlagRule, OneMinus, ProbRef, RewardRule, StateRef, StimVar
+from engram.tasks.meta.planning import outcomes
+from engram.tasks.meta.rules import effective_rules
+from engram.tasks.meta.task import MetaTask
 
 _LARGE = 16  # states beyond which what pays is told by rule, and not state by state
 
@@ -37,7 +39,7 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
           state 0, action 1: 1 with probability 0.1
     """
     if instance is None:
-        instance = task.sample_instance(np.random.default_rng(0))
+        instance = sample_instance(task, np.random.default_rng(0))
     lines = [_size(task)]
     lines += _section("On a grid:", _grid(task))
     lines += _section("Each lifetime draws:", _variables(task))
@@ -174,46 +176,29 @@ def _values(task: MetaTask, instance: Instance) -> list[str]:
 
 
 def pays(task: MetaTask, instance: Instance) -> list[tuple[int, int, int, int, float, float]]:
-    """Return what pays in an instance: (state, action, flag, state reached, probability, value), where it is not 0.
-
-    Args:
-        task: The task.
-        instance: The instance.
-    """
-    tables = task.compile([instance])
-    T = np.diff(tables.cumulative[0], axis=-1, prepend=0.0)
+    """Return what pays in an instance: (state, action, flag, state reached, probability, value), where it is not 0."""
+    step = outcomes(task, [instance], flags=2)
     found = []
-    for s, a, s2 in np.argwhere(T > 0).tolist():
-        for flag in (0, 1):
-            p, value = 0.0, 0.0
-            for r in range(tables.rule_old.shape[1]):
-                asked = tables.rule_old[0, r], tables.rule_new[0, r], tables.rule_action[0, r], tables.rule_flag[0, r]
-                if all(one in (-1, is_) for one, is_ in zip(asked, (s, s2, a, flag), strict=True)):
-                    p, value = float(tables.rule_p[0, r]), float(tables.rule_value[0, r])
-            if p and value:
-                found.append((s, a, flag, s2, p, value))
+    for s, a, k, flag in np.ndindex(*step.reached.shape[1:], 2):
+        s2, p, value = int(step.reached[0, s, a, k]), step.p[0, flag, s, a, k], step.value[0, flag, s, a, k]
+        if step.chance[0, s, a, k] and p and value:
+            found.append((s, a, flag, s2, float(p), float(value)))
     return found
 
 
 def _pays(task: MetaTask, instance: Instance) -> list[str]:
     if task.n_states > _LARGE:
         return []
-    reached = {(s, a): n for (s, a), n in np.ndenumerate(_successors(task, instance))}
+    branches = (outcomes(task, [instance]).chance[0] > 0).sum(2)
     flagged = bool(task.flag_rules) or any(rule.flag != -1 for rule in task.reward_rules)
     merged: dict[tuple[Any, ...], list[int]] = {}
     for s, a, flag, s2, p, value in pays(task, instance):
-        if not flagged and flag == 1:
-            continue
-        merged.setdefault((s, a, flag, p, value), []).append(s2)
-    if task.topology is None:
-        merged = {key: to for key, to in merged.items() if key[0] != 0 or key[2] == 0}  # state 0 clears the flag
+        # Without rules of the flag it is 0, and on a graph state 0 clears it.
+        if flag == 0 or (flagged and (s != 0 or task.topology is not None)):
+            merged.setdefault((s, a, flag, p, value), []).append(s2)
     lines = []
     for (s, a, flag, p, value), to in merged.items():
         when = f", flag {flag}" if flagged else ""
-        where = "" if len(to) == reached[s, a] else f" to state {_or(to)}"
+        where = "" if len(to) == branches[s, a] else f" to state {_or(to)}"
         lines.append(f"state {s}, action {a}{when}{where}: {value:g} with probability {p:.3g}")
     return lines or ["nothing pays"]
-
-
-def _successors(task: MetaTask, instance: Instance) -> Any:
-    return (np.diff(task.compile([instance]).cumulative[0], axis=-1, prepend=0.0) > 0).sum(-1)

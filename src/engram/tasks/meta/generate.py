@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Float
 
-from engram.tasks.environment import check_int
+from engram import checks
+from engram.tasks.meta.canonical import digest
 from engram.tasks.meta.diagnose import diagnose
 from engram.tasks.meta.grid import Grid
-from engram.tasks.meta.task import (
+from engram.tasks.meta.parts import (
     FlagRule,
-    MetaTask,
     OneMinus,
     ProbRef,
     ProbVar,
@@ -26,6 +26,7 @@ from engram.tasks.meta.task import (
     Stim,
     StimVar,
 )
+from engram.tasks.meta.task import MetaTask
 
 Style = Literal["simple", "structured", "grid"]
 Accept = Literal["strict", "reference"]
@@ -122,12 +123,11 @@ def sample(
         >>> task.n_states, task.n_actions, reference_criteria(task).control
         (4, 2, True)
     """
-    check_int("n_states", n_states, 2)
-    check_int("n_actions", n_actions, 1)
-    check_int("max_tries", max_tries, 1)
-    for name, value, kinds in (("style", style, get_args(Style)), ("accept", accept, (*get_args(Accept), None))):
-        if value not in kinds:
-            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(str, kinds))}")
+    checks.size("n_states", n_states, 2)
+    checks.size("n_actions", n_actions)
+    checks.size("max_tries", max_tries)
+    checks.choice("style", style, get_args(Style))
+    checks.choice("accept", accept, (*get_args(Accept), None))
     if reference_quirks and style != "structured":
         raise ValueError(f"reference_quirks = True with style = {style!r}: expected the style 'structured'")
     if accept == "reference" and style == "grid":
@@ -146,7 +146,7 @@ def sample(
         if not reasons:
             return task
         rejections.update(reasons)
-    counts = ", ".join(f"{reason} {count}" for reason, count in rejections.most_common())
+    counts = _counted(rejections)
     raise RuntimeError(f"max_tries = {max_tries}: no task was accepted; a draw can fail in several ways: {counts}")
 
 
@@ -180,21 +180,19 @@ def sample_many(
 
     Examples:
         >>> train, test = (sample_many(3, 0, split=split, accept=None) for split in ("train", "test"))
-        >>> {task.hash() for task in train} & {task.hash() for task in test}
+        >>> {digest(task) for task in train} & {digest(task) for task in test}
         set()
     """
-    check_int("n", n, 1)
-    check_int("seed", seed, 0)
-    if split not in (None, *get_args(Split)):
-        raise ValueError(f"split = {split!r}: expected one of {', '.join(get_args(Split))} or None")
-    generator, draws = np.random.default_rng(seed), 100 * n if max_draws is None else max_draws
-    check_int("max_draws", draws, 1)
+    checks.size("n", n)
+    checks.choice("split", split, (*get_args(Split), None))
+    generator = np.random.default_rng(checks.size("seed", seed, 0))
+    draws = checks.size("max_draws", 100 * n if max_draws is None else max_draws)
     tasks: list[MetaTask] = []
     known: set[str] = set()
     rejections: Counter[str] = Counter()
     for _ in range(draws):
         task = sample(generator, style, **arguments)
-        name = task.hash() if dedupe or split else ""
+        name = digest(task) if dedupe or split else ""
         if split and split_of(name) != split:
             rejections["of another split"] += 1
         elif dedupe and name in known:
@@ -204,8 +202,11 @@ def sample_many(
             tasks.append(task)
             if len(tasks) == n:
                 return tasks
-    counts = ", ".join(f"{reason} {count}" for reason, count in rejections.most_common())
-    raise RuntimeError(f"max_draws = {draws}: found {len(tasks)} of n = {n} tasks; {counts}")
+    raise RuntimeError(f"max_draws = {draws}: found {len(tasks)} of n = {n} tasks; {_counted(rejections)}")
+
+
+def _counted(rejections: Counter[str]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in rejections.most_common())
 
 
 def split_of(digest: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Bool
+from annotated_types import Ge, Le
+from jaxtyping import Bool, Int
+from pydantic import Strict
 
-from engram.tasks.environment import check_int
+from engram.tasks.meta.fields import STRICT, Count, Index, validate_fields
 
 Walls = tuple[tuple[bool, ...], ...]
 WallKind = Literal["open", "pillars", "random_maze"]
@@ -51,59 +53,39 @@ class Grid:
         (12, [6, 8, 16, 18])
     """
 
-    height: int
-    width: int
-    moves: int = 4
+    __pydantic_config__: ClassVar = STRICT
+
+    height: Count
+    width: Count
+    moves: Annotated[int, Strict(), Ge(4), Le(5)] = 4
     walls: WallKind | Walls = "open"
     obs: View = "position"
     on_reward: OnReward = "none"
-    start: Start | int = "center"
-    window: int = 3
+    start: Start | Index = "center"
+    window: Count = 3
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "window"):
-            check_int(f"topology.{name}", getattr(self, name), 1)
-        if self.moves not in (4, 5):
-            raise ValueError(f"topology.moves = {self.moves!r}: expected 4 or 5")
+        if not isinstance(self.walls, str):
+            table = np.asarray(self.walls)
+            if table.shape != (self.height, self.width) or table.dtype != bool:
+                raise ValueError(f"topology.walls: expected booleans of shape {(self.height, self.width)}")
+            object.__setattr__(self, "walls", tuple(map(tuple, table.tolist())))
+        validate_fields(self, "topology.")
         if self.window % 2 == 0:
             raise ValueError(f"topology.window = {self.window}: expected an odd number")
-        for name, known in (("obs", View), ("on_reward", OnReward)):
-            if getattr(self, name) not in get_args(known):
-                raise ValueError(f"topology.{name} = {getattr(self, name)!r}: expected one of {get_args(known)}")
-        self._check_walls()
-        self._check_start()
-        if self.on_reward == "teleport" and self.walls != "random_maze" and (~self.wall_map()).sum() < 2:
-            raise ValueError("topology.on_reward = 'teleport': expected at least 2 free cells")
-
-    def _check_walls(self) -> None:
-        if not isinstance(self.walls, str):
-            found = np.asarray(self.walls)
-            if found.shape != (self.height, self.width) or found.dtype != bool:
-                raise ValueError(f"topology.walls: expected booleans of shape {(self.height, self.width)}")
-            if found.all():
-                raise ValueError("topology.walls: expected at least one free cell")
-            object.__setattr__(self, "walls", tuple(tuple(row) for row in found.tolist()))
-        elif self.walls not in get_args(WallKind):
-            raise ValueError(f"topology.walls = {self.walls!r}: expected one of {get_args(WallKind)} or booleans")
+        if self.walls != "random_maze" and self.wall_map().all():
+            raise ValueError("topology.walls: expected at least one free cell")
         if self.walls == "random_maze" and (self.height % 2 == 0 or self.width % 2 == 0 or self.n_cells < 3):
             size = f"{self.height}x{self.width}"
             raise ValueError(f"topology.walls = 'random_maze' on {size}: expected odd sizes, and more than one cell")
-
-    def _check_start(self) -> None:
-        if isinstance(self.start, str):
-            if self.start not in get_args(Start):
-                raise ValueError(f"topology.start = {self.start!r}: expected a cell or one of {get_args(Start)}")
-            if self.start == "random":
-                return
-        else:
-            check_int("topology.start", self.start, 0)
         cell = self.start_cell
-        assert cell is not None
-        if cell >= self.n_cells:
+        if cell is not None and cell >= self.n_cells:
             raise ValueError(f"topology.start = {self.start}: expected a cell below {self.n_cells}")
-        if not self.always_free(cell):
+        if cell is not None and not self.always_free(cell):
             rule = "an even row and column, where every maze is free" if self.walls == "random_maze" else "no wall"
             raise ValueError(f"topology.start = {self.start!r}, cell {cell}: expected {rule}")
+        if self.on_reward == "teleport" and self.walls != "random_maze" and (~self.wall_map()).sum() < 2:
+            raise ValueError("topology.on_reward = 'teleport': expected at least 2 free cells")
 
     @property
     def n_cells(self) -> int:
@@ -134,3 +116,11 @@ class Grid:
         elif not isinstance(self.walls, str):
             wall[:] = self.walls
         return wall.ravel()
+
+    def moved(self) -> Int[np.ndarray, "cells moves"]:
+        """Return the cell next to each one in the direction of each move, or itself at the edge."""
+        row, column = np.divmod(np.arange(self.n_cells)[:, None], self.width)
+        down, right = np.array([[-1, 0, 1, 0, 0], [0, 1, 0, -1, 0]])[:, : self.moves]
+        inside = (row + down).clip(0, self.height - 1), (column + right).clip(0, self.width - 1)
+        cells: Int[np.ndarray, "cells moves"] = inside[0] * self.width + inside[1]
+        return cells

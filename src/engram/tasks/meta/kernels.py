@@ -235,22 +235,6 @@ def resolve(code, lives, rows):
 
 @compiled
 @no_type_check
-def set_instances(code, lives, rows, values, vectors, walls):
-    """Give some environments instances that are known."""
-    for i in range(len(rows)):
-        b = rows[i]
-        u = lives.task[b]
-        lives.value[b] = values[i]
-        lives.walls[b] = walls[i]
-        for v in range(code.n_fixed[u]):
-            lives.vectors[b, 1 + v] = code.fixed[u, v]
-        for v in range(code.n_stim_vars[u]):
-            lives.vectors[b, 1 + code.n_fixed[u] + v] = vectors[i, v]
-    resolve(code, lives, rows)
-
-
-@compiled
-@no_type_check
 def moved(height, width, walls, cell, action):
     """Return the cell that a move leads to: up, right, down, left, or none."""
     r, c = cell // width, cell % width

@@ -7,15 +7,16 @@ Lifetimes are as long as they were published, and 100 steps where nothing was fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 
-from engram.tasks.environment import check_int
+from engram import checks
 from engram.tasks.meta.grid import Grid
-from engram.tasks.meta.task import (
+from engram.tasks.meta.parts import (
     ActionRef,
     ActionVar,
     FlagRule,
-    MetaTask,
     OneMinus,
     ProbRef,
     ProbVar,
@@ -25,27 +26,11 @@ from engram.tasks.meta.task import (
     Stim,
     StimVar,
 )
+from engram.tasks.meta.task import MetaTask
+from engram.tasks.two_stimulus import TABLES
 
 _COMMON = {"paper": 0.9, "wang2018": 0.8, "wang2016": 0.75, "daw2011": 0.7}
 _ARMS: dict[str, tuple[float, ...]] = {"uniform": (), "easy": (0.9, 0.1), "medium": (0.75, 0.25), "hard": (0.6, 0.4)}
-
-# Boolean functions of two bits: the right answers to 00, 01, 10 and 11.
-TABLES = {
-    "and": "0001",
-    "nand": "1110",
-    "01": "0100",
-    "anti-01": "1011",
-    "10": "0010",
-    "anti-10": "1101",
-    "watch-1": "0011",
-    "watch-2": "0101",
-    "dms": "1001",
-    "anti-watch-2": "1010",
-    "anti-watch-1": "1100",
-    "or": "0111",
-    "nor": "1000",
-    "dnms": "0110",
-}
 
 
 def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
@@ -61,7 +46,7 @@ def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
         >>> bandit(5).n_actions
         5
     """
-    check_int("k", k, 1)
+    checks.size("k", k)
     rules = tuple(RewardRule(0, action=a, p=ProbRef(a)) for a in range(k))
     return MetaTask(_rows(k, [{0: 1.0}]), rules, prob_vars=(ProbVar(),) * k, stim=Stim(1), horizon=horizon)
 
@@ -80,7 +65,7 @@ def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
         >>> dependent_bandit("easy").prob_vars[0].values
         (0.9, 0.1)
     """
-    return _two_arms(ProbVar(values=_ARMS[_one_of("kind", kind, _ARMS)]), horizon)
+    return _two_arms(ProbVar(values=_ARMS[checks.choice("kind", kind, _ARMS)]), horizon)
 
 
 def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
@@ -113,7 +98,7 @@ def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> Me
         >>> reversal(0.1).prob_vars[0].hazard
         0.1
     """
-    return _two_arms(ProbVar(values=_ARMS[_one_of("kind", kind, _ARMS)], hazard=hazard), horizon)
+    return _two_arms(ProbVar(values=_ARMS[checks.choice("kind", kind, _ARMS)], hazard=hazard), horizon)
 
 
 def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int = 100) -> MetaTask:
@@ -128,10 +113,10 @@ def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int =
     Source: our setting of the one-good-arm bandits of Wang et al. (2016).
 
     Examples:
-        >>> special_arm(3).explain().splitlines()[0]
-        '1 state, 3 actions, lifetimes of 100 steps.'
+        >>> special_arm(3).n_actions
+        3
     """
-    check_int("k", k, 1)
+    checks.size("k", k)
     rules = (RewardRule(0, p=low), RewardRule(0, action=ActionRef(0), p=high))
     return MetaTask(_rows(k, [{0: 1.0}]), rules, action_vars=(ActionVar(),), stim=Stim(1), horizon=horizon)
 
@@ -150,8 +135,8 @@ def contextual_bandit(contexts: int = 3, k: int = 4, horizon: int = 100) -> Meta
         >>> len(contextual_bandit(2, 3).prob_vars)
         6
     """
-    check_int("contexts", contexts, 1)
-    check_int("k", k, 1)
+    checks.size("contexts", contexts)
+    checks.size("k", k)
     rules = tuple(RewardRule(s, action=a, p=ProbRef(s * k + a)) for s in range(contexts) for a in range(k))
     return MetaTask(
         _rows(k, [dict.fromkeys(range(contexts), 1 / contexts)] * contexts),
@@ -179,7 +164,7 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
         10
     """
     transition = _rows(2, [{1: 0.5, 2: 0.5}, {0: 1.0}, {0: 1.0}])
-    if _one_of("kind", kind, ("sequential", "simultaneous")) == "sequential":
+    if checks.choice("kind", kind, ("sequential", "simultaneous")) == "sequential":
         return MetaTask(
             transition,
             (RewardRule(1, action=1), RewardRule(2, action=1, value=-1.0)),
@@ -212,7 +197,7 @@ def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int =
         >>> t_maze().n_states, t_maze(2).n_states
         (4, 8)
     """
-    check_int("depth", depth, 1)
+    checks.size("depth", depth)
     ends = range(2**depth, 2 ** (depth + 1))
     turns = [[{2 * s: 1.0}, {2 * s + 1: 1.0}] for s in range(1, 2**depth)]
     rows = [[{1: 1.0}] * 2, *turns, *([[{0: 1.0}] * 2] * len(ends))]
@@ -239,7 +224,7 @@ def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
         >>> cue_t_maze(2).n_states
         8
     """
-    check_int("length", length, 0)
+    checks.size("length", length, 0)
     junction = length + 3
     left, right = junction + 1, junction + 2
     rows: list[list[dict[int, float]]] = [[{1: 0.5, 2: 0.5}] * 2, [{3: 1.0}] * 2]
@@ -270,7 +255,7 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
         >>> two_step().transition[0]
         ((0.0, 0.1, 0.9), (0.0, 0.9, 0.1))
     """
-    common = _COMMON[_one_of("kind", kind, _COMMON)]
+    common = _COMMON[checks.choice("kind", kind, _COMMON)]
     rare = round(1 - common, 2)
     steps = {"wang2018": 200, "daw2011": 402}.get(kind, 100) if horizon is None else horizon
     home = [_row({0: 1.0}, 3)] * 2
@@ -485,16 +470,17 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
         >>> two_stimulus(["dms", "dnms"]).action_vars[0].joint
         ((1, 0, 0, 1), (0, 1, 1, 0))
     """
-    chosen = [TABLES.get(table, table) for table in (TABLES if tables is None else tables)]
-    for table in chosen:
-        if len(table) != 4 or set(table) - {"0", "1"}:
+    chosen = []
+    for table in TABLES if tables is None else tables:
+        if table not in TABLES and (len(table) != 4 or set(table) - {"0", "1"}):
             raise ValueError(f"tables: {table!r}: expected four bits or one of {', '.join(TABLES)}")
+        chosen.append(tuple(int(bit) for bit in TABLES.get(table, table)))
     T: list[dict[int, float]] = [{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *([{0: 1.0}] * 4)]
     return MetaTask(
         _rows(2, T),
         tuple(RewardRule(3 + c, action=ActionRef(c)) for c in range(4)),
         stimuli=(-1, 0, 1, 0, 1, 0, 1),
-        action_vars=(ActionVar(joint=tuple(tuple(int(bit) for bit in table) for table in chosen)),),
+        action_vars=(ActionVar(joint=tuple(chosen)),),
         horizon=horizon,
     )
 
@@ -537,6 +523,30 @@ def catalogue() -> dict[str, MetaTask]:
     }
 
 
+def degenerate() -> dict[str, tuple[MetaTask, str]]:
+    """Return tasks with a known defect, and the code that ``diagnose`` has for it, by name."""
+    step, maze = two_step(), t_maze()
+    home = [1.0, 0.0, 0.0]
+    fork = [[[0.0, 0.5, 0.5]] * 2, [home] * 2, [home] * 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        flagged = replace(step, reward_rules=(RewardRule(StateRef(0), flag=1),), flag_rules=(FlagRule(1, set_to=0),))
+        covering = (*step.reward_rules, RewardRule(1, p=0.1), RewardRule(2, p=0.9))
+        everywhere = (*maze.reward_rules, RewardRule(2), RewardRule(3))
+        away = [[[0.5, 0.5, 0.0]] * 2, [home] * 2, [home] * 2]
+        caught = [*maze.transition[:3], [[0.0, 0.0, 0.0, 1.0]] * 2]
+        return {
+            "constant rules": (replace(step, reward_rules=(RewardRule(1, p=0.1), RewardRule(2))), "NO_VARIATION"),
+            "unreachable reward": (replace(step, transition=away, reward_rules=(RewardRule(2),)), "UNREACHABLE"),
+            "absorbing trap": (replace(maze, transition=caught), "TRAP"),
+            "symmetric range": (replace(step, transition=fork, stimuli=(0, 1, 1)), "SAME_INSTANCES"),
+            "every end pays": (replace(maze, reward_rules=everywhere), "TRIVIAL"),
+            "flag never set": (flagged, "FLAG_CONSTANT"),
+            "single variable stimulus": (replace(harlow(), stimuli=(0, StimVar(0), 1)), "NO_VARIATION"),
+            "shadowed variable rule": (replace(step, reward_rules=covering), "SHADOWED"),
+        }
+
+
 def _two_arms(first: ProbVar, horizon: int) -> MetaTask:
     rules = (RewardRule(0, action=0, p=ProbRef(0)), RewardRule(0, action=1, p=OneMinus(0)))
     return MetaTask(_rows(2, [{0: 1.0}]), rules, prob_vars=(first,), stim=Stim(1), horizon=horizon)
@@ -549,9 +559,3 @@ def _rows(actions: int, rows: Sequence[dict[int, float]]) -> list[list[list[floa
 
 def _row(chances: dict[int, float], n_states: int) -> list[float]:
     return [chances.get(s, 0.0) for s in range(n_states)]
-
-
-def _one_of(name: str, value: str, kinds: Iterable[str]) -> str:
-    if value not in kinds:
-        raise ValueError(f"{name} = {value!r}: expected one of {', '.join(kinds)}")
-    return value

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from engram.tasks.meta.instance import Instance
-from engram.tasks.meta.task import ActionRef, MetaTask, OneMinus, ProbRef, StateRef
+from engram.tasks.meta.instance import Instance, check_instance, free_cells, sample_instance
+from engram.tasks.meta.parts import ProbVar
+from engram.tasks.meta.program import arrays
+from engram.tasks.meta.task import MetaTask
 
 Action = Int[np.ndarray, "instances z"]
 Values = Float[np.ndarray, "instances z"]
@@ -74,7 +76,7 @@ class Model(NamedTuple):
 
 
 def enumerate_instances(
-    task: MetaTask, grid: Sequence[float] = (0.1, 0.5, 0.9), *, most: int = 729
+    task: MetaTask, grid: Sequence[float] | None = (0.1, 0.5, 0.9), *, most: int = 729
 ) -> tuple[tuple[Instance, ...], bool]:
     """Return the instances that a task can have, of which those that differ only in stimuli are one.
 
@@ -83,7 +85,8 @@ def enumerate_instances(
 
     Args:
         task: The task.
-        grid: Values of a uniform probability, as shares of the way from its lower to its upper bound.
+        grid: Values of a uniform probability, as shares of the way from its lower to its upper bound; None: each
+            probability has its first value.
         most: How many instances there may be.
 
     Returns:
@@ -96,12 +99,11 @@ def enumerate_instances(
         >>> [instance.states for instance in instances], complete
         ([(2,), (3,)], True)
     """
-    if task.topology is not None and task.topology.walls == "random_maze":
+    if task.is_maze:
         generator = np.random.default_rng(0)
-        return tuple(task.sample_instance(generator) for _ in range(min(most, 32))), False
+        return tuple(sample_instance(task, generator) for _ in range(min(most, 32))), False
     ranges = _ranges(task, grid)
     counts = [len(one) for one in ranges]
-    zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
     complete = float(np.prod(counts, dtype=float)) <= most
     if complete:
         chosen: Any = itertools.product(*ranges)
@@ -109,106 +111,101 @@ def enumerate_instances(
         generator = np.random.default_rng(0)
         rows = (tuple(int(generator.integers(count)) for count in counts) for _ in itertools.count())
         chosen = (tuple(one[i] for one, i in zip(ranges, row, strict=True)) for row in rows)
-    n_states, n_groups = len(task.state_vars), len(task.action_vars)
+    zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
+    ends = np.cumsum([len(task.state_vars), task.n_action_columns])
     found: dict[Instance, None] = {}
-    for values in chosen:
-        states = values[:n_states]
+    for options in chosen:
+        values = tuple(itertools.chain(*options))
+        states = values[: ends[0]]
         apart = (variable.distinct_from for variable in task.state_vars)
         if all(other is None or states[other] != state for state, other in zip(states, apart, strict=True)):
-            actions = tuple(a for group in values[n_states : n_states + n_groups] for a in group)
-            found[Instance(states, actions, values[n_states + n_groups :], zeros)] = None
+            found[Instance(states, values[ends[0] : ends[1]], values[ends[1] :], zeros)] = None
         if len(found) == most:
             break
     return tuple(found), complete
 
 
-def _ranges(task: MetaTask, grid: Sequence[float]) -> list[list[Any]]:
-    """Return the values of each variable, of which those that no rule names have one."""
-    rules: list[Any] = [*task.reward_rules, *task.flag_rules]
-    named = {place for rule in rules for place in (rule.old, rule.new, rule.action)}
-    probs = {rule.p.index for rule in task.reward_rules if isinstance(rule.p, ProbRef | OneMinus)}
-    tied = {k for k, one in enumerate(task.state_vars) if one.distinct_from is not None}
-    tied |= {one.distinct_from for one in task.state_vars if one.distinct_from is not None}
-    ranges: list[list[Any]] = []
-    for k in range(len(task.state_vars)):
-        values = list(task.state_range(k))
-        ranges.append(values if StateRef(k) in named or k in tied else values[:1])
-    first = 0
-    for group in task.action_vars:
-        options = group.joint or tuple((a,) for a in (range(task.n_actions) if group.values is None else group.values))
-        used = any(ActionRef(first + i) in named for i in range(group.width))
-        ranges.append(list(options) if used else list(options[:1]))
-        first += group.width
-    for k, prob in enumerate(task.prob_vars):
-        places = prob.values or tuple(dict.fromkeys(prob.low + (prob.high - prob.low) * share for share in grid))
-        ranges.append(list(places) if k in probs else list(places[:1]))
+def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple[Any, ...]]]:
+    """Return the options of each variable; of those that no rule names, the first one."""
+    named, ranges = task.columns_of([*task.reward_rules, *task.flag_rules]), []
+    for k, state_var in enumerate(task.state_vars):
+        if state_var.distinct_from is not None:
+            named |= {k, state_var.distinct_from}
+    for group in task.groups:
+        options = group.options
+        if isinstance(group.variable, ProbVar) and not options:
+            low, high = group.variable.low, group.variable.high
+            options = [(one,) for one in dict.fromkeys(low + (high - low) * share for share in grid or [0.0])]
+        fixed = grid is None and group.kind == "probs"
+        ranges.append(options if named & {*group.columns} and not fixed else options[:1])
     return ranges
 
 
-def outcomes(task: MetaTask, instances: Sequence[Instance]) -> Outcomes:
-    """Return what every step may lead to, in each instance.
-
-    Args:
-        task: The task.
-        instances: At least one.
-
-    Raises:
-        ValueError: An instance is none of this task.
-    """
-    tables, flags = task.compile(instances), 2 if task.flag_rules else 1
-    if task.topology is None:
-        T = np.array(task.transition)
-        branches = int((T > 0).sum(2).max())
-        reached = np.broadcast_to(
-            np.argsort(T == 0, axis=2, kind="stable")[..., :branches], (len(instances), *T.shape[:2], branches)
-        )
-        chance = np.take_along_axis(np.broadcast_to(T, (len(instances), *T.shape)), reached, 3)
-    else:
-        reached = (tables.cumulative > 0.5).argmax(3)[..., None]
-        chance = np.ones(reached.shape)
-    new = reached[:, None]
-    old = np.arange(task.n_states)[:, None, None]
-    action = np.arange(task.n_actions)[:, None]
-    before = np.arange(flags)[:, None, None, None]
+def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = None) -> Outcomes:
+    """Return what every step may lead to, in each instance."""
+    for instance in instances:
+        check_instance(task, instance)
+    row, flags = arrays(task), (2 if task.flag_rules else 1) if flags is None else flags
+    # The last column is for rules that refer to none.
+    value = np.array([(*instance.values, 0.0) for instance in instances])
+    reached, chance = _branches(task, instances)
     shape = (len(instances), flags, *reached.shape[1:])
-    p, value, ends = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
-    rule, flag_rule = np.full(shape, -1), np.full(shape, -1)
-    matches, flag_matches = [], []
+    new, before = reached[:, None], np.arange(flags)[:, None, None, None]
+    old, action = np.arange(task.n_states)[:, None, None], np.arange(task.n_actions)[:, None]
 
     def each(column: Any) -> Any:
-        return column[:, None, None, None, None]
+        return np.broadcast_to(column, len(instances))[:, None, None, None, None]
 
-    def agrees(place: Any, actual: Any) -> Any:
-        return (each(place) < 0) | (each(place) == actual)
+    def matching(kind: str, asked: dict[str, Any]) -> tuple[list[Any], Any]:
+        """Return where each rule of a kind matches, and the last one that does."""
+        matches, last = [], np.full(shape, -1)
+        for i in range(len(row[f"{kind}_old"])):
+            found = np.ones(shape, dtype=bool)
+            for name, actual in asked.items():
+                number = int(row[f"{kind}_{name}"][i])
+                place = each(number if number >= -1 else value[:, -2 - number])
+                found &= (place < 0) | (place == actual)
+            last[found] = i
+            matches.append(found)
+        return matches, last
 
-    for i in range(tables.rule_old.shape[1]):
-        found = np.broadcast_to(
-            agrees(tables.rule_old[:, i], old)
-            & agrees(tables.rule_new[:, i], new)
-            & agrees(tables.rule_action[:, i], action)
-            & agrees(tables.rule_flag[:, i], before),
-            shape,
-        )
-        p = np.where(found, each(tables.rule_p[:, i]), p)
-        value = np.where(found, each(tables.rule_value[:, i]), value)
-        ends = np.where(found, each(tables.rule_ends[:, i]), ends)
-        rule[found] = i
-        matches.append(found)
-    flag = np.broadcast_to(before, shape).copy()
-    for i in range(tables.flag_old.shape[1]):
-        found = np.broadcast_to(
-            agrees(tables.flag_old[:, i], old)
-            & agrees(tables.flag_new[:, i], new)
-            & agrees(tables.flag_action[:, i], action),
-            shape,
-        )
-        flag = np.where(found, each(tables.flag_set[:, i]), flag)
-        flag_rule[found] = i
-        flag_matches.append(found)
+    def said(last: Any, of_rules: Any, otherwise: Any) -> Any:
+        """Return what the rule that counts says, (rules,) or (instances, rules), or what holds without one."""
+        told = np.broadcast_to(of_rules, (len(instances), of_rules.shape[-1]))
+        told = np.concatenate([told, np.zeros_like(told, shape=(len(told), 1))], axis=1)
+        return np.where(last >= 0, told[each(np.arange(len(told))), last], otherwise)
+
+    places = {"old": old, "new": new, "action": action}
+    matches, rule = matching("rule", places | {"flag": before})
+    flag_matches, flag_rule = matching("flag", places)
+    flag = said(flag_rule, row["flag_set"], before)
     if task.topology is None:
         cleared = np.broadcast_to(new == 0, shape)
         flag[cleared], flag_rule[cleared] = 0, -1
-    return Outcomes(reached, chance, p, value, ends, flag, rule, flag_rule, matches, flag_matches)
+    return Outcomes(
+        reached,
+        chance,
+        p=said(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0),
+        value=said(rule, row["rule_value"], 0.0),
+        ends=said(rule, row["rule_ends"], otherwise=False),
+        flag=flag,
+        rule=rule,
+        flag_rule=flag_rule,
+        matches=matches,
+        flag_matches=flag_matches,
+    )
+
+
+def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
+    """Return the states that actions may lead to in each instance, and their probabilities."""
+    grid, count = task.topology, len(instances)
+    if grid is None:
+        reached = arrays(task)["successor"]
+        chance = np.take_along_axis(np.array(task.transition), reached, 2)
+        return np.broadcast_to(reached, (count, *reached.shape)), np.broadcast_to(chance, (count, *chance.shape))
+    wall, to = ~free_cells(task, instances), grid.moved()
+    reached = np.where(wall[:, to], np.arange(task.n_states)[:, None], to)[..., None]
+    return reached, np.ones(reached.shape)
 
 
 def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None = None) -> Model:
@@ -260,27 +257,8 @@ def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None 
     return Model(unpaid, paid, value, reward, start)
 
 
-def free_cells(task: MetaTask, instances: Sequence[Instance]) -> Bool[np.ndarray, "instances states"]:
-    """Return which states are no walls.
-
-    Args:
-        task: The task.
-        instances: The instances.
-    """
-    free = np.ones((len(instances), task.n_states), dtype=bool)
-    if task.topology is not None:
-        free &= ~task.topology.wall_map()
-        for row, instance in zip(free, instances, strict=True):
-            row[list(instance.walls)] = False
-    return free
-
-
 def reachable(found: Model) -> Bool[np.ndarray, "instances z"]:
-    """Return what can be reached from the start under some policy, in each instance.
-
-    Args:
-        found: The instances.
-    """
+    """Return what can be reached from the start under some policy, in each instance."""
     edges = (found.transition > 0).any(2).astype(np.float32)
     reached = found.start > 0
     while True:
@@ -293,13 +271,7 @@ def reachable(found: Model) -> Bool[np.ndarray, "instances z"]:
 def value_of(
     transition: Float[np.ndarray, "*batch z z"], reward: Float[np.ndarray, "*batch z"], gamma: float
 ) -> Float[np.ndarray, "*batch z"]:
-    """Return the discounted value of a policy, V = (1 - gamma P)^-1 r.
-
-    Args:
-        transition: P, under the policy.
-        reward: r, under the policy.
-        gamma: Discount for each step, below 1.
-    """
+    """Return the discounted value of a policy, V = (1 - gamma P)^-1 r."""
     return np.linalg.solve(np.eye(transition.shape[-1]) - gamma * transition, reward[..., None])[..., 0]
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from engram.tasks.meta.task import ActionRef, MetaTask, OneMinus, ProbRef, StateRef, StimVar
+from engram.tasks.meta.parts import Group, OneMinus, ProbRef, StimVar
+from engram.tasks.meta.task import MetaTask
 
 BLOCK = 64  # steps whose chance is drawn at once
 POOL, NORMAL, UNIT, BITS = 0, 1, 2, 3  # how the vector of a variable stimulus is drawn
-NO_VIEW, STIMULI, POSITION, COORDINATES, WINDOW = 0, 1, 2, 3, 4
+VIEWS = ("none", "stimuli", "position", "coordinates", "window")
 STAYS, TELEPORT, RESET = 0, 1, 2
 
 
@@ -108,22 +109,13 @@ class Lives(NamedTuple):
 
 
 def program(tasks: Sequence[MetaTask]) -> Program:
-    """Put meta-tasks side by side.
-
-    Args:
-        tasks: At least one.
-    """
-    rows = [_row(task) for task in tasks]
+    """Put meta-tasks side by side."""
+    rows = [arrays(task) for task in tasks]
     return Program(**{name: _stacked([row[name] for row in rows]) for name in Program._fields})
 
 
 def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
-    """Make room for environments, none of which has begun.
-
-    Args:
-        code: The tasks.
-        task: The task of each environment, by its place in ``code``.
-    """
+    """Make room for environments, none of which has begun."""
     n, rules, flag_rules = len(task), code.rule_old.shape[1], code.flag_old.shape[1]
     columns = max(1, int((code.first + code.columns).max()))
     stimuli = 1 + int((code.n_fixed + code.n_stim_vars).max())
@@ -162,141 +154,112 @@ def _stacked(rows: list[Any]) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _row(task: MetaTask) -> dict[str, Any]:
-    """One task as arrays without the axis of tasks."""
-    groups = _groups(task)
+def arrays(task: MetaTask) -> dict[str, Any]:
+    """Return one task as the arrays of ``Program``, without their axis of tasks."""
     stimuli = _stimuli(task)
-    volatile = sum(group["hazard"] > 0 or group["drift"] > 0 for group in groups)
+    volatile = sum(one.variable.hazard > 0 or _drift(one.variable) > 0 for one in task.groups)
     stim_hazard = task.stim.hazard if task.n_stim_vars else 0.0
     rooms = 0
-    if task.topology is not None and task.topology.walls == "random_maze":
+    if task.topology is not None and task.is_maze:
         rooms = ((task.topology.height + 1) // 2) * ((task.topology.width + 1) // 2)
-    successor, cumulative = _branches(task)
-    return (
-        {
-            "n_states": np.int64(task.n_states),
-            "horizon": np.int64(task.horizon),
-            "block": np.int64(min(BLOCK, task.horizon)),
-            "n_draws": np.int64(max(rooms - 1, 0) + len(groups) + stimuli["stim_draws"]),
-            "n_noise": np.int64(2 + 2 * volatile + (1 + stimuli["stim_draws"] if stim_hazard else 0)),
-            "successor": successor,
-            "cumulative": cumulative,
-            "n_groups": np.int64(len(groups)),
-            "is_volatile": np.bool_(volatile or stim_hazard),
-            "stim_hazard": np.float64(stim_hazard),
+    return {
+        "n_states": np.int64(task.n_states),
+        "horizon": np.int64(task.horizon),
+        "block": np.int64(min(BLOCK, task.horizon)),
+        "n_draws": np.int64(max(rooms - 1, 0) + len(task.groups) + stimuli["stim_draws"]),
+        "n_noise": np.int64(2 + 2 * volatile + (1 + stimuli["stim_draws"] if stim_hazard else 0)),
+        "is_volatile": np.bool_(volatile or stim_hazard),
+        "stim_hazard": np.float64(stim_hazard),
+        **_space(task),
+        **_groups(task),
+        **_rules(task),
+        **stimuli,
+    }
+
+
+def _space(task: MetaTask) -> dict[str, Any]:
+    grid = task.topology
+    if grid is not None:
+        return {
+            "successor": np.zeros((1, 1, 1), dtype=np.int64),
+            "cumulative": np.ones((1, 1, 1)),
+            "height": np.int64(grid.height),
+            "width": np.int64(grid.width),
+            "is_maze": np.bool_(task.is_maze),
+            "walls": grid.wall_map(),
+            "start": np.int64(-1 if grid.start_cell is None else grid.start_cell),
+            "on_reward": np.int64({"teleport": TELEPORT, "reset": RESET}.get(grid.on_reward, STAYS)),
         }
-        | _space(task)
-        | {name: np.array([group[name] for group in groups], dtype=kind) for name, kind in _GROUP.items()}
-        | {"option": _options(groups)}
-        | _rules(task)
-        | stimuli
-    )
-
-
-_GROUP: dict[str, Any] = {
-    "first": np.int64,
-    "columns": np.int64,
-    "n_options": np.int64,
-    "low": np.float64,
-    "high": np.float64,
-    "apart": np.int64,
-    "is_cell": np.bool_,
-    "hazard": np.float64,
-    "drift": np.float64,
-}
-
-
-def _branches(task: MetaTask) -> tuple[Any, Any]:
-    if task.topology is not None:
-        return np.zeros((1, 1, 1), dtype=np.int64), np.ones((1, 1, 1))
     T = np.array(task.transition)
     branches = int((T > 0).sum(2).max())
     successor = np.argsort(T == 0, axis=2, kind="stable")[..., :branches]  # the possible ones first, in order
     cumulative = np.take_along_axis(T, successor, 2).cumsum(2)
     # Rounding may leave the sum below 1, and a draw above it.
     cumulative[np.arange(branches) >= (T > 0).sum(2, keepdims=True) - 1] = 1.0
-    return successor.astype(np.int64), cumulative
+    none = dict.fromkeys(("height", "width", "start", "on_reward"), np.int64(0))
+    wall, maze = np.zeros(1, dtype=bool), np.bool_(False)
+    return none | {"successor": successor.astype(np.int64), "cumulative": cumulative, "walls": wall, "is_maze": maze}
 
 
-def _space(task: MetaTask) -> dict[str, Any]:
-    grid = task.topology
-    if grid is None:
-        height, width, start, on_reward, wall, maze = 0, 0, 0, "none", np.zeros(1, dtype=bool), False
-    else:
-        height, width, on_reward, wall = grid.height, grid.width, grid.on_reward, grid.wall_map()
-        start, maze = -1 if grid.start_cell is None else grid.start_cell, grid.walls == "random_maze"
+def _groups(task: MetaTask) -> dict[str, Any]:
+    groups, is_grid = task.groups, task.topology is not None
+    options = [np.array(one.options, dtype=np.float64).reshape(len(one.options), one.width) for one in groups]
+
+    def each(kind: Any, value: Callable[[Group], Any]) -> Any:
+        return np.array([value(one) for one in groups], dtype=kind)
+
     return {
-        "height": np.int64(height),
-        "width": np.int64(width),
-        "is_maze": np.bool_(maze),
-        "walls": wall,
-        "start": np.int64(start),
-        "on_reward": np.int64({"teleport": TELEPORT, "reset": RESET}.get(on_reward, STAYS)),
+        "n_groups": np.int64(len(groups)),
+        "first": each(np.int64, lambda one: one.first),
+        "columns": each(np.int64, lambda one: one.width),
+        "n_options": each(np.int64, lambda one: len(one.options)),
+        "option": _stacked(options) if groups else np.zeros((0, 1, 1)),
+        "low": each(np.float64, lambda one: getattr(one.variable, "low", 0.0)),
+        "high": each(np.float64, lambda one: getattr(one.variable, "high", 0.0)),
+        "apart": each(np.int64, lambda one: _apart(one.variable)),
+        "is_cell": each(np.bool_, lambda one: is_grid and one.kind == "states"),
+        "hazard": each(np.float64, lambda one: one.variable.hazard),
+        "drift": each(np.float64, lambda one: _drift(one.variable)),
     }
 
 
-def _groups(task: MetaTask) -> list[dict[str, Any]]:
-    """What is drawn together, in the order of the columns."""
-    groups: list[dict[str, Any]] = []
-
-    def add(options: Any, variable: Any, **more: Any) -> None:
-        table = np.array(options, dtype=np.float64).reshape(len(options), -1 if len(options) else 1)
-        first = groups[-1]["first"] + groups[-1]["columns"] if groups else 0
-        group = {"first": first, "columns": table.shape[1], "table": table}
-        group |= {"n_options": len(table), "low": 0.0, "high": 0.0, "apart": -1, "is_cell": False, "drift": 0.0}
-        groups.append(group | {"hazard": variable.hazard} | more)
-
-    for k, state in enumerate(task.state_vars):
-        apart = -1 if state.distinct_from is None else state.distinct_from
-        add(task.state_range(k), state, apart=apart, is_cell=task.topology is not None)
-    for action in task.action_vars:
-        add(action.joint or (range(task.n_actions) if action.values is None else action.values), action)
-    for prob in task.prob_vars:
-        add(prob.values, prob, low=prob.low, high=prob.high, drift=prob.drift)
-    return groups
+def _apart(variable: Any) -> int:
+    other = getattr(variable, "distinct_from", None)
+    return -1 if other is None else int(other)
 
 
-def _options(groups: list[dict[str, Any]]) -> Any:
-    shape = max((len(group["table"]) for group in groups), default=1), max((g["columns"] for g in groups), default=1)
-    option = np.zeros((len(groups), *shape))
-    for place, group in zip(option, groups, strict=True):
-        rows, columns = group["table"].shape
-        place[:rows, :columns] = group["table"]
-    return option
+def _drift(variable: Any) -> float:
+    return float(getattr(variable, "drift", 0.0))
 
 
 def _rules(task: MetaTask) -> dict[str, Any]:
-    states, actions = len(task.state_vars), task.n_action_columns
-
     def place(value: Any) -> int:
-        if isinstance(value, StateRef):
-            return -2 - value.index
-        return -2 - states - value.index if isinstance(value, ActionRef) else int(value)
+        column = task.column(value)
+        return int(value) if column is None else -2 - column
 
-    def integers(values: Any) -> Any:
-        return np.array(list(values), dtype=np.int64)
+    def each(rules: Sequence[Any], kind: Any, value: Callable[[Any], Any]) -> Any:
+        return np.array([value(rule) for rule in rules], dtype=kind)
 
     rules, flags = task.reward_rules, task.flag_rules
     terminate = task.topology is not None and task.topology.on_reward == "terminate"
-    slope = [{ProbRef: 1.0, OneMinus: -1.0}.get(type(rule.p), 0.0) for rule in rules]
-    column = [states + actions + rule.p.index if isinstance(rule.p, ProbRef | OneMinus) else 0 for rule in rules]
-    level = [float(isinstance(r.p, OneMinus)) if isinstance(r.p, ProbRef | OneMinus) else float(r.p) for r in rules]
+    level: dict[type, float] = {ProbRef: 0.0, OneMinus: 1.0}
+    slope: dict[type, float] = {ProbRef: 1.0, OneMinus: -1.0}
     return {
         "n_rules": np.int64(len(rules)),
-        "rule_old": integers(place(rule.old) for rule in rules),
-        "rule_new": integers(place(rule.new) for rule in rules),
-        "rule_action": integers(place(rule.action) for rule in rules),
-        "rule_flag": integers(rule.flag for rule in rules),
-        "rule_p": np.array(level, dtype=np.float64),
-        "rule_slope": np.array(slope, dtype=np.float64),
-        "rule_column": integers(column),
-        "rule_value": np.array([rule.value for rule in rules], dtype=np.float64),
-        "rule_ends": np.array([rule.ends or terminate for rule in rules], dtype=bool),
+        "rule_old": each(rules, np.int64, lambda rule: place(rule.old)),
+        "rule_new": each(rules, np.int64, lambda rule: place(rule.new)),
+        "rule_action": each(rules, np.int64, lambda rule: place(rule.action)),
+        "rule_flag": each(rules, np.int64, lambda rule: rule.flag),
+        "rule_p": each(rules, np.float64, lambda rule: level.get(type(rule.p), rule.p)),
+        "rule_slope": each(rules, np.float64, lambda rule: slope.get(type(rule.p), 0.0)),
+        "rule_column": each(rules, np.int64, lambda rule: task.column(rule.p) or 0),
+        "rule_value": each(rules, np.float64, lambda rule: rule.value),
+        "rule_ends": each(rules, np.bool_, lambda rule: rule.ends or terminate),
         "n_flag_rules": np.int64(len(flags)),
-        "flag_old": integers(place(rule.old) for rule in flags),
-        "flag_new": integers(place(rule.new) for rule in flags),
-        "flag_action": integers(place(rule.action) for rule in flags),
-        "flag_set": integers(rule.set_to for rule in flags),
+        "flag_old": each(flags, np.int64, lambda rule: place(rule.old)),
+        "flag_new": each(flags, np.int64, lambda rule: place(rule.new)),
+        "flag_action": each(flags, np.int64, lambda rule: place(rule.action)),
+        "flag_set": each(flags, np.int64, lambda rule: rule.set_to),
     }
 
 
@@ -305,7 +268,6 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
 
     stim, fixed, variable = task.stim, task.n_fixed, task.n_stim_vars
     seen = "stimuli" if task.topology is None else task.topology.obs
-    views = {"none": NO_VIEW, "position": POSITION, "coordinates": COORDINATES, "window": WINDOW, "stimuli": STIMULI}
     kinds = {"gaussian": NORMAL, "sphere": UNIT, "binary": POOL if stim.distinct else BITS}
     kind = kinds.get(stim.kind, POOL)
     palette = np.zeros((1, stim.size), np.float32)
@@ -313,24 +275,22 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
         palette = np.eye(stim.size, dtype=np.float32)
     elif stim.kind == "given":
         palette = np.array(stim.vectors, dtype=np.float32)
-    each = {POOL: 1, BITS: stim.size}.get(kind, 2 * stim.size)
-    shown = np.zeros((task.n_states if task.stimuli else 1, task.parts), dtype=np.int64)
-    for state in range(task.n_states if task.stimuli else 0):
-        for part, one in enumerate(task.parts_of(state)):
-            shown[state, part] = 1 + fixed + one.index if isinstance(one, StimVar) else 1 + one
+    draws = {POOL: 1, BITS: stim.size}.get(kind, 2 * stim.size)
+    shown = [[1 + fixed + one.index if isinstance(one, StimVar) else 1 + one for one in task.parts_of(state)]
+             for state in range(task.n_states if task.stimuli else 1)]  # fmt: skip
     # The fixed stimuli are drawn as those of an instance are, from the seed of the task.
     vectors, places = np.zeros((fixed, stim.size), np.float32), np.arange(fixed, dtype=np.int64)
     if stim.kind == "given":
         vectors = palette[:fixed]
     else:
-        chance = np.random.default_rng(stim.seed).random(fixed * each)
+        chance = np.random.default_rng(stim.seed).random(fixed * draws)
         none = np.zeros(0, dtype=np.int64)
         kernels.draw_vectors(kind, stim.pool, stim.kind != "binary", palette, none, chance, vectors, places)
     return {
-        "look": np.int64(views[seen]),
+        "look": np.int64(VIEWS.index(seen)),
         "window": np.int64(1 if task.topology is None else task.topology.window),
         "parts": np.int64(task.parts),
-        "shown": shown,
+        "shown": np.array(shown, dtype=np.int64),
         "stim_size": np.int64(stim.size),
         "stim_kind": np.int64(kind),
         "n_fixed": np.int64(fixed),
@@ -340,5 +300,5 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
         "has_palette": np.bool_(stim.kind != "binary"),
         "taken": np.sort(places),
         "palette": palette,
-        "stim_draws": np.int64(variable * each),
+        "stim_draws": np.int64(variable * draws),
     }

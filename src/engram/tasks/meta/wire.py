@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import warnings
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
 
+import pydantic
+
+from engram.tasks.meta.fields import STRICT, Count, Index, Number, Share, explained
 from engram.tasks.meta.grid import Grid
-from engram.tasks.meta.task import (
+from engram.tasks.meta.parts import (
     ActionRef,
     ActionVar,
     FlagRule,
-    MetaTask,
     OneMinus,
     ProbRef,
     ProbVar,
@@ -28,27 +33,21 @@ from engram.tasks.meta.task import (
     Stim,
     StimVar,
 )
+from engram.tasks.meta.task import MetaTask
 
-STATE, ACTION, PROB, ONE_MINUS, SLIP, STIM = 100, 200, 1000, 2000, 4000, 10000
-_SPAN = 1000  # how many variables of one kind there may be
-_KEYS = ("T", "flagconditions", "rewardconditions", "stimuli", "statevarranges", "ext")
-_EXT = ("state_vars", "prob_vars", "action_vars", "stim", "horizon", "topology", "ends")
+_CODES: dict[type, int] = {StateRef: 100, ActionRef: 200, ProbRef: 1000, OneMinus: 2000, StimVar: 10000}
+_ENDS = {StateRef: 200, ActionRef: 1200, ProbRef: 2000, OneMinus: 3000, StimVar: 2**63}
+_SLIP = 4000
 
 
 def to_json(task: MetaTask) -> str:
-    """Return a task as JSON.
-
-    Args:
-        task: The task.
-    """
+    """Return a task as JSON, with the keys of the published generator and the rest under "ext"."""
     ext: dict[str, Any] = {}
-    for name in ("state_vars", "prob_vars", "action_vars"):
+    for name, implied in (("state_vars", ("values",)), ("prob_vars", ("low", "high")), ("action_vars", ())):
         changed = [_changed(variable) for variable in getattr(task, name)]
         for one in changed:
-            if name == "state_vars":
-                one.pop("values")
-            if one.get("values") and name == "prob_vars":  # which tell the bounds
-                one.pop("low", None), one.pop("high", None)
+            for key in implied if name == "state_vars" or "values" in one else ():
+                one.pop(key, None)
         if any(changed) or (name != "state_vars" and changed):
             ext[name] = changed
     if changed_stim := _changed(task.stim):
@@ -61,200 +60,168 @@ def to_json(task: MetaTask) -> str:
         ext["ends"] = ends
     whole = {
         "T": task.transition,
-        "flagconditions": [
-            [_place(rule.old), _place(rule.new), _place(rule.action), rule.set_to] for rule in task.flag_rules
-        ],
+        "flagconditions": [[*map(_code, (rule.old, rule.new, rule.action)), rule.set_to] for rule in task.flag_rules],
         "rewardconditions": [
-            [_place(rule.old), _place(rule.new), _place(rule.action), _prob(rule.p), float(rule.value), rule.flag]
-            for rule in task.reward_rules
+            [*map(_code, (r.old, r.new, r.action, r.p)), float(r.value), r.flag] for r in task.reward_rules
         ],
-        "stimuli": [
-            [_stimulus(one) for one in shown] if isinstance(shown, tuple) else _stimulus(shown)
-            for shown in task.stimuli
-        ],
+        "stimuli": [list(map(_code, one)) if isinstance(one, tuple) else _code(one) for one in task.stimuli],
         "statevarranges": [variable.values for variable in task.state_vars],
     }
     return json.dumps(whole | ({"ext": ext} if ext else {}), allow_nan=False)
 
 
 def from_json(text: str, *, legacy: bool = False) -> MetaTask:
-    """Read a task from JSON.
+    """Return the task that ``to_json`` or the published generator wrote.
 
     Args:
         text: The JSON.
-        legacy: Whether stimuli 1000 + k are variable ones.
+        legacy: Whether stimuli 1000 + k are variable ones, as in older files.
 
     Raises:
         ValueError: It is no JSON, or breaks a rule; the message names the field.
+
+    Warns:
+        UserWarning: A probability 4000 + k, a slip of the published generator, is read as 2000 + k.
     """
     try:
-        whole = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"text: expected JSON; {error}") from None
-    if not isinstance(whole, dict):
-        raise ValueError(f"text: expected a JSON object with the keys {', '.join(_KEYS)}")
-    ext = whole.get("ext", {})
-    _known("text", whole, _KEYS)
-    _known("ext", ext, _EXT)
-    ends = _list("ext.ends", ext.get("ends", []))
-    rewards = []
-    for i, condition in enumerate(_list("rewardconditions", whole.get("rewardconditions", []))):
-        name = f"rewardconditions[{i}]"
-        old, new, action, p, value, flag = _fields(name, condition, "old, new, action, p, value, flag")
-        places = _state(f"{name}.old", old), _state(f"{name}.new", new), _action(f"{name}.action", action)
-        chance, reward = _read_prob(f"{name}.p", p), _number(f"{name}.value", value)
-        rewards.append(RewardRule(*places, chance, reward, _number(f"{name}.flag", flag, int), i in ends))
-    flags = []
-    for i, condition in enumerate(_list("flagconditions", whole.get("flagconditions", []))):
-        name = f"flagconditions[{i}]"
-        old, new, action, set_to = _fields(name, condition, "old, new, action, set_to")
-        places = _state(f"{name}.old", old), _state(f"{name}.new", new), _action(f"{name}.action", action)
-        flags.append(FlagRule(*places, _number(f"{name}.set_to", set_to, int)))
-    if not all(isinstance(i, int) and 0 <= i < len(rewards) for i in ends):
-        raise ValueError(f"ext.ends = {ends}: expected indices of rewardconditions")
-    ranges = _list("statevarranges", whole.get("statevarranges", []))
-    more = _list("ext.state_vars", ext.get("state_vars", [{}] * len(ranges)))
+        file = _FILE.validate_json(text, context={"legacy": legacy})
+    except pydantic.ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise ValueError(f"text: expected JSON; {error.errors()[0]['msg']}") from None
+        raise ValueError(_unknown_key(error) or _named(explained(error, json.loads(text), "text"))) from None
+    ext, ranges = file.ext, file.statevarranges
+    if ext.ends and max(ext.ends) >= len(file.rewardconditions):
+        raise ValueError(f"ext.ends = {ext.ends}: expected indices of rewardconditions")
+    more = (_StateVarRest(),) * len(ranges) if ext.state_vars is None else ext.state_vars
     if len(more) != len(ranges):
         raise ValueError(f"ext.state_vars: expected as many as statevarranges, {len(ranges)}, found {len(more)}")
-    names = {rule.p.index for rule in rewards if isinstance(rule.p, ProbRef | OneMinus)}
-    probs = _list("ext.prob_vars", ext.get("prob_vars", [{}] * (1 + max(names, default=-1))))
+    named = {rule.p.index for rule in file.rewardconditions if isinstance(rule.p, ProbRef | OneMinus)}
     return MetaTask(
-        transition=whole.get("T"),
-        reward_rules=tuple(rewards),
-        flag_rules=tuple(flags),
-        stimuli=tuple(
-            tuple(_read_stimulus(f"stimuli[{state}]", one, legacy=legacy) for one in shown)
-            if isinstance(shown, list)
-            else _read_stimulus(f"stimuli[{state}]", shown, legacy=legacy)
-            for state, shown in enumerate(_list("stimuli", whole.get("stimuli", [])))
-        ),
+        transition=file.T,
+        reward_rules=tuple(RewardRule(*rule, ends=i in ext.ends) for i, rule in enumerate(file.rewardconditions)),
+        flag_rules=tuple(FlagRule(*rule) for rule in file.flagconditions),
+        stimuli=file.stimuli,
         state_vars=tuple(
-            _made(f"state_vars[{k}]", StateVar, _known(f"ext.state_vars[{k}]", one) | {"values": values})
-            for k, (values, one) in enumerate(zip(ranges, more, strict=True))
+            StateVar(values, rest.hazard, rest.distinct_from) for values, rest in zip(ranges, more, strict=True)
         ),
-        prob_vars=tuple(_made(f"ext.prob_vars[{k}]", ProbVar, one) for k, one in enumerate(probs)),
-        action_vars=tuple(
-            _made(f"ext.action_vars[{k}]", ActionVar, one)
-            for k, one in enumerate(_list("ext.action_vars", ext.get("action_vars", [])))
-        ),
-        stim=_made("ext.stim", Stim, ext.get("stim", {})),
-        horizon=_number("ext.horizon", ext.get("horizon", 100), int),
-        topology=_made("ext.topology", Grid, ext["topology"]) if "topology" in ext else None,
+        prob_vars=(ProbVar(),) * (1 + max(named, default=-1)) if ext.prob_vars is None else ext.prob_vars,
+        action_vars=ext.action_vars,
+        stim=ext.stim,
+        horizon=ext.horizon,
+        topology=ext.topology,
     )
 
 
 def _changed(part: Any) -> dict[str, Any]:
-    """The fields that are not as they are by default."""
+    """Return the fields that are not as they are by default."""
     fields = dataclasses.fields(part)
     return {one.name: getattr(part, one.name) for one in fields if getattr(part, one.name) != one.default}
 
 
-def _place(place: Any) -> Any:
-    if isinstance(place, StateRef):
-        return STATE + place.index
-    if isinstance(place, ActionRef):
-        return ACTION + place.index
-    return {"literal": place} if place >= STATE else place
+def _code(one: Any) -> Any:
+    if type(one) in _CODES:
+        return _CODES[type(one)] + one.index
+    return {"literal": one} if one >= _CODES[StateRef] else one
 
 
-def _prob(p: Any) -> float | int:
-    if isinstance(p, ProbRef):
-        return PROB + p.index
-    return ONE_MINUS + p.index if isinstance(p, OneMinus) else float(p)
+def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, Any], Any]:
+    """Return what reads a number, or one of several kinds of references."""
+
+    def read(found: Any, info: Any) -> Any:
+        if literal and isinstance(found, dict) and set(found) == {"literal"} and isinstance(found["literal"], int):
+            return found["literal"]
+        if isinstance(found, list) and StimVar in kinds:
+            return tuple(read(one, info) for one in found)
+        if not isinstance(found, int if literal else int | float) or isinstance(found, bool):
+            raise ValueError("an integer" if literal else "a number")
+        if found < (_CODES[StateRef] if literal else _CODES[ProbRef]):
+            return found
+        for kind in kinds:
+            if _CODES[kind] <= found < _ENDS[kind]:
+                return kind(found - _CODES[kind])
+        if OneMinus in kinds and 0 <= found - _SLIP < 1000:
+            told = f"rewardconditions: p = {found}: read as one minus probability variable {found - _SLIP}"
+            warnings.warn(told, stacklevel=4)
+            return OneMinus(found - _SLIP)
+        if StimVar in kinds and (info.context or {}).get("legacy") and 1000 <= found < 2000:
+            return StimVar(found - 1000)
+        raise ValueError(f"{what}, or {' or '.join(f'{_CODES[kind]} + k' for kind in kinds)}")
+
+    return read
 
 
-def _stimulus(one: Any) -> Any:
-    if isinstance(one, StimVar):
-        return STIM + one.index
-    return {"literal": one} if one >= STATE else one
+_State = Annotated[Any, pydantic.PlainValidator(_decoded("a state", StateRef))]
+_Action = Annotated[Any, pydantic.PlainValidator(_decoded("an action", ActionRef))]
+_Prob = Annotated[Any, pydantic.PlainValidator(_decoded("a probability", ProbRef, OneMinus, literal=False))]
+_Stimulus = Annotated[Any, pydantic.PlainValidator(_decoded("a stimulus below 100", StimVar))]
 
 
-def _known(name: str, found: Any, keys: tuple[str, ...] | None = None) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise ValueError(f"{name} = {found!r}: expected a JSON object")
-    for key in found:
-        if keys is not None and key not in keys:
-            raise ValueError(f"{name}: unknown key {key!r}; expected some of {', '.join(keys)}")
-    return found
+class _Reward(NamedTuple):
+    old: _State
+    new: _State
+    action: _Action
+    p: _Prob
+    value: Number
+    flag: int
 
 
-def _list(name: str, found: Any) -> list[Any]:
-    if not isinstance(found, list):
-        raise ValueError(f"{name} = {found!r}: expected a list")
-    return found
+class _Flag(NamedTuple):
+    old: _State
+    new: _State
+    action: _Action
+    set_to: int
 
 
-def _fields(name: str, condition: Any, fields: str) -> list[Any]:
-    count = fields.count(",") + 1
-    if not isinstance(condition, list) or len(condition) != count:
-        raise ValueError(f"{name} = {condition!r}: expected a list of {fields}")
-    return condition
+@dataclass(frozen=True)
+class _StateVarRest:
+    __pydantic_config__ = STRICT
+    hazard: Share = 0.0
+    distinct_from: Index | None = None
 
 
-def _made(name: str, kind: Any, fields: Any) -> Any:
-    """Build a part of a task from its fields, lists having become tuples."""
-    _known(name, fields, tuple(one.name for one in dataclasses.fields(kind)))
-    try:
-        return kind(**{key: _frozen(value) for key, value in fields.items()})
-    except TypeError as error:
-        raise ValueError(f"{name} = {fields!r}: {error}") from None
+@dataclass(frozen=True)
+class _Ext:
+    __pydantic_config__ = STRICT
+    state_vars: tuple[_StateVarRest, ...] | None = None
+    prob_vars: tuple[ProbVar, ...] | None = None
+    action_vars: tuple[ActionVar, ...] = ()
+    stim: Stim = field(default_factory=Stim)
+    horizon: Count = 100
+    topology: Grid | None = None
+    ends: tuple[Index, ...] = ()
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
+@dataclass(frozen=True)
+class _File:
+    __pydantic_config__ = STRICT
+    T: Any = None
+    flagconditions: tuple[_Flag, ...] = ()
+    rewardconditions: tuple[_Reward, ...] = ()
+    stimuli: tuple[_Stimulus, ...] = ()
+    statevarranges: tuple[tuple[int, ...] | Literal["all", "all_but_start"], ...] = ()
+    ext: _Ext = field(default_factory=_Ext)
 
 
-def _literal(name: str, found: Any) -> Any:
-    """The number that is meant, or None if it is a code."""
-    if isinstance(found, dict):
-        if set(found) != {"literal"} or not isinstance(found["literal"], int):
-            raise ValueError(f"{name} = {found!r}: expected a number, or {{'literal': number}}")
-        return found["literal"]
-    if not isinstance(found, int) or isinstance(found, bool):
-        raise ValueError(f"{name} = {found!r}: expected an integer")
-    return found if found < STATE else None
+_FILE: pydantic.TypeAdapter[_File] = pydantic.TypeAdapter(_File)
+_PARTS: dict[str, Any] = {"": _File, "ext": _Ext, "stim": Stim, "topology": Grid}
+_PARTS |= {"state_vars": _StateVarRest, "prob_vars": ProbVar, "action_vars": ActionVar}
 
 
-def _number(name: str, found: Any, kind: Any = (int, float)) -> Any:
-    if not isinstance(found, kind) or isinstance(found, bool):
-        raise ValueError(f"{name} = {found!r}: expected {'an integer' if kind is int else 'a number'}")
-    return found
+def _named(message: str) -> str:
+    """Name the fields of conditions, which are lists."""
+
+    def field_of(found: re.Match[str]) -> str:
+        names = (_Reward if found[1] == "reward" else _Flag)._fields
+        return f"{found[1]}conditions[{found[2]}].{names[int(found[3])]}"
+
+    return re.sub(r"(reward|flag)conditions\[(\d+)\]\[(\d)\]", field_of, message.replace("text.", ""))
 
 
-def _state(name: str, found: Any) -> int | StateRef:
-    literal = _literal(name, found)
-    if literal is None and not STATE <= found < ACTION:
-        raise ValueError(f"{name} = {found}: expected a state, or {STATE} + k for a state variable")
-    return StateRef(found - STATE) if literal is None else int(literal)
-
-
-def _action(name: str, found: Any) -> int | ActionRef:
-    literal = _literal(name, found)
-    if literal is None and not ACTION <= found < ACTION + _SPAN:
-        raise ValueError(f"{name} = {found}: expected an action, or {ACTION} + k for an action variable")
-    return ActionRef(found - ACTION) if literal is None else int(literal)
-
-
-def _read_prob(name: str, found: Any) -> Any:
-    if isinstance(found, float) or _number(name, found) < PROB:
-        return found
-    if SLIP <= found < SLIP + _SPAN:
-        warnings.warn(f"{name} = {found}: read as one minus probability variable {found - SLIP}", stacklevel=4)
-        return OneMinus(found - SLIP)
-    if PROB <= found < PROB + _SPAN:
-        return ProbRef(found - PROB)
-    if ONE_MINUS <= found < ONE_MINUS + _SPAN:
-        return OneMinus(found - ONE_MINUS)
-    raise ValueError(f"{name} = {found}: expected a probability, or {PROB} + k or {ONE_MINUS} + k")
-
-
-def _read_stimulus(name: str, found: Any, *, legacy: bool) -> int | StimVar:
-    literal = _literal(name, found)
-    if literal is not None:
-        return int(literal)
-    if found >= STIM:
-        return StimVar(found - STIM)
-    if legacy and PROB <= found < PROB + _SPAN:
-        return StimVar(found - PROB)
-    hint = "" if legacy else f"; {PROB} + k with legacy=True"
-    raise ValueError(f"{name} = {found}: expected a stimulus below {STATE}, or {STIM} + k for a variable one{hint}")
+def _unknown_key(error: pydantic.ValidationError) -> str | None:
+    for problem in error.errors():
+        if problem["type"] == "unexpected_keyword_argument":
+            *places, key = problem["loc"]
+            part = next((place for place in reversed(places) if place in _PARTS), "")
+            known = ", ".join(field.name for field in dataclasses.fields(_PARTS[str(part)]))
+            return f"{part or 'text'}: unknown key {key!r}; expected some of {known}"
+    return None

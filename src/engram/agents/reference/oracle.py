@@ -1,0 +1,38 @@
+"""Who knows the instance as an agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engram.agents.reference.play import Actions, Rewards, Seen
+
+
+class OracleAgent:
+    """Knows the instance, the state and the flag, and acts in the best way, as if the instance stayed as it is.
+
+    It asks the environment for the optimal actions, which follow a variable that has changed.
+
+    Args:
+        gamma: Discount for each step.
+
+    Examples:
+        >>> from engram.agents.reference import play
+        >>> from engram.tasks.meta import MetaTaskVectorEnv, named
+        >>> play(MetaTaskVectorEnv(named.harlow("simultaneous"), 4), OracleAgent(), seed=0).rewards.sum(1).tolist()
+        [6.0, 6.0, 6.0, 6.0]
+    """
+
+    def __init__(self, gamma: float = 0.95) -> None:
+        self.gamma = gamma
+
+    def begin(self, env: Any, seen: Seen) -> None:
+        """Begin a lifetime in every environment."""
+        self._env = env
+
+    def act(self) -> Actions:
+        """Return the next action in every environment."""
+        chosen: Actions = self._env.optimal_actions(self.gamma)
+        return chosen
+
+    def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
+        """Do nothing with what it is told: it knows."""

@@ -1,0 +1,217 @@
+"""Inductive bias complexity: how many bits a learner must bring along to generalise on a task, before any model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import betaln, gammaln
+
+from engram import checks
+from engram.analysis.difficulty.dimension import DimensionEstimate
+from engram.analysis.difficulty.margin import Margin
+
+Number = float | int | np.ndarray
+LN2 = math.log(2)
+DATA_LIMITED = 1e-6  # share of the hypotheses' dimensions that the data leave free, below which it is rounding
+
+
+@dataclass(frozen=True)
+class GeneralizationTask:
+    """What the difficulty of a task is computed from; numbers, or arrays that broadcast.
+
+    Attributes:
+        n: Samples, at least 1.
+        m: Intrinsic dimension of the inputs, at least 1; need not be whole.
+        radius: Largest norm of an input (torus: side / (2 pi)).
+        resolution: Distance in the inputs at which the output may change, in their unit.
+        error: Target error over the loss's Lipschitz constant, between 0 and 1.
+        n_discrete: Combinations of the discrete variables, at least 1; for classification the classes.
+        out_dim: Dimension of the output, at least 1; for classification the classes - 1.
+        bound: Largest output.
+        manifold: ``"sphere"``, or ``"torus"`` for states that are angles.
+    """
+
+    n: Number
+    m: Number
+    radius: Number
+    resolution: Number
+    error: Number
+    n_discrete: Number = 1
+    out_dim: Number = 1
+    bound: Number = 1.0
+    manifold: str = "sphere"
+
+    def difficulty(self, **changes: Any) -> Difficulty:
+        """Return the inductive bias complexity, with some of the inputs changed if given.
+
+        Examples:
+            >>> from engram.analysis import BENCHMARKS
+            >>> BENCHMARKS["mnist"].difficulty(error=np.array([1e-3, 1e-2])).log10_bits.round(2).tolist()
+            [16.17, 16.09]
+        """
+        return inductive_bias_complexity(**{**vars(self), **changes})
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """The inductive bias complexity of a task and all on the way to it; what depends on an array is one.
+
+    Attributes:
+        log2_bits: Logarithm of the bits to base 2; -inf where there are none.
+        dim_theta_log2: The same of the dimension of the hypothesis space.
+        dim_free_log2: The same of what the data leave of it; -inf where they leave nothing.
+        bits_per_dim: Bits for each free dimension.
+        max_frequency: Highest angular frequency of a hypothesis, M.
+        degree: Highest degree of its spherical harmonics, K, not rounded; on the torus, M.
+        wasserstein: Distance of a test point to the training points, W.
+        lipschitz: Lipschitz constant of the hypotheses, L_f.
+        data_limited: Whether the data leave so little that it is lost in rounding: bits are then 0 or unsure.
+        task: The inputs.
+    """
+
+    log2_bits: Number
+    dim_theta_log2: Number
+    dim_free_log2: Number
+    bits_per_dim: Number
+    max_frequency: Number
+    degree: Number
+    wasserstein: Number
+    lipschitz: Number
+    data_limited: bool | np.ndarray
+    task: GeneralizationTask
+
+    @property
+    def log10_bits(self) -> Any:
+        """Logarithm of the bits to base 10; -inf where there are none."""
+        return self.log2_bits * math.log10(2)
+
+    @property
+    def bits(self) -> Any:
+        """The bits.
+
+        Raises:
+            OverflowError: They are beyond the largest float.
+        """
+        if np.any(np.asarray(self.log2_bits) >= 1024):
+            most = float(np.max(self.log10_bits))
+            raise OverflowError(f"there are 10^{most:.6g} bits, beyond the largest float: read log10_bits")
+        return 2.0**self.log2_bits
+
+
+@dataclass(frozen=True)
+class MeasuredDifficulty:
+    """The difficulty of a task whose inputs were measured on data.
+
+    Attributes:
+        difficulty: The inductive bias complexity.
+        low: log10 of the bits at the measured dimension less its standard error.
+        high: The same, plus its standard error.
+        dimension: The measured dimension; None where it was given.
+        margin: The measured resolution; None where it was given.
+    """
+
+    difficulty: Difficulty
+    low: float
+    high: float
+    dimension: DimensionEstimate | None
+    margin: Margin | None = None
+
+
+def inductive_bias_complexity(**inputs: Any) -> Difficulty:
+    """Return an upper bound of the information that a designer must supply for a learner to generalise on a task.
+
+    It is minus the logarithm of the share of hypotheses that generalise among those that fit the training data. The
+    hypotheses are all functions of frequency up to M on ``n_discrete`` = C copies of an m-sphere of radius R, or of a
+    flat torus of side 2 pi R:
+
+        M = 2 pi R / resolution,   K (K + m - 1) = M^2,   E = binom(m + K, m) + binom(m + K - 1, m)
+        W = sqrt(m / 6) (C A_m / n)^(1/m) R,   A_m = 2 pi^((m+1)/2) / Gamma((m+1)/2),   L_f = K sqrt(D) / R
+        I = (2 D C E - n D) log2(B sqrt(D C) L_f W / error)
+
+    and on the torus K = M, E = pi^(m/2) M^m / Gamma(m/2 + 1) and A_m = (2 pi)^m. The bits are 0 where the data settle
+    every dimension, or where the target is met without any information. All is computed in logarithms.
+
+    Args:
+        **inputs: n, m, radius R, resolution, error, n_discrete C, out_dim D, bound B and manifold, as of
+            ``GeneralizationTask``.
+
+    Returns:
+        The bits and what they come of. Numbers give numbers; arrays broadcast.
+
+    Raises:
+        ValueError: An input is out of its range; the message has the value.
+
+    Warns:
+        UserWarning: The resolution is above 2 R, so that hypotheses have less than one wavelength.
+
+    Source: Boopathy et al., "Model-agnostic Measure of Generalization Difficulty" (2023); the formula is that of the
+    authors' script, the torus that of its reinforcement learning.
+
+    Examples:
+        >>> task = dict(n=60000, m=14, radius=17.18, resolution=2.399, error=1e-3, n_discrete=10, out_dim=9)
+        >>> f"{inductive_bias_complexity(**task).bits:.2e}"
+        '1.48e+16'
+    """
+    task = GeneralizationTask(**inputs)
+    manifold = checks.choice("manifold", task.manifold, ("sphere", "torus"))
+    arrays = {name: np.asarray(value, dtype=float) for name, value in vars(task).items() if name != "manifold"}
+    for name, values in arrays.items():
+        check_range(name, values)
+    n, m, R, delta, epsilon, C, D, B = arrays.values()
+    if np.any(delta > 2 * R):
+        worst = np.max(delta / R)
+        message = f"resolution = {worst:g} radius: hypotheses have less than one wavelength where it is above 2 radius"
+        warnings.warn(message, stacklevel=2)
+    M = 2 * np.pi * R / delta
+    K, log_modes = log_modes_up_to(M, m, manifold)
+    log_area = m * math.log(2 * math.pi)
+    if manifold == "sphere":
+        log_area = LN2 + (m + 1) / 2 * math.log(math.pi) - gammaln((m + 1) / 2)
+    W = np.sqrt(m / 6) * np.exp((np.log(C) + log_area - np.log(n)) / m) * R
+    L_f = K * np.sqrt(D) / R
+    # Of the 2 D C E dimensions, each sample takes D.
+    log_settled = np.log(n) - (LN2 + np.log(C) + log_modes)
+    log_theta = LN2 + np.log(D) + np.log(C) + log_modes
+    with np.errstate(divide="ignore"):
+        log_free = log_theta + np.log(np.maximum(-np.expm1(log_settled), 0))
+        bits_per_dim = np.log2(B) + (np.log2(D) + np.log2(C)) / 2 - np.log2(epsilon) + np.log2(L_f) + np.log2(W)
+        log2_bits = log_free / LN2 + np.log2(np.maximum(bits_per_dim, 0))
+    limited = log_settled > math.log1p(-DATA_LIMITED)
+    found = (log2_bits, log_theta / LN2, log_free / LN2, bits_per_dim, M, K, W, L_f, limited)
+    numbers: list[Any] = [np.asarray(each).item() if np.ndim(each) == 0 else each for each in found]
+    return Difficulty(*numbers, task=task)  # type: ignore[misc]
+
+
+def with_uncertainty(
+    task: GeneralizationTask, dimension: DimensionEstimate | None, margin: Margin | None = None
+) -> MeasuredDifficulty:
+    """Return the difficulty of a task with a measured dimension, and how far its standard error moves it."""
+    m, se = float(task.m), dimension.se if dimension else 0.0
+    low, found, high = (task.difficulty(m=max(1.0, value)) for value in (m - se, m, m + se))
+    return MeasuredDifficulty(found, low.log10_bits, high.log10_bits, dimension, margin)
+
+
+def log_modes_up_to(M: Number, m: Number, manifold: str = "sphere") -> tuple[Number, Number]:
+    """Return the degree that belongs to the highest frequency M, and the logarithm of how many modes there are."""
+    if manifold == "torus":
+        return M, m / 2 * math.log(math.pi) - gammaln(m / 2 + 1) + m * np.log(M)
+    K = M * (2 * M / (np.hypot(m - 1, 2 * M) + (m - 1)))  # the root without cancellation
+    # binom(m + K, m) + binom(m + K - 1, m) = binom(m + K, m) (m + 2 K) / (m + K)
+    return K, np.log((m + 2 * K) / (m + K)) - betaln(m + 1, K + 1) - np.log(m + K + 1)
+
+
+def check_range(name: str, values: np.ndarray) -> None:
+    """Raise ValueError unless all values are in the range of the input of that name."""
+    if name in ("n", "m", "m_within", "n_discrete", "out_dim"):
+        fine, expected = values >= 1, "a finite number, at least 1"
+    elif name == "error":
+        fine, expected = (values > 0) & (values < 1), "a number between 0 and 1"
+    else:
+        fine, expected = values > 0, "a finite number above 0"
+    wrong = values[~(fine & np.isfinite(values))]
+    if wrong.size:
+        raise ValueError(f"{name} = {wrong.flat[0]:g}: expected {expected}")

@@ -1,0 +1,166 @@
+"""Difficulty of a reinforcement-learning task, measured on roll-outs of a Gymnasium environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Float
+from numpy.lib.stride_tricks import sliding_window_view
+
+from engram import checks
+from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.dimension import intrinsic_dimension
+
+
+def environment_difficulty(
+    env: gym.Env[Any, Any],
+    policy: Callable[[Any], Any] | None = None,
+    *,
+    steps: int = 10_000,
+    window: int = 1,
+    stride: int = 1,
+    n: float | int | None = None,
+    resolution: float | int = 1e-3,
+    error: float = 1e-3,
+    k: int = 5,
+    n_queries: int | None = 10_000,
+    seed: int = 0,
+) -> MeasuredDifficulty:
+    """Return the inductive bias complexity of acting on ``window`` observations, by the dimension of those met.
+
+    Where ``control_task`` counts the numbers in an observation, this measures how many dimensions the observations of
+    a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
+
+    Args:
+        env: As of ``roll_out``, as are ``policy``, ``steps`` and ``seed``.
+        policy: Called with an observation, returns an action; by default actions are random.
+        steps: Steps to roll out.
+        window: Observations that a policy sees.
+        stride: Only every so many-th window of an episode is used, since neighbours in time are neighbours in space.
+        n: Steps of experience that a learner would have; by default the steps rolled out.
+        resolution: Difference of an observation at which the action may change, as of an angle.
+        error: Target error.
+        k: As of ``intrinsic_dimension``, as is ``n_queries``.
+        n_queries: Windows whose neighbours are looked for.
+        seed: Settles environment, random actions and draws.
+
+    Raises:
+        ValueError: Observations are no numbers, an action has no dimension, or there are too few windows.
+
+    Source: the form of Boopathy et al. (2023), with a measured dimension, which is ours.
+
+    Examples:
+        >>> 3 < environment_difficulty(gym.make("CartPole-v1"), steps=2000).dimension.value < 5
+        True
+    """
+    width = action_dimension(env.action_space)
+    rolled = roll_out(env, policy, steps=steps, seed=seed)
+    points = stacked(standardised(rolled), window, stride)
+    dimension = intrinsic_dimension(points, k, n_queries=n_queries, seed=seed)
+    task = GeneralizationTask(
+        n=steps if n is None else n,
+        m=dimension.value,
+        radius=1.0,
+        resolution=resolution,
+        error=error,
+        out_dim=width,
+        manifold="torus",
+    )
+    return with_uncertainty(task, dimension)
+
+
+def action_dimension(space: gym.Space[Any]) -> int:
+    """Return how many numbers say which action is taken; of N choices, N - 1.
+
+    Examples:
+        >>> action_dimension(spaces.Discrete(2)), action_dimension(spaces.Box(-1, 1, (6,)))
+        (1, 6)
+    """
+    match space:
+        case spaces.Box() | spaces.MultiBinary():
+            width = math.prod(space.shape)
+        case spaces.Discrete():
+            width = int(space.n) - 1
+        case spaces.MultiDiscrete():
+            width = int((space.nvec - 1).sum())
+        case _:
+            raise ValueError(f"env.action_space = {space}: expected Box, Discrete, MultiDiscrete or MultiBinary")
+    if width < 1:
+        raise ValueError(f"env.action_space = {space}: expected a choice")
+    return width
+
+
+def roll_out(
+    env: gym.Env[Any, Any], policy: Callable[[Any], Any] | None = None, *, steps: int, seed: int = 0
+) -> list[Float[np.ndarray, "steps features"]]:
+    """Return the observations of each episode, also the last.
+
+    Args:
+        env: A Gymnasium environment with numbers as observations.
+        policy: Called with an observation, returns an action; by default actions are random.
+        steps: How many in all; the last episode may be cut short.
+        seed: Settles environment and random actions.
+
+    Raises:
+        ValueError: Observations are no numbers, or there is no step.
+
+    Examples:
+        >>> rolled = roll_out(gym.make("CartPole-v1"), lambda observation: int(observation[2] > 0), steps=50)
+        >>> sum(len(episode) - 1 for episode in rolled), rolled[0].shape[1]
+        (50, 4)
+    """
+    if not isinstance(env.observation_space, spaces.Box):
+        space = env.observation_space
+        raise ValueError(f"env.observation_space = {space}: expected Box; count categories in n_discrete, not in m")
+    checks.size("steps", steps)
+    env.action_space.seed(seed)
+    rolled: list[np.ndarray] = []
+    met: list[np.ndarray] = []
+    for step in range(steps):
+        if not met:
+            observation, _ = env.reset(seed=None if rolled else seed)
+            met = [np.ravel(observation)]
+        action = env.action_space.sample() if policy is None else policy(observation)
+        observation, _, terminated, truncated, _ = env.step(action)
+        met.append(np.ravel(observation))
+        if terminated or truncated or step == steps - 1:
+            rolled.append(np.stack(met).astype(float))
+            met = []
+    return rolled
+
+
+def standardised(
+    episodes: Sequence[Float[np.ndarray, "_ features"]],
+) -> list[Float[np.ndarray, "_ features"]]:
+    """Return observations over the standard deviations of their coordinates; those that never change stay."""
+    spread = np.concatenate(episodes).std(0)
+    return [episode / np.where(spread > 0, spread, 1) for episode in episodes]
+
+
+def stacked(
+    episodes: Sequence[Float[np.ndarray, "_ features"]], window: int, stride: int = 1
+) -> Float[np.ndarray, "windows stacked"]:
+    """Return every ``stride``-th window of observations within an episode, each as one row.
+
+    Raises:
+        ValueError: A number is below 1, or no episode is as long as the window.
+
+    Examples:
+        >>> stacked([np.arange(4.0)[:, None]], 2)
+        array([[0., 1.], [1., 2.], [2., 3.]])
+    """
+    checks.size("window", window)
+    checks.size("stride", stride)
+    found = [
+        sliding_window_view(episode, window, axis=0)[::stride].swapaxes(1, 2).reshape(-1, window * episode.shape[1])
+        for episode in episodes
+        if len(episode) >= window
+    ]
+    if not found:
+        raise ValueError(f"window = {window}: expected at most {max(map(len, episodes))}, the longest episode")
+    return np.concatenate(found)

@@ -1,0 +1,211 @@
+"""Margin between classes: the smallest distance of two samples that have different labels, seen or extrapolated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from engram import checks
+from engram.analysis.difficulty.nearest_neighbours import as_points, closest_pair, distinct, screen
+
+PAIRS_AT_A_TIME = 2**22  # numbers in the differences of a chunk of pairs
+
+
+@dataclass(frozen=True)
+class Margin:
+    """A margin between classes.
+
+    Attributes:
+        value: The margin.
+        method: How it was found: ``"exact"``, ``"sample"`` or ``"evt"``.
+        smallest: The smallest distance that was seen.
+        pair: The two samples that have it.
+        extreme_value_index: Shape of the tail of inverse distances; below 0, they have an upper end. NaN if not fitted.
+        n_duplicates: Samples left out because they equal another of the same label.
+        n_conflicts: Samples left out because they equal another of a different label.
+    """
+
+    value: float
+    method: str
+    smallest: float
+    pair: tuple[int, int]
+    extreme_value_index: float
+    n_duplicates: int
+    n_conflicts: int
+
+
+def class_margin(
+    X: Shaped[np.ndarray, "samples *features"],
+    y: Shaped[np.ndarray, " labels"],
+    method: str = "evt",
+    *,
+    n_pairs: int = 4_000_000,
+    n_top: int = 2000,
+    n_sample: int = 30_000,
+    drop_conflicts: bool = False,
+    author_evt: bool = False,
+    seed: int | np.random.Generator = 0,
+) -> Margin:
+    """Return the smallest distance of two samples with different labels.
+
+    ``"exact"`` looks at all pairs, ``"sample"`` at those of a random part of the samples, and ``"evt"`` extrapolates
+    from random pairs, by ``extreme_quantile`` of inverse distances, to as many as there are; the result is never
+    above what was seen. Where there are no more pairs than ``n_pairs``, ``"evt"`` looks at all of them.
+
+    Args:
+        X: Samples; whatever more axes there are is flattened.
+        y: Their labels.
+        method: ``"evt"``, ``"exact"`` (time grows with the square of the samples) or ``"sample"``.
+        n_pairs: Random pairs for ``"evt"``.
+        n_top: The nearest of them, to which the tail is fitted.
+        n_sample: Samples for ``"sample"``.
+        drop_conflicts: Leave out samples that equal one with another label, rather than refuse them.
+        author_evt: Extrapolate as the authors' script: without the factor for tails with an end, to n^2 (1 - 1/C)
+            ordered pairs.
+        seed: Settles the draws, or a generator to draw from.
+
+    Returns:
+        The margin and where it was seen.
+
+    Raises:
+        ValueError: There is one label only, a number is not finite, two equal samples have different labels, or there
+            are too few pairs.
+
+    Source: Boopathy et al. (2023), the authors' script.
+
+    Examples:
+        >>> class_margin(np.array([[0.0], [1.0], [3.0]]), np.array([0, 0, 1])).value
+        2.0
+    """
+    points = as_points(X)
+    checks.choice("method", method, ("evt", "exact", "sample"))
+    if len(y) != len(points):
+        raise ValueError(f"y: expected {len(points)} labels, one for each sample, found {len(y)}")
+    if y.dtype.kind == "f" and np.isnan(y).any():
+        raise ValueError(f"y has nan as label {int(np.isnan(y).argmax())}: expected none")
+    y = np.unique(y, return_inverse=True)[1]
+    rng = np.random.default_rng(seed)
+    kept, n_duplicates, n_conflicts = _without_duplicates(points, y, drop_conflicts)
+    if method == "sample" and n_sample < len(kept):
+        kept = np.sort(rng.choice(kept, n_sample, replace=False))
+    _, labels, counts = np.unique(y[kept], return_inverse=True, return_counts=True)
+    if len(counts) < 2:
+        raise ValueError(f"y: expected at least two labels among the {len(kept)} samples, found {len(counts)}")
+    total = (len(kept) ** 2 - int((counts**2).sum())) // 2
+    if method == "evt" and total <= n_pairs:
+        method = "exact"
+    if method != "evt":
+        smallest, pair = _closest(points[kept], labels, counts)
+        pair = (int(kept[pair[0]]), int(kept[pair[1]]))
+        return Margin(smallest, method, smallest, pair, math.nan, n_duplicates, n_conflicts)
+    checks.size("n_top", n_top, 2, n_pairs - 1)
+    distances, one, other = _random_pairs(points, kept, labels, n_pairs, rng)
+    nearest = int(distances.argmin())
+    if author_evt:
+        total = round(len(points) ** 2 * (1 - 1 / len(counts)))
+    largest, index = extreme_quantile(1 / distances, n_top, total / n_pairs, bounded_factor=not author_evt)
+    smallest = float(distances[nearest])
+    pair = (int(one[nearest]), int(other[nearest]))
+    return Margin(min(1 / largest, smallest), method, smallest, pair, index, n_duplicates, n_conflicts)
+
+
+def extreme_quantile(
+    values: Float[np.ndarray, " values"], k: int, ratio: float | int, *, bounded_factor: bool = True
+) -> tuple[float, float]:
+    """Return the value that is expected to be the largest of ``ratio`` times as many, and the extreme-value index.
+
+    With M_1 and M_2 the means of log(X / u) and its square over the k values above u, the (k + 1)-th largest,
+
+        gamma = M_1 + 1 - 1 / (2 (1 - M_1^2 / M_2))
+        x = u + u M_1 (1 - min(gamma, 0)) (a^gamma - 1) / gamma,   a = k ratio
+
+    Args:
+        values: Positive numbers.
+        k: How many of the largest the tail is fitted to.
+        ratio: How many times as many values there are.
+        bounded_factor: Whether to take the factor (1 - min(gamma, 0)), which the authors' script lacks.
+
+    Raises:
+        ValueError: There are not more than k values, or those above u are all equal to it.
+
+    Source: Dekkers, Einmahl and de Haan, "A moment estimator for the index of an extreme-value distribution" (1989).
+
+    Examples:
+        >>> inverse_distances = 1 / np.random.default_rng(0).random(100_000) ** 0.5
+        >>> round(extreme_quantile(inverse_distances, 1000, 100)[1], 1)  # distances in two dimensions
+        0.5
+    """
+    checks.size("k", k, 1, len(values) - 1)
+    top = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
+    u = float(top[0])
+    logs = np.log(top[1:] / u)
+    first, second = float(logs.mean()), float((logs**2).mean())
+    if not first**2 < second:
+        raise ValueError(f"values: the largest {k} are all as far above the next; expected a tail, take a larger k")
+    gamma = first + 1 - 0.5 / (1 - first**2 / second)
+    a = k * ratio
+    growth = math.expm1(gamma * math.log(a)) / gamma if gamma else math.log(a)
+    factor = 1 - min(gamma, 0.0) if bounded_factor else 1.0
+    return u + u * first * factor * growth, gamma
+
+
+def _without_duplicates(
+    points: Float[np.ndarray, "samples features"], y: Int[np.ndarray, " samples"], drop_conflicts: bool
+) -> tuple[Int[np.ndarray, " kept"], int, int]:
+    """Return the first of all equal samples, how many were left out, and how many of these for their labels."""
+    first, which = distinct(points)
+    odd = np.flatnonzero(y != y[first[which]])
+    if len(odd) and not drop_conflicts:
+        raise ValueError(
+            f"X: samples {first[which[odd[0]]]} and {odd[0]} are equal and have different labels, so that the margin "
+            "is 0; expected not, or drop_conflicts=True"
+        )
+    ambiguous = np.zeros(len(first), dtype=bool)
+    ambiguous[which[odd]] = True
+    n_conflicts = int(ambiguous[which].sum())
+    kept = first[~ambiguous]
+    return kept, len(points) - n_conflicts - len(kept), n_conflicts
+
+
+def _closest(
+    points: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"], counts: Int[np.ndarray, " classes"]
+) -> tuple[float, tuple[int, int]]:
+    """Return the smallest distance over all pairs with different labels, and the pair."""
+    order = np.argsort(labels, kind="stable")
+    data = screen(points[order])
+    ends = np.cumsum(counts)
+    closest, pair = np.inf, (0, 0)
+    for start, end in zip(ends[:-1] - counts[:-1], ends[:-1], strict=True):
+        closest, found = closest_pair(data, np.arange(start, end), slice(int(end), None), closest)
+        pair = found or pair
+    return closest, (int(order[pair[0]]), int(order[pair[1]]))
+
+
+def _random_pairs(
+    points: Float[np.ndarray, "samples features"],
+    kept: Int[np.ndarray, " kept"],
+    labels: Int[np.ndarray, " kept"],
+    n_pairs: int,
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, " pairs"], Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
+    """Return the distances of random pairs with different labels, and the pairs."""
+    counts = np.bincount(labels)
+    starts, others = np.cumsum(counts) - counts, len(kept) - counts
+    # The first of a pair is of a class as often as the class has pairs; the second is any sample beyond that class.
+    share = counts * others.astype(float)
+    drawn = rng.choice(len(counts), n_pairs, p=share / share.sum())
+    first = starts[drawn] + rng.integers(counts[drawn])
+    second = rng.integers(others[drawn])
+    second += counts[drawn] * (second >= starts[drawn])
+    by_class = kept[np.argsort(labels, kind="stable")]
+    one, other = by_class[first], by_class[second]
+    distances = np.empty(n_pairs)
+    size = max(1, PAIRS_AT_A_TIME // points.shape[1])
+    for start in range(0, n_pairs, size):
+        part = slice(start, start + size)
+        difference = points[one[part]] - points[other[part]]
+        distances[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
+    return distances, one, other

@@ -1,0 +1,159 @@
+"""Published tasks of reinforcement learning, of few-shot learning and of classification, and model classes on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from engram import checks
+from engram.analysis.difficulty.closed_form import Difficulty, GeneralizationTask, Number, check_range, log_modes_up_to
+
+
+def control_task(
+    n_obs: Number, n_act: Number, *, n: Number, resolution: Number = 1e-3, error: Number = 1e-3, window: Number = 1
+) -> GeneralizationTask:
+    """Return a reinforcement-learning task: a policy that maps ``window`` observations, all of them angles, to actions.
+
+    Args:
+        n_obs: Numbers in an observation.
+        n_act: Numbers in an action.
+        n: Steps of experience.
+        resolution: Difference of an observation at which the action may change, in radians.
+        error: Target error.
+        window: Observations that the policy sees.
+
+    Source: the authors' script; that "number of observations" is such a window is our reading.
+
+    Examples:
+        >>> f"{control_task(6, 2, n=1e6).difficulty().bits:.2e}"  # Reacher
+        '2.91e+25'
+    """
+    return GeneralizationTask(
+        n=n, m=n_obs * window, radius=1.0, resolution=resolution, error=error, out_dim=n_act, manifold="torus"
+    )
+
+
+def few_shot_task(
+    m_within: float | int,
+    m_across: float | int,
+    radius: float | int,
+    resolution: float | int,
+    *,
+    ways: int = 20,
+    n_tasks: float | int,
+    error: float,
+) -> GeneralizationTask:
+    """Return a one-shot classification task: sets of ``ways`` images, each set to be mapped to its classifier.
+
+    Args:
+        m_within: Intrinsic dimension of images that can be in one set, as of one alphabet.
+        m_across: The same of all images.
+        radius: Largest norm of an image.
+        resolution: Distance of images at which the class may change.
+        ways: Images in a set, each the only one of its class.
+        n_tasks: Sets to learn from.
+        error: Target error.
+
+    Source: the authors' script.
+
+    Examples:
+        >>> round(BENCHMARKS["omniglot"].difficulty().log10_bits, 2)
+        145.25
+    """
+    checks.size("ways", ways, 2)
+    for name, value in {"m_within": m_within, "radius": radius, "resolution": resolution}.items():
+        check_range(name, np.asarray(value, dtype=float))
+    _, log_modes = log_modes_up_to(2 * math.pi * radius / resolution, m_within)
+    return GeneralizationTask(
+        n=n_tasks,
+        m=m_across + (ways - 1) * m_within,
+        radius=radius * math.sqrt(ways),
+        resolution=resolution,
+        error=error,
+        out_dim=2 * ways * (ways - 1) * math.exp(log_modes),
+        bound=math.sqrt(ways * (ways - 1)),
+    )
+
+
+def distractor_task(
+    task: GeneralizationTask, distractor: GeneralizationTask, *, out_dim: Number | None = None
+) -> GeneralizationTask:
+    """Return a task whose inputs come with those of another task, which do not matter.
+
+    Args:
+        task: The task whose outputs count; its resolution and error are kept.
+        distractor: The other one.
+        out_dim: Dimension of the output; by default that of the task. The authors' script takes the number of classes.
+
+    Source: the authors' script.
+
+    Examples:
+        >>> both = distractor_task(BENCHMARKS["mnist"], BENCHMARKS["cifar10"])
+        >>> both.m, round(both.difficulty().log10_bits)
+        (41, 45)
+    """
+    if not task.manifold == distractor.manifold == "sphere":
+        raise ValueError(f"manifold = {task.manifold!r} and {distractor.manifold!r}: expected 'sphere' of both")
+    return GeneralizationTask(
+        n=task.n * distractor.n,
+        m=task.m + distractor.m,
+        radius=np.hypot(task.radius, distractor.radius),
+        resolution=task.resolution,
+        error=task.error,
+        n_discrete=task.n_discrete * distractor.n_discrete,
+        out_dim=task.out_dim if out_dim is None else out_dim,
+        bound=task.bound,
+    )
+
+
+def architecture_information(
+    task: GeneralizationTask, errors: Mapping[str, float], n_test: int | None = None
+) -> dict[str, Difficulty]:
+    """Return what model classes bring along on a task: its complexity at the error that each of them reaches.
+
+    Two models differ by (free dimensions) log2(error_1 / error_2).
+
+    Args:
+        task: The task; its own error is not used.
+        errors: The test error of each model.
+        n_test: Test samples; errors are taken to be at least 1 / (n_test + 1), since none seen is not none.
+
+    Raises:
+        ValueError: An error is not between 0 and 1.
+
+    Source: the blog post with the authors' script. Its figures say bits and have nats; these are bits.
+
+    Examples:
+        >>> found = architecture_information(BENCHMARKS["imagenet"], {"AlexNet": 0.375, "ViT-H/14": 0.1145})
+        >>> {name: f"{found[name].bits:.2e}" for name in found}
+        {'AlexNet': '3.31e+41', 'ViT-H/14': '3.56e+41'}
+    """
+    floor = 0.0 if n_test is None else 1 / (n_test + 1)
+    return {name: task.difficulty(error=max(error, floor)) for name, error in errors.items()}
+
+
+# Characters in the thirty alphabets of Omniglot's background set.
+_ALPHABETS = [20, 29, 26, 41, 40, 24, 46, 14, 26, 34, 33, 22, 26, 43, 24, 48, 22, 16, 52, 47, 40, 26, 40, 41, 33, 14]
+_ALPHABETS += [42, 23, 17, 55]
+
+BENCHMARKS: dict[str, GeneralizationTask] = {
+    "mnist": GeneralizationTask(60_000, 14, 17.179045827183984, 2.3987084824335305, 0.001, n_discrete=10, out_dim=9),
+    "svhn": GeneralizationTask(73_257, 19, 53.86932485133339, 1.5766998174969105, 0.01, n_discrete=10, out_dim=9),
+    "cifar10": GeneralizationTask(50_000, 27, 54.9156786783691, 2.7506414616587023, 0.01, n_discrete=10, out_dim=9),
+    "imagenet": GeneralizationTask(1_280_901, 48, 943.5923, 65, 0.1, n_discrete=1000, out_dim=999),
+    "omniglot": few_shot_task(
+        22,
+        29,
+        49.4064773081425,
+        5.477225575051661,
+        n_tasks=float(sum(math.comb(max(characters, 20), 20) for characters in _ALPHABETS) * 20**20),
+        error=0.01,
+    ),
+    **{f"cartpole-{T}": control_task(2, 1, n=10_000, window=T) for T in range(1, 6)},
+    "reacher": control_task(6, 2, n=1_000_000),
+    "hopper": control_task(15, 4, n=1_000_000),
+    "half-cheetah": control_task(17, 6, n=1_000_000),
+}
+"""The tasks of the paper, with the quantities of the authors' script."""

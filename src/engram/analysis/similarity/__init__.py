@@ -1,0 +1,1 @@
+"""Do two systems compute alike? Dynamical similarity analysis, and measures of the shape of their activity."""

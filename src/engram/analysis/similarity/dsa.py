@@ -1,0 +1,192 @@
+"""Dynamical similarity analysis: distances between systems by the operators fitted to their activity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from engram import checks
+from engram.analysis.similarity.hankel_dmd import HankelDMD
+from engram.analysis.similarity.operator_distance import OperatorComparison, compare_operators, operator_bounds
+from engram.analysis.similarity.spectral_distance import eigenvalue_distance
+from engram.analysis.similarity.trials import Data, dimensions
+
+
+class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Dynamical similarity analysis: do systems follow the same dynamics, whatever the shape of their activity?
+
+    To each system an operator is fitted by ``HankelDMD``; operators are compared up to an orthogonal change of
+    coordinates by ``operator_distance``, or by their eigenvalues.
+
+    Args:
+        dmd: What fits an operator: a ``HankelDMD``, or an estimator with ``fit`` and ``operator_``; None:
+            ``HankelDMD()``. It is cloned for each system.
+        metric: ``"angular"``, ``"euclidean"`` or ``"squared"`` as in ``operator_distance``; ``"bound"``, the lower
+            bound of the angle in closed form; or ``"spectral"``, as in ``spectral_distance``.
+        rank: None: as ``dmd`` has it. ``"common"``: the smallest rank that ``dmd`` finds in any of the systems, for
+            all of them; a system that is transformed later has the same.
+        restarts: As in ``operator_distance``.
+        seed: As in ``operator_distance``.
+        budget: Seconds for the refinement of the distances, as in ``compare_operators``; None: no limit.
+        n_jobs: Threads.
+
+    Attributes:
+        operators_: Operators of the systems.
+        distances_: Distances between the systems.
+        bounds_: What the true distances are not below; those themselves where the metric is in closed form.
+        refined_: Where the search went to its end within the budget.
+        rank_: The common rank, or None.
+
+    Source: Ostrow et al., "Beyond Geometry: Comparing the Temporal Structure of Computation in Neural Circuits with
+    Dynamical Similarity Analysis" (2023).
+
+    Examples:
+        >>> t = np.linspace(0, 60, 600)
+        >>> slow, fast = (np.stack([np.sin(f * t), np.cos(f * t)], 1) for f in (1, 7))
+        >>> DSA(HankelDMD(rank=2)).fit_transform([slow, 2 * slow[:, ::-1], fast]).round(2).tolist()
+        [[0.0, 0.0, 0.6], [0.0, 0.0, 0.6], [0.6, 0.6, 0.0]]
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  scikit-learn's name and form
+        "dmd": [None, HasMethods(["fit"])],
+        "metric": [StrOptions({"angular", "euclidean", "squared", "bound", "spectral"})],
+        "rank": [None, StrOptions({"common"})],
+        "restarts": [None, Interval(Integral, 0, None, closed="left")],
+        "seed": [Interval(Integral, 0, None, closed="left")],
+        "budget": [None, Interval(Real, 0, None, closed="left")],
+        "n_jobs": [None, Integral],
+    }
+
+    def __init__(
+        self,
+        dmd: Annotated[Any, HankelDMD | None] = None,
+        metric: Annotated[Any, Literal["angular", "euclidean", "squared", "bound", "spectral"]] = "angular",
+        *,
+        rank: Annotated[Any, Literal["common"] | None] = None,
+        restarts: Annotated[Any, int | None] = None,
+        seed: Annotated[Any, int] = 0,
+        budget: Annotated[Any, float | None] = None,
+        n_jobs: Annotated[Any, int | None] = None,
+    ) -> None:
+        self.dmd = dmd
+        self.metric = metric
+        self.rank = rank
+        self.restarts = restarts
+        self.seed = seed
+        self.budget = budget
+        self.n_jobs = n_jobs
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Data, y: object = None) -> DSA:
+        """Fit the operators of all systems and compare them.
+
+        Args:
+            X: Systems, at least two: a list with what ``HankelDMD.fit`` takes, (time, features), (trials, time,
+                features) or a list of trials for each; or an array whose first axis is the system. The rows of a
+                two-dimensional array are systems with one trial of one feature.
+            y: Ignored.
+
+        Raises:
+            ValueError: There is one system only; a system is refused by ``dmd``, the message says which one; or the
+                operators have different sizes and ``rank`` is None.
+        """
+        systems = self._systems(X, reset=True)
+        if len(systems) < 2:
+            raise ValueError(f"X has n_samples = {len(systems)}: expected at least two systems")
+        fitted = [self._fitted(system, number, None) for number, system in enumerate(systems)]
+        self.rank_ = None
+        if self.rank == "common":
+            self.rank_ = min(int(dmd.rank_) for dmd in fitted)
+            fitted = [
+                dmd if dmd.rank_ == self.rank_ else self._fitted(system, number, self.rank_)
+                for number, (dmd, system) in enumerate(zip(fitted, systems, strict=True))
+            ]
+        self.operators_ = [np.asarray(dmd.operator_) for dmd in fitted]
+        found = self._compared(self.operators_, None)
+        self.distances_, self.bounds_, self.refined_ = found
+        return self
+
+    def fit_transform(self, X: Data, y: object = None) -> Float[np.ndarray, "systems systems"]:
+        """Return ``distances_`` after ``fit``, for ``MDS`` or a classifier with ``metric="precomputed"``."""
+        return np.asarray(self.fit(X).distances_)
+
+    def transform(self, X: Data) -> Float[np.ndarray, "systems fitted"]:
+        """Return the distances of other systems to those that were fitted.
+
+        Args:
+            X: Systems, as in ``fit``; one is enough.
+
+        Raises:
+            NotFittedError: Nothing has been fitted.
+            ValueError: A system is refused by ``dmd``, or its operator has another size.
+        """
+        check_is_fitted(self)
+        systems = self._systems(X, reset=False)
+        operators = [
+            np.asarray(self._fitted(system, number, self.rank_).operator_) for number, system in enumerate(systems)
+        ]
+        return self._compared(operators, self.operators_).distances
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.operators_)
+
+    def __sklearn_tags__(self) -> Tags:
+        """Return scikit-learn's tags: answers are float64."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64"]
+        return tags
+
+    def _systems(self, X: Data, reset: bool) -> list[Any]:
+        if dimensions(X) > 2:
+            return list(X)
+        rows = validate_data(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
+        checks.finite("X", rows)
+        if rows.shape[1] < 2:
+            raise ValueError("X has n_features = 1: expected rows of at least two samples in time")
+        return [row[:, None] for row in rows]
+
+    def _fitted(self, system: Data, number: int, rank: int | None) -> Any:
+        dmd = HankelDMD() if self.dmd is None else clone(self.dmd)
+        if rank is not None:
+            dmd.set_params(rank=rank)
+        try:
+            return dmd.fit(system)
+        except ValueError as error:
+            raise ValueError(f"system {number}: {error}") from error
+
+    def _compared(
+        self, operators: Sequence[Float[np.ndarray, "_ _"]], others: Sequence[Float[np.ndarray, "_ _"]] | None
+    ) -> OperatorComparison:
+        expected = len((operators if others is None else others)[0])
+        for number, operator in enumerate(operators):
+            if len(operator) != expected:
+                raise ValueError(
+                    f"system {number} has an operator of rank {len(operator)}: expected {expected}, as of the first "
+                    'system; set rank = "common", or the rank of dmd'
+                )
+        if self.metric not in ("bound", "spectral"):
+            return compare_operators(
+                operators,
+                others,
+                self.metric,
+                restarts=self.restarts,
+                seed=self.seed,
+                n_jobs=self.n_jobs,
+                budget=self.budget,
+            )
+        if self.metric == "bound":
+            values = operator_bounds(operators, others)
+        else:
+            points = [np.linalg.eigvals(operator) for operator in operators]
+            others_points = points if others is None else [np.linalg.eigvals(other) for other in others]
+            values = np.array([[eigenvalue_distance(a, b) for b in others_points] for a in points])
+        return OperatorComparison(values, values, np.ones(values.shape, dtype=bool))

@@ -1,0 +1,319 @@
+"""Hankel dynamic mode decomposition (HAVOK): a linear operator of whitened, delay-embedded trials."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy import linalg
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from engram import checks
+from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
+from engram.analysis.similarity.trials import Data, Recording, as_array, as_trials, is_trials, refuse_shorter
+
+ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values tell too little
+UNSTABLE = 1.05
+Square = Float[np.ndarray, "rank rank"]
+
+
+def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
+    """Return how far an operator is from a normal one, from 0 to 1.
+
+        sqrt(||A||_F^2 - sum |lambda|^2) / ||A||_F
+
+    What its eigenvalues, and so a spectral distance, cannot tell grows with it.
+
+    Source: Henrici, "Bounds for iterates, inverses, spectral variation and fields of values" (1962).
+
+    Examples:
+        >>> departure_from_normality(np.array([[0.0, 1.0], [0.0, 0.0]]))
+        1.0
+    """
+    norm = float(np.linalg.norm(operator))
+    if norm == 0:
+        raise ValueError("operator is zero: expected an operator with a norm")
+    own = float((np.abs(np.linalg.eigvals(operator)) ** 2).sum())
+    return float(np.sqrt(max(norm**2 - own, 0.0)) / norm)
+
+
+class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A linear operator that takes delay-embedded, whitened activity one step on.
+
+        H = V S U^T                                                 thin SVD of the delay embedding of all trials
+        A^T = (V_-^T V_- + reg I)^-1 V_-^T V_+                      V: its first r columns, V_+: ``steps_ahead`` later
+
+    so that v(t + h) ~ A v(t). Pairs never cross the border of a trial.
+
+    Args:
+        n_delays: Samples in a row of the embedding, p.
+        delay_interval: Steps between them.
+        rank: Number of coordinates r. None: the numerical rank, at most a quarter of the number of rows; an int; a
+            float below 1: as many as explain this share of the variance; ``"svht"``: singular values above the hard
+            threshold of Gavish and Donoho; ``"full"``: all of them, null ones included, as published.
+        reg: Ridge of the regression.
+        steps_ahead: Steps h that the operator takes at once.
+        method: ``"pcr"``, principal component regression as above; ``"rrr"``, reduced-rank regression: all columns of
+            V of nonzero singular value, and an operator of rank r among them.
+        center: None as published; ``"global"`` takes the mean over all trials off, ``"trial"`` that of each trial.
+
+    Attributes:
+        operator_: The operator A.
+        singular_values_: Singular values S of the delay embedding, descending.
+        rank_: r.
+        spectral_radius_: Largest modulus of an eigenvalue of A; a fit above 1.05 gives a warning.
+        non_normality_: Departure of A from normality.
+        n_features_in_: Features of a sample.
+
+    Source: Ostrow et al., "Beyond Geometry" (2023); Brunton et al., "Chaos as an intermittently forced linear system"
+    (2017); Gavish and Donoho, "The optimal hard threshold for singular values is 4/sqrt(3)" (2014).
+
+    Examples:
+        >>> t = np.arange(200)
+        >>> dmd = HankelDMD(n_delays=4).fit(np.sin(0.1 * t)[:, None])
+        >>> dmd.rank_, np.abs(np.angle(np.linalg.eigvals(dmd.operator_))).round(6).tolist()
+        (2, [0.1, 0.1])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  scikit-learn's name and form
+        "n_delays": [Interval(Integral, 1, None, closed="left")],
+        "delay_interval": [Interval(Integral, 1, None, closed="left")],
+        "rank": [
+            None,
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+            StrOptions({"svht", "full"}),
+        ],
+        "reg": [Interval(Real, 0, None, closed="left")],
+        "steps_ahead": [Interval(Integral, 1, None, closed="left")],
+        "method": [StrOptions({"pcr", "rrr"})],
+        "center": [None, StrOptions({"global", "trial"})],
+    }
+
+    def __init__(
+        self,
+        n_delays: Annotated[Any, int] = 1,
+        delay_interval: Annotated[Any, int] = 1,
+        rank: Annotated[Any, int | float | Literal["svht", "full"] | None] = None,
+        *,
+        reg: Annotated[Any, float] = 1e-8,
+        steps_ahead: Annotated[Any, int] = 1,
+        method: Annotated[Any, Literal["pcr", "rrr"]] = "pcr",
+        center: Annotated[Any, Literal["global", "trial"] | None] = None,
+    ) -> None:
+        self.n_delays = n_delays
+        self.delay_interval = delay_interval
+        self.rank = rank
+        self.reg = reg
+        self.steps_ahead = steps_ahead
+        self.method = method
+        self.center = center
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Data, y: object = None) -> HankelDMD:
+        """Fit the operator.
+
+        Args:
+            X: One trial (time, features), trials of equal length (trials, time, features), or a list of trials
+                (time, features) of any lengths.
+            y: Ignored.
+
+        Raises:
+            ValueError: A parameter is out of range; X is not finite; a trial is shorter than (n_delays - 1)
+                delay_interval + steps_ahead + 1; the rank is larger than the data allow, or the data are all zero.
+        """
+        trials = self._checked(X, reset=True)
+        self._mean = np.concatenate(trials).mean(0) if self.center == "global" else np.zeros(trials[0].shape[1])
+        trials = [self._centred(trial) for trial in trials]
+        delayed = self.n_delays * trials[0].shape[1]
+        rows = sum(len(trial) - self._span for trial in trials)
+        # The moments are much faster; where the singular values differ too much, their squares do not do.
+        moments = lagged_moments(trials, self.n_delays, self.delay_interval, self.steps_ahead)
+        squares, U = np.linalg.eigh(moments.whole)
+        S, U = np.sqrt(np.maximum(squares[::-1], 0)), U[:, ::-1]
+        direct = self._needs_all(S, rows)
+        if direct:
+            embedded = [delay_embedding(trial, self.n_delays, self.delay_interval) for trial in trials]
+            V, S, transposed = linalg.svd(np.concatenate(embedded), full_matrices=False, check_finite=False)
+            U = transposed.T
+        self.singular_values_ = S[: min(rows, delayed)]
+        numerical = self._numerical_rank(rows, delayed)
+        self.rank_ = self._chosen_rank(rows, delayed, numerical)
+        kept = numerical if self.method == "rrr" else self.rank_
+        if direct:
+            borders = np.cumsum([0, *(len(trial) - self._span for trial in trials)])
+            parts = [V[start:stop, :kept] for start, stop in pairwise(borders)]
+            first = np.concatenate([part[: -self.steps_ahead] for part in parts])
+            later = np.concatenate([part[self.steps_ahead :] for part in parts])
+            before, cross = first.T @ first, first.T @ later
+        else:
+            W = U[:, :kept] / S[:kept]
+            before, cross = W.T @ moments.before @ W, W.T @ moments.cross @ W
+        self._basis, self._scale = U[:, :kept], S[:kept]
+        self.operator_ = self._regressed(before, cross)
+        self.spectral_radius_ = float(np.abs(np.linalg.eigvals(self.operator_)).max())
+        self.non_normality_ = departure_from_normality(self.operator_) if self.operator_.any() else 0.0
+        if self.spectral_radius_ > UNSTABLE:
+            warnings.warn(
+                f"the fitted operator is unstable: spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a "
+                "larger reg may help",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def transform(self, X: Data) -> Any:
+        """Return the eigen-time-delay coordinates, v(t) = S^-1 U^T H(t), of trials as ``fit`` takes them.
+
+        Returns:
+            (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
+
+        Raises:
+            NotFittedError: Nothing has been fitted.
+            ValueError: X is not finite, too short, or has another number of features.
+        """
+        check_is_fitted(self)
+        found = [self._coordinates(trial) for trial in self._checked(X, reset=False)]
+        return found if is_trials(X) else found[0]
+
+    def predict(self, X: Data, steps: int = 1) -> Any:
+        """Return what the operator makes of trials, ``steps`` times ``steps_ahead`` later.
+
+        Args:
+            X: Trials, as of ``fit``.
+            steps: How often the operator is applied.
+
+        Returns:
+            For each row of the embedding, from sample (n_delays - 1) delay_interval on, the sample predicted from it,
+            (rows, features); of several trials a list.
+
+        Raises:
+            NotFittedError: Nothing has been fitted.
+            ValueError: ``steps`` is below 1, or as of ``transform``.
+        """
+        check_is_fitted(self)
+        power = np.linalg.matrix_power(self.operator_, checks.size("steps", steps)).T
+        back = (self._basis[: self.n_features_in_] * self._scale).T
+        found = []
+        for trial in self._checked(X, reset=False):
+            off = trial.mean(0) if self.center == "trial" else self._mean
+            found.append(self._coordinates(trial) @ power @ back + off)
+        return found if is_trials(X) else found[0]
+
+    def score(self, X: Data, y: object = None) -> float:
+        """Return 1 - MASE: 1 is perfect, 0 no better than that nothing changes.
+
+            1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
+
+        Trials X are as of ``fit``; those held out tell whether delays and rank are well chosen.
+        """
+        trials = self._checked(X, reset=False)
+        refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and what came of it")
+        error = still = 0.0
+        for trial, predicted in zip(trials, self.predict(trials), strict=True):
+            seen = trial[self._span :]
+            error += float(np.abs(predicted[: -self.steps_ahead] - seen[self.steps_ahead :]).sum())
+            still += float(np.abs(seen[: -self.steps_ahead] - seen[self.steps_ahead :]).sum())
+        if still == 0:
+            return 1.0 if error == 0 else -np.inf
+        return 1.0 - error / still
+
+    @property
+    def _span(self) -> int:
+        """Samples that the embedding of a trial is shorter by."""
+        return int((self.n_delays - 1) * self.delay_interval)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self._scale)
+
+    def __sklearn_tags__(self) -> Tags:
+        """Return scikit-learn's tags: answers are float64."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64"]
+        return tags
+
+    def _checked(self, X: Data, reset: bool) -> list[Recording]:
+        if is_trials(X):
+            trials = as_trials(X)
+            if reset:
+                self.n_features_in_ = trials[0].shape[1]
+            elif trials[0].shape[1] != self.n_features_in_:
+                raise ValueError(f"X has {trials[0].shape[1]} features: expected {self.n_features_in_}, as in fit")
+        else:
+            trials = [validate_data(self, as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
+            checks.finite("X", trials[0])
+        least, why = self._span + 1, "(n_delays - 1) delay_interval + 1"
+        if reset:
+            least, why = least + self.steps_ahead, "(n_delays - 1) delay_interval + steps_ahead + 1"
+        refuse_shorter(trials, least, why)
+        return trials
+
+    def _centred(self, trial: Recording) -> Recording:
+        return trial - (trial.mean(0) if self.center == "trial" else self._mean)
+
+    def _coordinates(self, trial: Recording) -> Float[np.ndarray, "rows rank"]:
+        embedded = delay_embedding(self._centred(trial), self.n_delays, self.delay_interval)
+        return np.asarray(embedded @ (self._basis / self._scale))
+
+    def _needs_all(self, S: Float[np.ndarray, " delayed"], rows: int) -> bool:
+        """Whether singular values matter that are too small to be told from their squares."""
+        if S[0] == 0:
+            raise ValueError("X is zero everywhere: expected data that change")
+        if rows < len(S) or self.method == "rrr" or self.rank in (None, "full"):
+            least = len(S)
+        elif isinstance(self.rank, Integral):
+            least = min(int(self.rank), len(S))
+        else:
+            least = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
+        return bool(S[min(least, len(S)) - 1] < ILL_CONDITIONED * S[0])
+
+    def _numerical_rank(self, rows: int, delayed: int) -> int:
+        values = self.singular_values_
+        return int((values > values[0] * max(rows, delayed) * np.finfo(float).eps).sum())
+
+    def _chosen_rank(self, rows: int, delayed: int, numerical: int) -> int:
+        values = self.singular_values_
+        match self.rank:
+            case None:
+                return max(1, min(numerical, rows // 4))
+            case "full":
+                if rows < delayed:
+                    raise ValueError(
+                        f'rank = "full": expected at least as many rows as the embedding has columns, found {rows} '
+                        f"rows and {delayed} columns"
+                    )
+                return delayed
+            case "svht":
+                aspect = min(rows, delayed) / max(rows, delayed)
+                omega = 0.56 * aspect**3 - 0.95 * aspect**2 + 1.82 * aspect + 1.43
+                return max(1, min(int((values > omega * np.median(values)).sum()), numerical))
+            case Integral():
+                if int(self.rank) > numerical:
+                    raise ValueError(
+                        f"rank = {self.rank}: expected at most {numerical}, the numerical rank of the embedding of "
+                        f"{rows} rows and {delayed} columns"
+                    )
+                return int(self.rank)
+            case _:
+                return min(int(np.searchsorted(_explained(values), self.rank)) + 1, numerical)
+
+    def _regressed(self, before: Square, cross: Square) -> Square:
+        solved = linalg.solve(before + self.reg * np.eye(len(before)), cross, assume_a="pos", check_finite=False)
+        if self.method == "rrr" and self.rank_ < len(before):
+            leading = np.linalg.eigh(cross.T @ solved)[1][:, -self.rank_ :]
+            solved = solved @ leading @ leading.T
+        return np.ascontiguousarray(solved.T)
+
+
+def _explained(S: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
+    """Return the share of variance that the first singular values explain; the last is 1."""
+    total = np.cumsum(S**2)
+    return np.asarray(total / total[-1])

@@ -1,0 +1,94 @@
+"""Recording the hidden states of a recurrent module while it runs."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from engram import checks
+
+
+class HiddenStates:
+    """Records what a recurrent module gives while it runs, as trials for ``HankelDMD`` and ``DSA``.
+
+    A module that takes sequences (``nn.RNN``, ``nn.LSTM``, ``nn.GRU``, and any that is called as they are) gives one
+    trial for each member of the batch in every call; of packed sequences each has its own length. A module that takes
+    single steps (``nn.RNNCell`` and such, whose output is (batch, units)) gives a step in every call; ``next_trials``
+    ends these trials. Of outputs that are tuples the first is taken.
+
+    Args:
+        module: The module; what contains it may be called.
+
+    Source: of our own design; DSA needs nothing but such trials.
+
+    Examples:
+        >>> net = nn.Sequential(nn.GRU(3, 8))
+        >>> with HiddenStates(net[0]) as states:
+        ...     _ = net(torch.zeros(20, 4, 3))
+        >>> len(states.trials), states.trials[0].shape
+        (4, (20, 8))
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = checks.instance("module", module, nn.Module)
+        self._handle: Any = None
+        self._trials: list[Float[np.ndarray, "time units"]] = []
+        self._steps: list[Float[np.ndarray, "batch units"]] = []
+
+    def __enter__(self) -> HiddenStates:
+        """Begin to record."""
+        self._handle = self._module.register_forward_hook(self._record)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop recording; what was recorded stays."""
+        self._handle.remove()
+        self.next_trials()
+
+    @property
+    def trials(self) -> list[Float[np.ndarray, "time units"]]:
+        """All trials that have ended, in the order of calls."""
+        return list(self._trials)
+
+    def next_trials(self) -> None:
+        """End the trials of a module that takes single steps."""
+        if self._steps:
+            self._trials += list(np.stack(self._steps, axis=1))
+            self._steps = []
+
+    def _record(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        while isinstance(output, tuple) and not isinstance(output, PackedSequence):
+            output = output[0]
+        if isinstance(output, PackedSequence):
+            padded, lengths = pad_packed_sequence(output, batch_first=True)
+            values = _values(padded)
+            self._trials += [trial[:length].copy() for trial, length in zip(values, lengths.tolist(), strict=True)]
+        elif not isinstance(output, Tensor) or output.ndim not in (1, 2, 3):
+            raise TypeError(
+                f"{type(module).__name__} gives {type(output).__name__}: expected a tensor of up to three dimensions"
+            )
+        elif output.ndim == 3:
+            batch_first = bool(getattr(module, "batch_first", False))
+            self._trials += list(_values(output if batch_first else output.transpose(0, 1)).copy())
+        elif output.ndim == 2 and isinstance(module, nn.RNNBase):  # a single sequence
+            self._trials.append(_values(output))
+        else:
+            step = np.atleast_2d(_values(output))
+            if self._steps and self._steps[0].shape != step.shape:
+                raise ValueError(
+                    f"a step of shape {step.shape} after one of {self._steps[0].shape}: call next_trials before trials "
+                    "of another number"
+                )
+            self._steps.append(step)
+
+
+def _values(states: Tensor) -> Float[np.ndarray, "*shape"]:
+    return np.array(states.detach().to("cpu", torch.float64).numpy())

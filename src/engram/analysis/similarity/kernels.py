@@ -1,0 +1,158 @@
+"""Steps of the search for an alignment of two operators, compiled: starts by spectral signs, gradient ascent.
+
+A and B have norm 1; M = C B C^T is carried along with C, and both are changed in place.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+compiled = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+MEMORY = 5  # values that a step of Barzilai and Borwein is compared with
+ROUNDS = (1e-2, 1e-3, 1e-4)  # norms of the gradient at which the race goes on with a quarter of what takes part
+ATTAINED = 1e-14
+
+
+@compiled
+@no_type_check
+def overlap(A, M):
+    """<A, M>."""
+    total = 0.0
+    for i in range(len(A)):
+        for j in range(len(A)):
+            total += A[i, j] * M[i, j]
+    return total
+
+
+@compiled
+@no_type_check
+def cayley(G, scale, Q):
+    """Write Q = (I - X)^-1 (I + X), X = scale G / 2, by elimination; without pivots, since X is antisymmetric."""
+    n = len(G)
+    for i in range(n):
+        for j in range(n):
+            Q[i, j] = -0.5 * scale * G[i, j]
+        Q[i, i] = 1.0
+    for k in range(n):
+        pivot = 1.0 / Q[k, k]
+        Q[k, k] = 1.0
+        for j in range(n):
+            Q[k, j] *= pivot
+        for i in range(n):
+            if i != k:
+                factor = Q[i, k]
+                Q[i, k] = 0.0
+                for j in range(n):
+                    Q[i, j] -= factor * Q[k, j]
+    for i in range(n):
+        for j in range(n):
+            Q[i, j] *= 2.0
+        Q[i, i] -= 1.0
+
+
+@compiled
+@no_type_check
+def climb(A, M, C, tol, iterations):
+    """Ascend <A, M> on the orthogonal group until the norm of the gradient is ``tol``; return <A, M>.
+
+    Cayley steps of Barzilai and Borwein's two lengths in turn; a step must not fall below the lowest of the last few
+    values.
+    """
+    n = len(A)
+    G, last, Q, work, trial = np.empty((n, n)), np.zeros((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+    recent = np.full(MEMORY, np.inf)
+    value, found, step, before = overlap(A, M), 0.0, float(n), 0.0
+    for iteration in range(iterations):
+        recent[iteration % MEMORY] = value
+        np.dot(A, M.T, Q)
+        np.dot(M.T, A, work)
+        norm, inner, change = 0.0, 0.0, 0.0
+        for i in range(n):
+            for j in range(n):
+                G[i, j] = 0.5 * (Q[i, j] - work[i, j] - Q[j, i] + work[j, i])
+                difference = last[i, j] - G[i, j]
+                norm += G[i, j] * G[i, j]
+                inner += last[i, j] * difference
+                change += difference * difference
+        if norm <= tol * tol:
+            break
+        if iteration > 0:
+            if inner > 0:
+                step *= before / inner if iteration % 2 else inner / change
+            else:
+                step *= 2.0
+        step, before = min(max(step, 1e-3), 2.0 / np.sqrt(norm) + 1e-3), norm
+        lowest = recent.min()
+        for _ in range(20):
+            cayley(G, step, Q)
+            np.dot(Q, M, work)
+            np.dot(work, Q.T, trial)
+            found = overlap(A, trial)
+            if found >= lowest + 5e-5 * step * norm or step * norm < 1e-15:
+                break
+            step *= 0.25
+        np.dot(Q, C, work)
+        value = found
+        for i in range(n):  # copies of whole arrays take seconds to compile
+            for j in range(n):
+                C[i, j], M[i, j], last[i, j] = work[i, j], trial[i, j], G[i, j]
+    return value
+
+
+@compiled
+@no_type_check
+def signs(A, B, reflect, side, d):
+    """Write into d the signs that nearly maximise sum_ij A_ij B_ij d_i d_j.
+
+    Those of the leading eigenvector, then single changes of sign while they help; where there must be no reflection,
+    with the change that costs least.
+    """
+    n = len(A)
+    W = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            W[i, j] = A[i, j] * B[i, j] + A[j, i] * B[j, i]
+        W[i, i] = 0.0
+    vectors = np.linalg.eigh(W)[1]
+    for i in range(n):
+        d[i] = 1.0 if vectors[i, n - 1] >= 0 else -1.0
+    for _ in range(n * n):
+        fields = d * (W @ d)
+        at = fields.argmin()
+        if fields[at] >= -ATTAINED:
+            break
+        d[at] = -d[at]
+    if not reflect and side * d.prod() < 0:
+        at = (d * (W @ d)).argmin()
+        d[at] = -d[at]
+
+
+@compiled
+@no_type_check
+def climb_all(A, bases_A, words_A, B, bases_B, words_B, sides, drawn, ceiling, reflect, iterations, Cs, Ms, values):
+    """Climb a little from all starts, by spectral signs from each pair of bases and drawn ones.
+
+    Writes alignments C, C B C^T and <A, C B C^T>; returns the start that attains the ceiling, or -1.
+    """
+    words, d = len(bases_A), np.empty(len(A))
+    for start in range(len(values)):
+        if start < words:
+            signs(words_A[start], words_B[start], reflect, sides[start], d)
+            np.dot(bases_A[start] * d, bases_B[start].T, Cs[start])
+        else:
+            for i in range(len(A)):
+                for j in range(len(A)):
+                    Cs[start, i, j] = drawn[start - words, i, j]
+        np.dot(np.dot(Cs[start], B), Cs[start].T, Ms[start])
+        values[start] = climb(A, Ms[start], Cs[start], ROUNDS[0], iterations)
+        if values[start] >= ceiling:
+            return start
+    return -1
+
+
+@compiled
+@no_type_check
+def remainder(A, B, C):
+    """||A - C B C^T||_F."""
+    return np.linalg.norm(A - C @ B @ C.T)

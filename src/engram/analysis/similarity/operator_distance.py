@@ -1,0 +1,388 @@
+"""The distance between two operators up to an orthogonal change of coordinates (Procrustes over vector fields)."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Unpack
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from joblib import effective_n_jobs
+from scipy import linalg
+
+from engram import checks
+from engram.analysis.similarity import kernels
+from engram.threads import in_ranges
+
+Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # whatever else it is, it is refused by name
+Operator = Float[np.ndarray, "_ _"]  # square, all of one size; what is not is refused by name
+Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
+RANDOM_WORDS = 2
+SURVIVORS = 4  # one in so many goes on to the next lap of a race
+GRADIENT = 1e-8  # at which an alignment is polished
+ITERATIONS = 500  # of one ascent, at most
+CHUNK = 32  # pairs between two looks at the clock
+
+
+class Alignment(NamedTuple):
+    """The best alignment found of two operators.
+
+    Attributes:
+        distance: The distance after alignment; that of the best alignment of all is no larger.
+        bound: What no alignment gets below.
+        transform: Orthogonal C, so that C B C^T is like A.
+    """
+
+    distance: float
+    bound: float
+    transform: Operator
+
+
+class OperatorComparison(NamedTuple):
+    """Distances between all operators of two lists.
+
+    Attributes:
+        distances: Distances; each is that of an alignment, and so not below the true one.
+        bounds: What the true distances are not below.
+        refined: Where the search went to its end; elsewhere the budget was spent, and the distance is that of the
+            best start.
+    """
+
+    distances: Float[np.ndarray, "systems others"]
+    bounds: Float[np.ndarray, "systems others"]
+    refined: Bool[np.ndarray, "systems others"]
+
+
+class Starts(TypedDict, total=False):
+    """Where the search for an alignment begins; each is explained with ``operator_distance``."""
+
+    group: Annotated[Any, Literal["O", "SO"]]
+    restarts: int | None
+    seed: int
+
+
+def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> float:
+    """Return the distance between two operators up to an orthogonal change of coordinates.
+
+        theta(A, B) = min over C in O(n) of arccos <A, C B C^T>,  A and B of Frobenius norm 1      "angular", in [0, pi]
+        d(A, B) = min over C of ||A - C B C^T||_F = 2 sin(theta / 2)                              "euclidean"; "squared"
+
+    It is 0 for operators that are conjugate by a rotation or reflection, does not depend on their scale, and is
+    symmetric. The search starts where the eigenvectors of symmetric functions of A and B meet, with signs from the
+    operators themselves, which is exact for conjugate operators; and at random. From all starts Riemannian gradient
+    ascents race, of which the best quarter goes on again and again.
+
+    Args:
+        A: Operator.
+        B: Operator of the same size.
+        metric: ``"angular"``, ``"euclidean"``, or ``"squared"``, the square of the latter.
+        **starts: ``group``, ``"O"`` for rotations and reflections (default) or ``"SO"`` for rotations only;
+            ``restarts``, random starts beside those from eigenvectors (default 1500 / n, at least 12 and at most 100);
+            ``seed`` of these (default 0).
+
+    Returns:
+        The distance; ``align_operators`` also gives the alignment, and a bound that no alignment gets below.
+
+    Raises:
+        ValueError: An operator is not square, not finite or zero, the sizes differ, or an argument is out of range.
+
+    Source: Ostrow et al. (2023), section 3; the search is ours.
+
+    Examples:
+        >>> A, Q = np.random.default_rng(0).normal(size=(2, 5, 5))
+        >>> Q = np.linalg.qr(Q)[0]
+        >>> operator_distance(A, Q.T @ A @ Q) < 1e-7
+        True
+    """
+    return align_operators(A, B, metric, **starts).distance
+
+
+def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> Alignment:
+    """Return the best alignment found of two operators, its distance, and a lower bound of any.
+
+    Arguments and errors as of ``operator_distance``.
+
+    Examples:
+        >>> found = align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0]))
+        >>> np.abs(found.transform).round(6).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    search, pair = _search(metric, **starts), np.array([[0, 1]])
+    systems = _prepared([A, B], ["A", "B"])
+    below = _bounds(systems, pair)
+    distance, transform = _solved(systems, pair, below, search, None)
+    bound = np.minimum(below, distance)
+    return Alignment(float(_in(distance, metric)[0]), float(_in(bound, metric)[0]), transform[0])
+
+
+def operator_distances(
+    operators: Operators,
+    others: Operators | None = None,
+    metric: Metric = "angular",
+    *,
+    n_jobs: int | None = None,
+    **starts: Unpack[Starts],
+) -> Float[np.ndarray, "systems others"]:
+    """Return the distances between all operators, or from each to each of others, as ``compare_operators`` does.
+
+    Examples:
+        >>> operator_distances(np.random.default_rng(0).normal(size=(3, 4, 4))).shape
+        (3, 3)
+    """
+    return compare_operators(operators, others, metric, n_jobs=n_jobs, **starts).distances
+
+
+def compare_operators(
+    operators: Operators,
+    others: Operators | None = None,
+    metric: Metric = "angular",
+    *,
+    n_jobs: int | None = None,
+    budget: float | None = None,
+    **starts: Unpack[Starts],
+) -> OperatorComparison:
+    """Return the distances between all operators with their lower bounds, within a budget of time.
+
+    Args:
+        operators: Operators of one size.
+        others: Operators to compare them with; None: each other.
+        metric: As of ``operator_distance``.
+        n_jobs: Threads, as joblib counts them.
+        budget: Seconds after which no further pair is refined; those that are left have the distance of their best
+            start, and a warning says how many. None: all are refined.
+        **starts: As of ``operator_distance``.
+
+    Raises:
+        ValueError: As of ``operator_distance``; ``budget`` is negative.
+
+    Examples:
+        >>> found = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
+        >>> bool((found.bounds <= found.distances).all()), bool(found.refined.all())
+        (True, True)
+    """
+    if budget is not None:
+        checks.number("budget", budget, least=0)
+    began, search = time.monotonic(), _search(metric, **starts)
+    systems, pairs = _named(operators, others)
+    if others is None:
+        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    values, refined, below = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool), _bounds(systems, pairs)
+    if budget is not None:
+        values, _ = _solved(systems, pairs, below, search._replace(restarts=0, iterations=0), n_jobs)
+    chunk = CHUNK * effective_n_jobs(n_jobs)
+    for start in range(0, len(pairs), chunk):
+        if budget is not None and time.monotonic() - began >= budget:
+            warnings.warn(
+                f"budget = {budget:g} s is spent: {len(pairs) - start} of {len(pairs)} pairs are not refined",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            break
+        part = slice(start, start + chunk)
+        values[part], refined[part] = _solved(systems, pairs[part], below[part], search, n_jobs)[0], True
+    bounds = np.minimum(below, values)  # equal but for rounding where a bound is attained
+
+    def matrix(of_pairs: Shaped[np.ndarray, " pairs"], own: float | bool) -> Shaped[np.ndarray, "systems others"]:
+        if others is not None:
+            return of_pairs.reshape(len(operators), -1)
+        full = np.full((len(operators),) * 2, own, dtype=of_pairs.dtype)
+        full[pairs[:, 0], pairs[:, 1]] = full[pairs[:, 1], pairs[:, 0]] = of_pairs
+        return full
+
+    return OperatorComparison(matrix(_in(values, metric), 0.0), matrix(_in(bounds, metric), 0.0), matrix(refined, True))
+
+
+def operator_bounds(
+    operators: Operators, others: Operators | None = None, metric: Metric = "angular"
+) -> Float[np.ndarray, "systems others"]:
+    """Return lower bounds of the distances between all operators, or from each to each of others, in closed form.
+
+        ||A - C B C^T||^2 >= ||lambda(S_A) - lambda(S_B)||^2 + ||sigma(K_A) - sigma(K_B)||^2
+        ||A - C B C^T|| >= ||sigma(A) - sigma(B)||
+
+    with S and K the symmetric and antisymmetric part, and sorted eigenvalues lambda and singular values sigma. The
+    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair. Arguments and errors as of
+    ``compare_operators``.
+
+    Source: Hoffman and Wielandt (1953) for the parts; Mirsky, "Symmetric gauge functions" (1960).
+
+    Examples:
+        >>> operator_bounds([np.eye(2), -np.eye(2)]).round(3).tolist()
+        [[0.0, 3.142], [3.142, 0.0]]
+    """
+    _search(metric)
+    systems, pairs = _named(operators, others)
+    return np.asarray(_in(_bounds(systems, pairs), metric)).reshape(len(operators), -1)
+
+
+class _Search(NamedTuple):
+    reflect: bool
+    restarts: int | None
+    seed: int
+    iterations: int = ITERATIONS
+
+
+class _Systems(NamedTuple):
+    """What is computed once for each operator."""
+
+    operators: Float[np.ndarray, "systems n n"]
+    bases: Float[np.ndarray, "systems words n n"]
+    words: Float[np.ndarray, "systems words n n"]
+    sides: Float[np.ndarray, "systems words"]  # 1 or -1, the determinants of the bases
+    parts: Float[np.ndarray, "systems spectra"]
+    singular: Float[np.ndarray, "systems n"]
+
+
+def _search(metric: str, group: str = "O", restarts: int | None = None, seed: int = 0) -> _Search:
+    checks.choice("metric", metric, ("angular", "euclidean", "squared"))
+    checks.choice("group", group, ("O", "SO"))
+    if restarts is not None:
+        checks.size("restarts", restarts, 0)
+    return _Search(group == "O", restarts, checks.size("seed", seed, 0))
+
+
+def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, Int[np.ndarray, "pairs 2"]]:
+    """Prepare operators and others; return the pairs of one of the operators and one of the others as well."""
+    for name, given in (("operators", operators), ("others", others)):
+        if given is not None and len(given) == 0:
+            raise ValueError(f"{name}: expected at least one operator")
+    count, extra = len(operators), len([] if others is None else others)
+    names = [f"operators[{i}]" for i in range(count)] + [f"others[{j}]" for j in range(extra)]
+    pairs = np.indices((count, extra or count)).reshape(2, -1).T + np.array([0, count if extra else 0])
+    return _prepared([*operators, *([] if others is None else others)], names), pairs
+
+
+def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
+    n = len(operators[0])
+    scaled = np.stack([checks.array(name, M, (n, n)) for M, name in zip(operators, names, strict=True)])
+    for operator, name in zip(scaled, names, strict=True):
+        if not operator.any():
+            raise ValueError(f"{name} is zero: expected an operator with a norm")
+    scaled /= np.abs(scaled).max((1, 2), keepdims=True)  # so that no square overflows or vanishes
+    scaled /= np.linalg.norm(scaled, axis=(1, 2), keepdims=True)
+    symmetric, skew = _parts(scaled)
+    bases = _bases(scaled, symmetric, skew)
+    return _Systems(
+        scaled,
+        bases,
+        np.ascontiguousarray(bases.swapaxes(2, 3) @ scaled[:, None] @ bases),
+        np.sign(np.linalg.det(bases)),
+        np.concatenate([np.linalg.eigvalsh(symmetric), np.linalg.svd(skew, compute_uv=False)], axis=1),
+        np.linalg.svd(scaled, compute_uv=False),
+    )
+
+
+def _parts(A: Float[np.ndarray, "*any n n"]) -> tuple[Float[np.ndarray, "*any n n"], Float[np.ndarray, "*any n n"]]:
+    transposed = A.swapaxes(-1, -2)
+    return (A + transposed) / 2, (A - transposed) / 2
+
+
+def _bases(
+    A: Float[np.ndarray, "systems n n"],
+    symmetric: Float[np.ndarray, "systems n n"],
+    skew: Float[np.ndarray, "systems n n"],
+) -> Float[np.ndarray, "systems words n n"]:
+    """Eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
+    transposed = A.swapaxes(1, 2)
+    words = [symmetric, A @ transposed, transposed @ A, _parts(A @ A)[0]]
+    sizes = [np.linalg.norm(word, axis=(1, 2), keepdims=True) for word in words]
+    units = [word / np.where(size > 0, size, 1) for word, size in zip(words, sizes, strict=True)]
+    mixtures = np.random.default_rng(0).normal(size=(RANDOM_WORDS, len(words)))
+    words += list(np.einsum("rw,wsij->rsij", mixtures, np.stack(units)))
+    planes = np.stack([_planes(part) for part in skew])
+    return np.stack([*(np.linalg.eigh(word)[1] for word in words), planes], axis=1)
+
+
+def _planes(skew: Operator) -> Operator:
+    """Return a basis of the planes that an antisymmetric matrix turns, the fastest first."""
+    form, basis = linalg.schur(skew, output="real")
+    blocks, i = [], 0
+    while i < len(skew):
+        speed = abs(form[i, i + 1]) if i + 1 < len(skew) else 0.0
+        width = 2 if speed > 1e-12 else 1
+        blocks.append((-speed if width == 2 else 0.0, list(range(i, i + width))))
+        i += width
+    return np.ascontiguousarray(basis[:, [column for _, block in sorted(blocks) for column in block]])
+
+
+def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.ndarray, " pairs"]:
+    """Return lower bounds of ||A - C B C^T||_F."""
+    first, second = pairs.T
+    parts = np.linalg.norm(systems.parts[first] - systems.parts[second], axis=1)
+    singular = np.linalg.norm(systems.singular[first] - systems.singular[second], axis=1)
+    return np.asarray(np.maximum(parts, singular))
+
+
+def _solved(
+    systems: _Systems,
+    pairs: Int[np.ndarray, "pairs 2"],
+    bounds: Float[np.ndarray, " pairs"],
+    search: _Search,
+    n_jobs: int | None,
+) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
+    """Return ||A - C B C^T||_F and C of each pair, given what no C gets below."""
+    n = systems.operators.shape[1]
+    drawn = _drawn(n, search)
+    # The same way round for (A, B) and (B, A).
+    turned = np.array([systems.operators[i].tobytes() > systems.operators[j].tobytes() for i, j in pairs], dtype=bool)
+    ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)
+    distances, transforms = np.empty(len(pairs)), np.empty((len(pairs), n, n))
+
+    def solve(start: int, stop: int) -> None:
+        for number in range(start, stop):
+            distances[number], transforms[number] = _aligned(systems, ordered[number], bounds[number], drawn, search)
+
+    in_ranges(solve, len(pairs), n_jobs)
+    return distances, np.where(turned[:, None, None], transforms.swapaxes(1, 2), transforms)
+
+
+def _aligned(
+    systems: _Systems,
+    pair: Int[np.ndarray, "2"],
+    bound: float,
+    drawn: Float[np.ndarray, "restarts n n"],
+    search: _Search,
+) -> tuple[float, Operator]:
+    """Return ||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end.
+
+    The race ends early where the bound is attained; equal operators are at a distance of exactly 0.
+    """
+    i, j = pair
+    A, B = systems.operators[i], systems.operators[j]
+    if (A == B).all():
+        return 0.0, np.eye(len(A))
+    starts = len(systems.words[i]) + len(drawn)
+    Cs, Ms, values = np.empty((starts, *A.shape)), np.empty((starts, *A.shape)), np.empty(starts)
+    ceiling = 1.0 - 0.5 * bound * bound - kernels.ATTAINED
+    attained = kernels.climb_all(
+        A, systems.bases[i], systems.words[i], B, systems.bases[j], systems.words[j],
+        systems.sides[i] * systems.sides[j], drawn, ceiling, search.reflect, search.iterations, Cs, Ms, values,
+    )  # fmt: skip
+    order = np.arange(starts) if attained < 0 else np.array([attained])
+    for gradient in kernels.ROUNDS[1:]:
+        if len(order) == 1:
+            break
+        order = order[np.argsort(-values[order], kind="stable")][: -(-len(order) // SURVIVORS)]
+        for start in order:
+            values[start] = kernels.climb(A, Ms[start], Cs[start], gradient, search.iterations)
+    best = order[values[order].argmax()]
+    kernels.climb(A, Ms[best], Cs[best], GRADIENT, search.iterations)
+    return kernels.remainder(A, B, Cs[best]), Cs[best]
+
+
+def _drawn(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
+    """Return random orthogonal matrices, half of them reflections where these are allowed."""
+    count = min(max(1500 // n, 12), 100) if search.restarts is None else search.restarts
+    drawn = np.linalg.qr(np.random.default_rng(search.seed).normal(size=(count, n, n)))[0]
+    sides = np.linalg.det(drawn) * (-1) ** np.arange(count) if search.reflect else np.linalg.det(drawn)
+    drawn[:, 0] *= np.sign(sides)[:, None]
+    return drawn
+
+
+def _in(distance: Float[np.ndarray, " pairs"], metric: Metric) -> Float[np.ndarray, " pairs"]:
+    """Return a distance ||A - C B C^T||_F of operators of norm 1 in the units of the metric."""
+    if metric == "angular":
+        return np.asarray(2 * np.arcsin(np.minimum(distance / 2, 1)))
+    return distance if metric == "euclidean" else distance**2

@@ -1,0 +1,78 @@
+"""Whether labels explain distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from sklearn.metrics import silhouette_score
+
+from engram import checks
+
+
+class PermutationTest(NamedTuple):
+    """A statistic of labelled distances, and what it is by chance.
+
+    Attributes:
+        statistic: The statistic of the labels as they are.
+        p_value: Share of arrangements of the labels, this one included, whose statistic is at least as large.
+        null: The statistic of each permutation.
+    """
+
+    statistic: float
+    p_value: float
+    null: Float[np.ndarray, " permutations"]
+
+
+def silhouette(distances: Float[np.ndarray, "systems systems"], labels: Shaped[np.ndarray, " systems"]) -> float:
+    """Return the mean silhouette of labelled systems, from -1 to 1, as scikit-learn computes it.
+
+    Examples:
+        >>> points = np.array([0.0, 1.0, 10.0, 11.0])
+        >>> round(silhouette(np.abs(points[:, None] - points), np.array([0, 0, 1, 1])), 2)
+        0.9
+    """
+    return float(silhouette_score(distances, labels, metric="precomputed"))
+
+
+def permutation_test(
+    distances: Float[np.ndarray, "systems others"],
+    labels: Shaped[np.ndarray, " labels"],
+    rng: np.random.Generator,
+    n_permutations: int = 999,
+    statistic: Callable[[np.ndarray, np.ndarray], float] = silhouette,
+) -> PermutationTest:
+    """Test whether systems with the same label are closer than labels put at random would have them.
+
+        p = (1 + number of permutations with a statistic at least as large) / (1 + permutations)
+
+    Args:
+        distances: Symmetric distances.
+        labels: The label of each system.
+        rng: What permutes the labels.
+        n_permutations: Number of permutations.
+        statistic: A function of distances and labels, larger where labels explain more.
+
+    Raises:
+        ValueError: ``distances`` is not square and symmetric, or the number of labels is another.
+
+    Source: Phipson and Smyth, "Permutation p-values should never be zero" (2010).
+
+    Examples:
+        >>> points, labels = np.array([0.0, 1.0, 2.0, 10.0, 11.0, 12.0]), np.repeat([0, 1], 3)
+        >>> found = permutation_test(np.abs(points[:, None] - points), labels, np.random.default_rng(0), 99)
+        >>> found.p_value < 0.2
+        True
+    """
+    if distances.shape != distances.T.shape or not np.allclose(distances, distances.T):
+        raise ValueError(f"distances, of shape {distances.shape}: expected a square and symmetric matrix")
+    if len(labels) != len(distances):
+        raise ValueError(f"labels: expected {len(distances)}, one for each system, found {len(labels)}")
+    checks.size("n_permutations", n_permutations)
+    own = statistic(distances, labels)
+    null = np.array([statistic(distances, rng.permutation(labels)) for _ in range(n_permutations)])
+    # An arrangement that only renames the labels must count, whatever the order of its sums.
+    reached = int((null >= own - 1e-12).sum())
+    return PermutationTest(own, (1 + reached) / (1 + n_permutations), null)

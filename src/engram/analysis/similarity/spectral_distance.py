@@ -1,0 +1,67 @@
+"""The distance between the eigenvalues of two operators."""
+
+from __future__ import annotations
+
+from math import lcm
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Complex, Float
+from scipy.optimize import linear_sum_assignment
+
+from engram import checks
+
+
+def spectral_distance(
+    A: Float[np.ndarray, "n n"],
+    B: Float[np.ndarray, "m m"],
+    *,
+    squared: bool = False,
+    pad: Annotated[Any, Literal["zero", "mass"] | None] = None,
+) -> float:
+    """Return the Wasserstein distance between the eigenvalues of two operators, as points of the plane.
+
+        W2^2 = (1 / n) min over permutations pi of sum_i |lambda_i - mu_pi(i)|^2
+
+    It sees the topology of the dynamics, and not how far they are from normal (transient growth). ``dsa-metric``
+    reports the square.
+
+    Args:
+        A: Operator.
+        B: Operator.
+        squared: Whether W2^2 is returned instead of W2.
+        pad: With different numbers of eigenvalues: ``"zero"`` adds eigenvalues of zero to the shorter list,
+            ``"mass"`` gives each list a total weight of one.
+
+    Raises:
+        ValueError: An operator is not square or not finite, or the sizes differ and ``pad`` is None.
+
+    Source: Redman et al., "Identifying equivalent training dynamics" (2024); ``dsa-metric`` 2.0.
+
+    Examples:
+        >>> round(spectral_distance(np.diag([0.5, 0.9]), np.diag([0.9, 0.6]), squared=True), 6)
+        0.005
+    """
+    for name, operator in (("A", A), ("B", B)):
+        checks.array(name, operator, ("n", len(operator)))
+    return eigenvalue_distance(np.linalg.eigvals(A), np.linalg.eigvals(B), squared=squared, pad=pad)
+
+
+def eigenvalue_distance(
+    first: Complex[np.ndarray, " n"] | Float[np.ndarray, " n"],
+    second: Complex[np.ndarray, " m"] | Float[np.ndarray, " m"],
+    *,
+    squared: bool = False,
+    pad: Annotated[Any, Literal["zero", "mass"] | None] = None,
+) -> float:
+    """Return the Wasserstein distance between two sets of points of the plane; as ``spectral_distance``."""
+    n, m = len(first), len(second)
+    if n != m and pad is None:
+        raise ValueError(f'the operators have {n} and {m} eigenvalues: expected as many, or pad = "zero" or "mass"')
+    if n != m and checks.choice("pad", pad, ("zero", "mass")) == "zero":
+        first, second = (np.pad(values, (0, max(n, m) - len(values))) for values in (first, second))
+    elif n != m:
+        first, second = np.repeat(first, lcm(n, m) // n), np.repeat(second, lcm(n, m) // m)
+    cost = np.abs(first[:, None] - second) ** 2
+    value = float(cost[linear_sum_assignment(cost)].mean())
+    return value if squared else float(np.sqrt(value))

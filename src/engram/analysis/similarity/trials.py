@@ -1,0 +1,66 @@
+"""Trials: what a system was seen to do, as arrays of equal or of different length."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array
+
+from engram import checks
+
+Data = Annotated[Any, ArrayLike]  # whatever else it is, it is refused by name
+Recording = Float[np.ndarray, "_ features"]  # of one trial; trials differ in length
+
+
+def dimensions(X: Data) -> int:
+    """Return how deep data are nested, arrays and lists taken together; lists may be ragged."""
+    if isinstance(X, (list, tuple)):
+        return 1 + (dimensions(X[0]) if X else 0)
+    return int(getattr(X, "ndim", 0))
+
+
+def is_trials(X: Data) -> bool:
+    """Return whether X holds several trials: a list of two-dimensional arrays, or a three-dimensional array."""
+    return dimensions(X) == 3
+
+
+def as_trials(X: Data, name: str = "X") -> list[Recording]:
+    """Return trials as float64 arrays, (time, features) each.
+
+    Args:
+        X: One trial (time, features), trials of equal length (trials, time, features), or a list of trials.
+        name: What it is called in errors.
+
+    Raises:
+        ValueError: A trial is no finite two-dimensional array, or has another number of features than the first.
+
+    Examples:
+        >>> [trial.shape for trial in as_trials([np.zeros((5, 2)), np.zeros((7, 2))])]
+        [(5, 2), (7, 2)]
+    """
+    several = is_trials(X)
+    trials: list[Recording] = []
+    for number, trial in enumerate(X if several else [X]):
+        called = f"{name}[{number}]" if several else name
+        values = check_array(as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=called)
+        checks.finite(called, values)
+        if trials and values.shape[1] != trials[0].shape[1]:
+            raise ValueError(f"{called}.shape = {values.shape}: expected {trials[0].shape[1]} features, as before")
+        trials.append(values)
+    return trials
+
+
+def as_array(X: Data) -> Data:
+    """Return a tensor as an array, and what is none as it is."""
+    return X.detach().cpu().numpy() if hasattr(X, "detach") else X
+
+
+def refuse_shorter(trials: list[Recording], least: int, why: str) -> None:
+    """Raise a ValueError that names the first trial of fewer than ``least`` samples."""
+    for number, trial in enumerate(trials):
+        if len(trial) < least:
+            called = f"X[{number}]" if len(trials) > 1 else "X"
+            raise ValueError(f"{called} has n_samples = {len(trial)}: expected at least {least}, {why}")

@@ -1,0 +1,279 @@
+"""Sparse codes by iterative hard thresholding: which few atoms of a dictionary make up a sample, and how much."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from engram import checks
+from engram.threads import in_ranges
+
+SOLVERS = ("iht-ls", "iht", "iht-ls-unpruned")
+PATIENCE = 1  # iterations with the same support before least squares are tried; more change nothing but the time
+GRAM_LIMIT = 5000  # atoms above which no Gram matrix is made: it would fill the memory
+GROWTH = 10.0  # codes so many times larger than the correlations that they come from are looked into
+EXCESSIVE = 1e6  # and a code so many times larger never comes back
+LARGEST_STEP, SMALL = 0.9, 64
+
+
+class IHTCode(NamedTuple):
+    """Codes, and how they came about.
+
+    Attributes:
+        code: (samples, atoms).
+        iterations: Iterations of each sample.
+        converged: Whether a sample's code met its stopping rule before the last iteration.
+        step: The step size in use.
+    """
+
+    code: Float[np.ndarray, "samples atoms"]
+    iterations: Int[np.ndarray, " samples"]
+    converged: Bool[np.ndarray, " samples"]
+    step: float
+
+
+def hard_threshold(
+    values: Float[np.ndarray, "*shape"], threshold: float, *, keep_equal: bool = False
+) -> Float[np.ndarray, "*shape"]:
+    """Set to zero what is not larger than a threshold.
+
+        H(v) = v where |v| > t, else 0
+
+    Args:
+        values: Any shape.
+        threshold: t, at least 0.
+        keep_equal: Keep |v| = t as well, as the first thresholding of a code does.
+
+    Returns:
+        A new array; NaN stays NaN.
+
+    Raises:
+        ValueError: ``threshold`` is negative or NaN.
+
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), section 2.
+
+    Examples:
+        >>> hard_threshold(np.array([0.5, -1.0, 1.5]), 1.0).tolist()
+        [0.0, 0.0, 1.5]
+    """
+    checks.number("threshold", threshold, least=0)
+    size = np.abs(values)
+    return np.where(size < threshold if keep_equal else size <= threshold, np.zeros((), values.dtype), values)
+
+
+def iht_encode(
+    X: Annotated[np.ndarray, "samples features"],
+    dictionary: Annotated[np.ndarray, "atoms features"],
+    *,
+    coef_min: float = 1.0,
+    threshold: float = 0.1,
+    step: float | str = 0.2,
+    max_iter: int = 100,
+    tol: float = 1e-7,
+    solver: str = "iht-ls",
+    n_jobs: int | None = None,
+) -> IHTCode:
+    """Code samples by iterative hard thresholding.
+
+        x(0)   = H'(A y)                                      H' keeps what is at least coef_min / 2
+        x(r+1) = H(x(r) - step (A A^T x(r) - A y))            H keeps what is larger than threshold
+
+    with the atoms in the rows of A. Once the support stands still, the limit is least squares on it. ``"iht-ls"``
+    takes this way as soon as an iteration leaves the support as it is: it solves the least squares, drops what is not
+    larger than the threshold, and solves again until nothing is dropped. If one more iteration keeps this support, it
+    is a limit; if not, the iterations go on, and the next attempt waits twice as long. Every sample stops by itself, so
+    that its code does not depend on what else is in X.
+
+    Args:
+        X: Samples y in rows.
+        dictionary: Atoms of unit norm in rows.
+        coef_min: Least size of the true coefficients, C.
+        threshold: Threshold of the iterations, below C.
+        step: Step size. It must be below 2 over the largest eigenvalue of the Gram matrix of the atoms in use;
+            ``"auto"`` is 1 over that of all atoms, at most 0.9.
+        max_iter: Most iterations, R.
+        tol: Relative change of a sample's code at which plain iterations end.
+        solver: ``"iht-ls"``; ``"iht"``, plain iterations, as published; or ``"iht-ls-unpruned"``, which drops nothing
+            and shows why that is needed. A support with more atoms than features, or with dependent ones, gets plain
+            iterations with any of them.
+        n_jobs: Threads, as in scikit-learn; the codes are the same for any number.
+
+    Returns:
+        The codes (samples, atoms), with the iterations and whether they converged.
+
+    Raises:
+        ValueError: An argument is out of range, or the shapes or dtypes of X and ``dictionary`` do not fit.
+        RuntimeError: The codes diverge, because ``step`` is too large.
+
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1, coefficient estimation; least squares are ours.
+
+    Examples:
+        >>> iht_encode(np.array([[0.9, 0.1, -2.0]]), np.eye(3)).code.round(6).tolist()
+        [[0.9, 0.0, -2.0]]
+    """
+    check_data(X, dictionary)
+    checks.number("coef_min", coef_min, above=0)
+    checks.number("threshold", threshold, least=0)
+    checks.number("tol", tol, least=0)
+    checks.size("max_iter", max_iter)
+    checks.choice("solver", solver, SOLVERS)
+    if isinstance(step, str):
+        checks.choice("step", step, ("auto",))
+        step = stable_step(dictionary)
+    checks.number("step", step, above=0)
+    correlations = X @ dictionary.T
+    settings = Settings(
+        coef_min / 2, threshold, step, tol, max_iter, PATIENCE if solver != "iht" else 0, solver != "iht-ls-unpruned"
+    )
+    if len(dictionary) > GRAM_LIMIT:
+        code, iterations, converged, grown = plain_encode(X, dictionary, correlations, settings)
+    else:
+        code, iterations, converged, grown = fused_encode(dictionary, correlations, settings, n_jobs)
+    if grown.any() or not np.linalg.norm(code) <= GROWTH * np.linalg.norm(correlations):
+        largest = largest_eigenvalue(dictionary)
+        if step * largest >= 2 or not np.isfinite(code).all():
+            raise RuntimeError(
+                f"code_step = {step:g}: expected less than 2 / {largest:.3g}, the largest eigenvalue of the atoms' "
+                "Gram matrix; the codes diverge. Take 'auto'; if they went well before, the dictionary has become bad: "
+                "take a larger batch or a smaller dict_step"
+            )
+    return IHTCode(code, iterations, converged, float(step))
+
+
+class Settings(NamedTuple):
+    """What a code depends on beside the sample and the dictionary; see ``iht_encode``."""
+
+    start: float
+    threshold: float
+    step: float
+    tol: float
+    max_iter: int
+    patience: int
+    prune: bool
+
+
+class Found(NamedTuple):
+    """Codes; iterations, whether a code converged, and whether it was given up because it grew, of each sample."""
+
+    code: np.ndarray
+    iterations: np.ndarray
+    converged: np.ndarray
+    grown: np.ndarray
+
+
+def nothing_found(code: np.ndarray) -> Found:
+    """Return where codes begin."""
+    return Found(code, np.zeros(len(code), np.int64), *np.zeros((2, len(code)), bool))
+
+
+def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray, settings: Settings) -> Found:
+    """Code samples with NumPy alone and without a Gram matrix: the definition, and the way for very many atoms."""
+    found = nothing_found(hard_threshold(correlations, settings.start, keep_equal=True))
+    code, iterations, converged, grown = found
+    unchanged, wait = np.zeros(len(X), np.int64), np.full(len(X), settings.patience)
+    seeks, solved = np.full(len(X), settings.patience > 0), np.zeros(len(X), bool)
+    limit = EXCESSIVE * np.linalg.norm(correlations, axis=1)
+    for _ in range(settings.max_iter):
+        active = np.flatnonzero(~(converged | grown))
+        if not active.size:
+            break
+        old = code[active]
+        new = old - X.dtype.type(settings.step) * ((old @ dictionary - X[active]) @ dictionary.T)
+        new = hard_threshold(new, settings.threshold)
+        code[active] = new
+        iterations[active] += 1
+        same = ((new != 0) == (old != 0)).all(axis=1)
+        unchanged[active] = np.where(same, unchanged[active] + 1, 0)
+        size = np.linalg.norm(new, axis=1)
+        grown[active] = ~(size <= limit[active])
+        settled = ~seeks[active] & (np.linalg.norm(new - old, axis=1) <= settings.tol * size)
+        converged[active] = ~grown[active] & (settled | (solved[active] & same))
+        failed = active[solved[active] & ~same]
+        wait[failed] *= 2
+        solved[failed] = False
+        ready = seeks[active] & (unchanged[active] >= wait[active]) & ~converged[active] & ~grown[active]
+        for sample in np.setdiff1d(active[ready], failed):
+            fitted = least_squares(dictionary, correlations[sample], code[sample], settings)
+            if fitted is None:
+                seeks[sample] = False
+            else:
+                code[sample], solved[sample], converged[sample] = fitted, True, not settings.prune
+    return found
+
+
+def least_squares(
+    dictionary: np.ndarray, correlation: np.ndarray, code: np.ndarray, settings: Settings
+) -> np.ndarray | None:
+    """Return least squares on the support of a code, pruned; None where its atoms are dependent."""
+    support = np.flatnonzero(code)
+    while True:
+        atoms = dictionary[support]
+        if len(atoms) > dictionary.shape[1]:
+            return None
+        try:
+            factor = np.linalg.cholesky(atoms @ atoms.T)
+        except np.linalg.LinAlgError:
+            return None
+        if (np.diag(factor) ** 2 <= smallest_pivot(code.dtype) * (atoms**2).sum(axis=1)).any():
+            return None
+        values = np.linalg.solve(factor.T, np.linalg.solve(factor, correlation[support]))
+        keep = np.abs(values) > settings.threshold
+        if keep.all() or not settings.prune:
+            solved = np.zeros_like(code)
+            solved[support] = values
+            return solved
+        support = support[keep]
+
+
+def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Settings, n_jobs: int | None) -> Found:
+    """Code samples with the numba kernel, in chunks that threads share."""
+    from engram.memory.dictionary import kernels
+
+    number = dictionary.dtype.type
+    gram, correlations = map(np.ascontiguousarray, (dictionary @ dictionary.T, correlations))
+    how = Settings(*map(number, settings[:4]), *settings[4:])  # type: ignore[call-arg]
+    limits = number(smallest_pivot(dictionary.dtype)), number(EXCESSIVE), dictionary.shape[1]
+    found = nothing_found(np.zeros_like(correlations))
+    in_ranges(
+        lambda first, stop: kernels.encode(gram, correlations, how, *limits, found, first, stop),
+        len(found.code),
+        n_jobs,
+    )
+    return found
+
+
+def smallest_pivot(dtype: np.dtype[Any]) -> float:
+    """Return below which pivot, of 1, atoms count as dependent."""
+    return float(np.finfo(dtype).eps ** (2 / 3))
+
+
+def stable_step(dictionary: np.ndarray) -> float:
+    """Return a step size at which the iterations cannot diverge."""
+    return 1 / max(largest_eigenvalue(dictionary), 1 / LARGEST_STEP)
+
+
+def largest_eigenvalue(dictionary: np.ndarray) -> float:
+    """Return the largest eigenvalue of the Gram matrix, to about a hundredth."""
+    side = dictionary if len(dictionary) <= dictionary.shape[1] else dictionary.T  # both have the same
+    if len(side) <= SMALL:
+        return float(np.linalg.eigvalsh(side @ side.T)[-1])
+    start = np.random.default_rng(0).standard_normal(len(side)).astype(side.dtype)  # fixed: the same for the same atoms
+    product = LinearOperator((len(side), len(side)), matvec=lambda v: side @ (side.T @ v), dtype=side.dtype)
+    return float(eigsh(product, k=1, tol=1e-2, v0=start, return_eigenvectors=False)[0])
+
+
+def check_data(X: np.ndarray, dictionary: np.ndarray) -> None:
+    """Raise unless samples and atoms fit each other."""
+    for name, value in (("X", X), ("dictionary", dictionary)):
+        if value.ndim != 2 or not value.size:
+            raise ValueError(f"{name}.shape = {value.shape}: expected two dimensions, neither of them 0")
+        checks.finite(name, value)
+    if X.shape[1] != dictionary.shape[1]:
+        raise ValueError(f"X.shape = {X.shape}: expected {dictionary.shape[1]} features, as dictionary has")
+    if X.dtype != dictionary.dtype or X.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"X.dtype = {X.dtype}, dictionary.dtype = {dictionary.dtype}: expected both float32 or both float64"
+        )

@@ -1,0 +1,202 @@
+"""Iterative hard thresholding and the dictionary gradient as numba kernels that touch only what is not zero.
+
+A step of IHT is  x <- H(x - step (G x - b))  with the Gram matrix G of the atoms and b their correlations with the
+sample. A code has few entries that are not zero, so that G x is a sum of few rows of G (which is symmetric):
+atoms x support multiplications in place of atoms x atoms. One sample after another goes through all its iterations and
+stops by itself, its code in the first cache.
+
+Samples do not meet in the code; in the gradient every thread has features of its own and adds the samples in their
+order: the results are the same, bit by bit, for any number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, error_model="numpy")
+@no_type_check
+def add_rows(gram, support, values, count, step, v):
+    """Subtract ``step`` times the sum of rows of the Gram matrix from v, four at once."""
+    k = 0
+    while k + 4 <= count:
+        a, b, c, d = gram[support[k]], gram[support[k + 1]], gram[support[k + 2]], gram[support[k + 3]]
+        p, q = step * values[k], step * values[k + 1]
+        r, s = step * values[k + 2], step * values[k + 3]
+        for j in range(v.size):
+            v[j] -= (p * a[j] + q * b[j]) + (r * c[j] + s * d[j])
+        k += 4
+    while k < count:
+        a, p = gram[support[k]], step * values[k]
+        for j in range(v.size):
+            v[j] -= p * a[j]
+        k += 1
+
+
+@njit(nogil=True, error_model="numpy")
+@no_type_check
+def solve(gram, correlation, support, count, smallest, solution):
+    """Solve the normal equations on a support by Cholesky's factors; return whether they are regular."""
+    L = np.empty((count, count), gram.dtype)
+    for i in range(count):
+        for j in range(i, count):
+            L[i, j] = gram[support[i], support[j]]
+        solution[i] = correlation[support[i]]
+    # L is the upper factor, row by row, so that the innermost loops run along memory.
+    for i in range(count):
+        pivot = L[i, i]
+        if not pivot > smallest * gram[support[i], support[i]]:
+            return False
+        root = np.sqrt(pivot)
+        for j in range(i, count):
+            L[i, j] /= root
+        for k in range(i + 1, count):
+            factor = L[i, k]
+            for j in range(k, count):
+                L[k, j] -= factor * L[i, j]
+        solution[i] /= root
+        for k in range(i + 1, count):
+            solution[k] -= L[i, k] * solution[i]
+    for i in range(count - 1, -1, -1):
+        for k in range(i + 1, count):
+            solution[i] -= L[i, k] * solution[k]
+        solution[i] /= L[i, i]
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def encode(gram, correlations, how, smallest, excessive, features, found, first, stop):
+    """Find the codes of the samples from ``first`` to ``stop``.
+
+    After ``how.patience`` iterations with the same support, least squares on it take the place of the code; if the next
+    iteration keeps the support, the code is finished, otherwise the patience is doubled.
+
+    Args:
+        gram: (atoms, atoms).
+        correlations: (samples, atoms).
+        how: The ``iht.Settings``, the first four in the dtype of the Gram matrix.
+        smallest: A pivot below this share of its diagonal entry makes the equations singular.
+        excessive: A code this many times larger than the correlations is given up.
+        features: Number of features; a larger support has no least squares.
+        found: The ``iht.Found``, zeros and False; written.
+        first: First sample.
+        stop: The one after the last.
+    """
+    codes, iterations, converged, grown = found
+    atoms = gram.shape[0]
+    zero = gram.dtype.type(0)
+    v, values, others = np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype)
+    support, other = np.empty(atoms, np.int64), np.empty(atoms, np.int64)
+    for sample in range(first, stop):
+        b = correlations[sample]
+        count, limit = 0, zero
+        for j in range(atoms):
+            limit += b[j] * b[j]
+            if abs(b[j]) >= how.start and b[j] != zero:
+                support[count], values[count] = j, b[j]
+                count += 1
+        limit *= excessive * excessive
+        least_squares, unchanged, done, wait, solved = how.patience > 0, 0, 0, how.patience, False
+        while done < how.max_iter and not converged[sample] and not grown[sample]:
+            for j in range(atoms):
+                v[j] = how.step * b[j]
+            add_rows(gram, support, values, count, how.step, v)
+            for k in range(count):
+                v[support[k]] += values[k]
+            done += 1
+            n = 0
+            for j in range(atoms):
+                if abs(v[j]) > how.threshold:
+                    other[n], others[n] = j, v[j]
+                    n += 1
+            # The change, by a walk along both supports, which are in order.
+            change, size, k, same = zero, zero, 0, n == count
+            for i in range(n):
+                while k < count and support[k] < other[i]:
+                    change += values[k] * values[k]
+                    same = False
+                    k += 1
+                old = zero
+                if k < count and support[k] == other[i]:
+                    old = values[k]
+                    k += 1
+                else:
+                    same = False
+                change += (others[i] - old) * (others[i] - old)
+                size += others[i] * others[i]
+            while k < count:
+                change += values[k] * values[k]
+                k += 1
+            support, other = other, support
+            values, others = others, values
+            count = n
+            unchanged = unchanged + 1 if same else 0
+            if not size <= limit:
+                grown[sample] = True
+            elif solved and same:
+                converged[sample] = True
+            elif solved:
+                solved = False
+                wait *= 2
+            elif least_squares and unchanged >= wait:
+                for k in range(count):
+                    other[k] = support[k]
+                kept = count
+                while True:
+                    if kept > features or not solve(gram, b, other, kept, smallest, others):
+                        least_squares = False
+                        break
+                    n = 0
+                    for k in range(kept):
+                        if not how.prune or abs(others[k]) > how.threshold:
+                            other[n], others[n] = other[k], others[k]
+                            n += 1
+                    if n == kept:
+                        break
+                    kept = n
+                if least_squares:
+                    count = kept
+                    support, other = other, support
+                    values, others = others, values
+                    solved, converged[sample] = True, not how.prune
+            elif not least_squares and change <= how.tol * how.tol * size:
+                converged[sample] = True
+        for k in range(count):
+            codes[sample, support[k]] = values[k]
+        iterations[sample] = done
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def gradient(dictionary, samples, codes, residuals, total, first, stop):
+    """Add up residual x sign(code) over samples, (atoms, features), for the features from ``first`` to ``stop``.
+
+    Residuals are code x dictionary - sample, (samples, features); they are written, and added to ``total``, zeros.
+    """
+    atoms = dictionary.shape[0]
+    support = np.empty(atoms, np.int64)
+    for sample in range(samples.shape[0]):
+        residual = residuals[sample, first:stop]
+        for f in range(stop - first):
+            residual[f] = -samples[sample, first + f]
+        count = 0
+        for i in range(atoms):
+            value = codes[sample, i]
+            if value != 0:
+                support[count] = i
+                count += 1
+                atom = dictionary[i, first:stop]
+                for f in range(stop - first):
+                    residual[f] += value * atom[f]
+        for k in range(count):
+            row = total[support[k], first:stop]
+            if codes[sample, support[k]] > 0:
+                for f in range(stop - first):
+                    row[f] += residual[f]
+            else:
+                for f in range(stop - first):
+                    row[f] -= residual[f]

@@ -1,0 +1,147 @@
+"""NOODL as a layer: forward codes its input, and a local update learns from the code without autograd."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+
+
+class NOODLLayer(nn.Module):
+    """A layer of neurons with lateral inhibition that settles to a sparse code, and learns by a Hebbian update.
+
+        x(0)   = H'(W y)                                        H' keeps what is at least coef_min / 2
+        x(r+1) = H(x(r) + code_step W (y - W^T x(r)))           H keeps what is larger than threshold
+        W'     = rows of W + dict_step mean of sign(x) (y - W^T x)^T, each divided by its norm
+
+    Forward is ``iterations`` steps, unrolled, through which gradients flow along the entries that are kept.
+    ``local_update`` needs no gradient: the change of a weight is the product of what it connects, the sign of the code
+    and the error that is left. Workers that each see a part of a batch need exchange nothing but the sum of that.
+
+    Args:
+        in_features: Features n of the input.
+        out_features: Atoms m, the neurons.
+        coef_min: Least size of the true coefficients, C.
+        threshold: Threshold of the iterations.
+        code_step: Step size of the code, below 2 over the largest eigenvalue of W W^T.
+        iterations: R.
+        dict_step: Step size of the weights, about 0.5 out_features / (mean support x mean size of a coefficient).
+        device: Where the weights live.
+        dtype: Their dtype.
+        generator: Source of the initial weights; torch's global one if None.
+
+    Attributes:
+        weight: Atoms of unit norm, (out, in); initially random directions. It asks for no gradient:
+            ``layer.weight.requires_grad_()`` trains it by back-propagation.
+
+    Raises:
+        TypeError: A size is no integer.
+        ValueError: A size is less than one, or another argument is out of range.
+
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form. ``NOODL`` is the same as an
+    estimator, with a faster way to the codes.
+
+    Examples:
+        >>> layer = NOODLLayer(3, 3, dtype=torch.float64)
+        >>> _ = layer.weight.copy_(torch.eye(3))
+        >>> layer(torch.tensor([[0.9, 0.1, -2.0]], dtype=torch.float64)).round(decimals=4).tolist()
+        [[0.9, 0.0, -2.0]]
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        coef_min: float = 1.0,
+        threshold: float = 0.1,
+        code_step: float = 0.2,
+        iterations: int = 100,
+        dict_step: float = 15.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features = checks.size("in_features", in_features)
+        self.out_features = checks.size("out_features", out_features)
+        self.coef_min = checks.number("coef_min", coef_min, above=0)
+        self.threshold = checks.number("threshold", threshold, least=0)
+        self.code_step = checks.number("code_step", code_step, above=0)
+        self.iterations = checks.size("iterations", iterations)
+        self.dict_step = checks.number("dict_step", dict_step, above=0)
+        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype), False)
+        self.reset_parameters(generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw random directions as atoms, from torch's global generator if None is given."""
+        self.weight.normal_(generator=generator)
+        self.weight.copy_(nn.functional.normalize(self.weight, dim=1, eps=0.0))
+
+    def forward(self, input: Annotated[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        """Return the codes of the input, (..., in).
+
+        Raises:
+            ValueError: Wrong shape or dtype, or codes that are not finite: ``code_step`` is too large, or a sample is
+                not finite.
+        """
+        self._check("input", input, self.in_features)
+        current = input @ self.weight.t()
+        code = torch.where(current.abs() < self.coef_min / 2, 0, current)
+        for _ in range(self.iterations):
+            code = code + self.code_step * ((input - code @ self.weight) @ self.weight.t())
+            code = torch.where(code.abs() <= self.threshold, 0, code)  # NaN stays
+        if not code.isfinite().all():
+            raise ValueError(
+                f"the codes are not finite: expected a finite input, and code_step = {self.code_step} below 2 over the "
+                "largest eigenvalue of weight weight^T"
+            )
+        return code
+
+    @torch.no_grad()
+    def local_gradient(
+        self, input: Annotated[Tensor, "*batch in"], code: Annotated[Tensor, "*batch out"]
+    ) -> Float[Tensor, "out in"]:
+        """Return the mean over samples of sign(code) x (reconstruction - sample).
+
+        Args:
+            input: Samples, (..., in).
+            code: What ``forward`` returned for them, (..., out).
+
+        Raises:
+            ValueError: Wrong shape or dtype, or no sample.
+        """
+        self._check("input", input, self.in_features)
+        self._check("code", code, self.out_features)
+        if input.shape[:-1] != code.shape[:-1] or not input.numel():
+            raise ValueError(
+                f"input.shape = {tuple(input.shape)}, code.shape = {tuple(code.shape)}: expected equally many samples, "
+                "at least 1"
+            )
+        samples, codes = input.reshape(-1, self.in_features), code.reshape(-1, self.out_features)
+        return codes.sign().t() @ (codes @ self.weight - samples) / len(samples)
+
+    @torch.no_grad()
+    def local_update(self, input: Annotated[Tensor, "*batch in"], code: Annotated[Tensor, "*batch out"]) -> None:
+        """Take one step of learning, in place; see ``local_gradient``."""
+        moved = self.weight - self.dict_step * self.local_gradient(input, code)
+        norm = moved.norm(dim=1, keepdim=True)
+        self.weight.copy_(moved / torch.where(norm > 0, norm, 1))
+
+    def _check(self, name: str, value: Tensor, features: int) -> None:
+        if value.dim() < 1 or value.shape[-1] != features:
+            raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (..., {features})")
+        if value.dtype != self.weight.dtype:
+            raise ValueError(f"{name}.dtype = {value.dtype}: expected {self.weight.dtype}, as the weights have")
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the arguments."""
+        return (
+            f"{self.in_features}, {self.out_features}, coef_min={self.coef_min}, threshold={self.threshold}, "
+            f"code_step={self.code_step}, iterations={self.iterations}, dict_step={self.dict_step}"
+        )

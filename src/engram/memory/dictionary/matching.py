@@ -1,0 +1,98 @@
+"""How good a learned dictionary is: how near to the true one, in whatever order, and how much it explains."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+
+from engram import checks
+from engram.unit_rows import unit_rows
+
+
+class DictionaryMatch(NamedTuple):
+    """Which learned atom stands for which true one.
+
+    Attributes:
+        permutation: Number of the learned atom for each true atom.
+        sign: 1 or -1, so that ``sign[:, None] * dictionary[permutation]`` is near the true dictionary.
+        cosine: Cosine of each pair, with that sign.
+        error: Norm of the difference over that of the true dictionary, Frobenius, for atoms of unit norm.
+    """
+
+    permutation: Int[np.ndarray, " atoms"]
+    sign: Float[np.ndarray, " atoms"]
+    cosine: Float[np.ndarray, " atoms"]
+    error: float
+
+
+def match_dictionaries(
+    dictionary: Annotated[np.ndarray, "learned features"], true: Annotated[np.ndarray, "atoms features"]
+) -> DictionaryMatch:
+    """Match learned atoms to true ones, one to one, so that the sum of the absolute cosines is largest.
+
+    Args:
+        dictionary: Learned atoms in rows, at least as many as true ones; their norms do not matter.
+        true: True atoms in rows.
+
+    Raises:
+        ValueError: The features differ, there are fewer learned atoms than true ones, or an entry is not finite.
+
+    Source: The Hungarian method, as SciPy's ``linear_sum_assignment``; the measure is that of Rambhatla, Li and Haupt,
+    "NOODL" (2019), which needs no match since its start is near the truth.
+
+    Examples:
+        >>> match = match_dictionaries(np.array([[0.0, -2.0], [1.0, 0.0]]), np.eye(2))
+        >>> match.permutation.tolist(), match.sign.tolist(), match.error
+        ([1, 0], [1.0, -1.0], 0.0)
+    """
+    if dictionary.shape[1] != true.shape[1] or len(dictionary) < len(true):
+        raise ValueError(
+            f"dictionary.shape = {dictionary.shape}: expected {true.shape[1]} features and at least {len(true)} atoms, "
+            "as the true dictionary has"
+        )
+    checks.finite("dictionary", dictionary)
+    checks.finite("true", true)
+    learned, true = unit_rows(dictionary), unit_rows(true)
+    cosines = true @ learned.T
+    atoms, permutation = linear_sum_assignment(np.abs(cosines), maximize=True)
+    cosine = cosines[atoms, permutation]
+    sign = np.where(cosine < 0, -1.0, 1.0)
+    error = relative_error(sign[:, None] * learned[permutation], true)
+    return DictionaryMatch(permutation, sign, np.abs(cosine).astype(float), error)
+
+
+def relative_error(found: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "*shape"]) -> float:
+    """Return the norm of the difference over that of the truth, Frobenius.
+
+    Examples:
+        >>> relative_error(np.array([3.0, 5.0]), np.array([3.0, 4.0]))
+        0.2
+    """
+    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+
+
+def explained_share(
+    dictionary: Float[np.ndarray, "atoms features"], X: Float[np.ndarray, "samples features"], nonzero: int
+) -> float:
+    """Return the share of the squared norm of samples that so many atoms each explain, by orthogonal matching pursuit.
+
+    Args:
+        dictionary: Atoms in rows; their norms do not matter.
+        X: Samples in rows.
+        nonzero: Atoms for each sample.
+
+    Examples:
+        >>> explained_share(np.eye(2), np.array([[3.0, 4.0]]), 1)
+        0.64
+    """
+    from sklearn.decomposition import sparse_encode
+
+    atoms = unit_rows(dictionary)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # dependent atoms: it ends with fewer
+        code = sparse_encode(X, atoms, algorithm="omp", n_nonzero_coefs=nonzero)
+    return float(1 - ((X - code @ atoms) ** 2).sum() / (X**2).sum())

@@ -1,0 +1,470 @@
+"""NOODL: a dictionary and its sparse codes learned from a stream, both to machine precision, by local updates."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.decomposition import sparse_encode
+from sklearn.utils import Tags, check_array, check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from engram.memory.dictionary.iht import SOLVERS
+from engram.memory.dictionary.matching import relative_error
+from engram.memory.dictionary.start import from_pairs, from_samples
+from engram.memory.dictionary.step import UPDATES, encode, noodl_step
+from engram.storage.fitted import Fitted
+from engram.storage.stored import Stored
+from engram.unit_rows import unit_rows
+
+Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+FORGET = 0.9  # share of a running mean that the next batch leaves
+USES = 4.0  # expected uses of an atom in a batch below which the automatic step falls
+BACKOFFS = 5
+DUPLICATE, COHERENT = 0.9, 0.95
+COUNT, POSITIVE = Interval(Integral, 1, None, closed="left"), Interval(Real, 0, None, closed="neither")
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+
+
+class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Learn a dictionary and sparse codes from a stream, exactly where the samples are exactly sparse.
+
+    Each call of ``partial_fit`` takes one step on one batch:
+
+        x(0)   = H'(A y)                                       H' keeps what is at least coef_min / 2
+        x(r+1) = H(x(r) - code_step (A A^T x(r) - A y))        H keeps what is larger than threshold
+        g      = mean over samples of sign(x) (A^T x - y)^T
+        A'     = rows of A - dict_step g, each divided by its norm
+
+    If samples are A*^T x* with incoherent atoms and few coefficients, none smaller than ``coef_min``, and A starts near
+    A*, the error of A and of x falls geometrically to the precision of the numbers; a lasso's shrinks coefficients and
+    stalls. If coefficients may be arbitrarily small, as in natural images, or under noise, nothing is promised, and
+    learning with a lasso (``sklearn.decomposition.MiniBatchDictionaryLearning``) is usually better.
+
+    The theory wants fresh samples in each batch. ``fit`` goes through the same ones again and again. One call of
+    ``partial_fit`` is one step on all it is given: the same samples in other chunks take other steps.
+
+    Args:
+        n_components: Number of atoms; the number of features if None.
+        coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the median
+            sample's largest correlation with the start.
+        threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
+        code_step: Step size of the codes, published as 0.2; ``"auto"`` is 1 over the largest eigenvalue of the atoms'
+            Gram matrix, at most 0.9, at which codes never diverge.
+        code_max_iter: Most iterations for a code.
+        code_tol: Relative change of a code at which plain iterations end.
+        solver: ``"iht-ls"``, ``"iht"`` as published, or ``"iht-ls-unpruned"``; see ``iht_encode``.
+        dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
+            of the size x of its coefficients, times min(1, u / 4) where a batch uses an atom u times; ``"per-atom"``
+            does this for each atom alone.
+        max_iter: Most passes of ``fit`` over the samples.
+        batch_size: Samples in a batch of ``fit``.
+        dict_init: Atoms to start from, (atoms, features), or ``"samples"`` (the default of None), or ``"pairwise"``,
+            the directions that pairs of samples have in common, slow and for very sparse samples.
+        shuffle: Whether ``fit`` draws the batches anew in each pass.
+        tol: ``fit`` ends when the dictionary has changed by no more than this share, ``max_no_improvement`` times.
+        max_no_improvement: See ``tol``; None: never before ``max_iter``.
+        reinit: What is replaced by the samples with the largest residuals: ``"unused"`` atoms, ``"duplicates"`` (those
+            with a cosine above 0.9 to another that is used more), ``"both"``, or nothing if None, as in the theory.
+        reinit_steps: Every how many steps; an atom is unused that no sample has used since the last time.
+        scale: ``"batch"`` divides samples by the running mean of their norms, and multiplies codes by it; C and the
+            threshold are then relative to samples of norm 1. None takes samples as they are.
+        update: ``"noodl"``, or the rules that it is compared with, ``"arora-biased"`` and ``"arora-unbiased"``, whose
+            codes are thresholded correlations.
+        transform_algorithm: ``"noodl"``: codes as in learning; ``"omp"`` or ``"lasso_cd"``: those of scikit-learn's
+            ``sparse_encode``, for data whose coefficients are not bounded below.
+        transform_n_nonzero_coefs: Nonzero coefficients of ``"omp"``; a tenth of the features if None.
+        transform_alpha: Penalty of ``"lasso_cd"``; 1 if None.
+        n_jobs: Threads; all results are the same for any number.
+        random_state: Settles the start and the shuffling.
+        verbose: Whether ``fit`` prints a line for each pass.
+        callback: Called by ``fit`` after each step, with the estimator.
+
+    Attributes:
+        components_: Atoms of unit norm, (atoms, features).
+        n_features_in_: Number of features.
+        n_steps_: Steps taken.
+        n_iter_: Passes of ``fit`` over the samples.
+        usage_: Running mean of how often an atom is used, (atoms,).
+        magnitude_: Running mean of the size of its coefficient, zeros included, (atoms,).
+        change_: Relative change of the dictionary in the last step.
+        contraction_: Running factor by which that change shrinks from step to step, an estimate of the factor of the
+            error; NaN before the third step.
+        code_iterations_: Mean iterations for a code in the last step.
+        coef_min_, threshold_, code_step_, dict_step_, scale_: The values in use.
+        n_samples_seen_: Samples learned from, as often as they were shown.
+        unused_steps_: Steps since an atom was used, (atoms,).
+        n_dead_samples_: Samples that were left without any atom.
+        n_backoffs_: How often the step size was halved because the dictionary would not have stayed finite.
+        n_reinit_: Atoms that were replaced.
+
+    Raises:
+        ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
+        NotFittedError: Nothing has been learned.
+        RuntimeError: In learning and in ``transform``, if codes diverge or the dictionary does not stay finite. What
+            had been learned before is kept.
+
+    Source: Rambhatla, Li and Haupt, "NOODL: Provable Online Dictionary Learning and Sparse Coding" (2019), algorithm 1.
+    Least squares, automatic values, ``reinit``, ``scale`` and the diagnostics are ours.
+
+    Examples:
+        >>> from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
+        >>> X, dictionary, _ = make_sparse_dictionary_data(
+        ...     3000, n_features=64, n_components=80, n_nonzero=3, random_state=0
+        ... )
+        >>> start = perturb_dictionary(dictionary, random_state=1)
+        >>> model = NOODL(80, dict_init=start, max_iter=10, random_state=0).fit(X)
+        >>> bool(np.abs(model.components_ - dictionary).max() < 1e-6)
+        True
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        "n_components": [COUNT, None],
+        "coef_min": [POSITIVE, StrOptions({"auto"})],
+        "threshold": [NOT_NEGATIVE, StrOptions({"auto"})],
+        "code_step": [POSITIVE, StrOptions({"auto"})],
+        "code_max_iter": [COUNT],
+        "code_tol": [NOT_NEGATIVE],
+        "solver": [StrOptions(set(SOLVERS))],
+        "dict_step": [POSITIVE, StrOptions({"auto", "per-atom"})],
+        "max_iter": [COUNT],
+        "batch_size": [COUNT],
+        "dict_init": ["array-like", StrOptions({"samples", "pairwise"}), None],
+        "shuffle": ["boolean"],
+        "tol": [NOT_NEGATIVE],
+        "max_no_improvement": [COUNT, None],
+        "reinit": [StrOptions({"unused", "duplicates", "both"}), None],
+        "reinit_steps": [COUNT],
+        "scale": [StrOptions({"batch"}), None],
+        "update": [StrOptions(set(UPDATES))],
+        "transform_algorithm": [StrOptions({"noodl", "omp", "lasso_cd"})],
+        "transform_n_nonzero_coefs": [COUNT, None],
+        "transform_alpha": [NOT_NEGATIVE, None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "callback": [callable, None],
+    }
+
+    dict_step_: float | np.ndarray
+
+    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    def __init__(
+        self,
+        n_components: Annotated[Any, int | None] = None,
+        *,
+        coef_min: Annotated[Any, float | Literal["auto"]] = 1.0,
+        threshold: Annotated[Any, float | Literal["auto"]] = "auto",
+        code_step: Annotated[Any, float | Literal["auto"]] = "auto",
+        code_max_iter: Annotated[Any, int] = 100,
+        code_tol: Annotated[Any, float] = 1e-7,
+        solver: Annotated[Any, str] = "iht-ls",
+        dict_step: Annotated[Any, float | Literal["auto", "per-atom"]] = "auto",
+        max_iter: Annotated[Any, int] = 100,
+        batch_size: Annotated[Any, int] = 256,
+        dict_init: Annotated[Any, ArrayLike | Literal["samples", "pairwise"] | None] = None,
+        shuffle: Annotated[Any, bool] = True,
+        tol: Annotated[Any, float] = 1e-8,
+        max_no_improvement: Annotated[Any, int | None] = 10,
+        reinit: Annotated[Any, Literal["unused", "duplicates", "both"] | None] = None,
+        reinit_steps: Annotated[Any, int] = 10,
+        scale: Annotated[Any, Literal["batch"] | None] = None,
+        update: Annotated[Any, str] = "noodl",
+        transform_algorithm: Annotated[Any, Literal["noodl", "omp", "lasso_cd"]] = "noodl",
+        transform_n_nonzero_coefs: Annotated[Any, int | None] = None,
+        transform_alpha: Annotated[Any, float | None] = None,
+        n_jobs: Annotated[Any, int | None] = None,
+        random_state: Annotated[Any, int | np.random.RandomState | None] = None,
+        verbose: Annotated[Any, bool] = False,
+        callback: Annotated[Any, Callable[[NOODL], object] | None] = None,
+    ) -> None:
+        self.n_components = n_components
+        self.coef_min = coef_min
+        self.threshold = threshold
+        self.code_step = code_step
+        self.code_max_iter = code_max_iter
+        self.code_tol = code_tol
+        self.solver = solver
+        self.dict_step = dict_step
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.dict_init = dict_init
+        self.shuffle = shuffle
+        self.tol = tol
+        self.max_no_improvement = max_no_improvement
+        self.reinit = reinit
+        self.reinit_steps = reinit_steps
+        self.scale = scale
+        self.update = update
+        self.transform_algorithm = transform_algorithm
+        self.transform_n_nonzero_coefs = transform_n_nonzero_coefs
+        self.transform_alpha = transform_alpha
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callback = callback
+
+    @property
+    def coherence_(self) -> float:
+        """The largest cosine between two atoms, without sign; 0 where there is only one."""
+        check_is_fitted(self)
+        return float(cosines(self.components_).max())
+
+    @property
+    def mean_support_(self) -> float:
+        """Running mean of the number of atoms in a sample."""
+        check_is_fitted(self)
+        return float(self.usage_.sum())
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Data, y: object = None) -> NOODL:
+        """Forget everything and learn from samples, (samples, features), in several passes."""
+        samples = self._validated(X, reset=True)
+        rng = check_random_state(self.random_state)
+        self._start(samples, samples[: self.batch_size], rng)
+        still = 0
+        for epoch in range(self.max_iter):
+            order = rng.permutation(len(samples)) if self.shuffle else np.arange(len(samples))
+            for batch in gen_batches(len(samples), self.batch_size):
+                self._step(samples[order[batch]])
+                if self.callback is not None:
+                    self.callback(self)
+                still = still + 1 if self.change_ <= self.tol else 0
+                if still == self.max_no_improvement:
+                    break
+            self.n_iter_ = epoch + 1
+            if self.verbose:
+                print(f"pass {epoch + 1}: change {self.change_:.2e}, mean support {self.mean_support_:.2f}")  # noqa: T201
+            if still == self.max_no_improvement:
+                break
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Data, y: object = None) -> NOODL:
+        """Take one step on all samples, at least one; the first call starts the dictionary, by default from them."""
+        first = not hasattr(self, "components_")
+        samples = self._validated(X, reset=first)
+        if first:
+            self._start(samples, samples, check_random_state(self.random_state))
+        self._step(samples.astype(self.components_.dtype, copy=False))
+        return self
+
+    def transform(self, X: Data) -> np.ndarray:
+        """Return the codes of samples, (samples, atoms)."""
+        check_is_fitted(self)
+        samples = self._validated(X, reset=False)
+        scale = samples.dtype.type(self.scale_)
+        scaled, components = samples / scale, self.components_.astype(samples.dtype, copy=False)
+        if self.transform_algorithm == "noodl":
+            return np.asarray(encode(scaled, components, self.update, **self._code_settings()).code * scale)
+        code = sparse_encode(
+            scaled,
+            components,
+            algorithm=self.transform_algorithm,
+            n_nonzero_coefs=self.transform_n_nonzero_coefs,
+            alpha=self.transform_alpha,
+            n_jobs=self.n_jobs,
+        )
+        return np.asarray(code * scale, samples.dtype)
+
+    def inverse_transform(self, X: Data) -> np.ndarray:
+        """Return the samples that codes stand for, code x components, (samples, features)."""
+        check_is_fitted(self)
+        code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if code.shape[1] != len(self.components_):
+            raise ValueError(f"X.shape = {code.shape}: expected {len(self.components_)} columns, one for each atom")
+        return np.asarray(code @ self.components_.astype(code.dtype, copy=False))
+
+    def score(self, X: Data, y: object = None) -> float:
+        """Return minus the mean squared residual of the samples' codes."""
+        samples = self._validated(X, reset=False)
+        return -float(((self.inverse_transform(self.transform(samples)) - samples) ** 2).mean())
+
+    def _content(self) -> dict[str, Any]:
+        if self.callback is not None:
+            raise TypeError(f"callback = {self.callback!r}: expected None, because a function cannot be stored")
+        if isinstance(self.random_state, np.random.RandomState):
+            raise TypeError("random_state is a RandomState: expected an int or None, which can be stored")
+        return super()._content()
+
+    def _validated(self, X: Data, reset: bool) -> np.ndarray:
+        return np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset))
+
+    def _code_settings(self) -> dict[str, Any]:
+        return {
+            "coef_min": self.coef_min_,
+            "threshold": self.threshold_,
+            "step": self.code_step,
+            "max_iter": self.code_max_iter,
+            "tol": self.code_tol,
+            "solver": self.solver,
+            "n_jobs": self.n_jobs,
+        }
+
+    def _start(self, samples: np.ndarray, batch: np.ndarray, rng: Any) -> None:
+        """Set the state before the first step: the dictionary from all samples, what is automatic from a batch."""
+        scale = self._scale_with(batch, 0.0, 0)
+        components = self._first_dictionary(samples / samples.dtype.type(scale), rng)
+        atoms = len(components)
+        self.components_ = components
+        self.coef_min_ = self.coef_min
+        if self.coef_min == "auto":
+            largest = np.abs(batch / samples.dtype.type(scale) @ components.T).max(axis=1)
+            self.coef_min_ = float(np.median(largest)) / 2 or 1.0  # of samples that are zero nothing can be learned
+        self.threshold_ = 0.1 * self.coef_min_ if self.threshold == "auto" else self.threshold
+        self.scale_, self.n_samples_seen_ = scale, 0
+        self.usage_, self.magnitude_ = np.zeros((2, atoms), components.dtype)
+        self.unused_steps_ = np.zeros(atoms, np.int64)
+        self.dict_step_, self.code_step_ = 0.0, 0.0
+        self.change_, self.contraction_, self.code_iterations_ = np.nan, np.nan, 0.0
+        self.n_steps_ = self.n_iter_ = self.n_dead_samples_ = self.n_backoffs_ = self.n_reinit_ = 0
+
+    def _first_dictionary(self, samples: np.ndarray, rng: Any) -> np.ndarray:
+        features = samples.shape[1]
+        if self.dict_init is None or isinstance(self.dict_init, str):
+            atoms = features if self.n_components is None else self.n_components
+            if self.dict_init != "pairwise":
+                return from_samples(samples, atoms, rng)
+            rough = float(np.median(np.linalg.norm(samples, axis=1))) / 2
+            return from_pairs(samples, atoms, rough if self.coef_min == "auto" else self.coef_min, rng)
+        given = check_array(self.dict_init, dtype=samples.dtype, order="C", input_name="dict_init")
+        atoms = len(given) if self.n_components is None else self.n_components
+        if given.shape != (atoms, features):
+            raise ValueError(f"dict_init.shape = {given.shape}: expected {(atoms, features)}, (atoms, features)")
+        empty = np.flatnonzero(~given.any(axis=1))
+        if empty.size:
+            raise ValueError(f"dict_init[{empty[0]}] is zero: expected atoms that have a direction")
+        components = unit_rows(given)
+        alike = cosines(components)
+        if alike.max() > COHERENT:
+            first, second = np.unravel_index(alike.argmax(), alike.shape)
+            warnings.warn(
+                f"dict_init[{first}] and dict_init[{second}] have a cosine of {alike.max():.3f}: atoms so alike "
+                "share their samples and stay alike",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+        return components
+
+    def _scale_with(self, samples: np.ndarray, scale: float, seen: int) -> float:
+        """Return the mean norm of the samples so far, or 1 where samples are taken as they are."""
+        if self.scale is None:
+            return 1.0
+        norm = float(np.linalg.norm(samples, axis=1).mean(dtype=np.float64))
+        return (seen * scale + len(samples) * norm) / (seen + len(samples)) or 1.0
+
+    def _step(self, samples: np.ndarray) -> None:
+        """Take one step; nothing is changed if it fails."""
+        scale = self._scale_with(samples, self.scale_, self.n_samples_seen_)
+        scaled, old, backoffs = samples / samples.dtype.type(scale), self.components_, self.n_backoffs_
+        usage, magnitude, size, used = self.usage_, self.magnitude_, self.dict_step_, self.usage_ > 0
+
+        def step_size(code: np.ndarray) -> float | np.ndarray:
+            nonlocal usage, magnitude, size, used
+            active = code != 0
+            used = active.any(axis=0)
+            forget = old.dtype.type(FORGET if self.n_steps_ else 0)
+            usage = forget * self.usage_ + (1 - forget) * active.mean(axis=0, dtype=old.dtype)
+            magnitude = forget * self.magnitude_ + (1 - forget) * np.abs(code).mean(axis=0, dtype=old.dtype)
+            size = self._step_size(usage, magnitude, len(code)) * 0.5**backoffs
+            return size[:, None] if isinstance(size, np.ndarray) else size
+
+        while True:
+            step = noodl_step(old, scaled, dict_step=step_size, update=self.update, **self._code_settings())
+            if np.isfinite(step.dictionary).all():
+                break
+            backoffs += 1
+            if backoffs > BACKOFFS:
+                raise RuntimeError(
+                    f"dict_step = {self.dict_step!r}: the dictionary does not stay finite, even with the step halved "
+                    f"{BACKOFFS} times; take larger batches or a smaller dict_step"
+                )
+        new = step.dictionary
+        self._warn_of(old, new, used, step.code)
+        self.scale_, self.n_samples_seen_ = scale, self.n_samples_seen_ + len(samples)
+        self.usage_, self.magnitude_, self.dict_step_, self.n_backoffs_ = usage, magnitude, size, backoffs
+        self.code_step_, self.code_iterations_ = step.code_step, float(step.iterations.mean())
+        self.n_dead_samples_ += int((scaled.any(axis=1) & ~step.code.any(axis=1)).sum())
+        self.n_steps_ += 1
+        self.unused_steps_ = np.where(used, 0, self.unused_steps_ + 1)
+        if self.reinit is not None and self.n_steps_ % self.reinit_steps == 0:
+            new = self._reinit(new, scaled, step.residual)
+        before, self.change_ = self.change_, relative_error(new, old)
+        self.components_ = new
+        if before > 0 and self.change_ > 0:
+            ratio = np.log(self.change_ / before)
+            mean = ratio if np.isnan(self.contraction_) else FORGET * np.log(self.contraction_) + (1 - FORGET) * ratio
+            self.contraction_ = float(np.exp(mean))
+
+    def _step_size(self, usage: np.ndarray, magnitude: np.ndarray, samples: int) -> float | np.ndarray:
+        """Return the step size of the dictionary, one number or, per atom, (atoms,)."""
+        if not isinstance(self.dict_step, str):
+            return float(self.dict_step)
+        atoms, total = len(usage), float(magnitude.sum())
+        if total == 0:
+            return 0.0
+        support = float(usage.sum())
+        if self.dict_step == "auto":
+            return 0.5 * atoms / total * min(1.0, samples * support / atoms / USES)
+        least = total / support / (10 * atoms)  # of an atom that is hardly ever used
+        sizes: np.ndarray = 0.5 / np.maximum(magnitude, least) * np.minimum(1, samples * usage / USES)
+        return sizes.astype(usage.dtype)
+
+    def _reinit(self, components: np.ndarray, samples: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """Return the dictionary with useless atoms replaced by the samples that it reconstructs worst."""
+        useless = np.zeros(len(components), bool)
+        if self.reinit in ("unused", "both"):
+            useless |= self.unused_steps_ >= self.reinit_steps
+        if self.reinit in ("duplicates", "both"):
+            for first, second in np.argwhere(np.triu(cosines(components)) > DUPLICATE):
+                if not (useless[first] or useless[second]):
+                    useless[second if self.usage_[second] <= self.usage_[first] else first] = True
+        worst = np.argsort(-np.linalg.norm(residual, axis=1), kind="stable")
+        worst = worst[samples[worst].any(axis=1)]
+        replaced = np.flatnonzero(useless)[: len(worst)]
+        components = components.copy()
+        components[replaced] = unit_rows(samples[worst[: len(replaced)]]) if len(replaced) else 0
+        self.usage_[replaced], self.magnitude_[replaced] = self.usage_.mean(), self.magnitude_.mean()
+        self.unused_steps_[replaced] = 0
+        self.n_reinit_ += len(replaced)
+        return components
+
+    def _warn_of(self, old: np.ndarray, new: np.ndarray, used: np.ndarray, code: np.ndarray) -> None:
+        if not used.any() and not self.n_dead_samples_:
+            warnings.warn(
+                f"coef_min = {self.coef_min_:g}: no sample has a correlation of half of it with any atom, so that "
+                "nothing is learned; lower coef_min, or take coef_min='auto'",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+        turned = (old[used] * new[used]).sum(axis=1) < 0
+        if used.any() and turned.mean() > 0.1:
+            warnings.warn(
+                f"dict_step = {self.dict_step!r}: {turned.mean():.0%} of the atoms in use turned by more than a right "
+                "angle in one step; take a smaller one",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Tags:
+        """Return scikit-learn's tags: the dtype is kept."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def cosines(atoms: np.ndarray) -> np.ndarray:
+    """Return the absolute cosines of all pairs of atoms of unit norm, an atom's with itself as 0."""
+    found: np.ndarray = np.abs(atoms @ atoms.T)
+    np.fill_diagonal(found, 0)
+    return found

@@ -1,0 +1,115 @@
+"""One step of NOODL, and of the rules of Arora et al. that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from engram import checks
+from engram.memory.dictionary.arora import threshold_encode, unbiased_gradient
+from engram.memory.dictionary.iht import IHTCode, check_data, iht_encode
+from engram.threads import in_ranges
+from engram.unit_rows import unit_rows
+
+UPDATES = ("noodl", "arora-biased", "arora-unbiased")
+
+
+class DictionaryStep(NamedTuple):
+    """A step of dictionary learning.
+
+    Attributes:
+        dictionary: The dictionary after the step, (atoms, features).
+        code: The codes of the samples by the dictionary before it, (samples, atoms).
+        residual: code x dictionary - sample, by the dictionary before it, (samples, features).
+        iterations: Iterations that the code of each sample took.
+        code_step: Step size of the codes.
+    """
+
+    dictionary: Float[np.ndarray, "atoms features"]
+    code: Float[np.ndarray, "samples atoms"]
+    residual: Float[np.ndarray, "samples features"]
+    iterations: Int[np.ndarray, " samples"]
+    code_step: float
+
+
+def noodl_step(
+    dictionary: Annotated[np.ndarray, "atoms features"],
+    X: Annotated[np.ndarray, "samples features"],
+    *,
+    dict_step: float | Callable[[np.ndarray], float | np.ndarray],
+    update: str = "noodl",
+    **settings: Any,
+) -> DictionaryStep:
+    """Take one step of NOODL on a batch of samples: code them, then correct the dictionary.
+
+        x = iht_encode(y, A)
+        g = mean over samples of sign(x) (A^T x - y)^T
+        A' = rows of A - dict_step g, each divided by its norm
+
+    Args:
+        dictionary: Atoms of unit norm, the rows of A.
+        X: Samples y in rows.
+        dict_step: Step size eta_A, about 0.5 atoms / (mean support x mean size of a coefficient); or a function that
+            returns it for given codes, one number or one for each atom (atoms, 1).
+        update: ``"noodl"``, or a rule of Arora et al., whose codes are thresholded correlations: ``"arora-biased"``
+            with the same gradient, ``"arora-unbiased"`` with theirs.
+        **settings: Those of ``iht_encode``.
+
+    Raises:
+        ValueError: An argument is out of range, or the shapes or dtypes do not fit.
+        RuntimeError: The codes diverge.
+
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1; Arora, Ge, Ma and Moitra (2015) for the two others.
+
+    Examples:
+        >>> step = noodl_step(np.eye(2), np.array([[1.0, 0.2]]), dict_step=0.5)
+        >>> step.dictionary.round(4).tolist(), step.code.tolist()
+        ([[0.995, 0.0995], [0.0, 1.0]], [[1.0, 0.0]])
+    """
+    checks.choice("update", update, UPDATES)
+    found = encode(X, dictionary, update, **settings)
+    gradient, residual = dictionary_gradient(dictionary, X, found.code, settings.get("n_jobs"))
+    if update == "arora-unbiased":
+        gradient = unbiased_gradient(dictionary, X, found.code, settings.get("coef_min", 1.0))
+    size = dict_step(found.code) if callable(dict_step) else dict_step
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether it is finite
+        moved = unit_rows(dictionary - np.asarray(size, dictionary.dtype) * gradient)
+    return DictionaryStep(moved, found.code, residual, found.iterations, found.step)
+
+
+def encode(
+    X: Annotated[np.ndarray, "samples features"],
+    dictionary: Annotated[np.ndarray, "atoms features"],
+    update: str,
+    *,
+    coef_min: float = 1.0,
+    **settings: Any,
+) -> IHTCode:
+    """Return codes as ``update`` makes them; the settings are those of ``iht_encode``."""
+    if update == "noodl":
+        return iht_encode(X, dictionary, coef_min=coef_min, **settings)
+    check_data(X, dictionary)
+    checks.number("coef_min", coef_min, above=0)
+    none = np.zeros(len(X), np.int64)
+    return IHTCode(threshold_encode(X, dictionary, coef_min), none, none == 0, 0.0)
+
+
+def dictionary_gradient(
+    dictionary: Float[np.ndarray, "atoms features"],
+    X: Float[np.ndarray, "samples features"],
+    code: Float[np.ndarray, "samples atoms"],
+    n_jobs: int | None = None,
+) -> tuple[Float[np.ndarray, "atoms features"], Float[np.ndarray, "samples features"]]:
+    """Return NOODL's approximate gradient, and the residuals code x dictionary - sample that it is made of."""
+    from engram.memory.dictionary import kernels
+
+    # Writable too: an array that can only be read would be another type to compile for.
+    dictionary, X, code = (np.require(array, requirements=("C", "W")) for array in (dictionary, X, code))
+    residual, total = np.empty_like(X), np.zeros_like(dictionary)
+    in_ranges(
+        lambda first, stop: kernels.gradient(dictionary, X, code, residual, total, first, stop), X.shape[1], n_jobs
+    )
+    return total / X.dtype.type(len(X)), residual

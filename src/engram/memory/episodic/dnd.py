@@ -1,0 +1,71 @@
+"""The differentiable neural dictionary: a memory whose answers have gradients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from engram.memory.episodic.estimate import Averaging
+from engram.memory.episodic.key_value_memory import KeyValueMemory, Recall
+
+
+class DND(KeyValueMemory):
+    """A ``KeyValueMemory`` through whose answers gradients reach the query and, if asked for, what is stored.
+
+        Q = sum_i w_i v_i / sum_i w_i,   w_i = 1 / (|x - k_i|^2 + delta)
+
+    Which rows are nearest is not differentiated. With ``train_memory``, keys and values are parameters, which any
+    optimiser takes; in the published code they are not changed. What an optimiser keeps about rows that ``write``
+    returns as ``fresh`` is no longer theirs.
+
+    Args:
+        *args: As in ``KeyValueMemory``.
+        train_memory: Whether keys and values are parameters.
+        **kwargs: As in ``KeyValueMemory``; ``value_update`` is ``"ema"`` unless given.
+
+    Raises:
+        TypeError: As in ``KeyValueMemory``.
+        ValueError: As there.
+
+    Source: Pritzel et al., "Neural episodic control" (2017), section 3.1.
+
+    Examples:
+        >>> memory = DND(100, key_dim=1)
+        >>> _ = memory.write(torch.tensor([[1.0], [3.0]]), torch.tensor([10.0, 20.0]))
+        >>> x = torch.zeros(1, 1, requires_grad=True)
+        >>> memory.query(x, k=2, delta=0.0).values.sum().backward()
+        >>> round(x.grad.item(), 3)
+        -1.2
+    """
+
+    def __init__(self, *args: Any, train_memory: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **{"value_update": "ema", **kwargs})
+        self.train_memory = train_memory
+        if train_memory:
+            for name in ("keys", "values"):
+                stored = getattr(self, name)
+                delattr(self, name)
+                self.register_parameter(name, nn.Parameter(stored))
+
+    def query(
+        self,
+        x: Annotated[Tensor, "batch key_dim"],
+        k: int = 50,
+        *,
+        kernel: str = "idw",
+        delta: float | str = 1e-3,
+        exact_match: bool = False,
+        tables: Annotated[Tensor, " batch"] | None = None,
+        use: bool = True,
+    ) -> Recall:
+        """As ``KeyValueMemory.query``, with gradients in ``values`` and ``squared_distances``."""
+        how = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
+        rows, _, _ = self._neighbours(x, k, tables, use)
+        return self._gathered(x, torch.from_numpy(rows), tables, how)
+
+    def _content(self) -> dict[str, Any]:
+        content = super()._content()
+        content["arguments"]["train_memory"] = self.train_memory
+        return content

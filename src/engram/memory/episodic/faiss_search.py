@@ -1,0 +1,90 @@
+"""The nearest keys of tables too large to look through: candidates from an index of faiss."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+
+from engram import checks
+from engram.memory.episodic.neighbours import Found, exact_neighbours
+
+
+class FaissSearch:
+    """Candidates from an index of faiss, the extra ``engram[faiss]``; for tables too large to look through.
+
+    Rows that were written since the index was built are all looked at, so that it never lags behind, and distances are
+    exact. Which neighbours are missed depends on when it was built: a memory that is loaded builds it anew and may
+    answer otherwise than one that was not stored.
+
+    Args:
+        index: What index, as faiss's ``index_factory`` has it.
+        rebuild: Share of the rows written since, from which on it is built anew, above 0, at most 1.
+        smallest: Rows up to which all are looked at, without an index.
+
+    Raises:
+        ImportError: faiss is not installed.
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, index: str = "HNSW32", rebuild: float = 0.05, smallest: int = 10_000) -> None:
+        try:
+            import faiss
+        except ImportError as error:
+            raise ImportError("FaissSearch needs faiss: pip install 'engram[faiss]'") from error
+        self._faiss, self.index = faiss, index
+        self.rebuild = checks.number("rebuild", rebuild, above=0, most=1)
+        self.smallest = checks.size("smallest", smallest)
+        self.reset()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy starts without an index."""
+        return type(self), (self.index, self.rebuild, self.smallest)
+
+    def reset(self) -> None:
+        """Forget all indices: all keys may be others."""
+        self._built: dict[int, Any] = {}
+        self._stale: dict[int, set[int]] = {}
+
+    def written(self, table: int, rows: Annotated[np.ndarray, " rows"]) -> None:
+        """Take note that these rows of a table are to be looked at."""
+        if table in self._built:
+            self._stale[table].update(rows.tolist())
+
+    def neighbours(
+        self,
+        keys: Annotated[np.ndarray, "tables capacity features"],
+        filled: Annotated[np.ndarray, " tables"],
+        x: Annotated[np.ndarray, "samples features"],
+        k: int,
+        tables: Annotated[np.ndarray, " samples_or_none"],
+    ) -> Found:
+        """Return near keys, mostly the nearest, as ``exact_neighbours`` does."""
+        every = not tables.size
+        rows = np.full((len(x) * (len(keys) if every else 1), k), -1)
+        distances = np.full(rows.shape, np.inf, keys.dtype)
+        for table in range(len(keys)) if every else np.unique(tables):
+            which = np.arange(len(x)) if every else np.flatnonzero(tables == table)
+            pairs = which * len(keys) + table if every else which
+            rows[pairs], distances[pairs] = self._of_one(int(table), keys[table], int(filled[table]), x[which], k)
+        return rows, distances
+
+    def _of_one(self, table: int, keys: np.ndarray, filled: int, x: np.ndarray, k: int) -> Found:
+        from engram.memory.episodic import kernels
+
+        if filled <= self.smallest:
+            self._built.pop(table, None)
+            return exact_neighbours(keys[None], np.array([filled]), x, k)
+        if table not in self._built or len(self._stale[table]) > self.rebuild * filled:
+            index = self._faiss.index_factory(keys.shape[1], self.index)
+            index.train(keys[:filled])
+            index.add(keys[:filled])
+            self._built[table], self._stale[table] = index, set()
+        stale = np.array(sorted(self._stale[table]), np.int64)
+        candidates = self._built[table].search(x, min(2 * k + 16, filled))[1]
+        candidates[np.isin(candidates, stale)] = -1
+        candidates = np.hstack((candidates, np.broadcast_to(stale, (len(x), stale.size))))
+        candidates.sort(axis=1)
+        rows, distances = np.empty((len(x), k), np.int64), np.empty((len(x), k), keys.dtype)
+        kernels.nearest_among(keys, candidates, x, rows, distances)
+        return rows, distances

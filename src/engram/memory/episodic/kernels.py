@@ -1,0 +1,276 @@
+"""Nearest neighbours and what they answer as numba kernels.
+
+A sum of squares is added up in lanes, several numbers at once. Of a large batch, one matrix product gives squared
+distances up to rounding; every key that these cannot rule out is measured again by differences. So all ways find the
+same neighbours, and a distance is 0 where, and only where, two keys are equal.
+
+Samples do not meet: the results are the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+from engram.memory.counted_random import FIRST
+
+LANES = {"reassoc", "contract", "nsz"}  # sums in any order; what is not finite stays so
+GROUP = 32
+
+
+@njit(inline="always", fastmath=LANES)
+@no_type_check
+def squared_distance(a, i, b, j):
+    """Return the squared distance of row i of a and row j of b."""
+    total = a.dtype.type(0)
+    for f in range(a.shape[1]):
+        difference = a[i, f] - b[j, f]
+        total += difference * difference
+    return total
+
+
+@njit(inline="always")
+@no_type_check
+def insert(rows, distances, row, distance):
+    """Put a row among the nearest so far, behind those that are as near; the farthest drops out."""
+    place = rows.size - 1
+    while place and distance < distances[place - 1]:
+        rows[place], distances[place] = rows[place - 1], distances[place - 1]
+        place -= 1
+    rows[place], distances[place] = row, distance
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
+@no_type_check
+def nearest(keys, filled, x, sample, rows, distances):
+    """Write rows and squared distances of the nearest of the first ``filled`` keys to a sample, -1 and inf for none."""
+    k = rows.size
+    rows[:], distances[:] = -1, np.inf
+    for j in range(filled):
+        distance = squared_distance(keys, j, x, sample)
+        if distance < distances[k - 1]:
+            insert(rows, distances, j, distance)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def nearest_of_all(keys, filled, x, tables, rows, distances, first, stop):
+    """Find the nearest keys for the pairs of a sample and a table from ``first`` to ``stop``.
+
+    Args:
+        keys: (tables, capacity, features).
+        filled: Keys to look at, (tables,).
+        x: (samples, features).
+        tables: The table of each sample, (samples,); none: all, and pairs are counted along the tables first.
+        rows: (pairs, k), written.
+        distances: (pairs, k), written.
+        first: First pair.
+        stop: The one after the last.
+    """
+    for pair in range(first, stop):
+        sample, table = divmod(pair, keys.shape[0])
+        if tables.size:
+            sample, table = pair, tables[pair]
+        nearest(keys[table], filled[table], x, sample, rows[pair], distances[pair])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
+@no_type_check
+def squares(keys, filled, out):
+    """Write the squared norms of the first ``filled`` keys; return the largest."""
+    largest = keys.dtype.type(0)
+    for j in range(filled):
+        total = keys.dtype.type(0)
+        for f in range(keys.shape[1]):
+            total += keys[j, f] * keys[j, f]
+        out[j] = total
+        largest = max(largest, total)
+    return largest
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
+@no_type_check
+def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
+    """Go on with the search for nearest keys in a block of them whose products with samples are known.
+
+    Args:
+        keys: (capacity, features).
+        norms: Their squared norms, (capacity,).
+        largest: The largest of these.
+        slack: Share of the squared norms by which a squared distance that is made of products may be wrong.
+        products: (samples of the block, keys of the block), the first key being ``offset``, the first sample ``begin``.
+        offset: See above.
+        begin: See above.
+        x: (samples, features).
+        squares: Their squared norms, (samples,).
+        rows: (samples, k), nearest so far; changed.
+        distances: (samples, k); changed.
+        first: First sample of the block.
+        stop: The one after the last.
+    """
+    k, block = rows.shape[1], products.shape[1]
+    for i in range(first, stop):
+        sample = begin + i
+        row, distance = rows[sample], distances[sample]
+        shift = x.dtype.type(slack * (squares[sample] + largest)) - squares[sample]
+        bound = distance[k - 1] + shift
+        for start in range(0, block, GROUP):
+            end, some = min(start + GROUP, block), 0
+            for j in range(start, end):
+                some += norms[offset + j] - 2 * products[i, j] < bound
+            if not some:
+                continue
+            for j in range(start, end):
+                if norms[offset + j] - 2 * products[i, j] < bound:
+                    exact = squared_distance(keys, offset + j, x, sample)
+                    if exact < distance[k - 1]:
+                        insert(row, distance, offset + j, exact)
+                        bound = distance[k - 1] + shift
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
+@no_type_check
+def nearest_among(keys, candidates, x, rows, distances):
+    """Find the nearest of some keys, in rising order and below 0 for none, (samples, candidates), for each sample."""
+    k = rows.shape[1]
+    rows[:], distances[:] = -1, np.inf
+    for sample in range(x.shape[0]):
+        for c in range(candidates.shape[1]):
+            j = candidates[sample, c]
+            if j >= 0:
+                distance = squared_distance(keys, j, x, sample)
+                if distance < distances[sample, k - 1]:
+                    insert(rows[sample], distances[sample], j, distance)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
+    """Write the weighted means of the neighbours' values for pairs of a sample and a table, (pairs, value_dim).
+
+    ``tables`` as in ``nearest_of_all``; ``delta`` below 0 stands for the mean squared distance.
+    """
+    for pair in range(rows.shape[0]):
+        table = tables[pair] if tables.size else pair % values.shape[0]
+        row, distance = rows[pair], distances[pair]
+        found = 0
+        while found < row.size and row[found] >= 0:
+            found += 1
+        if not found:
+            out[pair] = empty
+            continue
+        if exact and distance[0] == 0:
+            out[pair] = values[table, row[0]]
+            continue
+        added = delta
+        if delta < 0:
+            added = 0.0
+            for i in range(found):
+                added += distance[i] / found
+        total = 0.0
+        out[pair] = 0
+        for i in range(found):
+            weight = 1.0
+            if idw and distance[0] + added == 0:  # weights without end: the equal keys alone
+                weight = 1.0 if distance[i] == 0 else 0.0
+            elif idw:
+                weight = 1 / (distance[i] + added)
+            total += weight
+            for f in range(values.shape[2]):
+                out[pair, f] += weight * values[table, row[i], f]
+        for f in range(values.shape[2]):
+            out[pair, f] /= total
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def use(coef, clock, rows, tables):
+    """Set the last use, (tables, capacity), of the rows that answered to the time of their look-up, pair after pair."""
+    for pair in range(rows.shape[0]):
+        table = tables[pair] if tables.size else pair % coef.shape[0]
+        clock[table] += 1
+        for row in rows[pair]:
+            if row >= 0:
+                coef[table, row] = clock[table]
+
+
+@njit(inline="always")
+@no_type_check
+def digest(bits, i):
+    """Return a hash of row i, made of what vectors of 32-bit integers can do."""
+    total, factor = np.uint32(0), np.uint32(0x9E3779B1)
+    for f in range(bits.shape[1]):
+        word = bits[i, f]
+        total += (word ^ (word >> np.uint32(15))) * (factor + np.uint32(2) * np.uint32(f) * np.uint32(0x85EBCA6B))
+    return (np.uint64(total) * np.uint64(FIRST)) >> np.uint64(33)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def match(stored, filled, batch):
+    """Return the first of the ``filled`` stored rows that equals each row of a batch bit by bit, -1 for none."""
+    found = np.full(batch.shape[0], -1)
+    size = 4
+    while size < 2 * batch.shape[0]:
+        size *= 2
+    places, last = np.full(size, -1), np.uint64(size - 1)
+    for i in range(batch.shape[0]):
+        place = digest(batch, i) & last
+        while places[place] >= 0:
+            place = (place + np.uint64(1)) & last
+        places[place] = i
+    for j in range(filled):
+        place = digest(stored, j) & last
+        while places[place] >= 0:
+            i = places[place]
+            place = (place + np.uint64(1)) & last
+            if found[i] >= 0:
+                continue
+            same = True
+            for f in range(batch.shape[1]):
+                if stored[j, f] != batch[i, f]:
+                    same = False
+                    break
+            if same:
+                found[i] = j
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
+@no_type_check
+def online_kmeans(centres, counts, filled, samples, loss, free, published):
+    """Let samples join the nearest centre or take a free one; return how many centres are in use.
+
+    Args:
+        centres: (clusters, features); changed.
+        counts: (clusters,); changed.
+        filled: Centres in use, the first.
+        samples: (samples, features).
+        loss: What every count loses by each sample.
+        free: Count up to which a centre is free.
+        published: Whether equal samples are not merged, and one that takes a starved centre costs nothing.
+    """
+    for i in range(samples.shape[0]):
+        near, best = 0, np.inf
+        for j in range(filled):
+            distance = squared_distance(centres, j, samples, i)
+            if distance < best:
+                near, best = j, distance
+        slot = counts.argmin()
+        if filled and best == 0 and not published:
+            counts[near] += 1
+        elif counts[slot] <= free:
+            centres[slot], counts[slot] = samples[i], 1
+            if published or slot == filled:
+                filled = max(filled, slot + 1)
+                continue
+        else:
+            count = max(counts[near], 0.0)
+            for f in range(centres.shape[1]):
+                centres[near, f] = (count * centres[near, f] + samples[i, f]) / (count + 1)
+            counts[near] += 1
+        for j in range(counts.size):
+            counts[j] -= loss
+    return filled

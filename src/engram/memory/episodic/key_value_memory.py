@@ -1,0 +1,390 @@
+"""A store of keys and values that never grows: what to keep when it is full is its policy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from engram import checks
+from engram.memory.counted_random import seeds
+from engram.memory.episodic import policies
+from engram.memory.episodic.estimate import Averaging, estimate, fast_estimate
+from engram.memory.episodic.faiss_search import FaissSearch
+from engram.memory.episodic.neighbours import ALL, exact_neighbours
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table, first_coef
+from engram.storage.stored import Stored
+
+VALUE_UPDATES = ("max", "mean", "ema")
+
+
+class Recall(NamedTuple):
+    """What a memory answers.
+
+    Attributes:
+        values: The estimates, (batch, value_dim); (batch, tables, value_dim) if all of several tables answer.
+        rows: Rows of the nearest keys, nearest first, -1 where there are fewer than k, (batch, k) or
+            (batch, tables, k).
+        squared_distances: Squared Euclidean distances to their keys, infinite where there is no row; as ``rows``.
+    """
+
+    values: Float[Tensor, "*batch value_dim"]
+    rows: Int[Tensor, "*batch k"]
+    squared_distances: Float[Tensor, "*batch k"]
+
+
+class Written(NamedTuple):
+    """Rows that a write has changed, each once.
+
+    Attributes:
+        tables: Their tables, (changed,).
+        rows: Their places in these tables, (changed,).
+        fresh: Whether what was there before is gone, and with it all that was kept about it elsewhere, such as an
+            optimiser's statistics, (changed,).
+    """
+
+    tables: Int[Tensor, " changed"]
+    rows: Int[Tensor, " changed"]
+    fresh: Bool[Tensor, " changed"]
+
+
+class KeyValueMemory(Stored, nn.Module):
+    """Keys with values, asked for the values of what is near a key; one table, or several, such as one an action.
+
+        w_i = 1 / (d_i^2 + delta)        kernel "idw"; 1 for kernel "mean"
+        answer = sum_i w_i v_i / sum_i w_i   over the k nearest of the keys that are there, d_i Euclidean
+
+    All is in buffers, so that ``state_dict`` holds everything, the source of random choices included, and a memory that
+    is loaded goes on as the other would have. Nothing is learned by gradients; see ``DND`` for that. On whatever device
+    they are, the processor searches and writes.
+
+    Args:
+        capacity: Rows in a table, M, at least 2.
+        key_dim: Length of a key, d.
+        value_dim: Length of a value. Where values are compared, the first number counts.
+        policy: What is kept when there is no room, one of ``engram.memory.episodic.policies``; ``LRU()`` if None.
+        tables: Number of tables, A, kept in one array and asked in one go; None: one, and answers have no such axis.
+        hash_dim: Length of the hashes, which say whether two states are the same, beside keys, which say how alike they
+            are; None: keys are their own hashes.
+        value_update: What becomes of a row's value v when its state comes again with R: ``"max"``: max(v, R);
+            ``"mean"``: the mean over all its samples; ``"ema"``: v + value_step (R - v). Where different states are
+            merged into one row, as k-means does, its value is their mean always.
+        value_step: Step size of ``"ema"``.
+        assign: Which cluster a sample joins under a k-means policy: the one with the nearest ``"key"`` or ``"hash"``.
+        empty_value: Answer of a table where nothing is written. With rewards that are never positive, 0 is optimistic.
+        search: How neighbours are found: exactly if None, or by ``FaissSearch()`` for tables too large for that.
+        generator: Settles random choices, drawn from once; torch's global one if None.
+
+    Attributes:
+        keys: (tables, capacity, key_dim).
+        values: (tables, capacity, value_dim).
+        hashes: (tables, capacity, hash_dim); of length 0 without ``hash_dim``.
+        counts: Samples in each row, as far as the policy lets them count, 64-bit, (tables, capacity).
+        coef: What the policy ranks rows by, such as the time of their last use, 64-bit, (tables, capacity).
+        n_filled: Rows in use, the first of each table, (tables,).
+        clock: Look-ups and writes so far that count as time, (tables,).
+        seed: What random choices are drawn from, together with the clock.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: An argument is out of range.
+
+    Source: Blundell et al., "Model-free episodic control" (2016); Pritzel et al., "Neural episodic control" (2017);
+    Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means" (2019).
+
+    Examples:
+        >>> memory = KeyValueMemory(100, key_dim=1)
+        >>> _ = memory.write(torch.tensor([[1.0], [3.0]]), torch.tensor([10.0, 20.0]))
+        >>> memory.query(torch.zeros(1, 1), k=2, delta=0.0).values.tolist()
+        [[11.0]]
+    """
+
+    keys: Tensor
+    values: Tensor
+    hashes: Tensor
+    counts: Tensor
+    coef: Tensor
+    n_filled: Tensor
+    clock: Tensor
+    seed: Tensor
+
+    def __init__(
+        self,
+        capacity: int,
+        key_dim: int,
+        value_dim: int = 1,
+        policy: Policy | None = None,
+        *,
+        tables: int | None = None,
+        hash_dim: int | None = None,
+        value_update: str = "max",
+        value_step: float = 0.1,
+        assign: str = "key",
+        empty_value: float = 0.0,
+        search: FaissSearch | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.capacity = checks.size("capacity", capacity, least=2)
+        self.key_dim, self.value_dim = checks.size("key_dim", key_dim), checks.size("value_dim", value_dim)
+        self.tables = None if tables is None else checks.size("tables", tables)
+        self.hash_dim = None if hash_dim is None else checks.size("hash_dim", hash_dim)
+        if assign == "hash" and hash_dim is None:
+            raise ValueError("hash_dim = None: expected the length of hashes with assign = 'hash'")
+        self.merging = Merging(
+            checks.choice("value_update", value_update, VALUE_UPDATES),
+            checks.number("value_step", value_step, above=0, most=1),
+            checks.choice("assign", assign, ("key", "hash")),
+            checks.number("empty_value", empty_value),
+        )
+        policy = policies.LRU() if policy is None else policy
+        self.policy: Policy = checks.instance("policy", policy, Policy)  # type: ignore[type-abstract]
+        self.search = None if search is None else checks.instance("search", search, FaissSearch)
+        count = 1 if tables is None else tables
+        self.register_buffer("keys", torch.zeros(count, capacity, key_dim))
+        self.register_buffer("values", torch.zeros(count, capacity, value_dim))
+        self.register_buffer("hashes", torch.zeros(count, capacity, hash_dim or 0))
+        self.register_buffer("counts", torch.zeros(count, capacity, dtype=torch.float64))
+        self.register_buffer("coef", torch.from_numpy(first_coef(capacity)).repeat(count, 1))
+        self.register_buffer("n_filled", torch.zeros(count, dtype=torch.long))
+        self.register_buffer("clock", torch.zeros(count, dtype=torch.long))
+        self.register_buffer("seed", seeds(count, generator, torch.device("cpu")))
+        self.register_load_state_dict_post_hook(forget_index)  # type: ignore[no-untyped-call]
+
+    def query(
+        self,
+        x: Annotated[Tensor, "batch key_dim"],
+        k: int = 11,
+        *,
+        kernel: str = "idw",
+        delta: float | str = 1e-3,
+        exact_match: bool = True,
+        tables: Annotated[Tensor, " batch"] | None = None,
+        use: bool = True,
+    ) -> Recall:
+        """Return what values the keys near x have.
+
+        Args:
+            x: Keys, (batch, key_dim).
+            k: Neighbours. Where fewer rows are filled, all are taken; more than ``capacity`` gives a warning.
+            kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
+            delta: Added to squared distances; ``"auto"``: the mean squared distance to the k neighbours, which fits any
+                scale of keys.
+            exact_match: Whether a key that is stored gets its row's value and nothing else (MFEC; NEC: False).
+            tables: For each key the one table that answers, (batch,); None: all answer.
+            use: Whether rows that answer count as used, which keeps them under ``LRU`` and ``Aggregate``. The rows of
+                a batch are used one key after another.
+
+        Raises:
+            ValueError: A wrong shape, a number that is not finite, an unknown table, or an argument out of range.
+        """
+        how = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
+        rows, distances, chosen = self._neighbours(x, k, tables, use)
+        if not self.keys.is_cpu:
+            return self._gathered(x.detach(), torch.from_numpy(rows), tables, how)
+        values = fast_estimate(array(self.values), rows, distances, chosen, how)
+        return self._by_table(map(torch.from_numpy, (values, rows, distances)), len(x), tables)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Recall:
+        """As ``query``."""
+        return self.query(*args, **kwargs)
+
+    def write(
+        self,
+        keys: Annotated[Tensor, "batch key_dim"],
+        values: Annotated[Tensor, "batch *value_dim"],
+        hashes: Annotated[Tensor, "batch hash_dim"] | None = None,
+        *,
+        tables: Annotated[Tensor, " batch"] | int = 0,
+    ) -> Written:
+        """Write samples in the order of time, one batch of the policy for each table, and return the rows changed.
+
+        More samples than a table has rows are written in batches of as many as it has.
+
+        Args:
+            keys: (batch, key_dim); none is none.
+            values: (batch, value_dim), or (batch,) if ``value_dim`` is 1.
+            hashes: (batch, hash_dim), with ``hash_dim``.
+            tables: The table of each sample, (batch,), or of all.
+
+        Raises:
+            ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written.
+        """
+        samples = self._checked("keys", keys, self.key_dim) + 0.0  # which makes -0 the same as 0
+        checks.instance("values", values, Tensor)
+        column = values[:, None] if values.dim() == 1 and self.value_dim == 1 else values
+        contents = self._checked("values", column, self.value_dim)
+        if (hashes is None) != (self.hash_dim is None):
+            raise ValueError(f"hashes: expected {'none without' if self.hash_dim is None else 'some with'} hash_dim")
+        same = samples if hashes is None else self._checked("hashes", hashes, self.hash_dim or 0) + 0.0
+        for name, array in (("values", contents), ("hashes", same)):
+            if len(array) != len(samples):
+                raise ValueError(f"{name} has {len(array)} samples: expected {len(samples)}, one for each key")
+        if isinstance(tables, int):
+            tables = torch.full((len(samples),), tables)
+        chosen = self._chosen(tables, len(samples))
+        batch = Batch(samples, contents, same, np.ones(len(samples)))
+        changed, rows, fresh = [], [], []
+        for table in np.unique(chosen).tolist():
+            which = np.flatnonzero(chosen == table)
+            for first in range(0, which.size, self.capacity):
+                change = self.policy.write(
+                    self._table(table), batch.take(which[first : first + self.capacity]), self.merging
+                )
+                self._change(table, change)
+                changed.append(np.full(change.rows.size, table))
+                rows.append(change.rows)
+                fresh.append(change.fresh)
+        return once(changed, rows, fresh, self.capacity)
+
+    @property
+    def filled(self) -> Bool[Tensor, "tables capacity"]:
+        """Which rows are in use."""
+        return torch.arange(self.capacity, device=self.n_filled.device) < self.n_filled[:, None]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is stored."""
+        return sum(tensor.nbytes for tensor in self.state_dict().values())
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the arguments."""
+        tables = "" if self.tables is None else f"tables={self.tables}, "
+        return f"{self.capacity}, key_dim={self.key_dim}, {tables}policy={self.policy}, {self.merging}"
+
+    # Within.
+
+    def _content(self) -> dict[str, Any]:
+        name = type(self.policy).__name__
+        if getattr(policies, name, None) is not type(self.policy):
+            raise TypeError(f"policy is a {name}: expected one of engram.memory.episodic.policies, which can be stored")
+        names = ("capacity", "key_dim", "value_dim", "tables", "hash_dim")
+        arguments = {
+            **{name: getattr(self, name) for name in names},
+            **self.merging._asdict(),
+            "policy": [name, vars(self.policy)],
+            "search": self.search and list(self.search.__reduce__()[1]),
+        }
+        return {"arguments": arguments, "state": dict(self.state_dict())}
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> KeyValueMemory:
+        arguments = content["arguments"]
+        name, fields = arguments.pop("policy")
+        search = arguments.pop("search")
+        policy = getattr(policies, name)(**fields)
+        memory = cls(policy=policy, search=search and FaissSearch(*search), **arguments)
+        memory.load_state_dict(content["state"])
+        return memory
+
+    def _checked(self, name: str, value: Tensor, width: int) -> np.ndarray:
+        """Return a batch as an array of the keys' dtype; raise unless it is one and finite in it."""
+        checks.instance(name, value, Tensor)
+        if value.dim() != 2 or value.shape[1] != width:
+            raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
+        numbers = np.ascontiguousarray(array(value.to(self.keys.dtype)))
+        if not np.isfinite(numbers).all():
+            row, column = np.argwhere(~np.isfinite(numbers))[0]
+            raise ValueError(f"{name}[{row}, {column}] = {value[row, column].item()}: expected a finite number")
+        return numbers
+
+    def _chosen(self, tables: Tensor | None, samples: int) -> np.ndarray:
+        """Return the table of each sample, or no numbers where all answer."""
+        if tables is None:
+            return ALL
+        checks.instance("tables", tables, Tensor)
+        if tables.shape != (samples,) or tables.is_floating_point():
+            raise ValueError(
+                f"tables of shape {tuple(tables.shape)} and {tables.dtype}: expected integers, ({samples},)"
+            )
+        chosen = array(tables.long())
+        count = len(self.keys)
+        if samples and not 0 <= chosen.min() <= chosen.max() < count:
+            raise ValueError(f"tables from {chosen.min()} to {chosen.max()}: expected 0 .. {count - 1}")
+        return chosen
+
+    def _neighbours(
+        self, x: Tensor, k: int, tables: Tensor | None, use: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return rows and squared distances of neighbours, and the table of each sample; note that rows were used."""
+        from engram.memory.episodic import kernels
+
+        checks.size("k", k)
+        samples = self._checked("x", x, self.key_dim)
+        chosen = self._chosen(tables, len(samples))
+        if k > self.capacity:
+            warnings.warn(f"k = {k}: only {self.capacity} rows can be neighbours", RuntimeWarning, stacklevel=3)
+        find = exact_neighbours if self.search is None else self.search.neighbours
+        rows, distances = find(array(self.keys), array(self.n_filled), samples, min(k, self.capacity), chosen)
+        if use and self.policy.ages:
+            coef, clock = array(self.coef), array(self.clock)
+            kernels.use(coef, clock, rows, chosen)
+            if not self.coef.is_cpu:
+                self.coef.copy_(torch.from_numpy(coef))
+                self.clock.copy_(torch.from_numpy(clock))
+        return rows, distances, chosen
+
+    def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, how: Averaging) -> Recall:
+        """Return what rows, (pairs, k), answer, with all gradients."""
+        every = len(self.keys) if tables is None else 1
+        table = torch.arange(len(rows), device=x.device) % every if tables is None else tables.long().to(x.device)
+        rows = rows.to(x.device)
+        place = (table[:, None], rows.clamp(min=0))
+        distances = (x.repeat_interleave(every, 0)[:, None] - self.keys[place]).square().sum(-1)
+        distances = distances.masked_fill(rows < 0, torch.inf)
+        return self._by_table((estimate(self.values[place], distances, how), rows, distances), len(x), tables)
+
+    def _by_table(self, found: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
+        """Return what was found for pairs, with an axis of tables where all of several answer."""
+        if self.tables is None or tables is not None:
+            return Recall(*found)
+        return Recall(*(each.reshape(samples, self.tables, each.shape[1]) for each in found))
+
+    def _table(self, table: int) -> Table:
+        keys, values, counts, coef = (
+            array(tensor[table]) for tensor in (self.keys, self.values, self.counts, self.coef)
+        )
+        hashes = keys if self.hash_dim is None else array(self.hashes[table])
+        filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
+        return Table(keys, values, hashes, counts, coef, filled, clock, seed)
+
+    @torch.no_grad()
+    def _change(self, table: int, change: Change) -> None:
+        rows = torch.from_numpy(change.rows)
+        moved = {"keys": change.keys, "values": change.values}
+        if self.hash_dim is not None:
+            moved["hashes"] = change.hashes
+        for name, array in moved.items():
+            tensor = getattr(self, name)
+            tensor[table, rows] = torch.from_numpy(array).to(tensor)
+        self.counts[table] = torch.from_numpy(change.counts)
+        self.coef[table] = torch.from_numpy(change.coef)
+        self.clock[table] = change.clock
+        self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max()) + 1)
+        if self.search is not None:
+            self.search.written(table, change.rows)
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as an array, which shares its memory if it is on the CPU."""
+    return np.asarray(tensor.numpy(force=not tensor.is_cpu or tensor.requires_grad))
+
+
+def once(changed: list[np.ndarray], rows: list[np.ndarray], fresh: list[np.ndarray], capacity: int) -> Written:
+    """Return the rows that several changes name, each once, and whether any of them made it new."""
+    none = np.zeros(0, np.int64)
+    place = np.concatenate((none, *(table * capacity + row for table, row in zip(changed, rows, strict=True))))
+    unique, group = np.unique(place, return_inverse=True)
+    new = np.bincount(group, np.concatenate((none, *fresh)), unique.size) > 0
+    return Written(*map(torch.from_numpy, (unique // capacity, unique % capacity, new)))
+
+
+def forget_index(memory: KeyValueMemory, _: object) -> None:
+    """Let the search start anew after other keys were loaded."""
+    if memory.search is not None:
+        memory.search.reset()

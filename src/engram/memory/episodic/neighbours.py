@@ -1,0 +1,78 @@
+"""The nearest keys of a table, exactly: by differences, or for large batches by matrix products first."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from engram.threads import in_ranges
+
+BLOCK = 2048  # keys in one matrix product
+FEW = 8  # samples for which a matrix product is no faster
+SAMPLES = 1024  # in one matrix product
+WORK = 2**24  # multiplications worth a thread
+ALL = np.zeros(0, np.int64)  # in place of the table of each sample: all tables are asked
+Found = tuple[Int[np.ndarray, "pairs k"], Float[np.ndarray, "pairs k"]]
+
+
+def exact_neighbours(
+    keys: Annotated[np.ndarray, "tables capacity features"],
+    filled: Annotated[np.ndarray, " tables"],
+    x: Annotated[np.ndarray, "samples features"],
+    k: int,
+    tables: Annotated[np.ndarray, " samples_or_none"] = ALL,
+) -> Found:
+    """Return rows and squared distances of the k nearest keys, nearest first, of equal ones the lowest row.
+
+    Row -1 at an infinite distance stands where there are fewer.
+
+    Args:
+        keys: (tables, capacity, features).
+        filled: Keys to look at, the first of each table, (tables,).
+        x: Samples, (samples, features).
+        k: Neighbours.
+        tables: The table of each sample, (samples,); none: all, and pairs are counted along the tables first.
+    """
+    from engram.memory.episodic import kernels
+
+    every = not tables.size
+    pairs = len(x) * (len(keys) if every else 1)
+    rows, distances = np.empty((pairs, k), np.int64), np.empty((pairs, k), keys.dtype)
+    if len(x) > FEW and every and keys.shape[2] > FEW:
+        for table in range(len(keys)):
+            place = slice(table, None, len(keys))
+            rows[place], distances[place] = by_products(keys[table], int(filled[table]), x, k)
+        return rows, distances
+    search = partial(kernels.nearest_of_all, keys, filled, x, tables, rows, distances)
+    if pairs * keys.shape[1] * keys.shape[2] > WORK:
+        in_ranges(search, pairs, torch.get_num_threads())
+    else:
+        search(0, pairs)
+    return rows, distances
+
+
+def by_products(
+    keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"], k: int
+) -> Found:
+    """Return the nearest of the first ``filled`` keys: matrix products first, exact distances where they decide."""
+    from engram.memory.episodic import kernels
+
+    norms, squares = np.empty(filled, keys.dtype), np.empty(len(x), keys.dtype)
+    largest = kernels.squares(keys, filled, norms), kernels.squares(x, len(x), squares)
+    rows, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf, keys.dtype)
+    if not np.isfinite(2 * sum(largest)):  # too large for their products
+        kernels.nearest_of_all(keys[None], np.array([filled]), x, ALL, rows, distances, 0, len(x))
+        return rows, distances
+    slack = 4 * (keys.shape[1] + 4) * np.finfo(keys.dtype).eps
+    stored, samples = torch.from_numpy(keys), torch.from_numpy(x)
+    threads = torch.get_num_threads() if filled * x.size > WORK else 1
+    for begin in range(0, len(x), SAMPLES):
+        for offset in range(0, filled, BLOCK):
+            block = samples[begin : begin + SAMPLES] @ stored[offset : min(offset + BLOCK, filled)].T
+            args = (keys, norms, largest[0], slack, block.numpy(), offset, begin, x, squares, rows, distances)
+            in_ranges(partial(kernels.refine, *args), len(block), threads)
+    return rows, distances

@@ -1,0 +1,162 @@
+"""K-means by one look at each sample, and its form that follows a stream that changes; scikit-learn's interface."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClusterMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from engram.memory.episodic.policies.kmeans import FREE, WEIGHTINGS
+from engram.memory.episodic.policies.table import closest
+from engram.storage.fitted import Fitted
+from engram.storage.stored import Stored
+
+Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+
+
+class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
+
+        centre <- centre + (x - centre) / (c + 1),   c <- c + 1
+
+    Args:
+        n_clusters: Most centres.
+        weighting: ``"count"``, or ``"author"``, the published code, which merges no samples that equal a centre; see
+            ``engram.memory.episodic.policies.DynamicKMeans``.
+
+    Attributes:
+        cluster_centers_: (clusters, features); fewer than ``n_clusters`` as long as there were fewer samples.
+        counts_: Weight of each centre, (clusters,).
+        labels_: Nearest centre of each sample of ``fit``, (samples,).
+        n_features_in_: Number of features.
+        n_samples_seen_: Samples learned from, as often as they were shown.
+
+    Raises:
+        ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
+        NotFittedError: Nothing has been learned.
+
+    Source: MacQueen, "Some methods for classification and analysis of multivariate observations" (1967); "k_means" of
+    the code of Agostinelli et al. (2019).
+
+    Examples:
+        >>> OnlineKMeans(2).partial_fit([[0.0], [9.0], [1.0], [2.0]]).cluster_centers_.tolist()
+        [[1.0], [9.0]]
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "weighting": [StrOptions(set(WEIGHTINGS))],
+    }
+    _forgets: ClassVar[bool] = False
+
+    n_features_in_: int
+    n_samples_seen_: int
+    labels_: np.ndarray
+
+    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    def __init__(
+        self,
+        n_clusters: Annotated[Any, int] = 8,
+        *,
+        weighting: Annotated[Any, Literal["count", "author"]] = "count",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.weighting = weighting
+
+    @property
+    def cluster_centers_(self) -> np.ndarray:
+        """The centres, (clusters, features)."""
+        check_is_fitted(self)
+        return self._centres[: self._filled]
+
+    @property
+    def counts_(self) -> np.ndarray:
+        """Weight of each centre, (clusters,)."""
+        check_is_fitted(self)
+        return self._counts[: self._filled]
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Data, y: object = None) -> OnlineKMeans:
+        """Forget everything and learn from samples, (samples, features), in their order, looking at each once."""
+        samples = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C"))
+        self._start(samples)
+        self._learn(samples)
+        self.labels_ = self._labels(samples)
+        return self
+
+    def partial_fit(self, X: Data, y: object = None) -> OnlineKMeans:
+        """Learn from samples in their order, going on from what was learned; one is enough."""
+        if not self._plain(X):
+            self._validate_params()
+            first = not hasattr(self, "_centres")
+            X = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=first))
+            if first:
+                self._start(X)
+        self._learn(X.astype(self._centres.dtype, copy=False))
+        return self
+
+    def predict(self, X: Data) -> np.ndarray:
+        """Return the nearest centre of each sample, (samples,)."""
+        check_is_fitted(self)
+        samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
+        return self._labels(np.asarray(samples, self._centres.dtype))
+
+    def _plain(self, X: Data) -> bool:
+        """Return whether scikit-learn has nothing to say about X: its checks take far longer than a step."""
+        return (
+            type(X) is np.ndarray
+            and hasattr(self, "_centres")
+            and self.weighting in WEIGHTINGS
+            and not hasattr(self, "feature_names_in_")
+            and X.dtype == self._centres.dtype
+            and X.ndim == 2
+            and len(X) > 0
+            and X.shape[1] == self.n_features_in_
+            and X.flags.c_contiguous
+            and bool(np.isfinite(X).all())
+        )
+
+    def _start(self, samples: np.ndarray) -> None:
+        self._centres = np.zeros((self.n_clusters, samples.shape[1]), samples.dtype)
+        self._counts = np.zeros(self.n_clusters)
+        self._filled = self.n_samples_seen_ = 0
+
+    def _learn(self, samples: np.ndarray) -> None:
+        from engram.memory.episodic import kernels
+
+        self.n_samples_seen_ += len(samples)
+        samples = samples + samples.dtype.type(0)  # so that -0 is stored as 0
+        loss, published = float(self._forgets) / self._counts.size, self.weighting == "author"
+        self._filled = kernels.online_kmeans(self._centres, self._counts, self._filled, samples, loss, FREE, published)
+
+    def _labels(self, samples: np.ndarray) -> np.ndarray:
+        writable = np.require(samples, requirements=("C", "W"))  # or it would be another type to compile for
+        return closest(self._centres, self._filled, writable)[0]
+
+
+class DynamicOnlineKMeans(OnlineKMeans):
+    """Online k-means whose centres lose weight over time and start anew elsewhere when they starve.
+
+        centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts less 1 / n_clusters
+
+    A centre whose count has come down to 0 is taken by the next sample. One lives that gets at least its fair share of
+    the samples; counts stay near 1, so that centres follow a stream that changes, at the price of some noise where it
+    does not.
+
+    Arguments and attributes are those of ``OnlineKMeans``.
+
+    Source: Agostinelli, Arulkumaran, Sarrico, Richemond and Bharath, "Memory-efficient episodic control reinforcement
+    learning with dynamic online k-means" (2019).
+
+    Examples:
+        >>> model = DynamicOnlineKMeans(2).partial_fit([[0.0], [9.0], [1.0], [1.0], [5.0]])
+        >>> model.cluster_centers_.tolist(), model.counts_.tolist()
+        ([[0.7], [5.0]], [1.5, 0.5])
+    """
+
+    _forgets: ClassVar[bool] = True

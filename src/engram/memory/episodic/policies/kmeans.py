@@ -1,0 +1,189 @@
+"""Online k-means of keys with values, and its dynamic form whose clusters starve."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+
+from engram import checks
+from engram.memory.episodic.policies.replacement import lowest, placed
+from engram.memory.episodic.policies.table import (
+    Batch,
+    Change,
+    Merging,
+    Table,
+    closest,
+    merged_values,
+    recognised,
+    sums,
+)
+
+WEIGHTINGS = ("count", "author")
+FREE = 1e-6  # count up to which a cluster has starved
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """Online k-means: samples become clusters while rows are empty; then they join the nearest one and move it.
+
+        key <- (c key + sum of its new keys) / (c + m),   c <- c + m
+
+    Hashes and values move likewise. Nothing makes room, and the step 1 / (c + 1) of a cluster falls with its age.
+
+    Args:
+        weighting: ``"count"`` or ``"author"``; see ``DynamicKMeans``.
+        merge_radius: Euclidean distance of keys up to which samples are the same state; 0: equality of hashes.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: Agostinelli et al. (2019), "k_means" of the published code; MacQueen (1967).
+
+    Examples:
+        >>> KMeans().weighting
+        'count'
+    """
+
+    weighting: str = "count"
+    merge_radius: float = 0.0
+    ages: ClassVar[bool] = False
+    forgets: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        checks.choice("weighting", self.weighting, WEIGHTINGS)
+        if checks.number("merge_radius", self.merge_radius, least=0) and self.weighting == "author":
+            raise ValueError(
+                f"merge_radius = {self.merge_radius}: expected 0 with weighting = 'author', which merges nothing"
+            )
+
+    def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
+        """Move clusters towards the samples nearest to them, in the dynamic form after starved ones were replaced."""
+        if self.forgets and len(batch.keys) > len(table.keys) / 4:
+            warnings.warn(
+                f"a batch of more than a quarter of capacity = {len(table.keys)}: clusters starve before they are fed",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        if self.weighting == "author":
+            return clustered_as_published(table, batch, merging, self.forgets)
+        return clustered(table, batch, merging, self.forgets, self.merge_radius)
+
+
+@dataclass(frozen=True)
+class DynamicKMeans(KMeans):
+    """Online k-means whose clusters lose weight over time and make room when they starve.
+
+    A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays near M;
+    a row with no count left is free. A cluster lives that gets its fair share, one sample in M. With
+    ``weighting="count"``:
+
+        1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, and its value
+           is what ``value_update`` says
+        2. of equal ones among the rest one stays, with their number as its count
+        3. they take free rows, in the order of time
+        4. those left join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
+        5. c <- c - n / M everywhere, where n leaves out the first samples of rows that were empty: if they counted, the
+           table would be full with half the sum, and a row starve as soon as M samples came after it, like a queue
+
+    ``weighting="author"`` is the published code: no 1 and 2; nearest clusters are looked up before rows are taken; the
+    m samples that join a cluster weigh as one; no 5 if all samples take free rows. So the sum of its counts grows with
+    every row that is taken again, and clusters come to rest as those of ``KMeans`` do, later; those of ``"count"``
+    never do, and are less exact where nothing changes.
+
+    Both are made for n much smaller than M; more than a quarter gives a warning.
+
+    Args:
+        weighting: As in ``KMeans``.
+        merge_radius: As there.
+
+    Source: Agostinelli et al. (2019), algorithm and published code; the corrections are ours.
+
+    Examples:
+        >>> DynamicKMeans("author").merge_radius
+        0.0
+    """
+
+    forgets: ClassVar[bool] = True
+
+
+def clustered(table: Table, batch: Batch, merging: Merging, forgets: bool, radius: float = 0.0) -> Change:
+    """Update clusters in the corrected form; ``forgets``: they lose weight."""
+    counts = table.counts.copy()
+    met, row, new = recognised(table, batch, merging, radius)
+    values = merged_values(table.values[row], counts[row].clip(0), met, merging)
+    counts[row] += met.weights
+    slots = free(counts, len(new.keys))
+    fills, rest = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
+    counts[slots] = fills.weights
+    now = placed(table._replace(counts=counts), row, values, slots, fills)
+    if len(rest.keys):
+        now = joined(table, now, rest, nearest(table, now, rest, merging), as_one=False)
+    if not forgets:
+        return now
+    samples = batch.weights.sum() - (slots >= table.n_filled).sum()
+    return now._replace(counts=now.counts - samples / counts.size)
+
+
+def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets: bool) -> Change:
+    """Update clusters as the published code does; ``forgets``: they lose weight."""
+    counts, n = table.counts.copy(), len(batch.keys)
+    stored = batch.hashes if merging.assign == "hash" else batch.keys
+    row, _ = closest(table.hashes if merging.assign == "hash" else table.keys, table.n_filled, stored)
+    slots = free(counts, n)
+    counts[slots] = 1
+    fills, rest = batch.take(np.arange(slots.size)), batch.take(np.arange(slots.size, n))
+    now = Change(slots, fills.keys, fills.values, fills.hashes, slots >= 0, counts, table.coef, table.clock)
+    if slots.size == n:
+        return now
+    now = joined(table, now, rest, row[slots.size :], as_one=True)
+    return now._replace(counts=now.counts - n / counts.size) if forgets else now
+
+
+def free(counts: Annotated[np.ndarray, " capacity"], most: int) -> Annotated[np.ndarray, " slots"]:
+    """Return up to ``most`` rows that are empty or starved, those with the lowest counts first."""
+    return lowest(counts, min(most, int((counts <= FREE).sum())))
+
+
+def nearest(table: Table, now: Change, batch: Batch, merging: Merging) -> Annotated[np.ndarray, " samples"]:
+    """Return the cluster that each sample joins, in the table as a change leaves it."""
+    by_hash = merging.assign == "hash"
+    stored, moved = (table.hashes, now.hashes) if by_hash else (table.keys, now.keys)
+    if now.fresh.any():
+        stored = stored.copy()
+        stored[now.rows] = moved
+    filled = max(table.n_filled, int(now.rows.max(initial=-1)) + 1)
+    return closest(stored, filled, batch.hashes if by_hash else batch.keys)[0]
+
+
+def joined(table: Table, now: Change, batch: Batch, row: Annotated[np.ndarray, " samples"], as_one: bool) -> Change:
+    """Return a change after which samples have also joined clusters; ``as_one``: those of a cluster weigh as one."""
+    rows, place = np.unique(np.concatenate((now.rows, row)), return_inverse=True)
+    before, target = np.split(place, [now.rows.size])
+    fresh = np.zeros(rows.size, bool)
+    fresh[before] = now.fresh
+    joins, group = np.unique(target, return_inverse=True)
+    weight = np.bincount(group, batch.weights)
+    count = now.counts[rows[joins]].clip(0)
+    counts = now.counts.copy()
+    counts[rows[joins]] += weight
+    share = weight if as_one else np.ones_like(weight)
+    added = weight / share
+
+    def moved(stored: np.ndarray, changed: np.ndarray, new: np.ndarray) -> np.ndarray:
+        all_rows = stored[rows]
+        all_rows[before] = changed
+        total = sums(group, weight.size, batch.weights[:, None] * new) / share[:, None]
+        all_rows[joins] = (count[:, None] * all_rows[joins] + total) / (count + added)[:, None]
+        return np.asarray(all_rows)
+
+    return now._replace(
+        rows=rows,
+        keys=moved(table.keys, now.keys, batch.keys),
+        values=moved(table.values, now.values, batch.values),
+        hashes=moved(table.hashes, now.hashes, batch.hashes),
+        fresh=fresh,
+        counts=counts,
+    )

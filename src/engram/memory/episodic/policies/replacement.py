@@ -1,0 +1,69 @@
+"""Replacement, as policies share it: merge what is known and replace the rows of lowest rank, or only the latter."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Table, merged_values, recognised
+
+
+def replaced(
+    table: Table,
+    batch: Batch,
+    merging: Merging,
+    rank: Annotated[np.ndarray, " capacity"],
+    radius: float = 0.0,
+) -> tuple[Change, int]:
+    """Merge samples into the rows of their states, and put the others into the rows of the lowest rank.
+
+    Rows that the batch has met make no room for it. ``coef`` and ``clock`` stay as they were. Return the change, and
+    how many of its rows, the first, were met.
+    """
+    met, row, new = recognised(table, batch, merging, radius)
+    rank = rank.copy()
+    rank[row] = np.inf
+    victims = lowest(rank, len(new.keys))
+    values = merged_values(table.values[row], table.counts[row], met, merging)
+    counts = table.counts.copy()
+    counts[row] += met.weights
+    counts[victims] = new.weights
+    return placed(table._replace(counts=counts), row, values, victims, new), row.size
+
+
+def placed(
+    table: Table,
+    met: Annotated[np.ndarray, " met"],
+    values: Annotated[np.ndarray, "met value_dim"],
+    slots: Annotated[np.ndarray, " slots"],
+    new: Batch,
+) -> Change:
+    """Return a change of the values of some rows, and of all that some others hold; counts are those of the table."""
+    rows = np.concatenate((met, slots))
+    keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))
+    fresh = np.arange(rows.size) >= met.size
+    return Change(
+        rows, keys, np.concatenate((values, new.values)), hashes, fresh, table.counts, table.coef, table.clock
+    )
+
+
+def overwritten(table: Table, new: Batch, rank: Annotated[np.ndarray, " samples"]) -> Change:
+    """Put samples in place of the rows of the lowest ``coef``, which becomes their rank, whatever is stored."""
+    rows = lowest(table.coef, len(rank))
+    counts, coef = table.counts.copy(), table.coef.copy()
+    counts[rows], coef[rows] = 1, rank
+    return Change(rows, new.keys, new.values, new.hashes, rows >= 0, counts, coef, table.clock)
+
+
+def lowest(rank: Annotated[np.ndarray, " capacity"], count: int) -> Annotated[np.ndarray, " count"]:
+    """Return the ``count`` lowest, in order, the first of equal ones before the others."""
+    if not count:
+        return np.zeros(0, np.int64)
+    if count == 1:
+        return np.array([rank.argmin()])
+    if 8 * count > rank.size:
+        return rank.argsort(kind="stable")[:count]
+    bound = np.partition(rank, count)[count]
+    among = np.flatnonzero(rank <= bound)
+    return np.asarray(among[rank[among].argsort(kind="stable")[:count]])

@@ -1,0 +1,220 @@
+"""The interface of policies, from a table and a batch to a change; and how they find and merge equal states."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from engram.memory.episodic.neighbours import exact_neighbours
+
+
+class Table(NamedTuple):
+    """One table of a memory, to be read only.
+
+    Attributes:
+        keys: (capacity, key_dim).
+        values: (capacity, value_dim).
+        hashes: (capacity, hash_dim); without hashes of their own, the keys.
+        counts: Weight of the samples in each row, (capacity,).
+        coef: What rows are ranked by, (capacity,).
+        n_filled: Rows in use, the first of all.
+        clock: Look-ups and writes so far that count as time.
+        seed: What random choices are drawn from, together with the clock.
+    """
+
+    keys: Float[np.ndarray, "capacity key_dim"]
+    values: Float[np.ndarray, "capacity value_dim"]
+    hashes: Float[np.ndarray, "capacity hash_dim"]
+    counts: Float[np.ndarray, " capacity"]
+    coef: Float[np.ndarray, " capacity"]
+    n_filled: int
+    clock: int
+    seed: int
+
+
+class Batch(NamedTuple):
+    """New samples in the order of time.
+
+    Attributes:
+        keys: (samples, key_dim).
+        values: (samples, value_dim).
+        hashes: (samples, hash_dim); without hashes of their own, the keys.
+        weights: How many samples each stands for, (samples,).
+    """
+
+    keys: Float[np.ndarray, "samples key_dim"]
+    values: Float[np.ndarray, "samples value_dim"]
+    hashes: Float[np.ndarray, "samples hash_dim"]
+    weights: Float[np.ndarray, " samples"]
+
+    def take(self, which: Annotated[np.ndarray, " some"]) -> Batch:
+        """Return some of the samples."""
+        return Batch(self.keys[which], self.values[which], self.hashes[which], self.weights[which])
+
+
+class Change(NamedTuple):
+    """What a policy makes of a table and a batch.
+
+    Attributes:
+        rows: Rows that change, each once, (changed,).
+        keys: Their keys, (changed, key_dim).
+        values: Their values, (changed, value_dim).
+        hashes: Their hashes, (changed, hash_dim).
+        fresh: Whether what was there is gone, (changed,).
+        counts: Those of all rows, (capacity,).
+        coef: That of all rows, (capacity,).
+        clock: The time after.
+    """
+
+    rows: Int[np.ndarray, " changed"]
+    keys: Float[np.ndarray, "changed key_dim"]
+    values: Float[np.ndarray, "changed value_dim"]
+    hashes: Float[np.ndarray, "changed hash_dim"]
+    fresh: Bool[np.ndarray, " changed"]
+    counts: Float[np.ndarray, " capacity"]
+    coef: Float[np.ndarray, " capacity"]
+    clock: int
+
+
+class Merging(NamedTuple):
+    """What becomes of samples that meet a row; the arguments of ``KeyValueMemory`` of these names."""
+
+    value_update: str = "max"
+    value_step: float = 0.1
+    assign: str = "key"
+    empty_value: float = 0.0
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """What is kept when there is no room.
+
+    Attributes:
+        ages: Whether look-ups count as time and the rows that answer get it as their ``coef``.
+    """
+
+    @property
+    def ages(self) -> bool:
+        """See above."""
+
+    def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
+        """Return what a batch of at most as many samples as there are rows, and at least one, changes."""
+
+
+def first_coef(capacity: int) -> Float[np.ndarray, " capacity"]:
+    """Return the coefficients of an empty table: rows are taken in their order, before any that is in use."""
+    return np.arange(capacity) - 2.0**60
+
+
+class Recognised(NamedTuple):
+    """Samples by whether the table knows their states, equal ones as one."""
+
+    met: Batch  # those that a row is for
+    rows: Int[np.ndarray, " met"]  # these rows, each once
+    new: Batch  # the others, in the order of time
+
+
+def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Recognised:
+    """Return which rows samples are for: those of equal hashes, or of the nearest key within a radius above 0.
+
+    Samples are held against the table first, then against each other.
+    """
+    if radius:
+        row, distance = closest(table.keys, table.n_filled, batch.keys)
+        row = np.where(distance <= radius**2, row, -1)
+    else:
+        row = equal_rows(table, batch)
+    known = row >= 0
+    rows, group = np.unique(row[known], return_inverse=True)
+    new = batch.take(~known)
+    same = groups(new.hashes) if radius == 0 else aggregated(new.keys, radius)
+    return Recognised(combined(batch.take(known), group, merging), rows, combined(new, same, merging))
+
+
+def closest(
+    keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"]
+) -> tuple[Int[np.ndarray, " samples"], Float[np.ndarray, " samples"]]:
+    """Return the row of the nearest of the first ``filled`` keys, -1 if there is none, and its squared distance."""
+    rows, distances = exact_neighbours(keys[None], np.array([filled]), x, 1)
+    return rows[:, 0], distances[:, 0]
+
+
+def equal_rows(table: Table, batch: Batch) -> Int[np.ndarray, " samples"]:
+    """Return the row whose hash equals that of each sample, -1 where there is none."""
+    from engram.memory.episodic import kernels
+
+    return np.asarray(kernels.match(_bits(table.hashes), table.n_filled, _bits(batch.hashes)))
+
+
+def groups(hashes: Annotated[np.ndarray, "samples hash_dim"]) -> Int[np.ndarray, " samples"]:
+    """Return the number of each sample's group of equal ones, in the order of their first."""
+    known: dict[bytes, int] = {}
+    return np.array([known.setdefault(row.tobytes(), len(known)) for row in hashes], np.int64)
+
+
+def aggregated(keys: Annotated[np.ndarray, "samples key_dim"], radius: float) -> Int[np.ndarray, " samples"]:
+    """Return the number of each sample's group: that of the nearest first key of a group within the radius, or its own.
+
+    Groups are counted in the order of their first keys.
+    """
+    first, group = np.empty_like(keys), np.empty(len(keys), np.int64)
+    count = 0
+    for i, key in enumerate(keys):
+        squared = ((first[:count] - key) ** 2).sum(1)
+        near = squared.argmin() if count else 0
+        if count and squared[near] <= radius**2:
+            group[i] = near
+        else:
+            first[count], group[i] = key, count
+            count += 1
+    return group
+
+
+def combined(batch: Batch, group: Annotated[np.ndarray, " samples"], merging: Merging) -> Batch:
+    """Return one sample for each group: that of the largest value; its value is the mean if values are averaged."""
+    if not group.size or group.max() + 1 == group.size:
+        return batch.take(group.argsort())
+    merged = batch.take(best(group, batch.values[:, 0]))
+    weights = np.bincount(group, batch.weights)
+    if merging.value_update == "mean":
+        values = sums(group, len(weights), batch.weights[:, None] * batch.values) / weights[:, None]
+        merged = merged._replace(values=values.astype(batch.values.dtype))
+    return merged._replace(weights=weights)
+
+
+def best(
+    group: Annotated[np.ndarray, " samples"], rank: Annotated[np.ndarray, " samples"]
+) -> Int[np.ndarray, " groups"]:
+    """Return the highest sample of each group, the first of several."""
+    order = np.lexsort((np.arange(rank.size), -rank, group))
+    return order[np.unique(group[order], return_index=True)[1]]
+
+
+def sums(
+    group: Annotated[np.ndarray, " samples"], count: int, x: Annotated[np.ndarray, "samples width"]
+) -> Float[np.ndarray, "groups width"]:
+    """Return the sums over groups, in 64 bits."""
+    total = np.zeros((count, x.shape[1]))
+    np.add.at(total, group, x)
+    return total
+
+
+def merged_values(
+    old: Annotated[np.ndarray, "rows value_dim"],
+    counts: Annotated[np.ndarray, " rows"],
+    batch: Batch,
+    merging: Merging,
+) -> Float[np.ndarray, "rows value_dim"]:
+    """Return the values of rows whose states came again, once each."""
+    if merging.value_update == "max":
+        return np.asarray(np.maximum(old, batch.values))
+    if merging.value_update == "ema":
+        return np.asarray(old + old.dtype.type(merging.value_step) * (batch.values - old))
+    before, new = counts[:, None], batch.weights[:, None]
+    return np.asarray((before * old + new * batch.values) / (before + new), old.dtype)
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).view(np.uint32)

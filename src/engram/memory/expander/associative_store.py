@@ -1,0 +1,197 @@
+"""A store of labelled items whose addresses are the stable states of an expander memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import shake_256
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+from engram.memory.expander.expander_memory import ExpanderMemory, RecallResult
+from engram.storage.stored import Stored
+
+Label = str | int
+
+
+class StoreRecall(NamedTuple):
+    """Items recalled from cues.
+
+    Attributes:
+        labels: Label of each answer; None where there is no such item.
+        payloads: Payload of each answer; None where there is no such item.
+        result: What the memory made of the cues. Where ``converged`` is true and the label None, it came to rest at
+            an address at which nothing is written.
+    """
+
+    labels: list[Label | None]
+    payloads: list[Any]
+    result: RecallResult
+
+
+class AssociativeStore(Stored):
+    """Items with labels of any kind, found by noisy versions of their addresses.
+
+    Which states a memory stores cannot be chosen, so that a label gets one as its address: its hash, K bits, is the
+    message of the state; an integer is itself the message. There are 2^K addresses and they cost nothing; a payload
+    costs what it takes to keep. Like labels do not get like addresses.
+
+    With ``features``, payloads are vectors that are also kept in one matrix of Hebbian weights,
+
+        W = sum of payload x^T / N,    readout W x
+
+    which holds about N items: beyond, they drown in each other, while the table of payloads stays exact.
+
+    Args:
+        memory: A memory with parity constraints.
+        features: Length of the payloads; None: payloads are anything, and there is no W.
+
+    Attributes:
+        weight: W, (features, nodes); None without ``features``.
+
+    Raises:
+        TypeError: ``memory`` is no ``ExpanderMemory``.
+        ValueError: Its states cannot be encoded, or ``features`` is less than 1.
+
+    Source: ours; the need for it is stated by Chaudhuri and Fiete (2019): the stored patterns cannot be chosen.
+
+    Examples:
+        >>> from engram.memory import random_regular
+        >>> store = AssociativeStore(ExpanderMemory(random_regular(480, 5, 6, seed=0)))
+        >>> store.write(["apple", "pear"], ["red", "green"])
+        >>> cue = store.address(["pear"])
+        >>> cue[0, :15] *= -1
+        >>> store.recall(cue).payloads
+        ['green']
+    """
+
+    def __init__(self, memory: ExpanderMemory, features: int | None = None) -> None:
+        self.memory = checks.instance("memory", memory, ExpanderMemory)
+        if features is not None:
+            checks.size("features", features)
+        self.message_size = memory.message_size
+        self.weight = None if features is None else torch.zeros(features, len(memory.graph.node_degrees))
+        self._items: dict[int, tuple[Label, Any]] = {}  # label and payload by message
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._items)
+
+    def address(self, labels: Sequence[Label]) -> Annotated[Tensor, "batch nodes"]:
+        """Return the states that stand for labels, written or not, (batch, nodes).
+
+        Raises:
+            TypeError: A label is neither a string nor an integer.
+            ValueError: An integer is not below 2^K.
+        """
+        return self.memory.encode(torch.from_numpy(self._bits([self._message(label) for label in labels])))
+
+    def write(self, labels: Sequence[Label], payloads: Sequence[Any] | Tensor | None = None) -> None:
+        """Write items; where a label is there already, its payload is replaced.
+
+        Args:
+            labels: Strings, or integers below 2^K.
+            payloads: As many; the labels if None. With ``features``, vectors, (items, features).
+
+        Raises:
+            TypeError: A label is neither a string nor an integer.
+            ValueError: Not as many payloads as labels, an integer that is not below 2^K, vectors of a wrong shape or
+                not finite, or two labels with the same address, which happens once in about 2^(K/2) items.
+        """
+        contents = labels if payloads is None else payloads
+        if len(contents) != len(labels):
+            raise ValueError(f"payloads has {len(contents)} items: expected {len(labels)}, one for each label")
+        messages = [self._message(label) for label in labels]
+        first: dict[int, Label] = {}
+        for label, message in zip(labels, messages, strict=True):
+            there = self._items[message][0] if message in self._items else first.setdefault(message, label)
+            if there != label:
+                raise ValueError(f"labels {there!r} and {label!r} have the same address: take a memory of more nodes")
+        if self.weight is not None:
+            contents = self._hebbian(messages, contents)
+        self._items.update(zip(messages, zip(labels, contents, strict=True), strict=True))
+
+    def recall(
+        self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
+    ) -> StoreRecall:
+        """Return the items whose addresses noisy states, (batch, nodes), come to rest at.
+
+        Args:
+            x: Noisy addresses.
+            generator: Source of all choices; torch's global one if None.
+            **settings: Those of ``ExpanderMemory.recall``.
+        """
+        result = self.memory.recall(x, generator=generator, **settings)
+        items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
+        rows = result.converged.nonzero()[:, 0].tolist()
+        for row, message in zip(rows, self.memory.index(result.x[rows]) if rows else [], strict=True):
+            items[row] = self._items.get(message, (None, None))
+        return StoreRecall([label for label, _ in items], [payload for _, payload in items], result)
+
+    def readout(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, "batch features"]:
+        """Return what the Hebbian weights answer to states, W x.
+
+        Raises:
+            ValueError: The store has no ``features``.
+        """
+        if self.weight is None:
+            raise ValueError("features = None: expected the length of the payloads, without which there are no weights")
+        return x.float() @ self.weight.T
+
+    def _content(self) -> dict[str, Any]:
+        payloads = [payload for _, payload in self._items.values()]
+        return {
+            "memory": self.memory._content(),
+            "weight": self.weight,
+            "labels": [label for label, _ in self._items.values()],
+            "payloads": payloads if self.weight is None else torch.stack(payloads or [self.weight[:, 0]]),
+        }
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> AssociativeStore:
+        weight = content["weight"]
+        store = cls(ExpanderMemory._from_content(content["memory"]), None if weight is None else len(weight))
+        items = zip(
+            content["labels"], content["payloads"], strict=False
+        )  # where there is none, weights have one payload
+        store.weight, store._items = weight, {store._message(label): (label, payload) for label, payload in items}
+        return store
+
+    def _message(self, label: Label) -> int:
+        if isinstance(label, str):
+            digest = shake_256(label.encode()).digest((self.message_size + 7) // 8)
+            return int.from_bytes(digest, "little") % (1 << self.message_size)
+        if not isinstance(label, int) or isinstance(label, bool):
+            raise TypeError(f"label {label!r} is a {type(label).__name__}: expected a str or an int")
+        if not 0 <= label < 1 << self.message_size:
+            raise ValueError(f"label {label}: expected 0 .. 2^{self.message_size} - 1")
+        return label
+
+    def _bits(self, messages: Sequence[int]) -> np.ndarray:
+        size = (self.message_size + 7) // 8
+        packed = np.frombuffer(b"".join(message.to_bytes(size, "little") for message in messages), np.uint8)
+        return np.unpackbits(packed.reshape(-1, size), axis=1, count=self.message_size, bitorder="little")
+
+    def _hebbian(self, messages: Sequence[int], payloads: Any) -> list[Tensor]:
+        """Put vectors into the weights, in place of those that had their labels; return them."""
+        assert self.weight is not None
+        vectors = torch.as_tensor(payloads, dtype=self.weight.dtype)
+        if vectors.shape != (len(messages), len(self.weight)) or not vectors.isfinite().all():
+            raise ValueError(
+                f"payloads of shape {tuple(vectors.shape)}: expected finite numbers, "
+                f"({len(messages)}, {len(self.weight)})"
+            )
+        change, newest = vectors.clone(), {message: row for row, message in enumerate(messages)}
+        for row, message in enumerate(messages):
+            if newest[message] != row:
+                change[row] = 0
+            elif message in self._items:
+                change[row] -= self._items[message][1]
+        if messages:
+            states = self.memory.encode(torch.from_numpy(self._bits(messages))).to(self.weight)
+            self.weight += change.T @ states / states.shape[1]
+        return list(vectors)

@@ -1,0 +1,194 @@
+"""Which nodes each constraint sees: the wiring of an expander memory and the parity-check matrix of a code."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from numpy.typing import ArrayLike
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+NOBODY = -1  # fills the rows of nodes and constraints that have fewer neighbours than others
+SETS = 10**9  # sets that are gone through at most
+
+
+@dataclass(frozen=True, eq=False)
+class BipartiteGraph:
+    """A bipartite graph of nodes and constraints, without repeated edges.
+
+    Its parity-check matrix has H[j, i] = 1 where constraint j sees node i. In a (z, r)-regular graph every node is in
+    z constraints and every constraint sees r nodes, so that N z = M r.
+
+    Args:
+        C: Nodes that each constraint sees, (constraints, r), filled up with -1 where a constraint sees fewer.
+        n_nodes: N; if None, the largest node of C and 1.
+
+    Attributes:
+        A: Constraints that each node is in, in rising order, (nodes, z), filled up with -1.
+        node_degrees: Number of constraints of each node, z of a regular graph, (nodes,).
+        constraint_degrees: Number of nodes of each constraint, r of a regular graph, (constraints,).
+
+    Raises:
+        ValueError: C is no such array, a constraint sees a node twice or fewer than two, or a node is in no constraint.
+
+    Source: Sipser and Spielman, "Expander codes" (1996).
+
+    Examples:
+        >>> graph = BipartiteGraph(np.array([[0, 1], [1, 2]]))
+        >>> graph.A.tolist(), graph.parity_check().tolist()
+        ([[0, -1], [0, 1], [1, -1]], [[1, 1, 0], [0, 1, 1]])
+    """
+
+    C: Annotated[np.ndarray, "constraints r"]
+    n_nodes: int | None = None
+
+    def __post_init__(self) -> None:
+        C = np.asarray(self.C)
+        if C.ndim != 2 or not C.size or C.dtype.kind not in "iu":
+            raise ValueError(
+                f"C is {C.dtype} of shape {C.shape}: expected integers, (constraints, r), neither of them 0"
+            )
+        nodes = int(C.max()) + 1 if self.n_nodes is None else self.n_nodes
+        if C.min() < NOBODY or C.max() >= nodes:
+            raise ValueError(f"C has values from {C.min()} to {C.max()}: expected nodes, 0 .. {nodes - 1}, or -1")
+        C = C.astype(np.int32)
+        padding = C == NOBODY
+        if (padding[:, :-1] & ~padding[:, 1:]).any():
+            raise ValueError(
+                f"C[{(padding[:, :-1] & ~padding[:, 1:]).any(axis=1).argmax()}]: expected -1 only at its end"
+            )
+        few = (~padding).sum(axis=1) < 2
+        if few.any():
+            raise ValueError(f"C[{few.argmax()}] sees fewer than 2 nodes: expected at least r = 2 of a constraint")
+        ordered = np.sort(C, axis=1)
+        twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)).any(axis=1)
+        if twice.any():
+            raise ValueError(f"C[{twice.argmax()}] sees a node twice: expected no repeated edge")
+        alone = np.bincount(C[~padding], minlength=nodes) == 0
+        if alone.any():
+            raise ValueError(f"node {alone.argmax()} is in no constraint: expected at least one")
+        object.__setattr__(self, "C", C)
+        object.__setattr__(self, "n_nodes", nodes)
+
+    @classmethod
+    def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
+        """Return the graph of a parity-check matrix; warn of what makes correction worse.
+
+        Args:
+            H: Zeros and ones, (constraints, nodes), dense or a SciPy sparse array.
+
+        Raises:
+            ValueError: Other values, or a row with fewer than two ones or a column without any.
+        """
+        sparse = csr_array(H)
+        sparse.eliminate_zeros()
+        sparse.sort_indices()
+        if sparse.ndim != 2 or not sparse.nnz or (sparse.data != 1).any():
+            raise ValueError(
+                f"H is {sparse.dtype} of shape {sparse.shape}: expected zeros and ones, (constraints, nodes)"
+            )
+        degrees = np.diff(sparse.indptr)
+        C = np.full((sparse.shape[0], max(int(degrees.max()), 2)), NOBODY)
+        C[np.arange(C.shape[1]) < degrees[:, None]] = sparse.indices
+        graph = cls(C, int(sparse.shape[1]))
+        if graph.n_components > 1:
+            warnings.warn(f"H falls into {graph.n_components} parts that know nothing of each other", stacklevel=2)
+        if graph.girth() == 4:
+            warnings.warn("H has 4-cycles: two nodes that share two constraints hide each other's errors", stacklevel=2)
+        return graph
+
+    @cached_property
+    def node_degrees(self) -> Int[np.ndarray, " nodes"]:
+        """Number of constraints of each node."""
+        return np.bincount(self.C[self.C != NOBODY], minlength=self.n_nodes or 0).astype(np.int32)
+
+    @cached_property
+    def constraint_degrees(self) -> Int[np.ndarray, " constraints"]:
+        """Number of nodes of each constraint."""
+        return np.asarray((self.C != NOBODY).sum(axis=1), np.int32)
+
+    @cached_property
+    def A(self) -> Int[np.ndarray, "nodes z"]:  # noqa: N802
+        """Constraints that each node is in."""
+        return self._edges[0]
+
+    @cached_property
+    def slots(self) -> Int[np.ndarray, "nodes z"]:
+        """At which place of the row of C a node stands, for each of its constraints; 0 where A is -1."""
+        return self._edges[1]
+
+    @property
+    def n_constraints(self) -> int:
+        """M."""
+        return len(self.C)
+
+    @cached_property
+    def n_components(self) -> int:
+        """Number of parts that no edge connects."""
+        H = self._sparse()
+        count, _ = connected_components(H.T @ H, directed=False)
+        return int(count)
+
+    @cached_property
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        constraint, slot = np.nonzero(self.C != NOBODY)
+        node = self.C[constraint, slot]
+        order = np.argsort(node, kind="stable")
+        A = np.full((len(self.node_degrees), self.node_degrees.max()), NOBODY, np.int32)
+        slots = np.zeros_like(A)
+        there = np.arange(A.shape[1]) < self.node_degrees[:, None]
+        A[there], slots[there] = constraint[order], slot[order]
+        return A, slots
+
+    def _sparse(self) -> csr_array:
+        constraint, slot = np.nonzero(self.C != NOBODY)
+        shape = (self.n_constraints, len(self.node_degrees))
+        return coo_array((np.ones(len(constraint), np.int32), (constraint, self.C[constraint, slot])), shape).tocsr()
+
+    def parity_check(self) -> UInt8[np.ndarray, "constraints nodes"]:
+        """Return H, dense."""
+        return self._sparse().toarray().astype(np.uint8)
+
+    def girth(self) -> int | None:
+        """Return the length of the shortest cycle: 4 if two nodes share two constraints; None if there is no cycle."""
+        from engram.memory.expander.kernels import graphs
+
+        shared = self._sparse().T @ self._sparse()
+        shared.setdiag(0)
+        if shared.max() > 1:
+            return 4
+        return graphs.girth(self.A, self.node_degrees, self.C, self.constraint_degrees) or None
+
+    def expansion(self, max_size: int) -> float:
+        """Return the smallest number of neighbours per edge of a set of nodes, over all sets of up to ``max_size``.
+
+            min over S of |neighbours of S| / (edges of S)
+
+        1 means that no two nodes of any such set share a constraint. Sets that keep more than 3/4 are corrected.
+
+        Args:
+            max_size: Nodes in a set; every set is looked at, which takes N^max_size steps.
+
+        Raises:
+            ValueError: ``max_size`` is no size of a set, or there are more than 10^9 sets.
+
+        Examples:
+            >>> BipartiteGraph(np.array([[0, 1], [1, 2]])).expansion(2)
+            0.6666666666666666
+        """
+        from math import comb
+
+        from engram.memory.expander.kernels import graphs
+
+        nodes = len(self.node_degrees)
+        if not 1 <= max_size <= nodes:
+            raise ValueError(f"max_size = {max_size}: expected 1 .. {nodes}")
+        sets = sum(comb(nodes, size) for size in range(1, max_size + 1))
+        if sets > SETS:
+            raise ValueError(f"max_size = {max_size}: {sets} sets of nodes, expected at most {SETS}")
+        return float(graphs.expansion(self.A, self.node_degrees, self.n_constraints, max_size))

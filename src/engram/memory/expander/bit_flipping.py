@@ -1,0 +1,124 @@
+"""Bit-flipping decoders of LDPC codes, as plain functions of a parity-check matrix."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import UInt8
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from engram import checks
+from engram.memory.expander.bipartite_graph import BipartiteGraph
+from engram.memory.expander.expander_memory import ExpanderMemory, RecallResult
+
+
+def bit_flip_decode(
+    H: Annotated[Any, ArrayLike] | BipartiteGraph,
+    x: Annotated[Tensor, "batch nodes"],
+    *,
+    order: str = "max",
+    max_iter: int | None = None,
+    generator: torch.Generator | None = None,
+) -> RecallResult:
+    """Correct words of a linear code by flipping bits that violate more than half of their checks.
+
+    It is the recall of an ``ExpanderMemory`` on the graph of H.
+
+    Args:
+        H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
+        x: Received words of zeros and ones, (batch, bits).
+        order: Which bits flip; see ``ExpanderMemory.recall``.
+        max_iter: Most iterations.
+        generator: Source of the choice between equally good bits; torch's global one if None.
+
+    Returns:
+        The words and how they came about; ``converged`` is true where all checks hold.
+
+    Raises:
+        ValueError: H or x has other values or a wrong shape.
+
+    Source: Sipser and Spielman, "Expander codes" (1996), section 3.
+
+    Examples:
+        >>> H = [[1, 0, 1, 0, 1, 0, 1], [0, 1, 1, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1, 1]]
+        >>> received = torch.tensor([[0, 0, 1, 0, 0, 0, 0]])
+        >>> bit_flip_decode(as_graph(H), received).x.tolist()
+        [[0, 0, 0, 0, 0, 0, 0]]
+    """
+    memory = ExpanderMemory(as_graph(H), order=order, encoding="bits")
+    return memory.to(x.device).recall(x, max_iter, generator=generator)
+
+
+def gallager_b_decode(
+    H: Annotated[Any, ArrayLike] | BipartiteGraph,
+    x: Annotated[Tensor, "batch nodes"],
+    *,
+    threshold: int | None = None,
+    max_iter: int = 100,
+) -> UInt8[Tensor, "batch nodes"]:
+    """Correct words of a regular code by messages of one bit (Gallager's algorithm B).
+
+        from bit i to check j:  x_i, unless at least ``threshold`` of the other checks say the opposite
+        from check j to bit i:  the parity of what the other bits say
+
+    Args:
+        H: As in ``bit_flip_decode``, of a code whose bits are all in z checks.
+        x: As there.
+        threshold: How many of the z - 1 others; all of them, algorithm A, if None.
+        max_iter: Most rounds; a word whose checks all hold stays as it is.
+
+    Returns:
+        The words: x_i, unless more than half of its checks and x_i itself say the opposite.
+
+    Raises:
+        ValueError: H or x has other values or a wrong shape, the code is not regular, or ``threshold`` is not one of
+            1 .. z - 1.
+
+    Source: Gallager, "Low-density parity-check codes" (1963); Richardson and Urbanke, "Modern coding theory" (2008).
+
+    Examples:
+        >>> from engram.memory import array_graph
+        >>> received = torch.zeros(1, 25, dtype=torch.uint8)
+        >>> received[0, 3] = 1
+        >>> int(gallager_b_decode(array_graph(5, 3), received).sum())
+        0
+    """
+    graph = as_graph(H)
+    memory = ExpanderMemory(graph, encoding="bits").to(x.device)
+    received = memory._encoded("x", x)[0]
+    z = int(graph.node_degrees[0])
+    if (graph.node_degrees != z).any():
+        raise ValueError("H is not regular: expected as many ones in every column, since there is one threshold")
+    threshold = checks.size("threshold", z - 1 if threshold is None else threshold, most=z - 1)
+    A, slots, _, nodes = memory._network[:4]
+    C, there = nodes.clamp(min=0), nodes >= 0
+    # At which place of the row of A the check stands, for each place of a row of C.
+    place = torch.zeros_like(C)
+    place[A.flatten(), slots.flatten()] = torch.arange(z, device=x.device).repeat(len(A))
+    word = received.clone()
+    out = received[:, :, None].expand(-1, -1, z)
+    for _ in range(max_iter):
+        said = out[:, C, place] * there
+        back = ((said.sum(2, keepdim=True) - said.long()) & 1)[:, A, slots]
+        opposite = (back != received[:, :, None]).long()
+        total = opposite.sum(2, keepdim=True)
+        out = received[:, :, None] ^ (total - opposite >= threshold).to(torch.uint8)
+        unsettled = ((word[:, C] * there).sum(2) & 1).any(1, keepdim=True)
+        decided = received ^ (2 * total[:, :, 0] > z + 1).to(torch.uint8)
+        word = torch.where(unsettled, decided, word)
+        if not unsettled.any():
+            break
+    return word
+
+
+def as_graph(H: Annotated[Any, ArrayLike] | BipartiteGraph) -> BipartiteGraph:
+    """Return the graph of a parity-check matrix, without warnings."""
+    if isinstance(H, BipartiteGraph):
+        return H
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return BipartiteGraph.from_parity_check(H)

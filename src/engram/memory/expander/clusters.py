@@ -1,0 +1,69 @@
+"""Clusters of hidden neurons: which local patterns each permits, and how far others are from these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, Int8, UInt8
+from torch import Tensor
+
+from engram.memory.expander.bipartite_graph import NOBODY, BipartiteGraph
+
+
+def parity_table(
+    graph: BipartiteGraph, target: UInt8[np.ndarray, " constraints"]
+) -> Bool[np.ndarray, "constraints locals"]:
+    """Return which local patterns have a given parity, 1 being odd; bit k of a pattern is 1 where node k is -1."""
+    local = np.arange(2 ** graph.C.shape[1])
+    odd = np.bitwise_count(local) % 2 == 1
+    return np.asarray((odd == (target[:, None] == 1)) & (local < 2 ** graph.constraint_degrees[:, None]))
+
+
+def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "constraints locals"]:
+    """Return which local patterns are given, as an array of +1 and -1, (patterns, r), for all clusters or for each.
+
+    Raises:
+        ValueError: A wrong number of arrays, a wrong shape, other values, or two patterns at distance 1.
+    """
+    table = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]), bool)
+    per_cluster = isinstance(patterns, list | tuple) and np.ndim(patterns[0]) == 2
+    sets = patterns if per_cluster else [patterns] * len(table)
+    if len(sets) != len(table):
+        raise ValueError(f"patterns has {len(sets)} sets: expected {len(table)}, one for each constraint")
+    for j, (given, degree) in enumerate(zip(sets, graph.constraint_degrees, strict=True)):
+        local = np.asarray(given)
+        if local.ndim != 2 or local.shape[1] != degree or not np.isin(local, (-1, 1)).all():
+            raise ValueError(
+                f"patterns of constraint {j} of shape {local.shape}: expected +1 and -1, (patterns, {degree})"
+            )
+        table[j, (local < 0) @ (1 << np.arange(degree))] = True
+        own = np.flatnonzero(table[j])
+        if any(table[j, own ^ (1 << k)].any() for k in range(degree)):
+            raise ValueError(
+                f"patterns of constraint {j}: expected a distance of at least 2 between any two, so that a single flip "
+                "is noticed"
+            )
+    return table
+
+
+def nearest_patterns(
+    table: Bool[Tensor, "tables locals"], r: int
+) -> tuple[Int8[Tensor, "tables locals"], Int[Tensor, "tables patterns"]]:
+    """Return the distance of every local pattern from the nearest permitted one, and these, in rising order, -1 after.
+
+    Without a permitted pattern the distance is r everywhere, so that no flip helps.
+    """
+    patterns = torch.zeros(table.shape, dtype=torch.long, device=table.device)
+    distance = torch.zeros(table.shape, dtype=torch.int8, device=table.device)
+    if len(table):
+        distance += (r * ~table).to(torch.int8)
+        local = torch.arange(table.shape[1], device=table.device)
+        for k in range(r):  # the distance along one axis after another of the hypercube
+            distance = torch.minimum(distance, distance[:, local ^ (1 << k)] + 1)
+        distance[~table.any(1)] = r
+        most = max(1, int(table.sum(1).max()))
+        patterns = torch.where(table, local, 2**62).sort(1).values[:, :most]
+        patterns[patterns == 2**62] = NOBODY
+    return distance, patterns

@@ -1,0 +1,488 @@
+"""Expander memory: a network of simple neurons with exponentially many stable states that correct their own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from engram import checks
+from engram.memory.counted_random import number, seeds
+from engram.memory.expander.bipartite_graph import BipartiteGraph
+from engram.memory.expander.clusters import given_table, nearest_patterns, parity_table
+from engram.memory.expander.flip_dynamics import (
+    ORDERS,
+    Network,
+    Settled,
+    acceptance,
+    distances,
+    fill_erased,
+    local_patterns,
+    nearest_change,
+    settle,
+    settle_fast,
+)
+from engram.memory.expander.gf2 import SolutionSpace, solve
+from engram.storage.stored import Stored
+
+POLICIES = ("reject", "allow", "repair")
+LARGEST = 20  # nodes of a constraint above which its 2^(r-1) hidden neurons are not made
+SWEEPS = {"parallel": 100, "wta": 20_000, "glauber": 1000}
+
+
+class RecallResult(NamedTuple):
+    """States after a recall, and how they were reached.
+
+    Attributes:
+        x: The states, (batch, nodes), in the encoding of the memory.
+        converged: Whether the network rests in a state that satisfies all constraints; false where there is no answer,
+            (batch,). True is no proof: from far away the network may come to rest in another stored state.
+        stable: Whether it rests, be it in a state that violates constraints, (batch,).
+        satisfied: Whether no constraint is violated, (batch,).
+        oscillating: Whether ``parallel`` went back and forth between two states, (batch,).
+        flips: Flips on the way, (batch,).
+        distance: In how many nodes the answer differs from the cue, erased ones not counted, (batch,).
+        iterations: Flips of ``max`` and ``random``, sweeps of the other orders, (batch,).
+        energy_trace: Energy before each iteration and after the last, (batch, iterations + 1); None if not asked for.
+    """
+
+    x: Tensor
+    converged: Bool[Tensor, " batch"]
+    stable: Bool[Tensor, " batch"]
+    satisfied: Bool[Tensor, " batch"]
+    oscillating: Bool[Tensor, " batch"]
+    flips: Int[Tensor, " batch"]
+    distance: Int[Tensor, " batch"]
+    iterations: Int[Tensor, " batch"]
+    energy_trace: Float[Tensor, "batch steps"] | None
+
+
+class LearnResult(NamedTuple):
+    """What the clusters learned from patterns.
+
+    Attributes:
+        x: The patterns, altered where ``policy`` is ``"repair"``, (batch, nodes).
+        recruited: Clusters that recruited a hidden neuron, (batch,).
+        conflicts: Clusters that permitted a pattern one flip away, (batch,).
+    """
+
+    x: Tensor
+    recruited: Int[Tensor, " batch"]
+    conflicts: Int[Tensor, " batch"]
+
+
+class ExpanderMemory(Stored, nn.Module):
+    """A bipartite Hopfield network whose clusters of hidden neurons each permit some patterns of a few visible nodes.
+
+    With x in {-1, +1}^N and one hidden neuron s_jp for every pattern p that cluster j permits, the energy is
+
+        E(x, s) = - sum_j sum_p s_jp (p . x_C[j] + theta) + w sum_j sum_{p<q} s_jp s_jq,  theta = r + 1, w = 2 r + 2
+        min_s E = - sum_j (r_j + theta_j) + 2 V(x),    V(x) = sum_j distance of x_C[j] from the nearest pattern
+
+    so that in each cluster one neuron wins, and nodes flip where that lowers V. With ``patterns="parity"`` a cluster
+    permits the patterns whose product is +1, V counts the violated constraints, and 2^K states satisfy all, with
+    K = N - rank: about N (1 - z / r). On an expander with z of at least 5, errors in a fixed share of the nodes are
+    corrected at any size. Which states are stored cannot be chosen; ``AssociativeStore`` puts content to them.
+
+    Args:
+        graph: Which nodes the clusters see.
+        patterns: What they permit: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
+            -1, (patterns, r), for all clusters, or a list with such an array for each, in the order of ``graph.C``.
+        target_parity: For ``"parity"``, the product that each cluster permits, +1 or -1, (constraints,); all +1 if
+            None.
+        order: Who flips; see ``recall``.
+        explicit_hidden: Keep a list of hidden neurons for ``"parity"`` too: the same results, slower.
+        encoding: ``"signs"``: nodes are +1 and -1; ``"bits"``: they are 0 and 1, which stand for +1 and -1.
+
+    Attributes:
+        graph: The graph.
+        permitted: Which local patterns have a hidden neuron; bit k of the index is 1 where node k of the row of
+            ``graph.C`` is -1, (constraints, 2^r); without rows where hidden neurons are implicit.
+
+    Raises:
+        TypeError: ``graph`` is no ``BipartiteGraph``.
+        ValueError: Patterns of a wrong shape or with two at distance 1, parities that no state meets, or hidden neurons
+            wanted where a constraint sees more than 20 nodes.
+
+    Source: Chaudhuri and Fiete, "Bipartite expander Hopfield networks as self-decoding high-capacity error correcting
+    codes" (2019), abstract and public reviews. Their method section could not be read: the form of the energy, the
+    dynamics and the learning rule follow Sipser and Spielman, "Expander codes" (1996), or are ours.
+
+    Examples:
+        >>> from engram.memory import random_regular
+        >>> memory = ExpanderMemory(random_regular(480, 5, 6, seed=0))
+        >>> x = memory.encode(torch.arange(memory.message_size)[None] % 2)
+        >>> noisy = x.clone()
+        >>> noisy[0, :20] *= -1
+        >>> torch.equal(memory.recall(noisy, generator=torch.Generator().manual_seed(0)).x, x)
+        True
+    """
+
+    permitted: Tensor
+    target: Tensor
+    _wired: Network
+
+    def __init__(
+        self,
+        graph: BipartiteGraph,
+        patterns: str | Sequence[Any] | np.ndarray | Tensor = "parity",
+        target_parity: Annotated[Any, ArrayLike] | None = None,
+        order: str = "max",
+        explicit_hidden: bool = False,
+        *,
+        encoding: str = "signs",
+    ) -> None:
+        super().__init__()
+        self.graph = checks.instance("graph", graph, BipartiteGraph)
+        self.order = checks.choice("order", order, ORDERS)
+        self.encoding = checks.choice("encoding", encoding, ("signs", "bits"))
+        if isinstance(patterns, str) and patterns not in ("parity", "learn"):
+            raise ValueError(f"patterns = {patterns!r}: expected 'parity', 'learn', or local patterns")
+        self.patterns = patterns if isinstance(patterns, str) else "given"
+        self.explicit_hidden = explicit_hidden or self.patterns != "parity"
+        if self.explicit_hidden and graph.C.shape[1] > LARGEST:
+            raise ValueError(
+                f"graph has constraints of {graph.C.shape[1]} nodes: expected at most {LARGEST} with explicit hidden "
+                "neurons, of which there are 2^(r-1); patterns='parity' without them takes any number"
+            )
+        if target_parity is not None and self.patterns != "parity":
+            raise ValueError(f"target_parity is given: expected None, because patterns = {self.patterns!r}")
+        target = np.asarray(np.ones(graph.n_constraints) if target_parity is None else target_parity)
+        if target.shape != (graph.n_constraints,) or not np.isin(target, (-1, 1)).all():
+            raise ValueError(f"target_parity of shape {target.shape}: expected +1 or -1, ({graph.n_constraints},)")
+        odd = (target < 0).astype(np.uint8)
+        self.register_buffer("target", torch.from_numpy(odd), persistent=False)
+        locals_ = 2 ** graph.C.shape[1] if self.explicit_hidden else 0
+        permitted = np.zeros((graph.n_constraints if self.explicit_hidden else 0, locals_), bool)
+        if self.explicit_hidden and self.patterns != "learn":
+            permitted = parity_table(graph, odd) if self.patterns == "parity" else given_table(graph, patterns)
+        self.register_buffer("permitted", torch.from_numpy(permitted))
+        self._solutions: SolutionSpace | None = None
+        self._refresh()
+        self.register_load_state_dict_post_hook(lambda module, _: module._refresh())  # type: ignore[no-untyped-call]
+
+    # What is stored.
+
+    @property
+    def n_states_log2(self) -> float:
+        """Logarithm to base 2 of the number of states that satisfy all constraints, which is known for parities."""
+        return float(self.message_size)
+
+    @property
+    def message_size(self) -> int:
+        """K, the bits of a message: N - rank of the parity-check matrix."""
+        return len(self._space().free)
+
+    @property
+    def n_hidden(self) -> int:
+        """Number of hidden neurons, implicit ones included."""
+        if self.explicit_hidden:
+            return int(self.permitted.sum())
+        return sum(2 ** (int(degree) - 1) for degree in self.graph.constraint_degrees)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of binary weights between visible and hidden neurons."""
+        if self.explicit_hidden:
+            return int(self.permitted.sum(1).numpy(force=True) @ self.graph.constraint_degrees)
+        return sum(2 ** (int(degree) - 1) * int(degree) for degree in self.graph.constraint_degrees)
+
+    def encode(self, bits: Annotated[Tensor, "batch message"]) -> Annotated[Tensor, "batch nodes"]:
+        """Return the stored states of messages, zeros and ones, (batch, K), which stand in some of the nodes, as int8.
+
+        Raises:
+            ValueError: Another shape or other values, or patterns that are no parities.
+        """
+        space = self._space()
+        if bits.dim() != 2 or bits.shape[1] != len(space.free):
+            raise ValueError(f"bits.shape = {tuple(bits.shape)}: expected (batch, {len(space.free)})")
+        if not ((bits == 0) | (bits == 1)).all():
+            raise ValueError("bits holds other values: expected zeros and ones")
+        message = bits.detach().cpu().float()
+        # Sums of up to 2^24 ones are exact.
+        parity = (message @ torch.from_numpy(space.parity).float().T).long() + torch.from_numpy(space.offset)
+        state = torch.empty(len(bits), self._nodes, dtype=torch.uint8)
+        state[:, space.free] = message.to(torch.uint8)
+        state[:, space.pivots] = (parity & 1).to(torch.uint8)
+        return self._decoded(state.to(self.permitted.device), torch.int8)
+
+    def message(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch message"]:
+        """Return the messages of stored states, (batch, K), of zeros and ones.
+
+        Raises:
+            ValueError: A state violates a constraint, so that it has no message.
+        """
+        free = self._space().free
+        bits, far = self._distances(x)
+        violated = far.sum(1)
+        if violated.any():
+            sample = int(violated.argmax())
+            raise ValueError(f"x[{sample}] violates {int(violated[sample])} constraints: expected a stored state")
+        return bits[:, torch.from_numpy(free).to(bits.device)]
+
+    def index(self, x: Annotated[Tensor, "batch nodes"]) -> list[int]:
+        """Return the numbers of stored states, below 2^K: bit k is bit k of the message."""
+        packed = np.packbits(self.message(x).numpy(force=True), axis=1, bitorder="little")
+        return [int.from_bytes(row.tobytes(), "little") for row in packed]
+
+    # The energy.
+
+    def violated(self, x: Annotated[Tensor, "batch nodes"]) -> Bool[Tensor, "batch constraints"]:
+        """Return which constraints states violate."""
+        return self._distances(x)[1] > 0
+
+    def energy(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, " batch"]:
+        """Return the energy of states with the hidden neurons settled, min over s of E(x, s)."""
+        return self._energy_of(self._distances(x)[1].sum(1))
+
+    def hidden(
+        self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None
+    ) -> Int[Tensor, "batch constraints"]:
+        """Return which hidden neuron of each cluster wins, one of the nearest at random.
+
+        The winner's pattern is an integer, whose bit k is 1 where node k of the row of ``graph.C`` is -1; of a cluster
+        without hidden neurons it is what the cluster sees. The choice is drawn from torch's global generator if None.
+        """
+        bits = self._encoded("x", x)[0]
+        local = local_patterns(self._network, bits)
+        cluster = torch.arange(local.shape[1], device=bits.device)
+        draw = number(seeds(len(bits), generator, bits.device)[:, None], cluster)
+        change = nearest_change(self._network, local, draw)
+        there = self._network.C >= 0
+        place = torch.arange(self._network.C.shape[1], device=bits.device)
+        seen = (bits[:, self._network.C.clamp(min=0)].long() * there << place).sum(2)
+        return seen ^ change
+
+    # Recall.
+
+    def forward(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
+        """Return what states are recalled to; ``x + (memory(x) - x).detach()`` passes gradients straight through."""
+        return self.recall(x).x
+
+    def step(
+        self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None
+    ) -> Annotated[Tensor, "batch nodes"]:
+        """Return states after one iteration of the memory's order."""
+        return self.recall(x, max_iter=1, generator=generator).x
+
+    def recall(
+        self,
+        x: Annotated[Tensor, "batch nodes"],
+        max_iter: int | None = None,
+        order: str | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        beta: float = 2.0,
+        faults: float = 0.0,
+        erasures: bool = False,
+        trace: bool = False,
+    ) -> RecallResult:
+        """Let the network settle from noisy states, thousands at once.
+
+        With e_i, the excess, by how much flipping node i lowers V (for parity 2 u_i - z_i, u_i of its z_i constraints
+        being violated), a node flips only if e_i > 0:
+
+        - ``"max"``: the node of the largest excess, ties at random; corrects the most errors.
+        - ``"random"``: a random one that may; the asynchronous Hopfield network.
+        - ``"parallel"``: all that may; the fastest, and the only one that may oscillate.
+        - ``"wta"``: the pairwise network alone. Each cluster's winner, one of the nearest patterns at random, votes,
+          and a node follows the majority. Takes hundreds of sweeps.
+        - ``"glauber"``: a random node flips with probability sigmoid(2 beta e_i), until all constraints hold; a sweep
+          is N of them.
+
+        Args:
+            x: Noisy states, (batch, nodes), of any dtype.
+            max_iter: Most iterations; if None, until the network rests for ``max`` and ``random``, whose every flip
+                lowers V, and 100, 20,000 and 1000 for ``parallel``, ``wta`` and ``glauber``.
+            order: The memory's if None.
+            generator: Source of all choices; torch's global one if None. The same one gives the same flips on every
+                device and with any number of threads.
+            beta: Inverse temperature of ``glauber``.
+            faults: For ``wta``, the probability with which in each sweep a cluster's winner is a random hidden neuron
+                of it. The network is then never at rest: it ends when all constraints hold.
+            erasures: Whether zeros (with bits: NaN or 0.5) stand for unknown nodes. First each of them gets what most
+                of its clusters that miss nobody else ask for, ties at random.
+            trace: Whether to return the energy on the way, which is slower.
+
+        Returns:
+            The states and how they came about. ``converged`` is false wherever the constraints tell that the answer is
+            wrong.
+
+        Raises:
+            ValueError: Wrong shape, values other than the encoding's, or an argument that is out of range.
+        """
+        order = checks.choice("order", self.order if order is None else order, ORDERS)
+        limit = None if max_iter is None else checks.size("max_iter", max_iter, least=0)
+        checks.number("beta", beta, least=0)
+        if checks.number("faults", faults, least=0, most=1) and order != "wta":
+            raise ValueError(
+                f"faults = {faults}: expected 0 with order = {order!r}, which has no hidden neurons to fail"
+            )
+        cue, erased = self._encoded("x", x, erasures)
+        seed = seeds(len(cue), generator, cue.device)
+        bits = fill_erased(self._network, cue, erased, seed) if erased is not None else cue
+        if limit is None:
+            # A flip lowers V by at least 1.
+            limit = SWEEPS.get(order, int(self._network.C.shape[0] * self._network.C.shape[1]))
+        if order == "glauber":
+            limit *= self._nodes
+        accept = acceptance(beta, self._network.A.shape[1], bits.device) if order == "glauber" else None
+        how: dict[str, Any] = {"accept": accept, "faults": faults}
+        if bits.device.type != "cpu" or trace:
+            settled = settle(self._network, bits, order, limit, seed, **how, trace=trace)
+        else:
+            settled = settle_fast(self._network, bits, order, limit, seed, **how)
+        return self._result(x, cue, erased, order, settled)
+
+    def _result(self, x: Tensor, cue: Tensor, erased: Tensor | None, order: str, settled: Settled) -> RecallResult:
+        moved = settled.bits != cue
+        if erased is not None:
+            moved &= ~erased
+        sweeps = self._nodes if order == "glauber" else 1
+        trace = None if settled.trace is None else self._energy_of(settled.trace)
+        return RecallResult(
+            self._decoded(settled.bits, x.dtype),
+            settled.stable & (settled.violated == 0),
+            settled.stable,
+            settled.violated == 0,
+            settled.oscillating,
+            settled.flips,
+            moved.sum(1),
+            -(-settled.iterations // sweeps),
+            trace,
+        )
+
+    # Learning.
+
+    def learn(self, x: Annotated[Tensor, "batch nodes"], policy: str = "reject") -> LearnResult:
+        """Show states one after another: each cluster recruits a hidden neuron for what it has not seen before.
+
+            w = x_C[j]                      one-shot Hebb, where no neuron of the cluster has these weights
+
+        States of a parity code on the same graph teach its clusters all 2^(r-1) patterns each, in about
+        2^(r-1) (ln 2^(r-1) + ln M) states, and then all 2^K states of the code are stored.
+
+        Args:
+            x: States, (batch, nodes).
+            policy: What a cluster does that already permits a pattern one flip away: ``"reject"`` the new one;
+                ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, taking the
+                permitted pattern (the first in rising order) for it before the next cluster looks.
+
+        Raises:
+            ValueError: The memory is not made with ``patterns="learn"``, or x is no batch of states.
+        """
+        from engram.memory.expander.kernels import learning
+
+        if self.patterns != "learn":
+            raise ValueError(f"patterns = {self.patterns!r}: expected 'learn'")
+        checks.choice("policy", policy, POLICIES)
+        bits = self._encoded("x", x)[0].cpu().numpy().copy()
+        permitted = self.permitted.numpy(force=True).copy()
+        recruited, conflicts = np.zeros((2, len(bits)), np.int64)
+        learning.learn(
+            bits, self.graph.C, self.graph.constraint_degrees, permitted, POLICIES.index(policy), recruited, conflicts
+        )
+        self.permitted.copy_(torch.from_numpy(permitted))
+        self._refresh()
+        states, *counts = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, recruited, conflicts))
+        return LearnResult(self._decoded(states, x.dtype), *counts)
+
+    def coverage(self) -> Float[Tensor, " constraints"]:
+        """Return how many patterns each cluster permits, as a share of the 2^(r-1) of a parity.
+
+        A learned cluster that lacks a pattern takes stored states for errors.
+        """
+        full = 2.0 ** (self._network.constraint_degrees - 1)
+        return self.permitted.sum(1) / full if self.explicit_hidden else torch.ones_like(full)
+
+    # Files.
+
+    def _content(self) -> dict[str, Any]:
+        names = ("patterns", "target", "order", "explicit_hidden", "encoding", "permitted")
+        return {"C": self.graph.C, "n_nodes": self.graph.n_nodes} | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> ExpanderMemory:
+        parity = content["patterns"] == "parity"
+        memory = cls(
+            BipartiteGraph(content["C"], content["n_nodes"]),
+            "parity" if parity else "learn",
+            1 - 2 * content["target"].long() if parity else None,
+            content["order"],
+            content["explicit_hidden"],
+            encoding=content["encoding"],
+        )
+        memory.patterns = content["patterns"]
+        memory.load_state_dict({"permitted": content["permitted"]})
+        return memory
+
+    # Within.
+
+    @property
+    def _nodes(self) -> int:
+        return len(self.graph.node_degrees)
+
+    @property
+    def _network(self) -> Network:
+        device = self.permitted.device
+        if self._wired.target.device != device:
+            self._wired = Network(*(tensor.to(device) for tensor in self._wired))
+        return self._wired
+
+    def _refresh(self) -> None:
+        """Compute what follows from which hidden neurons there are."""
+        names = ("A", "slots", "node_degrees", "C", "constraint_degrees")
+        wires = [torch.from_numpy(getattr(self.graph, name).astype(np.int64)) for name in names]
+        near = nearest_patterns(self.permitted, self.graph.C.shape[1])
+        self._wired = Network(*(tensor.to(self.permitted.device) for tensor in (*wires, self.target, *near)))
+
+    def _space(self) -> SolutionSpace:
+        if self.patterns != "parity":
+            raise ValueError(
+                f"patterns = {self.patterns!r}: expected 'parity', whose states can be counted and encoded"
+            )
+        if self._solutions is None:
+            found = solve(self.graph, self.target.numpy(force=True))
+            if found is None:
+                raise ValueError("target_parity: expected products that some state has; these contradict each other")
+            self._solutions = found
+        return self._solutions
+
+    def _distances(self, x: Tensor) -> tuple[Tensor, Int[Tensor, "batch constraints"]]:
+        """Return states as bits, and how far what each cluster sees is from the nearest permitted pattern."""
+        bits = self._encoded("x", x)[0]
+        return bits, distances(self._network, local_patterns(self._network, bits))
+
+    def _energy_of(self, violated: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return (2 * violated - int((2 * self.graph.constraint_degrees + 1).sum())).double()
+
+    def _encoded(self, name: str, x: Tensor, erasures: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Return a batch of states as bits, 1 where a node is -1, and which nodes are unknown, if they may be."""
+        checks.instance(name, x, Tensor)
+        if x.dim() != 2 or x.shape[1] != self._nodes or not len(x):
+            raise ValueError(f"{name}.shape = {tuple(x.shape)}: expected (batch, {self._nodes}), a batch of at least 1")
+        x = x.detach()
+        up, down, unknown = (1, -1, 0) if self.encoding == "signs" else (0, 1, 0.5)
+        bits = x == down
+        erased = x == unknown if erasures else None
+        known = bits | (x == up) if erased is None else bits | (x == up) | erased
+        if not known.all():
+            sample, node = (~known).nonzero()[0].tolist()
+            also = f" or, for an unknown node, {unknown}" if erasures else ""
+            raise ValueError(f"{name}[{sample}, {node}] = {x[sample, node].item()}: expected {up} or {down}{also}")
+        return bits.to(torch.uint8), erased
+
+    def _decoded(self, bits: Tensor, dtype: torch.dtype) -> Tensor:
+        return bits.to(dtype) if self.encoding == "bits" else 1 - 2 * bits.to(dtype)
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the arguments."""
+        return (
+            f"{self._nodes} nodes, {self.graph.n_constraints} constraints, patterns={self.patterns!r}, "
+            f"order={self.order!r}, encoding={self.encoding!r}"
+        )

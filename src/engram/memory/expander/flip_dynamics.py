@@ -1,0 +1,270 @@
+"""How a network of nodes and constraint clusters settles: five orders in which nodes flip, in plain torch.
+
+A cluster j has one hidden neuron for each local pattern that it permits; d_j is the distance of what it sees from the
+nearest of them, which is 0 or 1 where the patterns are those of a parity. The energy is a constant and 2 V, V being the
+sum of all d_j, and flipping node i lowers V by its excess
+
+    e_i = sum over its clusters of d_j(x) - d_j(x with i flipped)
+
+which for parity is u_i - (z_i - u_i), with u_i of its z_i constraints violated. Nodes with e_i > 0 want to flip:
+
+    max         the one with the largest e_i, ties at random
+    random      a random one of them
+    parallel    all of them at once
+    wta         each cluster's winner, one of the nearest patterns at random, votes; a node follows the majority
+    glauber     a random node flips with probability sigmoid(2 beta e_i)
+
+This is the definition, and runs on any device; ``engram.memory.expander.kernels.flips`` is the same, faster. The n-th
+random number of a sample does not depend on what its nodes are, or on other samples.
+
+Source: the rule is that of Sipser and Spielman, "Expander codes" (1996), and the zero-temperature dynamics of the
+bipartite Hopfield network of Chaudhuri and Fiete, "Bipartite expander Hopfield networks as self-decoding high-capacity
+error correcting codes" (2019); the orders are ours, since theirs could not be read.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, Int8, UInt8
+from torch import Tensor
+
+from engram.memory.counted_random import below, chance, number
+from engram.threads import in_ranges
+
+ORDERS = ("max", "random", "parallel", "wta", "glauber")
+FAR = 2**62  # larger than any local pattern
+CERTAIN = 2**53
+
+
+class Network(NamedTuple):
+    """Wiring and hidden neurons, as the dynamics needs them."""
+
+    A: Int[Tensor, "nodes z"]  # constraints of each node, -1 where there is none
+    slots: Int[Tensor, "nodes z"]  # at which place of its constraint's row the node stands
+    node_degrees: Int[Tensor, " nodes"]
+    C: Int[Tensor, "constraints r"]  # nodes of each constraint, -1 where there is none
+    constraint_degrees: Int[Tensor, " constraints"]
+    target: UInt8[Tensor, " constraints"]  # 1 where the parity of a constraint is to be odd
+    # d_j of every local pattern, whose bit k is 1 where node k of the row is -1; without rows for parity
+    distance: Int8[Tensor, "tables locals"]
+    patterns: Int[Tensor, "tables patterns"]  # permitted ones, in rising order, filled up with -1
+
+
+class Settled(NamedTuple):
+    """Where the dynamics ended."""
+
+    bits: UInt8[Tensor, "batch nodes"]  # 1 where a node is -1
+    oscillating: Bool[Tensor, " batch"]  # ``parallel`` went back and forth between two states
+    flips: Int[Tensor, " batch"]
+    iterations: Int[Tensor, " batch"]  # flips of ``max`` and ``random``, updates of nodes of ``glauber``, else sweeps
+    violated: Int[Tensor, " batch"]  # V at the end
+    stable: Bool[Tensor, " batch"]  # no node may flip
+    trace: Int[Tensor, "batch steps"] | None = None  # V before each iteration and after the last, if asked for
+
+
+def local_patterns(network: Network, bits: UInt8[Tensor, "batch nodes"]) -> Int[Tensor, "batch constraints"]:
+    """Return what each cluster sees: for parity 1 where it is violated, else the pattern as an integer."""
+    seen = bits[:, network.C.clamp(min=0)] * (network.C >= 0)
+    if not len(network.distance):
+        return seen.sum(2) & 1 ^ network.target
+    return (seen.long() << torch.arange(network.C.shape[1], device=bits.device)).sum(2)
+
+
+def distances(network: Network, local: Int[Tensor, "batch constraints"]) -> Int[Tensor, "batch constraints"]:
+    """Return d_j."""
+    if not len(network.distance):
+        return local
+    return network.distance[torch.arange(len(network.C), device=local.device), local].long()
+
+
+def gains(network: Network, local: Int[Tensor, "batch constraints"]) -> Int[Tensor, "batch nodes z"]:
+    """Return by how much d_j falls when a node flips, for each node and each of its clusters."""
+    clusters, there = network.A.clamp(min=0), network.A >= 0
+    seen = local[:, clusters]
+    if not len(network.distance):
+        return (2 * seen - 1) * there
+    now = network.distance[clusters, seen].long()
+    return (now - network.distance[clusters, seen ^ (1 << network.slots.long())]) * there
+
+
+def wants(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> Bool[Tensor, "batch nodes"]:
+    """Return which nodes may flip in this order: a state in which there is none is at rest."""
+    if order == "wta":
+        return 2 * (gain > 0).sum(2) > network.node_degrees
+    return gain.sum(2) > 0
+
+
+def settle(
+    network: Network,
+    bits: UInt8[Tensor, "batch nodes"],
+    order: str,
+    limit: int,
+    seed: Int[Tensor, " batch"],
+    *,
+    accept: Int[Tensor, " excesses"] | None = None,
+    faults: float = 0.0,
+    trace: bool = False,
+) -> Settled:
+    """Let all samples settle, or for ``limit`` iterations, with a seed for each.
+
+    Args:
+        network: The network.
+        bits: 1 where a node is -1.
+        order: Who flips.
+        limit: Most iterations.
+        seed: Seed of each sample.
+        accept: For ``glauber``: 2^53 times the probability of a flip at excess -z .. z, (2 z + 1,).
+        faults: For ``wta``: probability with which, in each sweep, a cluster's winner is a random hidden neuron of it.
+        trace: Whether to note V on the way.
+    """
+    bits = bits.clone()
+    batch, nodes = bits.shape
+    active = torch.ones(batch, dtype=torch.bool, device=bits.device)
+    oscillating, flips, iterations = ~active, seed * 0, seed * 0
+    before, violated = torch.zeros_like(bits, dtype=torch.bool), []
+    for count in range(limit):
+        local = local_patterns(network, bits)
+        gain = gains(network, local)
+        V = distances(network, local).sum(1)
+        if trace:
+            violated.append(V)
+        may = wants(network, order, gain)
+        active = active & (V > 0 if order == "glauber" or faults else may.any(1))
+        if order in ("max", "random"):
+            excess = gain.sum(2)
+            among = may & (excess == excess.amax(1, keepdim=True)) if order == "max" else may
+            chosen = nth(among, below(number(seed, count), among.sum(1)))
+        elif order == "glauber":
+            assert accept is not None
+            node = below(number(seed, 2 * count), nodes)
+            excess = gain.sum(2).gather(1, node[:, None])[:, 0]
+            allowed = chance(number(seed, 2 * count + 1)) < accept[excess + len(accept) // 2]
+            chosen = torch.nn.functional.one_hot(node, nodes).bool() & allowed[:, None]
+        elif order == "wta":
+            chosen = majority(network, local, seed, count, faults)
+        else:
+            chosen = may
+            repeated = active & (chosen == before).all(1)
+            oscillating, active = oscillating | repeated, active & ~repeated
+        if not active.any():
+            break
+        chosen = before = chosen & active[:, None]
+        bits ^= chosen.to(bits.dtype)
+        flips += chosen.sum(1)
+        iterations += active
+    local = local_patterns(network, bits)
+    V, stable = distances(network, local).sum(1), ~wants(network, order, gains(network, local)).any(1)
+    steps = int(iterations.max()) + 1
+    path = torch.stack([*violated, V], 1)[:, :steps] if trace else None
+    return Settled(bits, oscillating, flips, iterations, V, stable, path)
+
+
+def nth(among: Bool[Tensor, "batch some"], which: Int[Tensor, " batch"]) -> Bool[Tensor, "batch some"]:
+    """Return the which-th true one of each row."""
+    return among & (among.cumsum(1) == which[:, None] + 1)
+
+
+def majority(
+    network: Network, local: Int[Tensor, "batch constraints"], seed: Int[Tensor, " batch"], sweep: int, faults: float
+) -> Bool[Tensor, "batch nodes"]:
+    """Return the nodes against which more than half of the winners of their clusters vote."""
+    constraints = len(network.C)
+    cluster = torch.arange(constraints, device=local.device)
+    draw = number(seed[:, None], sweep * constraints + cluster)
+    change = nearest_change(network, local, draw)
+    if faults:
+        count, other = 2 * (sweep * constraints + cluster), ~seed[:, None]
+        broken = chance(number(other, count)) < int(faults * CERTAIN)
+        change = torch.where(broken, any_change(network, local, number(other, count + 1)), change)
+    votes = (change[:, network.A.clamp(min=0)] >> network.slots & 1) * (network.A >= 0)
+    return 2 * votes.sum(2) > network.node_degrees
+
+
+def nearest_change(
+    network: Network, local: Int[Tensor, "batch constraints"], draw: Int[Tensor, "batch constraints"]
+) -> Int[Tensor, "batch constraints"]:
+    """Return in which bits a random one of the nearest hidden neurons differs from what the cluster sees."""
+    if not len(network.distance):
+        return (1 << below(draw, network.constraint_degrees)) * local
+    change = torch.where(network.patterns >= 0, network.patterns ^ local[:, :, None], FAR)
+    weight = sum(change >> k & 1 for k in range(network.C.shape[1]))
+    nearest = (weight == distances(network, local)[:, :, None]) & (network.patterns >= 0)
+    change = torch.where(nearest, change, FAR).sort(2).values
+    some = nearest.sum(2)
+    return torch.where(some > 0, change.gather(2, below(draw, some)[:, :, None])[:, :, 0], 0)
+
+
+def any_change(
+    network: Network, local: Int[Tensor, "batch constraints"], draw: Int[Tensor, "batch constraints"]
+) -> Int[Tensor, "batch constraints"]:
+    """Return in which bits a random hidden neuron of each cluster differs from what the cluster sees."""
+    if len(network.distance):
+        some = (network.patterns >= 0).sum(1)
+        cluster = torch.arange(len(network.C), device=local.device)
+        return torch.where(some > 0, network.patterns[cluster, below(draw, some)] ^ local, 0)
+    # All but the last bit are random changes; the last makes the parity right.
+    last = network.constraint_degrees - 1
+    change = chance(draw) & ((1 << last) - 1)
+    parity = sum(change >> k & 1 for k in range(network.C.shape[1])) + local & 1
+    return change | parity << last
+
+
+def fill_erased(
+    network: Network,
+    bits: UInt8[Tensor, "batch nodes"],
+    erased: Bool[Tensor, "batch nodes"],
+    seed: Int[Tensor, " batch"],
+) -> UInt8[Tensor, "batch nodes"]:
+    """Return bits with each erased node as most of its clusters that miss nobody else ask; ties are random."""
+    bits = bits.masked_fill(erased, 0)
+    missing = (erased[:, network.C.clamp(min=0)] & (network.C >= 0)).sum(2)
+    sure = missing[:, network.A.clamp(min=0)] == 1
+    asked = (gains(network, local_patterns(network, bits)) * sure).sum(2)
+    node = torch.arange(bits.shape[1], device=bits.device)
+    coin = below(number(seed[:, None], -1 - node), 2)
+    return torch.where(erased, torch.where(asked == 0, coin, (asked > 0).long()).to(bits.dtype), bits)
+
+
+def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
+    """Return 2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
+    excess = torch.arange(-z, z + 1, dtype=torch.float64)
+    return (torch.sigmoid(2 * beta * excess) * CERTAIN).long().to(device)
+
+
+def settle_fast(
+    network: Network,
+    bits: Tensor,
+    order: str,
+    limit: int,
+    seed: Tensor,
+    *,
+    accept: Tensor | None = None,
+    faults: float = 0.0,
+) -> Settled:
+    """As ``settle``, computed by the kernels; ``violated`` may be 1 for any number but 0."""
+    from engram.memory.expander.kernels import flips
+
+    if order == "parallel" and len(network.distance):
+        return settle(network, bits, order, limit, seed)
+    x, samples = bits.numpy().copy(), len(bits)
+    small = [value.numpy().astype(np.int32) for value in network[:5]]
+    net = flips.Wiring(*small, *(value.numpy() for value in network[5:]))
+    oscillating, stable = np.zeros((2, samples), bool)
+    count, iterations, violated = np.zeros((3, samples), np.int64)
+    out = flips.Outcome(oscillating, count, iterations, violated, stable)
+    seeds_of, limit = seed.numpy(), min(limit, 2**62)
+    if order == "parallel":
+        samples = (samples + 63) // 64
+        call = partial(flips.all_at_once, x, net, limit, out)
+    elif order == "wta":
+        call = partial(flips.winner_take_all, x, net, seeds_of, limit, int(faults * CERTAIN), out)
+    else:
+        kind = {"max": flips.MAX, "random": flips.RANDOM, "glauber": flips.GLAUBER}[order]
+        chances = np.zeros(0, np.int64) if accept is None else accept.numpy()
+        call = partial(flips.one_by_one, x, net, seeds_of, kind, limit, chances, out)
+    in_ranges(call, samples, torch.get_num_threads())
+    return Settled(torch.from_numpy(x), *map(torch.from_numpy, out))

@@ -1,0 +1,441 @@
+"""The dynamics of ``engram.memory.expander.flip_dynamics`` as numba kernels: the same flips, bit by bit.
+
+Where nodes flip one by one, what a flip changes is all that is touched: the z clusters of the node and their z r nodes.
+Nodes of equal excess are a set of bits, 64 in a word, with a count for every 64 words; the n-th of them is found by
+counting bits, so that ties are drawn as the definition draws them and a flip costs no search through all nodes.
+
+Where all nodes of a parity network flip at once, 64 samples share a word: an exclusive or of r words checks a
+constraint of all of them, and a few more add up u_i in bits that stand above each other.
+
+Samples do not meet: the results are the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, no_type_check
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from engram.memory.kernels import below, chance, inline, number
+
+MAX, RANDOM, GLAUBER = 0, 1, 2
+BLOCK = 64  # words under one count
+one, zero = np.uint64(1), np.uint64(0)
+
+
+class Wiring(NamedTuple):
+    """The arrays of ``flip_dynamics.Network``; ``table`` is its ``distance``."""
+
+    A: Any
+    slots: Any
+    node_degrees: Any
+    C: Any
+    constraint_degrees: Any
+    target: Any
+    table: Any
+    patterns: Any
+
+
+class Outcome(NamedTuple):
+    """What kernels write, (samples,) each: those fields of ``flip_dynamics.Settled``; zeros before."""
+
+    oscillating: Any
+    flips: Any
+    iterations: Any
+    violated: Any
+    stable: Any
+
+
+@intrinsic
+@no_type_check
+def ones(typing_context: Any, word: Any) -> Any:
+    """Return how many bits of a word are set."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+@no_type_check
+def lowest(typing_context: Any, word: Any) -> Any:
+    """Return the place of the lowest bit that is set."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
+
+
+@inline
+@no_type_check
+def distance_of(net, j, local):
+    """Return d_j."""
+    return np.int64(net.table[j, local]) if net.table.shape[0] else local
+
+
+@inline
+@no_type_check
+def gain_of(net, j, local, slot):
+    """Return by how much d_j falls when the node at a slot flips."""
+    if net.table.shape[0]:
+        return np.int64(net.table[j, local]) - np.int64(net.table[j, local ^ (1 << slot)])
+    return 2 * local - 1
+
+
+@inline
+@no_type_check
+def gain(net, local, i, k):
+    """Return by how much d of the k-th cluster of node i falls when it flips."""
+    return gain_of(net, net.A[i, k], local[net.A[i, k]], net.slots[i, k])
+
+
+@inline
+@no_type_check
+def start(net, bits, local, excess):
+    """Write what all clusters see and the excess of all nodes; return V."""
+    violated = 0
+    explicit = net.table.shape[0] > 0
+    for j in range(net.C.shape[0]):
+        seen = 0
+        if explicit:
+            for k in range(net.constraint_degrees[j]):
+                seen |= np.int64(bits[net.C[j, k]]) << k
+        else:
+            seen = np.int64(net.target[j])
+            for k in range(net.constraint_degrees[j]):
+                seen ^= np.int64(bits[net.C[j, k]])
+        local[j] = seen
+        violated += distance_of(net, j, seen)
+    for i in range(net.A.shape[0]):
+        total = 0
+        for k in range(net.node_degrees[i]):
+            total += gain(net, local, i, k)
+        excess[i] = total
+    return violated
+
+
+@inline
+@no_type_check
+def toggle(members, counts, totals, level, node):
+    """Put a node into the set of a level, or take it out."""
+    bit = one << np.uint64(node % 64)
+    change = -1 if members[level, node // 64] & bit else 1
+    members[level, node // 64] ^= bit
+    counts[level, node // (64 * BLOCK)] += change
+    totals[level] += change
+
+
+@inline
+@no_type_check
+def nth(members, counts, level, which):
+    """Return the which-th node of a level."""
+    block = 0
+    while which >= counts[level, block]:
+        which -= counts[level, block]
+        block += 1
+    word = block * BLOCK
+    while True:
+        some = np.int64(ones(members[level, word]))
+        if which < some:
+            break
+        which -= some
+        word += 1
+    left = members[level, word]
+    for _ in range(which):
+        left &= left - one
+    return word * 64 + np.int64(lowest(left))
+
+
+@inline
+@no_type_check
+def flip(net, node, bits, local):
+    """Flip a node in what its clusters see; return the change of V."""
+    change = 0
+    bits[node] ^= 1
+    for k in range(net.node_degrees[node]):
+        j = net.A[node, k]
+        change -= distance_of(net, j, local[j])
+        local[j] ^= 1 << net.slots[node, k] if net.table.shape[0] else 1
+        change += distance_of(net, j, local[j])
+    return change
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def one_by_one(bits, net, seeds, order, limit, accept, out, first, stop):
+    """Let the samples from ``first`` to ``stop`` settle by ``max``, ``random`` or ``glauber``.
+
+    Args:
+        bits: 1 where a node is -1, (samples, nodes); changed.
+        net: The ``Wiring``.
+        seeds: (samples,).
+        order: ``MAX``, ``RANDOM`` or ``GLAUBER``.
+        limit: Most iterations.
+        accept: For ``GLAUBER``, (2 z + 1,).
+        out: The ``Outcome``; written.
+        first: First sample.
+        stop: The one after the last.
+    """
+    nodes, z = net.A.shape
+    local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
+    levels = z if order == MAX else 1
+    words = (nodes + 63) // 64
+    members = np.zeros((levels + 1, words), np.uint64)
+    counts = np.zeros((levels + 1, (words + BLOCK - 1) // BLOCK), np.int64)
+    totals = np.zeros(levels + 1, np.int64)
+    for sample in range(first, stop):
+        x, seed = bits[sample], seeds[sample]
+        violated = start(net, x, local, excess)
+        done, flipped = 0, 0
+        if order == GLAUBER:
+            while done < limit and violated > 0:
+                node = below(number(seed, 2 * done), nodes)
+                total = 0
+                for k in range(net.node_degrees[node]):
+                    total += gain(net, local, node, k)
+                if chance(number(seed, 2 * done + 1)) < accept[total + accept.size // 2]:
+                    violated += flip(net, node, x, local)
+                    flipped += 1
+                done += 1
+            violated = start(net, x, local, excess)
+            out.flips[sample], out.iterations[sample] = flipped, done
+            out.violated[sample], out.stable[sample] = violated, not (excess > 0).any()
+            continue
+        members[:] = 0
+        counts[:] = 0
+        totals[:] = 0
+        for i in range(nodes):
+            if excess[i] > 0:
+                toggle(members, counts, totals, min(excess[i], levels), i)
+        while done < limit:
+            level = levels
+            while level > 0 and totals[level] == 0:
+                level -= 1
+            if level == 0:
+                break
+            node = nth(members, counts, level, below(number(seed, done), totals[level]))
+            violated -= excess[node]
+            for k in range(net.node_degrees[node]):
+                j = net.A[node, k]
+                old = local[j]
+                new = old ^ (1 << net.slots[node, k] if net.table.shape[0] else 1)
+                local[j] = new
+                for slot in range(net.constraint_degrees[j]):
+                    i = net.C[j, slot]
+                    change = gain_of(net, j, new, slot) - gain_of(net, j, old, slot)
+                    if change:
+                        before = max(min(excess[i], levels), 0)
+                        excess[i] += change
+                        after = max(min(excess[i], levels), 0)
+                        if before != after:
+                            if before:
+                                toggle(members, counts, totals, before, i)
+                            if after:
+                                toggle(members, counts, totals, after, i)
+            x[node] ^= 1
+            done += 1
+        out.flips[sample], out.iterations[sample] = done, done
+        out.violated[sample], out.stable[sample] = violated, totals.sum() == 0
+
+
+@inline
+@no_type_check
+def add_nearest(net, j, local, draw, votes):
+    """Add the votes for a flip of the winner of a cluster that sees what it does not permit."""
+    d = distance_of(net, j, local)
+    if net.table.shape[0] == 0:
+        votes[net.C[j, below(draw, net.constraint_degrees[j])]] += 1
+        return
+    # The nearest patterns by their difference from what is seen, in rising order.
+    some = 0
+    for p in range(net.patterns.shape[1]):
+        some += net.patterns[j, p] >= 0 and ones(np.uint64(net.patterns[j, p] ^ local)) == d
+    if some == 0:
+        return
+    which, change = below(draw, some), np.int64(-1)
+    for _ in range(which + 1):
+        following = np.int64(1) << 62
+        for p in range(net.patterns.shape[1]):
+            other = net.patterns[j, p] ^ local
+            if net.patterns[j, p] >= 0 and ones(np.uint64(other)) == d and change < other < following:
+                following = other
+        change = following
+    add_bits(net, j, change, votes)
+
+
+@inline
+@no_type_check
+def add_random(net, j, local, draw, votes):
+    """Add the votes for a flip of a random hidden neuron of a cluster."""
+    if net.table.shape[0]:
+        some = 0
+        for p in range(net.patterns.shape[1]):
+            some += net.patterns[j, p] >= 0
+        if some == 0:
+            return
+        change = net.patterns[j, below(draw, some)] ^ local
+    else:
+        # All but the last bit are random changes; the last makes the parity right.
+        last = net.constraint_degrees[j] - 1
+        change = chance(draw) & ((np.int64(1) << last) - 1)
+        change |= ((np.int64(ones(np.uint64(change))) + local) & 1) << last
+    add_bits(net, j, change, votes)
+
+
+@inline
+@no_type_check
+def add_bits(net, j, change, votes):
+    """Add a bit each of a change to the votes of the nodes of a cluster."""
+    for slot in range(net.constraint_degrees[j]):
+        votes[net.C[j, slot]] += change >> slot & 1
+
+
+@inline
+@no_type_check
+def outvoted(net, local):
+    """Return whether more than half of the clusters of some node gain by its flip."""
+    for i in range(net.A.shape[0]):
+        against = 0
+        for k in range(net.node_degrees[i]):
+            against += gain(net, local, i, k) > 0
+        if 2 * against > net.node_degrees[i]:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def winner_take_all(bits, net, seeds, limit, faulty, out, first, stop):
+    """Let the samples from ``first`` to ``stop`` settle by the votes of the clusters' winners.
+
+    Arguments as in ``one_by_one``; ``faulty`` is 2^53 times the probability that a random hidden neuron wins.
+    """
+    nodes, constraints = net.A.shape[0], net.C.shape[0]
+    local, excess = np.empty(constraints, np.int32), np.empty(nodes, np.int16)
+    votes, voters = np.zeros(nodes, np.int64), np.empty(constraints, np.int64)
+    for sample in range(first, stop):
+        x, seed = bits[sample], seeds[sample]
+        start(net, x, local, excess)
+        done, flipped, changed, unhappy = 0, 0, True, 0
+        while done < limit:
+            if changed:
+                unhappy = 0
+                for j in range(constraints):
+                    if distance_of(net, j, local[j]) > 0:
+                        voters[unhappy] = j
+                        unhappy += 1
+                if not (unhappy > 0 if faulty > 0 else outvoted(net, local)):
+                    break
+            # What a broken cluster sees does not matter: with faults all of them have to be looked at.
+            voting = 0
+            for v in range(constraints if faulty > 0 else unhappy):
+                j = v if faulty > 0 else voters[v]
+                count = done * constraints + j
+                if faulty > 0 and chance(number(~seed, 2 * count)) < faulty:
+                    add_random(net, j, local[j], number(~seed, 2 * count + 1), votes)
+                elif distance_of(net, j, local[j]) > 0:
+                    add_nearest(net, j, local[j], number(seed, count), votes)
+                else:
+                    continue
+                voters[voting] = j
+                voting += 1
+            changed = faulty > 0
+            for v in range(voting):
+                j = voters[v]
+                for slot in range(net.constraint_degrees[j]):
+                    i = net.C[j, slot]
+                    if 2 * votes[i] > net.node_degrees[i]:
+                        flip(net, i, x, local)
+                        flipped += 1
+                        changed = True
+                    votes[i] = 0
+            done += 1
+        out.flips[sample], out.iterations[sample] = flipped, done
+        out.violated[sample] = start(net, x, local, excess)
+        out.stable[sample] = not outvoted(net, local)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def all_at_once(bits, net, limit, out, first, stop):
+    """Let the samples from 64 ``first`` to 64 ``stop`` settle by ``parallel``, for parity, 64 in a word.
+
+    Arguments as in ``one_by_one``; ``out.violated`` becomes 1 where a constraint is violated.
+    """
+    nodes, z = net.A.shape
+    planes = 1
+    while 1 << planes <= z:
+        planes += 1
+    x, before, chosen = np.empty(nodes, np.uint64), np.empty(nodes, np.uint64), np.empty(nodes, np.uint64)
+    violated, u = np.empty(net.C.shape[0], np.uint64), np.empty(planes, np.uint64)
+    for group in range(first, stop):
+        base, end = 64 * group, min(64 * group + 64, bits.shape[0])
+        x[:] = zero
+        before[:] = zero
+        for sample in range(base, end):
+            lane = np.uint64(sample - base)
+            for i in range(nodes):
+                x[i] |= np.uint64(bits[sample, i]) << lane
+        active = ~zero if end - base == 64 else (one << np.uint64(end - base)) - one
+        done = 0
+        while True:
+            wrong = zero
+            for j in range(net.C.shape[0]):
+                word = ~zero if net.target[j] else zero
+                for k in range(net.constraint_degrees[j]):
+                    word ^= x[net.C[j, k]]
+                violated[j] = word
+                wrong |= word
+            moving, some, differs = zero, zero, zero
+            for i in range(nodes):
+                u[:] = zero
+                for k in range(net.node_degrees[i]):
+                    carry = violated[net.A[i, k]]
+                    for p in range(planes):
+                        carried = u[p] & carry
+                        u[p] ^= carry
+                        carry = carried
+                half = net.node_degrees[i] // 2
+                more, equal = zero, ~zero
+                for p in range(planes - 1, -1, -1):
+                    if half >> p & 1:
+                        equal &= u[p]
+                    else:
+                        more |= equal & u[p]
+                        equal &= ~u[p]
+                moving |= more
+                more &= active
+                chosen[i] = more
+                some |= more
+                differs |= more ^ before[i]
+            if done == limit:
+                break
+            done += 1
+            repeated = some & ~differs
+            while repeated:
+                out.oscillating[base + np.int64(lowest(repeated))] = True
+                repeated &= repeated - one
+            active = some & differs
+            if not active:
+                break
+            for i in range(nodes):
+                word = chosen[i] & active
+                before[i] = word
+                x[i] ^= word
+                while word:
+                    out.flips[base + np.int64(lowest(word))] += 1
+                    word &= word - one
+            word = active
+            while word:
+                out.iterations[base + np.int64(lowest(word))] += 1
+                word &= word - one
+        for sample in range(base, end):
+            lane = np.uint64(sample - base)
+            out.violated[sample], out.stable[sample] = np.int64(wrong >> lane & one), not (moving >> lane & one)
+            for i in range(nodes):
+                bits[sample, i] = np.uint8(x[i] >> lane & one)

@@ -1,0 +1,69 @@
+"""Searches in bipartite graphs as numba kernels: the shortest cycle, the set of nodes with the fewest neighbours."""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def girth(A, node_degrees, C, constraint_degrees):
+    """Return the length of the shortest cycle, 0 if there is none: a search in breadth from every node."""
+    nodes, total = A.shape[0], A.shape[0] + C.shape[0]
+    best = 0
+    depth, parent, queue = np.full(total, -1), np.empty(total, np.int64), np.empty(total, np.int64)
+    for root in range(nodes):
+        depth[root], parent[root], queue[0] = 0, -1, root
+        head, tail = 0, 1
+        while head < tail:
+            here = queue[head]
+            head += 1
+            if best and 2 * depth[here] + 2 > best:
+                break
+            count = node_degrees[here] if here < nodes else constraint_degrees[here - nodes]
+            for k in range(count):
+                there = nodes + A[here, k] if here < nodes else C[here - nodes, k]
+                if there == parent[here]:
+                    continue
+                if depth[there] < 0:
+                    depth[there], parent[there], queue[tail] = depth[here] + 1, here, there
+                    tail += 1
+                else:
+                    length = depth[here] + depth[there] + 1
+                    if best == 0 or length < best:
+                        best = length
+        for k in range(tail):
+            depth[queue[k]] = -1
+    return best
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def expansion(A, node_degrees, constraints, max_size):
+    """Return the smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes."""
+    nodes = A.shape[0]
+    chosen, seen = np.empty(max_size, np.int64), np.zeros(constraints, np.int64)
+    edges, neighbours, size, node, best = 0, 0, 0, 0, 1.0
+    while True:
+        if size < max_size and node < nodes:
+            chosen[size] = node
+            size += 1
+            for k in range(node_degrees[node]):
+                neighbours += seen[A[node, k]] == 0
+                seen[A[node, k]] += 1
+            edges += node_degrees[node]
+            best = min(best, neighbours / edges)
+            node += 1
+        elif size > 0:
+            size -= 1
+            node = chosen[size]
+            for k in range(node_degrees[node]):
+                seen[A[node, k]] -= 1
+                neighbours -= seen[A[node, k]] == 0
+            edges -= node_degrees[node]
+            node += 1
+        else:
+            return best

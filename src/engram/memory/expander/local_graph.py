@@ -1,0 +1,43 @@
+"""Locally wired bipartite graphs: as regular as random ones, and no expanders."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engram import checks
+from engram.memory.expander.bipartite_graph import BipartiteGraph
+from engram.memory.expander.random_regular import check_degrees
+
+
+def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Generator = 0) -> BipartiteGraph:
+    """Return a (z, r)-regular graph whose constraints see nodes near each other: the control without expansion.
+
+    For each of z layers the order of the nodes is rolled by a random offset below ``span``, permuted within windows of
+    ``span``, and cut into groups of r, one for each constraint.
+
+    Args:
+        N: Nodes, a multiple of r and of ``span``.
+        z: Constraints of each node.
+        r: Nodes of each constraint.
+        span: Nodes in a window, at least r.
+        seed: Settles the graph, or a generator to draw from.
+
+    Raises:
+        ValueError: There is no such graph.
+
+    Source: ours.
+
+    Examples:
+        >>> local_graph(48, 5, 6, span=12).C.shape
+        (40, 6)
+    """
+    check_degrees(N, z, r)
+    checks.size("span", span, least=r, most=N)
+    if N % r or N % span:
+        raise ValueError(f"N = {N}: expected a multiple of r = {r} and of span = {span}")
+    rng = np.random.default_rng(seed)
+    layers = [
+        rng.permuted(np.roll(np.arange(N), rng.integers(span)).reshape(-1, span), axis=1).reshape(-1, r)
+        for _ in range(z)
+    ]
+    return BipartiteGraph(np.concatenate(layers), N)

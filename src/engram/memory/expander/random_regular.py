@@ -1,0 +1,98 @@
+"""Random regular bipartite graphs: nearly all of them are expanders."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int
+
+from engram import checks
+from engram.memory.expander.bipartite_graph import BipartiteGraph
+
+ROUNDS, TRIES = 50, 100
+
+
+def random_regular(
+    N: int, z: int, r: int, *, min_girth: int = 4, seed: int | np.random.Generator = 0
+) -> BipartiteGraph:
+    """Return a random (z, r)-regular bipartite graph without repeated edges.
+
+    The ends of the edges are paired at random (configuration model); edges that are repeated, or close a cycle that is
+    too short, are swapped with random ones until there are none.
+
+    Args:
+        N: Nodes.
+        z: Constraints of each node; from 5 on, errors in a fixed share of the nodes are corrected at any size.
+        r: Nodes of each constraint; there are M = N z / r constraints.
+        min_girth: 4, or 6: no two nodes share two constraints.
+        seed: Settles the graph, or a generator to draw from.
+
+    Raises:
+        ValueError: No such graph: r does not divide N z, r is 1 or more than N, or N is less than 1 + z (r - 1) where
+            the girth is 6.
+        RuntimeError: Swapping has not led to a graph of girth 6: N is hardly larger than that.
+
+    Source: Sipser and Spielman, "Expander codes" (1996), section 2; the repair is ours.
+
+    Examples:
+        >>> graph = random_regular(480, 5, 6, seed=0)
+        >>> graph.A.shape, graph.C.shape
+        ((480, 5), (400, 6))
+    """
+    check_degrees(N, z, r)
+    checks.choice("min_girth", min_girth, (4, 6))
+    if min_girth == 6 and 1 + z * (r - 1) > N:
+        raise ValueError(
+            f"N = {N}: expected at least 1 + z (r - 1) = {1 + z * (r - 1)} for min_girth = 6, since a node meets "
+            "z (r - 1) others"
+        )
+    rng = np.random.default_rng(seed)
+    C = rng.permutation(np.repeat(np.arange(N), z)).reshape(-1, r)
+    where = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
+
+    def fits(node: int, old: int, new: int, leaving: int) -> bool:
+        """Return whether a node can go from one constraint to another from which a node leaves."""
+        others = [other for other in C[new].tolist() if other != leaving]
+        if min_girth == 4 or node in others:
+            return node not in others
+        met = {other for j in where[node] if j != old for other in C[j].tolist()} - {node}
+        return met.isdisjoint(others)
+
+    for _ in range(ROUNDS):
+        bad = too_close(C, N, min_girth)
+        if not bad.size:
+            return BipartiteGraph(C, N)
+        edges = C.reshape(-1)
+        for edge in bad:
+            a, j = int(edges[edge]), int(edge // r)
+            for other in rng.integers(edges.size, size=TRIES):
+                # A swap that brings nobody too close; where the graph is so dense that there is hardly any, any.
+                b, k = int(edges[other]), int(other // r)
+                if fits(a, j, k, b) and fits(b, k, j, a):
+                    break
+            edges[edge], edges[other] = b, a
+            where[a][where[a].index(j)], where[b][where[b].index(k)] = k, j
+    raise RuntimeError(f"N = {N}: found no graph with z = {z}, r = {r}, min_girth = {min_girth}; take a larger N")
+
+
+def check_degrees(N: int, z: int, r: int) -> None:
+    """Raise unless there is a (z, r)-regular graph of N nodes."""
+    checks.size("N", N, least=2)
+    checks.size("z", z)
+    checks.size("r", r, least=2)
+    if r > N:
+        raise ValueError(f"r = {r}: expected at most N = {N}, the nodes that a constraint can see")
+    if N * z % r:
+        raise ValueError(f"r = {r}: expected a divisor of N z = {N * z}, the number of edges")
+
+
+def too_close(C: Int[np.ndarray, "constraints r"], N: int, girth: int) -> Int[np.ndarray, " edges"]:
+    """Return an edge of every pair of a node with itself and, for girth 6, of every pair that has met before."""
+    first, second = np.triu_indices(C.shape[1], 1)
+    low, high = np.minimum(C[:, first], C[:, second]), np.maximum(C[:, first], C[:, second])
+    bad = (low == high).ravel()
+    if girth == 6:
+        pairs = (low.astype(np.int64) * N + high).ravel()
+        order = np.argsort(pairs, kind="stable")
+        bad[order[1:][pairs[order[1:]] == pairs[order[:-1]]]] = True
+    constraint, pair = np.divmod(np.flatnonzero(bad), len(first))
+    return np.unique(constraint * C.shape[1] + first[pair])

@@ -1,0 +1,128 @@
+"""How often a memory recovers exactly what was stored, from noise of a given amount."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+from engram.memory.expander.expander_memory import ExpanderMemory
+
+SEARCHED = 14  # bits of a message up to which the nearest state is looked for among all
+
+
+def corrupted(
+    x: Annotated[Tensor, "batch nodes"],
+    fraction: float,
+    *,
+    noise: str = "exact",
+    generator: torch.Generator | None = None,
+) -> Annotated[Tensor, "batch nodes"]:
+    """Return states of +1 and -1 with some nodes flipped or erased.
+
+    Args:
+        x: States, (batch, nodes).
+        fraction: f.
+        noise: ``"exact"``: exactly round(f N) nodes flip; ``"bsc"``: each flips with probability f, as in a binary
+            symmetric channel; ``"erase"``: exactly round(f N) become 0.
+        generator: Source of the choice; torch's global one if None.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Examples:
+        >>> corrupted(torch.ones(1, 4), 0.5, generator=torch.Generator().manual_seed(0)).sum().item()
+        0.0
+    """
+    checks.choice("noise", noise, ("exact", "bsc", "erase"))
+    checks.number("fraction", fraction, least=0, most=1)
+    where = torch.device("cpu") if generator is None else generator.device
+    lot = torch.rand(x.shape, generator=generator, device=where).to(x.device)
+    if noise == "bsc":
+        hit = lot < fraction
+    else:
+        hit = torch.zeros_like(lot, dtype=torch.bool)
+        hit.scatter_(1, lot.argsort(1)[:, : round(fraction * x.shape[1])], True)
+    return torch.where(hit, 0 * x if noise == "erase" else -x, x)
+
+
+def recovery_rate(
+    recall: Callable[[Tensor], Tensor],
+    x: Annotated[Tensor, "batch nodes"],
+    fraction: float,
+    *,
+    noise: str = "exact",
+    generator: torch.Generator | None = None,
+) -> float:
+    """Return in which share of the cases ``recall`` brings stored states, (batch, nodes), back from noise exactly.
+
+    Other arguments as in ``corrupted``.
+
+    Examples:
+        >>> recovery_rate(lambda noisy: noisy, torch.ones(3, 4), 0.0)
+        1.0
+    """
+    return float((recall(corrupted(x, fraction, noise=noise, generator=generator)) == x).all(1).float().mean())
+
+
+def recovery_curve(
+    make: Callable[[int], ExpanderMemory],
+    fractions: Sequence[float],
+    sizes: Sequence[int],
+    trials: int,
+    seed: int = 0,
+) -> Float[Tensor, "sizes fractions"]:
+    """Return how often memories of some sizes recover random stored states exactly, at some fractions of flipped nodes.
+
+    Args:
+        make: From N to a memory of N nodes.
+        fractions: Shares of the nodes that are flipped.
+        sizes: Values of N.
+        trials: Noisy states for each point.
+        seed: Settles states, noise and choices.
+
+    Raises:
+        ValueError: ``trials`` is less than 1.
+
+    Examples:
+        >>> from engram.memory import random_regular
+        >>> curve = recovery_curve(lambda N: ExpanderMemory(random_regular(N, 5, 6)), [0.01, 0.4], [240], 10)
+        >>> curve.tolist()
+        [[1.0, 0.0]]
+    """
+    checks.size("trials", trials)
+    generator = torch.Generator().manual_seed(seed)
+    rates = torch.zeros(len(sizes), len(fractions))
+    for row, size in enumerate(sizes):
+        memory = make(size)
+        x = random_states(memory, trials, generator)
+        for column, fraction in enumerate(fractions):
+            rates[row, column] = recovery_rate(
+                lambda noisy, memory=memory: memory.recall(noisy, generator=generator).x,  # type: ignore[misc]
+                x,
+                fraction,
+                generator=generator,
+            )
+    return rates
+
+
+def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Return random stored states of a memory with parity constraints, (count, nodes)."""
+    return memory.encode(torch.randint(0, 2, (count, memory.message_size), generator=generator))
+
+
+def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
+    """Return the stored states nearest to noisy ones, the first of several: maximum likelihood, by looking at all.
+
+    Raises:
+        ValueError: There are more than 2^14 stored states.
+    """
+    size = memory.message_size
+    if size > SEARCHED:
+        raise ValueError(f"memory stores 2^{size} states: expected at most 2^{SEARCHED}; take a smaller N")
+    every = memory.encode(torch.arange(2**size)[:, None] >> torch.arange(size) & 1)
+    return every[(noisy.float() @ every.float().T).argmax(1)]

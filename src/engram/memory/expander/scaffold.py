@@ -1,0 +1,115 @@
+"""A scaffold of stable states to which content is tied: recall gets worse little by little, and does not collapse."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from engram import checks
+from engram.memory.expander.expander_memory import ExpanderMemory
+from engram.memory.expander.recovery import random_states
+from engram.storage.stored import Stored
+
+
+class ScaffoldRecall(NamedTuple):
+    """Contents recalled from cues.
+
+    Attributes:
+        content: The answers, (batch, features).
+        converged: Whether the memory came to rest at a stored state, (batch,).
+    """
+
+    content: Float[Tensor, "batch features"]
+    converged: Bool[Tensor, " batch"]
+
+
+class Scaffold(Stored):
+    """Content tied to stable states of an expander memory, which are fixed, by weights, which are learned.
+
+        to the scaffold    x = recall(sign(W c)),     W = sum of x c^T                 Hebb
+        and back           c = V x,                   V = C X^+                        pseudo-inverse
+
+    with a random stored state x for each content c. While there are no more items than nodes, V is exact, and what
+    limits recall is whether W leads to within reach of the right state.
+
+    Args:
+        memory: A memory with parity constraints, states being signs.
+        features: Length of a content.
+        generator: Source of the states; torch's global one if None, as it is after ``load``.
+
+    Raises:
+        ValueError: ``features`` is less than 1, or the memory's encoding is ``"bits"``.
+
+    Source: Sharma, Chandra and Fiete, "Content addressable memory without catastrophic forgetting by heteroassociation
+    with a fixed scaffold" (2022), with an expander memory for the scaffold.
+
+    Examples:
+        >>> from engram.memory import random_regular
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> scaffold = Scaffold(ExpanderMemory(random_regular(240, 5, 6, seed=0)), 100, generator=generator)
+        >>> content = torch.randn(5, 100, generator=generator)
+        >>> scaffold.store(content)
+        >>> torch.allclose(scaffold.recall(content, generator).content, content, atol=1e-4)
+        True
+    """
+
+    def __init__(self, memory: ExpanderMemory, features: int, *, generator: torch.Generator | None = None) -> None:
+        checks.size("features", features)
+        if memory.encoding != "signs":
+            raise ValueError(f"memory.encoding = {memory.encoding!r}: expected 'signs'")
+        self.memory, self.generator = memory, generator
+        self.content = torch.zeros(0, features)
+        self.states = torch.zeros(0, len(memory.graph.node_degrees), dtype=torch.int8)
+        self._fit()
+
+    def store(self, content: Float[Tensor, "items features"]) -> None:
+        """Tie contents to states that are drawn for them.
+
+        Raises:
+            ValueError: Another shape than (items, features), or numbers that are not finite.
+        """
+        self._check("content", content)
+        self.content = torch.cat((self.content, content.float()))
+        self.states = torch.cat((self.states, random_states(self.memory, len(content), self.generator).cpu()))
+        self._fit()
+
+    def recall(self, cue: Float[Tensor, "batch features"], generator: torch.Generator | None = None) -> ScaffoldRecall:
+        """Return the contents whose states noisy contents lead to.
+
+        Args:
+            cue: Noisy contents, (batch, features).
+            generator: Source of the memory's choices; torch's global one if None.
+
+        Raises:
+            RuntimeError: Nothing is stored.
+            ValueError: Another shape, or numbers that are not finite.
+        """
+        self._check("cue", cue)
+        if not len(self.states):
+            raise RuntimeError("nothing is stored: call store first")
+        led = ((cue.float() @ self.content.T) @ self.states.float()).sign()
+        result = self.memory.recall(led, generator=generator, erasures=True)
+        return ScaffoldRecall(result.x @ self._back, result.converged)
+
+    def _content(self) -> dict[str, Any]:
+        return {"memory": self.memory._content(), "content": self.content, "states": self.states}
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> Scaffold:
+        scaffold = cls(ExpanderMemory._from_content(content["memory"]), content["content"].shape[1])
+        scaffold.content, scaffold.states = content["content"], content["states"]
+        scaffold._fit()
+        return scaffold
+
+    def _fit(self) -> None:
+        """Solve for the weights from states to contents."""
+        self._back = (torch.linalg.pinv(self.states.double()) @ self.content.double()).float()
+
+    def _check(self, name: str, value: Annotated[Tensor, "batch features"]) -> None:
+        features = self.content.shape[1]
+        if value.dim() != 2 or value.shape[1] != features or not len(value):
+            raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (items, {features}), at least 1 item")
+        checks.finite(name, value)

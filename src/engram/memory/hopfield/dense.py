@@ -1,0 +1,70 @@
+"""Dense associative memory (modern Hopfield network): steeper energies store more patterns, each at N weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engram import checks
+from engram.memory.hopfield.recall import HopfieldRecall, PatternStore, settled
+
+
+class DenseHopfield(PatternStore):
+    """A network that compares the state with every stored pattern, and follows the near ones.
+
+        E = - sum over patterns of F(p . x),   F(m) = m^n or exp(m)
+        x_i flips if that lowers E; one node after another in random order
+
+    With a power n it stores about N^(n-1) patterns, with the exponential exponentially many; each costs N weights, and
+    a state that is not stored is drawn to one that is.
+
+    Args:
+        n: The power, at least 2, or ``"exponential"``. 2 is the classic network with its diagonal.
+
+    Attributes:
+        stored: The patterns, (patterns, nodes).
+
+    Raises:
+        ValueError: n is neither.
+
+    Source: Krotov and Hopfield, "Dense associative memory for pattern recognition" (2016), equations 1 to 3; Demircigil
+    et al., "On a model of associative memory with huge storage capacity" (2017), for the exponential.
+
+    Examples:
+        >>> memory = DenseHopfield(3)
+        >>> memory.store(torch.tensor([[1, 1, 1, -1, -1, -1], [1, -1, 1, -1, 1, -1]]))
+        >>> memory.recall(torch.tensor([[1, 1, 1, -1, -1, 1]])).x.tolist()
+        [[1, 1, 1, -1, -1, -1]]
+    """
+
+    def __init__(self, n: int | str = 3) -> None:
+        super().__init__()
+        if isinstance(n, str) and n != "exponential":
+            raise ValueError(f"n = {n!r}: expected an integer of at least 2, or 'exponential'")
+        self.n = n if isinstance(n, str) else checks.size("n", n, least=2)
+
+    def recall(
+        self,
+        x: Annotated[Tensor, "batch nodes"],
+        max_iter: int = 100,
+        generator: torch.Generator | None = None,
+    ) -> HopfieldRecall:
+        """As ``HebbHopfield.recall``; raise RuntimeError where nothing is stored."""
+        from engram.memory.hopfield import kernels
+
+        start = self._cue(x).to(torch.int8)
+        by_node = np.ascontiguousarray(self.stored.numpy(force=True).T)
+        power = 0 if self.n == "exponential" else int(self.n)
+        return settled(kernels.dense_sweeps, start, x, max_iter, generator, by_node, power)
+
+    def _content(self) -> dict[str, Any]:
+        return {"n": self.n, "stored": self.stored}
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> DenseHopfield:
+        memory = cls(content["n"])
+        memory.stored = content["stored"]
+        return memory

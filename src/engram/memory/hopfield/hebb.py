@@ -1,0 +1,96 @@
+"""The classic Hopfield network: one symmetric matrix of weights, about 0.14 patterns a neuron."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from engram import checks
+from engram.memory.hopfield.recall import HopfieldRecall, settled, signs
+from engram.storage.stored import Stored
+
+
+class HebbHopfield(Stored, nn.Module):
+    """A network of N nodes that stores patterns in the weights between them.
+
+        W = sum over patterns of p p^T / N, without its diagonal           Hebb's rule
+        W = P^T (P P^T)^+ P, without its diagonal                          the pseudo-inverse rule
+        x_i <- sign(sum_j W_ij x_j), one node after another in random order; no change where the sum is 0
+
+    Args:
+        n_nodes: N.
+        rule: ``"hebb"``, or ``"pseudo-inverse"``, which keeps up to N linearly independent patterns, with small basins.
+
+    Attributes:
+        weight: W, (nodes, nodes), 32-bit.
+
+    Raises:
+        ValueError: ``n_nodes`` is less than 2, or ``rule`` is no rule.
+
+    Source: Hopfield, "Neural networks and physical systems with emergent collective computational abilities" (1982);
+    Personnaz, Guyon and Dreyfus, "Information storage and retrieval in spin-glass like neural networks" (1985).
+
+    Examples:
+        >>> memory = HebbHopfield(6)
+        >>> memory.store(torch.tensor([[1, 1, 1, -1, -1, -1]]))
+        >>> memory.recall(torch.tensor([[1, 1, -1, -1, -1, -1]])).x.tolist()
+        [[1, 1, 1, -1, -1, -1]]
+    """
+
+    weight: Tensor
+    stored: Tensor
+
+    def __init__(self, n_nodes: int, rule: str = "hebb") -> None:
+        super().__init__()
+        self.n_nodes = checks.size("n_nodes", n_nodes, least=2)
+        self.rule = checks.choice("rule", rule, ("hebb", "pseudo-inverse"))
+        self.register_buffer("weight", torch.zeros(n_nodes, n_nodes))
+        self.register_buffer("stored", torch.zeros(0, n_nodes, dtype=torch.int8))
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights, each pair of nodes once."""
+        return self.n_nodes * (self.n_nodes - 1) // 2
+
+    def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
+        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there."""
+        patterns = signs("X", X, self.n_nodes)
+        if self.rule == "hebb":
+            self.weight += patterns.T @ patterns / self.n_nodes
+        else:
+            self.stored = torch.cat((self.stored, patterns.to(torch.int8)))
+            every = self.stored.double()
+            self.weight.copy_(torch.linalg.pinv(every) @ every)
+        self.weight.fill_diagonal_(0)
+
+    def recall(
+        self,
+        x: Annotated[Tensor, "batch nodes"],
+        max_iter: int = 100,
+        generator: torch.Generator | None = None,
+    ) -> HopfieldRecall:
+        """Let the network settle from noisy patterns.
+
+        Args:
+            x: Patterns of +1 and -1, (batch, nodes).
+            max_iter: Most sweeps through all nodes.
+            generator: Source of the order of the nodes; torch's global one if None.
+
+        Raises:
+            ValueError: Another shape or other values.
+        """
+        from engram.memory.hopfield import kernels
+
+        start = signs("x", x, self.n_nodes)
+        return settled(kernels.sweeps, start, x, max_iter, generator, self.weight.numpy(force=True))
+
+    def _content(self) -> dict[str, Any]:
+        return {"n_nodes": self.n_nodes, "rule": self.rule, "weight": self.weight, "stored": self.stored}
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> HebbHopfield:
+        memory = cls(content["n_nodes"], content["rule"])
+        memory.weight, memory.stored = content["weight"], content["stored"]
+        return memory

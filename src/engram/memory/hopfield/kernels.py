@@ -1,0 +1,120 @@
+"""Asynchronous sweeps of Hopfield networks as numba kernels: a flip updates what depends on it, and nothing else.
+
+Samples do not meet: the results are the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+from engram.memory.kernels import below, number
+
+
+@njit(error_model="numpy", nogil=True)
+@no_type_check
+def shuffle(order, seed, sweep):
+    """Bring nodes into the random order of a sweep."""
+    for i in range(order.size):
+        order[i] = i
+    for i in range(order.size - 1, 0, -1):
+        k = below(number(seed, sweep * order.size + i), i + 1)
+        order[i], order[k] = order[k], order[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
+    """Let the samples from ``first`` to ``stop`` settle in a network of pairwise weights.
+
+    Args:
+        state: +1 and -1, (samples, nodes); changed.
+        weight: (nodes, nodes), symmetric, without a diagonal.
+        seeds: (samples,).
+        limit: Most sweeps.
+        flips: (samples,), written.
+        rests: (samples,), written.
+        first: First sample.
+        stop: The one after the last.
+    """
+    nodes = state.shape[1]
+    field, order = np.empty(nodes, weight.dtype), np.empty(nodes, np.int64)
+    for sample in range(first, stop):
+        x = state[sample]
+        field[:] = 0
+        for j in range(nodes):
+            row = weight[j]
+            for i in range(nodes):
+                field[i] += x[j] * row[i]
+        for sweep in range(limit):
+            shuffle(order, seeds[sample], sweep)
+            some = 0
+            for k in range(nodes):
+                i = order[k]
+                if field[i] * x[i] < 0:
+                    x[i] = -x[i]
+                    row, change = weight[i], 2 * x[i]
+                    for j in range(nodes):
+                        field[j] += change * row[j]
+                    some += 1
+            flips[sample] += some
+            if some == 0:
+                rests[sample] = True
+                break
+
+
+@njit(error_model="numpy", nogil=True)
+@no_type_check
+def slopes(overlap, power, nodes, same, other):
+    """Write F(m) - F(m - 2) and F(m) - F(m + 2) of every pattern, up to a common factor."""
+    if power == 0:
+        top = overlap.max()
+        for p in range(overlap.size):
+            value = np.exp(float(overlap[p] - top))
+            same[p], other[p] = value * (1 - np.exp(-2.0)), value * (1 - np.exp(2.0))
+        return
+    for p in range(overlap.size):
+        m = overlap[p] / nodes
+        value = m**power
+        same[p] = value - ((overlap[p] - 2) / nodes) ** power
+        other[p] = value - ((overlap[p] + 2) / nodes) ** power
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@no_type_check
+def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop):
+    """Let the samples from ``first`` to ``stop`` settle in a dense associative memory.
+
+    With c = x_i p_i, flipping node i takes p . x to p . x - 2 c, so that E grows by the sum of F(m) - F(m - 2 c).
+    Arguments as in ``sweeps``, with the stored patterns, (nodes, patterns), and the power n, 0 for the exponential.
+    """
+    nodes, patterns = by_node.shape
+    overlap, order = np.empty(patterns, np.int64), np.empty(nodes, np.int64)
+    same, other = np.empty(patterns), np.empty(patterns)
+    for sample in range(first, stop):
+        x = state[sample]
+        overlap[:] = 0
+        for i in range(nodes):
+            for p in range(patterns):
+                overlap[p] += x[i] * by_node[i, p]
+        slopes(overlap, power, nodes, same, other)
+        for sweep in range(limit):
+            shuffle(order, seeds[sample], sweep)
+            some = 0
+            for k in range(nodes):
+                i = order[k]
+                column, rise = by_node[i], 0.0
+                for p in range(patterns):
+                    rise += same[p] if column[p] == x[i] else other[p]
+                if rise < 0:
+                    for p in range(patterns):
+                        overlap[p] -= 2 * x[i] * column[p]
+                    x[i] = -x[i]
+                    slopes(overlap, power, nodes, same, other)
+                    some += 1
+            flips[sample] += some
+            if some == 0:
+                rests[sample] = True
+                break

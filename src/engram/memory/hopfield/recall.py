@@ -1,0 +1,87 @@
+"""What Hopfield networks have in common: patterns of signs, what is stored of them, and how a recall is returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from engram.memory.counted_random import seeds
+from engram.storage.stored import Stored
+from engram.threads import in_ranges
+
+
+class HopfieldRecall(NamedTuple):
+    """States after a recall.
+
+    Attributes:
+        x: The states, (batch, nodes).
+        converged: Whether no node wants to flip, (batch,). It may well rest in a mixture of patterns.
+        flips: Flips on the way, (batch,).
+    """
+
+    x: Tensor
+    converged: Bool[Tensor, " batch"]
+    flips: Int[Tensor, " batch"]
+
+
+class PatternStore(Stored, nn.Module):
+    """Stored patterns in a matrix of their own, one weight for each pattern and node.
+
+    Attributes:
+        stored: The patterns, (patterns, nodes).
+    """
+
+    stored: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("stored", torch.zeros(0, 0, dtype=torch.int8))
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights, one for each pattern and node."""
+        return self.stored.numel()
+
+    def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
+        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there, of the same number of nodes."""
+        new = signs("X", X, self.stored.shape[1] or X.shape[-1]).to(torch.int8)
+        self.stored = torch.cat((self.stored, new)) if len(self.stored) else new
+
+    def _cue(self, x: Tensor) -> Tensor:
+        """Return a batch of signs of the length of the stored patterns; raise where it is none or nothing is stored."""
+        if not len(self.stored):
+            raise RuntimeError("nothing is stored: call store first")
+        return signs("x", x, self.stored.shape[1])
+
+
+def signs(name: str, value: Tensor, nodes: int) -> Tensor:
+    """Return a batch of signs as 32-bit numbers; raise unless it is one."""
+    if value.dim() != 2 or value.shape[1] != nodes or not len(value):
+        raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {nodes}), a batch of at least 1")
+    wrong = (value != 1) & (value != -1)
+    if wrong.any():
+        sample, node = wrong.nonzero()[0].tolist()
+        raise ValueError(f"{name}[{sample}, {node}] = {value[sample, node].item()}: expected -1 or +1")
+    return value.detach().float()
+
+
+def settled(
+    sweeps: Callable[..., Any],
+    start: Tensor,
+    like: Tensor,
+    max_iter: int,
+    generator: torch.Generator | None,
+    *network: Any,
+) -> HopfieldRecall:
+    """Return what a kernel's sweeps make of a batch of states, in the dtype and on the device of ``like``."""
+    state = start.numpy(force=True).copy()
+    seed = seeds(len(state), generator, torch.device("cpu")).numpy()
+    flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
+    call = partial(sweeps, state, *network, seed, max_iter, flips.numpy(), rests.numpy())
+    in_ranges(call, len(state), torch.get_num_threads())
+    return HopfieldRecall(torch.from_numpy(state).to(like), rests.to(like.device), flips.to(like.device))

@@ -1,0 +1,38 @@
+"""The random numbers of ``engram.memory.counted_random`` as numba functions, for the kernels of all rooms."""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+from engram.memory.counted_random import FIRST, GOLDEN, SECOND
+
+inline = njit(forceinline=True, error_model="numpy")
+golden, first_factor, second_factor = np.uint64(GOLDEN), np.uint64(FIRST), np.uint64(SECOND)
+one = np.uint64(1)
+
+
+@inline
+@no_type_check
+def number(seed, count):
+    """Return the random 64 bits that a seed has at a count."""
+    value = np.uint64(seed) + golden * (np.uint64(count) + one)
+    value = (value ^ (value >> np.uint64(30))) * first_factor
+    value = (value ^ (value >> np.uint64(27))) * second_factor
+    return value ^ (value >> np.uint64(31))
+
+
+@inline
+@no_type_check
+def below(bits, bound):
+    """Return a random integer in [0, bound) from random bits."""
+    return np.int64((bits >> np.uint64(33)) * np.uint64(bound) >> np.uint64(31))
+
+
+@inline
+@no_type_check
+def chance(bits):
+    """Return a random integer in [0, 2^53) from random bits."""
+    return np.int64(bits >> np.uint64(11))

@@ -1,0 +1,68 @@
+"""A stream of points around centres that jump: what shows whether an online clusterer follows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float
+
+from engram import checks
+
+
+class DriftingGaussians:
+    """Points around centres in the unit cube, all of which are drawn anew at given times.
+
+        x = centre of a random number + scale N(0, 1),   centres uniform in [0, 1]^features
+
+    Args:
+        n_centres: Number of centres.
+        n_features: Dimensions.
+        scale: Standard deviation around a centre.
+        jumps: Numbers of the samples, from 0, before which all centres move.
+        random_state: Settles all.
+
+    Attributes:
+        centres: Where they are now, (centres, features).
+        n_samples: Samples drawn so far.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: ours, a bench without the noise of reinforcement learning.
+
+    Examples:
+        >>> stream = DriftingGaussians(jumps=[10])
+        >>> before = stream.centres
+        >>> stream.sample(20).shape, bool((stream.centres == before).any())
+        ((20, 2), False)
+    """
+
+    def __init__(
+        self,
+        n_centres: int = 32,
+        n_features: int = 2,
+        scale: float = 0.02,
+        jumps: Collection[int] = (2000,),
+        random_state: int | np.random.Generator = 0,
+    ) -> None:
+        shape = checks.size("n_centres", n_centres), checks.size("n_features", n_features)
+        self.scale, self.jumps = checks.number("scale", scale, least=0), frozenset(jumps)
+        self.n_samples = 0
+        self._rng = np.random.default_rng(random_state)
+        self.centres = self._rng.random(shape)
+
+    def sample(self, n_samples: int) -> Float[np.ndarray, "samples features"]:
+        """Return the next samples of the stream."""
+        end = self.n_samples + checks.size("n_samples", n_samples, least=0)
+        marks = [self.n_samples, *sorted(jump for jump in self.jumps if self.n_samples < jump < end), end]
+        parts = []
+        for first, stop in pairwise(marks):
+            if first in self.jumps and first < stop:
+                self.centres = self._rng.random(self.centres.shape)
+            which = self._rng.integers(len(self.centres), size=stop - first)
+            noise = self._rng.standard_normal((stop - first, self.centres.shape[1]))
+            parts.append(self.centres[which] + self.scale * noise)
+        self.n_samples = end
+        return np.concatenate(parts)

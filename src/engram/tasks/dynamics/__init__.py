@@ -1,0 +1,1 @@
+"""Trajectories of small dynamical systems and of networks in training."""

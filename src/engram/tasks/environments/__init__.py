@@ -1,0 +1,1 @@
+"""Environments of Gymnasium, batched; importing a file registers its own."""

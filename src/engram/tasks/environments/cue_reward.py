@@ -1,0 +1,181 @@
+"""Cue-reward association: find out which of some new cues is the target, and report whenever it was shown."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Bool, Float32, Int, Shaped
+
+from engram import checks
+from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv
+
+ENV_ID = "engram/CueReward-v0"
+
+_BLANKS = 3  # steps of a trial besides the cues and what separates them: the first one, Go, and the last one
+
+
+class CueRewardVectorEnv(BatchedEnv):
+    """Many episodes at once: find out which of some new cues is the target, and report whenever it was shown.
+
+    Each episode has its own random, distinct cues, one of which is the target; only the rewards reveal which. An
+    episode is a sequence of trials. A trial shows half of the cues, in random order and at random times, then a Go
+    signal: action 1 at that step claims that the target was among them, action 0 that it was not. A right answer
+    is rewarded with +1, a wrong one with -1. At other steps actions have no effect. With n cues a trial has n/2 + 3
+    to 3n/2 + 2 steps with equal probability: an empty one, the cues and the gaps between them, Go, an empty one.
+
+    An observation has cue_bits + 7 numbers: the cue; whether this is the Go signal; 1; the time as a share of the
+    episode; the last reward; 0; the last action as one-hot (zeros at the start). After a Go step,
+    ``info["correct"]`` says whether the answer was right, which the reward only tells if it is not flipped.
+
+    Args:
+        num_envs: Number of environments.
+        n_cues: Cues of an episode; even, at most ``2 ** cue_bits``.
+        cue_bits: Bits of a cue, each -1 or +1 with equal probability.
+        episode_len: Steps of an episode, after which it terminates; at least the longest trial.
+        flip_prob: Probability that the reward of an answer has the wrong sign.
+        fixed_cues: The same cues in every episode, (n_cues, cue_bits), of numbers from -1 to 1; only the target is
+            then new. None: new ones in every episode.
+        max_episode_steps: As in ``BatchedEnv``.
+
+    Attributes:
+        target: Which of the cues is the target, (num_envs,).
+
+    Raises:
+        TypeError: A number is no int.
+        ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are alike.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the cue-reward association task, with the inputs
+    and the timing of its published code.
+
+    Examples:
+        >>> envs = gymnasium.make_vec("engram/CueReward-v0", num_envs=3)
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations.shape, observations[0, 20:].tolist()
+        ((3, 27), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        n_cues: int = 4,
+        cue_bits: int = 20,
+        episode_len: int = 120,
+        flip_prob: float = 0.0,
+        fixed_cues: Any = None,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        checks.size("n_cues", n_cues, least=2)
+        checks.size("cue_bits", cue_bits)
+        checks.size("episode_len", episode_len)
+        if n_cues % 2:
+            raise ValueError(f"n_cues = {n_cues}: expected an even number, because a trial shows half of them")
+        if n_cues > 2**cue_bits:
+            raise ValueError(f"n_cues = {n_cues}: expected at most {2**cue_bits}, the distinct cues of {cue_bits} bits")
+        self.shortest, self.longest = n_cues // 2 + _BLANKS, n_cues // 2 + _BLANKS + n_cues - 1
+        if episode_len < self.longest:
+            raise ValueError(f"episode_len = {episode_len}: expected at least {self.longest}, the longest trial")
+        self.flip_prob = checks.number("flip_prob", flip_prob, least=0, most=1)
+        self.n_cues, self.cue_bits = n_cues, cue_bits
+        self.fixed_cues = None if fixed_cues is None else _checked_cues(fixed_cues, (n_cues, cue_bits))
+        low, high = np.zeros(cue_bits + 7, np.float32), np.ones(cue_bits + 7, np.float32)
+        low[:cue_bits] = low[cue_bits + 3] = -1.0
+        super().__init__(num_envs, spaces.Box(low, high), spaces.Discrete(2), episode_len, max_episode_steps)
+        self._cues = np.zeros((num_envs, n_cues + 1, cue_bits), np.float32)  # the last one is none at all
+        self.target = np.zeros(num_envs, dtype=np.int64)
+        # The episode, drawn at its start. At time episode_len only an observation is left.
+        self._shown = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
+        self._answer = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
+        self._pay = np.zeros((num_envs, episode_len + 1))  # of the right answer; 0 where no answer is asked for
+
+    @property
+    def cues(self) -> Float32[np.ndarray, "num_envs n_cues cue_bits"]:
+        """The cues of every episode."""
+        return self._cues[:, : self.n_cues]
+
+    def _begin(self, rows: Rows) -> None:
+        trials, half, times = -(-(self.episode_len + 1) // self.shortest), self.n_cues // 2, self.episode_len + 1
+        sizes = np.array([1, self.n_cues, self.longest - _BLANKS, 1])  # what a trial draws
+        draws = 1 + trials * int(sizes.sum())
+        chance = np.stack([self.generators[row].random(draws) for row in rows])
+        self._cues[rows, : self.n_cues] = self._draw_cues(rows) if self.fixed_cues is None else self.fixed_cues
+        self.target[rows] = chance[:, 0] * self.n_cues
+        length, which, when, flip = np.split(chance[:, 1:].reshape(len(rows), trials, -1), sizes.cumsum()[:-1], axis=2)
+
+        lengths = self.shortest + (length[..., 0] * self.n_cues).astype(np.int64)
+        starts = lengths.cumsum(1) - lengths
+        shown = which.argsort(2)[..., :half]
+        when[np.arange(when.shape[2]) >= lengths[..., None] - _BLANKS] = math.inf
+        shown_at = starts[..., None] + 1 + when.argsort(2)[..., :half]
+        go_at = starts + lengths - 2
+
+        visible = np.full((len(rows), times), self.n_cues)
+        row, trial, place = np.nonzero(shown_at < times)
+        visible[row, shown_at[row, trial, place]] = shown[row, trial, place]
+        pay, answer = np.zeros((len(rows), times)), np.zeros((len(rows), times), dtype=np.int64)
+        row, trial = np.nonzero(go_at < times)
+        at = go_at[row, trial]
+        pay[row, at] = np.where(flip[row, trial, 0] < self.flip_prob, -1.0, 1.0)
+        answer[row, at] = (shown[row, trial] == self.target[rows[row], None]).any(1)
+        self._shown[rows], self._pay[rows], self._answer[rows] = visible, pay, answer
+
+    def _draw_cues(self, rows: Rows) -> Float32[np.ndarray, "rows n_cues cue_bits"]:
+        shape = (self.n_cues, self.cue_bits)
+        cues = np.stack([self.generators[row].random(shape, np.float32) for row in rows]) < 0.5
+        while (repeated := _repeated(cues)).any():
+            for row in np.flatnonzero(repeated.any(1)):
+                redrawn = self.generators[rows[row]].random((repeated[row].sum(), self.cue_bits), np.float32) < 0.5
+                cues[row, repeated[row]] = redrawn
+        return np.where(cues, np.float32(1), np.float32(-1))
+
+    def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
+        pay = self._pay[self._each, self.steps]
+        correct = actions == self._answer[self._each, self.steps]
+        asked = (pay != 0) & ~self.ended
+        infos = {"correct": correct & asked, "_correct": asked} if asked.any() else {}
+        return np.where(correct, pay, -pay), infos
+
+    def _observe(self) -> Observations:
+        seen = np.zeros((self.num_envs, self.cue_bits + 7), np.float32)
+        seen[:, : self.cue_bits] = self._cues[self._each, self._shown[self._each, self.steps]]
+        seen[:, self.cue_bits] = self._pay[self._each, self.steps] != 0
+        seen[:, self.cue_bits + 1] = 1.0
+        seen[:, self.cue_bits + 2] = self.steps / self.episode_len
+        seen[:, self.cue_bits + 3] = self.last_reward
+        seen[self._each, self.cue_bits + 5 + self.last_action] = self.steps > 0
+        return seen
+
+
+def _checked_cues(cues: Any, shape: tuple[int, int]) -> Float32[np.ndarray, "n_cues cue_bits"]:
+    found = checks.array("fixed_cues", cues, shape, np.float32)
+    if not (np.abs(found) <= 1).all():
+        raise ValueError(f"fixed_cues = {cues!r}: expected numbers from -1 to 1")
+    if _repeated(found[None]).any():
+        raise ValueError(f"fixed_cues = {cues!r}: expected cues that differ from each other")
+    return found
+
+
+def _repeated(cues: Shaped[np.ndarray, "rows n_cues cue_bits"]) -> Bool[np.ndarray, "rows n_cues"]:
+    """Return which cues equal an earlier one of the same row."""
+    alike = (cues[:, :, None] == cues[:, None]).all(3)
+    return np.asarray(np.tril(alike, -1).any(2))
+
+
+class CueReward(SingleEnv):
+    """As ``CueRewardVectorEnv``, one episode.
+
+    Examples:
+        >>> env = gymnasium.make("engram/CueReward-v0", n_cues=2, cue_bits=8)
+        >>> env.reset(seed=0)[0].shape, env.action_space
+        ((15,), Discrete(2))
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(CueRewardVectorEnv(1, **arguments))
+
+
+gymnasium.register(ENV_ID, f"{__name__}:CueReward", vector_entry_point=f"{__name__}:CueRewardVectorEnv")

@@ -1,0 +1,176 @@
+"""Grid maze: find a hidden reward among pillars, and find it again after each teleport."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Float, Float32, Int
+
+from engram import checks
+from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv
+
+ENV_ID = "engram/GridMaze-v0"
+
+_MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right, as (row, column)
+_BIAS, _TIME, _REWARD, _ACTION = 10, 11, 12, 13  # places in an observation; place 9 is always 0
+
+
+class Maze(NamedTuple):
+    """A maze as tables over its free cells.
+
+    Attributes:
+        cells: Row and column of each free cell.
+        destination: Next cell of each cell and action; the cell itself where a wall is in the way.
+        view: Which of the nine cells around and under each cell are walls, row by row.
+        center: The cell in the middle.
+    """
+
+    cells: Int[np.ndarray, "cells 2"]
+    destination: Int[np.ndarray, "cells 4"]
+    view: Float32[np.ndarray, "cells 9"]
+    center: int
+
+
+def grid_maze(size: int) -> Maze:
+    """Lay out the maze: walls around, a pillar wherever row and column are even, the middle cleared.
+
+    Args:
+        size: Cells along one side, the walls included; odd, at least 5.
+
+    Raises:
+        TypeError: ``size`` is no int.
+        ValueError: It is even or less than 5.
+
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the maze task.
+
+    Examples:
+        >>> maze = grid_maze(7)
+        >>> len(maze.cells), maze.cells[maze.center].tolist()
+        (21, [3, 3])
+    """
+    if checks.size("size", size, least=5) % 2 == 0:
+        raise ValueError(f"size = {size}: expected an odd number")
+    wall = np.zeros((size, size), dtype=bool)
+    wall[[0, -1]] = wall[:, [0, -1]] = True
+    wall[::2, ::2] = True
+    wall[size // 2, size // 2] = False
+    cells = np.argwhere(~wall)
+    number = np.full(wall.shape, -1)
+    number[~wall] = np.arange(len(cells))
+    reached = number[tuple((cells[:, None] + np.array(_MOVES)).transpose(2, 0, 1))]
+    around = np.array([(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)])
+    view = wall[tuple((cells[:, None] + around).transpose(2, 0, 1))].astype(np.float32)
+    stay = np.arange(len(cells))[:, None]
+    return Maze(cells, np.where(reached < 0, stay, reached), view, int(number[size // 2, size // 2]))
+
+
+class GridMazeVectorEnv(BatchedEnv):
+    """Many mazes at once: find a hidden reward, and find it again after each teleport.
+
+    The agent starts in the middle of a maze of pillars. In each episode one cell, never the middle one, holds a
+    reward that cannot be seen. Reaching it pays ``reward`` and teleports the agent to another random cell, never the
+    rewarded one; the reward stays where it is, so that an agent that remembers where it was gets it many times.
+
+    An observation has 17 numbers: for each of the nine cells around and under the agent, row by row, whether it is a
+    wall; 0; 1; the time as a share of the episode; the last reward; the last action as one-hot (action 0 at the
+    start). Actions are up, down, left, right; a move into a wall does nothing but cost ``wall_penalty``.
+
+    An agent that does not learn where the reward is cannot do much better than chance. The mazes of the first paper
+    differ in details: a wall penalty of 0.1, a reward that may be in the middle, no last action in the observation.
+
+    Args:
+        num_envs: Number of mazes.
+        size: Cells along one side, the walls included; odd, at least 5.
+        episode_len: Steps of an episode, after which it terminates.
+        reward: Reward for reaching the cell; above 0.
+        wall_penalty: What a move into a wall costs; at least 0.
+        max_episode_steps: As in ``BatchedEnv``.
+
+    Attributes:
+        maze: The layout, the same in all environments.
+        position: The free cell that each agent is in, as a row of ``maze.cells``, (num_envs,).
+        goal: The free cell that holds the reward, (num_envs,).
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range, or ``size`` is even.
+
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the maze navigation task, whose text describes
+    the default size; its published figures were made with size 13.
+
+    Examples:
+        >>> envs = gymnasium.make_vec("engram/GridMaze-v0", num_envs=4, size=7)
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations.shape, envs.step([0, 1, 2, 3])[1].tolist()
+        ((4, 17), [0.0, 0.0, 0.0, 0.0])
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        size: int = 11,
+        episode_len: int = 200,
+        reward: float = 10.0,
+        wall_penalty: float = 0.0,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        self.reward = checks.number("reward", reward, above=0)
+        self.wall_penalty = checks.number("wall_penalty", wall_penalty, least=0)
+        self.maze = grid_maze(size)
+        low, high = np.zeros(_ACTION + len(_MOVES), np.float32), np.ones(_ACTION + len(_MOVES), np.float32)
+        low[_REWARD], high[_REWARD] = -wall_penalty, reward
+        super().__init__(num_envs, spaces.Box(low, high), spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps)
+        self.position = np.full(num_envs, self.maze.center)
+        self.goal = np.full(num_envs, self.maze.center)
+        # Drawn at the start of an episode: where step t teleports to. The last column is for an ended environment,
+        # whose step counts for nothing.
+        self._put = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
+        self._seen = np.zeros((len(self.maze.cells), len(low)), np.float32)
+        self._seen[:, :9], self._seen[:, _BIAS] = self.maze.view, 1.0
+
+    def _begin(self, rows: Rows) -> None:
+        chance = np.stack([self.generators[row].random(self.episode_len + 2) for row in rows])
+        goal = self._another(chance[:, 0], np.full(len(rows), self.maze.center))
+        self.position[rows], self.goal[rows] = self.maze.center, goal
+        self._put[rows] = self._another(chance[:, 1:], goal[:, None])
+
+    def _another(self, chance: Float[np.ndarray, "..."], cell: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+        """Return a random free cell, any but ``cell``."""
+        found = (chance * (len(self.maze.cells) - 1)).astype(np.int64)
+        return np.where(found >= cell, found + 1, found)
+
+    def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
+        reached = self.maze.destination[self.position, actions]
+        found = reached == self.goal
+        rewards = np.where(found, self.reward, 0.0)
+        if self.wall_penalty:
+            rewards -= self.wall_penalty * (reached == self.position)
+        self.position = np.where(found, self._put[self._each, self.steps], reached)
+        return rewards, {}
+
+    def _observe(self) -> Observations:
+        seen = self._seen.take(self.position, axis=0)
+        seen[:, _TIME] = self.steps / self.episode_len
+        seen[:, _REWARD] = self.last_reward
+        seen[self._each, _ACTION + self.last_action] = 1.0
+        return seen
+
+
+class GridMaze(SingleEnv):
+    """As ``GridMazeVectorEnv``, one maze.
+
+    Examples:
+        >>> env = gymnasium.make("engram/GridMaze-v0", size=7)
+        >>> env.reset(seed=0)[0].shape, env.action_space
+        ((17,), Discrete(4))
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(GridMazeVectorEnv(1, **arguments))
+
+
+gymnasium.register(ENV_ID, f"{__name__}:GridMaze", vector_entry_point=f"{__name__}:GridMazeVectorEnv")

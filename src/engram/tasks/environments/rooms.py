@@ -1,0 +1,146 @@
+"""Rooms with a goal that never moves, the only reward there is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Bool, Int
+
+from engram import checks
+from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
+
+OPEN_ROOM_ID, I_MAZE_ID, FOUR_ROOM_ID = "engram/OpenRoom-v0", "engram/IMaze-v0", "engram/FourRoom-v0"
+
+_MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))  # north, east, south, west, as (x, y)
+
+
+class Room(NamedTuple):
+    """A layout of walls.
+
+    Attributes:
+        wall: Which cells are walls, by x and y, the border included.
+        goal: Cell of the reward, (x, y).
+    """
+
+    wall: Bool[np.ndarray, "width height"]
+    goal: tuple[int, int]
+
+
+def open_room() -> Room:
+    """Return a room of 12 x 12 with walls only around it, the goal in the corner opposite the start."""
+    return Room(_closed(12, 12), (10, 10))
+
+
+def i_maze() -> Room:
+    """Return a maze of 17 x 5 in the form of a lying I: a corridor with two dead ends at each end of it."""
+    wall = np.ones((17, 5), dtype=bool)
+    wall[1:16, 2] = False
+    wall[[1, 1, 15, 15], [1, 3, 1, 3]] = False
+    return Room(wall, (15, 3))
+
+
+def four_room() -> Room:
+    """Return four rooms, 13 x 13 in all, with a door between each two neighbours."""
+    wall = _closed(13, 13)
+    wall[6, 1:12] = True
+    wall[6, [3, 10]] = False
+    wall[1:7, 6] = True
+    wall[2, 6] = False
+    wall[6:12, 7] = True
+    wall[9, 7] = False
+    return Room(wall, (11, 11))
+
+
+def _closed(width: int, height: int) -> Bool[np.ndarray, "width height"]:
+    wall = np.zeros((width, height), dtype=bool)
+    wall[[0, -1]] = wall[:, [0, -1]] = True
+    return wall
+
+
+ROOMS = {"open-room": open_room, "i-maze": i_maze, "four-room": four_room}
+
+
+class RoomVectorEnv(BatchedEnv):
+    """Many rooms at once: walk from (1, 1) to a goal that never moves.
+
+    Reaching the goal pays 1 and terminates the episode; nothing else pays. Actions are north (y + 1), east (x + 1),
+    south and west; a wall blocks a move. The observation is the position, (x, y). Nothing is random: a learner that
+    keeps every state that it meets needs no more than there are free cells.
+
+    Args:
+        num_envs: Number of environments.
+        layout: ``"open-room"``, ``"i-maze"`` or ``"four-room"``.
+        episode_len: Steps after which an episode is truncated.
+        max_episode_steps: As in ``BatchedEnv``.
+
+    Attributes:
+        room: The layout.
+        position: Position of each agent, (num_envs, 2).
+
+    Raises:
+        TypeError: A number is no int.
+        ValueError: An argument is out of range.
+
+    Source: Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means"
+    (2019), the rooms of its published code.
+
+    Examples:
+        >>> envs = gymnasium.make_vec("engram/FourRoom-v0", num_envs=4)
+        >>> observations, infos = envs.reset(seed=0)
+        >>> envs.step([0, 1, 2, 3])[0].tolist()
+        [[1.0, 2.0], [2.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        layout: str = "open-room",
+        episode_len: int = 100,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        self.room = ROOMS[checks.choice("layout", layout, tuple(ROOMS))]()
+        seen = spaces.Box(0.0, np.array(self.room.wall.shape, np.float32) - 1)
+        super().__init__(num_envs, seen, spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps)
+        self.position = np.ones((num_envs, 2), dtype=np.int64)
+        self._moves = np.array(_MOVES)
+
+    def _begin(self, rows: Rows) -> None:
+        self.position[rows] = 1
+
+    def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
+        reached = self.position + self._moves[actions]
+        blocked = self.room.wall[reached[:, 0], reached[:, 1]]
+        self.position = np.where(blocked[:, None], self.position, reached)
+        return self._at_goal().astype(float), {}
+
+    def _at_goal(self) -> Ends:
+        return np.asarray((self.position == self.room.goal).all(1))
+
+    def _ends(self) -> tuple[Ends, Ends]:
+        return self._at_goal(), self.steps >= self.episode_len
+
+    def _observe(self) -> Observations:
+        return self.position.astype(np.float32)
+
+
+class RoomEnv(SingleEnv):
+    """As ``RoomVectorEnv``, one agent.
+
+    Examples:
+        >>> env = gymnasium.make("engram/IMaze-v0")
+        >>> env.reset(seed=0)[0].tolist(), env.step(0)[0].tolist()
+        ([1.0, 1.0], [1.0, 2.0])
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(RoomVectorEnv(1, **arguments))
+
+
+for _id, _layout in zip((OPEN_ROOM_ID, I_MAZE_ID, FOUR_ROOM_ID), ROOMS, strict=True):
+    gymnasium.register(
+        _id, f"{__name__}:RoomEnv", vector_entry_point=f"{__name__}:RoomVectorEnv", kwargs={"layout": _layout}
+    )

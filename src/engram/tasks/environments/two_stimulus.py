@@ -1,0 +1,170 @@
+"""The two-stimulus tasks as an environment, in which rewards take the place of graded feedback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Int
+
+from engram import checks
+from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv
+from engram.tasks.two_stimulus import GAIN, TABLES, Timing, TwoStimulus, checked_tasks
+
+ENV_ID = "engram/TwoStimulus-v0"
+
+
+class TwoStimulusVectorEnv(BatchedEnv):
+    """Many lives at once: two stimuli, a delay, one answer, trial after trial of a task known from rewards only.
+
+    A step is one of 20 ms. Action 0 and 1 answer, action 2 does not; the answer of a trial is the one given more often
+    in its response window, 0 if both were equally often. At the decision it is rewarded with +1 if right and -1 if
+    wrong. With ``options={"instance": "new"}`` of ``reset``, which is the default, each life has a task drawn anew;
+    with ``"keep"`` the same as before; with the name of a task, or one for each environment, that one. A life that
+    begins by itself at the end of another has a new task. ``info["instance"]`` of ``reset`` names it.
+
+    An observation has 7 numbers: the stimulus units, two outcome units (3 right, -3 wrong, in the feedback window),
+    1, and the own answer as 3 times one-hot in the feedback window. At a decision, ``info["correct"]`` is whether the
+    answer was right.
+
+    Args:
+        num_envs: Number of environments.
+        tasks: Names of the tasks from which that of a life is drawn.
+        trials: Trials of a life.
+        timing: Timing of a trial; the published one if None.
+        max_episode_steps: Steps after which a life is truncated; None: those of all its trials. It is never terminated,
+            since the end is no part of the task.
+
+    Attributes:
+        table: The task of each environment, as its place in ``tasks``, (num_envs,).
+
+    Raises:
+        TypeError: A number is no int.
+        ValueError: There is no task, one is unknown, or a number is less than one.
+
+    Source: Miconi (2023); rewards instead of losses are ours, since an environment has no graded answer.
+
+    Examples:
+        >>> envs = gymnasium.make_vec("engram/TwoStimulus-v0", num_envs=3, tasks=("dms",))
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations.shape, infos["instance"].tolist()
+        ((3, 7), ['dms', 'dms', 'dms'])
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        tasks: Sequence[str] = tuple(TABLES),
+        trials: int = 20,
+        timing: Timing | None = None,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        checks.size("trials", trials)
+        self.tasks = checked_tasks(tasks)
+        self.timing = Timing() if timing is None else timing
+        self.trials = trials
+        whole = trials * self.timing.steps
+        super().__init__(
+            num_envs,
+            spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,)),
+            spaces.Discrete(3),
+            whole + 1,  # never reached: a life is truncated before
+            whole if max_episode_steps is None else max_episode_steps,
+        )
+        self._rows = np.array([TABLES[name] for name in self.tasks])
+        self._shown = TwoStimulus(tuple(self.tasks), timing=self.timing).inputs().numpy()
+        self.table = np.zeros(num_envs, dtype=np.int64)
+        self._kind = np.zeros((num_envs, trials + 1), dtype=np.int64)
+        self._votes = np.zeros((num_envs, 2), dtype=np.int64)
+        self._answer = np.zeros(num_envs, dtype=np.int64)
+        self._outcome = np.zeros(num_envs, dtype=np.float32)
+        self._instances: list[str] | None = None  # as a call of reset has them
+        self._lived = np.zeros(num_envs, dtype=bool)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Begin a life in every environment.
+
+        Args:
+            seed: As of every batch.
+            options: ``"instance"``, and ``"reset_mask"`` as of every batch.
+
+        Raises:
+            ValueError: An option is none of these, or there is no instance yet that could be kept.
+        """
+        instance = (options or {}).get("instance", "new")
+        names = [instance] * self.num_envs if isinstance(instance, str) else list(instance)
+        unknown = [name for name in names if name not in (*self.tasks, "new", "keep")]
+        if unknown or len(names) != self.num_envs:
+            raise ValueError(
+                f"options['instance'] = {instance!r}: expected 'new', 'keep', one of {', '.join(self.tasks)}, or such "
+                f"names for {self.num_envs} environments"
+            )
+        if any(name == "keep" and not lived for name, lived in zip(names, self._lived, strict=True)):
+            raise ValueError("options['instance'] = 'keep': expected after a first life only")
+        self._instances = names
+        try:
+            observations, _ = super().reset(seed=seed, options=options)
+        finally:
+            self._instances = None
+        named = np.array(self.tasks)[self.table]
+        return observations, {"instance": named, "_instance": np.ones(self.num_envs, dtype=bool)}
+
+    def _begin(self, rows: Rows) -> None:
+        for row in rows:
+            drawn = self.generators[row].integers(len(self.tasks))  # also if unused, so that the stimuli are the same
+            name = "new" if self._instances is None else self._instances[row]
+            if name != "keep":
+                self.table[row] = drawn if name == "new" else self.tasks.index(name)
+            self._kind[row, : self.trials] = self.generators[row].integers(4, size=self.trials)
+        self._votes[rows], self._answer[rows], self._outcome[rows], self._lived[rows] = 0, 0, 0.0, True
+
+    def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
+        trial, step = np.divmod(self.steps, self.timing.steps)
+        voting = (step >= self.timing.response[0]) & (step < self.timing.response[1]) & (actions < 2)
+        self._votes[self._each[voting], actions[voting]] += 1
+        decided = (step == self.timing.decision) & ~self.ended
+        if not decided.any():
+            return np.zeros(self.num_envs), {}
+        target = self._rows[self.table, self._kind[self._each, np.minimum(trial, self.trials)]]
+        answer = (self._votes[:, 1] > self._votes[:, 0]).astype(np.int64)
+        correct = answer == target
+        self._answer = np.where(decided, answer, self._answer)
+        self._outcome = np.where(decided, np.where(correct, GAIN, -GAIN), self._outcome).astype(np.float32)
+        self._votes[decided] = 0
+        rewards = np.where(decided, np.where(correct, 1.0, -1.0), 0.0)
+        return rewards, {"correct": correct & decided, "_correct": decided}
+
+    def _observe(self) -> Observations:
+        trial, step = np.divmod(self.steps, self.timing.steps)
+        kind = self._kind[self._each, np.minimum(trial, self.trials)]
+        seen = np.zeros((self.num_envs, 7), np.float32)
+        going = trial < self.trials
+        seen[:, :2] = np.where(going[:, None], self._shown[kind, step], 0)
+        # The action at the decision step is followed by its outcome: what a network sees one step later.
+        feeding = (step > self.timing.feedback[0]) & (step <= self.timing.feedback[1]) & going
+        seen[:, 2:4] = np.where(feeding, self._outcome, 0)[:, None]
+        seen[:, 4] = 1.0
+        seen[self._each, 5 + self._answer] = np.where(feeding, GAIN, 0)
+        return seen
+
+
+class TwoStimulusEnv(SingleEnv):
+    """As ``TwoStimulusVectorEnv``, one life.
+
+    Examples:
+        >>> env = gymnasium.make("engram/TwoStimulus-v0")
+        >>> env.reset(seed=0, options={"instance": "dms"})[1]
+        {'instance': 'dms'}
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(TwoStimulusVectorEnv(1, **arguments))
+
+
+gymnasium.register(ENV_ID, f"{__name__}:TwoStimulusEnv", vector_entry_point=f"{__name__}:TwoStimulusVectorEnv")

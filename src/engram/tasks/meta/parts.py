@@ -1,0 +1,254 @@
+"""What a meta-task is made of: rules, the variables that they refer to, and stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from annotated_types import Ge, Le
+from pydantic import Strict
+
+from engram.tasks.meta.fields import STRICT, Count, Index, Number, Share
+
+StimKind = Literal["binary", "onehot", "gaussian", "sphere", "given"]
+
+
+class _Part:
+    """A part of a description, which is validated with all of it."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+
+@dataclass(frozen=True, order=True)
+class StateRef(_Part):
+    """In a rule: the state that ``state_vars[index]`` has in an instance."""
+
+    index: Index
+
+
+@dataclass(frozen=True, order=True)
+class ActionRef(_Part):
+    """In a rule: the action that action variable ``index`` has in an instance; a joint variable counts as several."""
+
+    index: Index
+
+
+@dataclass(frozen=True, order=True)
+class ProbRef(_Part):
+    """In a rule: the probability that ``prob_vars[index]`` has in an instance."""
+
+    index: Index
+
+
+@dataclass(frozen=True, order=True)
+class OneMinus(_Part):
+    """In a rule: one minus the probability that ``prob_vars[index]`` has in an instance."""
+
+    index: Index
+
+
+@dataclass(frozen=True, order=True)
+class StimVar(_Part):
+    """As a stimulus: one whose vector is new in each instance; equal indices show the same vector."""
+
+    index: Index
+
+
+NumberOrAny = Annotated[int, Strict(), Ge(-1)]
+State = NumberOrAny | StateRef
+Action = NumberOrAny | ActionRef
+Stimulus = NumberOrAny | StimVar | tuple[NumberOrAny | StimVar, ...]
+Indices = Annotated[tuple[Index, ...], Strict(False)]
+
+
+@dataclass(frozen=True)
+class RewardRule(_Part):
+    """A reward for what matches; of several rules that match, the last one counts.
+
+    Args:
+        old: State acted from; -1 here and below: any.
+        new: State reached.
+        action: Action taken.
+        p: Probability that the reward is paid.
+        value: The reward.
+        flag: What the flag has to be before the step, 0 or 1.
+        ends: Whether the episode terminates when the reward is paid.
+
+    Examples:
+        >>> RewardRule(old=StateRef(0), p=0.9)
+        RewardRule(old=StateRef(index=0), new=-1, action=-1, p=0.9, value=1.0, flag=-1, ends=False)
+    """
+
+    old: State = -1
+    new: State = -1
+    action: Action = -1
+    p: Share | ProbRef | OneMinus = 1.0
+    value: Number = 1.0
+    flag: Annotated[int, Ge(-1), Le(1)] = -1
+    ends: bool = False
+
+
+@dataclass(frozen=True)
+class FlagRule(_Part):
+    """What sets the hidden flag, after the reward of the step was given; the last rule that matches counts.
+
+    Args:
+        old: State acted from; -1 here and below: any.
+        new: State reached.
+        action: Action taken.
+        set_to: 0 or 1.
+
+    Examples:
+        >>> FlagRule(new=3).set_to
+        1
+    """
+
+    old: State = -1
+    new: State = -1
+    action: Action = -1
+    set_to: Annotated[int, Ge(0), Le(1)] = 1
+
+
+@dataclass(frozen=True)
+class StateVar(_Part):
+    """One state, drawn from a range with equal probability.
+
+    Args:
+        values: The range; on a grid also "all" free cells, or "all_but_start".
+        hazard: Probability of another value of the range at each start of a trial.
+        distinct_from: Index of an earlier state variable whose value this one never has.
+
+    Examples:
+        >>> StateVar((1, 2), hazard=0.025).values
+        (1, 2)
+    """
+
+    values: Indices | Literal["all", "all_but_start"]
+    hazard: Share = 0.0
+    distinct_from: Index | None = None
+
+
+@dataclass(frozen=True)
+class ProbVar(_Part):
+    """One probability, drawn from Uniform(low, high), or from some values with equal probability.
+
+    Args:
+        low: Lower bound.
+        high: Upper bound.
+        values: The values, if it is not uniform; the bounds are then their least and their largest.
+        hazard: Probability of another value at each start of a trial.
+        drift: Standard deviation of a Gaussian random walk, one step at each start of a trial, reflected at the
+            bounds.
+
+    Examples:
+        >>> ProbVar(values=(0.9, 0.1))
+        ProbVar(low=0.1, high=0.9, values=(0.9, 0.1), hazard=0.0, drift=0.0)
+    """
+
+    low: Share = 0.0
+    high: Share = 1.0
+    values: tuple[Share, ...] = ()
+    hazard: Share = 0.0
+    drift: Annotated[Number, Ge(0)] = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(float(value) for value in self.values))
+        if self.values:
+            object.__setattr__(self, "low", min(self.values))
+            object.__setattr__(self, "high", max(self.values))
+
+
+@dataclass(frozen=True)
+class ActionVar(_Part):
+    """One action, drawn from a range with equal probability; or several, drawn together.
+
+    Args:
+        values: The range; None: all actions.
+        joint: The allowed combinations of as many actions as each of them is long. Such a variable counts as that
+            many: in rules the first of them is ``ActionRef(i)``, the next ``ActionRef(i + 1)``.
+        hazard: Probability of another value of the range at each start of a trial.
+
+    Examples:
+        >>> ActionVar(joint=((0, 1), (1, 0))).width
+        2
+    """
+
+    values: Indices | None = None
+    joint: Annotated[tuple[Indices, ...], Strict(False)] = ()
+    hazard: Share = 0.0
+
+    @property
+    def width(self) -> int:
+        """How many actions are drawn together."""
+        return len(self.joint[0]) if self.joint else 1
+
+
+@dataclass(frozen=True)
+class Stim(_Part):
+    """The vectors that stimuli are shown as. No stimulus is a vector of zeros.
+
+    Fixed stimuli are drawn once, from ``seed``; variable ones in each instance.
+
+    Args:
+        size: Numbers of a vector; at most 48 if it is binary.
+        kind: "binary" (fair bits), "onehot", "gaussian" (independent, variance 1 / size), "sphere" (uniform, of norm
+            one), or "given" (those of ``vectors``).
+        seed: Seed of the fixed stimuli.
+        distinct: Whether stimuli are drawn without replacement, and none of zeros; for binary ones, which otherwise
+            are of independent fair bits.
+        vectors: What stimuli of the kind "given" are: the fixed ones first, then those that variable ones are drawn
+            from, without replacement.
+        hazard: Probability of new vectors for all variable stimuli at each start of a trial.
+
+    Examples:
+        >>> Stim(3).pool, Stim(3, "onehot").pool
+        (7, 3)
+    """
+
+    size: Count = 5
+    kind: StimKind = "binary"
+    seed: Index = 0
+    distinct: bool = True
+    vectors: tuple[tuple[Number, ...], ...] = ()
+    hazard: Share = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vectors", tuple(tuple(float(x) for x in vector) for vector in self.vectors))
+
+    @property
+    def pool(self) -> int:
+        """How many different vectors there are; 0: a continuum."""
+        if self.kind == "binary":
+            return int(2**self.size) - self.distinct
+        return {"onehot": self.size, "given": len(self.vectors)}.get(str(self.kind), 0)
+
+
+class Group(NamedTuple):
+    """A variable as columns among the values of an instance, which are states, then actions, then probabilities.
+
+    Attributes:
+        kind: Which field of an instance has its value.
+        variable: The variable.
+        first: Its first column.
+        width: How many columns it has.
+        options: What these may hold, row by row; none for a probability between bounds.
+    """
+
+    kind: Literal["states", "actions", "probs"]
+    variable: StateVar | ActionVar | ProbVar
+    first: int
+    width: int
+    options: Sequence[tuple[float | int, ...]]
+
+    @property
+    def varies(self) -> bool:
+        """Whether it has more than one value."""
+        if isinstance(self.variable, ProbVar):
+            return self.variable.low < self.variable.high
+        return len(self.options) > 1
+
+    @property
+    def columns(self) -> range:
+        """Its columns."""
+        return range(self.first, self.first + self.width)

@@ -1,0 +1,161 @@
+"""A meta-task as a decision process whose instance is hidden: what exact inference needs of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from engram import checks
+from engram.tasks.meta.instance import Instance
+from engram.tasks.meta.parts import ProbVar, StateVar, StimVar
+from engram.tasks.meta.planning import QValues, enumerate_instances, model, optimal
+from engram.tasks.meta.program import arrays
+from engram.tasks.meta.task import MetaTask
+
+_MOST = 6561
+
+
+class POMDP(NamedTuple):
+    """A task whose instance, meanings of variable stimuli, and z (state and flag, as in ``Model``) are hidden.
+
+    Attributes:
+        task: The task.
+        instances: The instances, of equal prior probability.
+        unpaid: As of ``Model``, like the three after it.
+        paid: Probability of each successor, with a reward.
+        value: The reward that is paid on the way to each successor.
+        start: Probability of each start.
+        Q: Optimal values in each instance.
+        changes: Probability that one instance becomes another at the start of a trial; None if none ever does.
+        views: What each cell of a grid shows; None where that is a stimulus.
+        shown: The stimuli that each state shows: a fixed one from 0, -1 nothing, -2 - k variable stimulus k.
+        fixed: The vectors of the fixed stimuli.
+        n_stim_vars: How many variable stimuli there are.
+        is_grid: Whether the states are cells.
+    """
+
+    task: MetaTask
+    instances: tuple[Instance, ...]
+    unpaid: Float[np.ndarray, "instances z actions z"]
+    paid: Float[np.ndarray, "instances z actions z"]
+    value: Float[np.ndarray, "instances z actions z"]
+    start: Float[np.ndarray, "instances z"]
+    Q: QValues
+    changes: Float[np.ndarray, "instances instances"] | None
+    views: Float[np.ndarray, "states features"] | None
+    shown: Int[np.ndarray, "states parts"]
+    fixed: Float32[np.ndarray, "fixed size"]
+    n_stim_vars: int
+    is_grid: bool
+
+
+def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
+    """Return a task as a decision process whose instance is hidden.
+
+    Args:
+        task: The task.
+        gamma: Discount for each step.
+        points: Values that stand for a uniform probability: the midpoints of as many equal intervals.
+
+    Raises:
+        ValueError: Its instances cannot be enumerated: it has random mazes, or too many variables; or its stimuli
+            change within a lifetime, or may be equal; or variables that change are tied to each other, or on a grid.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> pomdp(named.two_step()).Q.shape
+        (2, 3, 2)
+    """
+    checks.size("points", points)
+    if task.is_maze:
+        raise ValueError("task.topology.walls = 'random_maze': expected instances that can be enumerated")
+    if task.stim.hazard:
+        raise ValueError(f"task.stim.hazard = {task.stim.hazard}: expected 0")
+    if task.n_stim_vars and task.stim.kind == "binary" and not task.stim.distinct:
+        raise ValueError("task.stim.distinct = False: expected stimuli that can be told apart")
+    if task.n_stim_vars > 6:
+        raise ValueError(f"task.n_stim_vars = {task.n_stim_vars}: expected at most 6")
+    shares = [(i + 0.5) / points for i in range(points)]
+    instances, complete = enumerate_instances(task, shares, most=_MOST)
+    if not complete:
+        raise ValueError(f"task: expected at most {_MOST} instances, with points = {points}")
+    found = model(task, instances)
+    shown = [[-2 - one.index if isinstance(one, StimVar) else one for one in task.parts_of(state)]
+             for state in range(task.n_states)]  # fmt: skip
+    return POMDP(
+        task=task,
+        instances=instances,
+        unpaid=found.unpaid,
+        paid=found.paid,
+        value=found.value,
+        start=found.start,
+        Q=optimal(found, gamma),
+        changes=_changes(task, instances),
+        views=_views(task),
+        shown=np.array(shown),
+        fixed=arrays(task)["fixed"],
+        n_stim_vars=task.n_stim_vars,
+        is_grid=task.topology is not None,
+    )
+
+
+def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances instances"] | None:
+    """Return the probability that one instance becomes another at the start of a trial; None if none ever does."""
+    volatile = [one.variable for one in task.groups if one.variable.hazard or getattr(one.variable, "drift", 0)]
+    if not volatile:
+        return None
+    if task.topology is not None:
+        raise ValueError("task.topology: expected None, because variables have a hazard or a drift")
+    if any(isinstance(one.variable, StateVar) and one.variable.distinct_from is not None for one in task.groups):
+        raise ValueError("task.state_vars: expected none that is distinct from another, because variables change")
+    whole = np.ones((len(instances), len(instances)))
+    for group in task.groups:
+        variable = group.variable
+        values = [instance.values[group.first : group.first + group.width] for instance in instances]
+        different = sorted(set(values))
+        place, n = np.array([different.index(value) for value in values]), len(different)
+        kernel = np.eye(n)
+        if isinstance(variable, ProbVar) and variable.drift:
+            kernel = _drift(np.array(different)[:, 0], variable.low, variable.high, variable.drift)
+        elif n > 1 and variable.hazard:
+            kernel = (1 - variable.hazard) * np.eye(n) + variable.hazard * (1 - np.eye(n)) / (n - 1)
+        whole *= kernel[np.ix_(place, place)]
+    return whole
+
+
+def _drift(
+    values: Float[np.ndarray, "points"], low: float, high: float, drift: float
+) -> Float[np.ndarray, "points points"]:
+    """Return the probability of each interval after a reflected step, from the midpoint of each."""
+    edges = np.concatenate([[low], (values[1:] + values[:-1]) / 2, [high]])
+    span = 2 * (high - low)
+    reach = 1 + math.ceil(6 * drift / span)
+
+    def below(x: Any) -> Any:
+        return 0.5 * (1 + np.vectorize(math.erf)((x - values[:, None]) / (drift * math.sqrt(2))))
+
+    kernel = np.zeros((len(values), len(values)))
+    for k in range(-reach, reach + 1):
+        forth, back = edges + k * span, 2 * low - edges + k * span
+        kernel += below(forth[1:]) - below(forth[:-1]) + below(back[:-1]) - below(back[1:])
+    shares: Float[np.ndarray, "points points"] = kernel / kernel.sum(1, keepdims=True)
+    return shares
+
+
+def _views(task: MetaTask) -> Float[np.ndarray, "states features"] | None:
+    """Return what each cell shows, where that is not a stimulus; None where it is."""
+    grid = task.topology
+    if grid is None or grid.obs in ("stimuli", "none"):
+        return None
+    row, column = np.divmod(np.arange(grid.n_cells), grid.width)
+    if grid.obs == "position":
+        return np.eye(grid.n_cells)
+    if grid.obs == "coordinates":
+        return np.stack([row / max(grid.height - 1, 1), column / max(grid.width - 1, 1)], 1)
+    around = grid.window // 2
+    walls = np.pad(grid.wall_map().reshape(grid.height, grid.width), around, constant_values=True)
+    windows = np.lib.stride_tricks.sliding_window_view(walls, (grid.window, grid.window))
+    return windows.reshape(grid.n_cells, -1).astype(float)

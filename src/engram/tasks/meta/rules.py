@@ -1,0 +1,141 @@
+"""Which rules of a meta-task change anything, and whose order matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engram.tasks.meta.parts import FlagRule, StateRef
+from engram.tasks.meta.planning import enumerate_instances, outcomes
+from engram.tasks.meta.task import MetaTask
+
+_EXACT = 200_000  # cases up to which the effects of rules are compared case by case
+
+
+def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which reward rules and which flag rules change anything, by index.
+
+    A rule changes nothing if it can never match, is always overridden, or says what would hold without it. With more
+    than some hundred thousand cases, and on grids, only rules are left out that one later rule wholly covers.
+
+    Args:
+        task: The task.
+
+    Examples:
+        >>> from engram.tasks.meta import named
+        >>> effective_rules(named.example(1))
+        ((0, 1), ())
+    """
+    rewards, flags = list(range(len(task.reward_rules))), list(range(len(task.flag_rules)))
+    cases = _cases(task)
+    while True:
+        before = len(rewards), len(flags)
+        settable = any(task.flag_rules[i].set_to for i in flags)
+        for i in tuple(rewards):
+            rest = [j for j in rewards if j != i]
+            if cases is None:
+                idle = _is_covered(task.reward_rules, i, rest) or (task.reward_rules[i].flag == 1 and not settable)
+            else:
+                changed = cases.rewards(task, rewards) != cases.rewards(task, rest)
+                idle = not (changed & ((cases.flag == 0) | settable)).any()
+            rewards = rest if idle else rewards
+        if all(task.reward_rules[i].flag == -1 for i in rewards) or not settable:
+            flags = []
+        for i in tuple(flags):
+            rest = [j for j in flags if j != i]
+            if cases is None:
+                idle = _is_covered(task.flag_rules, i, rest)
+            else:
+                idle = bool((cases.flags(task, flags) == cases.flags(task, rest)).all())
+            flags = rest if idle else flags
+        if before == (len(rewards), len(flags)):
+            return tuple(rewards), tuple(flags)
+
+
+def commute(task: MetaTask, one: Any, other: Any) -> bool:
+    """Return whether the order of two rules of a kind cannot matter: they never match together, or do the same."""
+    if isinstance(one, FlagRule):
+        is_same = one.set_to == other.set_to
+    else:
+        is_same = (one.p, one.value, one.ends) == (other.p, other.value, other.ends)
+        is_same |= -1 not in (one.flag, other.flag) and one.flag != other.flag
+    ends = ((one.old, other.old), (one.new, other.new), (one.action, other.action))
+    return is_same or not all(_may_meet(task, *pair) for pair in ends)
+
+
+class _Cases(NamedTuple):
+    """Everything that can happen in a step, for all values of the variables that are places: arrays (cases,)."""
+
+    flag: Any
+    clears: Any  # whether state 0 is reached
+    matches: list[Any]  # for each reward rule
+    flag_matches: list[Any]
+
+    def rewards(self, task: MetaTask, indices: Sequence[int]) -> Any:
+        """Return what reward rules do in each case, as a number for each thing that can be done."""
+        known: dict[Any, int] = {}
+        ids = [known.setdefault((rule.p, rule.value, rule.ends), len(known) + 1) for rule in task.reward_rules]
+        done = np.zeros(len(self.flag), dtype=np.int64)
+        for i in indices:
+            rule = task.reward_rules[i]
+            nothing = rule.p == 0 or (rule.value == 0 and not rule.ends)
+            done[self.matches[i]] = 0 if nothing else ids[i]
+        return done
+
+    def flags(self, task: MetaTask, indices: Sequence[int]) -> Any:
+        """Return the flag after flag rules in each case."""
+        done = self.flag.copy()
+        for i in indices:
+            done[self.flag_matches[i]] = task.flag_rules[i].set_to
+        return np.where(self.clears, 0, done)
+
+
+def _cases(task: MetaTask) -> _Cases | None:
+    if task.topology is not None:
+        return None
+    T = np.array(task.transition) > 0
+    events = int(T.sum() + T[1:].sum())  # with flag 0, and where it can be 1
+    instances, complete = enumerate_instances(task, None, most=max(1, _EXACT // events))
+    if not complete:
+        return None
+    step = outcomes(task, instances, flags=2)
+    possible = np.broadcast_to((step.chance > 0)[:, None], step.p.shape).copy()
+    possible[:, 1, 0] = False  # in state 0 the flag is 0
+    flag = np.broadcast_to(np.arange(2)[:, None, None, None], possible.shape)
+    clears = np.broadcast_to((step.reached == 0)[:, None], possible.shape)
+    matches = ([one[possible] for one in every] for every in (step.matches, step.flag_matches))
+    return _Cases(flag[possible], clears[possible], *matches)
+
+
+def _is_covered(rules: Sequence[Any], i: int, rest: Sequence[int]) -> bool:
+    """Return whether a later one of the rest matches wherever a rule does."""
+
+    def places(rule: Any) -> tuple[Any, ...]:
+        return rule.old, rule.new, rule.action, getattr(rule, "flag", -1)
+
+    return any(
+        all(wide in (-1, narrow) for wide, narrow in zip(places(rules[j]), places(rules[i]), strict=True))
+        for j in rest
+        if j > i
+    )
+
+
+def _may_meet(task: MetaTask, one: Any, other: Any) -> bool:
+    """Return whether two places of rules may be the same place in some instance."""
+    if -1 in (one, other) or one == other:
+        return True
+    if isinstance(one, StateRef) and isinstance(other, StateRef):
+        pair = {one.index, other.index}
+        if any(task.state_vars[k].distinct_from in pair - {k} for k in pair):
+            return False
+    return bool(_values(task, one) & _values(task, other))
+
+
+def _values(task: MetaTask, place: Any) -> set[Any]:
+    column = task.column(place)
+    if column is None:
+        return {place}
+    group = next(group for group in task.groups if column in group.columns)
+    return {option[column - group.first] for option in group.options}

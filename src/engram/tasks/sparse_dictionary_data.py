@@ -1,0 +1,140 @@
+"""Samples made of a few atoms of a dictionary, and dictionaries to start from: where the truth is known."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from engram import checks
+from engram.unit_rows import unit_rows
+
+Randomness = Annotated[Any, int | np.random.Generator | None]
+
+
+def make_sparse_dictionary_data(
+    n_samples: int,
+    *,
+    n_features: int = 200,
+    n_components: int = 250,
+    n_nonzero: int = 8,
+    exact: bool = False,
+    coef_min: float = 1.0,
+    amplitude: str = "constant",
+    noise: float = 0.0,
+    dictionary: Float[np.ndarray, "atoms features"] | None = None,
+    random_state: Randomness = None,
+) -> tuple[
+    Float[np.ndarray, "samples features"], Float[np.ndarray, "atoms features"], Float[np.ndarray, "samples atoms"]
+]:
+    """Draw samples that are sparse combinations of the atoms of a random dictionary.
+
+        y = A^T x + noise * N(0, I),    x has n nonzero entries, n uniform on 1 .. n_nonzero, at random places
+
+    Args:
+        n_samples: Number of samples.
+        n_features: Number of features; that of ``dictionary`` where one is given.
+        n_components: Number of atoms; likewise.
+        n_nonzero: Largest number k of atoms in a sample.
+        exact: Whether every sample has exactly k atoms.
+        coef_min: Least size C of a nonzero coefficient.
+        amplitude: ``"constant"``: coefficients of +C or -C; ``"uniform"``: of random sign, uniform between C and 2 C.
+        noise: Standard deviation of Gaussian noise in each feature.
+        dictionary: Atoms in rows, to draw a further batch; fresh ones, Gaussian and of unit norm, if None.
+        random_state: A seed or a generator.
+
+    Returns:
+        The samples (samples, features), the dictionary (atoms, features) and the codes (samples, atoms).
+
+    Raises:
+        ValueError: A size is below 1, ``n_nonzero`` exceeds the number of atoms, or another argument is out of range.
+
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration; ``exact``, ``amplitude="uniform"`` and
+    ``noise`` are ours.
+
+    Examples:
+        >>> X, dictionary, code = make_sparse_dictionary_data(5, n_features=20, n_components=30, random_state=0)
+        >>> X.shape, dictionary.shape, bool(np.allclose(code @ dictionary, X))
+        ((5, 20), (30, 20), True)
+    """
+    rng = np.random.default_rng(random_state)
+    if dictionary is None:
+        shape = checks.size("n_components", n_components), checks.size("n_features", n_features)
+        dictionary = unit_rows(rng.standard_normal(shape))
+    atoms, features = dictionary.shape
+    checks.size("n_samples", n_samples)
+    checks.size("n_nonzero", n_nonzero, most=atoms)
+    checks.choice("amplitude", amplitude, ("constant", "uniform"))
+    checks.number("coef_min", coef_min, above=0)
+    checks.number("noise", noise, least=0)
+    counts = np.full(n_samples, n_nonzero) if exact else rng.integers(1, n_nonzero + 1, n_samples)
+    # The n smallest of a row of random numbers stand at places drawn without replacement.
+    numbers = rng.random((n_samples, atoms))
+    places = np.argpartition(numbers, n_nonzero - 1)[:, :n_nonzero]
+    order = np.take_along_axis(numbers, places, 1).argsort(axis=1)
+    places = np.take_along_axis(places, order, 1)
+    values = coef_min * rng.choice([-1.0, 1.0], (n_samples, n_nonzero))
+    if amplitude == "uniform":
+        values *= rng.uniform(1, 2, values.shape)
+    values[np.arange(n_nonzero) >= counts[:, None]] = 0
+    code = np.zeros((n_samples, atoms))
+    np.put_along_axis(code, places, values, 1)
+    X = code @ dictionary
+    if noise:
+        X += noise * rng.standard_normal((n_samples, features))
+    return X, dictionary, code
+
+
+def perturb_dictionary(
+    dictionary: Float[np.ndarray, "atoms features"], radius: float | None = None, random_state: Randomness = None
+) -> Float[np.ndarray, "atoms features"]:
+    """Return a dictionary near another one, to start from.
+
+        A0_i = normalised(A_i + radius u_i),    u_i a random direction
+
+    Args:
+        dictionary: Atoms of unit norm in rows.
+        radius: Distance of an atom before it is normalised; 2 / log(features) if None.
+        random_state: A seed or a generator.
+
+    Raises:
+        ValueError: ``radius`` is negative or not finite.
+
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration.
+
+    Examples:
+        >>> perturb_dictionary(np.eye(3), 0.0).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    if radius is None:
+        radius = 2 / math.log(max(dictionary.shape[1], 2))
+    checks.number("radius", radius, least=0)
+    if not isinstance(random_state, np.random.Generator):
+        # A stream of its own: with the seed that the dictionary was drawn with, the directions would be the atoms.
+        random_state = np.random.SeedSequence(random_state, spawn_key=(1,))
+    rng = np.random.default_rng(random_state)
+    directions = unit_rows(rng.standard_normal(dictionary.shape)).astype(dictionary.dtype)
+    return unit_rows(dictionary + dictionary.dtype.type(radius) * directions)
+
+
+def turn_dictionary(
+    dictionary: Float[np.ndarray, "atoms features"], towards: Float[np.ndarray, "atoms features"], degrees: float
+) -> Float[np.ndarray, "atoms features"]:
+    """Return a dictionary whose atoms have turned, as one that drifts does.
+
+        A'_i = cos(angle) A_i + sin(angle) normalised(B_i - <A_i, B_i> A_i)
+
+    Args:
+        dictionary: Atoms A of unit norm in rows.
+        towards: Directions B towards which they turn.
+        degrees: By how much.
+
+    Examples:
+        >>> turn_dictionary(np.eye(2), np.ones((2, 2)), 90.0).round(2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    angle = math.radians(degrees)
+    sideways = unit_rows(towards - (towards * dictionary).sum(axis=1, keepdims=True) * dictionary)
+    return math.cos(angle) * dictionary + math.sin(angle) * sideways

@@ -1,0 +1,20 @@
+"""Rows of unit norm: what atoms of a dictionary are, where they are drawn as well as where they are learned."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+
+def unit_rows(matrix: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
+    """Return the rows divided by their Euclidean norms; a row of zeros stays as it is.
+
+    Examples:
+        >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [[0.6, 0.8], [0.0, 0.0]]
+    """
+    # By the largest entry first, so that no square overflows.
+    peak = np.abs(matrix).max(axis=1, keepdims=True)
+    scaled = matrix / np.where(peak > 0, peak, peak.dtype.type(1))
+    norm = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]
+    return np.asarray(scaled / np.where(norm > 0, norm, norm.dtype.type(1)))

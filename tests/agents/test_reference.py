@@ -1,0 +1,142 @@
+"""Agents that know the task: returns in closed form and those measured before; the filter against Bayes by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play
+from engram.analysis import stay_probabilities
+from engram.experiments.known_returns import exact_returns, ideal_returns
+from engram.tasks.meta import MetaTaskVectorEnv, Stim, named, pomdp
+from engram.tasks.meta.pomdp import _drift
+
+
+@pytest.mark.parametrize("name", exact_returns())
+def test_chance_and_the_oracle_return_what_they_do_in_closed_form(name, effort):
+    known = exact_returns()[name]
+    value, error = known.measure(200 * effort, seed=1)
+    assert known.off(value) <= 3 * error + 1e-9
+
+
+@pytest.mark.parametrize("name", ideal_returns())
+def test_ideal_learners_return_what_was_measured_before(name, effort):
+    known = ideal_returns()[name]
+    value, error = known.measure(200 * effort, seed=3)
+    assert known.off(value) <= 3 * error + 1e-9
+
+
+def test_the_filter_chooses_as_one_who_knows_the_transitions():
+    task = named.two_step("wang2018")
+    lived = play(MetaTaskVectorEnv(task, 300), BayesFilterAgent(pomdp(task)), seed=0)
+    choices, rewarded = lived.actions[:, ::2], lived.rewards[:, 1::2] > 0
+    common = (lived.reached[:, ::2] == 1) == (choices == 1)
+    stays = stay_probabilities(choices, rewarded, common)
+    np.testing.assert_allclose(stays, [[1.0, 0.66], [0.67, 1.0]], atol=0.02)
+
+
+def test_the_posterior_is_that_of_bayes():
+    task = named.two_step("wang2018")
+    env, agent = MetaTaskVectorEnv(task, 1), BayesFilterAgent(pomdp(task))
+    seen, _ = env.reset(seed=0)
+    agent.begin(env, seen)
+    generator, belief = np.random.default_rng(0), 0.5  # that state 1 is the better one
+    for t in range(60):
+        state = env.lives.state[0]
+        action = np.array([generator.integers(2)])
+        seen, reward, *_ = env.step(action)
+        agent.learn(action, reward, seen)
+        if t % 2:
+            p = (0.9, 0.1) if state == 1 else (0.1, 0.9)
+            one, other = p if reward[0] else (1 - p[0], 1 - p[1])
+            belief = belief * one / (belief * one + (1 - belief) * other)
+            belief = belief * (1 - 0.025) + (1 - belief) * 0.025
+        found = agent.belief[0].sum((1, 2))
+        assert agent.model.instances[0].states == (1,)
+        assert found[0] == pytest.approx(belief, abs=1e-12)
+
+
+def test_what_stimuli_mean_is_learnt_from_one_trial_of_each_kind():
+    task = named.harlow()
+    env, agent = MetaTaskVectorEnv(task, 200), BayesFilterAgent(pomdp(task))
+    lived = play(env, agent, seed=0)
+    assert (lived.rewards < 0).sum(1).max() <= 1  # one informed error
+    assert abs(lived.rewards[:, 20:].mean() * 2 - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("mode", ["qmdp", "thompson"])
+@pytest.mark.parametrize(
+    "task",
+    [named.example(3), named.cue_t_maze(), named.two_stimulus(["dms", "dnms", "or"]), named.reversal(),
+     named.contextual_bandit(2, 2), named.special_arm(4)],
+    ids=["example 3", "cue", "two stimuli", "reversal", "contextual", "special arm"],
+)  # fmt: skip
+def test_inference_gains_more_than_chance_and_less_than_knowing(task, mode):
+    env = MetaTaskVectorEnv(task, 150)
+    inferring = BayesFilterAgent(pomdp(task, points=3), mode)
+    chance, inferred, knowing = (
+        play(env, agent, seed=5).rewards.sum(1).mean()
+        for agent in (RandomAgent(np.random.default_rng(0)), inferring, OracleAgent())
+    )
+    assert chance < inferred
+    assert inferred <= knowing * 1.03
+    assert (inferred - chance) / (knowing - chance) > 0.45
+
+
+def test_finding_a_spot_by_drawing_where_it_may_be():
+    task = named.find_the_spot(3)
+    env = MetaTaskVectorEnv(task, 40)
+    chance, found = (
+        play(env, agent, seed=0).rewards.sum(1).mean()
+        for agent in (RandomAgent(np.random.default_rng(0)), BayesFilterAgent(pomdp(task), "thompson"))
+    )
+    assert found > 2 * chance
+
+
+def test_the_oracle_follows_what_changes_and_other_tasks_beside():
+    tasks = [named.two_step("wang2018"), named.t_maze(horizon=200)]
+    env = MetaTaskVectorEnv(tasks, 200)
+    rewards = play(env, OracleAgent(), seed=0).rewards.sum(1)
+    assert abs(rewards[::2].mean() / 100 - 0.74) < 3 * rewards[::2].std() / 100 / 10
+    assert rewards[1::2] == pytest.approx(66.0, abs=1.0)
+
+
+def test_drift_in_intervals_is_that_of_the_walk():
+    values = np.array([0.3, 0.4, 0.5, 0.6, 0.7])
+    kernel = _drift(values, 0.25, 0.75, 0.1)
+    steps = values[:, None] + np.random.default_rng(0).normal(0, 0.1, (5, 40_000))
+    at = (steps - 0.25) % 1.0
+    reached = 0.25 + np.minimum(at, 1.0 - at)
+    counted = np.stack([np.histogram(row, np.linspace(0.25, 0.75, 6))[0] for row in reached]) / 40_000
+    np.testing.assert_allclose(kernel, counted, atol=0.01)
+
+
+def test_lifetimes_that_end_early():
+    task = named.dark_room_hard(3, horizon=15)
+    lived = play(MetaTaskVectorEnv(task, 30), OracleAgent(), seed=0)
+    assert (lived.lengths < 15).all()
+    for row, length in enumerate(lived.lengths):
+        assert (lived.states[row, :length] >= 0).all()
+        assert (lived.states[row, length:] == -1).all()
+        assert lived.rewards[row].sum() == lived.rewards[row, length - 1] == 1
+
+
+def test_what_the_agents_cannot_do_is_said():
+    with pytest.raises(ValueError, match="mode = 'map': expected one of 'qmdp', 'thompson'"):
+        BayesFilterAgent(pomdp(named.two_step()), "map")
+    with pytest.raises(ValueError, match=r"task.topology.walls = 'random_maze'"):
+        pomdp(named.full_maze(3))
+    with pytest.raises(ValueError, match="expected at most 6561 instances, with points = 9"):
+        pomdp(named.bandit(10))
+    with pytest.raises(ValueError, match=r"task\.stim\.distinct = False"):
+        pomdp(replace(named.harlow(), stim=Stim(distinct=False)))
+    with pytest.raises(ValueError, match=r"env.tasks: expected the agent's task only"):
+        play(MetaTaskVectorEnv(named.t_maze(), 2), BayesFilterAgent(pomdp(named.two_step())), seed=0)
+    with pytest.raises(ValueError, match="rule = 'gittins'"):
+        BanditAgent("gittins", np.random.default_rng(0))
+    with pytest.raises(ValueError, match="dependent = True: expected False, because rule = 'ucb1'"):
+        BanditAgent("ucb1", np.random.default_rng(0), dependent=True)
+    with pytest.raises(ValueError, match="dependent = True: expected 2 arms, found 3"):
+        play(MetaTaskVectorEnv(named.bandit(3), 2), BanditAgent("greedy", np.random.default_rng(0), dependent=True))
+    with pytest.raises(ValueError, match=r"env.tasks: expected bandits"):
+        play(MetaTaskVectorEnv(named.t_maze(), 2), BanditAgent("ucb1", np.random.default_rng(0)))

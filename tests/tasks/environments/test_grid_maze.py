@@ -1,0 +1,194 @@
+import subprocess
+import sys
+from collections import deque
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+
+from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv, grid_maze
+from engram.testing import check_environment
+
+# The specification's facts: free cells, mean shortest distance, hits of a random walk in 200 steps.
+FACTS = {7: (21, 3.6, 2.7), 9: (41, 4.9, 1.4), 11: (65, 6.3, 0.76), 13: (97, 7.6, 0.55)}
+
+
+def distances(maze):
+    """Return the length of the shortest way between each two cells."""
+    found = np.full((len(maze.cells), len(maze.cells)), -1)
+    for start in range(len(maze.cells)):
+        queue = deque([start])
+        found[start, start] = 0
+        while queue:
+            cell = queue.popleft()
+            for there in maze.destination[cell]:
+                if found[start, there] < 0:
+                    found[start, there] = found[start, cell] + 1
+                    queue.append(there)
+    return found
+
+
+def hits_of_a_random_walk(maze, steps=200):
+    """Return the expected number of hits, from the chain of positions, averaged over the rewarded cells."""
+    cells = len(maze.cells)
+    move = np.zeros((cells, cells))
+    np.add.at(move, (np.repeat(np.arange(cells), 4), maze.destination.ravel()), 0.25)
+    expected = []
+    for goal in set(range(cells)) - {maze.center}:
+        put = np.full(cells, 1 / (cells - 1))
+        put[goal] = 0
+        where, hits = np.eye(cells)[maze.center], 0.0
+        for _ in range(steps):
+            where = where @ move
+            hits += where[goal]
+            where = where + where[goal] * (put - np.eye(cells)[goal])
+        expected.append(hits)
+    return np.mean(expected)
+
+
+@pytest.mark.parametrize("size", FACTS)
+def test_the_facts_of_the_specification(size):
+    maze, (free, distance, hits) = grid_maze(size), FACTS[size]
+    between = distances(maze)
+    assert len(maze.cells) == free
+    assert (between >= 0).all(), "every cell can be reached"
+    assert between[~np.eye(free, dtype=bool)].mean() == pytest.approx(distance, abs=0.051)
+    expected = hits_of_a_random_walk(maze)
+    assert expected == pytest.approx(hits, rel=0.06)
+    envs, rng = GridMazeVectorEnv(1500, size=size), np.random.default_rng(0)
+    envs.reset(seed=0)
+    total = sum(envs.step(rng.integers(4, size=1500))[1] for _ in range(200)) / 10
+    assert total.mean() == pytest.approx(expected, abs=4 * total.std() / 1500**0.5)
+
+
+def test_what_is_seen_and_what_an_action_does():
+    env = GridMaze(size=7, episode_len=10, wall_penalty=0.5)
+    seen, info = env.reset(seed=1)
+    maze, batch = env.batch.maze, env.batch
+    assert maze.cells[batch.position[0]].tolist() == [3, 3]
+    walls = [1, 0, 1, 0, 0, 0, 1, 0, 1]  # pillars at the even coordinates around (3, 3)
+    assert (seen == np.array([*walls, 0, 1, 0, 0, 1, 0, 0, 0])).all()
+    assert info == {}
+    batch.goal[0] = np.flatnonzero((maze.cells == [1, 1]).all(1))[0]
+    seen, reward, *ends, _ = env.step(0)
+    assert (maze.cells[batch.position[0]].tolist(), reward, ends) == ([2, 3], 0.0, [False, False])
+    assert (seen[9:] == np.array([0, 1, 0.1, 0, 1, 0, 0, 0], np.float32)).all()
+    seen, reward, *_ = env.step(2)  # the pillar at (2, 2)
+    assert (maze.cells[batch.position[0]].tolist(), reward) == ([2, 3], -0.5)
+    assert (seen[9:] == np.array([0, 1, 0.2, -0.5, 0, 0, 1, 0], np.float32)).all()
+    rewards = [env.step(action)[1] for action in (0, 2, 2)]
+    assert rewards == [0.0, 0.0, 10.0]
+    assert batch.position[0] != batch.goal[0], "one is put elsewhere"
+    last = [env.step(3) for _ in range(5)][-1]
+    assert last[2:4] == (True, False)
+    assert last[0][11] == 1.0
+    with pytest.raises(ResetNeeded, match="over"):
+        env.step(0)
+
+
+def test_the_goal_and_where_one_is_put_are_drawn_evenly():
+    envs = GridMazeVectorEnv(20000, size=5, episode_len=3)
+    envs.reset(seed=0)
+    goal = envs.goal.copy()
+    counts = np.bincount(goal, minlength=9) / 20000
+    assert counts[envs.maze.center] == 0
+    np.testing.assert_allclose(np.delete(counts, envs.maze.center), 1 / 8, atol=0.012)
+    moves = np.zeros(20000, dtype=int)
+    up = (envs.maze.cells[goal] == [1, 2]).all(1)
+    _, rewards, *_ = envs.step(moves)
+    assert ((rewards > 0) == up).all()
+    put = np.bincount(envs.position[up], minlength=9) / up.sum()
+    assert put[goal[up][0]] == 0
+    np.testing.assert_allclose(np.delete(put, goal[up][0]), 1 / 8, atol=0.03)
+    envs.reset()
+    assert (envs.goal != goal).mean() == pytest.approx(7 / 8, abs=0.02)
+
+
+@pytest.mark.parametrize("options", [{"episode_len": 15}, {"episode_len": 7, "wall_penalty": 0.1, "reward": 1.0}])
+def test_the_contract_holds_through_the_ends_of_many_episodes(options):
+    gymnasium.register(
+        "EngramTest/Maze-v0",
+        "engram.tasks.environments.grid_maze:GridMaze",
+        vector_entry_point="engram.tasks.environments.grid_maze:GridMazeVectorEnv",
+        kwargs={"size": 5, **options},
+        max_episode_steps=11,
+    )
+    try:
+        check_environment("EngramTest/Maze-v0")
+    finally:
+        del gymnasium.registry["EngramTest/Maze-v0"]
+
+
+def test_seeds_and_masks():
+    envs = gymnasium.make_vec("engram/GridMaze-v0", num_envs=3, size=7)
+    with pytest.raises(ResetNeeded, match="never reset"):
+        envs.reset(options={"reset_mask": np.array([True, False, True])})
+    envs.reset(seed=[5, 6, 7])
+    goals = envs.goal.copy()
+    envs.reset(seed=5)
+    assert (envs.goal == goals).all()
+    envs.step([0, 1, 2])
+    position = envs.position.copy()
+    envs.reset(options={"reset_mask": np.array([False, True, False])})
+    assert envs.steps.tolist() == [1, 0, 1]
+    assert envs.position.tolist() == [position[0], envs.maze.center, position[2]]
+    assert (envs.goal == goals)[[0, 2]].all()
+
+
+def test_an_id_with_its_module_needs_no_import():
+    code = "import gymnasium; print(gymnasium.make('engram.tasks:engram/GridMaze-v0').reset(seed=0)[0].shape)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "(17,)\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num_envs": 0}, ValueError, "num_envs = 0: expected at least 1"),
+        ({"num_envs": 2.0}, TypeError, "num_envs"),
+        ({"size": 8}, ValueError, "size = 8: expected an odd number"),
+        ({"size": 3}, ValueError, "size = 3: expected at least 5"),
+        ({"size": True}, TypeError, "size = True: expected an int"),
+        ({"episode_len": 0}, ValueError, "episode_len = 0: expected at least 1"),
+        ({"max_episode_steps": 0}, ValueError, "max_episode_steps = 0: expected at least 1"),
+        ({"reward": 0.0}, ValueError, "reward = 0.0: expected a number above 0"),
+        ({"reward": float("nan")}, ValueError, "reward = nan"),
+        ({"wall_penalty": -0.1}, ValueError, "wall_penalty = -0.1: expected a number of at least 0"),
+    ],
+)
+def test_bad_arguments_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        GridMazeVectorEnv(**options)
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        ([0, 4], r"actions\[1\] = 4: expected an integer from 0 to 3"),
+        ([-1, 0], r"actions\[0\] = -1: expected"),
+        ([0], "expected 2 integers"),
+        ([0.0, 1.0], "expected 2 integers"),
+        ([True, False], "expected 2 integers"),
+        (None, "expected 2 integers"),
+    ],
+)
+def test_bad_actions_are_named(actions, message):
+    envs = GridMazeVectorEnv(2)
+    with pytest.raises(ResetNeeded, match="before reset"):
+        envs.step([0, 0])
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        envs.step(actions)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": [1, 2, 3]}, "expected num_envs = 2 seeds"),
+        ({"options": {"reset_mask": np.ones(3, bool)}}, "expected 2 booleans"),
+        ({"options": {"reset_mask": np.ones(2)}}, "expected 2 booleans"),
+    ],
+)
+def test_bad_resets_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GridMazeVectorEnv(2).reset(**arguments)
