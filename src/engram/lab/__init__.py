@@ -1,6 +1,7 @@
 """The laboratory: trials with exact resume, seeds, claims, reports. It knows no learner and no task."""
 
 from engram.lab.claim import Claim, JudgedClaim, at_least, at_most, judge, within
+from engram.lab.config import narrow
 from engram.lab.experiment import Arm, Experiment, Preset, arms_of
 from engram.lab.laboratory import run
 from engram.lab.last_run import load
@@ -29,6 +30,7 @@ __all__ = [
     "least",
     "load",
     "most",
+    "narrow",
     "run",
     "smallest",
     "value",
