@@ -6,7 +6,7 @@ from engram.lab.experiment import Arm, Experiment, Preset, arms_of
 from engram.lab.laboratory import run
 from engram.lab.last_run import load
 from engram.lab.loop import Run
-from engram.lab.measure import Measure, largest, least, smallest, value
+from engram.lab.measure import Measure, largest, least, most, smallest, value
 from engram.lab.results import Results, TrialResult
 from engram.storage.files import CannotWriteError, CorruptFileError
 
@@ -29,6 +29,7 @@ __all__ = [
     "largest",
     "least",
     "load",
+    "most",
     "narrow",
     "run",
     "smallest",

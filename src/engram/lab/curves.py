@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -56,6 +57,35 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         hovermode="closest",
     )
     return figure
+
+
+def add_line(
+    figure: go.Figure,
+    results: Results,
+    arm: str,
+    metric: str,
+    *,
+    average: Literal["mean", "median"] = "mean",
+    place: tuple[int, int] | None = None,
+    **style: Any,
+) -> None:
+    """Add the average over seeds of what an arm logged to a figure, as a line over the steps, if it logged any.
+
+    Args:
+        figure: The figure.
+        results: The results of a run.
+        arm: Name of the arm.
+        metric: Name of the metric.
+        average: How seeds are averaged.
+        place: Row and column of the subplot, counted from 1; None: the figure has none.
+        **style: Further arguments of ``go.Scatter``.
+    """
+    rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
+    if rows.is_empty():
+        return
+    curve = rows.group_by("step").agg(getattr(pl.col("value"), average)()).sort("step")
+    trace = go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
+    figure.add_trace(trace, *(place or ()))
 
 
 def points_by_arm(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge
 
-from engram.experiments.known_returns import exact_returns, ideal_returns
+from engram.experiments.meta_task_space.known_returns import exact_returns, ideal_returns
 from engram.lab import Run
 from engram.tasks.meta import diagnose, digest, named, reference_criteria, sample
 from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
