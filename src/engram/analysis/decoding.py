@@ -25,8 +25,7 @@ def cross_temporal_decoding(
         train_fraction: Which part of the samples the templates are made of.
 
     Returns:
-        The share of right answers among the other samples: rows are the times of the templates, columns those of the
-        tested activity.
+        The share of right answers; rows are the times of the templates, columns those of the tested activity.
 
     Raises:
         ValueError: There are not two classes, one of them is missing in a part, or the numbers of samples differ.
@@ -35,8 +34,7 @@ def cross_temporal_decoding(
 
     Examples:
         >>> rng = np.random.default_rng(0)
-        >>> labels = rng.integers(2, size=300)
-        >>> activity = rng.normal(size=(300, 2, 8))
+        >>> activity, labels = rng.normal(size=(300, 2, 8)), rng.integers(2, size=300)
         >>> activity[:, 1] += 3 * (2 * labels[:, None] - 1) * np.resize([1, -1], 8)
         >>> cross_temporal_decoding(activity, labels)[1, 1]
         np.float64(1.0)

@@ -13,12 +13,10 @@ from engram import checks
 def cumulative_regret(
     rewards: Num[np.ndarray, "*lifetimes steps"], best: Num[np.ndarray, "..."]
 ) -> Float[np.ndarray, "*lifetimes steps"]:
-    """Return what was missed up to each step.
-
-        R(t) = sum over s <= t of (best(s) - r(s))
+    """Return the cumulative regret, R(t) = sum over s <= t of (best(s) - r(s)).
 
     Args:
-        rewards: Rewards, (..., steps).
+        rewards: Rewards r.
         best: The best expected reward of a step, (...,), or of each step, (..., steps).
 
     Raises:
@@ -43,17 +41,9 @@ def normalized_return(
     random: Num[np.ndarray, "*lifetimes"] | float,
     oracle: Num[np.ndarray, "*lifetimes"] | float,
 ) -> Any:
-    """Return returns on a scale where acting at random has 0 and knowing the instance has 1.
+    """Return (return - random) / (oracle - random): 0 is acting at random, 1 knowing the instance.
 
-        (return - random) / (oracle - random)
-
-    Args:
-        returns: Returns.
-        random: Returns of acting at random, one or as many.
-        oracle: Returns of who knows the instance, likewise.
-
-    Returns:
-        The normalised returns, an array or a number; NaN where the oracle has no more than chance.
+    It is NaN where the oracle has no more than chance.
 
     Examples:
         >>> normalized_return(np.array([0.5, 0.8]), 0.5, 0.9).round(2).tolist()
@@ -69,18 +59,15 @@ def stay_probabilities(
     rewarded: Bool[np.ndarray, "..."],
     common: Bool[np.ndarray, "..."],
 ) -> Float[np.ndarray, "2 2"]:
-    """Return how often a choice is made again in the next trial, by what came of it.
+    """Return how often a choice is made again in the next trial, by [rewarded, common], each an index 0 or 1.
 
     Who reasons with a model of the transitions stays after a common transition that was rewarded and a rare one that
-    was not; who only repeats what was rewarded does not look at the transition.
+    was not; who only repeats what was rewarded does not look at the transition. NaN where there was no such trial.
 
     Args:
-        choices: The choice of each trial, (..., trials).
+        choices: The choice of each trial.
         rewarded: Whether it was rewarded.
         common: Whether its transition was the common one.
-
-    Returns:
-        Probabilities by [rewarded, common], each an index 0 or 1; NaN where there was no such trial.
 
     Raises:
         ValueError: The shapes differ.
@@ -108,16 +95,7 @@ def stay_probabilities(
 def within_lifetime_gain(
     rewards: Num[np.ndarray, "*lifetimes steps"], share: float = 0.25
 ) -> Float[np.ndarray, "*lifetimes"] | float:
-    """Return how much more is gained in a step at the end of a lifetime than at its beginning.
-
-        mean of the last ``share`` of the rewards - mean of the first ``share``
-
-    Args:
-        rewards: Rewards, or what else tells success, (..., steps).
-        share: Which part of the lifetime is its beginning, and its end; at most one half.
-
-    Returns:
-        The gain of each lifetime, (...,).
+    """Return the mean of the last ``share`` (at most one half) of the rewards less the mean of the first.
 
     Raises:
         ValueError: ``share`` is out of range, or less than a step.

@@ -22,7 +22,7 @@ def weighted_chi2_logcdf(
     nc: Float[np.ndarray, " terms"] | None = None,
     df: float | int = 1.0,
 ) -> float:
-    """Return the logarithm of the probability that a weighted sum of chi-squares is at most x.
+    """Return the logarithm of the probability that a weighted sum of chi-squares is at most x; -inf where x <= 0.
 
     Of sum_i w_i chi^2(df, nc_i), with cumulant generating function
 
@@ -37,9 +37,6 @@ def weighted_chi2_logcdf(
         weights: w, positive.
         nc: Non-centralities, at least 0; by default all 0.
         df: Degrees of freedom of every term, above 0.
-
-    Returns:
-        The natural logarithm; -inf where x is not above 0.
 
     Raises:
         ValueError: A weight, a non-centrality or df is out of its range.
@@ -115,9 +112,6 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
         x: The bound.
         df: Degrees of freedom, above 0.
         nc: Non-centrality, at least 0.
-
-    Raises:
-        ValueError: df or nc is out of its range.
 
     Examples:
         >>> round(noncentral_chi2_logcdf(1e-6, 200, 3.0), 1)

@@ -91,11 +91,7 @@ class Difficulty:
 
     @property
     def bits(self) -> Any:
-        """The bits.
-
-        Raises:
-            OverflowError: They are beyond the largest float.
-        """
+        """The bits; OverflowError where they are beyond the largest float."""
         if np.any(np.asarray(self.log2_bits) >= 1024):
             most = float(np.max(self.log10_bits))
             raise OverflowError(f"there are 10^{most:.6g} bits, beyond the largest float: read log10_bits")
@@ -135,12 +131,7 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
     and on the torus K = M, E = pi^(m/2) M^m / Gamma(m/2 + 1) and A_m = (2 pi)^m. The bits are 0 where the data settle
     every dimension, or where the target is met without any information. All is computed in logarithms.
 
-    Args:
-        **inputs: n, m, radius R, resolution, error, n_discrete C, out_dim D, bound B and manifold, as of
-            ``GeneralizationTask``.
-
-    Returns:
-        The bits and what they come of. Numbers give numbers; arrays broadcast.
+    The inputs are the fields of ``GeneralizationTask``, D being ``out_dim`` and B ``bound``; arrays broadcast.
 
     Raises:
         ValueError: An input is out of its range; the message has the value.

@@ -75,9 +75,6 @@ def intrinsic_dimension(
         pooled: Whether the logarithms are averaged over the queries, rather than the dimensions.
         seed: Settles the draw, or a generator to draw from.
 
-    Returns:
-        The estimate, with its standard error.
-
     Raises:
         ValueError: There are not more than k distinct points, a number is not finite, or all distances are equal.
 
@@ -117,16 +114,12 @@ def intrinsic_dimension(
 def maximum_likelihood_dimension(
     distances: Float[np.ndarray, "queries k"], *, pooled: bool = True
 ) -> tuple[float, float]:
-    """Return the maximum-likelihood dimension and its standard error, from distances to the k nearest others.
+    """Return the maximum-likelihood dimension and its standard error, as ``intrinsic_dimension`` does.
 
-    Args:
-        distances: T_1 to T_k of each query, smallest first, none 0.
-        pooled: Whether the logarithms are averaged over the queries, rather than the dimensions.
+    ``distances`` are those T_1 to T_k of each query to its k nearest others, smallest first, none 0.
 
     Raises:
         ValueError: All distances are equal: of all queries or, not pooled, of one.
-
-    Source: as of ``intrinsic_dimension``.
 
     Examples:
         >>> distances = np.random.default_rng(0).random((4000, 5)) ** (1 / 3)  # uniform in a ball of 3 dimensions
@@ -165,21 +158,12 @@ def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float
 
 
 class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
-    """Intrinsic dimension as a scikit-learn estimator.
-
-    Args:
-        k: As of ``intrinsic_dimension``, as are ``n_queries``, ``method`` and ``pooled``.
-        n_queries: Points whose neighbours are looked for.
-        method: ``"mle"`` or ``"twonn"``.
-        pooled: Whether logarithms are averaged.
-        random_state: Settles which points are drawn.
+    """``intrinsic_dimension`` as a scikit-learn estimator; ``random_state`` settles which points are drawn.
 
     Attributes:
         dimension_: The dimension.
         se_: Its standard error.
         estimate_: All that ``intrinsic_dimension`` returns.
-
-    Source: as of ``intrinsic_dimension``.
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.random.default_rng(0).random((500, 1))).view(float)

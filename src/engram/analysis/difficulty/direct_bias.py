@@ -21,14 +21,7 @@ Kernel = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class FittedBias:
-    """Inductive bias by the distribution that was fitted to sampled test errors.
-
-    Attributes:
-        bits: -log2 of the probability of an error of at most the target.
-        df: Degrees of freedom of the scaled non-central chi-square.
-        nc: Its non-centrality.
-        scale: Its scale.
-    """
+    """-log2 of the probability of an error of at most the target, and the scale chi^2(df, nc) that it comes from."""
 
     bits: float
     df: float
@@ -44,11 +37,11 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
     than any such distribution, as of a Gaussian process on digits, take more bits (9.9 where this says 8.7).
 
     Args:
-        test_errors: Mean squared test errors of hypotheses drawn from those that fit the training data.
+        test_errors: Mean squared test errors of at least 10 hypotheses drawn from those that fit the training data.
         target: The error that counts as generalising.
 
     Raises:
-        ValueError: There are fewer than 10 errors, one is not positive and finite, all are equal, or the target is not
+        ValueError: There are fewer errors, one is not positive and finite, all are equal, or the target is not
             positive.
 
     Source: Boopathy et al., "Towards Exact Computation of Inductive Bias" (2024), in the form of the authors' script,
@@ -79,11 +72,6 @@ class TestError:
     """The test errors of all functions of a Gaussian process that fit the training data, as a distribution.
 
     The mean squared error is sum_i weights_i chi^2(outputs, nc_i), where weights_i nc_i = shifts_i.
-
-    Attributes:
-        weights: How much each independent direction counts, and varies.
-        shifts: What the error of the mean adds in that direction.
-        outputs: Outputs, which vary alike.
     """
 
     __test__ = False  # no test of pytest's
@@ -133,9 +121,6 @@ def gaussian_process_test_error(
         y_test: Test targets.
         kernel: Called with one or two arrays of inputs; by default scikit-learn's ``RBF(1.0)``.
         jitter: Added to the variances at training inputs; by default 1e-10 of their mean.
-
-    Returns:
-        The distribution; its ``bits(target)`` is the inductive bias.
 
     Raises:
         ValueError: Shapes do not go together, a number is not finite, equal inputs have different targets, or the

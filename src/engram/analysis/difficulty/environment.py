@@ -37,7 +37,7 @@ def environment_difficulty(
     a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
 
     Args:
-        env: As of ``roll_out``, as are ``policy``, ``steps`` and ``seed``.
+        env: As of ``roll_out``, as are ``policy``, ``steps``, ``seed`` and errors.
         policy: Called with an observation, returns an action; by default actions are random.
         steps: Steps to roll out.
         window: Observations that a policy sees.
@@ -48,9 +48,6 @@ def environment_difficulty(
         k: As of ``intrinsic_dimension``, as is ``n_queries``.
         n_queries: Windows whose neighbours are looked for.
         seed: Settles environment, random actions and draws.
-
-    Raises:
-        ValueError: Observations are no numbers, an action has no dimension, or there are too few windows.
 
     Source: the form of Boopathy et al. (2023), with a measured dimension, which is ours.
 

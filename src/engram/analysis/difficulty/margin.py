@@ -67,9 +67,6 @@ def class_margin(
             ordered pairs.
         seed: Settles the draws, or a generator to draw from.
 
-    Returns:
-        The margin and where it was seen.
-
     Raises:
         ValueError: There is one label only, a number is not finite, two equal samples have different labels, or there
             are too few pairs.

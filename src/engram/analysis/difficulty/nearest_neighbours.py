@@ -15,11 +15,7 @@ TINY = 1e-30  # added to squared norms, so that products too small for single pr
 
 
 def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Float[np.ndarray, "samples features"]:
-    """Return samples as rows of floating-point numbers.
-
-    Args:
-        X: Samples of any shape, real numbers or truth values.
-        name: What errors call it.
+    """Return samples of any shape, real numbers or truth values, as rows of floating-point numbers.
 
     Raises:
         ValueError: There are no samples or no features, they are no numbers, or one is not finite.
@@ -131,12 +127,7 @@ def nearest_distances(
     """Return the distances of points to their k nearest others, smallest first, exact to double precision.
 
     Products in single precision leave of each row those that may be among the nearest, by a bound of their rounding
-    error; these few are computed again from differences.
-
-    Args:
-        points: The points.
-        k: How many neighbours, less than there are points.
-        queries: Rows of the points that are asked about; by default all.
+    error; these few are computed again from differences. ``queries`` are the rows that are asked about; by default all.
 
     Examples:
         >>> nearest_distances(np.array([[0.0], [1.0], [3.0]]), 2)

@@ -120,9 +120,6 @@ def architecture_information(
         errors: The test error of each model.
         n_test: Test samples; errors are taken to be at least 1 / (n_test + 1), since none seen is not none.
 
-    Raises:
-        ValueError: An error is not between 0 and 1.
-
     Source: the blog post with the authors' script. Its figures say bits and have nats; these are bits.
 
     Examples:

@@ -17,15 +17,12 @@ def delay_embedding(
 ) -> Float[np.ndarray, "rows delayed"]:
     """Return the delay embedding of a trial, the most recent sample first.
 
-        H[t] = [x(t + (p - 1) tau), ..., x(t + tau), x(t)]
+        H[t] = [x(t + (p - 1) tau), ..., x(t + tau), x(t)],   (time - (p - 1) tau, p features)
 
     Args:
         trial: Samples x.
         n_delays: Number p of samples in a row.
         delay_interval: Steps tau between them.
-
-    Returns:
-        H, (time - (p - 1) tau, p features).
 
     Raises:
         ValueError: The trial is shorter than one row.
@@ -65,12 +62,6 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
 
     With G(u, v) the sum over t of x(t + u tau) x(t + v tau)^T, only the blocks G(0, v) and G(u, 0) need all samples;
     along a diagonal G(u, v) is G(u - 1, v - 1) without its first tau terms, and with the next tau terms at the end.
-
-    Args:
-        trials: Samples, each trial of at least (n_delays - 1) delay_interval + steps_ahead + 1.
-        n_delays: Samples in a row of the embedding.
-        delay_interval: Steps between them.
-        steps_ahead: Steps between a row and the later one.
     """
     p, tau, ahead, features = n_delays, delay_interval, steps_ahead, trials[0].shape[1]
     lags = np.unique(np.concatenate([tau * np.arange(p), ahead + tau * np.arange(p)]))

@@ -27,8 +27,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     coordinates by ``operator_distance``, or by their eigenvalues.
 
     Args:
-        dmd: What fits an operator: a ``HankelDMD``, or an estimator with ``fit`` and ``operator_``; None:
-            ``HankelDMD()``. It is cloned for each system.
+        dmd: A ``HankelDMD``, or an estimator with ``fit`` and ``operator_``; None: ``HankelDMD()``. It is cloned.
         metric: ``"angular"``, ``"euclidean"`` or ``"squared"`` as in ``operator_distance``; ``"bound"``, the lower
             bound of the angle in closed form; or ``"spectral"``, as in ``spectral_distance``.
         rank: None: as ``dmd`` has it. ``"common"``: the smallest rank that ``dmd`` finds in any of the systems, for
@@ -89,9 +88,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         """Fit the operators of all systems and compare them.
 
         Args:
-            X: Systems, at least two: a list with what ``HankelDMD.fit`` takes, (time, features), (trials, time,
-                features) or a list of trials for each; or an array whose first axis is the system. The rows of a
-                two-dimensional array are systems with one trial of one feature.
+            X: Systems, at least two: a list with what ``HankelDMD.fit`` takes for each, or an array whose first axis is
+                the system. The rows of a two-dimensional array are systems with one trial of one feature.
             y: Ignored.
 
         Raises:
@@ -119,10 +117,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         return np.asarray(self.fit(X).distances_)
 
     def transform(self, X: Data) -> Float[np.ndarray, "systems fitted"]:
-        """Return the distances of other systems to those that were fitted.
-
-        Args:
-            X: Systems, as in ``fit``; one is enough.
+        """Return the distances of other systems, one or more as in ``fit``, to those that were fitted.
 
         Raises:
             NotFittedError: Nothing has been fitted.

@@ -25,11 +25,9 @@ Square = Float[np.ndarray, "rank rank"]
 
 
 def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
-    """Return how far an operator is from a normal one, from 0 to 1.
+    """Return how far an operator is from a normal one, from 0 to 1: what its eigenvalues cannot tell grows with it.
 
         sqrt(||A||_F^2 - sum |lambda|^2) / ||A||_F
-
-    What its eigenvalues, and so a spectral distance, cannot tell grows with it.
 
     Source: Henrici, "Bounds for iterates, inverses, spectral variation and fields of values" (1962).
 
@@ -126,8 +124,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             y: Ignored.
 
         Raises:
-            ValueError: A parameter is out of range; X is not finite; a trial is shorter than (n_delays - 1)
-                delay_interval + steps_ahead + 1; the rank is larger than the data allow, or the data are all zero.
+            ValueError: A parameter is out of range; X is not finite or all zero; a trial is shorter than (n_delays - 1)
+                delay_interval + steps_ahead + 1; or the rank is larger than the data allow.
         """
         trials = self._checked(X, reset=True)
         self._mean = np.concatenate(trials).mean(0) if self.center == "global" else np.zeros(trials[0].shape[1])
@@ -172,8 +170,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def transform(self, X: Data) -> Any:
         """Return the eigen-time-delay coordinates, v(t) = S^-1 U^T H(t), of trials as ``fit`` takes them.
 
-        Returns:
-            (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
+        They are (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
 
         Raises:
             NotFittedError: Nothing has been fitted.
@@ -184,19 +181,10 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return found if is_trials(X) else found[0]
 
     def predict(self, X: Data, steps: int = 1) -> Any:
-        """Return what the operator makes of trials, ``steps`` times ``steps_ahead`` later.
+        """Return what applying the operator ``steps`` times makes of trials; errors as of ``transform``.
 
-        Args:
-            X: Trials, as of ``fit``.
-            steps: How often the operator is applied.
-
-        Returns:
-            For each row of the embedding, from sample (n_delays - 1) delay_interval on, the sample predicted from it,
-            (rows, features); of several trials a list.
-
-        Raises:
-            NotFittedError: Nothing has been fitted.
-            ValueError: ``steps`` is below 1, or as of ``transform``.
+        For each row of the embedding, from sample (n_delays - 1) delay_interval on, it is the sample predicted from it,
+        ``steps`` times ``steps_ahead`` later, (rows, features); of several trials a list.
         """
         check_is_fitted(self)
         power = np.linalg.matrix_power(self.operator_, checks.size("steps", steps)).T
@@ -208,11 +196,9 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return found if is_trials(X) else found[0]
 
     def score(self, X: Data, y: object = None) -> float:
-        """Return 1 - MASE: 1 is perfect, 0 no better than that nothing changes.
+        """Return 1 - MASE of trials X: 1 is perfect, 0 no better than that nothing changes.
 
-            1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
-
-        Trials X are as of ``fit``; those held out tell whether delays and rank are well chosen.
+        1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
         """
         trials = self._checked(X, reset=False)
         refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and what came of it")

@@ -17,15 +17,10 @@ from engram import checks
 class HiddenStates:
     """Records what a recurrent module gives while it runs, as trials for ``HankelDMD`` and ``DSA``.
 
-    A module that takes sequences (``nn.RNN``, ``nn.LSTM``, ``nn.GRU``, and any that is called as they are) gives one
-    trial for each member of the batch in every call; of packed sequences each has its own length. A module that takes
-    single steps (``nn.RNNCell`` and such, whose output is (batch, units)) gives a step in every call; ``next_trials``
-    ends these trials. Of outputs that are tuples the first is taken.
-
-    Args:
-        module: The module; what contains it may be called.
-
-    Source: of our own design; DSA needs nothing but such trials.
+    A module that takes sequences (called as ``nn.RNN`` is) gives one trial for each member of the batch in every call;
+    of packed sequences each has its own length. A module that takes single steps (``nn.RNNCell`` and such, whose output
+    is (batch, units)) gives a step in every call; ``next_trials`` ends these trials. Of outputs that are tuples the
+    first is taken.
 
     Examples:
         >>> net = nn.Sequential(nn.GRU(3, 8))

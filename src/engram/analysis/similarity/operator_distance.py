@@ -27,12 +27,9 @@ CHUNK = 32  # pairs between two looks at the clock
 
 
 class Alignment(NamedTuple):
-    """The best alignment found of two operators.
+    """The best alignment found of two operators: orthogonal ``transform`` C, so that C B C^T is like A.
 
-    Attributes:
-        distance: The distance after alignment; that of the best alignment of all is no larger.
-        bound: What no alignment gets below.
-        transform: Orthogonal C, so that C B C^T is like A.
+    ``bound`` is what no alignment gets below; that of the best of all is no larger than ``distance``.
     """
 
     distance: float
@@ -46,8 +43,7 @@ class OperatorComparison(NamedTuple):
     Attributes:
         distances: Distances; each is that of an alignment, and so not below the true one.
         bounds: What the true distances are not below.
-        refined: Where the search went to its end; elsewhere the budget was spent, and the distance is that of the
-            best start.
+        refined: Where the search went to its end, and the distance is not just that of the best start.
     """
 
     distances: Float[np.ndarray, "systems others"]
@@ -82,9 +78,6 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
             ``restarts``, random starts beside those from eigenvectors (default 1500 / n, at least 12 and at most 100);
             ``seed`` of these (default 0).
 
-    Returns:
-        The distance; ``align_operators`` also gives the alignment, and a bound that no alignment gets below.
-
     Raises:
         ValueError: An operator is not square, not finite or zero, the sizes differ, or an argument is out of range.
 
@@ -100,13 +93,10 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
 
 
 def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> Alignment:
-    """Return the best alignment found of two operators, its distance, and a lower bound of any.
-
-    Arguments and errors as of ``operator_distance``.
+    """Return the best alignment found of two operators, as ``operator_distance`` does, and a lower bound of any.
 
     Examples:
-        >>> found = align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0]))
-        >>> np.abs(found.transform).round(6).tolist()
+        >>> np.abs(align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0])).transform).round(6).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
     search, pair = _search(metric, **starts), np.array([[0, 1]])
@@ -148,14 +138,11 @@ def compare_operators(
     Args:
         operators: Operators of one size.
         others: Operators to compare them with; None: each other.
-        metric: As of ``operator_distance``.
+        metric: As of ``operator_distance``, as are errors.
         n_jobs: Threads, as joblib counts them.
         budget: Seconds after which no further pair is refined; those that are left have the distance of their best
             start, and a warning says how many. None: all are refined.
         **starts: As of ``operator_distance``.
-
-    Raises:
-        ValueError: As of ``operator_distance``; ``budget`` is negative.
 
     Examples:
         >>> found = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
@@ -197,14 +184,13 @@ def compare_operators(
 def operator_bounds(
     operators: Operators, others: Operators | None = None, metric: Metric = "angular"
 ) -> Float[np.ndarray, "systems others"]:
-    """Return lower bounds of the distances between all operators, or from each to each of others, in closed form.
+    """Return lower bounds of the distances of ``compare_operators``, in closed form.
 
         ||A - C B C^T||^2 >= ||lambda(S_A) - lambda(S_B)||^2 + ||sigma(K_A) - sigma(K_B)||^2
         ||A - C B C^T|| >= ||sigma(A) - sigma(B)||
 
     with S and K the symmetric and antisymmetric part, and sorted eigenvalues lambda and singular values sigma. The
-    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair. Arguments and errors as of
-    ``compare_operators``.
+    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair.
 
     Source: Hoffman and Wielandt (1953) for the parts; Mirsky, "Symmetric gauge functions" (1960).
 
@@ -345,10 +331,7 @@ def _aligned(
     drawn: Float[np.ndarray, "restarts n n"],
     search: _Search,
 ) -> tuple[float, Operator]:
-    """Return ||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end.
-
-    The race ends early where the bound is attained; equal operators are at a distance of exactly 0.
-    """
+    """Return ||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end."""
     i, j = pair
     A, B = systems.operators[i], systems.operators[j]
     if (A == B).all():

@@ -62,8 +62,7 @@ def permutation_test(
 
     Examples:
         >>> points, labels = np.array([0.0, 1.0, 2.0, 10.0, 11.0, 12.0]), np.repeat([0, 1], 3)
-        >>> found = permutation_test(np.abs(points[:, None] - points), labels, np.random.default_rng(0), 99)
-        >>> found.p_value < 0.2
+        >>> permutation_test(np.abs(points[:, None] - points), labels, np.random.default_rng(0), 99).p_value < 0.2
         True
     """
     if distances.shape != distances.T.shape or not np.allclose(distances, distances.T):

@@ -16,7 +16,7 @@ from engram.analysis.similarity.trials import Data, as_trials
 def split_half_floor(
     systems: Sequence[Data], rng: np.random.Generator, dsa: DSA | None = None, n_splits: int = 10
 ) -> Float[np.ndarray, "systems splits"]:
-    """Return the distances between halves of the trials of each system.
+    """Return the distances between halves of the trials of each system, n_splits times.
 
     Two systems whose distance is not larger cannot be told apart by these data.
 
@@ -24,7 +24,7 @@ def split_half_floor(
         systems: Systems of at least two trials each, (trials, time, features) or a list of trials.
         rng: What chooses the halves.
         dsa: How systems are compared; None: ``DSA(rank="common")``. It is cloned.
-        n_splits: How often each system is split, at least once.
+        n_splits: How often each system is split.
 
     Raises:
         ValueError: A system has fewer than two trials; and as ``DSA.fit``.

@@ -1,8 +1,7 @@
 """Bounds by intervals (IBP) and by linear relaxation (CROWN), sound in floating point.
 
-Every bound here is outward: the rounding of its own computation is bounded and taken off, by the standard model of a
-sum of n products in any order, |fl(x . y) - x . y| <= gamma_n |x| . |y|, and |x| . |y| <= |x|_2 |y|_2. What these
-functions return is therefore true of the real network whose weights are the given 64-bit numbers.
+Every bound is outward: the rounding of its own computation is taken off, by the standard model of a sum of n products,
+|fl(x . y) - x . y| <= gamma_n |x| . |y| <= gamma_n |x|_2 |y|_2, so that it is true of the real network.
 
 Sources: Gowal et al., "On the effectiveness of interval bound propagation" (2018); Zhang et al., "Efficient neural
 network robustness certification with general activation functions" (2018), equations 6 to 12; Higham, "Accuracy and
@@ -32,11 +31,11 @@ class LinearBounds(NamedTuple):
         lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
 
     Attributes:
-        lower_slope: (..., outputs, inputs).
-        lower_offset: (..., outputs).
-        upper_slope: (..., outputs, inputs).
-        upper_offset: (..., outputs).
-        lower: What the box makes of it, (..., outputs); infinite where the pattern cannot occur in the box.
+        lower_slope: (..., outputs, inputs), as is ``upper_slope``.
+        lower_offset: (..., outputs), as are ``upper_offset``, ``lower`` and ``upper``.
+        upper_slope: Slope of the upper function.
+        upper_offset: Its offset.
+        lower: What the box makes of it; infinite where the pattern cannot occur in the box.
         upper: Likewise.
         layers: Lower and upper bounds of the pre-activations of each hidden layer, (..., units) each.
     """
@@ -75,18 +74,14 @@ def interval_bounds(
     high: Float[np.ndarray, "*batch inputs"],
     pattern: Sequence[Phases] | None = None,
 ) -> tuple[Float[np.ndarray, "*batch outputs"], Float[np.ndarray, "*batch outputs"]]:
-    """Return bounds of the outputs by interval arithmetic.
-
-        c' = W c + b,   r' = |W| r
+    """Return lower and upper bounds of the outputs by interval arithmetic, c' = W c + b, r' = |W| r.
 
     Args:
         net: The network.
         low: Lower ends of the inputs, one box or many.
         high: Upper ends.
-        pattern: For each hidden layer, phases of its units: 1 on, 0 off, 2 free; (units,) or (batch, units).
-
-    Returns:
-        Lower and upper bounds; infinite where the pattern cannot occur.
+        pattern: For each hidden layer, phases of its units: 1 on, 0 off, 2 free; (units,) or (batch, units). Bounds are
+            infinite where it cannot occur.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -116,11 +111,9 @@ def crown_bounds(
 
         a z <= relu(z) <= u (z - l) / (u - l),   a = 1 where u > -l, else 0
 
-    and the lines are carried back from the outputs to the inputs. Intermediate bounds are found in the same way, and
-    cut with those of ``interval_bounds``.
+    which are carried back to the inputs; intermediate bounds likewise, cut with those of ``interval_bounds``.
 
-    Arguments as of ``interval_bounds`` (where a pattern is given, bounds hold where the network is in it), ``spec``:
-    combinations Q of the outputs, by default each, and ``lower``: with ``"zero"``, a = 0 everywhere.
+    Arguments as of ``interval_bounds``, and ``spec``: combinations Q of the outputs, by default each.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))

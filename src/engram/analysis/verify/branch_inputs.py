@@ -50,16 +50,8 @@ def branch_inputs(
 
     Boxes are bounded in batches by CROWN, those with the lowest bounds first. A box is halved along the input with the
     largest |A_j| (high_j - low_j), |A| being summed over the lines under all rows of the clause that is furthest from
-    being proved, plus a hundredth of the largest. Units that are stable in a box are so in its halves and are not
-    bounded again.
-
-    Args:
-        net: The network.
-        wanted: The clauses.
-        place: The inputs.
-        deadline: Time of ``time.monotonic`` at which to stop.
-        nodes: Most boxes.
-        megabytes: Most memory, of the batch and of the boxes that wait; and of the cases.
+    being proved, plus a hundredth of the largest. ``deadline`` is a time of ``time.monotonic``; ``megabytes`` is for
+    the batch and the boxes that wait, and as much again for the cases.
 
     Source: Wang et al., "Formal security analysis of neural networks using symbolic intervals" (2018).
     """

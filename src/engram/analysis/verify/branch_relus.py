@@ -17,13 +17,11 @@ from engram.analysis.verify.specification import Clause, Domain
 def branch_relus(
     net: AffineReLU, clause: Clause, place: Domain, *, deadline: float, nodes: int, megabytes: float
 ) -> Outcome:
-    """Split a unit into off and on until each case is proved, or holds a counterexample.
+    """Split units into off and on until each case is proved, or holds a counterexample; limits as in ``branch_inputs``.
 
     A case is bounded by CROWN, then by the linear program with triangles for the units whose phase is open; its
     multipliers are noted, since they prove the bound by themselves (``dual_bound``). The unit whose activation is
     furthest from its ReLU in the program's solution is split next. With all phases fixed the program is exact.
-
-    Other arguments are as of ``branch_inputs``.
 
     Source: Bunel et al., "Branch and bound for piecewise linear neural network verification" (2020).
     """

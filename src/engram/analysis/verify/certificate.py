@@ -24,8 +24,7 @@ class Case(NamedTuple):
         axis: What is split: an input, or ``inputs`` + the number of a hidden unit; -1: nothing, it is a leaf.
         value: Where the input is split; the two halves share it.
         first: Number of the first child: the lower half, or the unit off; the second comes next.
-        multipliers: For a leaf that linear programs closed: for each clause those of ``dual_bound`` or of
-            ``cut_bound``, or none where it needs none.
+        multipliers: Of a leaf that linear programs closed, for each clause those of ``dual_bound`` or of ``cut_bound``.
     """
 
     axis: int = -1
@@ -36,12 +35,7 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """Cases that cover the inputs; in each leaf the clauses hold.
-
-    Attributes:
-        clauses: Which clauses of the property it proves.
-        cases: The cases; the first is the root.
-    """
+    """Cases that cover the inputs, the root first; in each leaf the clauses, given by their numbers, hold."""
 
     clauses: tuple[int, ...]
     cases: tuple[Case, ...]
@@ -78,11 +72,7 @@ class Certificate:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Certificate:
-        """Read what ``to_json`` gave.
-
-        Raises:
-            ValueError: It is no certificate.
-        """
+        """Read what ``to_json`` gave; raise ValueError where it is no certificate."""
         try:
             trees = []
             for tree in content["trees"]:
@@ -97,13 +87,7 @@ class Certificate:
 
 
 class Check(NamedTuple):
-    """What came of checking a certificate.
-
-    Attributes:
-        valid: Whether it proves the property.
-        reason: Why not; empty if it does.
-        leaves: How many leaves were looked at.
-    """
+    """Whether a certificate proves the property, why not, and how many leaves were looked at."""
 
     valid: bool
     reason: str
@@ -115,16 +99,10 @@ def check_certificate(
 ) -> Check:
     """Prove every leaf of a certificate anew.
 
-    That the cases cover all inputs follows from how they are written down: each split has two children. Each case is
-    bounded afresh from its box, its phases and the units that are stable in the cases above it, with the multipliers
-    that are noted, by ``relax``, ``minimum`` and ``dual_bound``, which account for rounding; neither the solver nor
-    anything of the search is used.
-
-    Args:
-        network: The network.
-        inputs: The inputs.
-        prop: The property.
-        certificate: What ``verify`` gave.
+    The cases cover all inputs, since each split has two children. Each is bounded afresh from its box, its phases and
+    the units that are stable in the cases above it, with the multipliers that are noted, by ``relax``, ``minimum`` and
+    ``dual_bound``, which account for rounding; neither the solver nor anything of the search is used. Arguments as of
+    ``verify``.
 
     Examples:
         >>> from engram.analysis.verify import Argmax, verify
@@ -265,7 +243,7 @@ def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: list[Clause])
 
 
 def cut_bound(A: Array, c: Array, place: Domain, multipliers: Array) -> float:
-    """Return a lower bound of w . (A x + c) over a box and half-spaces, from multipliers w and nu of both.
+    """Return a lower bound of w . (A x + c) over a box and half-spaces, from multipliers w and nu >= 0 of both.
 
     w . c - nu . v + min_x (A' w + H' nu) . x
     """

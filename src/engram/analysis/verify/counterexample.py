@@ -52,7 +52,7 @@ def first_counterexample(net: AffineReLU, found: Sequence[Clause], place: Domain
 
 
 def attack(net: AffineReLU, found: Sequence[Clause], place: Domain, rng: np.random.Generator) -> Array | None:
-    """Look for a counterexample at random and by projected gradients from the worst points.
+    """Return a counterexample found at random or by projected gradients from the worst points, or none.
 
     256 points, then 40 steps of a twentieth of the box, shrinking, from the five that come nearest.
 

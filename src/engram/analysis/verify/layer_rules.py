@@ -54,9 +54,6 @@ def layer_rules(
         on: ``"bits"``: whether units are on; ``"values"``: thresholds of pre-activations.
         random_state: Of the tree.
 
-    Raises:
-        ValueError: There is no such layer.
-
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
     """
     checks.size("layer", layer, 1, len(net.weights) - 1)
@@ -101,17 +98,9 @@ def prove_rule(
 ) -> Result:
     """Prove that what satisfies a rule is of the class: the layers behind it, over bounds of the layer.
 
-    Args:
-        net: The network.
-        rule: The rule.
-        label: The class.
-        box: Inputs: the proof is for all of them, over the layer's bounds by CROWN.
-        data: Instead of a box: the proof is for inputs whose pre-activations in the layer stay between the least and
-            the largest of these.
-        budget: What it may cost.
-
-    Returns:
-        The answer; a counterexample is one of pre-activations of the layer, which no input need have.
+    The proof is for all inputs of ``box``, over the layer's bounds by CROWN; or for inputs whose pre-activations in the
+    layer stay between the least and the largest of ``data``. A counterexample is one of pre-activations of the layer,
+    which no input need have.
 
     Raises:
         ValueError: There is both a box and data, or neither; or nothing within the bounds satisfies the rule.

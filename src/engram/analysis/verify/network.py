@@ -43,8 +43,7 @@ class AffineReLU:
         ValueError: There is no layer, shapes do not follow each other, or a number is not finite.
 
     Examples:
-        >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
-        >>> net(np.array([1.0, 0.5]))
+        >>> AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))(np.ones(2))
         array([2.])
     """
 
@@ -95,20 +94,17 @@ class AffineReLU:
 
 
 def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None) -> AffineReLU:
-    """Read a module as affine layers with ReLU between them.
+    """Return a module as affine layers with ReLU between them.
 
-    Weights are cast to 64 bits. Convolutions and average pooling become matrices, batch normalisation and what is
-    affine beside it are folded together (which rounds: a proof is about the folded network), and what is piecewise
-    linear is written with ReLU:
+    Weights are cast to 64 bits. Convolutions and average pooling become matrices, batch normalisation is folded into
+    the layer beside it (which rounds: a proof is about the folded network), a softmax at the end is dropped, and
 
         leaky(z) = relu(z) - s relu(-z),   clip(z, a, b) = a + relu(z - a) - relu(z - b),   max(a, b) = b + relu(a - b)
-
-    A softmax at the end is dropped: it changes no order.
 
     Args:
         module: A chain of ``Linear``, ``Conv2d``, ``AvgPool2d``, ``MaxPool2d``, ``BatchNorm1d``, ``BatchNorm2d``,
             ``Flatten``, ``Dropout``, ``Identity``, ``ReLU``, ``LeakyReLU``, ``Hardtanh`` and ``ReLU6``, as modules, or
-            ``relu`` and ``flatten`` as functions; what is an ``AffineReLU`` already is returned.
+            ``relu`` and ``flatten`` as functions.
         input_shape: Shape of one input without batch; not needed where the first layer is ``Linear``.
 
     Raises:

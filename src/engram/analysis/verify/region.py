@@ -20,13 +20,9 @@ MOST_DIMENSIONS = 10  # of a volume by sampling
 
 
 class InnerBox(NamedTuple):
-    """The largest box inside a region, by volume or by perimeter.
+    """The largest box inside a region, by volume or by perimeter; ``dimensions`` counts the sides that are not fixed.
 
-    Attributes:
-        low: Lower ends.
-        high: Upper ends; equal to the lower ones where the box is flat.
-        log_volume: Logarithm of the product of the sides that the region's box leaves open; minus infinity if flat.
-        dimensions: How many sides those are.
+    ``log_volume`` is the logarithm of the product of these sides; minus infinity if the box is flat.
     """
 
     low: Array
@@ -40,7 +36,7 @@ class Region:
     """All x of a box with G x <= h, on which a network answers with one class.
 
     Attributes:
-        G: Half-spaces, (rows, inputs), of norm 1; redundant rows of zeros and copies are left out.
+        G: Half-spaces, (rows, inputs), of norm 1; rows of zeros and copies are left out.
         h: Right-hand sides.
         box: The box.
         label: The class.
@@ -153,12 +149,7 @@ class Region:
         return "contained" if inside else "contains" if around else "incomparable"
 
     def sample(self, n: int, rng: np.random.Generator, thin: int = 20) -> Float[np.ndarray, "n inputs"]:
-        """Draw points inside, nearly uniform, by hit-and-run from the centre of the largest ball.
-
-        Args:
-            n: How many.
-            rng: Randomness.
-            thin: Steps between two points.
+        """Draw n points inside, nearly uniform, by hit-and-run from the centre, ``thin`` steps each.
 
         Raises:
             ValueError: The region has no volume.

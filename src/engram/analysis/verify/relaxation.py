@@ -47,29 +47,25 @@ def relaxed_region(
         structural:  M_i(x) > g_i(x) - eps for all x in Q(s); the region is Q(s) with g_i(x) >= eps
 
     can be proved: first whole layers from the last on, then the units of the first layer that cannot be freed whole.
-    Where the direct proof fails for s(x0) already, the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``.
+    Where the direct proof fails for s(x0) already, the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``; at a tie
+    of two classes it is empty, status ``"tie"``.
 
     Args:
         net: The network.
         x0: The input, inside the box.
         box: All inputs of interest.
         mode: ``"direct"`` (Prophecy), ``"structural"`` (NNInfer), ``"best"``: the larger of direct and of structural
-            ones with eps of 0.001, 0.5 and 0.95, or ``"crown"``: no pattern, the half-spaces that one backward pass
-            over the box gives.
+            ones with eps of 0.001, 0.5 and 0.95, or ``"crown"``: the half-spaces of one backward pass over the box.
         label: The class c; default: the network's answer at x0.
         eps: Slack as a share of the least margin at x0.
         eps_absolute: Slack in units of the outputs instead; above the least margin, x0 is outside, with a warning.
         tighten: Replace eps, once units are freed, by the least slacks for which the proof goes through, one for each
             class, and leave out half-spaces that are not needed.
-        order: In which order units of a layer are freed: by number, or those first whose change of phase is farthest
-            from x0.
+        order: Units of a layer are freed by number, or those first whose change of phase is farthest from x0.
         tau: From which z a unit counts as on, in the proof and in the region; 1e-4 as published.
         time_limit: Seconds for one question to the solver; without an answer, a unit stays fixed.
         node_limit: Likewise, nodes of its search; unlike seconds the same on every machine.
-        rng: Randomness of the samples that spare questions to the solver, and of volumes; default: of seed 0.
-
-    Returns:
-        The region; at a tie of two classes it is empty, with status ``"tie"``.
+        rng: For the samples that spare questions to the solver, and for volumes; default: of seed 0.
 
     Raises:
         ValueError: x0 is not in the box, or an argument is out of range.

@@ -30,16 +30,14 @@ def certified_radius(
 ) -> Float[np.ndarray, " points"]:
     """Return, for each input, a radius r of max |x - x0| within which the answer stays the label.
 
-    ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound of the true radius. ``"exact"``
-    asks HiGHS for the nearest input that another class ties, inside the ball of the attack, pruning classes whose CROWN
-    radius is larger than the nearest so far; it is exact to 1e-6, and the solver's dual bound, a lower one, where a
-    limit is met. ``"attack"`` bisects with a search for counterexamples: an upper bound.
-
     Args:
         net: The network.
         X: Inputs.
         labels: Their classes; where the network gives another, the radius is 0.
-        method: See above; lower <= exact <= upper.
+        method: ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound. ``"exact"`` asks
+            HiGHS for the nearest input that another class ties, inside the ball of the attack; it is exact to 1e-6, and
+            the solver's dual bound, a lower one, where a limit is met. ``"attack"`` bisects with a search for
+            counterexamples: an upper bound.
         low: Least value that an input can have.
         high: Largest value.
         most: Radii are not looked for beyond it.

@@ -26,15 +26,12 @@ FEW_INPUTS = 10
 
 @dataclass(frozen=True)
 class Budget:
-    """What a question may cost; when one of them is used up the answer is *unknown*.
+    """What a question may cost, all above 0; when one of them is used up the answer is *unknown*.
 
     Args:
         seconds: Time. One step of an engine, a batch of boxes or a linear program, is always finished.
         nodes: Boxes or cases.
         megabytes: Memory of what is bounded at once and of what waits; the network itself comes on top.
-
-    Raises:
-        ValueError: One of them is not positive.
     """
 
     seconds: float = 60.0
@@ -56,8 +53,7 @@ class Result:
         counterexample: An input that breaks the property, (inputs,).
         certificate: Why it holds.
         exhausted: ``"time"``, ``"nodes"``, ``"memory"``, or why the engine can get no further; empty otherwise.
-        bound: No margin is smaller: what has to be positive is known to be at least this; of a proof, by how much
-            it holds.
+        bound: A lower bound of what has to be positive; of a proof, by how much it holds.
         engine: What decided: ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``.
         nodes: How many boxes or cases were bounded.
         seconds: Time it took.
@@ -105,7 +101,7 @@ def verify(
         ValueError: The network is in training mode, or an argument does not fit it.
 
     Examples:
-        >>> from engram.analysis import LinearProperty
+        >>> from engram.analysis.verify import LinearProperty
         >>> net = AffineReLU((np.array([[1.0, 1], [1, -1]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))  # at most 2
         >>> [verify(net, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [most])).status for most in (2.001, 1.9)]
         ['proved', 'refuted']
