@@ -55,9 +55,7 @@ def normalized_return(
 
 
 def stay_probabilities(
-    choices: Int[np.ndarray, "*lifetimes trials"],
-    rewarded: Bool[np.ndarray, "..."],
-    common: Bool[np.ndarray, "..."],
+    choices: Int[np.ndarray, "*lifetimes trials"], rewarded: Bool[np.ndarray, "..."], common: Bool[np.ndarray, "..."]
 ) -> Float[np.ndarray, "2 2"]:
     """Return how often a choice is made again in the next trial, by [rewarded, common], each an index 0 or 1.
 
@@ -85,10 +83,9 @@ def stay_probabilities(
     stays = choices[..., 1:] == choices[..., :-1]
     rewarded, common = rewarded[..., :-1], common[..., :-1]
     table = np.full((2, 2), np.nan)
-    for r in (0, 1):
-        for c in (0, 1):
-            if (met := (rewarded == r) & (common == c)).any():
-                table[r, c] = stays[met].mean()
+    for r, c in np.ndindex(2, 2):
+        if (met := (rewarded == r) & (common == c)).any():
+            table[r, c] = stays[met].mean()
     return table
 
 

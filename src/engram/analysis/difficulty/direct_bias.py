@@ -52,11 +52,9 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
         >>> sampled_bias(errors, 0.01).bits > 15  # it takes 18 bits
         True
     """
-    if len(test_errors) < 10:
-        raise ValueError(f"test_errors: expected at least 10, found {len(test_errors)}")
-    if not (np.isfinite(test_errors).all() and (test_errors > 0).all()):
-        wrong = int(np.flatnonzero(~(np.isfinite(test_errors) & (test_errors > 0)))[0])
-        raise ValueError(f"test_errors has {test_errors[wrong]} in place {wrong}: expected finite numbers above 0")
+    checks.size("len(test_errors)", len(test_errors), 10)
+    checks.finite("test_errors", test_errors)
+    checks.number("min(test_errors)", test_errors.min(), above=0)
     if np.ptp(test_errors) == 0:
         raise ValueError(f"test_errors are all {test_errors[0]}: expected a distribution")
     checks.number("target", target, above=0)
@@ -89,10 +87,7 @@ class TestError:
         """Draw test errors."""
         total = np.zeros(size)
         for weight, shift in zip(self.weights, self.shifts, strict=True):
-            if weight > 0:
-                total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size)
-            else:
-                total += shift
+            total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size) if weight > 0 else shift
         return total
 
 

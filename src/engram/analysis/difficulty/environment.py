@@ -13,8 +13,9 @@ from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
 
 from engram import checks
-from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.closed_form import MeasuredDifficulty, with_uncertainty
 from engram.analysis.difficulty.dimension import intrinsic_dimension
+from engram.analysis.difficulty.published_tasks import control_task
 
 
 def environment_difficulty(
@@ -59,15 +60,8 @@ def environment_difficulty(
     rolled = roll_out(env, policy, steps=steps, seed=seed)
     points = stacked(standardised(rolled), window, stride)
     dimension = intrinsic_dimension(points, k, n_queries=n_queries, seed=seed)
-    task = GeneralizationTask(
-        n=steps if n is None else n,
-        m=dimension.value,
-        radius=1.0,
-        resolution=resolution,
-        error=error,
-        out_dim=width,
-        manifold="torus",
-    )
+    n = steps if n is None else n
+    task = control_task(dimension.value, width, n=n, resolution=resolution, error=error)
     return with_uncertainty(task, dimension)
 
 
@@ -131,9 +125,7 @@ def roll_out(
     return rolled
 
 
-def standardised(
-    episodes: Sequence[Float[np.ndarray, "_ features"]],
-) -> list[Float[np.ndarray, "_ features"]]:
+def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Float[np.ndarray, "_ features"]]:
     """Return observations over the standard deviations of their coordinates; those that never change stay."""
     spread = np.concatenate(episodes).std(0)
     return [episode / np.where(spread > 0, spread, 1) for episode in episodes]

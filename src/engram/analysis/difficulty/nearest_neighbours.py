@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from engram import checks
+
 BLOCK = 2**24  # products at a time
 UNIT = 2.0**-24  # largest relative error of rounding to single precision
 TINY = 1e-30  # added to squared norms, so that products too small for single precision stay within the slack
@@ -29,12 +31,7 @@ def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Fl
     with np.errstate(over="ignore", invalid="ignore"):
         total = points.sum(dtype=np.float64)
     if not np.isfinite(total):  # which an overflow makes it, too
-        wrong = np.argwhere(~np.isfinite(points))
-        if len(wrong):
-            row, column = wrong[0].tolist()
-            raise ValueError(
-                f"{name} has {points[row, column]} in sample {row}, feature {column}: expected finite numbers"
-            )
+        checks.finite(name, points, ("sample", "feature"))
     return points
 
 
@@ -135,8 +132,7 @@ def nearest_distances(
     """
     data = screen(points)
     queries = np.arange(len(points)) if queries is None else queries
-    found = np.empty((len(queries), k))
-    at = 0
+    found = []
     for block in screened(data, queries):
         block.above[np.arange(len(block.rows)), block.rows] = np.inf
         kth = np.partition(block.above, k - 1, axis=1)[:, k - 1, None].astype(np.float64) + block.shift
@@ -144,9 +140,8 @@ def nearest_distances(
         for row, candidates in zip(block.rows.tolist(), possible, strict=True):
             distances = exact_distances(data, row, np.flatnonzero(candidates))
             distances.partition(k - 1)
-            found[at] = np.sort(distances[:k])
-            at += 1
-    return found
+            found.append(np.sort(distances[:k]))
+    return np.array(found).reshape(-1, k)
 
 
 def closest_pair(

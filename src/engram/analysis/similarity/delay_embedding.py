@@ -76,25 +76,22 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
     blocks = sums.reshape(2, features, len(lags), features)
     level, later = np.searchsorted(lags, tau * np.arange(p)), np.searchsorted(lags, ahead + tau * np.arange(p))
 
-    def rows_at(first: int, count: int, blocks: int, shift: int, from_end: bool) -> Float[np.ndarray, "rows delayed"]:
-        """Rows of all trials, oldest sample first; ``first`` counts from the last row of H_- where ``from_end``."""
-        found = []
-        for trial in trials:
-            start = first + shift + (len(trial) - (p - 1) * tau - ahead if from_end else 0)
-            found.append(
-                np.concatenate([trial[start + u * tau : start + u * tau + count] for u in range(blocks)], axis=1)
-            )
-        return np.concatenate(found)
+    def terms(shift: int, last: bool) -> np.ndarray:
+        """The first tau rows of all trials, oldest sample first; or those after the last row of H_-."""
+        starts = [shift + (len(trial) - (p - 1) * tau - ahead if last else 0) for trial in trials]
+        # A row is p - 1 samples that are tau apart.
+        return np.concatenate(
+            [
+                np.concatenate([trial[start + u * tau : start + (u + 1) * tau] for u in range(p - 1)], axis=1)
+                for trial, start in zip(trials, starts, strict=True)
+            ]
+        )
 
-    def assembled(
-        row: Float[np.ndarray, "delays features features"],
-        column: Float[np.ndarray, "delays features features"],
-        shift: int,
-    ) -> Float[np.ndarray, "delayed delayed"]:
+    def assembled(row: np.ndarray, column: np.ndarray, shift: int) -> np.ndarray:
         full = np.empty((p, p, features, features))
         full[0], full[:, 0] = row, column
         if p > 1:
-            ends = [rows_at(0, tau, p - 1, 0, end).T @ rows_at(0, tau, p - 1, shift, end) for end in (False, True)]
+            ends = [terms(0, last).T @ terms(shift, last) for last in (False, True)]
             change = (ends[1] - ends[0]).reshape(p - 1, features, p - 1, features).transpose(0, 2, 1, 3)
             for u in range(1, p):
                 full[u, 1:] = full[u - 1, :-1] + change[u - 1]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -108,8 +106,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
                 for number, (dmd, system) in enumerate(zip(fitted, systems, strict=True))
             ]
         self.operators_ = [np.asarray(dmd.operator_) for dmd in fitted]
-        found = self._compared(self.operators_, None)
-        self.distances_, self.bounds_, self.refined_ = found
+        self.distances_, self.bounds_, self.refined_ = self._compared(self.operators_, None)
         return self
 
     def fit_transform(self, X: Data, y: object = None) -> Float[np.ndarray, "systems systems"]:
@@ -124,21 +121,12 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             ValueError: A system is refused by ``dmd``, or its operator has another size.
         """
         check_is_fitted(self)
-        systems = self._systems(X, reset=False)
-        operators = [
-            np.asarray(self._fitted(system, number, self.rank_).operator_) for number, system in enumerate(systems)
-        ]
-        return self._compared(operators, self.operators_).distances
+        fitted = (self._fitted(system, i, self.rank_) for i, system in enumerate(self._systems(X, reset=False)))
+        return self._compared([np.asarray(dmd.operator_) for dmd in fitted], self.operators_).distances
 
     @property
     def _n_features_out(self) -> int:
         return len(self.operators_)
-
-    def __sklearn_tags__(self) -> Tags:
-        """Return scikit-learn's tags: answers are float64."""
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64"]
-        return tags
 
     def _systems(self, X: Data, reset: bool) -> list[Any]:
         if dimensions(X) > 2:
@@ -158,10 +146,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         except ValueError as error:
             raise ValueError(f"system {number}: {error}") from error
 
-    def _compared(
-        self, operators: Sequence[Float[np.ndarray, "_ _"]], others: Sequence[Float[np.ndarray, "_ _"]] | None
-    ) -> OperatorComparison:
-        expected = len((operators if others is None else others)[0])
+    def _compared(self, operators: list[np.ndarray], others: list[np.ndarray] | None) -> OperatorComparison:
+        expected = len((others or operators)[0])
         for number, operator in enumerate(operators):
             if len(operator) != expected:
                 raise ValueError(
@@ -169,19 +155,11 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
                     'system; set rank = "common", or the rank of dmd'
                 )
         if self.metric not in ("bound", "spectral"):
-            return compare_operators(
-                operators,
-                others,
-                self.metric,
-                restarts=self.restarts,
-                seed=self.seed,
-                n_jobs=self.n_jobs,
-                budget=self.budget,
-            )
+            search = {name: getattr(self, name) for name in ("restarts", "seed", "n_jobs", "budget")}
+            return compare_operators(operators, others, self.metric, **search)
         if self.metric == "bound":
             values = operator_bounds(operators, others)
         else:
-            points = [np.linalg.eigvals(operator) for operator in operators]
-            others_points = points if others is None else [np.linalg.eigvals(other) for other in others]
-            values = np.array([[eigenvalue_distance(a, b) for b in others_points] for a in points])
+            points, other_points = ([np.linalg.eigvals(A) for A in each] for each in (operators, others or operators))
+            values = np.array([[eigenvalue_distance(a, b) for b in other_points] for a in points])
         return OperatorComparison(values, values, np.ones(values.shape, dtype=bool))

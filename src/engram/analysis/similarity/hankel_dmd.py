@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -219,12 +218,6 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     @property
     def _n_features_out(self) -> int:
         return len(self._scale)
-
-    def __sklearn_tags__(self) -> Tags:
-        """Return scikit-learn's tags: answers are float64."""
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64"]
-        return tags
 
     def _checked(self, X: Data, reset: bool) -> list[Recording]:
         if is_trials(X):

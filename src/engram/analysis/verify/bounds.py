@@ -113,7 +113,8 @@ def crown_bounds(
 
     which are carried back to the inputs; intermediate bounds likewise, cut with those of ``interval_bounds``.
 
-    Arguments as of ``interval_bounds``, and ``spec``: combinations Q of the outputs, by default each.
+    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs, by default each; ``lower``: with
+    ``"zero"``, a = 0 everywhere.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -140,18 +141,12 @@ def crown_bounds(
 
 
 def lower_lines(
-    net: AffineReLU,
-    relaxation: Relaxation,
-    spec: Array,
-    box: Index,
-    constant: Array | None = None,
+    net: AffineReLU, relaxation: Relaxation, spec: Array, box: Index, constant: Array | float = 0.0
 ) -> tuple[Array, Array]:
     """Return A and c with A x + c <= spec . y + constant in the boxes that ``box`` names, one for each row of spec."""
     last = len(net.weights) - 1
     W, b = net.weights[last], net.biases[last]
-    constant = np.zeros(len(spec)) if constant is None else constant
-    norm = np.sqrt((spec * spec).sum(1))
-    error = _epsilon(net) * (np.abs(constant) + norm * _step_size(net, relaxation, last)[box])
+    error = _epsilon(net) * (np.abs(constant) + _norm(spec) * _step_size(net, relaxation, last)[box])
     return _backward(net, relaxation, last, spec @ W, box=box, constant=spec @ b + constant, error=error)
 
 
@@ -179,14 +174,14 @@ def relax(
     found = Relaxation(low, high, (), (), (), (), (), (_norm(np.maximum(np.abs(low), np.abs(high))),), empty)
     for k in range(hidden):
         lower, upper = _affine_interval(net, k, *_last(found))
-        fixed = None if phases is None else phases[k]
-        _impose(lower, upper, fixed)
+        if phases is not None:
+            np.maximum(lower, 0, out=lower, where=phases[k] == ON)
+            np.minimum(upper, 0, out=upper, where=phases[k] == OFF)
         if backward and k:
             box, unit = np.nonzero((lower < 0) & (upper > 0))
             if len(box):
                 rows, offset = net.weights[k][unit], net.biases[k][unit]
-                both = np.concatenate([box, box])
-                constant = np.concatenate([offset, -offset])
+                both, constant = np.concatenate([box, box]), np.concatenate([offset, -offset])
                 A, c = _backward(net, found, k, np.vstack([rows, -rows]), box=both, constant=constant)
                 least = minimum(A, c, low[both], high[both])
                 lower[box, unit] = np.maximum(lower[box, unit], least[: len(box)])
@@ -199,8 +194,7 @@ def relax(
 
 
 def _with_layer(found: Relaxation, lower: Array, upper: Array, line: LowerLine) -> Relaxation:
-    unstable = (lower < 0) & (upper > 0)
-    on = lower >= 0
+    unstable, on = (lower < 0) & (upper > 0), lower >= 0
     with np.errstate(invalid="ignore"):
         slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
         below = np.where(unstable, (upper > -lower) & (line == "adaptive"), on).astype(float)
@@ -223,11 +217,10 @@ def _backward(
     *,
     box: Index,
     constant: Array,
-    error: Array | None = None,
+    error: Array | float = 0.0,
 ) -> tuple[Array, Array]:
     """Carry multipliers of h_layer (h_0 being the input) back to the input; ``layer`` counts from 0."""
     epsilon = _epsilon(net)
-    error = np.zeros(len(multipliers)) if error is None else error
     error = error + epsilon * np.abs(constant)
     before, after = np.empty(len(multipliers)), np.empty(len(multipliers))
     multipliers, constant = np.ascontiguousarray(multipliers), constant.copy()
@@ -270,12 +263,6 @@ def _last(found: Relaxation) -> tuple[Array, Array]:
     if not found.lower:
         return found.low, found.high
     return np.maximum(found.lower[-1], 0), np.maximum(found.upper[-1], 0)
-
-
-def _impose(lower: Array, upper: Array, fixed: Phases | None) -> None:
-    if fixed is not None:
-        np.maximum(lower, 0, out=lower, where=fixed == ON)
-        np.minimum(upper, 0, out=upper, where=fixed == OFF)
 
 
 def batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:

@@ -13,11 +13,7 @@ from engram.analysis.verify.specification import Clause, Domain
 
 
 def dual_bound(
-    net: AffineReLU,
-    relaxation: Relaxation,
-    clause: Clause,
-    place: Domain,
-    multipliers: Float[np.ndarray, " n"],
+    net: AffineReLU, relaxation: Relaxation, clause: Clause, place: Domain, multipliers: Float[np.ndarray, " n"]
 ) -> float:
     """Return a lower bound of w . (Q y + c) over one box, cut by half-spaces, whatever the multipliers are.
 

@@ -21,6 +21,7 @@ from engram.analysis.verify.specification import Box, Clause, Domain, domain
 
 FEASIBILITY = 1e-6  # to which HiGHS satisfies constraints and integrality
 PRICE = 1e3  # of overstepping, in an elastic program
+Blocks = Sequence[tuple[Index, Array]]  # columns, and their values in some rows
 NODES = 1_000_000  # of the solver, at most; a limit that is the same on every machine
 
 
@@ -156,18 +157,18 @@ def solve(
         beyond = np.where(lower >= 0, np.inf, 0.0) if elastic else 0.0
         z = model.columns(ends[0] - (np.inf if elastic else 0.0), ends[1] + (np.inf if elastic else 0.0))
         if elastic:
-            for sign, end in ((-1, ends[0]), (1, ends[1])):
+            for sign, end in zip((-1, 1), ends, strict=True):
                 model.rows([(z, sign * np.eye(len(z))), (over, -np.ones((len(z), 1)))], high=sign * end)
         equations.append(model.rows([(z, np.eye(len(z))), (h, -net.weights[k])], net.biases[k], net.biases[k]))
         h = model.columns(np.maximum(ends[0], 0) - beyond, np.maximum(ends[1], 0) + beyond)
         before.append((z, h))
         one, same = np.eye(len(free)), np.eye(len(stable))
-        model.rows([(h[stable], same), (z[stable], -same)], np.zeros(len(stable)), np.zeros(len(stable)))
-        model.rows([(h[free], one), (z[free], -one)], low=np.zeros(len(free)))
+        model.rows([(h[stable], same), (z[stable], -same)], 0.0, 0.0)
+        model.rows([(h[free], one), (z[free], -one)], low=0.0)
         low, high = lower[free], upper[free]
         if binary:
             t = model.columns(np.zeros(len(free)), np.ones(len(free)), integral=True)
-            model.rows([(h[free], one), (t, -np.diag(high))], high=np.zeros(len(free)))
+            model.rows([(h[free], one), (t, -np.diag(high))], high=0.0)
             model.rows([(h[free], one), (z[free], -one), (t, -np.diag(low))], high=-low)
         else:
             slope = high / (high - low)
@@ -214,11 +215,11 @@ class _Model:
         self.integral = np.append(self.integral, np.full(len(low), int(integral)))
         return np.arange(self.count - len(low), self.count)
 
-    def rows(self, blocks: Sequence[tuple[Index, Array]], low: Array | None = None, high: Array | None = None) -> Index:
+    def rows(self, blocks: Blocks, low: Array | float = -np.inf, high: Array | float = np.inf) -> Index:
         """Add rows low <= sum over the blocks of values x columns <= high."""
         start, count = len(self.row_low), len(blocks[0][1])
-        self.row_low = np.append(self.row_low, np.full(count, -np.inf) if low is None else low)
-        self.row_high = np.append(self.row_high, np.full(count, np.inf) if high is None else high)
+        self.row_low = np.append(self.row_low, np.broadcast_to(low, count))
+        self.row_high = np.append(self.row_high, np.broadcast_to(high, count))
         for columns, values in blocks:
             i, j = np.nonzero(values)
             self.parts.append((start + i, columns[j], values[i, j]))
