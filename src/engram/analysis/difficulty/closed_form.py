@@ -46,13 +46,7 @@ class GeneralizationTask:
     manifold: str = "sphere"
 
     def difficulty(self, **changes: Any) -> Difficulty:
-        """Return the inductive bias complexity, with some of the inputs changed if given.
-
-        Examples:
-            >>> from engram.analysis import BENCHMARKS
-            >>> BENCHMARKS["mnist"].difficulty(error=np.array([1e-3, 1e-2])).log10_bits.round(2).tolist()
-            [16.17, 16.09]
-        """
+        """Return the inductive bias complexity, with some of the inputs changed if given."""
         return inductive_bias_complexity(**{**vars(self), **changes})
 
 

@@ -66,12 +66,7 @@ def environment_difficulty(
 
 
 def action_dimension(space: gym.Space[Any]) -> int:
-    """Return how many numbers say which action is taken; of N choices, N - 1.
-
-    Examples:
-        >>> action_dimension(spaces.Discrete(2)), action_dimension(spaces.Box(-1, 1, (6,)))
-        (1, 6)
-    """
+    """Return how many numbers say which action is taken; of N choices, N - 1."""
     match space:
         case spaces.Box() | spaces.MultiBinary():
             width = math.prod(space.shape)

@@ -149,9 +149,7 @@ def extreme_quantile(
     return u + u * first * factor * growth, gamma
 
 
-def _without_duplicates(
-    points: Float[np.ndarray, "samples features"], y: Int[np.ndarray, " samples"], drop_conflicts: bool
-) -> tuple[Int[np.ndarray, " kept"], int, int]:
+def _without_duplicates(points: np.ndarray, y: np.ndarray, drop_conflicts: bool) -> tuple[np.ndarray, int, int]:
     """Return the first of all equal samples, how many were left out, and how many of these for their labels."""
     first, which = distinct(points)
     odd = np.flatnonzero(y != y[first[which]])
@@ -167,9 +165,7 @@ def _without_duplicates(
     return kept, len(points) - n_conflicts - len(kept), n_conflicts
 
 
-def _closest(
-    points: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"], counts: Int[np.ndarray, " classes"]
-) -> tuple[float, tuple[int, int]]:
+def _closest(points: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> tuple[float, tuple[int, int]]:
     """Return the smallest distance over all pairs with different labels, and the pair."""
     order = np.argsort(labels, kind="stable")
     data = screen(points[order])
@@ -182,11 +178,7 @@ def _closest(
 
 
 def _random_pairs(
-    points: Float[np.ndarray, "samples features"],
-    kept: Int[np.ndarray, " kept"],
-    labels: Int[np.ndarray, " kept"],
-    n_pairs: int,
-    rng: np.random.Generator,
+    points: np.ndarray, kept: np.ndarray, labels: np.ndarray, n_pairs: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, " pairs"], Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
     """Return the distances of random pairs with different labels, and the pairs."""
     counts = np.bincount(labels)

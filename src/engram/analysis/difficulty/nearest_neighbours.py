@@ -44,21 +44,13 @@ def distinct(points: Float[np.ndarray, "samples features"]) -> tuple[Int[np.ndar
 
 
 class Screen(NamedTuple):
-    """Points as they are screened.
-
-    Attributes:
-        points: The points themselves.
-        single: The same about a point in their midst, over ``scale``, in single precision.
-        squares: Squared norms of these.
-        scale: Makes all numbers at most 1.
-        slack: A squared distance of two points comes out wrong by at most this times the sum of their squared norms.
-    """
+    """Points as they are screened: about a point in their midst, in single precision."""
 
     points: Float[np.ndarray, "n features"]
     single: Float[np.ndarray, "n features"]
-    squares: Float[np.ndarray, " n"]
-    scale: float
-    slack: float
+    squares: Float[np.ndarray, " n"]  # squared norms of these
+    scale: float  # makes all numbers at most 1
+    slack: float  # a squared distance is wrong by at most this times the sum of the squared norms of both points
 
 
 def screen(points: Float[np.ndarray, "n features"]) -> Screen:
@@ -74,20 +66,12 @@ def screen(points: Float[np.ndarray, "n features"]) -> Screen:
 
 
 class Screened(NamedTuple):
-    """Squared distances from some points to others, about, each up to a constant of its row.
-
-    Attributes:
-        rows: Which points they are from.
-        above: At least the squared distance, less the row's ``shift``.
-        slack: ``above`` less this of the column is at most the squared distance, less ``shift`` and ``slack_of_row``.
-        shift: Squared norm of each row's point, with its slack.
-        slack_of_row: Twice the slack of the row.
-    """
+    """Squared distances from some points to others, about, each up to a constant of its row."""
 
     rows: Int[np.ndarray, " rows"]
-    above: Float[np.ndarray, "rows columns"]
-    slack: Float[np.ndarray, " columns"]
-    shift: Float[np.ndarray, "rows 1"]
+    above: Float[np.ndarray, "rows columns"]  # at least the squared distance, less ``shift``
+    slack: Float[np.ndarray, " columns"]  # ``above`` less this is at most the same, less ``slack_of_row``
+    shift: Float[np.ndarray, "rows 1"]  # squared norm of each row's point, with its slack
     slack_of_row: Float[np.ndarray, "rows 1"]
 
     def possible(self, bound: Float[np.ndarray, "#rows 1"]) -> Bool[np.ndarray, "rows columns"]:

@@ -42,18 +42,11 @@ def delay_embedding(
 
 
 class Moments(NamedTuple):
-    """Second moments of the delay embedding H of all trials.
+    """Second moments of the delay embedding H of all trials."""
 
-    Attributes:
-        whole: H^T H over all rows.
-        before: H_-^T H_- over the rows that have a row ``steps_ahead`` later in their trial.
-        cross: H_-^T H_+ of these rows and the later ones.
-        rows: Number of all rows.
-    """
-
-    whole: Float[np.ndarray, "delayed delayed"]
-    before: Float[np.ndarray, "delayed delayed"]
-    cross: Float[np.ndarray, "delayed delayed"]
+    whole: Float[np.ndarray, "delayed delayed"]  # H^T H over all rows
+    before: Float[np.ndarray, "delayed delayed"]  # H_-^T H_- over those with a row ``steps_ahead`` later in their trial
+    cross: Float[np.ndarray, "delayed delayed"]  # H_-^T H_+ of these and the later ones
     rows: int
 
 

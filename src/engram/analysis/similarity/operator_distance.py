@@ -249,7 +249,7 @@ def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
     scaled /= np.abs(scaled).max((1, 2), keepdims=True)  # so that no square overflows or vanishes
     scaled /= np.linalg.norm(scaled, axis=(1, 2), keepdims=True)
     symmetric, skew = _parts(scaled)
-    bases = _bases(scaled, symmetric, skew)
+    bases = _bases(scaled, symmetric, skew)  # (systems, words, n, n)
     return _Systems(
         scaled,
         bases,
@@ -260,17 +260,13 @@ def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
     )
 
 
-def _parts(A: Float[np.ndarray, "*any n n"]) -> tuple[Float[np.ndarray, "*any n n"], Float[np.ndarray, "*any n n"]]:
-    transposed = A.swapaxes(-1, -2)
-    return (A + transposed) / 2, (A - transposed) / 2
+def _parts(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the symmetric and the antisymmetric parts."""
+    return (A + A.swapaxes(-1, -2)) / 2, (A - A.swapaxes(-1, -2)) / 2
 
 
-def _bases(
-    A: Float[np.ndarray, "systems n n"],
-    symmetric: Float[np.ndarray, "systems n n"],
-    skew: Float[np.ndarray, "systems n n"],
-) -> Float[np.ndarray, "systems words n n"]:
-    """Eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
+def _bases(A: np.ndarray, symmetric: np.ndarray, skew: np.ndarray) -> np.ndarray:
+    """Return eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
     transposed = A.swapaxes(1, 2)
     words = [symmetric, A @ transposed, transposed @ A, _parts(A @ A)[0]]
     sizes = [np.linalg.norm(word, axis=(1, 2), keepdims=True) for word in words]
@@ -287,9 +283,8 @@ def _planes(skew: Operator) -> Operator:
     blocks, i = [], 0
     while i < len(skew):
         speed = abs(form[i, i + 1]) if i + 1 < len(skew) else 0.0
-        width = 2 if speed > 1e-12 else 1
-        blocks.append((-speed if width == 2 else 0.0, list(range(i, i + width))))
-        i += width
+        blocks.append((-speed, [i, i + 1]) if speed > 1e-12 else (0.0, [i]))
+        i += len(blocks[-1][1])
     return np.ascontiguousarray(basis[:, [column for _, block in sorted(blocks) for column in block]])
 
 
@@ -302,11 +297,7 @@ def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.nd
 
 
 def _solved(
-    systems: _Systems,
-    pairs: Int[np.ndarray, "pairs 2"],
-    bounds: Float[np.ndarray, " pairs"],
-    search: _Search,
-    n_jobs: int | None,
+    systems: _Systems, pairs: np.ndarray, bounds: np.ndarray, search: _Search, n_jobs: int | None
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
     """Return ||A - C B C^T||_F and C of each pair, given what no C gets below."""
     n = systems.operators.shape[1]
@@ -325,11 +316,7 @@ def _solved(
 
 
 def _aligned(
-    systems: _Systems,
-    pair: Int[np.ndarray, "2"],
-    bound: float,
-    drawn: Float[np.ndarray, "restarts n n"],
-    search: _Search,
+    systems: _Systems, pair: np.ndarray, bound: float, drawn: np.ndarray, search: _Search
 ) -> tuple[float, Operator]:
     """Return ||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end."""
     i, j = pair

@@ -32,10 +32,6 @@ def as_trials(X: Data, name: str = "X") -> list[Recording]:
 
     Raises:
         ValueError: A trial is no finite two-dimensional array, or has another number of features than the first.
-
-    Examples:
-        >>> [trial.shape for trial in as_trials([np.zeros((5, 2)), np.zeros((7, 2))])]
-        [(5, 2), (7, 2)]
     """
     several = is_trials(X)
     trials: list[Recording] = []

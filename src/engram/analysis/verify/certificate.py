@@ -128,9 +128,7 @@ def check_certificate(
     return Check(True, "", leaves)
 
 
-class _Place(NamedTuple):
-    """A case as it is reached from the root: its number, its inputs, its phases."""
-
+class _Place(NamedTuple):  # a case as it is reached from the root
     number: int
     low: Array
     high: Array
