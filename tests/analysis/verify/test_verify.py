@@ -39,7 +39,7 @@ from engram.analysis.verify import (
     verify,
 )
 from engram.analysis.verify.bounds import relax
-from engram.analysis.verify.certificate import Case, cut_bound
+from engram.analysis.verify.certificate import Case
 from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.specification import Clause, Domain
 from engram.tasks.data import load
@@ -432,7 +432,6 @@ def test_multipliers_of_cuts_bound_without_rounding(seed, size):
         slope = sum(a * b for a, b in zip(w, exact[j], strict=True)) + nu[0] * exact[3 + j][0]
         least += min(slope * Fraction(low[j]), slope * Fraction(high[j]))
     place = Domain(low, high, H, v)
-    assert cut_bound(A, c, place, numbers) <= least
     clause = Clause(np.eye(2), np.zeros(2), np.ones(2, dtype=bool))
     net = AffineReLU((A,), (c,))
     assert dual_bound(net, relax(net, low[None], high[None]), clause, place, numbers) <= least

@@ -64,13 +64,6 @@ def classification_difficulty(
     if isinstance(m, str):
         dimension = intrinsic_dimension(points, k, n_queries=n_queries, method=m, seed=rng)
         m = dimension.value
-    task = GeneralizationTask(
-        n=len(points),
-        m=m,
-        radius=math.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64).max()),
-        resolution=resolution,
-        error=error,
-        n_discrete=classes,
-        out_dim=classes - 1,
-    )
+    radius = math.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64).max())
+    task = GeneralizationTask(len(points), m, radius, resolution, error, n_discrete=classes, out_dim=classes - 1)
     return with_uncertainty(task, dimension, margin)

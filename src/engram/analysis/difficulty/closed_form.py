@@ -148,9 +148,8 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
         check_range(name, values)
     n, m, R, delta, epsilon, C, D, B = arrays.values()
     if np.any(delta > 2 * R):
-        worst = np.max(delta / R)
-        message = f"resolution = {worst:g} radius: hypotheses have less than one wavelength where it is above 2 radius"
-        warnings.warn(message, stacklevel=2)
+        worst = f"resolution = {np.max(delta / R):g} radius"
+        warnings.warn(f"{worst}: hypotheses have less than one wavelength where it is above 2 radius", stacklevel=2)
     M = 2 * np.pi * R / delta
     K, log_modes = log_modes_up_to(M, m, manifold)
     log_area = m * math.log(2 * math.pi)

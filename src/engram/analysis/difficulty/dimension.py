@@ -99,8 +99,7 @@ def intrinsic_dimension(
     if n_queries is not None:
         checks.size("n_queries", n_queries, 2)
     if n_duplicates > MANY_DUPLICATES * len(points):
-        share = n_duplicates / len(points)
-        warnings.warn(f"{share:.0%} of the samples equal another one, and are left out", stacklevel=2)
+        warnings.warn(f"{n_duplicates / len(points):.0%} of the samples equal another, and are left out", stacklevel=2)
     points = points[first] if n_duplicates else points
     queries = None
     if n_queries is not None and n_queries < len(points):
@@ -198,13 +197,9 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
         """Measure the dimension of samples X, (samples, features); y is not used, errors are as of the function."""
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = check_random_state(self.random_state).randint(2**31)
+        n_queries = None if self.n_queries is None else int(self.n_queries)
         self.estimate_ = intrinsic_dimension(
-            X,
-            int(self.k),
-            n_queries=None if self.n_queries is None else int(self.n_queries),
-            method=self.method,
-            pooled=bool(self.pooled),
-            seed=seed,
+            X, int(self.k), n_queries=n_queries, method=self.method, pooled=bool(self.pooled), seed=seed
         )
         self.dimension_, self.se_ = self.estimate_.value, self.estimate_.se
         return self

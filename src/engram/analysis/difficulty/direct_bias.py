@@ -145,10 +145,8 @@ def gaussian_process_test_error(
     try:
         factor = cho_factor(K, lower=True)
     except LinAlgError:
-        condition = np.linalg.cond(K)
-        raise ValueError(
-            f"jitter = {jitter}: the kernel's matrix is singular (condition {condition:.1g}); expected a larger one"
-        ) from None
+        found = f"the kernel's matrix is singular (condition {np.linalg.cond(K):.1g})"
+        raise ValueError(f"jitter = {jitter}: {found}; expected a larger one") from None
     K_test = kernel(X_test, X[first])
     residual = K_test @ cho_solve(factor, y[first]) - y_test
     variances, directions = eigh(kernel(X_test) - K_test @ cho_solve(factor, K_test.T))

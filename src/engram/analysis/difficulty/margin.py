@@ -154,10 +154,8 @@ def _without_duplicates(points: np.ndarray, y: np.ndarray, drop_conflicts: bool)
     first, which = distinct(points)
     odd = np.flatnonzero(y != y[first[which]])
     if len(odd) and not drop_conflicts:
-        raise ValueError(
-            f"X: samples {first[which[odd[0]]]} and {odd[0]} are equal and have different labels, so that the margin "
-            "is 0; expected not, or drop_conflicts=True"
-        )
+        pair = f"{first[which[odd[0]]]} and {odd[0]}"
+        raise ValueError(f"X: samples {pair} are equal and have different labels; expected not, or drop_conflicts=True")
     ambiguous = np.zeros(len(first), dtype=bool)
     ambiguous[which[odd]] = True
     n_conflicts = int(ambiguous[which].sum())

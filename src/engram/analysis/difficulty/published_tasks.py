@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -96,15 +97,13 @@ def distractor_task(
     """
     if not task.manifold == distractor.manifold == "sphere":
         raise ValueError(f"manifold = {task.manifold!r} and {distractor.manifold!r}: expected 'sphere' of both")
-    return GeneralizationTask(
+    return replace(
+        task,
         n=task.n * distractor.n,
         m=task.m + distractor.m,
         radius=np.hypot(task.radius, distractor.radius),
-        resolution=task.resolution,
-        error=task.error,
         n_discrete=task.n_discrete * distractor.n_discrete,
         out_dim=task.out_dim if out_dim is None else out_dim,
-        bound=task.bound,
     )
 
 

@@ -150,10 +150,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         expected = len((others or operators)[0])
         for number, operator in enumerate(operators):
             if len(operator) != expected:
-                raise ValueError(
-                    f"system {number} has an operator of rank {len(operator)}: expected {expected}, as of the first "
-                    'system; set rank = "common", or the rank of dmd'
-                )
+                found = f"system {number} has an operator of rank {len(operator)}"
+                raise ValueError(f'{found}: expected {expected}, as of the first; set rank = "common", or that of dmd')
         if self.metric not in ("bound", "spectral"):
             search = {name: getattr(self, name) for name in ("restarts", "seed", "n_jobs", "budget")}
             return compare_operators(operators, others, self.metric, **search)

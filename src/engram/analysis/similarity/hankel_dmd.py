@@ -141,7 +141,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             V, S, transposed = linalg.svd(np.concatenate(embedded), full_matrices=False, check_finite=False)
             U = transposed.T
         self.singular_values_ = S[: min(rows, delayed)]
-        numerical = self._numerical_rank(rows, delayed)
+        numerical = int((self.singular_values_ > S[0] * max(rows, delayed) * np.finfo(float).eps).sum())
         self.rank_ = self._chosen_rank(rows, delayed, numerical)
         kept = numerical if self.method == "rrr" else self.rank_
         if direct:
@@ -158,12 +158,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.spectral_radius_ = float(np.abs(np.linalg.eigvals(self.operator_)).max())
         self.non_normality_ = departure_from_normality(self.operator_) if self.operator_.any() else 0.0
         if self.spectral_radius_ > UNSTABLE:
-            warnings.warn(
-                f"the fitted operator is unstable: spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a "
-                "larger reg may help",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            told = f"spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a larger reg may help"
+            warnings.warn(f"the fitted operator is unstable: {told}", RuntimeWarning, stacklevel=3)
         return self
 
     def transform(self, X: Data) -> Any:
@@ -229,10 +225,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         else:
             trials = [validate_data(self, as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
             checks.finite("X", trials[0])
-        least, why = self._span + 1, "(n_delays - 1) delay_interval + 1"
-        if reset:
-            least, why = least + self.steps_ahead, "(n_delays - 1) delay_interval + steps_ahead + 1"
-        refuse_shorter(trials, least, why)
+        ahead = self.steps_ahead if reset else 0
+        refuse_shorter(trials, self._span + ahead + 1, f"(n_delays - 1) delay_interval + {ahead} + 1")
         return trials
 
     def _centred(self, trial: Recording) -> Recording:
@@ -254,10 +248,6 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             least = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
         return bool(S[min(least, len(S)) - 1] < ILL_CONDITIONED * S[0])
 
-    def _numerical_rank(self, rows: int, delayed: int) -> int:
-        values = self.singular_values_
-        return int((values > values[0] * max(rows, delayed) * np.finfo(float).eps).sum())
-
     def _chosen_rank(self, rows: int, delayed: int, numerical: int) -> int:
         values = self.singular_values_
         match self.rank:
@@ -265,10 +255,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 return max(1, min(numerical, rows // 4))
             case "full":
                 if rows < delayed:
-                    raise ValueError(
-                        f'rank = "full": expected at least as many rows as the embedding has columns, found {rows} '
-                        f"rows and {delayed} columns"
-                    )
+                    raise ValueError(f'rank = "full": expected as many rows as the {delayed} columns, found {rows}')
                 return delayed
             case "svht":
                 aspect = min(rows, delayed) / max(rows, delayed)
@@ -276,10 +263,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 return max(1, min(int((values > omega * np.median(values)).sum()), numerical))
             case Integral():
                 if int(self.rank) > numerical:
-                    raise ValueError(
-                        f"rank = {self.rank}: expected at most {numerical}, the numerical rank of the embedding of "
-                        f"{rows} rows and {delayed} columns"
-                    )
+                    raise ValueError(f"rank = {self.rank}: expected at most {numerical}, the numerical rank")
                 return int(self.rank)
             case _:
                 return min(int(np.searchsorted(_explained(values), self.rank)) + 1, numerical)

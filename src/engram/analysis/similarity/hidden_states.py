@@ -64,9 +64,8 @@ class HiddenStates:
             values = _values(padded)
             self._trials += [trial[:length].copy() for trial, length in zip(values, lengths.tolist(), strict=True)]
         elif not isinstance(output, Tensor) or output.ndim not in (1, 2, 3):
-            raise TypeError(
-                f"{type(module).__name__} gives {type(output).__name__}: expected a tensor of up to three dimensions"
-            )
+            found = f"{type(module).__name__} gives {type(output).__name__}"
+            raise TypeError(f"{found}: expected a tensor of up to three dimensions")
         elif output.ndim == 3:
             batch_first = bool(getattr(module, "batch_first", False))
             self._trials += list(_values(output if batch_first else output.transpose(0, 1)).copy())
@@ -75,10 +74,8 @@ class HiddenStates:
         else:
             step = np.atleast_2d(_values(output))
             if self._steps and self._steps[0].shape != step.shape:
-                raise ValueError(
-                    f"a step of shape {step.shape} after one of {self._steps[0].shape}: call next_trials before trials "
-                    "of another number"
-                )
+                found = f"a step of shape {step.shape} after one of {self._steps[0].shape}"
+                raise ValueError(f"{found}: call next_trials before trials of another number")
             self._steps.append(step)
 
 

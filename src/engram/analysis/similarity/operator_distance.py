@@ -161,11 +161,8 @@ def compare_operators(
     chunk = CHUNK * effective_n_jobs(n_jobs)
     for start in range(0, len(pairs), chunk):
         if budget is not None and time.monotonic() - began >= budget:
-            warnings.warn(
-                f"budget = {budget:g} s is spent: {len(pairs) - start} of {len(pairs)} pairs are not refined",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            left = f"{len(pairs) - start} of {len(pairs)} pairs are not refined"
+            warnings.warn(f"budget = {budget:g} s is spent: {left}", RuntimeWarning, stacklevel=2)
             break
         part = slice(start, start + chunk)
         values[part], refined[part] = _solved(systems, pairs[part], below[part], search, n_jobs)[0], True

@@ -16,6 +16,8 @@ from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Mask, as_affine_relu
 from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
 
+Multipliers = tuple[tuple[float, ...], ...]
+
 
 class Case(NamedTuple):
     """A node of a proof: the inputs of a box, in some phases of the hidden units.
@@ -24,13 +26,13 @@ class Case(NamedTuple):
         axis: What is split: an input, or ``inputs`` + the number of a hidden unit; -1: nothing, it is a leaf.
         value: Where the input is split; the two halves share it.
         first: Number of the first child: the lower half, or the unit off; the second comes next.
-        multipliers: Of a leaf that linear programs closed, for each clause those of ``dual_bound`` or of ``cut_bound``.
+        multipliers: Of a leaf that linear programs closed, for each clause those of ``dual_bound``.
     """
 
     axis: int = -1
     value: float = 0.0
     first: int = -1
-    multipliers: tuple[tuple[float, ...], ...] = ()
+    multipliers: Multipliers = ()
 
 
 @dataclass(frozen=True)
@@ -188,26 +190,16 @@ def _child(one: _Place, case: Case, side: int, inputs: int, stable: Phases) -> _
 
 
 def _proved(
-    net: AffineReLU,
-    place: Domain,
-    chosen: list[Clause],
-    relaxation: Relaxation,
-    multipliers: list[tuple[tuple[float, ...], ...]],
+    net: AffineReLU, place: Domain, chosen: list[Clause], relaxation: Relaxation, multipliers: list[Multipliers]
 ) -> Mask:
     """Say in which boxes of a relaxation all clauses are proved, by bounds or by the multipliers noted."""
     low, high = relaxation.low, relaxation.high
-    found = bound_clauses(net, relaxation, chosen)
-    proved = np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
-    proved |= (relaxation.empty | outside(place, low, high))[:, None]
+    nothing = relaxation.empty | outside(place, low, high)
+    proved = held(chosen, bound_clauses(net, relaxation, chosen)) | nothing[:, None]
     for i, j in np.argwhere(~proved).tolist():
-        if len(multipliers[i]) != len(chosen):
-            continue
-        here, numbers = place._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
-        if len(numbers) == len(chosen[j].c) + len(place.v):
-            bound = cut_bound(found[j].A[i], found[j].c[i], here, numbers)
-        else:
-            bound = dual_bound(net, relaxation.only(i), chosen[j], here, numbers)
-        proved[i, j] = bound > 0
+        if len(multipliers[i]) == len(chosen):
+            here, numbers = place._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
+            proved[i, j] = dual_bound(net, relaxation.only(i), chosen[j], here, numbers) > 0
     return np.asarray(proved.all(1))
 
 
@@ -240,18 +232,9 @@ def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: list[Clause])
     return [Rows(A[:, part], c[:, part], least[:, part]) for part in parts]
 
 
-def cut_bound(A: Array, c: Array, place: Domain, multipliers: Array) -> float:
-    """Return a lower bound of w . (A x + c) over a box and half-spaces, from multipliers w and nu >= 0 of both.
-
-    w . c - nu . v + min_x (A' w + H' nu) . x
-    """
-    w, nu = np.split(np.maximum(multipliers, 0), [len(c)])
-    wide = np.vstack([w @ np.abs(A), nu @ np.abs(place.H)]).sum(0)
-    offset, size = w @ c - nu @ place.v, w @ np.abs(c) + nu @ np.abs(place.v)
-    line, reach = w @ A + nu @ place.H, np.maximum(np.abs(place.low), np.abs(place.high))
-    error = (len(multipliers) + 8) * 2.0**-50 * (wide @ reach + size)
-    found = float(minimum(line[None], np.array([offset - error]), place.low[None], place.high[None])[0])
-    return found if np.isfinite(found) else -np.inf
+def held(chosen: list[Clause], found: list[Rows]) -> Mask:
+    """Say which clauses the bounds of their rows prove, (boxes, clauses)."""
+    return np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
 
 
 def outside(place: Domain, low: Array, high: Array) -> Mask:

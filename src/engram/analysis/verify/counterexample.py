@@ -60,18 +60,15 @@ def attack(net: AffineReLU, found: Sequence[Clause], place: Domain, rng: np.rand
     """
     points = rng.uniform(place.low, place.high, (SAMPLES, len(place.low)))
     points = np.vstack([(place.low + place.high) / 2, points]).clip(place.low, place.high)
-    hit = first_counterexample(net, found, place, points)
-    if hit is not None:
+    if (hit := first_counterexample(net, found, place, points)) is not None:
         return hit
     inside = place.contains(points)
     points = points[inside] if inside.any() else points
     x = points[np.argsort(_worst(net(points), found))[:STARTS]]
+    length = (place.high - place.low) / 20
     for step in range(STEPS):
-        x = np.clip(
-            x - (place.high - place.low) / 20 * 0.93**step * np.sign(_gradient(net, found, x)), place.low, place.high
-        )
-        hit = first_counterexample(net, found, place, x)
-        if hit is not None:
+        x = (x - length * 0.93**step * np.sign(_gradient(net, found, x))).clip(place.low, place.high)
+        if (hit := first_counterexample(net, found, place, x)) is not None:
             return hit
     return None
 

@@ -16,6 +16,7 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from engram import checks
 from engram.analysis.verify.bounds import ON, Phases, Relaxation, batched, lower_lines, minimum, relax
+from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Index
 from engram.analysis.verify.specification import Box, Clause, Domain, domain
 
@@ -196,6 +197,16 @@ def solve(
     gaps = tuple(np.maximum(found.x[h], 0) - np.maximum(found.x[z], 0) for z, h in before)
     multipliers = np.concatenate([-dual[first], *(dual[rows] for rows in equations), -dual[cuts]])
     return Solution(float(found.fun), found.x[x], gaps, multipliers, True)
+
+
+def linear_bound(net: AffineReLU, relaxation: Relaxation, clause: Clause, place: Domain) -> tuple[float, Solution]:
+    """Return the lower bound that the multipliers of the linear program prove, and the program's solution."""
+    found = solve(net, relaxation, clause, place, binary=False)
+    if found.x is None:  # nothing is there, says the solver; the elastic program has multipliers that prove it
+        found = solve(net, relaxation, clause, place, binary=False, elastic=True)
+    if found.multipliers is None:
+        return -np.inf, found
+    return dual_bound(net, relaxation, clause, place, found.multipliers), found
 
 
 class _Model:
