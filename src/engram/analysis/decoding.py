@@ -15,17 +15,10 @@ def cross_temporal_decoding(
 ) -> Float[np.ndarray, "train_steps test_steps"]:
     """Return how well one of two classes is read from activity at one time, with templates made at another.
 
-    Every unit is z-scored at every time by the samples of the first part. There the templates are the means of the two
-    classes, one pair for each time t; a sample of the second part at time t' is of the class whose template of time t
-    its activity correlates with more.
-
-    Args:
-        activity: Activity of all units, samples in no order that matters.
-        labels: The class of each sample; there are two.
-        train_fraction: Which part of the samples the templates are made of.
-
-    Returns:
-        The share of right answers; rows are the times of the templates, columns those of the tested activity.
+    Every unit is z-scored at every time by the samples of the first part, ``train_fraction`` of all. There the
+    templates are the means of the two classes, one pair for each time t; a sample of the second part at time t' is of
+    the class whose template of time t its activity correlates with more. Rows are the times of the templates, columns
+    those of the tested activity; samples are in no order that matters.
 
     Raises:
         ValueError: There are not two classes, one of them is missing in a part, or the numbers of samples differ.

@@ -15,12 +15,8 @@ def cumulative_regret(
 ) -> Float[np.ndarray, "*lifetimes steps"]:
     """Return the cumulative regret, R(t) = sum over s <= t of (best(s) - r(s)).
 
-    Args:
-        rewards: Rewards r.
-        best: The best expected reward of a step, (...,), or of each step, (..., steps).
-
-    Raises:
-        ValueError: The shapes do not go together.
+    ``best`` is the best expected reward of a step, (...,), or of each step, (..., steps); other shapes are a
+    ValueError.
 
     Source: Lai and Robbins, "Asymptotically efficient adaptive allocation rules" (1985).
 
@@ -61,14 +57,6 @@ def stay_probabilities(
 
     Who reasons with a model of the transitions stays after a common transition that was rewarded and a rare one that
     was not; who only repeats what was rewarded does not look at the transition. NaN where there was no such trial.
-
-    Args:
-        choices: The choice of each trial.
-        rewarded: Whether it was rewarded.
-        common: Whether its transition was the common one.
-
-    Raises:
-        ValueError: The shapes differ.
 
     Source: Daw et al., "Model-based influences on humans' choices and striatal prediction errors" (2011), figure 2.
 

@@ -33,12 +33,9 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
     """Return the bits that it takes to choose, of hypotheses that fit the training data, one that generalises.
 
     I = -log2 P(error <= target), where the errors have the distribution of scale chi^2(df, nc), fitted by maximum
-    likelihood: for targets that none of the sampled hypotheses reaches. An approximation: errors that are more skewed
-    than any such distribution, as of a Gaussian process on digits, take more bits (9.9 where this says 8.7).
-
-    Args:
-        test_errors: Mean squared test errors of at least 10 hypotheses drawn from those that fit the training data.
-        target: The error that counts as generalising.
+    likelihood to at least 10 mean squared test errors: for targets that none of the sampled hypotheses reaches. An
+    approximation: errors that are more skewed than any such distribution, as of a Gaussian process on digits, take more
+    bits (9.9 where this says 8.7).
 
     Raises:
         ValueError: There are fewer errors, one is not positive and finite, all are equal, or the target is not
@@ -102,20 +99,14 @@ def gaussian_process_test_error(
 ) -> TestError:
     """Return the distribution of the mean squared test error over the functions of a process that fit the data.
 
-    Conditioned on the training data, the process has for each output
+    Conditioned on the training data, the process has for each output, a column of y,
 
         mean = K_*t K_tt^-1 y,   cov = K_** - K_*t K_tt^-1 K_t*
 
     so that the error is a weighted sum of chi-squares: its weights are the eigenvalues of cov over the number of
-    errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled.
-
-    Args:
-        X: Training inputs.
-        y: Training targets, one column an output.
-        X_test: Test inputs.
-        y_test: Test targets.
-        kernel: Called with one or two arrays of inputs; by default scikit-learn's ``RBF(1.0)``.
-        jitter: Added to the variances at training inputs; by default 1e-10 of their mean.
+    errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled. The kernel
+    is called with one or two arrays of inputs, by default scikit-learn's ``RBF(1.0)``; ``jitter`` is added to the
+    variances at training inputs, by default 1e-10 of their mean.
 
     Raises:
         ValueError: Shapes do not go together, a number is not finite, equal inputs have different targets, or the

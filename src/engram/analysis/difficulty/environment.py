@@ -38,8 +38,8 @@ def environment_difficulty(
     a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
 
     Args:
-        env: As of ``roll_out``, as are ``policy``, ``steps``, ``seed`` and errors.
-        policy: Called with an observation, returns an action; by default actions are random.
+        env: An environment with numbers as observations.
+        policy: As of ``roll_out``.
         steps: Steps to roll out.
         window: Observations that a policy sees.
         stride: Only every so many-th window of an episode is used, since neighbours in time are neighbours in space.
@@ -84,13 +84,9 @@ def action_dimension(space: gym.Space[Any]) -> int:
 def roll_out(
     env: gym.Env[Any, Any], policy: Callable[[Any], Any] | None = None, *, steps: int, seed: int = 0
 ) -> list[Float[np.ndarray, "steps features"]]:
-    """Return the observations of each episode, also the last.
+    """Return the observations of each episode, also the last, which may be cut short after ``steps`` in all.
 
-    Args:
-        env: A Gymnasium environment with numbers as observations.
-        policy: Called with an observation, returns an action; by default actions are random.
-        steps: How many in all; the last episode may be cut short.
-        seed: Settles environment and random actions.
+    The policy is called with an observation and returns an action; by default actions are random.
 
     Raises:
         ValueError: Observations are no numbers, or there is no step.

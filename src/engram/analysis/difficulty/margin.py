@@ -119,11 +119,7 @@ def extreme_quantile(
         gamma = M_1 + 1 - 1 / (2 (1 - M_1^2 / M_2))
         x = u + u M_1 (1 - min(gamma, 0)) (a^gamma - 1) / gamma,   a = k ratio
 
-    Args:
-        values: Positive numbers.
-        k: How many of the largest the tail is fitted to.
-        ratio: How many times as many values there are.
-        bounded_factor: Whether to take the factor (1 - min(gamma, 0)), which the authors' script lacks.
+    of positive values; without ``bounded_factor``, 1 - min(gamma, 0) is left out, as in the authors' script.
 
     Raises:
         ValueError: There are not more than k values, or those above u are all equal to it.

@@ -81,12 +81,9 @@ def few_shot_task(
 def distractor_task(
     task: GeneralizationTask, distractor: GeneralizationTask, *, out_dim: Number | None = None
 ) -> GeneralizationTask:
-    """Return a task whose inputs come with those of another task, which do not matter.
+    """Return a task whose inputs come with those of another task, which do not matter; it keeps resolution and error.
 
-    Args:
-        task: The task whose outputs count; its resolution and error are kept.
-        distractor: The other one.
-        out_dim: Dimension of the output; by default that of the task. The authors' script takes the number of classes.
+    The output has the dimension of the task's unless given; the authors' script takes the number of classes.
 
     Source: the authors' script.
 
@@ -110,14 +107,10 @@ def distractor_task(
 def architecture_information(
     task: GeneralizationTask, errors: Mapping[str, float], n_test: int | None = None
 ) -> dict[str, Difficulty]:
-    """Return what model classes bring along on a task: its complexity at the error that each of them reaches.
+    """Return what model classes bring along on a task: its complexity at the test error that each of them reaches.
 
-    Two models differ by (free dimensions) log2(error_1 / error_2).
-
-    Args:
-        task: The task; its own error is not used.
-        errors: The test error of each model.
-        n_test: Test samples; errors are taken to be at least 1 / (n_test + 1), since none seen is not none.
+    Two models differ by (free dimensions) log2(error_1 / error_2). With ``n_test`` test samples, errors are taken to be
+    at least 1 / (n_test + 1), since none seen is not none.
 
     Source: the blog post with the authors' script. Its figures say bits and have nats; these are bits.
 

@@ -15,14 +15,9 @@ CHUNK = 4096  # steps whose lagged copies fit in the processor's cache, or nearl
 def delay_embedding(
     trial: Float[np.ndarray, "time features"], n_delays: int, delay_interval: int = 1
 ) -> Float[np.ndarray, "rows delayed"]:
-    """Return the delay embedding of a trial, the most recent sample first.
+    """Return the delay embedding of a trial, p = ``n_delays`` samples a row, the most recent first.
 
         H[t] = [x(t + (p - 1) tau), ..., x(t + tau), x(t)],   (time - (p - 1) tau, p features)
-
-    Args:
-        trial: Samples x.
-        n_delays: Number p of samples in a row.
-        delay_interval: Steps tau between them.
 
     Raises:
         ValueError: The trial is shorter than one row.

@@ -91,8 +91,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             y: Ignored.
 
         Raises:
-            ValueError: There is one system only; a system is refused by ``dmd``, the message says which one; or the
-                operators have different sizes and ``rank`` is None.
+            ValueError: There is one system only, ``dmd`` refuses one, or their ranks differ and ``rank`` is None.
         """
         systems = self._systems(X, reset=True)
         if len(systems) < 2:

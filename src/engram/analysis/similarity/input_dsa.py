@@ -37,12 +37,8 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
 
         min over A, B of sum_t |v(t + h) - A v(t) - B u(t)|^2 + reg (|A|^2 + |B|^2)
 
-    with the eigen-time-delay coordinates v of ``HankelDMD``, and u(t) the input at the latest sample of v(t).
-
-    Args:
-        X: Trials, as ``HankelDMD.fit`` takes them.
-        inputs: As many trials of inputs, each as long as its trial.
-        dmd: Delays, rank and ridge; None: ``HankelDMD()``. It is fitted.
+    with the eigen-time-delay coordinates v of ``HankelDMD`` (``dmd`` is fitted), and u(t) the input at the latest
+    sample of v(t). There are as many trials of inputs as of X, each as long as its trial.
 
     Raises:
         ValueError: The trials of the inputs do not go with those of X; and as ``HankelDMD.fit``.

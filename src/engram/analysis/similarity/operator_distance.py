@@ -133,16 +133,11 @@ def compare_operators(
     budget: float | None = None,
     **starts: Unpack[Starts],
 ) -> OperatorComparison:
-    """Return the distances between all operators with their lower bounds, within a budget of time.
+    """Return the distances between all operators, or to ``others``, with their lower bounds, within a budget of time.
 
-    Args:
-        operators: Operators of one size.
-        others: Operators to compare them with; None: each other.
-        metric: As of ``operator_distance``, as are errors.
-        n_jobs: Threads, as joblib counts them.
-        budget: Seconds after which no further pair is refined; those that are left have the distance of their best
-            start, and a warning says how many. None: all are refined.
-        **starts: As of ``operator_distance``.
+    After ``budget`` seconds no further pair is refined: those that are left have the distance of their best start, and
+    a warning says how many. ``n_jobs`` counts threads as joblib does; other arguments and errors as of
+    ``operator_distance``.
 
     Examples:
         >>> found = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))

@@ -48,12 +48,7 @@ def permutation_test(
 
         p = (1 + number of permutations with a statistic at least as large) / (1 + permutations)
 
-    Args:
-        distances: Symmetric distances.
-        labels: The label of each system.
-        rng: What permutes the labels.
-        n_permutations: Number of permutations.
-        statistic: A function of distances and labels, larger where labels explain more.
+    ``statistic`` is a function of distances and labels, larger where labels explain more.
 
     Raises:
         ValueError: ``distances`` is not square and symmetric, or the number of labels is another.

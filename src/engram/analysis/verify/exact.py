@@ -28,12 +28,12 @@ NODES = 1_000_000  # of the solver, at most; a limit that is the same on every m
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A maximum, as far as it is known.
+    """A maximum, as far as it is known: largest ``value`` that was met, at the input ``witness``, and ``upper`` bound.
 
     Attributes:
-        value: The largest value that was met, at ``witness``; minus infinity if none was.
+        value: Minus infinity if none was met.
         upper: No value is above it, up to ``tol``.
-        witness: The input that has it.
+        witness: The input.
         status: ``"optimal"``, ``"bounded"`` (a relaxation, or the time was over) or ``"infeasible"``.
         tol: What the solver's tolerances may add; 0 for bounds that account for their rounding.
     """

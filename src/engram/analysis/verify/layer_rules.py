@@ -46,13 +46,8 @@ def layer_rules(
 ) -> list[LayerRule]:
     """Return rules for a class from a decision tree over the activations of a layer, the best supported first.
 
-    Args:
-        net: The network.
-        layer: The hidden layer, from 1.
-        X: Data.
-        label: The class, as the network gives it.
-        on: ``"bits"``: whether units are on; ``"values"``: thresholds of pre-activations.
-        random_state: Of the tree.
+    Layers count from 1; ``label`` is the class as the network gives it. The tree sees whether units are on
+    (``"bits"``), or thresholds of their pre-activations (``"values"``).
 
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
     """

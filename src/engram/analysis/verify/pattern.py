@@ -46,13 +46,10 @@ def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array
 def pattern_halfspaces(
     net: AffineReLU, at: Sequence[Phases], pattern: Sequence[Phases], tau: float = 0.0
 ) -> tuple[Array, Array]:
-    """Return the half-spaces G x <= h of the inputs that have a pattern.
+    """Return the half-spaces G x <= h of the inputs that have a pattern, a unit counting as on from z = tau.
 
-    Args:
-        net: The network.
-        at: The full pattern from which units were freed.
-        pattern: Phases, 2 where free; if a unit is fixed, so are all in the layers before (the set is convex then).
-        tau: From which z a unit counts as on.
+    ``at`` is the full pattern from which units were freed (2). If a unit is fixed, so are all in the layers before: the
+    set is convex then.
 
     Raises:
         ValueError: A unit is fixed behind a free one, or otherwise than in ``at``.
