@@ -30,14 +30,9 @@ class LinearBounds(NamedTuple):
 
         lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
 
-    Attributes:
-        lower_slope: (..., outputs, inputs), as is ``upper_slope``.
-        lower_offset: (..., outputs), as are ``upper_offset``, ``lower`` and ``upper``.
-        upper_slope: Slope of the upper function.
-        upper_offset: Its offset.
-        lower: What the box makes of it; infinite where the pattern cannot occur in the box.
-        upper: Likewise.
-        layers: Lower and upper bounds of the pre-activations of each hidden layer, (..., units) each.
+    Slopes are (..., outputs, inputs), all else (..., outputs). ``lower`` and ``upper`` are what the box makes of them,
+    infinite where the pattern cannot occur in it; ``layers`` has lower and upper bounds of the pre-activations of each
+    hidden layer, (..., units).
     """
 
     lower_slope: Array

@@ -20,19 +20,12 @@ Multipliers = tuple[tuple[float, ...], ...]
 
 
 class Case(NamedTuple):
-    """A node of a proof: the inputs of a box, in some phases of the hidden units.
+    """A node of a proof: the inputs of a box, in some phases of the hidden units."""
 
-    Attributes:
-        axis: What is split: an input, or ``inputs`` + the number of a hidden unit; -1: nothing, it is a leaf.
-        value: Where the input is split; the two halves share it.
-        first: Number of the first child: the lower half, or the unit off; the second comes next.
-        multipliers: Of a leaf that linear programs closed, for each clause those of ``dual_bound``.
-    """
-
-    axis: int = -1
-    value: float = 0.0
-    first: int = -1
-    multipliers: Multipliers = ()
+    axis: int = -1  # what is split: an input, or the number of inputs + that of a hidden unit; -1: it is a leaf
+    value: float = 0.0  # where the input is split; the two halves share it
+    first: int = -1  # number of the first child: the lower half, or the unit off; the second comes next
+    multipliers: Multipliers = ()  # of a leaf that linear programs closed, for each clause those of ``dual_bound``
 
 
 @dataclass(frozen=True)

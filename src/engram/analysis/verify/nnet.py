@@ -16,6 +16,9 @@ CLEAR, WEAK_LEFT, WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT = range(5)
 PI = 3.141593
 SCALE, OFFSET = 373.94992, 7.5188840201005975  # of the networks' scores
 Ends = tuple[int | float, int | float]
+EVERYWHERE: dict[str, Ends] = {
+    "rho": (0, 60760), "theta": (-PI, PI), "psi": (-PI, PI), "own": (100, 1200), "intruder": (0, 1200)
+}  # fmt: skip
 
 
 class Normalisation(NamedTuple):
@@ -137,14 +140,9 @@ def acasxu_property(number: int) -> AcasProperty:
             return AcasProperty(("4_5",), (box,), _lowest(CLEAR))
 
 
-def _box(
-    rho: Ends = (0, 60760),
-    theta: Ends = (-PI, PI),
-    psi: Ends = (-PI, PI),
-    own: Ends = (100, 1200),
-    intruder: Ends = (0, 1200),
-) -> Box:
-    low, high = zip(rho, theta, psi, own, intruder, strict=True)
+def _box(**ends: Ends) -> Box:
+    """Return a box of the ends given, and of all that the networks take."""
+    low, high = zip(*(EVERYWHERE | ends).values(), strict=True)
     return Box(np.array(low, dtype=float), np.array(high, dtype=float))
 
 
