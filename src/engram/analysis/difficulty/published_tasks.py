@@ -17,13 +17,8 @@ def control_task(
 ) -> GeneralizationTask:
     """Return a reinforcement-learning task: a policy that maps ``window`` observations, all of them angles, to actions.
 
-    Args:
-        n_obs: Numbers in an observation.
-        n_act: Numbers in an action.
-        n: Steps of experience.
-        resolution: Difference of an observation at which the action may change, in radians.
-        error: Target error.
-        window: Observations that the policy sees.
+    An observation has ``n_obs`` numbers, an action ``n_act``; ``n`` are steps of experience, and ``resolution`` is the
+    difference of an observation, in radians, at which the action may change.
 
     Source: the authors' script; that "number of observations" is such a window is our reading.
 

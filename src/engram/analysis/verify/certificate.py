@@ -38,11 +38,11 @@ class Tree:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Why a property holds.
+    """Why a property holds: one tree of cases for all clauses, or one for each.
 
     Attributes:
         kind: ``"tree"``: cases, which can be checked; ``"solver"``: the word of the solver, up to ``tol``.
-        trees: One tree for all clauses, or one for each.
+        trees: The trees.
         subject: Digest of the network, the inputs and the property.
         tol: What the answer allows for rounding: 0 for a tree, whose bounds account for theirs.
     """
@@ -154,13 +154,9 @@ def _check_tree(net: AffineReLU, place: Domain, chosen: list[Clause], tree: Tree
             return f"leaf {here[int(np.argmax(ends & ~proved))].number} is not proved", leaves
         leaves += int(ends.sum())
         stable = stable_phases(relaxation, phases)
-        for i in np.flatnonzero(~ends):
-            for side in (0, 1):
-                child = _child(here[i], cases[i], side, inputs, stable[i])
-                if child is None:
-                    visited += 1
-                else:
-                    waiting.append(child)
+        halves = [_child(here[i], cases[i], side, inputs, stable[i]) for i in np.flatnonzero(~ends) for side in (0, 1)]
+        waiting += [half for half in halves if half is not None]
+        visited += halves.count(None)
     return "", leaves
 
 

@@ -74,18 +74,10 @@ def maximize(
         h >= 0,  h >= z,  h <= z - l (1 - t),  h <= u t;
 
     with ``"lp"`` the triangle h <= u (z - l) / (u - l) takes the place of the last two; ``"crown"`` is one backward
-    pass. l and u are those of ``crown_bounds``.
+    pass. l and u are those of ``crown_bounds``. ``"milp"`` is complete, the others give upper bounds.
 
-    Args:
-        net: The network.
-        box: The inputs.
-        objective: q.
-        of_inputs: r; default 0.
-        pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free.
-        halfspaces: H and v: only inputs with H x <= v.
-        engine: ``"milp"`` is complete, the others give upper bounds.
-        tau: From which z a unit counts as on.
-        time_limit: Seconds, of ``"milp"``.
+    ``objective`` is q, ``of_inputs`` r (default 0). ``pattern`` has the phases of each hidden layer: 1 on (z >= tau), 0
+    off (z <= 0), 2 free. With ``halfspaces`` H and v only inputs with H x <= v count. ``time_limit`` is in seconds.
 
     Source: Tjeng, Xiao and Tedrake, "Evaluating robustness of neural networks with mixed integer programming" (2019).
 

@@ -28,21 +28,13 @@ def certified_radius(
     time_limit: float = 60.0,
     node_limit: int = NODES,
 ) -> Float[np.ndarray, " points"]:
-    """Return, for each input, a radius r of max |x - x0| within which the answer stays the label.
+    """Return, for each input, a radius r of max |x - x0| within which the answer is the label; 0 where it is another.
 
-    Args:
-        net: The network.
-        X: Inputs.
-        labels: Their classes; where the network gives another, the radius is 0.
-        method: ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound. ``"exact"`` asks
-            HiGHS for the nearest input that another class ties, inside the ball of the attack; it is exact to 1e-6, and
-            the solver's dual bound, a lower one, where a limit is met. ``"attack"`` bisects with a search for
-            counterexamples: an upper bound.
-        low: Least value that an input can have.
-        high: Largest value.
-        most: Radii are not looked for beyond it.
-        time_limit: Seconds of ``"exact"`` for one question.
-        node_limit: Likewise, nodes of the solver's search; unlike seconds the same on every machine.
+    ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound. ``"exact"`` asks HiGHS for the
+    nearest input that another class ties, inside the ball of the attack, to 1e-6; where ``time_limit`` seconds or
+    ``node_limit`` nodes (the same on every machine) end a question, it is the solver's dual bound, a lower one.
+    ``"attack"`` bisects with a search for counterexamples: an upper bound. Inputs have values from ``low`` to ``high``,
+    and radii are not looked for beyond ``most``.
 
     Raises:
         ValueError: A label is no class, or an input is out of range.
