@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from engram.memory import NOODL, match_dictionaries, noodl_step
-from engram.memory.dictionary.arora import threshold_encode, unbiased_gradient
+from engram.memory import NOODL, hard_threshold, match_dictionaries, noodl_step
+from engram.memory.dictionary.arora import unbiased_gradient
 from engram.memory.dictionary.step import dictionary_gradient
 from engram.storage import CannotWriteError, CorruptFileError, checkpoint
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
@@ -74,7 +74,7 @@ def test_o7_the_unbiased_gradient_is_that_of_the_dense_tensor():
     A = rng.normal(size=(8, 6))
     A /= np.linalg.norm(A, axis=1, keepdims=True)
     Y = rng.normal(size=(30, 6))
-    X = threshold_encode(Y, A, 1.0)
+    X = hard_threshold(Y @ A.T, 0.5, keep_equal=True)
     dense = np.zeros_like(A)
     for i in range(8):
         B = A - (A @ A[i])[:, None] * A[i]

@@ -22,11 +22,7 @@ def parity_table(
 
 
 def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "constraints locals"]:
-    """Return which local patterns are given, as an array of +1 and -1, (patterns, r), for all clusters or for each.
-
-    Raises:
-        ValueError: A wrong number of arrays, a wrong shape, other values, or two patterns at distance 1.
-    """
+    """Return which local patterns are given, arrays of +1 and -1, (patterns, r), one for all clusters or for each."""
     table = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]), bool)
     per_cluster = isinstance(patterns, list | tuple) and np.ndim(patterns[0]) == 2
     sets = patterns if per_cluster else [patterns] * len(table)
