@@ -84,8 +84,8 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
     """Go on with the search for nearest keys in a block of them whose products with samples are known.
 
     ``products`` are those of samples from ``begin`` on, of which those from ``first`` to ``stop`` are looked at, and
-    keys from ``offset`` on. ``norms`` and ``squares`` are the squared norms of keys and samples, ``largest`` the largest
-    of the keys; by the share ``slack`` of them a squared distance that is made of products may be wrong. ``rows`` and
+    keys from ``offset`` on. ``norms`` and ``squares`` are the squared norms of keys and samples, ``largest`` that of
+    the keys; by the share ``slack`` of them a squared distance made of products may be wrong. ``rows`` and
     ``distances``, (samples, k), are the nearest so far, and change.
     """
     k, block = rows.shape[1], products.shape[1]
