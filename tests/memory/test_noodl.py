@@ -187,13 +187,6 @@ def test_a_stream_in_the_same_chunks_gives_the_same_and_fit_is_such_a_stream():
     np.testing.assert_allclose(np.concatenate(codes), whole.transform(X), atol=1e-12)
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-def test_threads_change_nothing(threads):
-    dictionary, start = truth()
-    one, many = (learned(NOODL(80, dict_init=start, n_jobs=n), stream(dictionary, 5)) for n in (None, threads))
-    np.testing.assert_array_equal(many.components_, one.components_)
-
-
 def test_small_batches_get_small_steps():
     dictionary, start = truth()
     steps = {}

@@ -27,8 +27,7 @@ class Stored:
     def save(self, path: str | Path) -> None:
         """Write it to one safetensors file, with what is no tensor as JSON in its header, atomically.
 
-        Args:
-            path: The file; an old one is replaced. A process that is killed leaves the old file or the new one.
+        A process that is killed leaves the old file or the new one.
 
         Raises:
             TypeError: It holds what cannot be stored: neither tensors nor arrays nor plain values.
@@ -39,9 +38,6 @@ class Stored:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what ``save`` wrote.
-
-        Args:
-            path: The file.
 
         Raises:
             CorruptFileError: The file is truncated, altered, or of something else.

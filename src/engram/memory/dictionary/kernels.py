@@ -1,12 +1,10 @@
 """Iterative hard thresholding and the dictionary gradient as numba kernels that touch only what is not zero.
 
 A step of IHT is  x <- H(x - step (G x - b))  with the Gram matrix G of the atoms and b their correlations with the
-sample. A code has few entries that are not zero, so that G x is a sum of few rows of G (which is symmetric):
-atoms x support multiplications in place of atoms x atoms. One sample after another goes through all its iterations and
-stops by itself, its code in the first cache.
-
-Samples do not meet in the code; in the gradient every thread has features of its own and adds the samples in their
-order: the results are the same, bit by bit, for any number of threads.
+sample. A code has few entries that are not zero, so that G x is a sum of few rows of G: atoms x support
+multiplications in place of atoms x atoms. One sample after another goes through all its iterations, its code in the
+first cache; in the gradient every thread has features of its own and adds the samples in their order. So the results
+are the same, bit by bit, for any number of threads.
 """
 
 from typing import no_type_check

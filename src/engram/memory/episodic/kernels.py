@@ -2,9 +2,7 @@
 
 A sum of squares is added up in lanes, several numbers at once. Of a large batch, one matrix product gives squared
 distances up to rounding; every key that these cannot rule out is measured again by differences. So all ways find the
-same neighbours, and a distance is 0 where, and only where, two keys are equal.
-
-Samples do not meet: the results are the same for any number of threads.
+same neighbours. Samples do not meet: the results are the same for any number of threads.
 """
 
 from typing import no_type_check

@@ -78,12 +78,12 @@ class AssociativeStore(Stored):
 
         Args:
             labels: Strings, or integers below 2^K.
-            payloads: As many; the labels if None. With ``features``, vectors, (items, features).
+            payloads: As many; the labels if None. With ``features``, finite vectors, (items, features).
 
         Raises:
             TypeError: A label is neither a string nor an integer.
-            ValueError: Not as many payloads as labels, an integer that is not below 2^K, vectors of a wrong shape or
-                not finite, or two labels with the same address, which happens once in about 2^(K/2) items.
+            ValueError: An argument is out of range, or two labels have the same address, which happens once in about
+                2^(K/2) items.
         """
         contents = labels if payloads is None else payloads
         if len(contents) != len(labels):
@@ -101,10 +101,7 @@ class AssociativeStore(Stored):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
     ) -> StoreRecall:
-        """Return the items whose addresses noisy states, (batch, nodes), come to rest at.
-
-        ``generator`` and the settings are those of ``ExpanderMemory.recall``.
-        """
+        """Return the items whose addresses noisy states come to rest at; settings as in ``ExpanderMemory.recall``."""
         result = self.memory.recall(x, generator=generator, **settings)
         items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
         rows = result.converged.nonzero()[:, 0].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any
 
 import torch
@@ -108,8 +109,6 @@ def as_graph(H: Annotated[Any, ArrayLike] | BipartiteGraph) -> BipartiteGraph:
     """Return the graph of a parity-check matrix, without warnings."""
     if isinstance(H, BipartiteGraph):
         return H
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return BipartiteGraph.from_parity_check(H)
