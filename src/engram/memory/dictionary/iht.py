@@ -253,6 +253,5 @@ def check_data(X: np.ndarray, dictionary: np.ndarray) -> None:
     if X.shape[1] != dictionary.shape[1]:
         raise ValueError(f"X.shape = {X.shape}: expected {dictionary.shape[1]} features, as dictionary has")
     if X.dtype != dictionary.dtype or X.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"X.dtype = {X.dtype}, dictionary.dtype = {dictionary.dtype}: expected both float32 or both float64"
-        )
+        dtypes = f"X.dtype = {X.dtype}, dictionary.dtype = {dictionary.dtype}"
+        raise ValueError(f"{dtypes}: expected both float32 or both float64")

@@ -106,10 +106,8 @@ class NOODLLayer(nn.Module):
         self._check("input", input, self.in_features)
         self._check("code", code, self.out_features)
         if input.shape[:-1] != code.shape[:-1] or not input.numel():
-            raise ValueError(
-                f"input.shape = {tuple(input.shape)}, code.shape = {tuple(code.shape)}: expected equally many samples, "
-                "at least 1"
-            )
+            shapes = f"input.shape = {tuple(input.shape)}, code.shape = {tuple(code.shape)}"
+            raise ValueError(f"{shapes}: expected equally many samples, at least 1")
         samples, codes = input.reshape(-1, self.in_features), code.reshape(-1, self.out_features)
         return codes.sign().t() @ (codes @ self.weight - samples) / len(samples)
 

@@ -43,10 +43,8 @@ def match_dictionaries(
         ([1, 0], [1.0, -1.0], 0.0)
     """
     if dictionary.shape[1] != true.shape[1] or len(dictionary) < len(true):
-        raise ValueError(
-            f"dictionary.shape = {dictionary.shape}: expected {true.shape[1]} features and at least {len(true)} atoms, "
-            "as the true dictionary has"
-        )
+        expected = f"{true.shape[1]} features and at least {len(true)} atoms, as the true dictionary has"
+        raise ValueError(f"dictionary.shape = {dictionary.shape}: expected {expected}")
     checks.finite("dictionary", dictionary)
     checks.finite("true", true)
     learned, true = unit_rows(dictionary), unit_rows(true)

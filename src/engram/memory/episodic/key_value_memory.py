@@ -283,9 +283,7 @@ class KeyValueMemory(Stored, nn.Module):
             return ALL
         checks.instance("tables", tables, Tensor)
         if tables.shape != (samples,) or tables.is_floating_point():
-            raise ValueError(
-                f"tables of shape {tuple(tables.shape)} and {tables.dtype}: expected integers, ({samples},)"
-            )
+            raise ValueError(f"tables of shape {tuple(tables.shape)}, {tables.dtype}: expected integers, ({samples},)")
         chosen = array(tables.long())
         if samples and not 0 <= chosen.min() <= chosen.max() < len(self.keys):
             raise ValueError(f"tables from {chosen.min()} to {chosen.max()}: expected 0 .. {len(self.keys) - 1}")

@@ -48,9 +48,7 @@ class BipartiteGraph:
     def __post_init__(self) -> None:
         C = np.asarray(self.C)
         if C.ndim != 2 or not C.size or C.dtype.kind not in "iu":
-            raise ValueError(
-                f"C is {C.dtype} of shape {C.shape}: expected integers, (constraints, r), neither of them 0"
-            )
+            raise ValueError(f"C is {C.dtype} of shape {C.shape}: expected integers, (constraints, r), not empty")
         nodes = int(C.max()) + 1 if self.n_nodes is None else self.n_nodes
         if C.min() < NOBODY or C.max() >= nodes:
             raise ValueError(f"C has values from {C.min()} to {C.max()}: expected nodes, 0 .. {nodes - 1}, or -1")
@@ -83,9 +81,7 @@ class BipartiteGraph:
         sparse.eliminate_zeros()
         sparse.sort_indices()
         if sparse.ndim != 2 or not sparse.nnz or (sparse.data != 1).any():
-            raise ValueError(
-                f"H is {sparse.dtype} of shape {sparse.shape}: expected zeros and ones, (constraints, nodes)"
-            )
+            raise ValueError(f"H of shape {sparse.shape}: expected zeros and ones, (constraints, nodes), not all zero")
         degrees = np.diff(sparse.indptr)
         C = np.full((sparse.shape[0], max(int(degrees.max()), 2)), NOBODY)
         C[np.arange(C.shape[1]) < degrees[:, None]] = sparse.indices

@@ -31,16 +31,11 @@ def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "const
     for j, (given, degree) in enumerate(zip(sets, graph.constraint_degrees, strict=True)):
         local = np.asarray(given)
         if local.ndim != 2 or local.shape[1] != degree or not np.isin(local, (-1, 1)).all():
-            raise ValueError(
-                f"patterns of constraint {j} of shape {local.shape}: expected +1 and -1, (patterns, {degree})"
-            )
+            raise ValueError(f"patterns of constraint {j} of shape {local.shape}: expected +1 and -1, (some, {degree})")
         table[j, (local < 0) @ (1 << np.arange(degree))] = True
         own = np.flatnonzero(table[j])
         if any(table[j, own ^ (1 << k)].any() for k in range(degree)):
-            raise ValueError(
-                f"patterns of constraint {j}: expected a distance of at least 2 between any two, so that a single flip "
-                "is noticed"
-            )
+            raise ValueError(f"patterns of constraint {j}: expected a distance of at least 2 between any two")
     return table
 
 

@@ -18,13 +18,11 @@ from engram.memory.expander.clusters import given_table, nearest_patterns, parit
 from engram.memory.expander.flip_dynamics import (
     ORDERS,
     Network,
-    acceptance,
     distances,
     fill_erased,
     local_patterns,
     nearest_change,
     patterns_seen,
-    settle,
     settle_fast,
 )
 from engram.memory.expander.gf2 import SolutionSpace, solve
@@ -123,10 +121,8 @@ class ExpanderMemory(Stored, nn.Module):
         self.patterns = patterns if isinstance(patterns, str) else "given"
         self.explicit_hidden = explicit_hidden or self.patterns != "parity"
         if self.explicit_hidden and graph.C.shape[1] > LARGEST:
-            raise ValueError(
-                f"graph has constraints of {graph.C.shape[1]} nodes: expected at most {LARGEST} with explicit hidden "
-                "neurons, of which there are 2^(r-1); patterns='parity' without them takes any number"
-            )
+            nodes = f"graph has constraints of {graph.C.shape[1]} nodes: expected at most {LARGEST}"
+            raise ValueError(f"{nodes} with explicit hidden neurons; 'parity' without them takes any number")
         if target_parity is not None and self.patterns != "parity":
             raise ValueError(f"target_parity is given: expected None, because patterns = {self.patterns!r}")
         target = np.asarray(np.ones(graph.n_constraints) if target_parity is None else target_parity)
@@ -284,9 +280,7 @@ class ExpanderMemory(Stored, nn.Module):
         limit = None if max_iter is None else checks.size("max_iter", max_iter, least=0)
         checks.number("beta", beta, least=0)
         if checks.number("faults", faults, least=0, most=1) and order != "wta":
-            raise ValueError(
-                f"faults = {faults}: expected 0 with order = {order!r}, which has no hidden neurons to fail"
-            )
+            raise ValueError(f"faults = {faults}: expected 0 with order = {order!r}, which has no hidden neurons")
         cue, erased = self._encoded(x, erasures)
         seed = seeds(len(cue), generator, cue.device)
         bits = fill_erased(self._network, cue, erased, seed) if erased is not None else cue
@@ -295,12 +289,8 @@ class ExpanderMemory(Stored, nn.Module):
             limit = SWEEPS.get(order, int(self._network.C.shape[0] * self._network.C.shape[1]))
         if order == "glauber":
             limit *= self._nodes
-        accept = acceptance(beta, self._network.A.shape[1], bits.device) if order == "glauber" else None
-        how: dict[str, Any] = {"accept": accept, "faults": faults}
-        if bits.device.type != "cpu" or trace:
-            settled = settle(self._network, bits, order, limit, seed, **how, trace=trace)
-        else:
-            settled = settle_fast(self._network, bits, order, limit, seed, **how)
+        how = {"beta": beta, "faults": faults, "trace": trace}
+        settled = settle_fast(self._network, bits, order, limit, seed, **how)  # type: ignore[arg-type]
         moved = settled.bits != cue
         if erased is not None:
             moved &= ~erased
@@ -400,9 +390,7 @@ class ExpanderMemory(Stored, nn.Module):
 
     def _space(self) -> SolutionSpace:
         if self.patterns != "parity":
-            raise ValueError(
-                f"patterns = {self.patterns!r}: expected 'parity', whose states can be counted and encoded"
-            )
+            raise ValueError(f"patterns = {self.patterns!r}: expected 'parity', whose states can be counted")
         if self._solutions is None:
             found = solve(self.graph, self.target.numpy(force=True))
             if found is None:

@@ -102,16 +102,17 @@ def settle(
     limit: int,
     seed: Int[Tensor, " batch"],
     *,
-    accept: Int[Tensor, " excesses"] | None = None,
+    beta: float = 0.0,
     faults: float = 0.0,
     trace: bool = False,
 ) -> Settled:
     """Let all samples settle, or for ``limit`` iterations, with a seed for each.
 
-    ``accept`` is the ``acceptance`` of ``glauber``; ``faults`` the probability with which, in each sweep of ``wta``, a
-    cluster's winner is a random hidden neuron of it; ``trace`` notes V on the way.
+    ``beta`` is the inverse temperature of ``glauber``; ``faults`` the probability with which, in each sweep of ``wta``,
+    a cluster's winner is a random hidden neuron of it; ``trace`` notes V on the way.
     """
-    bits = bits.clone()
+    bits, z = bits.clone(), network.A.shape[1]
+    accept = (torch.sigmoid(2 * beta * torch.arange(-z, z + 1, dtype=torch.float64)) * CERTAIN).long().to(bits.device)
     batch, nodes = bits.shape
     active = torch.ones(batch, dtype=torch.bool, device=bits.device)
     oscillating, flips, iterations = ~active, seed * 0, seed * 0
@@ -129,10 +130,9 @@ def settle(
             among = may & (excess == excess.amax(1, keepdim=True)) if order == "max" else may
             chosen = nth(among, below(number(seed, count), among.sum(1)))
         elif order == "glauber":
-            assert accept is not None
             node = below(number(seed, 2 * count), nodes)
             excess = gain.sum(2).gather(1, node[:, None])[:, 0]
-            allowed = chance(number(seed, 2 * count + 1)) < accept[excess + len(accept) // 2]
+            allowed = chance(number(seed, 2 * count + 1)) < accept[excess + z]
             chosen = torch.nn.functional.one_hot(node, nodes).bool() & allowed[:, None]
         elif order == "wta":
             chosen = majority(network, local, seed, count, faults)
@@ -219,12 +219,6 @@ def fill_erased(
     return torch.where(erased, torch.where(asked == 0, coin, (asked > 0).long()).to(bits.dtype), bits)
 
 
-def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
-    """Return 2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
-    excess = torch.arange(-z, z + 1, dtype=torch.float64)
-    return (torch.sigmoid(2 * beta * excess) * CERTAIN).long().to(device)
-
-
 def settle_fast(
     network: Network,
     bits: Tensor,
@@ -232,14 +226,16 @@ def settle_fast(
     limit: int,
     seed: Tensor,
     *,
-    accept: Tensor | None = None,
+    beta: float = 0.0,
     faults: float = 0.0,
+    trace: bool = False,
 ) -> Settled:
-    """As ``settle``, by the kernels where there is one; ``violated`` may be 1 for any number but 0."""
+    """As ``settle``, by the kernels where there is one and no trace; ``violated`` may be 1 for any number but 0."""
     from engram.memory.expander.kernels import flips
 
-    if order == "glauber" or (order in ("parallel", "wta") and len(network.distance)):
-        return settle(network, bits, order, limit, seed, accept=accept, faults=faults)
+    plain = order == "glauber" or (order in ("parallel", "wta") and len(network.distance))
+    if plain or trace or bits.device.type != "cpu":
+        return settle(network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)
     x, samples = bits.numpy().copy(), len(bits)
     small = [value.numpy().astype(np.int32) for value in network[:5]]
     net = Network(*small, *(value.numpy() for value in network[5:]))  # type: ignore[arg-type]

@@ -53,9 +53,7 @@ class KMeans:
     def __post_init__(self) -> None:
         checks.choice("weighting", self.weighting, WEIGHTINGS)
         if checks.number("merge_radius", self.merge_radius, least=0) and self.weighting == "author":
-            raise ValueError(
-                f"merge_radius = {self.merge_radius}: expected 0 with weighting = 'author', which merges nothing"
-            )
+            raise ValueError(f"merge_radius = {self.merge_radius}: expected 0 with 'author', which merges nothing")
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Move clusters towards the samples nearest to them, after starved ones were replaced."""
