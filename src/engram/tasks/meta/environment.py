@@ -43,8 +43,7 @@ class MetaTaskVectorEnv(BatchedEnv):
         horizons: The horizon of each environment, (num_envs,).
 
     Raises:
-        TypeError: A task is no ``MetaTask``, a number no int.
-        ValueError: A number is out of range, or the tasks differ in actions or in numbers observed.
+        TypeError, ValueError: An argument is none of these.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023).
 
@@ -89,45 +88,25 @@ class MetaTaskVectorEnv(BatchedEnv):
             int(self.horizons.max()),
             max_episode_steps,
         )
-        self._block: Int[np.ndarray, "num_envs"] = self._code.block[self.task_of]
         self._volatile = self._code.is_volatile[self.task_of]
         self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
         self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
         self._finished = np.zeros(count, dtype=bool)
         self._oracles: dict[float, Oracle] = {}
 
-    @property
-    def _kernels(self) -> Any:
-        from engram.tasks.meta import kernels
-
-        return kernels
-
     def instance(self, row: int) -> Instance:
-        """Return the instance that an environment is in.
-
-        Args:
-            row: Which environment.
-        """
+        """Return the instance that environment ``row`` is in."""
         return instance_of(self.tasks[self.task_of[row]], self.lives, row)
 
     def optimal_actions(self, gamma: float = 0.95) -> Int[np.ndarray, "num_envs"]:
-        """Return the optimal action in each environment, for who knows instance, state and flag.
-
-        Args:
-            gamma: Discount for each step, below 1.
-        """
+        """Return the optimal action in each environment, for who knows instance, state and flag; ``gamma`` < 1."""
         oracle = self._oracles.setdefault(gamma, Oracle(self.tasks, self.task_of, gamma))
         return oracle.actions(self.lives)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a lifetime in every environment.
-
-        Args:
-            seed: As in ``BatchedEnv.reset``.
-            options: ``"reset_mask"`` as there; ``"instance"``: "new", "keep", an ``Instance``, or a sequence of one
-                for each environment.
+        """Begin a lifetime in every environment, as ``BatchedEnv.reset``, with ``options["instance"]`` as above.
 
         Raises:
             gymnasium.error.ResetNeeded: An instance should be kept where there is none.
@@ -163,30 +142,30 @@ class MetaTaskVectorEnv(BatchedEnv):
             chance = np.zeros((len(fresh), max(1, int(self._code.n_draws[kinds].max()))))
             for i, (row, draws) in enumerate(zip(fresh.tolist(), self._code.n_draws[kinds].tolist(), strict=True)):
                 self._streams[row][1].random(out=chance[i, :draws])
-            self._kernels.draw_instances(self._code, self.lives, fresh, chance)
+            kernels.draw_instances(self._code, self.lives, fresh, chance)
         first = np.array([self._streams[row][2].random() for row in rows])
-        self._kernels.start(self._code, self.lives, rows, first)
+        kernels.start(self._code, self.lives, rows, first)
         self._draw_block(rows)
         self._finished[rows] = False
 
     def _draw_block(self, rows: Rows) -> None:
         """Draw the chance of the next steps."""
-        noise, blocks, sizes = self.lives.noise, self._block, self._code.n_noise[self.task_of]
-        for row in rows.tolist():
-            block, size = int(blocks[row]), int(sizes[row])
+        noise, kinds = self.lives.noise, self.task_of[rows]
+        shapes = zip(self._code.block[kinds].tolist(), self._code.n_noise[kinds].tolist(), strict=True)
+        for row, (block, size) in zip(rows.tolist(), shapes, strict=True):
             if (block, size) == noise.shape[1:]:
                 self._streams[row][2].random(out=noise[row])
             else:
                 noise[row, :block, :size] = self._streams[row][2].random((block, size))
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
-        used_up = (self.steps % self._block == 0) & (self.steps > 0) & ~self.ended
+        used_up = (self.steps % self._code.block[self.task_of] == 0) & (self.steps > 0) & ~self.ended
         if used_up.any():
             self._draw_block(np.flatnonzero(used_up))
         rewards, starts = np.empty(self.num_envs), np.empty(self.num_envs, dtype=bool)
-        self._kernels.advance(self._code, self.lives, actions, self.steps, rewards, self._finished, starts)
+        kernels.advance(self._code, self.lives, actions, self.steps, rewards, self._finished, starts)
         if self._volatile.any():
-            self._kernels.vary(self._code, self.lives, np.flatnonzero(starts & self._volatile), self.steps)
+            kernels.vary(self._code, self.lives, np.flatnonzero(starts & self._volatile), self.steps)
         return rewards, {}
 
     def _ends(self) -> tuple[Ends, Ends]:
@@ -194,7 +173,7 @@ class MetaTaskVectorEnv(BatchedEnv):
 
     def _observe(self) -> Observations:
         seen = np.zeros((self.num_envs, self.tasks[0].observation_size), dtype=np.float32)
-        self._kernels.observe(self._code, self.lives, seen)
+        kernels.observe(self._code, self.lives, seen)
         return seen
 
 
@@ -237,16 +216,7 @@ class MetaTaskEnv(SingleEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32[np.ndarray, "features"], dict[str, Any]]:
-        """Begin a lifetime; with ``seed``, with new generators.
-
-        Args:
-            seed: The seed.
-            options: ``"instance"``: "new" (the default), "keep", or an ``Instance``.
-
-        Raises:
-            gymnasium.error.ResetNeeded: An instance should be kept where there is none.
-            ValueError: An option is none of these, or an instance none of the task.
-        """
+        """Begin a lifetime, as ``MetaTaskVectorEnv.reset``."""
         observation, info = super().reset(seed=seed, options=options)
         return observation, info | {"instance": self.instance}
 
