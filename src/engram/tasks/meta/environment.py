@@ -94,6 +94,12 @@ class MetaTaskVectorEnv(BatchedEnv):
         self._finished = np.zeros(count, dtype=bool)
         self._oracles: dict[float, Oracle] = {}
 
+    @property
+    def _kernels(self) -> Any:
+        from engram.tasks.meta import kernels
+
+        return kernels
+
     def instance(self, row: int) -> Instance:
         """Return the instance that environment ``row`` is in."""
         return instance_of(self.tasks[self.task_of[row]], self.lives, row)
@@ -142,9 +148,9 @@ class MetaTaskVectorEnv(BatchedEnv):
             chance = np.zeros((len(fresh), max(1, int(self._code.n_draws[kinds].max()))))
             for i, (row, draws) in enumerate(zip(fresh.tolist(), self._code.n_draws[kinds].tolist(), strict=True)):
                 self._streams[row][1].random(out=chance[i, :draws])
-            kernels.draw_instances(self._code, self.lives, fresh, chance)
+            self._kernels.draw_instances(self._code, self.lives, fresh, chance)
         first = np.array([self._streams[row][2].random() for row in rows])
-        kernels.start(self._code, self.lives, rows, first)
+        self._kernels.start(self._code, self.lives, rows, first)
         self._draw_block(rows)
         self._finished[rows] = False
 
@@ -163,9 +169,9 @@ class MetaTaskVectorEnv(BatchedEnv):
         if used_up.any():
             self._draw_block(np.flatnonzero(used_up))
         rewards, starts = np.empty(self.num_envs), np.empty(self.num_envs, dtype=bool)
-        kernels.advance(self._code, self.lives, actions, self.steps, rewards, self._finished, starts)
+        self._kernels.advance(self._code, self.lives, actions, self.steps, rewards, self._finished, starts)
         if self._volatile.any():
-            kernels.vary(self._code, self.lives, np.flatnonzero(starts & self._volatile), self.steps)
+            self._kernels.vary(self._code, self.lives, np.flatnonzero(starts & self._volatile), self.steps)
         return rewards, {}
 
     def _ends(self) -> tuple[Ends, Ends]:
@@ -173,7 +179,7 @@ class MetaTaskVectorEnv(BatchedEnv):
 
     def _observe(self) -> Observations:
         seen = np.zeros((self.num_envs, self.tasks[0].observation_size), dtype=np.float32)
-        kernels.observe(self._code, self.lives, seen)
+        self._kernels.observe(self._code, self.lives, seen)
         return seen
 
 

@@ -25,9 +25,7 @@ _SLIP = 0.6914624612740131  # Phi(0.5): the published code compares a normal num
 class Criteria(NamedTuple):
     """What the published generator asks of a task."""
 
-    variation: (
-        bool  # a variable stimulus, or one in a reward rule, and if a probability in one of several
-    )
+    variation: bool  # a variable stimulus, or one in a reward rule, and if a probability in one of several
     control: bool  # in at least two states not all actions lead to the same
     leaves: bool  # state 0 can be left
     entered: bool  # every state is entered from another one

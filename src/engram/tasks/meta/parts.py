@@ -213,6 +213,10 @@ class Group(NamedTuple):
             return self.variable.low < self.variable.high
         return len(self.options) > 1
 
+    def of(self, values: Sequence[float | int]) -> tuple[float | int, ...]:
+        """Return what its columns hold."""
+        return tuple(values[self.first : self.first + self.width])
+
     @property
     def columns(self) -> range:
         """Its columns."""
