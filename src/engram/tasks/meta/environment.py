@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,13 +66,11 @@ class MetaTaskVectorEnv(BatchedEnv):
         given = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
         if not given:
             raise ValueError("tasks = []: expected at least one")
-        for i, task in enumerate(given):
+        for (i, task), name in itertools.product(enumerate(given), ("n_actions", "observation_size")):
             checks.instance(f"tasks[{i}]", task, MetaTask)
-            for name in ("n_actions", "observation_size"):
-                if getattr(task, name) != getattr(given[0], name):
-                    raise ValueError(
-                        f"tasks[{i}].{name} = {getattr(task, name)}: expected {getattr(given[0], name)}, as in tasks[0]"
-                    )
+            found, expected = getattr(task, name), getattr(given[0], name)
+            if found != expected:
+                raise ValueError(f"tasks[{i}].{name} = {found}: expected {expected}, as in tasks[0]")
         count = checks.size("num_envs", len(given) if num_envs is None else num_envs)
         self.tasks = tuple(dict.fromkeys(given[:count]))
         number = {task: i for i, task in enumerate(self.tasks)}
@@ -79,11 +78,10 @@ class MetaTaskVectorEnv(BatchedEnv):
         self._code = program(self.tasks)
         self.lives: Lives = lives(self._code, self.task_of)
         self.horizons: Int[np.ndarray, "num_envs"] = self._code.horizon[self.task_of]
-        low = np.min([_bounds(task)[0] for task in self.tasks], axis=0)
-        high = np.max([_bounds(task)[1] for task in self.tasks], axis=0)
+        low, high = zip(*map(_bounds, self.tasks), strict=True)
         super().__init__(
             count,
-            spaces.Box(low.astype(np.float32), high.astype(np.float32)),
+            spaces.Box(np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32)),
             spaces.Discrete(given[0].n_actions),
             int(self.horizons.max()),
             max_episode_steps,
@@ -210,11 +208,6 @@ class MetaTaskEnv(SingleEnv):
         return self.batch.tasks[0]
 
     @property
-    def horizon(self) -> int:
-        """Steps of a lifetime."""
-        return self.task.horizon
-
-    @property
     def instance(self) -> Instance:
         """The instance that the lifetime is in."""
         return self.batch.instance(0)
@@ -229,11 +222,8 @@ class MetaTaskEnv(SingleEnv):
 
 def _bounds(task: MetaTask) -> tuple[Float[np.ndarray, "features"], Float[np.ndarray, "features"]]:
     """Return what the numbers that a task shows lie between."""
-    size = task.observation_size
-    is_stimuli = task.topology is None or task.topology.obs == "stimuli"
-    if not is_stimuli or task.stim.kind in ("binary", "onehot"):
+    size, kind = task.observation_size, task.stim.kind
+    if kind in ("binary", "onehot") or (task.topology is not None and task.topology.obs != "stimuli"):
         return np.zeros(size), np.ones(size)
-    if task.stim.kind == "gaussian":
-        return np.full(size, -np.inf), np.full(size, np.inf)
-    largest = 1.0 if task.stim.kind == "sphere" else float(np.abs(task.stim.vectors).max())
+    largest = np.inf if kind == "gaussian" else 1.0 if kind == "sphere" else np.abs(task.stim.vectors).max()
     return np.full(size, -largest), np.full(size, largest)

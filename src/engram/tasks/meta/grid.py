@@ -72,7 +72,7 @@ class Grid:
         validate_fields(self, "topology.")
         if self.window % 2 == 0:
             raise ValueError(f"topology.window = {self.window}: expected an odd number")
-        if self.walls != "random_maze" and self.wall_map().all():
+        if self.wall_map().all():
             raise ValueError("topology.walls: expected at least one free cell")
         if self.walls == "random_maze" and (self.height % 2 == 0 or self.width % 2 == 0 or self.n_cells < 3):
             size = f"{self.height}x{self.width}"
