@@ -202,9 +202,6 @@ class SingleEnv(Env[Any, Any]):
         return observations[0], float(rewards[0]), *ends, _of_the_first(infos)
 
 
-check_int = checks.size  # until engram.tasks.meta has moved over
-
-
 def _of_the_first(infos: dict[str, Any]) -> dict[str, Any]:
     """Return the infos of the first environment of a batch, without their masks."""
     return {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}
