@@ -46,14 +46,14 @@ _POLICIES, _ENTRIES, _RENAMINGS, _WORK = 4096, 4e6, 5040, 2e6
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found out about a meta-task.
+    """What was found out about a meta-task; values are discounted, from the start, and means over instances.
 
     Attributes:
         codes: What is wrong with it: the code, and in words what that is about.
-        oracle_value: Mean over instances of the best discounted value from the start, of who knows the instance.
+        oracle_value: The best value, of who knows the instance.
         random_value: That of drawing every action with equal probability.
         best_fixed_value: That of the best policy that is the same in every instance and sees state and flag.
-        gap: How much less the best fixed policy has than the oracle, as a share of the oracle's value; 0 without any.
+        gap: 1 - best_fixed_value / oracle_value; 0 if there is no reward.
         ambiguous: Pairs of states that show different variable stimuli, cannot be told apart by where one came from,
             and ask for different actions, there or later by the flag.
         instances: The instances that were planned in.
@@ -99,10 +99,8 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     are too many, some are drawn, always the same; where fixed policies are too many, the best one is looked for by
     changes of single actions from random ones.
 
-    Args:
-        task: The task; variables with a hazard or a drift are taken to stay as they are.
-        gamma: Discount for each step.
-        grid: Values of uniform probabilities, as shares of the way from the lower to the upper bound.
+    Variables with a hazard or a drift are taken to stay as they are. ``gamma`` is the discount for each step, and
+    ``grid`` the values of uniform probabilities, as shares of the way from the lower to the upper bound.
 
     Source: the issues are named in Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023); the
     tests are ours.

@@ -34,17 +34,13 @@ class MetaTaskVectorEnv(BatchedEnv):
     Args:
         tasks: A meta-task, or several with the same number of actions and of numbers observed.
         num_envs: Number of environments; None: one for each task.
-        max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: at the
-            horizon only.
+        max_episode_steps: Steps after which an episode is truncated; None: at the horizon only.
 
     Attributes:
         tasks: The different tasks.
         task_of: The task of each environment, as a place in ``tasks``, (num_envs,).
         lives: The state of all environments: ``lives.state`` and ``lives.flag`` (num_envs,), and their instances.
         horizons: The horizon of each environment, (num_envs,).
-
-    Raises:
-        TypeError, ValueError: An argument is none of these.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023).
 
@@ -182,12 +178,7 @@ class MetaTaskVectorEnv(BatchedEnv):
 
 
 class MetaTaskEnv(SingleEnv):
-    """One lifetime after another of a meta-task.
-
-    ``MetaTaskVectorEnv`` says how it works. ``reset`` returns the instance as ``info["instance"]``.
-
-    Args:
-        task: The meta-task.
+    """As ``MetaTaskVectorEnv``, on one environment; ``reset`` returns the instance as ``info["instance"]``.
 
     Examples:
         >>> from engram.tasks.meta import named

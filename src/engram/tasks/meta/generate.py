@@ -146,7 +146,6 @@ def sample_many(
 
     Raises:
         RuntimeError: There were not as many tasks in ``max_draws`` draws; the message counts why not.
-        ValueError: An argument is out of range or unknown.
 
     Examples:
         >>> train, test = (sample_many(3, 0, split=split, accept=None) for split in ("train", "test"))
