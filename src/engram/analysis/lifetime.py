@@ -80,10 +80,7 @@ def stay_probabilities(
 def within_lifetime_gain(
     rewards: Num[np.ndarray, "*lifetimes steps"], share: float = 0.25
 ) -> Float[np.ndarray, "*lifetimes"] | float:
-    """Return the mean of the last ``share`` (at most one half) of the rewards less the mean of the first.
-
-    Raises:
-        ValueError: ``share`` is out of range, or less than a step.
+    """Return the mean of the last ``share`` of the rewards, a step to one half, less the mean of the first.
 
     Examples:
         >>> within_lifetime_gain(np.array([0, 0, 1, 0, 1, 1, 1, 1]))

@@ -115,10 +115,7 @@ def maximum_likelihood_dimension(
 ) -> tuple[float, float]:
     """Return the maximum-likelihood dimension and its standard error, as ``intrinsic_dimension`` does.
 
-    ``distances`` are those T_1 to T_k of each query to its k nearest others, smallest first, none 0.
-
-    Raises:
-        ValueError: All distances are equal: of all queries or, not pooled, of one.
+    ``distances`` are those T_1 to T_k of each query to its k nearest others, smallest first, none 0, not all equal.
 
     Examples:
         >>> distances = np.random.default_rng(0).random((4000, 5)) ** (1 / 3)  # uniform in a ball of 3 dimensions

@@ -33,13 +33,9 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
     """Return the bits that it takes to choose, of hypotheses that fit the training data, one that generalises.
 
     I = -log2 P(error <= target), where the errors have the distribution of scale chi^2(df, nc), fitted by maximum
-    likelihood to at least 10 mean squared test errors: for targets that none of the sampled hypotheses reaches. An
-    approximation: errors that are more skewed than any such distribution, as of a Gaussian process on digits, take more
-    bits (9.9 where this says 8.7).
-
-    Raises:
-        ValueError: There are fewer errors, one is not positive and finite, all are equal, or the target is not
-            positive.
+    likelihood to at least 10 mean squared test errors above 0: for targets that none of the hypotheses sampled reaches.
+    An approximation: errors that are more skewed than any such distribution, as of a Gaussian process on digits, take
+    more bits (9.9 where this says 8.7).
 
     Source: Boopathy et al., "Towards Exact Computation of Inductive Bias" (2024), in the form of the authors' script,
     which says nats where these are bits, and approximates the tail where this is exact.

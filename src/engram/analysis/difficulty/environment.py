@@ -86,10 +86,7 @@ def roll_out(
 ) -> list[Float[np.ndarray, "steps features"]]:
     """Return the observations of each episode, also the last, which may be cut short after ``steps`` in all.
 
-    The policy is called with an observation and returns an action; by default actions are random.
-
-    Raises:
-        ValueError: Observations are no numbers, or there is no step.
+    Observations are of a ``Box``. The policy is called with one and returns an action; by default actions are random.
 
     Examples:
         >>> rolled = roll_out(gym.make("CartPole-v1"), lambda observation: int(observation[2] > 0), steps=50)
@@ -125,10 +122,7 @@ def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Fl
 def stacked(
     episodes: Sequence[Float[np.ndarray, "_ features"]], window: int, stride: int = 1
 ) -> Float[np.ndarray, "windows stacked"]:
-    """Return every ``stride``-th window of observations within an episode, each as one row.
-
-    Raises:
-        ValueError: A number is below 1, or no episode is as long as the window.
+    """Return every ``stride``-th window of observations within an episode, at least one in all, each as one row.
 
     Examples:
         >>> stacked([np.arange(4.0)[:, None]], 2)

@@ -119,10 +119,7 @@ def extreme_quantile(
         gamma = M_1 + 1 - 1 / (2 (1 - M_1^2 / M_2))
         x = u + u M_1 (1 - min(gamma, 0)) (a^gamma - 1) / gamma,   a = k ratio
 
-    of positive values; without ``bounded_factor``, 1 - min(gamma, 0) is left out, as in the authors' script.
-
-    Raises:
-        ValueError: There are not more than k values, or those above u are all equal to it.
+    of more than k positive values; the authors' script leaves 1 - min(gamma, 0) out: ``bounded_factor=False``.
 
     Source: Dekkers, Einmahl and de Haan, "A moment estimator for the index of an extreme-value distribution" (1989).
 

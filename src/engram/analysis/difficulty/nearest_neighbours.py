@@ -17,11 +17,7 @@ TINY = 1e-30  # added to squared norms, so that products too small for single pr
 
 
 def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Float[np.ndarray, "samples features"]:
-    """Return samples of any shape, real numbers or truth values, as rows of floating-point numbers.
-
-    Raises:
-        ValueError: There are no samples or no features, they are no numbers, or one is not finite.
-    """
+    """Return samples of any shape, finite numbers or truth values, as rows of floating-point numbers."""
     if X.dtype.kind not in "biuf":
         raise ValueError(f"{name}.dtype = {X.dtype}: expected real numbers")
     if X.ndim < 2 or X.size == 0:

@@ -19,9 +19,6 @@ def delay_embedding(
 
         H[t] = [x(t + (p - 1) tau), ..., x(t + tau), x(t)],   (time - (p - 1) tau, p features)
 
-    Raises:
-        ValueError: The trial is shorter than one row.
-
     Source: Ostrow et al. (2023), section 3.
 
     Examples:

@@ -83,15 +83,11 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> DSA:
-        """Fit the operators of all systems and compare them.
+        """Fit the operators of all systems X, at least two, and compare them; ``y`` is ignored.
 
-        Args:
-            X: Systems, at least two: a list with what ``HankelDMD.fit`` takes for each, or an array whose first axis is
-                the system. The rows of a two-dimensional array are systems with one trial of one feature.
-            y: Ignored.
-
-        Raises:
-            ValueError: There is one system only, ``dmd`` refuses one, or their ranks differ and ``rank`` is None.
+        X is a list with what ``HankelDMD.fit`` takes for each, or an array whose first axis is the system. The rows of
+        a two-dimensional array are systems with one trial of one feature. Ranks that differ are refused if ``rank`` is
+        None.
         """
         systems = self._systems(X, reset=True)
         if len(systems) < 2:
@@ -113,12 +109,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         return np.asarray(self.fit(X).distances_)
 
     def transform(self, X: Data) -> Float[np.ndarray, "systems fitted"]:
-        """Return the distances of other systems, one or more as in ``fit``, to those that were fitted.
-
-        Raises:
-            NotFittedError: Nothing has been fitted.
-            ValueError: A system is refused by ``dmd``, or its operator has another size.
-        """
+        """Return the distances of other systems, one or more as in ``fit``, to those that were fitted."""
         check_is_fitted(self)
         fitted = (self._fitted(system, i, self.rank_) for i, system in enumerate(self._systems(X, reset=False)))
         return self._compared([np.asarray(dmd.operator_) for dmd in fitted], self.operators_).distances

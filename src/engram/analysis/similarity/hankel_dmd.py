@@ -115,12 +115,9 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> HankelDMD:
-        """Fit the operator.
+        """Fit the operator to one trial (time, features), (trials, time, features), or a list of trials of any lengths.
 
-        Args:
-            X: One trial (time, features), trials of equal length (trials, time, features), or a list of trials
-                (time, features) of any lengths.
-            y: Ignored.
+        ``y`` is ignored.
 
         Raises:
             ValueError: A parameter is out of range; X is not finite or all zero; a trial is shorter than (n_delays - 1)
@@ -166,17 +163,13 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Return the eigen-time-delay coordinates, v(t) = S^-1 U^T H(t), of trials as ``fit`` takes them.
 
         They are (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
-
-        Raises:
-            NotFittedError: Nothing has been fitted.
-            ValueError: X is not finite, too short, or has another number of features.
         """
         check_is_fitted(self)
         found = [self._coordinates(trial) for trial in self._checked(X, reset=False)]
         return found if is_trials(X) else found[0]
 
     def predict(self, X: Data, steps: int = 1) -> Any:
-        """Return what applying the operator ``steps`` times makes of trials; errors as of ``transform``.
+        """Return what applying the operator ``steps`` times makes of trials.
 
         For each row of the embedding, from sample (n_delays - 1) delay_interval on, it is the sample predicted from it,
         ``steps`` times ``steps_ahead`` later, (rows, features); of several trials a list.

@@ -40,9 +40,6 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
     with the eigen-time-delay coordinates v of ``HankelDMD`` (``dmd`` is fitted), and u(t) the input at the latest
     sample of v(t). There are as many trials of inputs as of X, each as long as its trial.
 
-    Raises:
-        ValueError: The trials of the inputs do not go with those of X; and as ``HankelDMD.fit``.
-
     Source: Huang, Ostrow et al., "InputDSA" (2025, arXiv 2510.25943); the regression is dynamic mode decomposition
     with control, Proctor, Brunton and Kutz (2016).
 
@@ -76,11 +73,8 @@ def driven_distance(first: DrivenOperators, second: DrivenOperators) -> DrivenDi
 
         K = [B, A B, A^T B, A^2 B, (A^T)^2 B, ...], n blocks,  C = argmin over O(n) of ||K_1 - C K_2||_F
 
-    The angles are between K_1 and C K_2, A_1 and C A_2 C^T, B_1 and C B_2. A and B are divided by their norms before.
-    Inputs have to be the same channels in both systems.
-
-    Raises:
-        ValueError: The sizes differ, or an operator is zero or not finite.
+    The angles are between K_1 and C K_2, A_1 and C A_2 C^T, B_1 and C B_2. A and B are divided by their norms before,
+    which must not be zero. Sizes and inputs have to be the same in both systems.
 
     Source: Huang, Ostrow et al. (2025).
 

@@ -48,10 +48,7 @@ def permutation_test(
 
         p = (1 + number of permutations with a statistic at least as large) / (1 + permutations)
 
-    ``statistic`` is a function of distances and labels, larger where labels explain more.
-
-    Raises:
-        ValueError: ``distances`` is not square and symmetric, or the number of labels is another.
+    ``statistic`` is a function of distances, a symmetric matrix, and labels, larger where labels explain more.
 
     Source: Phipson and Smyth, "Permutation p-values should never be zero" (2010).
 

@@ -17,11 +17,8 @@ def rsa(
 
         Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
 
-    X and Y are as of ``procrustes_angle``, at least three samples; ``metric`` is one of
+    X and Y are as of ``procrustes_angle``, at least three samples that are not all as far apart; ``metric`` is one of
     ``scipy.spatial.distance.pdist``.
-
-    Raises:
-        ValueError: The numbers of samples differ or are below three, or all distances in one of the two are equal.
 
     Source: Kriegeskorte, Mur and Bandettini, "Representational similarity analysis" (2008).
 

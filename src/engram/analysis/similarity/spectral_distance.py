@@ -23,12 +23,9 @@ def spectral_distance(
 
         W2^2 = (1 / n) min over permutations pi of sum_i |lambda_i - mu_pi(i)|^2
 
-    It sees the topology of the dynamics, and not how far they are from normal (transient growth). With different
-    numbers of eigenvalues, ``pad="zero"`` adds eigenvalues of zero to the shorter list, and ``"mass"`` gives each list
-    a total weight of one. ``squared`` returns W2^2, as ``dsa-metric`` does.
-
-    Raises:
-        ValueError: An operator is not square or not finite, or the sizes differ and ``pad`` is None.
+    It sees the topology of the dynamics, and not how far they are from normal (transient growth). Different numbers of
+    eigenvalues are refused unless ``pad`` is ``"zero"``, which adds zeros to the shorter list, or ``"mass"``, which
+    gives each list a total weight of one. ``squared`` returns W2^2, as ``dsa-metric`` does.
 
     Source: Redman et al., "Identifying equivalent training dynamics" (2024); ``dsa-metric`` 2.0.
 

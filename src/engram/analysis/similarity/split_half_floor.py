@@ -21,9 +21,6 @@ def split_half_floor(
     Two systems whose distance is not larger cannot be told apart by these data. Each system has at least two trials,
     (trials, time, features) or a list of them; ``dsa`` compares them (None: ``DSA(rank="common")``) and is cloned.
 
-    Raises:
-        ValueError: A system has fewer than two trials; and as ``DSA.fit``.
-
     Examples:
         >>> system = np.random.default_rng(0).normal(size=(6, 100, 2)).cumsum(1)
         >>> split_half_floor([system], np.random.default_rng(0), n_splits=3).shape

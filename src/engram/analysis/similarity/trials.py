@@ -28,11 +28,7 @@ def is_trials(X: Data) -> bool:
 
 
 def as_trials(X: Data, name: str = "X") -> list[Recording]:
-    """Return one trial, trials of equal length, or a list of trials as float64 arrays (time, features).
-
-    Raises:
-        ValueError: A trial is no finite two-dimensional array, or has another number of features than the first.
-    """
+    """Return one trial, trials of equal length, or a list of trials as finite float64 arrays."""
     several = is_trials(X)
     trials: list[Recording] = []
     for number, trial in enumerate(X if several else [X]):

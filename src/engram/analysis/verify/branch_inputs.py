@@ -9,16 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engram.analysis.verify.bounds import FREE, Relaxation, relax
-from engram.analysis.verify.certificate import (
-    Case,
-    Rows,
-    bound_clauses,
-    by_layer,
-    chunk,
-    held,
-    outside,
-    stable_phases,
-)
+from engram.analysis.verify.certificate import Case, Rows, bound_clauses, by_layer, chunk, held, outside, stable_phases
 from engram.analysis.verify.counterexample import first_counterexample
 from engram.analysis.verify.exact import linear_bound
 from engram.analysis.verify.network import AffineReLU, Array, Mask

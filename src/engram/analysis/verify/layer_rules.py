@@ -93,12 +93,9 @@ def prove_rule(
 ) -> Result:
     """Prove that what satisfies a rule is of the class: the layers behind it, over bounds of the layer.
 
-    The proof is for all inputs of ``box``, over the layer's bounds by CROWN; or for inputs whose pre-activations in the
-    layer stay between the least and the largest of ``data``. A counterexample is one of pre-activations of the layer,
-    which no input need have.
-
-    Raises:
-        ValueError: There is both a box and data, or neither; or nothing within the bounds satisfies the rule.
+    The proof is for all inputs of ``box``, over the layer's bounds by CROWN; or, if ``data`` are given instead, for
+    inputs whose pre-activations in the layer stay between the least and the largest of these. A counterexample is one
+    of pre-activations of the layer, which no input need have.
     """
     if (box is None) == (data is None):
         raise ValueError("box and data: expected one of them")

@@ -37,12 +37,7 @@ class AffineReLU:
 
         h_0 = x,   z_k = W_k h_{k-1} + b_k,   h_k = max(z_k, 0),   y = z_L
 
-    Args:
-        weights: W_k, one for each layer, (out, in).
-        biases: b_k, (out,).
-
-    Raises:
-        ValueError: There is no layer, shapes do not follow each other, or a number is not finite.
+    ``weights`` are W_k, (out, in), and ``biases`` b_k, (out,), finite, of at least one layer.
 
     Examples:
         >>> AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))(np.ones(2))
@@ -223,14 +218,12 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
 def _max_pool(chain: _Chain, layer: nn.MaxPool2d) -> None:
     """Play the tournament of a window: max(a, b) = relu(a - b) + relu(b) - relu(-b), round after round."""
     index = torch.arange(len(chain.b)).reshape(1, *chain.shape)
-    (height, width), (down, right) = (
-        (side, side) if isinstance(side, int) else side for side in (layer.kernel_size, layer.stride)
-    )
+    pairs = ((side, side) if isinstance(side, int) else side for side in (layer.kernel_size, layer.stride))
+    (height, width), (down, right) = pairs
     windows = index.unfold(2, height, down).unfold(3, width, right)
     shape = tuple(windows.shape[1:4])
-    players = list(
-        np.eye(len(chain.b))[windows.reshape(math.prod(shape), -1).T.numpy()]
-    )  # (windows, units) for each entry
+    # (windows, units) for each entry
+    players = list(np.eye(len(chain.b))[windows.reshape(math.prod(shape), -1).T.numpy()])
     while len(players) > 1:
         rows: list[Array] = []
         after, size = [], len(players[0])

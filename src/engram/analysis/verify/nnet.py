@@ -51,10 +51,7 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
 
     The format: comments that begin with ``//``; the number of layers, inputs, outputs and the widest layer; the sizes;
     a line without use; least and largest inputs; means and ranges of the inputs and of the outputs; then the rows of
-    the weights, and one bias a line, of each layer.
-
-    Raises:
-        ValueError: The file is of another format or cut off.
+    the weights, and one bias a line, of each layer. Any other file is a ValueError.
     """
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("//")]
 

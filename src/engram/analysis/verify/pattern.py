@@ -25,12 +25,9 @@ def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -
 
 
 def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array, Array]]:
-    """Return the affine maps z_k = A_k x + a_k of all layers while the units are in a pattern.
+    """Return the affine maps z_k = A_k x + a_k of all layers while the units are in a full pattern.
 
-        A_1 = W_1,   A_{k+1} = W_{k+1} D_k A_k,   D_k = diag(on),   and a_k likewise
-
-    Raises:
-        ValueError: The pattern does not fit the network, or a phase is open.
+    A_1 = W_1,   A_{k+1} = W_{k+1} D_k A_k,   D_k = diag(on),   and a_k likewise
     """
     if [len(phases) for phases in pattern] != list(net.sizes[1:-1]) or any((p == FREE).any() for p in pattern):
         raise ValueError(f"pattern = {pattern}: expected phases 0 or 1 of {net.sizes[1:-1]} hidden units")
@@ -48,11 +45,8 @@ def pattern_halfspaces(
 ) -> tuple[Array, Array]:
     """Return the half-spaces G x <= h of the inputs that have a pattern, a unit counting as on from z = tau.
 
-    ``at`` is the full pattern from which units were freed (2). If a unit is fixed, so are all in the layers before: the
-    set is convex then.
-
-    Raises:
-        ValueError: A unit is fixed behind a free one, or otherwise than in ``at``.
+    ``at`` is the full pattern from which units were freed (2). If a unit is fixed, so must be all in the layers before:
+    the set is convex then.
     """
     rows, right = [np.zeros((0, net.sizes[0]))], [np.zeros(0)]
     free = False

@@ -108,8 +108,7 @@ class Region:
     def volume_fraction(self, n: int, rng: np.random.Generator) -> tuple[float, float, float]:
         """Return the share of the box that it takes, from n uniform points, with a 95 % interval (Wilson).
 
-        Raises:
-            ValueError: There are more than 10 dimensions, where shares are too small to be sampled.
+        Beyond 10 dimensions, which are refused, shares are too small to be sampled.
         """
         size = len(self.box.low)
         if size > MOST_DIMENSIONS:
@@ -154,11 +153,7 @@ class Region:
         return "contained" if inside else "contains" if around else "incomparable"
 
     def sample(self, n: int, rng: np.random.Generator, thin: int = 20) -> Float[np.ndarray, "n inputs"]:
-        """Draw n points inside, nearly uniform, by hit-and-run from the centre, ``thin`` steps each.
-
-        Raises:
-            ValueError: The region has no volume.
-        """
+        """Draw n points inside, which has to have a volume, nearly uniform, by ``thin`` steps of hit-and-run each."""
         if self.degenerate:
             raise ValueError("the region is empty or flat: it has no points to draw")
         open_sides, (A, b) = self.box.high > self.box.low, self.rows

@@ -67,9 +67,6 @@ def relaxed_region(
         node_limit: Likewise, nodes of its search; unlike seconds the same on every machine.
         rng: For the samples that spare questions to the solver, and for volumes; default: of seed 0.
 
-    Raises:
-        ValueError: x0 is not in the box, or an argument is out of range.
-
     Sources: Gopinath et al., "Property inference for deep neural networks" (2019), for direct; Dingliwal, Pareek and
     Arora, "Finding input characterizations for output properties in ReLU neural networks" (2020), for structural. The
     share of the margin, the tightening, ``"best"`` and ``"crown"`` are ours.

@@ -36,9 +36,6 @@ def certified_radius(
     ``"attack"`` bisects with a search for counterexamples: an upper bound. Inputs have values from ``low`` to ``high``,
     and radii are not looked for beyond ``most``.
 
-    Raises:
-        ValueError: A label is no class, or an input is out of range.
-
     Source: Tjeng, Xiao and Tedrake (2019), for ``"exact"``.
 
     Examples:

@@ -21,9 +21,6 @@ ArrayLike = np.ndarray | Sequence[Any]
 class Box:
     """All x with low <= x <= high, (inputs,) each.
 
-    Raises:
-        ValueError: An end is not finite, or a lower end is above the upper one.
-
     Examples:
         >>> Box([0, 0], [1, -1])
         Traceback (most recent call last):
@@ -45,11 +42,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False, init=False)
 class Polytope:
-    """All x with A x <= b, (rows, inputs) and (rows,); bounded and not empty.
-
-    Raises:
-        ValueError: A number is not finite, shapes do not fit, no point satisfies all rows, or they bound no region.
-    """
+    """All x with A x <= b, (rows, inputs) and (rows,); bounded and not empty."""
 
     A: Array
     b: Array
@@ -73,11 +66,7 @@ class Argmax:
 
 @dataclass(frozen=True, eq=False, init=False)
 class LinearProperty:
-    """All rows of C y <= d hold, (rows, outputs) and (rows,).
-
-    Raises:
-        ValueError: A number is not finite, or shapes do not fit.
-    """
+    """All rows of C y <= d hold, (rows, outputs) and (rows,)."""
 
     C: Array
     d: Array
