@@ -16,12 +16,9 @@ def cross_temporal_decoding(
     """Return how well one of two classes is read from activity at one time, with templates made at another.
 
     Every unit is z-scored at every time by the samples of the first part, ``train_fraction`` of all. There the
-    templates are the means of the two classes, one pair for each time t; a sample of the second part at time t' is of
-    the class whose template of time t its activity correlates with more. Rows are the times of the templates, columns
-    those of the tested activity; samples are in no order that matters.
-
-    Raises:
-        ValueError: There are not two classes, one of them is missing in a part, or the numbers of samples differ.
+    templates are the means of the two classes, which must both occur, one pair for each time t; a sample of the second
+    part at time t' is of the class whose template of time t its activity correlates with more. Rows are the times of
+    the templates, columns those of the tested activity; samples are in no order that matters.
 
     Source: Meyers et al., "Dynamic population coding of category information" (2008); as used by Miconi (2023).
 

@@ -31,16 +31,8 @@ def classification_difficulty(
     and a dimension below 1 is taken as 1. The bits are only as good as the dimension: an error of 1 in it changes them
     by a factor of about 2 pi radius / resolution; ``low`` and ``high`` say by how much its standard error does.
 
-    Args:
-        X: Samples; whatever more axes there are is flattened.
-        y: Their labels.
-        error: Target error, between 0 and 1.
-        m: The intrinsic dimension, or the method of ``intrinsic_dimension``.
-        resolution: The margin, or the method of ``class_margin``.
-        k: As of ``intrinsic_dimension``, as is ``n_queries``; errors are of both methods.
-        n_queries: Points whose neighbours are looked for.
-        drop_conflicts: As of ``class_margin``.
-        seed: Settles the draws, or a generator to draw from.
+    X are samples, y their labels; ``error`` is the target, between 0 and 1. ``m`` is the dimension, or the method of
+    ``intrinsic_dimension``, ``resolution`` the margin, or the method of ``class_margin``; other arguments are theirs.
 
     Source: Boopathy et al. (2023); the dimension is rounded there, and not here.
 

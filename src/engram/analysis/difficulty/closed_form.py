@@ -125,13 +125,8 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
     and on the torus K = M, E = pi^(m/2) M^m / Gamma(m/2 + 1) and A_m = (2 pi)^m. The bits are 0 where the data settle
     every dimension, or where the target is met without any information. All is computed in logarithms.
 
-    The inputs are the fields of ``GeneralizationTask``, D being ``out_dim`` and B ``bound``; arrays broadcast.
-
-    Raises:
-        ValueError: An input is out of its range; the message has the value.
-
-    Warns:
-        UserWarning: The resolution is above 2 R, so that hypotheses have less than one wavelength.
+    The inputs are the fields of ``GeneralizationTask``, D being ``out_dim`` and B ``bound``; arrays broadcast. A
+    resolution above 2 R, where hypotheses have less than one wavelength, gives a warning.
 
     Source: Boopathy et al., "Model-agnostic Measure of Generalization Difficulty" (2023); the formula is that of the
     authors' script, the torus that of its reinforcement learning.

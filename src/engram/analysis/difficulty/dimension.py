@@ -64,8 +64,8 @@ def intrinsic_dimension(
 
     or, not pooled, the mean over queries of 1 / mean over j. TwoNN is the slope through the origin of
     -log(1 - F(mu)) against log(mu), where F is the empirical distribution of mu = T_2 / T_1, without its largest
-    tenth. Equal points are left out first. Estimates are too low where the dimension is high: 9.3 for 10 and 16 for 20,
-    with 2000 points.
+    tenth. Equal points are left out first, with a warning if they are more than 5 %. Estimates are too low where the
+    dimension is high: 9.3 for 10 and 16 for 20, with 2000 points.
 
     Args:
         X: Samples; whatever more axes there are is flattened.
@@ -77,9 +77,6 @@ def intrinsic_dimension(
 
     Raises:
         ValueError: There are not more than k distinct points, a number is not finite, or all distances are equal.
-
-    Warns:
-        UserWarning: More than 5 % of the points equal another.
 
     Source: Levina and Bickel, "Maximum likelihood estimation of intrinsic dimension" (2004), with the average of
     MacKay and Ghahramani (2005); Facco et al., "Estimating the intrinsic dimension ..." (2017).

@@ -102,11 +102,8 @@ def gaussian_process_test_error(
     so that the error is a weighted sum of chi-squares: its weights are the eigenvalues of cov over the number of
     errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled. The kernel
     is called with one or two arrays of inputs, by default scikit-learn's ``RBF(1.0)``; ``jitter`` is added to the
-    variances at training inputs, by default 1e-10 of their mean.
-
-    Raises:
-        ValueError: Shapes do not go together, a number is not finite, equal inputs have different targets, or the
-            kernel's matrix is singular.
+    variances at training inputs, by default 1e-10 of their mean. Refused are equal inputs with different targets, and
+    a singular matrix of the kernel.
 
     Source: Boopathy et al. (2024), kernel space, where the processes are sampled; that it is exact is ours.
 

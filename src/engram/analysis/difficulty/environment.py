@@ -37,18 +37,10 @@ def environment_difficulty(
     Where ``control_task`` counts the numbers in an observation, this measures how many dimensions the observations of
     a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
 
-    Args:
-        env: An environment with numbers as observations.
-        policy: As of ``roll_out``.
-        steps: Steps to roll out.
-        window: Observations that a policy sees.
-        stride: Only every so many-th window of an episode is used, since neighbours in time are neighbours in space.
-        n: Steps of experience that a learner would have; by default the steps rolled out.
-        resolution: Difference of an observation at which the action may change, as of an angle.
-        error: Target error.
-        k: As of ``intrinsic_dimension``, as is ``n_queries``.
-        n_queries: Windows whose neighbours are looked for.
-        seed: Settles environment, random actions and draws.
+    ``env``, ``policy`` and ``steps`` are as of ``roll_out``; ``window`` and ``stride`` as of ``stacked`` (neighbours in
+    time are neighbours in space); ``resolution`` and ``error`` as of ``control_task``; ``k`` and ``n_queries``, windows
+    here, as of ``intrinsic_dimension``. A learner would have ``n`` steps of experience, by default those rolled out.
+    ``seed`` settles environment, random actions and draws.
 
     Source: the form of Boopathy et al. (2023), with a measured dimension, which is ours.
 

@@ -67,10 +67,6 @@ def class_margin(
             ordered pairs.
         seed: Settles the draws, or a generator to draw from.
 
-    Raises:
-        ValueError: There is one label only, a number is not finite, two equal samples have different labels, or there
-            are too few pairs.
-
     Source: Boopathy et al. (2023), the authors' script.
 
     Examples:

@@ -43,14 +43,9 @@ def few_shot_task(
 ) -> GeneralizationTask:
     """Return a one-shot classification task: sets of ``ways`` images, each set to be mapped to its classifier.
 
-    Args:
-        m_within: Intrinsic dimension of images that can be in one set, as of one alphabet.
-        m_across: The same of all images.
-        radius: Largest norm of an image.
-        resolution: Distance of images at which the class may change.
-        ways: Images in a set, each the only one of its class.
-        n_tasks: Sets to learn from.
-        error: Target error.
+    ``m_within`` is the intrinsic dimension of images that can be in one set, as of one alphabet, ``m_across`` that of
+    all images, ``radius`` their largest norm, and ``resolution`` the distance at which the class may change. Each image
+    of a set is the only one of its class; ``n_tasks`` are the sets to learn from.
 
     Source: the authors' script.
 

@@ -71,15 +71,12 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
     ascents race, of which the best quarter goes on again and again.
 
     Args:
-        A: Operator.
+        A: Operator, square, finite and not zero.
         B: Operator of the same size.
         metric: ``"angular"``, ``"euclidean"``, or ``"squared"``, the square of the latter.
         **starts: ``group``, ``"O"`` for rotations and reflections (default) or ``"SO"`` for rotations only;
             ``restarts``, random starts beside those from eigenvectors (default 1500 / n, at least 12 and at most 100);
             ``seed`` of these (default 0).
-
-    Raises:
-        ValueError: An operator is not square, not finite or zero, the sizes differ, or an argument is out of range.
 
     Source: Ostrow et al. (2023), section 3; the search is ours.
 

@@ -11,12 +11,7 @@ def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray,
 
         arccos(||X^T Y||_* / (||X||_F ||Y||_F)), columns centred, in [0, pi / 2]
 
-    Args:
-        X: Activity, one row for each sample (a condition, a time, or both).
-        Y: Activity of other units in the same samples.
-
-    Raises:
-        ValueError: The numbers of samples differ, or one of the two does not vary.
+    X and Y are activity, which must vary, of different units in the same samples (conditions, times, or both).
 
     Source: Williams et al., "Generalized shape metrics on neural representations" (2021), equation 4.
 

@@ -71,12 +71,8 @@ def interval_bounds(
 ) -> tuple[Float[np.ndarray, "*batch outputs"], Float[np.ndarray, "*batch outputs"]]:
     """Return lower and upper bounds of the outputs by interval arithmetic, c' = W c + b, r' = |W| r.
 
-    Args:
-        net: The network.
-        low: Lower ends of the inputs, one box or many.
-        high: Upper ends.
-        pattern: For each hidden layer, phases of its units: 1 on, 0 off, 2 free; (units,) or (batch, units). Bounds are
-            infinite where it cannot occur.
+    ``low`` and ``high`` are the ends of one box or many; ``pattern`` has phases of the units of each hidden layer,
+    (units,) or (batch, units): 1 on, 0 off, 2 free. Bounds are infinite where it cannot occur.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))

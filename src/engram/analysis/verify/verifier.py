@@ -87,7 +87,7 @@ def verify(
     bits. A proof by ``"milp"`` is the exception; it rests on the solver and its tolerance, which the certificate names.
 
     Args:
-        network: A chain of affine and piecewise linear layers in evaluation mode (see ``as_affine_relu``).
+        network: A chain of affine and piecewise linear layers in evaluation mode; errors as of ``as_affine_relu``.
         inputs: The set of inputs.
         prop: What is to hold for each of them.
         engine: ``"inputs"`` halves the box of inputs, ``"relus"`` splits hidden units into on and off, ``"milp"`` asks
@@ -96,10 +96,6 @@ def verify(
         budget: What it may cost; default 60 seconds.
         input_shape: Shape of one input, where the first layer does not tell it.
         rng: Randomness of the search for a counterexample; default: of seed 0.
-
-    Raises:
-        UnsupportedLayerError: A layer is not piecewise linear; named by its path.
-        ValueError: The network is in training mode, or an argument does not fit it.
 
     Examples:
         >>> from engram.analysis.verify import LinearProperty
