@@ -96,12 +96,8 @@ class Difficulty:
 class MeasuredDifficulty:
     """The difficulty of a task whose inputs were measured on data.
 
-    Attributes:
-        difficulty: The inductive bias complexity.
-        low: log10 of the bits at the measured dimension less its standard error.
-        high: The same, plus its standard error.
-        dimension: The measured dimension; None where it was given.
-        margin: The measured resolution; None where it was given.
+    ``low`` and ``high`` are log10 of the bits at the measured dimension less and plus its standard error. ``dimension``
+    and ``margin`` are what was measured; None where it was given.
     """
 
     difficulty: Difficulty

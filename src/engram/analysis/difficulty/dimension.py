@@ -27,15 +27,10 @@ MANY_DUPLICATES = 0.05
 class DimensionEstimate:
     """An intrinsic dimension.
 
-    Attributes:
-        value: The dimension.
-        se: Its standard error, with the points asked about taken to be independent.
-        k: Neighbours that it comes from.
-        n_points: Distinct points that neighbours were looked for among.
-        n_queries: Points whose neighbours were looked for.
-        n_duplicates: Points left out because they equal another.
-        ties: Share of neighbours as far away as the next one; where it is large, as with few-valued data, the
-            continuum that the estimate assumes is not there.
+    ``se`` is its standard error, with the points asked about taken to be independent. It comes from ``k`` neighbours of
+    ``n_queries`` points among ``n_points`` distinct ones; ``n_duplicates`` were left out because they equal another.
+    ``ties`` is the share of neighbours as far away as the next one; where it is large, as with few-valued data, the
+    continuum that the estimate assumes is not there.
     """
 
     value: float
@@ -153,10 +148,7 @@ def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float
 class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
     """``intrinsic_dimension`` as a scikit-learn estimator; ``random_state`` settles which points are drawn.
 
-    Attributes:
-        dimension_: The dimension.
-        se_: Its standard error.
-        estimate_: All that ``intrinsic_dimension`` returns.
+    Fitted are ``dimension_``, its standard error ``se_``, and ``estimate_``, all that the function returns.
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.random.default_rng(0).random((500, 1))).view(float)

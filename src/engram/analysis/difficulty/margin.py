@@ -18,14 +18,10 @@ PAIRS_AT_A_TIME = 2**22  # numbers in the differences of a chunk of pairs
 class Margin:
     """A margin between classes.
 
-    Attributes:
-        value: The margin.
-        method: How it was found: ``"exact"``, ``"sample"`` or ``"evt"``.
-        smallest: The smallest distance that was seen.
-        pair: The two samples that have it.
-        extreme_value_index: Shape of the tail of inverse distances; below 0, they have an upper end. NaN if not fitted.
-        n_duplicates: Samples left out because they equal another of the same label.
-        n_conflicts: Samples left out because they equal another of a different label.
+    ``smallest`` is the smallest distance that was seen, of the two samples ``pair``. ``extreme_value_index`` is the
+    shape of the tail of inverse distances, which have an upper end where it is below 0; NaN if not fitted.
+    ``n_duplicates`` and ``n_conflicts`` are samples left out because they equal another of the same label, or of a
+    different one.
     """
 
     value: float

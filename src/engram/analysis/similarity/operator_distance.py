@@ -40,10 +40,8 @@ class Alignment(NamedTuple):
 class OperatorComparison(NamedTuple):
     """Distances between all operators of two lists.
 
-    Attributes:
-        distances: Distances; each is that of an alignment, and so not below the true one.
-        bounds: What the true distances are not below.
-        refined: Where the search went to its end, and the distance is not just that of the best start.
+    Each is that of an alignment, and so not below the true one, which is not below ``bounds``. ``refined`` is true
+    where the search went to its end, and the distance is not just that of the best start.
     """
 
     distances: Float[np.ndarray, "systems others"]

@@ -15,10 +15,8 @@ from engram import checks
 class PermutationTest(NamedTuple):
     """A statistic of labelled distances, and what it is by chance.
 
-    Attributes:
-        statistic: The statistic of the labels as they are.
-        p_value: Share of arrangements of the labels, this one included, whose statistic is at least as large.
-        null: The statistic of each permutation.
+    ``p_value`` is the share of arrangements of the labels, this one included, whose statistic is at least as large;
+    ``null`` has the statistic of each permutation.
     """
 
     statistic: float

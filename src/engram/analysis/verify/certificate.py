@@ -40,11 +40,8 @@ class Tree:
 class Certificate:
     """Why a property holds: one tree of cases for all clauses, or one for each.
 
-    Attributes:
-        kind: ``"tree"``: cases, which can be checked; ``"solver"``: the word of the solver, up to ``tol``.
-        trees: The trees.
-        subject: Digest of the network, the inputs and the property.
-        tol: What the answer allows for rounding: 0 for a tree, whose bounds account for theirs.
+    ``kind`` is ``"tree"``: cases, which can be checked and account for rounding; or ``"solver"``: the word of the
+    solver, up to ``tol``. ``subject`` is a digest of the network, the inputs and the property.
     """
 
     kind: Literal["tree", "solver"]

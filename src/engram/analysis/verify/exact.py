@@ -30,12 +30,9 @@ NODES = 1_000_000  # of the solver, at most; a limit that is the same on every m
 class Bound:
     """A maximum, as far as it is known: largest ``value`` that was met, at the input ``witness``, and ``upper`` bound.
 
-    Attributes:
-        value: Minus infinity if none was met.
-        upper: No value is above it, up to ``tol``.
-        witness: The input.
-        status: ``"optimal"``, ``"bounded"`` (a relaxation, or the time was over) or ``"infeasible"``.
-        tol: What the solver's tolerances may add; 0 for bounds that account for their rounding.
+    ``value`` is minus infinity if none was met. No value is above ``upper``, up to ``tol``, which the solver's
+    tolerances may add; it is 0 for bounds that account for their rounding. ``status`` is ``"optimal"``, ``"bounded"``
+    (a relaxation, or the time was over) or ``"infeasible"``.
     """
 
     value: float

@@ -18,13 +18,10 @@ from engram.analysis.verify.verifier import Budget, Result, verify
 class LayerRule(NamedTuple):
     """A conjunction over the units of one layer that, on some data, only inputs of one class satisfy.
 
-    Attributes:
-        layer: The hidden layer, from 1.
-        pattern: Phases of its units, 2 where they do not matter; of a rule over values all are.
-        halfspaces: G and h over the pre-activations of the layer, G z <= h, which say the same.
-        support: How many of the data satisfy it.
-        precision: Share of the class among them; 1, since only pure leaves are kept.
-        recall: Share of the class that satisfies it.
+    Hidden layers count from 1. ``pattern`` has the phases of its units, 2 where they do not matter; of a rule over
+    values all are. ``halfspaces`` G and h over the pre-activations, G z <= h, say the same. ``support`` is how many of
+    the data satisfy it, ``precision`` the share of the class among them (1, since only pure leaves are kept), and
+    ``recall`` the share of the class that satisfies it.
     """
 
     layer: int

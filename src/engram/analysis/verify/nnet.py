@@ -24,11 +24,8 @@ EVERYWHERE: dict[str, Ends] = {
 class Normalisation(NamedTuple):
     """How a network's inputs and outputs are scaled.
 
-    Attributes:
-        low: Least input; what is below it is taken as it.
-        high: Largest input.
-        mean: Of each input and, last, of all outputs; as is ``scale``.
-        scale: What differences from the mean are divided by.
+    Inputs are clipped to ``low`` and ``high``. ``mean``, and ``scale``, which differences from the mean are divided by,
+    are of each input and, last, of all outputs.
     """
 
     low: Array
@@ -76,12 +73,9 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
 class AcasProperty(NamedTuple):
     """One of the ten properties.
 
-    Attributes:
-        networks: For which networks it is asked, as in ``"1_1"``.
-        boxes: Inputs, in all of which it is to hold: distance in feet, angle to the intruder and its heading in
-            radians, own speed and the intruder's in feet a second.
-        claim: What is to hold for the scores of clear of conflict, weak left, weak right, strong left, strong right;
-            the lowest is the advice.
+    It is asked of ``networks``, as in ``"1_1"``, for all inputs in ``boxes``: distance in feet, angle to the intruder
+    and its heading in radians, own speed and the intruder's in feet a second. ``claim`` is to hold for the scores of
+    clear of conflict, weak left, weak right, strong left, strong right; the lowest is the advice.
     """
 
     networks: tuple[str, ...]

@@ -36,18 +36,11 @@ class InnerBox(NamedTuple):
 class Region:
     """All x of a box with G x <= h, on which a network answers with one class.
 
-    Attributes:
-        G: Half-spaces, (rows, inputs), of norm 1; rows of zeros and copies are left out.
-        h: Right-hand sides.
-        box: The box.
-        label: The class.
-        pattern: Phases of the hidden units that it needs, 2 where free.
-        mode: ``"direct"``, ``"structural"``, ``"fallback"`` or ``"crown"``.
-        status: ``"proved"``, or ``"tie"`` (two classes share the point it was made for: no region).
-        slack: By how much the affine margins may be wrong, for each other class; of structural regions.
-        tol: Tolerance of the solver that the proof allows for.
-        queries: How many questions were asked: by samples, by CROWN and by the solver.
-        seconds: Time that making it took.
+    Half-spaces are of norm 1, without rows of zeros and copies. ``pattern`` has the phases of the hidden units that the
+    region needs, 2 where free. ``mode`` is ``"direct"``, ``"structural"``, ``"fallback"`` or ``"crown"``; ``status``
+    is ``"tie"`` where two classes share the point it was made for: no region. ``slack`` is by how much the affine
+    margins may be wrong, for each other class, of structural regions; ``tol`` the tolerance of the solver that the
+    proof allows for; ``queries`` how many questions were asked by samples, by CROWN and by the solver.
     """
 
     G: Array

@@ -48,16 +48,11 @@ class Budget:
 class Result:
     """An answer.
 
-    Attributes:
-        status: ``"proved"``: it holds for all inputs of the set. ``"refuted"``: it does not for ``counterexample``,
-            which was confirmed without rounding. ``"unknown"``: ``exhausted`` says what ran out.
-        counterexample: An input that breaks the property, (inputs,).
-        certificate: Why it holds.
-        exhausted: ``"time"``, ``"nodes"``, ``"memory"``, or why the engine can get no further; empty otherwise.
-        bound: A lower bound of what has to be positive; of a proof, by how much it holds.
-        engine: What decided: ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``.
-        nodes: How many boxes or cases were bounded.
-        seconds: Time it took.
+    ``status`` is ``"proved"`` by the certificate, ``"refuted"`` by the counterexample (inputs,), which was confirmed
+    without rounding, or ``"unknown"``; ``exhausted`` then says what ran out: ``"time"``, ``"nodes"``, ``"memory"``, or
+    why the engine can get no further. ``bound`` is a lower bound of what has to be positive; of a proof, by how much it
+    holds. ``engine`` decided: ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after bounding
+    ``nodes`` boxes or cases.
     """
 
     status: Status
