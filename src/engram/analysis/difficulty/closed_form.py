@@ -54,17 +54,11 @@ class GeneralizationTask:
 class Difficulty:
     """The inductive bias complexity of a task and all on the way to it; what depends on an array is one.
 
-    Attributes:
-        log2_bits: Logarithm of the bits to base 2; -inf where there are none.
-        dim_theta_log2: The same of the dimension of the hypothesis space.
-        dim_free_log2: The same of what the data leave of it; -inf where they leave nothing.
-        bits_per_dim: Bits for each free dimension.
-        max_frequency: Highest angular frequency of a hypothesis, M.
-        degree: Highest degree of its spherical harmonics, K, not rounded; on the torus, M.
-        wasserstein: Distance of a test point to the training points, W.
-        lipschitz: Lipschitz constant of the hypotheses, L_f.
-        data_limited: Whether the data leave so little that it is lost in rounding: bits are then 0 or unsure.
-        task: The inputs.
+    ``log2_bits`` is -inf where there are none. ``dim_theta_log2`` is the logarithm of the dimension of the hypothesis
+    space, ``dim_free_log2`` of what the data leave of it, -inf where they leave nothing; ``bits_per_dim`` are those for
+    each free dimension. ``max_frequency`` is M, ``degree`` K, not rounded (on the torus M), ``wasserstein`` W and
+    ``lipschitz`` L_f of ``inductive_bias_complexity``. Where ``data_limited``, the data leave so little that it is lost
+    in rounding: bits are then 0 or unsure. ``task`` has the inputs.
     """
 
     log2_bits: Number

@@ -62,13 +62,9 @@ def intrinsic_dimension(
     tenth. Equal points are left out first, with a warning if they are more than 5 %. Estimates are too low where the
     dimension is high: 9.3 for 10 and 16 for 20, with 2000 points.
 
-    Args:
-        X: Samples; whatever more axes there are is flattened.
-        k: Neighbours, at least 2; not used by TwoNN.
-        n_queries: Points whose neighbours are looked for among all, drawn at random; None for all.
-        method: ``"mle"`` or ``"twonn"``.
-        pooled: Whether the logarithms are averaged over the queries, rather than the dimensions.
-        seed: Settles the draw, or a generator to draw from.
+    Features of any shape are flattened. ``k`` is at least 2, and not used by ``"twonn"``. Neighbours are looked for of
+    ``n_queries`` points among all, drawn at random; None for all. ``pooled`` averages the logarithms over the queries,
+    rather than the dimensions. ``seed`` settles the draw, or is a generator to draw from.
 
     Raises:
         ValueError: There are not more than k distinct points, a number is not finite, or all distances are equal.

@@ -51,17 +51,11 @@ def class_margin(
     from random pairs, by ``extreme_quantile`` of inverse distances, to as many as there are; the result is never
     above what was seen. Where there are no more pairs than ``n_pairs``, ``"evt"`` looks at all of them.
 
-    Args:
-        X: Samples; whatever more axes there are is flattened.
-        y: Their labels.
-        method: ``"evt"``, ``"exact"`` (time grows with the square of the samples) or ``"sample"``.
-        n_pairs: Random pairs for ``"evt"``.
-        n_top: The nearest of them, to which the tail is fitted.
-        n_sample: Samples for ``"sample"``.
-        drop_conflicts: Leave out samples that equal one with another label, rather than refuse them.
-        author_evt: Extrapolate as the authors' script: without the factor for tails with an end, to n^2 (1 - 1/C)
-            ordered pairs.
-        seed: Settles the draws, or a generator to draw from.
+    Features of any shape are flattened. The time of ``"exact"`` grows with the square of the samples; ``n_sample`` is
+    for ``"sample"``. ``"evt"`` draws ``n_pairs`` pairs and fits the tail to the ``n_top`` nearest; ``author_evt``
+    extrapolates as the authors' script, without the factor for tails with an end, to n^2 (1 - 1/C) ordered pairs.
+    Samples that equal one with another label are refused, or left out if ``drop_conflicts``. ``seed`` settles the
+    draws, or is a generator to draw from.
 
     Source: Boopathy et al. (2023), the authors' script.
 

@@ -35,12 +35,9 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         budget: Seconds for the refinement of the distances, as in ``compare_operators``; None: no limit.
         n_jobs: Threads.
 
-    Attributes:
-        operators_: Operators of the systems.
-        distances_: Distances between the systems.
-        bounds_: What the true distances are not below; those themselves where the metric is in closed form.
-        refined_: Where the search went to its end within the budget.
-        rank_: The common rank, or None.
+    Fitted are the ``operators_`` of the systems, their ``distances_``, ``bounds_``, what the true distances are not
+    below (those themselves where the metric is in closed form), ``refined_``, where the search went to its end within
+    the budget, and ``rank_``, the common rank or None.
 
     Source: Ostrow et al., "Beyond Geometry: Comparing the Temporal Structure of Computation in Neural Circuits with
     Dynamical Similarity Analysis" (2023).

@@ -61,13 +61,9 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             V of nonzero singular value, and an operator of rank r among them.
         center: None as published; ``"global"`` takes the mean over all trials off, ``"trial"`` that of each trial.
 
-    Attributes:
-        operator_: The operator A.
-        singular_values_: Singular values S of the delay embedding, descending.
-        rank_: r.
-        spectral_radius_: Largest modulus of an eigenvalue of A; a fit above 1.05 gives a warning.
-        non_normality_: Departure of A from normality.
-        n_features_in_: Features of a sample.
+    Fitted are ``operator_``, A; ``singular_values_`` of the delay embedding, descending; ``rank_``, r;
+    ``spectral_radius_``, the largest modulus of an eigenvalue of A, which gives a warning above 1.05; and
+    ``non_normality_``, the departure of A from normality.
 
     Source: Ostrow et al., "Beyond Geometry" (2023); Brunton et al., "Chaos as an intermittently forced linear system"
     (2017); Gavish and Donoho, "The optimal hard threshold for singular values is 4/sqrt(3)" (2014).

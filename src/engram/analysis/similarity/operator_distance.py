@@ -131,8 +131,7 @@ def compare_operators(
     """Return the distances between all operators, or to ``others``, with their lower bounds, within a budget of time.
 
     After ``budget`` seconds no further pair is refined: those that are left have the distance of their best start, and
-    a warning says how many. ``n_jobs`` counts threads as joblib does; other arguments and errors as of
-    ``operator_distance``.
+    a warning says how many. ``n_jobs`` counts threads as joblib does; all else is as of ``operator_distance``.
 
     Examples:
         >>> found = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
