@@ -19,12 +19,8 @@ class Strategy:
 
     Args:
         params: The parameters, changed in place by ``tell``.
-        sigma: Standard deviation of the first mutations.
+        sigma: Standard deviation of the first mutations, above 0.
         generator: Source of all randomness, on the CPU; None: one of its own with seed 0.
-
-    Raises:
-        TypeError: A parameter is no tensor.
-        ValueError: ``sigma`` is not positive, or there is no parameter.
     """
 
     population_size: int

@@ -1,4 +1,4 @@
-"""A language in which every document has bigrams of its own, to be learned while reading it."""
+"""Language modelling that needs a memory of the document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flip-flop task: remember the last pulse of each of several channels."""
+"""The flip-flop task."""
 
 from __future__ import annotations
 

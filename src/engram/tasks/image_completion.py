@@ -1,4 +1,4 @@
-"""Image completion: see a few images, then restore one of them from half of its pixels."""
+"""Image completion, and the images that it draws from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One-shot classification of characters: see one drawing of each of a few characters, then name another."""
+"""One-shot classification of characters, and characters that need no download."""
 
 from __future__ import annotations
 

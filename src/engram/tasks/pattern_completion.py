@@ -1,4 +1,4 @@
-"""Binary pattern completion: see a few patterns, then restore one of them from half of its bits."""
+"""Binary pattern completion."""
 
 from __future__ import annotations
 

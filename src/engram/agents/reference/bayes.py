@@ -40,13 +40,7 @@ class BayesFilterAgent:
         5.0
     """
 
-    def __init__(
-        self,
-        model: Any,
-        mode: str = "qmdp",
-        *,
-        generator: np.random.Generator | None = None,
-    ) -> None:
+    def __init__(self, model: Any, mode: str = "qmdp", *, generator: np.random.Generator | None = None) -> None:
         self.mode = checks.choice("mode", mode, ("qmdp", "thompson"))
         self.model = model
         self.generator = np.random.default_rng(0) if generator is None else generator
