@@ -26,7 +26,6 @@ def test_the_arms_differ_in_their_rule_alone_but_for_the_time_that_retroactive_m
     same = {dataclasses.replace(config, rule="none", iterations=2500) for config in arms.values()}
     assert len(same) == 1
     assert [config.iterations for config in arms.values()] == [2500, 2500, 2500, 4000]
-    assert "retroactive" not in configs(dataclasses.replace(CONFIG, retroactive_iterations=0))
     network = cue_reward.build(arms["retroactive"], 15, 2, torch.Generator()).network
     assert network.rule.eta.item() == pytest.approx(0.1)
 

@@ -1,6 +1,10 @@
 import pytest
 
-from engram.experiments.episodic_control import GAMES, Config, arms, claims, experiment
+from engram.experiments.episodic_control import arms, claims, experiment
+from engram.experiments.episodic_control.control import GAMES
+from engram.experiments.episodic_control.control import Config as Control
+from engram.experiments.episodic_control.stream import CENTRES
+from engram.experiments.episodic_control.stream import Config as Stream
 from engram.lab import at_least, at_most
 
 
@@ -22,7 +26,8 @@ def test_the_protocol_on_small_environments():
     assert (rooms.capacity, rooms.neighbours, rooms.epsilon, rooms.steps) == (60, 5, 0.1, 15_000)
     assert rooms.agents * experiment.presets["laptop"].seeds >= 12
     assert LAPTOP["acrobot-100-lru"].explore_until == 10_000
-    assert {LAPTOP[f"stream-{policy}"].capacity for policy in ("lru", "dkm", "dkm-author", "k-means")} == {32}
+    assert {LAPTOP[f"stream-{policy}"].points for policy in ("lru", "dkm", "dkm-author", "k-means")} == {4000}
+    assert CENTRES == 32
     assert LAPTOP["cartpole-unlimited"].capacity > LAPTOP["cartpole-unlimited"].steps
 
 
@@ -64,12 +69,12 @@ def test_what_the_claims_compute():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("config", "options", "message"),
     [
-        ({"explore_from": 10, "explore_until": 5}, "explore_from = 10"),
-        ({"study": "stream", "steps": 1001}, "steps = 1001"),
+        (Control, {"explore_from": 10, "explore_until": 5}, "explore_from = 10: expected at most explore_until = 5"),
+        (Stream, {"points": 1001}, "points = 1001: expected a multiple of 160"),
     ],
 )
-def test_a_bad_config_is_named(options, message):
+def test_a_bad_config_is_named(config, options, message):
     with pytest.raises(ValueError, match=message):
-        Config(**options)
+        config(**options)

@@ -2,15 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from engram.experiments.expander_memory import (
-    Config,
-    arms,
-    build_graph,
-    decoded,
-    experiment,
-    fractions,
-    seconds,
-)
+from engram.experiments.expander_memory import arms, experiment
+from engram.experiments.expander_memory.claims import growth, lead, least_recovery
+from engram.experiments.expander_memory.network import Network
+from engram.experiments.expander_memory.recovery import Config as Recovery
+from engram.experiments.expander_memory.recovery import build_graph, decoded
 from engram.memory import ExpanderMemory, corrupted
 from engram.memory.expander.recovery import nearest_state, random_states
 
@@ -25,9 +21,9 @@ def seeded(seed=0):
 
 def test_the_graphs_differ_in_wiring_alone():
     rng = np.random.default_rng(0)
-    random, local = (build_graph(Config(graph=kind), 240, rng) for kind in ("random", "local"))
+    random, local = (build_graph(Recovery(graph=kind), 240, rng) for kind in ("random", "local"))
     assert random.C.shape == local.C.shape == (200, 6)
-    assert build_graph(Config(graph="hamming"), 1920, rng).n_nodes == 1925
+    assert build_graph(Recovery(graph="hamming"), 1920, rng).n_nodes == 1925
 
 
 def test_the_same_seed_gives_all_decoders_the_same_states_and_noise():
@@ -35,12 +31,12 @@ def test_the_same_seed_gives_all_decoders_the_same_states_and_noise():
     ladder = [config for arm, config in shown.items() if arm.startswith("decoder-")]
     assert len({(c.smallest, c.doublings, c.z, c.r, c.words, c.lowest, c.highest) for c in ladder}) == 1
     assert ladder[0].smallest == 960
-    assert fractions(ladder[0]) == [0.02, 0.04, 0.06, 0.08, 0.1]
+    assert ladder[0].shares() == [0.02, 0.04, 0.06, 0.08, 0.1]
 
 
 @pytest.mark.parametrize("decoder", ["max", "random", "parallel", "wta", "gallager-b", "belief-propagation", "nearest"])
 def test_every_decoder_corrects_a_little_noise(decoder):
-    config = Config(decoder=decoder, smallest=60, doublings=0)
+    config = Recovery(decoder=decoder, smallest=60, doublings=0)
     memory = ExpanderMemory(build_graph(config, 60, np.random.default_rng(0)))
     assert memory.message_size == 10
     x = random_states(memory, 40, seeded())
@@ -51,7 +47,7 @@ def test_every_decoder_corrects_a_little_noise(decoder):
 
 
 def test_the_nearest_state_is_the_nearest():
-    memory = ExpanderMemory(build_graph(Config(r=10), 20, np.random.default_rng(0)))
+    memory = ExpanderMemory(build_graph(Recovery(r=10), 20, np.random.default_rng(0)))
     size = memory.message_size
     every = memory.encode(torch.arange(2**size)[:, None] >> torch.arange(size) & 1)
     noisy = 1 - 2 * torch.randint(0, 2, (30, 20), generator=seeded(), dtype=torch.int8)
@@ -60,8 +56,8 @@ def test_the_nearest_state_is_the_nearest():
 
 
 def test_larger_trials_are_said_to_take_longer():
-    small, large = (sum(map(seconds, configs(experiment.presets[name].config).values())) for name in ("smoke", "paper"))
-    assert 0 < small < large
+    small, large = (arms(experiment.presets[name].config) for name in ("smoke", "paper"))
+    assert all(0 < small[arm].seconds < large[arm].seconds for arm in small)
 
 
 @pytest.mark.parametrize(
@@ -69,15 +65,33 @@ def test_larger_trials_are_said_to_take_longer():
     [
         ({"lowest": 0.1, "highest": 0.05}, "lowest = 0.1: expected at most highest = 0.05"),
         ({"smallest": 241}, "smallest = 241: expected a multiple of r / z"),
-        ({"graph": "local", "span": 16, "smallest": 120}, "smallest = 120: expected a multiple of span = 16"),
+        ({"graph": "local", "smallest": 126}, "smallest = 126: expected a multiple of 12 for local wiring"),
     ],
 )
 def test_impossible_configs_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        Config(**fields)
+        Recovery(**fields)
+
+
+def test_a_network_that_is_not_regular_is_refused():
+    with pytest.raises(ValueError, match="nodes = 241: expected a multiple of r / z, here of 6 / 5"):
+        Network(nodes=241)
+
+
+def test_what_the_claims_compute():
+    results = {
+        "a": {"recovery_first_0.04": 0.9, "recovery_second_0.04": 0.5, "recovery_second_0.1": 0.1, "recovery": 0.0},
+        "b": {"recovery_first_0.04": 0.7, "recovery_second_0.04": 0.6, "recovery_second_0.1": 0.1},
+        "c": {"recovery_first_0.04": 0.7},
+    }
+    assert least_recovery("a")(results) == 0.5
+    assert growth("a", "first", "second")(results) == pytest.approx(-0.4)
+    assert lead(("a", "b"))(results) == pytest.approx(-0.1)
+    assert lead(("a", "c"), ("b", "c"))(results) == 0
+    assert lead(("a", "c"), ("b", "c")).arms == ("a", "c", "b")
 
 
 def test_a_network_too_large_for_the_nearest_state_says_so():
-    memory = ExpanderMemory(build_graph(Config(), 240, np.random.default_rng(0)))
+    memory = ExpanderMemory(build_graph(Recovery(), 240, np.random.default_rng(0)))
     with pytest.raises(ValueError, match="memory stores 2\\^40 states: expected at most 2\\^14"):
         nearest_state(memory, torch.ones(1, 240))

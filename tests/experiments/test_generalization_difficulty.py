@@ -2,19 +2,13 @@ import numpy as np
 import pytest
 
 from engram.analysis import BENCHMARKS, intrinsic_dimension
-from engram.experiments.generalization_difficulty import (
-    DATA,
-    MODES,
-    PUBLISHED,
-    SIZES,
-    Config,
-    arms,
-    claims,
-    experiment,
-    images_of,
-    points_on,
-    seconds,
-)
+from engram.experiments.generalization_difficulty import LAPTOP, arms, claims, experiment
+from engram.experiments.generalization_difficulty.data_sets import DATA, Config, images_of
+from engram.experiments.generalization_difficulty.direct import SIZES
+from engram.experiments.generalization_difficulty.published import PUBLISHED
+from engram.experiments.generalization_difficulty.regression import MODES
+from engram.experiments.generalization_difficulty.shapes import points_on
+from engram.lab.config import override
 
 
 def configs(config: object) -> dict:
@@ -29,9 +23,14 @@ def test_the_table_names_every_published_task():
 
 
 def test_what_shapes_one_arm_is_no_part_of_another():
-    usual, changed = configs(Config()), configs(Config(epochs=3, steps=3000))
-    assert {arm for arm in usual if usual[arm] != changed[arm]} == {"cartpole", "architectures"}
-    assert {arm for arm, config in configs(Config(pairs=5000)).items() if config != usual[arm]} == set(DATA)
+    usual = configs(LAPTOP)
+    for changes, concerned in (
+        ({"architectures.epochs": 3, "cartpole.steps": 3000}, {"cartpole", "architectures"}),
+        ({"regression.draws": 3}, {"regression"}),
+        ({"data.pairs": 5000}, set(DATA)),
+    ):
+        changed = configs(override(LAPTOP, changes))
+        assert {arm for arm in usual if usual[arm] != changed[arm]} == concerned
 
 
 @pytest.mark.parametrize(("shape", "m", "features"), [("sphere", 3, 4), ("torus", 3, 6), ("cube", 3, 3)])
@@ -50,7 +49,7 @@ def test_shapes_are_what_they_are_called(shape, m, features):
     ],
 )
 def test_data_are_scaled_as_published(data, count, features, classes, radius):
-    points, labels, alphabets = images_of(Config(table=data))
+    points, labels, alphabets = images_of(Config(name=data))
     assert points.shape == (count, features)
     assert (points.min(), points.max()) == (0, 1)
     assert len(np.unique(labels)) == classes
@@ -74,5 +73,7 @@ def test_claims_compute_what_they_say():
 
 
 def test_larger_trials_are_said_to_take_longer():
-    small, large = (sum(map(seconds, configs(experiment.presets[name].config).values())) for name in ("smoke", "paper"))
+    small, large = (
+        sum(arm.seconds for arm in arms(experiment.presets[name].config).values()) for name in ("smoke", "paper")
+    )
     assert 0 < small < large

@@ -28,7 +28,8 @@ def test_the_paper_preset_has_the_published_sizes():
     assert sizes["retroactive"] == (100, 22_407)
     assert sizes["clipped-hebb"] == (101, 22_731)
     assert sizes["non-plastic"] == (139, 22_523)
-    assert configs(PAPER)["modulated-author-baseline"].author_value_bug
+    assert configs(PAPER)["modulated-author-baseline"].a2c.author_value_bug
+    assert not configs(PAPER)["modulated"].a2c.author_value_bug
 
 
 def test_every_arm_is_a_network_of_its_own_kind():

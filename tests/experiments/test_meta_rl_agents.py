@@ -37,18 +37,18 @@ def test_every_arm_is_a_network_of_its_own_kind():
     }
 
 
-def test_no_task_of_the_test_is_one_of_training():
-    train = {task.hash() for task in agents.sample_many(LAPTOP.train_tasks, agents.TASKS_SEED, split="train")}
-    tests = agents.test_set(LAPTOP)
-    assert len(tests) == 8 + LAPTOP.test_tasks
+@pytest.mark.parametrize("config", [SMOKE, pytest.param(LAPTOP, marks=pytest.mark.soak)])
+def test_no_task_of_the_test_is_one_of_training(config):
+    train = {task.hash() for task in agents.sample_many(config.train_tasks, agents.TASKS_SEED, split="train")}
+    tests = agents.test_set(config)
+    assert len(tests) == 8 + config.test_tasks
     assert not train & {task.hash() for task in tests.values()}
-    assert {task.horizon for task in tests.values()} == {LAPTOP.horizon}
+    assert {task.horizon for task in tests.values()} == {config.horizon}
 
 
 @pytest.mark.parametrize("memory", [True, False])
 def test_what_the_networks_see(memory):
-    config = dataclasses.replace(SMOKE, agent="rnn" if memory else "memoryless")
-    env = agents.observed(config, list(agents.test_set(config).values()), 20)
+    env = agents.observed(list(agents.test_set(SMOKE).values()), 20, memory=memory)
     assert env.single_observation_space.shape == (agents.OBSERVATION if memory else agents.OBSERVATION - 3,)
     assert env.single_action_space.n == agents.ACTIONS
 

@@ -1,17 +1,9 @@
-import dataclasses
-
 import pytest
 
 from engram.experiments import meta_task_space as space
+from engram.experiments.meta_task_space.learning import ManyTasks, tasks_of
 from engram.lab import at_least, at_most, within
 from engram.tasks.meta import split_of
-
-
-def configs(config: object) -> dict:
-    return {name: arm.config for name, arm in space.arms(config).items()}
-
-
-SMOKE = space.experiment.presets["smoke"].config
 
 
 def test_the_criteria_are_those_of_the_protocol():
@@ -40,16 +32,26 @@ def test_stay_probabilities_are_read_as_they_stand():
 
 
 def test_tasks_to_train_on_and_to_test_on_have_nothing_in_common():
-    train, test = space.tasks_of(dataclasses.replace(SMOKE, study="many", train_tasks=3, test_tasks=2), 0)
+    train, test = tasks_of(ManyTasks(horizon=8, train_tasks=3, test_tasks=2), 0)
     assert [len(train), len(test)] == [3, 2]
     assert {split_of(task.hash()) for task in train} == {"train"}
     assert {split_of(task.hash()) for task in test} == {"test"}
 
 
-def test_an_arm_has_the_settings_that_shape_it_and_no_others():
-    changed = dataclasses.replace(SMOKE, lifetimes=9, iterations=11, many_iterations=12, memoryless_iterations=13)
-    arms, before = configs(changed), configs(SMOKE)
-    assert {arm for arm in arms if arms[arm] != before[arm]} == set(arms) - {"generator"}
-    assert [arms[arm].iterations for arm in list(arms)[2:]] == [11, 11, 13, 13, 12]
-    assert [config.memory for config in arms.values()] == [True, True, True, True, False, False, True]
-    assert arms["lstm-many"].clip_norm == changed.clip_norm
+def test_agents_differ_in_memory_task_and_length_of_training():
+    arms = {name: arm.config for name, arm in space.arms(space.experiment.presets["laptop"].config).items()}
+    assert [config.iterations for config in list(arms.values())[2:]] == [800, 800, 400, 400, 2000]
+    named = {name: (arms[name].task, arms[name].memory) for name in list(arms)[2:6]}
+    assert named == {
+        "lstm-bandit": ("bandit", True),
+        "lstm-two-step": ("two-step", True),
+        "memoryless-bandit": ("bandit", False),
+        "memoryless-two-step": ("two-step", False),
+    }
+    assert len({config.a2c for config in list(arms.values())[2:]}) == 1
+
+
+def test_what_is_off_chance_is_the_worse_of_both_tasks():
+    metric = {claim.id: claim for claim in space.claims}["memory-needed"].metric
+    results = {"memoryless-bandit": {"reward": 0.4}, "memoryless-two-step": {"reward_per_trial": 0.52}}
+    assert metric(results) == pytest.approx(0.1)

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engram.experiments import noodl
-from engram.experiments.noodl import Config, Lasso, arms, build, draw
+from engram.experiments.noodl import arms
+from engram.experiments.noodl.claims import LASSOS
+from engram.experiments.noodl.learner import Lasso, Learner, build
+from engram.experiments.noodl.synthetic import Config, draw
 from engram.lab import at_least, at_most
 from engram.tasks import perturb_dictionary
 from engram.unit_rows import unit_rows
@@ -48,7 +53,7 @@ def test_the_metrics_take_the_harder_side():
         "noodl": {"error": 1e-8, "error_5": 0.1},
         "arora-biased": {"error": 0.2},
         "arora-unbiased": {"error": 0.1},
-        **{arm: {"error": 0.01 * (i + 1), "error_5": 0.05 * (i + 1)} for i, arm in enumerate(noodl.LASSOS)},
+        **{arm: {"error": 0.01 * (i + 1), "error_5": 0.05 * (i + 1)} for i, arm in enumerate(LASSOS)},
         "nonzero-4": {"error": 1e-9},
         "nonzero-16": {"error": 1e-3},
         **{f"noise-{s}": {"error": 2 * s} for s in (0.01, 0.03, 0.1)},
@@ -61,38 +66,41 @@ def test_the_metrics_take_the_harder_side():
 
 
 def test_every_arm_of_a_seed_sees_the_same_samples():
-    seen = []
-    for arm in ("noodl", "noodl-iht", "arora-biased", "lasso-0.1"):
-        config, rng = configs(SMOKE)[arm], np.random.default_rng(0)
-        dictionary = unit_rows(rng.standard_normal((config.n_components, config.n_features)))
-        seen.append(draw(config, dictionary, rng)[0])
-    assert all(np.array_equal(seen[0], other) for other in seen[1:])
+    main = configs(LAPTOP)["noodl"]
+    for arm in ("noodl-iht", "noodl-unpruned", "arora-biased", "arora-unbiased", *LASSOS):
+        config = configs(LAPTOP)[arm]
+        assert replace(config, method=main.method, lasso_alpha=main.lasso_alpha) == main
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_lasso_goes_on_exactly_from_its_state():
     config = configs(SMOKE)["lasso-0.1"]
     rng = np.random.default_rng(0)
-    X, _ = draw(config, unit_rows(rng.standard_normal((40, 32))), rng)
-    start = perturb_dictionary(unit_rows(rng.standard_normal((40, 32))), random_state=rng)
+    X, _ = draw(config, unit_rows(rng.standard_normal((20, 16))), rng, 50)
+    start = perturb_dictionary(unit_rows(rng.standard_normal((20, 16))), random_state=rng)
     given = start.copy()
     whole, first, second = (build(config, start) for _ in range(3))
     np.testing.assert_array_equal(start, given)
     second.load_state_dict(first.state_dict())  # before there is any
-    for chunk in (X[:50], X[50:]):
+    for chunk in (X[:25], X[25:]):
         whole.partial_fit(chunk)
-    first.partial_fit(X[:50])
+    first.partial_fit(X[:25])
     second.load_state_dict(first.state_dict())
-    second.partial_fit(X[50:])
+    second.partial_fit(X[25:])
     np.testing.assert_array_equal(second.components_, whole.components_)
 
 
 def test_what_learns_is_what_the_arm_says():
-    found = {arm: build(config, np.eye(40, 32)) for arm, config in configs(SMOKE).items() if config.n_features == 32}
+    found = {arm: build(config, np.eye(20, 16)) for arm, config in configs(SMOKE).items()}
     assert found["noodl-iht"].solver == "iht"
     assert found["arora-unbiased"].update == "arora-unbiased"
     assert isinstance(found["lasso-0.1"], Lasso)
-    assert build(Config(dict_step=0.0, code_step=0.0), np.eye(3)).dict_step == "auto"
+    assert found["noodl"].reinit is None
+    assert build(Learner(dict_step=0.0, code_step=0.0), np.eye(3), reinit=True).get_params().items() >= {
+        ("dict_step", "auto"),
+        ("code_step", "auto"),
+        ("reinit", "both"),
+    }
 
 
 def test_more_atoms_than_there_are_is_named():

@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def trial_in(folder, config, **options):
 @pytest.mark.parametrize("network", ["lstm", "modulated"])
 def test_the_text_of_the_users_files_is_learned(tmp_path, monkeypatch, network):
     write(tmp_path / "penn-treebank", monkeypatch)
-    config = treebank.replace(
+    config = replace(
         SMALL, network=network, layers=1, learning_rate=10.0, epochs=8, average_from=8, activity_penalty=0.0
     )
     result, metrics = trial_in(tmp_path / "trial", config)
@@ -157,7 +158,7 @@ def test_windows_are_as_long_as_published():
 
 
 def test_one_mask_serves_a_whole_window_and_none_where_nothing_is_learned():
-    config = treebank.replace(SMALL, dropout_embedding=0.0, dropout_input=0.0, dropout_hidden=0.0, dropout_output=0.5)
+    config = replace(SMALL, dropout_embedding=0.0, dropout_input=0.0, dropout_hidden=0.0, dropout_output=0.5)
     net = LanguageModel(config, 7, seeded())
     words = torch.randint(7, (6, 3), generator=seeded())
     reading = net.read(words, None, seeded(1))
@@ -171,7 +172,7 @@ def test_one_mask_serves_a_whole_window_and_none_where_nothing_is_learned():
 
 
 def test_a_word_is_dropped_wherever_it_stands():
-    config = treebank.replace(SMALL, network="lstm", dropout_embedding=0.5, dropout_input=0.0)
+    config = replace(SMALL, network="lstm", dropout_embedding=0.5, dropout_input=0.0)
     net = LanguageModel(config, 7, seeded())
     seen = []
     net.layers[0].register_forward_pre_hook(lambda layer, arguments: seen.append(arguments[0]))
@@ -185,7 +186,7 @@ def test_a_word_is_dropped_wherever_it_stands():
 
 
 def test_what_is_run_again_in_parts_gives_the_same_gradient(monkeypatch):
-    config = treebank.replace(SMALL, network="modulated")
+    config = replace(SMALL, network="modulated")
     net, words = LanguageModel(config, 7, seeded()), torch.randint(7, (11, 3), generator=seeded())
     with torch.no_grad():
         for layer in net.layers:
@@ -204,7 +205,7 @@ def test_what_is_run_again_in_parts_gives_the_same_gradient(monkeypatch):
 @pytest.mark.parametrize("network", ["lstm", "modulated"])
 def test_the_gradient_of_alpha_is_divided_before_it_is_clipped(tmp_path, monkeypatch, network):
     write(tmp_path / "penn-treebank", monkeypatch, 60)
-    config = treebank.replace(SMALL, network=network, epochs=1)
+    config = replace(SMALL, network=network, epochs=1)
     before, divided = [], []
     clip = torch.nn.utils.clip_grad_norm_
 

@@ -4,20 +4,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from engram.analysis.verify import Box, relaxed_region
-from engram.experiments.property_verification import (
-    arms,
-    data_set,
-    experiment,
-    hebbian_layer,
-    polygon,
-    random_network,
-    seconds,
-    trained,
-)
-
-
-def configs(config: object) -> dict:
-    return {name: arm.config for name, arm in arms(config).items()}
+from engram.experiments.property_verification import arms, experiment
+from engram.experiments.property_verification.networks import data_set, random_network, trained
+from engram.experiments.property_verification.radii import hebbian_layer
+from engram.experiments.property_verification.regions import polygon
 
 
 def test_a_polygon_has_the_area_of_its_region():
@@ -64,5 +54,7 @@ def test_data_are_between_0_and_1(name, inputs, classes):
 
 
 def test_larger_trials_are_said_to_take_longer():
-    small, large = (sum(map(seconds, configs(experiment.presets[name].config).values())) for name in ("smoke", "paper"))
+    small, large = (
+        sum(arm.seconds for arm in arms(experiment.presets[name].config).values()) for name in ("smoke", "paper")
+    )
     assert 0 < small < large

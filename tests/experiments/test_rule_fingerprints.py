@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 import torch
 
-from engram.experiments.rule_fingerprints import RULES, Config, arms, between, build, on_a_map
+from engram.experiments.rule_fingerprints import RULES, Config, arms, build
 from engram.rules import FeedbackAlignmentLinear
 
 
@@ -22,13 +21,6 @@ def test_the_control_has_one_rule_and_is_else_the_same():
     usual, control = configs(Config(networks=4)).values()
     assert (usual.rules, control.rules) == ("four", "one")
     assert {**vars(usual), "rules": ""} == {**vars(control), "rules": ""}
-
-
-def test_a_map_of_points_of_the_plane_has_their_distances():
-    points = np.random.default_rng(0).normal(size=(9, 2))
-    distances = between(lambda one, other: float(np.linalg.norm(one - other)), points)
-    found = on_a_map(distances)
-    assert between(lambda one, other: float(np.linalg.norm(one - other)), found) == pytest.approx(distances)
 
 
 def test_too_few_looks_are_refused():

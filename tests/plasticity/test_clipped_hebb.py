@@ -65,7 +65,7 @@ def test_saturation_is_the_share_of_traces_at_the_bound():
 
 @pytest.mark.parametrize("clip", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_bound_that_is_none_is_refused(clip):
-    with pytest.raises(ValueError, match=f"clip = {clip}: expected a positive finite number, or None"):
+    with pytest.raises(ValueError, match=f"clip = {clip}: expected a number above 0"):
         ClippedHebb(clip=clip)
 
 

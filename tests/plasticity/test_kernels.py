@@ -174,9 +174,9 @@ def test_the_kernel_equals_the_plain_scan(rule, alpha):
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("rule", RULES)
 def test_the_kernel_for_a_few_steps_equals_the_plain_scan(rule, alpha, effort):
-    sizes = {torch.float64: (3, 2, 16)} | ({torch.float32: (1, 3, 19)} if effort > 1 else {})
+    sizes = {torch.float32: (3, 2, 19)} | ({torch.float64: (1, 3, 16)} if effort > 1 else {})
     for signal, dtype in itertools.product(SIGNALS if RULES[rule]().modulated else SIGNALS[:1], sizes):
-        options = {"relu": True, "clamped": True} if dtype == torch.float64 else {}
+        options = {"relu": True, "clamped": True} if dtype == torch.float32 and alpha != "post" else {}
         problem = Problem(rule, *sizes[dtype], alpha=alpha, signal=signal, dtype=dtype, **options)
         before = [t.clone() for t in problem.leaves.values()]
         with torch.no_grad():

@@ -238,7 +238,7 @@ def test_any_size_of_the_linear_layer(rule, sizes, unit, seed):
     assert_same(problem.results(fused_linear_scan), problem.results(plastic_linear_scan), 1e-10)
 
 
-@pytest.mark.parametrize("kind", [Linear, *further(LSTM)])
+@pytest.mark.parametrize("kind", further(Linear, LSTM))
 @settings(max_examples=12)
 @given(
     sizes=st.tuples(st.integers(1, 30), st.integers(1, 6), st.integers(1, 40)),

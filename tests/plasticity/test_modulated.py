@@ -117,7 +117,7 @@ BAD = {
     "half": (lambda: Modulated(mode="soft", only_half=True), "only_half = True: expected False in mode 'soft'"),
     "hebb_eta": (lambda: Modulated(only_half=True, hebb_eta=float("nan")), "eta = nan: expected a finite number"),
     "mode": (lambda: Modulated(mode="hard"), "mode = 'hard': expected one of 'clip', 'soft', 'decay'"),
-    "clip": (lambda: Modulated(clip=-1.0), "clip = -1.0: expected a positive finite number"),
+    "clip": (lambda: Modulated(clip=-1.0), "clip = -1.0: expected a number above 0"),
     "signal": (lambda: Modulated().coefficients(torch.ones(1, 1)), "modulator = None"),
 }
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.storage import CorruptFileError, checkpoint
@@ -45,7 +45,6 @@ def same(a, b) -> bool:
 
 
 @given(state=trees)
-@settings(max_examples=60)
 def test_what_is_saved_comes_back(tmp_path_factory, state):
     path = tmp_path_factory.mktemp("checkpoint") / "c.safetensors"
     checkpoint.save(path, state)
@@ -68,7 +67,6 @@ def test_tensors_that_share_memory_are_saved_apart(tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=60)
 def test_any_altered_or_missing_byte_is_noticed(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("checkpoint") / "c.safetensors"
     checkpoint.save(path, {"w": torch.arange(4.0), "step": 7})

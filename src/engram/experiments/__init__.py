@@ -1,4 +1,4 @@
-"""The published systems as experiments, one file each; calling the package lists them, and others' with them.
+"""The published systems as experiments, a file or a folder each; calling the package lists them, and others' with them.
 
 Nothing imports an experiment: the registry looks it up by name.
 """

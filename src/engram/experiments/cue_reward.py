@@ -7,16 +7,16 @@ has to find it out and then say, trial after trial, whether it was shown.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import gymnasium
 import plotly.graph_objects as go
-import polars as pl
 import torch
 from annotated_types import Ge, Le
 
 from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, largest, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, largest, narrow, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, Retroactive
 from engram.tasks.environments import cue_reward
@@ -26,8 +26,8 @@ CHANCE = 0.5
 
 
 @dataclass(frozen=True)
-class Config(A2C):
-    """What one trial is made of; the last field shapes the other arms."""
+class Training:
+    """What one trial is made of."""
 
     rule: Literal["modulated", "retroactive", "clipped-hebb", "none"] = "modulated"
     """How the synapses change; none: not at all."""
@@ -47,8 +47,7 @@ class Config(A2C):
     """Steps of the optimiser, each on a batch of whole episodes."""
     eta: Annotated[float, Ge(0), Le(1)] = 0.1
     """Initial plasticity rate, or that of the eligibility trace."""
-    retroactive_iterations: Annotated[int, Ge(0)] = 4000
-    """Steps of the optimiser of the arm with retroactive modulation, which takes longer; 0: without this arm."""
+    a2c: A2C = A2C(adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.05)
 
     def __post_init__(self) -> None:
         if self.cues % 2:
@@ -64,20 +63,27 @@ class Config(A2C):
             raise ValueError(f"episode_len = {self.episode_len}: expected at least {longest}, the longest trial")
 
 
+@dataclass(frozen=True)
+class Config(Training):
+    """The training of all arms, but for one that takes longer."""
+
+    retroactive_iterations: Annotated[int, Ge(10)] = 4000
+    """Steps of the optimiser of the arm with retroactive modulation."""
+
+
 def arms(config: Config) -> dict[str, Arm]:
     """Both ways of modulation, plasticity without it, and no plasticity."""
-    base = replace(config, retroactive_iterations=0)
+    base = narrow(config, Training)
     found = {
         "modulated": replace(base, rule="modulated"),
         "clipped-hebb": replace(base, rule="clipped-hebb"),
         "non-plastic": replace(base, rule="none"),
+        "retroactive": replace(base, rule="retroactive", iterations=config.retroactive_iterations),
     }
-    if config.retroactive_iterations:
-        found["retroactive"] = replace(base, rule="retroactive", iterations=max(10, config.retroactive_iterations))
     return arms_of(trial, found, seconds)
 
 
-def build(config: Config, features: int, actions: int, generator: torch.Generator) -> ActorCritic:
+def build(config: Training, features: int, actions: int, generator: torch.Generator) -> ActorCritic:
     """Build the network of a trial."""
     rule: PlasticityRule | None = None
     match config.rule:
@@ -90,7 +96,7 @@ def build(config: Config, features: int, actions: int, generator: torch.Generato
     return plastic_actor_critic(features, config.hidden_size, actions, rule, generator=generator)
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Training, run: Run) -> dict[str, Any]:
     """Train one agent; its result is the share of right answers over the last tenth of training."""
     one_hot = torch.eye(config.cues, config.cue_bits).tolist()
     env = gymnasium.make_vec(
@@ -102,60 +108,54 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         fixed_cues=one_hot if config.fixed_cues else None,
     )
     agent = build(config, config.cue_bits + 7, 2, run.generator).to(run.device)
-    optimizer = config.optimizer(agent)
-    length = max(1, config.iterations // 100)
+    optimizer = config.a2c.optimizer(agent)
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        loss, parts = a2c_step(agent, optimizer, episodes, config)
+        loss, parts = a2c_step(agent, optimizer, episodes, config.a2c)
         answers = sum(int(told["_correct"].sum()) for told in episodes.infos if told)
         right = sum(int(told["correct"].sum()) for told in episodes.infos if told)
         run.log(
             iteration + 1,
-            every=length,
+            every=max(1, config.iterations // 100),
             accuracy=right / answers,
             loss=loss,
             value_loss=parts.value,
             concentration=parts.concentration,
         )
-    curve = run.metrics().filter(pl.col("metric") == "accuracy")["value"].to_numpy()
-    tenth = max(1, len(curve) // 10)
-    result = {"accuracy": float(curve[-tenth:].mean()), "first_accuracy": float(curve[:tenth].mean())}
+    first, last = run.ends("accuracy")
+    result = {"accuracy": last, "first_accuracy": first}
     if "network.rule.eta" in (parameters := agent.state_dict()):
         result["eta"] = float(parameters["network.rule.eta"])
     return result
 
 
-SOURCE = "Backpropamine, section 4.1; R1 of our protocol"
+published = partial(Claim, source="Backpropamine, section 4.1; criterion ours")
 claims = [
-    Claim(
+    published(
         id="modulated-learns",
         statement="A modulated network learns to associate new cues with reward, with every seed",
-        source=SOURCE,
         published="learns the task (10 runs, curves only)",
         metric=value("modulated", "accuracy"),
         holds=at_least(0.85),
         sameness="numeric",
     ),
-    Claim(
+    published(
         id="non-modulated-fail",
         statement="In as many episodes neither a plastic network without modulation nor a non-plastic one does",
-        source=SOURCE,
         published="non-modulated plastic and plain networks fail (curves only)",
         metric=largest("accuracy", "clipped-hebb", "non-plastic"),
         holds=at_most(0.55),
     ),
-    Claim(
+    published(
         id="modulation-matters",
         statement="The modulated network's share of right answers is above that of the better other one by 0.3 or more",
-        source=SOURCE,
         published="modulated far above non-modulated (curves only)",
         metric=value("modulated", "accuracy") - largest("accuracy", "clipped-hebb", "non-plastic"),
         holds=at_least(0.30),
     ),
-    Claim(
+    published(
         id="retroactive-learns",
         statement="A retroactively modulated network learns it too, given more episodes",
-        source=SOURCE,
         published="learns the task (10 runs, curves only)",
         metric=value("retroactive", "accuracy"),
         holds=at_least(0.85),
@@ -165,54 +165,39 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Each trial's share of right answers over its last tenth, arm by arm, with chance."""
-    plot = points_by_arm(results, "accuracy")
-    plot.add_hline(y=CHANCE, line_dash="dot", annotation_text="chance")
-    plot.update_layout(
-        title="Right answers over the last tenth of training, one point a seed",
-        yaxis={"title": "share of right answers", "range": [0.4, 1.0]},
-        showlegend=False,
+    title = "Right answers over the last tenth of training, one point a seed"
+    return points_by_arm(results, "accuracy", title, "share of right answers", chance=CHANCE).update_yaxes(
+        range=[0.4, 1]
     )
-    return plot
 
 
-def seconds(config: Config) -> float:
+def seconds(config: Training) -> float:
     """Time of a trial on one core: a cost for each step of acting and of learning, and one for each synapse."""
     steps, synapses = config.iterations * config.episode_len, config.batch_size * config.hidden_size**2
     fixed, each = (200e-6, 0.5e-9) if config.rule == "none" else (160e-6, 3e-9)
     return steps * (fixed + each * synapses)
 
 
-LAPTOP = Config(adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.05)
 experiment = Experiment(
     name="cue-reward",
     summary="A network that modulates its own plasticity learns to associate new cues with reward; others do not",
     paper=PAPER,
     presets={
         "smoke": Preset(
-            replace(
-                LAPTOP,
-                cue_bits=3,
-                episode_len=12,
-                hidden_size=6,
-                batch_size=4,
-                iterations=20,
-                retroactive_iterations=20,
-            ),
+            Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2, iterations=10, retroactive_iterations=10),
             seeds=2,
         ),
-        "laptop": Preset(LAPTOP, seeds=3),
+        "laptop": Preset(Config(), seeds=3),
         "paper": Preset(
-            replace(
-                LAPTOP,
+            Config(
                 cues=4,
                 cue_bits=20,
                 episode_len=120,
                 hidden_size=200,
                 batch_size=30,
                 iterations=180_000,
-                learning_rate=1e-4,
-                entropy_coefficient=0.1,
                 retroactive_iterations=180_000,
+                a2c=A2C(learning_rate=1e-4, adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.1),
             ),
             seeds=10,
         ),

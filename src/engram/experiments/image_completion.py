@@ -6,18 +6,17 @@ for each pixel, and a shown pixel is the activity of its unit.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import plotly.graph_objects as go
-import polars as pl
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most, value
-from engram.lab.curves import PALETTE
+from engram.lab.curves import PALETTE, points_by_arm
 from engram.plasticity import PlasticRNN
 from engram.tasks import ClampedEpisode, ImageCompletion, natural_crops, standardise
 from engram.tasks.data import load
@@ -65,15 +64,12 @@ class Config:
 
 def arms(config: Config) -> dict[str, Arm]:
     """A plasticity coefficient for each connection, a single one, and none."""
-    return arms_of(
-        trial,
-        {
-            "connection": replace(config, network="connection"),
-            "homogeneous": replace(config, network="homogeneous"),
-            "non-plastic": replace(config, network="non-plastic"),
-        },
-        seconds,
+    networks: tuple[Literal["connection", "homogeneous", "non-plastic"], ...] = (
+        "connection",
+        "homogeneous",
+        "non-plastic",
     )
+    return arms_of(trial, {network: replace(config, network=network) for network in networks}, seconds)
 
 
 def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
@@ -127,7 +123,6 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     task, held_out = task_of(config, "train"), task_of(config, "test")
     net = build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
-    length = max(1, config.updates // 160)
     for step in run.steps(config.updates, net=net, optimizer=optimizer):
         episode = on_device(task.sample(config.batch_size, run.generator), run)
         errors = squared_errors(answer(net, episode), episode)
@@ -135,10 +130,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        run.log(step + 1, every=length, error=errors.mean(), loss=loss)
-    curve = run.metrics().filter(pl.col("metric") == "error")["value"].to_numpy()
-    eighth = max(1, len(curve) // 8)
-    result = {"error": float(curve[-eighth:].mean()), "first_error": float(curve[:eighth].mean())}
+        run.log(step + 1, every=max(1, config.updates // 160), error=errors.mean(), loss=loss)
+    first, last = run.ends("error", parts=8)
+    result = {"error": last, "first_error": first}
     with torch.no_grad():
         batch = 1 + 2_000_000 // net.hidden_size**2  # as many episodes at once as fit in little memory
         new = []
@@ -151,29 +145,27 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return result
 
 
-SOURCE = "author code, images/images.py; R2 of our protocol"
+published = partial(Claim, source="author code, images/images.py; criterion ours")
 claims = [
-    Claim(
+    published(
         id="connection-beats-homogeneous",
         statement="On natural images, a plasticity coefficient for each connection is better than a single one",
-        source=SOURCE,
         published="plasticity is structured by training (no figure)",
         metric=value("connection", "error") / value("homogeneous", "error"),
         holds=at_most(0.95),
     ),
-    Claim(
+    published(
         id="homogeneous-beats-non-plastic",
         statement="Even a single plasticity coefficient is better than none",
-        source=SOURCE,
         published="non-plastic recurrent networks fail (no figure)",
         metric=value("homogeneous", "error") / value("non-plastic", "error"),
         holds=at_most(0.75),
     ),
-    Claim(
+    published(
         id="plastic-completes-new-images",
         statement="A plastic network restores images of a kind that it has not been trained on better than a "
         "non-plastic one",
-        source="abstract: memorises and reconstructs novel natural images; R2 of our protocol",
+        source="abstract: memorises and reconstructs novel natural images; criterion ours",
         published="reconstructs novel images; non-plastic networks fail (no figure)",
         metric=value("connection", "held_out_error") / value("non-plastic", "held_out_error"),
         holds=at_most(0.7),
@@ -184,32 +176,16 @@ claims = [
 def figure(results: Results) -> go.Figure:
     """Each trial's error in training and on held-out images, arm by arm."""
     plot = go.Figure()
-    for (key, name), color in zip(
-        {"error": "end of training", "held_out_error": "held-out images"}.items(), PALETTE, strict=False
-    ):
-        points = [
-            (arm, arms_of_seed[arm][key])
-            for arm, arms_of_seed in itertools.product(results.arms, results.by_seed.values())
-            if arm in arms_of_seed
-        ]
-        plot.add_trace(
-            go.Box(
-                x=[arm for arm, _ in points],
-                y=[value for _, value in points],
-                name=name,
-                boxpoints="all",
-                jitter=0.4,
-                pointpos=0,
-                marker={"size": 9, "color": color},
-                line_width=1,
-            )
-        )
-    plot.update_layout(
+    named = {"error": "end of training", "held_out_error": "held-out images"}
+    for (key, name), color in zip(named.items(), PALETTE, strict=False):
+        for box in points_by_arm(results, key).data:
+            box.update(x=[box.name] * len(box.y), name=name, legendgroup=key, offsetgroup=key)
+            plot.add_trace(box.update(marker_color=color, showlegend=box.x[0] == results.arms[0]))
+    return plot.update_layout(
         title="Squared error of a hidden pixel, one point a seed",
         yaxis={"title": "mean squared error", "rangemode": "tozero"},
         boxmode="group",
     )
-    return plot
 
 
 def seconds(config: Config) -> float:
@@ -228,7 +204,7 @@ experiment = Experiment(
     summary="A plastic recurrent network memorises natural images shown a few times and restores their hidden halves",
     paper=PAPER,
     presets={
-        "smoke": Preset(Config(size=4, presentation_steps=2, blank_steps=1, updates=40, test_episodes=20), seeds=2),
+        "smoke": Preset(Config(size=4, presentation_steps=2, blank_steps=1, updates=16, test_episodes=4), seeds=2),
         "laptop": Preset(Config(), seeds=5),
         "paper": Preset(
             Config(

@@ -7,18 +7,18 @@ pays to remember where it was. What is remembered differs from episode to episod
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import gymnasium
 import numpy as np
 import plotly.graph_objects as go
-import polars as pl
 import torch
 from annotated_types import Ge, Le
 
 from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, smallest, value
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, narrow, smallest, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
 from engram.tasks.environments import grid_maze
@@ -32,8 +32,8 @@ OBSERVATION, ACTIONS = 17, 4
 
 
 @dataclass(frozen=True)
-class Config(A2C):
-    """What one trial is made of; the last two fields shape the other arms."""
+class Training:
+    """What one trial is made of."""
 
     rule: Literal["hebb", "oja", "clipped-hebb", "modulated", "retroactive", "none", "random"] = "clipped-hebb"
     """How the synapses change; none: not at all, random: nobody learns and every action is as likely."""
@@ -51,19 +51,26 @@ class Config(A2C):
     """Steps of the optimiser, each on a batch of whole episodes."""
     eta: Annotated[float, Ge(0), Le(1)] = 0.01
     """Initial plasticity rate."""
-    match_parameters: bool = False
-    """Give the arms with fewer parameters as many units as it takes to have no fewer than the modulated network."""
-    with_author_value_bug: bool = False
-    """Add an arm: the modulated network, trained with the published defect."""
+    a2c: A2C = A2C(adam_eps=1e-4)
 
     def __post_init__(self) -> None:
         if self.size % 2 == 0:
             raise ValueError(f"size = {self.size}: expected an odd number")
 
 
+@dataclass(frozen=True)
+class Config(Training):
+    """The training of all arms."""
+
+    match_parameters: bool = False
+    """Give the arms with fewer parameters as many units as it takes to have no fewer than the modulated network."""
+    with_author_value_bug: bool = False
+    """Add an arm: the modulated network, trained with the published defect."""
+
+
 def arms(config: Config) -> dict[str, Arm]:
     """Every rule, the same network without plasticity, one with a single alpha, and walking at random."""
-    base = replace(config, match_parameters=False, with_author_value_bug=False)
+    base = narrow(config, Training)
     found = {
         "random": replace(base, rule="random"),
         "non-plastic": replace(base, rule="none"),
@@ -80,11 +87,12 @@ def arms(config: Config) -> dict[str, Arm]:
             sizes = (replace(of_arm, hidden_size=size) for size in itertools.count(config.hidden_size))
             found[arm] = next(matched for matched in sizes if parameter_count(matched) >= least)
     if config.with_author_value_bug:
-        found["modulated-author-baseline"] = replace(found["modulated"], author_value_bug=True)
+        defect = replace(config.a2c, author_value_bug=True)
+        found["modulated-author-baseline"] = replace(found["modulated"], a2c=defect)
     return arms_of(trial, found, seconds)
 
 
-def parameter_count(config: Config) -> int:
+def parameter_count(config: Training) -> int:
     """Return how many parameters the network of a trial has."""
     units, plastic = config.hidden_size, config.rule not in {"none", "random"}
     count = (OBSERVATION + 1) * units + units**2 + (ACTIONS + 1) * (units + 1)
@@ -93,24 +101,20 @@ def parameter_count(config: Config) -> int:
     return count + (plastic and config.rule != "modulated")
 
 
-def build(config: Config, generator: torch.Generator) -> ActorCritic:
+def build(config: Training, generator: torch.Generator) -> ActorCritic:
     """Build the network of a trial."""
-    rule: PlasticityRule | None = None
-    match config.rule:
-        case "hebb":
-            rule = Hebb(config.eta)
-        case "oja":
-            rule = Oja(config.eta)
-        case "clipped-hebb":
-            rule = ClippedHebb(config.eta)
-        case "modulated":
-            rule = Modulated()
-        case "retroactive":
-            rule = Retroactive(config.eta)
+    rules: dict[str, Callable[[], PlasticityRule]] = {
+        "hebb": lambda: Hebb(config.eta),
+        "oja": lambda: Oja(config.eta),
+        "clipped-hebb": lambda: ClippedHebb(config.eta),
+        "modulated": Modulated,
+        "retroactive": lambda: Retroactive(config.eta),
+    }
+    rule = rules[config.rule]() if config.rule in rules else None
     return plastic_actor_critic(OBSERVATION, config.hidden_size, ACTIONS, rule, alpha=config.alpha, generator=generator)
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Training, run: Run) -> dict[str, Any]:
     """Train one agent; its result is how often it reaches the reward in an episode, over the last tenth of training."""
     env = gymnasium.make_vec(
         grid_maze.ENV_ID, config.batch_size, size=config.size, episode_len=config.episode_len, reward=REWARD
@@ -118,19 +122,24 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if config.rule == "random":
         return walk_at_random(config, run, env)
     agent = build(config, run.generator).to(run.device)
-    optimizer = config.optimizer(agent)
-    length = max(1, config.iterations // 100)
+    optimizer = config.a2c.optimizer(agent)
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
         episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        loss, parts = a2c_step(agent, optimizer, episodes, config)
+        loss, parts = a2c_step(agent, optimizer, episodes, config.a2c)
         hits = (episodes.rewards > 0).sum() / config.batch_size
         run.log(
-            iteration + 1, every=length, hits=hits, loss=loss, value_loss=parts.value, concentration=parts.concentration
+            iteration + 1,
+            every=max(1, config.iterations // 100),
+            hits=hits,
+            loss=loss,
+            value_loss=parts.value,
+            concentration=parts.concentration,
         )
-    return {**_result(run), "parameters": parameter_count(config)}
+    first, last = run.ends("hits")
+    return {"hits": last, "first_hits": first, "parameters": parameter_count(config)}
 
 
-def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> dict[str, Any]:
+def walk_at_random(config: Training, run: Run, env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> dict[str, Any]:
     """Play twenty batches of episodes without looking."""
     for batch in run.steps(20):
         env.reset(seed=int(run.rng.integers(2**31)))
@@ -138,17 +147,7 @@ def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any
         for _ in range(config.episode_len):
             hits += np.mean(env.step(run.rng.integers(ACTIONS, size=config.batch_size))[1] > 0)
         run.log((batch + 1) * config.iterations // 20, hits=hits)
-    return {"hits": float(_curve(run).mean())}
-
-
-def _curve(run: Run) -> Any:
-    return run.metrics().filter(pl.col("metric") == "hits")["value"].to_numpy()
-
-
-def _result(run: Run) -> dict[str, float]:
-    curve = _curve(run)
-    tenth = max(1, len(curve) // 10)
-    return {"hits": float(curve[-tenth:].mean()), "first_hits": float(curve[:tenth].mean())}
+    return {"hits": run.ends("hits", parts=1)[1]}
 
 
 LEARNERS = ("non-plastic", "hebb", "oja", "clipped-hebb", "homogeneous", "modulated", "retroactive")
@@ -156,7 +155,7 @@ claims = [
     Claim(
         id="plasticity-helps",
         statement="A plastic network reaches the reward at least 1.15 times as often as one without plasticity",
-        source="Differentiable plasticity, abstract and maze/README.md; R2 of our protocol",
+        source="Differentiable plasticity, abstract and maze/README.md; criterion ours",
         published="plastic outperforms its non-plastic equivalent (curves only)",
         metric=value("clipped-hebb", "hits") / value("non-plastic", "hits"),
         holds=at_least(1.15),
@@ -164,7 +163,7 @@ claims = [
     Claim(
         id="all-learn",
         statement="Every network, whatever its rule, reaches the reward at least four times as often as a random walk",
-        source="R2 of our protocol",
+        source="ours",
         published="all of them learn (curves only)",
         metric=smallest("hits", *LEARNERS) / value("random", "hits"),
         holds=at_least(4.0),
@@ -194,16 +193,11 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Each trial's hits over its last tenth, arm by arm."""
-    plot = points_by_arm(results, "hits")
-    plot.update_layout(
-        title="How often the reward is reached in an episode, over the last tenth of training, one point a seed",
-        yaxis={"title": "hits per episode", "rangemode": "tozero"},
-        showlegend=False,
-    )
-    return plot
+    title = "How often the reward is reached in an episode, over the last tenth of training, one point a seed"
+    return points_by_arm(results, "hits", title, "hits per episode")
 
 
-def seconds(config: Config) -> float:
+def seconds(config: Training) -> float:
     """Time of a trial on one core: a cost for each step of acting and of learning, and one for each synapse."""
     if config.rule == "random":
         return 20 * config.episode_len * 30e-6
@@ -212,23 +206,21 @@ def seconds(config: Config) -> float:
     return steps * (fixed + each * synapses)
 
 
-LAPTOP = Config(adam_eps=1e-4)
 experiment = Experiment(
     name="maze",
     summary="Plastic networks find a hidden reward in a maze again better than non-plastic ones",
     paper=PAPER,
     presets={
-        "smoke": Preset(replace(LAPTOP, size=5, episode_len=12, hidden_size=6, batch_size=4, iterations=20), seeds=2),
-        "laptop": Preset(LAPTOP, seeds=3),
+        "smoke": Preset(Config(size=5, episode_len=12, hidden_size=4, batch_size=4, iterations=10), seeds=2),
+        "laptop": Preset(Config(), seeds=3),
         "paper": Preset(
-            replace(
-                LAPTOP,
+            Config(
                 size=13,
                 episode_len=200,
                 hidden_size=100,
                 batch_size=30,
                 iterations=100_000,
-                learning_rate=1e-4,
+                a2c=A2C(learning_rate=1e-4, adam_eps=1e-4),
                 match_parameters=True,
                 with_author_value_bug=True,
             ),

@@ -19,22 +19,13 @@ import torch
 from annotated_types import Ge
 from torch import nn
 
-from engram.agents import (
-    A2C,
-    ActorCritic,
-    Memoryless,
-    TrainedAgent,
-    a2c_step,
-    meta_actor_critic,
-    plastic_actor_critic,
-    rollout,
-)
+from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, meta_actor_critic, plastic_actor_critic
 from engram.agents.reference import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import normalized_return
+from engram.experiments.meta_task_space.learning import learn, observed
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, largest, smallest, value
 from engram.plasticity import ClippedHebb, Modulated
-from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, pomdp, sample_many
-from engram.tasks.meta.wrappers import RL2Observation
+from engram.tasks.meta import MetaTask, named, pomdp, sample_many
 
 PAPER = (
     "Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: Wang "
@@ -45,8 +36,8 @@ OBSERVATION, ACTIONS = 9, 2  # stimulus of five bits, last action, last reward a
 
 
 @dataclass(frozen=True)
-class Config(A2C):
-    """What one trial is made of; here the weight of squared probabilities falls to 0 in a straight line."""
+class Config:
+    """What one trial is made of; the weight of squared probabilities falls to 0 in a straight line."""
 
     agent: Literal["random", "memoryless", "rnn", "lstm", "plastic", "modulated", "bayes"] = "modulated"
     """Who acts: chance, a network, or a filter that knows each task and infers the instance."""
@@ -64,9 +55,9 @@ class Config(A2C):
     """Lifetimes in a batch."""
     iterations: Annotated[int, Ge(10)] = 1200
     """Steps of the optimiser, each on a batch of whole lifetimes."""
-
     points: Annotated[int, Ge(1)] = 9
     """Values that stand for a probability between 0 and 1 in the filter's inference."""
+    a2c: A2C = A2C(learning_rate=3e-3, value_coefficient=0.05, entropy_coefficient=0.1)
 
 
 LEARNERS = ("rnn", "lstm", "plastic", "modulated")  # what remembers
@@ -125,12 +116,6 @@ def test_set(config: Config) -> dict[str, MetaTask]:
     return found | {f"random {number}": task for number, task in enumerate(drawn, 1)}
 
 
-def observed(config: Config, tasks: list[MetaTask], num_envs: int) -> Any:
-    """Return environments as the network of a trial sees them."""
-    memory = config.agent != "memoryless"
-    return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
-
-
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one agent if it is a network; its result is how it does in tasks that it was not trained on."""
     if config.agent == "random":
@@ -138,22 +123,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if config.agent == "bayes":
         return tested(config, run, lambda task: BayesFilterAgent(pomdp(task, points=config.points), generator=run.rng))
     tasks = sample_many(config.train_tasks, TASKS_SEED, split="train", horizon=config.horizon)
-    env, agent = observed(config, tasks, config.batch_size), build(config, run.generator).to(run.device)
-    optimizer = config.optimizer(agent)
-    length = max(1, config.iterations // 100)
-    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
-        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        left = 1 - iteration / config.iterations
-        settings = replace(config, entropy_coefficient=config.entropy_coefficient * left)
-        loss, parts = a2c_step(agent, optimizer, episodes, settings)
-        run.log(
-            iteration + 1,
-            every=length,
-            reward=episodes.rewards.mean(),
-            loss=loss,
-            value_loss=parts.value,
-            concentration=parts.concentration,
-        )
+    env = observed(tasks, config.batch_size, memory=config.agent != "memoryless")
+    agent = build(config, run.generator).to(run.device)
+    learn(env, agent, config.a2c, config.iterations, run)
     return tested(config, run, lambda _: TrainedAgent(agent, run.generator)) | {"parameters": parameter_count(config)}
 
 
@@ -164,7 +136,7 @@ def tested(config: Config, run: Run, agent_of: Callable[[MetaTask], Agent]) -> d
     seed = int(run.rng.integers(2**31))
     for i in run.steps(len(tests), rewards=rewards):
         task = list(tests.values())[i]
-        env = observed(config, [task], config.test_lifetimes)
+        env = observed([task], config.test_lifetimes, memory=config.agent != "memoryless")
         if config.agent in {"random", "bayes"}:
             env = env.unwrapped
         rewards[0, i] = play(env.unwrapped, RandomAgent(np.random.default_rng(seed + i)), seed=seed + i).rewards.mean(0)
@@ -186,35 +158,35 @@ def tested(config: Config, run: Run, agent_of: Callable[[MetaTask], Agent]) -> d
     }
 
 
-claim = partial(Claim, source="our protocol", published="none")
+ours = partial(Claim, source="ours", published="none")
 claims = [
-    claim(
+    ours(
         id="above-chance",
         statement="In tasks that they have never seen, all networks with memory do better than chance: their share of "
         "what the oracle gains over chance is 0.1 or more",
         metric=smallest("score", *LEARNERS) - value("random", "score"),
         holds=at_least(0.1),
     ),
-    claim(
+    ours(
         id="memory-pays",
         statement="and better, by 0.05 or more, than a network that sees the present only",
         metric=smallest("score", *LEARNERS) - value("memoryless", "score"),
         holds=at_least(0.05),
     ),
-    claim(
+    ours(
         id="learns-in-life",
         statement="The LSTM learns in its lifetime: its share in the last quarter is above that in the first by 0.1",
-        source="the criterion of our protocol of the task space, for fewer and shorter lifetimes",
+        source="the criterion of meta-task-space, for fewer and shorter lifetimes",
         metric=value("lstm", "gain"),
         holds=at_least(0.1),
     ),
-    claim(
+    ours(
         id="all-learn-in-life",
         statement="So do the networks that are plastic, and the one that is not",
         metric=smallest("gain", *LEARNERS),
         holds=at_least(0.1),
     ),
-    claim(
+    ours(
         id="plasticity-helps",
         statement="The plastic network does better than one of as many parameters that is not plastic",
         source="Differentiable plasticity, abstract, and Backpropamine, section 4.2; here for other tasks",
@@ -222,7 +194,7 @@ claims = [
         metric=value("plastic", "score") - value("rnn", "score"),
         holds=at_least(0.0),
     ),
-    claim(
+    ours(
         id="modulation-helps",
         statement="The neuromodulated network does better than the plastic one that is not modulated",
         source="Backpropamine, sections 4.1 and 4.2; here for other tasks",
@@ -230,7 +202,7 @@ claims = [
         metric=value("modulated", "score") - value("plastic", "score"),
         holds=at_least(0.0),
     ),
-    claim(
+    ours(
         id="inference-is-above",
         statement="Who knows each task and infers the instance does better than all of them by 0.05 or more",
         metric=value("bayes", "score") - largest("score", *LEARNERS),
@@ -271,17 +243,15 @@ def seconds(config: Config) -> float:
     return 1 + tests + config.iterations * config.horizon * (fixed + units * config.batch_size)
 
 
-LAPTOP = Config(learning_rate=3e-3, value_coefficient=0.05, entropy_coefficient=0.1)
 experiment = Experiment(
     name="meta-rl-agents",
     summary="LSTMs, plastic and neuromodulated networks learn to learn on the same random tasks, and meet unseen ones",
     paper=PAPER,
     presets={
         "smoke": Preset(
-            replace(
-                LAPTOP,
+            Config(
                 train_tasks=2,
-                test_tasks=2,
+                test_tasks=1,
                 test_lifetimes=2,
                 horizon=8,
                 hidden_size=4,
@@ -291,9 +261,9 @@ experiment = Experiment(
             ),
             seeds=2,
         ),
-        "laptop": Preset(LAPTOP, seeds=3),
+        "laptop": Preset(Config(), seeds=3),
         "paper": Preset(
-            replace(LAPTOP, train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000), seeds=5
+            Config(train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000), seeds=5
         ),
     },
     arms=arms,

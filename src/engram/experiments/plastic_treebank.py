@@ -24,11 +24,10 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
-from engram.experiments.plastic_language import Carried, Memory, in_rows, losses, perplexity
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most
-from engram.lab.claim import ResultsOfSeed
+from engram.experiments.plastic_language.model import Carried, Memory, in_rows, losses, perplexity, through, uniform
+from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most, value
 from engram.lab.curves import points_by_arm
-from engram.plasticity import PlasticLSTM, PlasticLSTMState, TraceState
+from engram.plasticity import PlasticLSTM
 from engram.tasks import DocumentBigrams, read_penn_treebank
 
 PAPER = "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
@@ -137,11 +136,9 @@ class LanguageModel(nn.Module):
         )
         with torch.no_grad():
             self.embedding.uniform_(-EMBEDDING_INIT, EMBEDDING_INIT, generator=generator)
-            for layer in self.layers:
-                if isinstance(layer, nn.LSTM):  # torch's own initial values, but of our generator
-                    for parameter in layer.parameters():
-                        bound = layer.hidden_size**-0.5
-                        parameter.uniform_(-bound, bound, generator=generator)
+        for layer in self.layers:
+            if isinstance(layer, nn.LSTM):
+                uniform(layer, layer.hidden_size, generator)
 
     def forward(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None = None
@@ -167,7 +164,7 @@ class LanguageModel(nn.Module):
         batch, after = words.shape[1], []
         activity = dropped = drop(activity, config.dropout_input, 1, batch, activity.shape[2])
         for number, layer in enumerate(self.layers):
-            activity, state = _through(layer, dropped, None if carried is None else carried[number])
+            activity, state = _in_parts(layer, dropped, None if carried is None else carried[number])
             after.append(state)
             probability = config.dropout_output if number == len(self.layers) - 1 else config.dropout_hidden
             dropped = drop(activity, probability, 1, batch, activity.shape[2])
@@ -178,23 +175,17 @@ class LanguageModel(nn.Module):
         return functional.linear(activity, self.embedding, self.bias)
 
 
-def _through(layer: nn.Module, activity: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a layer; a plastic one in parts, if it has many traces, of which each is run again in the backward pass."""
-    if not isinstance(layer, PlasticLSTM):
-        activity, state = layer(activity, state)
-        return activity, state
-    if state is not None:
-        state = PlasticLSTMState(state[0], state[1], TraceState(state[2]))
+def _in_parts(layer: nn.Module, activity: Tensor, carried: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a layer; if it has many traces in parts, each of which is run again in the backward pass."""
     time, batch, _ = activity.shape
-    if torch.is_grad_enabled() and time * batch * layer.hidden_size**2 > MANY:
-        outputs = []
-        for part in torch.split(activity, math.isqrt(time - 1) + 1):
-            output, state = checkpoint(layer, part, state, use_reentrant=False, preserve_rng_state=False)
-            outputs.append(output)
-        activity = torch.cat(outputs)
-    else:
-        activity, state = layer(activity, state)
-    return activity, (state.hidden, state.cell, state.trace)
+    many = isinstance(layer, PlasticLSTM) and time * batch * layer.hidden_size**2 > MANY
+    if not (many and torch.is_grad_enabled()):
+        return through(layer, activity, carried)
+    outputs = []
+    for part in torch.split(activity, math.isqrt(time - 1) + 1):
+        output, carried = checkpoint(through, layer, part, carried, use_reentrant=False, preserve_rng_state=False)
+        outputs.append(output)
+    return torch.cat(outputs), carried
 
 
 def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np.ndarray, " windows"]:
@@ -251,7 +242,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             memory.carried = None
         words = train[start : start + length + 1]
         reading = net.read(words[:-1], memory.carried, run.generator)
-        memory.carried = [tuple(tensor.detach() for tensor in layer) for layer in reading.carried]
+        memory.keep(reading.carried)
         loss = losses(net.predict(reading.dropped), words[1:]).mean()
         penalty = config.activity_penalty * reading.dropped.square().mean()
         if length > 1:
@@ -275,10 +266,6 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return {"loss": math.log(tested), "perplexity": tested}
 
 
-def _difference(results: ResultsOfSeed) -> float:
-    return float(results["modulated"]["perplexity"] - results["lstm"]["perplexity"])
-
-
 claims = [
     Claim(
         id="modulated-at-most-lstm",
@@ -286,9 +273,8 @@ claims = [
         "parameters",
         source="table 1: test perplexity on the Penn Treebank, large model, 5 runs",
         published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
-        metric=_difference,
+        metric=value("modulated", "perplexity") - value("lstm", "perplexity"),
         holds=at_most(0.0),
-        arms=("modulated", "lstm"),
         threshold="paper",
         presets=("paper",),
         seeds=5,
@@ -298,9 +284,7 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Each trial's test perplexity, arm by arm."""
-    plot = points_by_arm(results, "perplexity")
-    plot.update_layout(title="Text that was not trained on", yaxis={"title": "perplexity"}, showlegend=False)
-    return plot
+    return points_by_arm(results, "perplexity", "Text that was not trained on", "perplexity")
 
 
 def seconds(config: Config) -> float:
@@ -323,10 +307,9 @@ experiment = Experiment(
         "smoke": Preset(
             Config(
                 tokens=1000,
-                layers=3,
-                embedding_size=8,
-                hidden_size=10,
-                batch_size=10,
+                embedding_size=4,
+                hidden_size=6,
+                batch_size=25,
                 window=10,
                 epochs=2,
                 average_from=2,

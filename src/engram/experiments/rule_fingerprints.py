@@ -17,7 +17,6 @@ import plotly.graph_objects as go
 import torch
 from annotated_types import Ge
 from plotly.subplots import make_subplots
-from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.manifold import ClassicalMDS
 from sklearn.model_selection import LeaveOneOut, cross_val_score
@@ -35,17 +34,10 @@ from engram.analysis import (
     rsa,
 )
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
-from engram.lab.curves import PALETTE
+from engram.lab.curves import add_map
 from engram.rules import FeedbackAlignmentLinear
+from engram.tasks.dynamics.learning_rule_traces import RATES, RULES, Rule, digits
 
-Rule = Literal["sgd", "momentum", "adam", "feedback-alignment"]
-RULES: tuple[Rule, ...] = ("sgd", "momentum", "adam", "feedback-alignment")
-RATES = {
-    "sgd": (0.05, 0.1, 0.2),
-    "momentum": (0.005, 0.01, 0.02),
-    "adam": (0.0005, 0.001, 0.002),
-    "feedback-alignment": (0.05, 0.1, 0.2),
-}
 MEASURES = {
     "dynamics": "dynamical similarity of how it learned",
     "procrustes": "Procrustes angle",
@@ -105,10 +97,10 @@ def optimizer_of(rule: Rule, rate: float, network: nn.Module) -> torch.optim.Opt
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train networks by their rules, and guess the rules from the distances between the networks."""
-    images, digits = load_digits(return_X_y=True)
+    images, classes = digits()
     order = run.rng.permutation(len(images))
-    x, y = torch.tensor(images[order] / 16, dtype=torch.float32), torch.tensor(digits[order])
-    probes, labels = x[: config.probes], digits[order][: config.probes]
+    x, y = images[order], classes[order]
+    probes, labels = x[: config.probes], y[: config.probes].numpy()
     trained, tested = slice(config.probes, -TESTED), slice(-TESTED, None)
     names = [rule for rule in RULES for _ in range(config.networks)]
     looks = config.steps // config.every
@@ -173,7 +165,7 @@ def probe_bits(activity: np.ndarray, labels: np.ndarray) -> float:
     return float(found.difficulty.log10_bits)
 
 
-ours = partial(Claim, source="our design", published="no figure")
+ours = partial(Claim, source="ours", published="no figure")
 claims = [
     ours(
         id="all-learn",
@@ -199,7 +191,7 @@ claims = [
     ours(
         id="one-rule-is-one",
         statement="Networks of one rule under four names are not told apart (best of all distances)",
-        source="our design: the control",
+        source="ours: the control",
         metric=value("one rule", "best_guessed"),
         holds=at_most(0.4),
     ),
@@ -212,24 +204,8 @@ def figure(results: Results) -> go.Figure:
     first = next((of_seed["rules"] for of_seed in results.by_seed.values() if "rules" in of_seed), None)
     if first is None:
         return plot
-    names = np.array(first["names"])
     for column, measure in enumerate(MEASURES, 1):
-        points = np.array(first[f"{measure}_map"])
-        for rule, color in zip(RULES, PALETTE, strict=False):
-            here = points[names == rule]
-            plot.add_trace(
-                go.Scatter(
-                    x=here[:, 0],
-                    y=here[:, 1],
-                    mode="markers",
-                    marker={"color": color},
-                    name=rule,
-                    legendgroup=rule,
-                    showlegend=column == 1,
-                ),
-                1,
-                column,
-            )
+        add_map(plot, np.array(first[f"{measure}_map"]), first["names"], column=column, legend=column == 1)
     plot.update_layout(title="Which rule trained this network? Each point is one; near points are alike")
     return plot
 
@@ -245,7 +221,7 @@ experiment = Experiment(
     summary="Which rule trained a network is told by its dynamics while learning, its geometry, and its difficulty",
     paper="No paper; dynamical similarity of Ostrow et al. 2023, difficulty of Boopathy et al. 2023",
     presets={
-        "smoke": Preset(Config(networks=3, steps=100, every=2, probes=60), seeds=2),
+        "smoke": Preset(Config(networks=3, steps=60, every=2, probes=50), seeds=2),
         "laptop": Preset(Config(), seeds=5),
         "paper": Preset(Config(networks=12, steps=3000), seeds=10),
     },

@@ -1,11 +1,12 @@
 """The laboratory: trials with exact resume, seeds, claims, reports. It knows no learner and no task."""
 
 from engram.lab.claim import Claim, JudgedClaim, at_least, at_most, judge, within
+from engram.lab.config import narrow
 from engram.lab.experiment import Arm, Experiment, Preset, arms_of
 from engram.lab.laboratory import run
 from engram.lab.last_run import load
 from engram.lab.loop import Run
-from engram.lab.measure import Measure, largest, least, smallest, value
+from engram.lab.measure import Measure, largest, least, most, smallest, value
 from engram.lab.results import Results, TrialResult
 from engram.storage.files import CannotWriteError, CorruptFileError
 
@@ -28,6 +29,8 @@ __all__ = [
     "largest",
     "least",
     "load",
+    "most",
+    "narrow",
     "run",
     "smallest",
     "value",

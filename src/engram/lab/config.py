@@ -79,6 +79,18 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         raise ValueError("; ".join(_explain(cls, problem) for problem in error.errors())) from None
 
 
+def narrow(config: Any, cls: type[C]) -> C:
+    """Return what a config has of the class that it extends: the config of an arm, out of that of the experiment.
+
+    Examples:
+        >>> Trial = dataclasses.make_dataclass("Trial", [("steps", int, 5)])
+        >>> Config = dataclasses.make_dataclass("Config", [("long_steps", int, 50)], bases=(Trial,))
+        >>> narrow(Config(steps=7), Trial)
+        Trial(steps=7)
+    """
+    return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cast(Any, cls))})
+
+
 def allowed(cls: type, name: str) -> str:
     """Return in words what values a field may take.
 

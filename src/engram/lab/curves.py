@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from functools import partial
+from typing import Any, Literal
 
+import numpy as np
 import plotly.graph_objects as go
 import polars as pl
+from jaxtyping import Float
 
 from engram.lab.metrics import windows
 from engram.lab.results import Results
@@ -55,15 +59,46 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
     return figure
 
 
-def points_by_arm(results: Results, key: str) -> go.Figure:
+def add_line(
+    figure: go.Figure,
+    results: Results,
+    arm: str,
+    metric: str,
+    *,
+    average: Literal["mean", "median"] = "mean",
+    place: tuple[int, int] | None = None,
+    **style: Any,
+) -> None:
+    """Add the average over seeds of what an arm logged to a figure, as a line over the steps, if it logged any.
+
+    Args:
+        figure: The figure.
+        results: The results of a run.
+        arm: Name of the arm.
+        metric: Name of the metric.
+        average: How seeds are averaged.
+        place: Row and column of the subplot, counted from 1; None: the figure has none.
+        **style: Further arguments of ``go.Scatter``.
+    """
+    rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
+    if rows.is_empty():
+        return
+    curve = rows.group_by("step").agg(getattr(pl.col("value"), average)()).sort("step")
+    trace = go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
+    figure.add_trace(trace, *(place or ()))
+
+
+def points_by_arm(
+    results: Results, key: str, title: str = "", axis: str = "", *, chance: float | None = None
+) -> go.Figure:
     """Draw one number of the results, arm by arm: a point for each seed, and a box around them.
 
     Args:
         results: The results of a run.
         key: Name of a number that its trials returned.
-
-    Returns:
-        The figure, to be given a title and axes.
+        title: Title of the figure.
+        axis: Title of the vertical axis, which begins at 0.
+        chance: Where a line is drawn for those who guess; by default none is.
     """
     figure = go.Figure()
     for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
@@ -72,4 +107,29 @@ def points_by_arm(results: Results, key: str) -> go.Figure:
         figure.add_trace(
             go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1)
         )
-    return figure
+    if chance is not None:
+        figure.add_hline(y=chance, line_dash="dot", annotation_text="chance")
+    return figure.update_layout(title=title, yaxis={"title": axis, "rangemode": "tozero"}, showlegend=False)
+
+
+def add_map(
+    figure: go.Figure, points: Float[np.ndarray, "points 2"], labels: Sequence[str], *, column: int, legend: bool = True
+) -> None:
+    """Add a map of labelled points of the plane to a row of subplots, a colour for each label.
+
+    Args:
+        figure: The figure, of one row.
+        points: Where each point is.
+        labels: The label of each.
+        column: The subplot, counted from 1.
+        legend: Whether the labels are added to the legend.
+    """
+    of_label = np.array(labels)
+    for label, color in zip(dict.fromkeys(labels), PALETTE, strict=False):
+        x, y = points[of_label == label].T
+        marker = {"size": 9, "color": color}
+        figure.add_trace(
+            go.Scatter(x=x, y=y, mode="markers", marker=marker, name=label, legendgroup=label, showlegend=legend),
+            1,
+            column,
+        )

@@ -57,4 +57,10 @@ def least(*measures: Measure) -> Measure:
 
 def largest(key: str, *arms: str) -> Measure:
     """Return the largest of what some arms' trials returned under a key."""
-    return Measure(lambda results: max(float(results[arm][key]) for arm in arms), arms)
+    return most(*(value(arm, key) for arm in arms))
+
+
+def most(*measures: Measure) -> Measure:
+    """Return the largest of some measures."""
+    arms = tuple(dict.fromkeys(arm for measure in measures for arm in measure.arms))
+    return Measure(lambda results: max(measure(results) for measure in measures), arms)

@@ -145,7 +145,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
 
     def _start(self, like: Float[Tensor, "one features"]) -> None:
         if self.rule is not None:
-            checks.instance("rule", self.rule, PlasticityRule)
+            checks.instance("rule", self.rule, PlasticityRule)  # type: ignore[type-abstract]
         checks.size("recall_steps", self.recall_steps)
         checks.number("gain", self.gain, above=0)
         rule = Modulated(clip=None) if self.rule is None else copy.deepcopy(self.rule)

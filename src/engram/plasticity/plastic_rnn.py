@@ -236,7 +236,7 @@ class PlasticRNN(nn.Module):
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         if self.rule is None:
             return PlasticState(hidden, TraceState(hidden.new_empty(batch_size, 0, 0)))
-        return PlasticState(hidden, self.rule.init(*hidden.shape, self.hidden_size))
+        return PlasticState(hidden, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 
     def _checked(self, state: PlasticState, batch_size: int, like: Tensor, rule: PlasticityRule | None) -> PlasticState:
         checks.instance("state", state, PlasticState)

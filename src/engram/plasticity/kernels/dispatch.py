@@ -58,7 +58,8 @@ def run_scan(
     checks.choice("backend", backend, BACKENDS)
     run: Any = scan
     if backend != "eager":
-        run = KERNELS[scan][0].fused_scan if backend == "fused" else fastest(scan, *args, **kwargs)
+        choose: Any = fastest
+        run = KERNELS[scan][0].fused_scan if backend == "fused" else choose(scan, *args, **kwargs)
     drive = args[0]
     if isinstance(drive, Tensor) and autocast(drive.device):
         # Increments of the trace are lost in half precision after a hundred steps.

@@ -136,9 +136,9 @@ def padded(tensor: Tensor, *sizes: int) -> Any:
     return functional.pad(tensor.detach(), padding).contiguous().view(-1).numpy()
 
 
-def traces(*given: Tensor) -> list[Any]:
-    """Return traces as arrays (batch, post, pre), of no samples where there are none."""
-    return [array(t if t.dim() == 3 else t.new_empty(0, 0, 0)) for t in given]
+def traces(trace: Tensor, eligibility: Tensor) -> tuple[Any, Any]:
+    """Return traces as arrays (batch, post, pre), of no samples where a rule has no eligibility trace."""
+    return array(trace), array(eligibility if eligibility.dim() == 3 else trace.new_empty(0, 0, 0))
 
 
 def like(tensors: Iterable[Tensor]) -> list[Tensor]:

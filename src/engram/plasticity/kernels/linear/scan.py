@@ -104,7 +104,7 @@ def _prepare(
     modulator: Tensor, trace: Tensor, eligibility: Tensor, alpha: Tensor, eta: Tensor
 ) -> tuple[tuple[Any, ...], int, int, int]:
     """Return the arrays, rows and width of a padded trace, and how long what there is for every receiving unit is."""
-    rows, width, high = operator.registers(*trace.shape[1:], trace.element_size())
+    rows, width, high = operator.registers(trace.shape[1], trace.shape[2], trace.element_size())
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, high)
     return (
         (array(modulator), *traces(trace, eligibility), alphas, array(eta)),

@@ -155,7 +155,7 @@ class _Prepared(NamedTuple):
 
 def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> _Prepared:
     trace, eligibility, weight, alpha, eta, v, v0, fan, base = rest
-    rows, width, _ = operator.registers(*weight.shape, weight.element_size())
+    rows, width, _ = operator.registers(len(weight), len(weight), weight.element_size())
     clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
     return _Prepared(
         array(clamped),

@@ -119,7 +119,7 @@ def _constants(
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> tuple[Any, ...]:
     """Return what the kernel is told of a layer, in its order."""
-    _, width, _ = registers(*weight.shape, weight.element_size())
+    _, width, _ = registers(len(weight), len(weight), weight.element_size())
     v, v0, fan, base, squash = signal(neuromodulator, weight)
     recursion, clip, trace_first, forgets = rule_numbers(rule)
     modulated, relu = neuromodulator is not None, nonlinearity is torch.relu

@@ -1,0 +1,125 @@
+"""The trial of all studies: operators are fitted to systems, and distances between these tell what is known, or not."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from annotated_types import Ge
+from scipy.stats import spearmanr
+from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from engram.analysis import (
+    HankelDMD,
+    linear_cka,
+    operator_bounds,
+    operator_distances,
+    pairwise,
+    procrustes_angle,
+    silhouette,
+    spectral_distance,
+)
+from engram.lab import Run
+
+COMPONENTS = 15  # principal components of the activity of a network
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an operator is fitted."""
+
+    n_delays: Annotated[int, Ge(1)] = 10
+    """Delays of the embedding."""
+    rank: Annotated[int, Ge(1)] = 15
+    """Rank of the operator."""
+
+    def seconds(self, pairs: float) -> float:
+        """Time of fitting and of comparing pairs on one core."""
+        return 0.3 + pairs * (5e-4 * self.rank + 5e-5 * self.rank**2)
+
+
+class Systems(NamedTuple):
+    """What is compared.
+
+    Attributes:
+        activity: What operators are fitted to, trials (time, features) of each system.
+        shapes: What geometry sees, (samples, features) of each.
+        labels: The class of each, or a number by which they are ordered; distances then are those to the first.
+        ordered: Whether it is such a number; None stands for none.
+        neighbours: How many nearest systems a class is guessed from.
+    """
+
+    activity: list[list[np.ndarray]]
+    shapes: list[np.ndarray]
+    labels: list[Any]
+    ordered: bool = False
+    neighbours: int = 1
+
+
+@runtime_checkable
+class Study(Protocol):
+    """The config of a study, which makes its systems."""
+
+    @property
+    def fit(self) -> Fit:
+        """How an operator is fitted."""
+
+    def systems(self, run: Run) -> Systems:
+        """Make the systems of one seed."""
+
+    def seconds(self) -> float:
+        """Time of a trial on one core."""
+
+
+def trial(config: Study, run: Run) -> dict[str, Any]:
+    """Make systems, fit an operator to each, and compare them."""
+    systems = config.systems(run)
+    operators = np.empty((len(systems.activity), config.fit.rank, config.fit.rank))
+    for step in run.steps(len(operators), operators=operators):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit: its radius is logged
+            dmd = HankelDMD(config.fit.n_delays, rank=config.fit.rank).fit(systems.activity[step])
+        operators[step] = dmd.operator_
+        run.log(step + 1, prediction=dmd.score(systems.activity[step]), radius=dmd.spectral_radius_)
+    return along(operators, systems) if systems.ordered else between(operators, systems)
+
+
+def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
+    """Return how well each distance finds the classes."""
+    labels = np.array(systems.labels)
+    found: dict[str, np.ndarray] = {
+        "dsa": operator_distances(operators),
+        "bound": operator_bounds(operators),
+        "spectral": pairwise(operators, spectral_distance),
+        "procrustes": pairwise(systems.shapes, procrustes_angle),
+        "cka": pairwise(systems.shapes, lambda X, Y: 1 - linear_cka(X, Y)),
+    }
+    same = labels[:, None] == labels
+    others = ~np.eye(len(labels), dtype=bool)
+    nearest = KNeighborsClassifier(systems.neighbours, metric="precomputed")
+    result: dict[str, Any] = {"labels": systems.labels, "distances": found["dsa"].round(5).tolist()}
+    for name, distances in found.items():
+        result[f"{name}_silhouette"] = silhouette(distances, labels)
+        result[f"{name}_accuracy"] = float(cross_val_score(nearest, distances, labels, cv=LeaveOneOut()).mean())
+        result[f"{name}_ratio"] = float(distances[~same].mean() / max(distances[same & others].mean(), 1e-12))
+    return result
+
+
+def along(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
+    """Return distances to the first system; what has no number is unrelated, and their unit."""
+    dsa = operator_distances(operators[:1], operators)[0]
+    shape = np.array([procrustes_angle(systems.shapes[0], other) for other in systems.shapes])
+    numbered = [i for i, label in enumerate(systems.labels) if label is not None]
+    unit = [i for i, label in enumerate(systems.labels) if label is None]
+    result: dict[str, Any] = {"labels": [systems.labels[i] for i in numbered]}
+    for name, distances in (("dsa", dsa), ("procrustes", shape)):
+        curve = distances[numbered] / (distances[unit].mean() if unit else 1.0)
+        jumps = np.abs(np.diff(curve))
+        result[f"{name}_curve"] = curve.round(6).tolist()
+        result[f"{name}_most"] = float(curve.max())
+        result[f"{name}_correlation"] = float(spearmanr(result["labels"], curve).statistic)
+        result[f"{name}_last_jump"] = float(jumps[-1] / jumps[:-1].max())
+    return result

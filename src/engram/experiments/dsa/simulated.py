@@ -1,0 +1,139 @@
+"""Systems that are simulated: of the same geometry, seen through random embeddings, and attractors on a ring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge
+from sklearn.decomposition import PCA
+
+from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems
+from engram.lab import Run
+from engram.tasks import latent_dynamics, observed, ring_rates, ring_weights, same_geometry
+from engram.tasks.dynamics.observed_dynamics import KINDS as DYNAMICS
+from engram.tasks.dynamics.observed_dynamics import VIEWS
+from engram.tasks.dynamics.same_geometry import KINDS
+
+
+@dataclass(frozen=True)
+class SameGeometry:
+    """A saddle, a line attractor and a point attractor whose trajectories have the same mean."""
+
+    data: Literal["trials", "averages"] = "trials"
+    """Whether operators are fitted to single trials, or to the mean of each condition."""
+    models: Annotated[int, Ge(2)] = 4
+    """Systems of each kind."""
+    trials: Annotated[int, Ge(2)] = 100
+    """Trials of a condition."""
+    steps: Annotated[int, Ge(50)] = 10_000
+    """Steps simulated."""
+    noise: Annotated[float, Ge(0)] = 0.05
+    """Standard deviation of the noise of a step."""
+    fit: Fit = Fit(n_delays=20)
+
+    def systems(self, run: Run) -> Systems:
+        """Simulate them; geometry sees the means of conditions."""
+        states = same_geometry(self.models, run.rng, trials=self.trials, steps=self.steps, noise=self.noise)
+        kinds, models, trials = states.shape[:3]
+        means = states.reshape(kinds, models, 2, trials // 2, *states.shape[3:]).mean(3)
+        seen = means if self.data == "averages" else states
+        pairs = [(kind, model) for kind in range(kinds) for model in range(models)]
+        shapes = [means[pair].reshape(-1, 2) for pair in pairs]
+        return Systems([list(seen[pair]) for pair in pairs], shapes, [KINDS[kind] for kind, _ in pairs])
+
+    def seconds(self) -> float:
+        """Time of a trial on one core."""
+        systems, making = 3 * self.models, self.steps * (2e-4 + 1e-6 * self.models * self.trials)
+        return making + self.fit.seconds(systems * (systems - 1) / 2)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Three systems, each seen by several random populations, in the same trajectories or in its own."""
+
+    views: Annotated[int, Ge(2)] = 5
+    """Embeddings of each system."""
+    shared: bool = False
+    """Whether all embeddings of a system see the same trajectories, or each its own."""
+    trials: Annotated[int, Ge(2)] = 20
+    """Trajectories of a system."""
+    steps: Annotated[int, Ge(50)] = 400
+    """Samples of a trajectory."""
+    fit: Fit = Fit()
+
+    def systems(self, run: Run) -> Systems:
+        """Simulate and embed them."""
+        activity = []
+        for kind in DYNAMICS:
+            for view in range(self.views):
+                if view == 0 or not self.shared:
+                    latent = latent_dynamics(kind, run.rng, trials=self.trials, steps=self.steps)
+                activity.append(observed(latent, VIEWS[view % len(VIEWS)], run.rng))
+        shapes = [x.reshape(-1, x.shape[-1]) for x in activity]
+        return Systems([list(x) for x in activity], shapes, [kind for kind in DYNAMICS for _ in range(self.views)])
+
+    def seconds(self) -> float:
+        """Time of a trial on one core."""
+        systems = 3 * self.views
+        return systems * self.steps * 4e-4 + self.fit.seconds(systems * (systems - 1) / 2)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A driven ring attractor through ever steeper sigmoids, and another ring of another drive."""
+
+    neurons: Annotated[int, Ge(10)] = 100
+    """Neurons of a population."""
+    steps: Annotated[int, Ge(50)] = 2000
+    """Steps simulated."""
+    fit: Fit = Fit(rank=10 * COMPONENTS)
+
+    def systems(self, run: Run) -> Systems:
+        """Simulate them; what the other ring is away is the unit."""
+        widths = run.rng.uniform(0.55, 0.65, 2) * self.neurons
+        weights = np.stack([ring_weights(self.neurons, width) for width in widths])
+        rates = ring_rates(weights, np.tile([2.0, 1.0], (self.steps, 1)), run.rng)[:, self.steps // 10 :]
+        steepness = np.arange(0.1, 3.7, 0.5).round(1).tolist()
+        shapes = [1 / (1 + np.exp(-beta * rates[0])) for beta in steepness]
+        shapes.append(1 / (1 + np.exp(-steepness[0] * rates[1])))
+        return Systems([components(x) for x in shapes], shapes, [*steepness, None], ordered=True)
+
+    def seconds(self) -> float:
+        """Time of a trial on one core."""
+        return self.steps * 1e-7 * float(self.neurons**1.5) + self.fit.seconds(9.0)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A line attractor that is closed to a ring, driven to and fro."""
+
+    neurons: Annotated[int, Ge(10)] = 100
+    """Neurons of a population."""
+    steps: Annotated[int, Ge(50)] = 8000
+    """Steps simulated."""
+    fit: Fit = Fit(rank=16)
+
+    def systems(self, run: Run) -> Systems:
+        """Simulate the line, the ring, and what is between."""
+        closure = np.linspace(0, 1, 11).round(1).tolist()
+        width = run.rng.uniform(0.55, 0.65) * self.neurons
+        weights = np.stack([ring_weights(self.neurons, width, alpha) for alpha in closure])
+        drive, side, step = np.empty(self.steps), 1.0, 0
+        while step < self.steps:
+            length = int(run.rng.integers(100, 4001))
+            drive[step : step + length] = side
+            side, step = -side, step + length
+        drive += run.rng.normal(0, 0.5, self.steps)
+        shapes = list(ring_rates(weights, np.tile(drive[:, None], len(closure)), run.rng)[:, self.steps // 40 :])
+        return Systems([components(x) for x in shapes], shapes, closure, ordered=True)
+
+    def seconds(self) -> float:
+        """Time of a trial on one core."""
+        return self.steps * 3e-7 * float(self.neurons**1.5) + self.fit.seconds(11.0)
+
+
+def components(activity: np.ndarray) -> list[np.ndarray]:
+    """Return the principal components of one trial."""
+    return [PCA(COMPONENTS).fit_transform(activity)]

@@ -1,0 +1,149 @@
+"""What a small episodic memory should keep (Agostinelli et al., 2019).
+
+An agent remembers what each action led to and acts on what similar states remember. Compared are rules for what stays
+in a memory that is too small; the paper's is dynamic online k-means. Of the paper only the abstract and the published
+code for Atari were known, so that all sizes and criteria on small environments are ours.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engram.experiments.episodic_control import control, look_up, stream
+from engram.experiments.episodic_control.claims import claims
+from engram.experiments.episodic_control.control import GAMES
+from engram.experiments.episodic_control.figures import SIZES, figure
+from engram.experiments.episodic_control.policies import COMPARED, FORMS, PAIR, PolicyName
+from engram.lab import Arm, Experiment, Preset, arms_of
+
+PAPER = (
+    "Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement learning "
+    "with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)"
+)
+QUICK = (
+    "cartpole-100-lru",
+    "cartpole-100-dkm",
+    "four-room-dkm-author",
+    "four-room-tabular-q",
+    "stream-dkm",
+    "cartpole-nec-dkm",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """An agent for each environment, the other studies, and which arms there are."""
+
+    cartpole: control.Config
+    """The agent on CartPole; its memory differs by arm."""
+    rooms: control.Config
+    """In four rooms, where an agent either finds the goal or not."""
+    acrobot: control.Config
+    """On Acrobot; its memory differs by arm."""
+    nec: control.Config
+    """Neural episodic control, on CartPole."""
+    atari: control.Config
+    """On Atari, whichever game."""
+    stream: stream.Config
+    """Clusters on a stream of points."""
+    look_up: look_up.Config
+    """The time of a look-up."""
+    games: bool = False
+    """Atari, and no other arms."""
+    everything: bool = True
+    """All arms, not only the few of a first look."""
+
+
+def arms(config: Config) -> dict[str, Arm]:
+    """CartPole by policy and size, its baselines, the rooms, Acrobot, learned keys, the stream; or Atari alone."""
+    if config.games:
+        return arms_of(control.trial, atari(config.atari), control.seconds)
+    streams = {f"stream-{policy}": replace(config.stream, policy=policy) for policy in (*FORMS, "k-means")}
+    found = {
+        **arms_of(control.trial, agents(config), control.seconds),
+        **arms_of(stream.trial, streams, stream.seconds),
+        **arms_of(look_up.trial, {"look-up": config.look_up}, look_up.seconds),
+    }
+    return found if config.everything else {arm: found[arm] for arm in QUICK}
+
+
+def agents(config: Config) -> dict[str, control.Config]:
+    """Return the arms in small environments."""
+    cartpole, rooms, nec = config.cartpole, config.rooms, config.nec
+    found: dict[str, control.Config] = {}
+    for size, policy in itertools.product(SIZES, COMPARED):
+        found[f"cartpole-{size}-{policy}"] = replace(cartpole, policy=policy, capacity=size)
+    baselines: tuple[PolicyName, ...] = ("fifo", "random")
+    for policy in baselines:
+        found[f"cartpole-100-{policy}"] = replace(cartpole, policy=policy)
+    found["cartpole-unlimited"] = replace(cartpole, capacity=cartpole.steps + 500)
+    found["cartpole-tabular-q"] = replace(cartpole, learner="tabular-q")
+    for policy in (*FORMS, "k-means"):
+        found[f"four-room-{policy}"] = replace(rooms, policy=policy)
+    for policy in PAIR:
+        found[f"four-room-{policy}-mean"] = replace(rooms, policy=policy, value_update="mean")
+    found["four-room-tabular-q"] = replace(rooms, learner="tabular-q")
+    for size, policy in itertools.product((100, 500), FORMS):
+        found[f"acrobot-{size}-{policy}"] = replace(config.acrobot, policy=policy, capacity=size)
+    for policy in PAIR:
+        found[f"cartpole-nec-{policy}"] = replace(nec, policy=policy)
+        found[f"four-room-nec-{policy}"] = replace(
+            nec, environment="engram/FourRoom-v0", policy=policy, capacity=60, neighbours=5, epsilon=0.1
+        )
+    return found
+
+
+def atari(mfec: control.Config) -> dict[str, control.Config]:
+    """Return the arms on Atari: both agents with the two published policies on the five published games."""
+    nec = replace(
+        mfec,
+        learner="nec",
+        value_update="ema",
+        neighbours=50,
+        epsilon=0.001,
+        learning_rate=7.92468721e-6,
+        learning_starts=50_000,
+    )
+    return {
+        f"{game}-{learner}-{policy}": replace(config, environment=game, policy=policy)
+        for game, policy in itertools.product(GAMES, FORMS[:2])
+        for learner, config in (("mfec", mfec), ("nec", nec))
+    }
+
+
+LAPTOP = Config(
+    cartpole=control.Config(),
+    rooms=control.Config("engram/FourRoom-v0", capacity=60, neighbours=5, epsilon=0.1, steps=15_000, agents=3),
+    acrobot=control.Config("Acrobot-v1", explore_from=2000, explore_until=10_000),
+    nec=control.Config(learner="nec", value_update="ema", capacity=250, neighbours=50, epsilon=0.001, steps=20_000),
+    atari=control.Config(
+        "Pong", capacity=10_000, key_dim=128, explore_from=5000, explore_until=25_000, steps=10_000_000
+    ),
+    stream=stream.Config(),
+    look_up=look_up.Config(),
+)
+EXPLORED: dict[str, Any] = {"explore_from": 50, "explore_until": 200, "learning_starts": 50}
+SMOKE = replace(
+    LAPTOP,
+    cartpole=replace(LAPTOP.cartpole, steps=400, **EXPLORED),
+    rooms=replace(LAPTOP.rooms, steps=400, agents=1, **EXPLORED),
+    nec=replace(LAPTOP.nec, steps=200, **EXPLORED),
+    stream=stream.Config(points=960, streams=1),
+    everything=False,
+)
+experiment = Experiment(
+    name="episodic-control",
+    summary="What a small episodic memory should keep: dynamic online k-means against other policies",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(SMOKE, seeds=2),
+        "laptop": Preset(LAPTOP, seeds=5),
+        "paper": Preset(replace(LAPTOP, games=True), seeds=3),
+    },
+    arms=arms,
+    claims=claims,
+    figure=figure,
+    headline="return",
+)

@@ -1,0 +1,70 @@
+"""Clusters that follow a stream of points whose centres jump."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+
+from engram.experiments.episodic_control.policies import POLICIES, PolicyName
+from engram.lab import Run
+from engram.memory import KeyValueMemory
+from engram.tasks import DriftingGaussians
+
+CENTRES, BATCHES, TESTED = 32, (1, 8), 1000
+MEASURED = 80  # points between two measurements
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the memory keeps, and the stream."""
+
+    policy: PolicyName = "lru"
+    """What the memory keeps."""
+    points: Annotated[int, Ge(960)] = 4000
+    """Points of a stream; a multiple of 160."""
+    streams: Annotated[int, Ge(1)] = 4
+    """Streams, each on its own; their errors are averaged."""
+
+    def __post_init__(self) -> None:
+        if self.points % (2 * MEASURED):
+            raise ValueError(f"points = {self.points}: expected a multiple of {2 * MEASURED}")
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Follow points around centres that jump at half time; the result is how far points are from the nearest key."""
+    half, streams = config.points // 2, config.streams
+    points, tests = torch.zeros(streams, config.points, 2), torch.zeros(2, streams, TESTED, 2)
+    for of_stream, (before, after) in zip(points, tests.unbind(1), strict=True):
+        source = DriftingGaussians(CENTRES, jumps=(half,), random_state=run.rng)
+        for first, test in ((0, before), (half, after)):
+            of_stream[first : first + half] = torch.from_numpy(source.sample(half))
+            near = source.centres[run.rng.integers(CENTRES, size=TESTED)]
+            test[:] = torch.from_numpy(near + source.scale * run.rng.normal(size=near.shape))
+    memories = {
+        batch: KeyValueMemory(CENTRES, 2, policy=POLICIES[config.policy](), tables=streams, generator=run.generator)
+        for batch in BATCHES
+    }
+    tested = torch.arange(streams).repeat_interleave(TESTED)
+    state = {f"memory_{batch}": memory for batch, memory in memories.items()}
+    for step in run.steps(config.points // MEASURED, **state):
+        seen = (step + 1) * MEASURED
+        for batch, memory in memories.items():
+            tables = torch.arange(streams).repeat_interleave(batch)
+            for part in torch.split(points[:, seen - MEASURED : seen], batch, dim=1):
+                memory.write(part.flatten(0, 1), torch.zeros(len(tables)), tables=tables)
+            found = memory.query(tests[int(seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
+            error: dict[str, Any] = {f"error_{batch}": found.squared_distances.double().mean()}
+            run.log(seen, **error)
+    moments = {"before": half, "after": half + 10 * CENTRES, "end": config.points}
+    errors = {(metric, step): value for step, metric, value in run.metrics().select("step", "metric", "value").rows()}
+    return {
+        f"{moment}_{batch}": errors[f"error_{batch}", seen] for moment, seen in moments.items() for batch in BATCHES
+    }
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core."""
+    return 0.3e-3 * config.points * config.streams

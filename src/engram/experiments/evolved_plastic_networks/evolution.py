@@ -1,0 +1,257 @@
+"""Evolution of a network that learns in its lifetime, and what is asked of the genome at its end."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from engram.analysis import cross_temporal_decoding
+from engram.lab import Run
+from engram.optim import AntitheticES
+from engram.plasticity import Lifetimes, NodePerturbationRNN, Trials, lifetimes
+from engram.plasticity.node_perturbation import CONSTANT, FREE
+from engram.tasks.two_stimulus import Block, Timing, TwoStimulus, ladder, ladder_rung
+from engram.tasks.two_stimulus import training_tasks as tasks_but
+
+EARLY = 31  # trials before the first change of a weight
+TEST_EVERY = 10  # generations
+NOISE_SETS, LIVES_PER_TASK = 4, 3  # of the final test on the training tasks
+SHORT_TRACE = 2  # steps that the trace lasts in the control without one, half of it surviving a step
+Withheld = Literal["dms", "nand"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The tasks, evolution, the lives in it, and the tests after it."""
+
+    plastic: bool = True
+    """Whether connections change in a lifetime, in evolution and in the tests."""
+    withheld: Withheld = "dms"
+    """The task that evolution never sees, nor its negation."""
+    author_tables: bool = False
+    """Use the truth tables of the published code, two of which are wrong."""
+    population: Annotated[int, Ge(4)] = 200
+    """Individuals of a generation; even."""
+    generations: Annotated[int, Ge(4)] = 400
+    """Generations; each is one lifetime of each individual."""
+    trials: Annotated[int, Ge(33)] = 250
+    """Trials of a lifetime."""
+    scored: Annotated[int, Ge(1)] = 80
+    """Last trials of a lifetime, whose mean loss is to be minimised."""
+    units: Annotated[int, Ge(12)] = 48
+    """Units of a network; published: 70."""
+    dt: Annotated[float, Gt(0), Le(60)] = 40.0
+    """Duration of a step, ms; published: 20."""
+    sigma: Annotated[float, Gt(0)] = 0.03
+    """Standard deviation of the mutations."""
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 0.01
+    """Learning rate of Adam."""
+    weight_decay: Annotated[float, Ge(0)] = 3e-4
+    """Weight decay, added to the gradient."""
+    test_lives: Annotated[int, Ge(2)] = 64
+    """Independent lifetimes of a test on the withheld task."""
+    decoded_lives: Annotated[int, Ge(0)] = 500
+    """Lifetimes whose activity is decoded; 0: no decoding."""
+    controls: bool = True
+    """Whether the evolved genome is also tested with parts of it replaced."""
+
+    def __post_init__(self) -> None:
+        if self.population % 2:
+            raise ValueError(
+                f"population = {self.population}: expected an even number, since individuals come in pairs"
+            )
+        if self.scored > self.trials:
+            raise ValueError(f"scored = {self.scored}: expected at most trials = {self.trials}")
+        if self.trials - self.scored < 60:
+            warnings.warn(
+                f"trials - scored = {self.trials - self.scored}: less than 60 trials to learn in before they count",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+
+class Genome(NamedTuple):
+    """What evolution shapes."""
+
+    weight: Tensor
+    alpha: Tensor
+
+
+def build(config: Config, generator: torch.Generator) -> NodePerturbationRNN:
+    """Build the network of a trial."""
+    eta = 0.03 if config.plastic else 0.0
+    return NodePerturbationRNN(config.units, dt=config.dt, eta=eta, generator=generator)
+
+
+def training_tasks(withheld: Withheld, parity: Literal[0, 1] | None = None) -> tuple[str, ...]:
+    """Return the tasks of evolution: all but the withheld one and its negation."""
+    return tasks_but({"dms": ("dms", "dnms"), "nand": ("nand", "and")}[withheld], parity)
+
+
+def two_stimulus(config: Config, tasks: tuple[str, ...]) -> TwoStimulus:
+    """Return the trials of a trial's lifetimes."""
+    return TwoStimulus(tasks, config.trials, Timing.default(config.dt), config.author_tables)
+
+
+def live(net: NodePerturbationRNN, task: TwoStimulus, block: Block, run: Run, genome: Any, **options: Any) -> Lifetimes:
+    """Let individuals live through a block of trials."""
+    timing = task.timing
+    trials = Trials(task.inputs(), block.kind, block.answer, timing.response, timing.decision, timing.feedback)
+    return lifetimes(net, trials, run.generator, weight=genome[0], alpha=genome[1], **options)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Evolve one genome; its result is what it learns in lifetimes of its own, and what is in its activity."""
+    net = build(config, run.generator)
+    newborn = genome_of(net)
+    adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    es = AntitheticES(
+        net.parameters(),
+        config.sigma,
+        adam,
+        population_size=config.population,
+        include_mean=True,
+        generator=run.generator,
+    )
+    halves = [two_stimulus(config, training_tasks(config.withheld, parity)) for parity in (0, 1)]
+    rungs = ladder(two_stimulus(config, training_tasks(config.withheld)).tables)
+    length = 4 * max(1, config.generations // 400)  # four generations see all tasks
+    known = rungs[0].knows
+    for generation in run.steps(config.generations, net=net, es=es):
+        with torch.no_grad():
+            net.alpha.clamp_(min=0)
+        weight, alpha = es.ask()
+        weight[:, : CONSTANT + 1] = 0
+        task = halves[generation // 2 % 2]
+        block = task.block(config.population // 2, run.generator)
+        lives = live(net, task, Block(*(torch.cat((part, part)) for part in block)), run, (weight, alpha))
+        loss, right = lives.loss[:, -config.scored :].mean(1), lives.correct.float()
+        es.tell(loss=loss)
+        if (generation + 1) % TEST_EVERY == 0 or generation + 1 == config.generations:
+            run.log(generation + 1, withheld_accuracy=on_withheld(net, config, run, genome_of(net)))
+        means = run.log(
+            generation + 1,
+            every=length,
+            loss=loss.mean(),
+            best_loss=loss.min(),
+            median_loss=loss.median(),
+            accuracy=right[:, -config.scored :].mean(),
+            early_accuracy=right[:, :EARLY].mean(),
+        )
+        if means:
+            known = ladder_rung(means["accuracy"], means["loss"], rungs)
+            run.log(generation + 1, rung=[rung.knows for rung in rungs].index(known))
+        run.note(f"loss {loss.min():.3f} (best) {loss.median():.3f} (median), knows: {known}")
+    return tested(net, config, run, newborn, genome_of(net))
+
+
+def genome_of(net: NodePerturbationRNN) -> Genome:
+    """Return a copy of what evolved, for all individuals alike; plasticities are not negative."""
+    return Genome(net.weight.detach()[None].clone(), net.alpha.detach()[None].clamp(min=0))
+
+
+def on_withheld(net: NodePerturbationRNN, config: Config, run: Run, genome: Genome, **options: Any) -> float:
+    """Return the share of right answers on the withheld task, in independent lifetimes."""
+    task = two_stimulus(config, (config.withheld,))
+    block = task.block(config.test_lives, run.generator)
+    lives = live(net, task, block, run, genome, shared_noise=False, **options)
+    return float(lives.correct[:, -config.scored :].float().mean())
+
+
+def on_training(net: NodePerturbationRNN, config: Config, run: Run, genome: Genome, **options: Any) -> dict[str, float]:
+    """Return what the genome learns of the training tasks, in lifetimes of several sets of perturbations."""
+    task = two_stimulus(config, training_tasks(config.withheld))
+    table = torch.arange(len(task.tasks)).repeat(LIVES_PER_TASK)
+    found = []
+    for _ in range(NOISE_SETS):
+        lives = live(net, task, task.block(len(table), run.generator, table=table), run, genome, **options)
+        right = lives.correct.float()
+        late, early = right[:, -config.scored :].mean(), right[:, :EARLY].mean()
+        found.append([float(late), float(early), float(lives.loss[:, -config.scored :].mean())])
+    late, early, loss = np.mean(found, axis=0).tolist()
+    return {"accuracy": late, "early_accuracy": early, "loss": loss, "gain": late - early}
+
+
+def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
+    """Return all that is asked of an evolved genome."""
+    result: dict[str, Any] = on_training(net, config, run, evolved)
+    result["withheld_accuracy"] = on_withheld(net, config, run, evolved)
+    result["newborn_withheld_accuracy"] = on_withheld(net, config, run, newborn)
+    result["innate_accuracy"] = on_training(without_plasticity(net), config, run, evolved)["accuracy"]
+    if config.controls:
+        for name, (changed, genome, options) in controls(net, evolved, run).items():
+            result[f"{name}_accuracy"] = on_training(changed, config, run, genome, **options)["accuracy"]
+            result[f"{name}_withheld_accuracy"] = on_withheld(changed, config, run, genome, **options)
+    if config.decoded_lives:
+        result |= decoded(net, config, run, newborn, evolved)
+    return result
+
+
+def without_plasticity(net: NodePerturbationRNN) -> NodePerturbationRNN:
+    """Return the same network with the learning rate of its lifetime at zero."""
+    other = copy.deepcopy(net)
+    other.eta = 0.0
+    return other
+
+
+def controls(
+    net: NodePerturbationRNN, evolved: Genome, run: Run
+) -> dict[str, tuple[NodePerturbationRNN, Genome, dict[str, Any]]]:
+    """Return the evolved genome with one thing taken from it in turn, (a) to (e) and (g) of the protocol."""
+    short = copy.deepcopy(net)
+    short.tau_e = SHORT_TRACE * net.dt
+    redrawn = NodePerturbationRNN(net.units, dt=net.dt, generator=run.generator).weight.detach()[None]
+    weight, alpha = evolved
+    order = torch.randperm(net.units, generator=run.generator)
+    return {
+        "no_learning": (without_plasticity(net), evolved, {}),
+        "mean_alpha": (net, Genome(weight, alpha.mean().expand_as(alpha)), {}),
+        "new_weight": (net, Genome(redrawn, alpha), {}),
+        "initial_alpha": (net, Genome(weight, torch.full_like(alpha, 0.5)), {}),
+        "short_trace": (short, evolved, {}),
+        "shuffled_trace": (net, evolved, {"order": order}),
+    }
+
+
+def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
+    """Return how well target and stimuli are decoded across time, before and after evolution and life."""
+    task = two_stimulus(config, (config.withheld,))
+    timing = task.timing
+    block = task.block(config.decoded_lives, run.generator)
+    moments = {"before_life": EARLY - 2, "after_life": config.trials - 1}
+    response, delay = np.arange(*timing.response), np.arange(timing.stimulus2[1], timing.response[0])
+    result: dict[str, Any] = {}
+    for born, genome in (("newborn", newborn), ("evolved", evolved)):
+        lives = live(net, task, block, run, genome, shared_noise=False, record=tuple(moments.values()))
+        for place, (moment, number) in enumerate(moments.items()):
+            activity = lives.recorded[:, place, :, FREE].double().numpy()
+            labels = {
+                "target": block.answer[:, number].numpy(),
+                "stimulus1": block.kind[:, number].numpy() // 2,
+                "stimulus2": block.kind[:, number].numpy() % 2,
+            }
+            for name, label in labels.items():
+                matrix = cross_temporal_decoding(activity, label)
+                key = f"{name}_{born}_{moment}"
+                result[f"{key}_response"] = float(matrix[response, response].mean())
+                result[f"{key}_delay"] = float(matrix[delay, delay].min())
+                if name == "target" or (born, moment) == ("evolved", "after_life"):
+                    result[f"{key}_matrix"] = matrix[::2, ::2].round(2).tolist()
+    return result
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core: that of all steps of all lifetimes, those of the tests included."""
+    steps = Timing.default(config.dt).steps
+    lives = config.generations * config.population + config.generations / TEST_EVERY * config.test_lives
+    tests = (1 + 6 * config.controls) * 12 * NOISE_SETS * LIVES_PER_TASK + (2 + 6 * config.controls) * config.test_lives
+    lives += tests + 2 * config.decoded_lives + 12 * NOISE_SETS * LIVES_PER_TASK
+    each = 60e-9 + 4e-9 * config.units
+    return lives * config.trials * steps * each

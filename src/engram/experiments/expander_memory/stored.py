@@ -1,0 +1,76 @@
+"""Associative memories that store states of a code: what they recover of those, and of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from engram.experiments.expander_memory.network import Network, rate
+from engram.lab import Run
+from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupted
+from engram.memory.expander.recovery import random_states
+
+Memory = Literal["expander", "hebb", "dense-3", "dense-exponential", "attention"]
+
+
+@dataclass(frozen=True)
+class Config(Network):
+    """The code, and what stores how many of its states."""
+
+    memory: Memory = "expander"
+    """What stores them."""
+    most_stored: Annotated[int, Ge(10)] = 10_000
+    """Most patterns, from 10 on in powers of ten."""
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Recover stored states of a code, and states of it that are not stored, from an associative memory."""
+    code = ExpanderMemory(config.graph(run.rng))
+    counts = [10**k for k in range(1, len(str(config.most_stored)))]
+    rates = np.zeros((2, len(counts)))
+    weights = np.zeros(len(counts))
+    for step in run.steps(len(counts), rates=rates, weights=weights):
+        patterns = random_states(code, counts[step], run.generator)
+        recall, weights[step] = associative(config, code, patterns, run.generator)
+        for row, source in enumerate((patterns, random_states(code, config.words, run.generator))):
+            x = source[torch.randint(len(source), (config.words,), generator=run.generator)]
+            rates[row, step] = rate(recall(corrupted(x, 0.04, generator=run.generator)), x)
+        run.log(counts[step], recovery=rates[0, step], recovery_of_others=rates[1, step], weights=weights[step])
+    return {
+        "recovery": float(rates[0, -1]),
+        "least_recovery": float(rates[0].min()),
+        "recovery_of_others": float(rates[1, -1]),
+        "weights": float(weights[-1]),
+        "states_log2": code.n_states_log2 if config.memory == "expander" else float(np.log2(counts[-1])),
+    }
+
+
+def associative(
+    config: Config, code: ExpanderMemory, patterns: Tensor, generator: torch.Generator
+) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Return what recalls, having stored patterns where it stores any, and its number of weights."""
+    if config.memory == "expander":
+        return lambda noisy: code.recall(noisy, generator=generator).x, code.n_weights
+    if config.memory == "attention":
+        attention = AttentionMemory()
+        attention.store(patterns)
+        return lambda noisy: attention.recall(noisy).x, attention.n_weights
+    network: HebbHopfield | DenseHopfield
+    if config.memory == "hebb":
+        network = HebbHopfield(patterns.shape[1])
+    else:
+        network = DenseHopfield(3 if config.memory == "dense-3" else "exponential")
+    network.store(patterns)
+    return lambda noisy: network.recall(noisy, generator=generator).x, network.n_weights
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core."""
+    each = {"expander": 0.0, "hebb": 0.0, "dense-3": 9e-9, "dense-exponential": 5e-9, "attention": 4e-10}
+    return 0.3 + each[config.memory] * 2 * config.words * 1.1 * config.most_stored * config.nodes

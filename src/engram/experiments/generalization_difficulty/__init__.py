@@ -1,0 +1,134 @@
+"""How many bits must a learner bring along to generalise? (Boopathy, Liu, Hwang, Ge, Mohammedsaleh and Fiete, 2023).
+
+The published table of tasks from the published quantities, the quantities measured anew on data, what noise and partial
+observation do to them, and whether the measure tells anything of learners. Only abstract and blog post of the paper
+could be read; what is called published is the authors' script, its formula applied to its inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from engram.analysis import BENCHMARKS
+from engram.experiments.generalization_difficulty import (
+    architectures,
+    cartpole,
+    data_sets,
+    direct,
+    published,
+    regression,
+    shapes,
+)
+from engram.experiments.generalization_difficulty.claims import claims
+from engram.experiments.generalization_difficulty.data_sets import DATA, ERROR
+from engram.experiments.generalization_difficulty.published import PUBLISHED
+from engram.lab import Arm, Experiment, Preset, Results
+
+QUICK = ("published", "digits", "cartpole", "regression", "architectures")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The studies whose size can be set, and which arms there are."""
+
+    data: data_sets.Sizes
+    """Data sets."""
+    cartpole: cartpole.Config
+    """Noise and partial observation."""
+    regression: regression.Config
+    """What the dimension predicts of regression."""
+    architectures: architectures.Config
+    """Bits that networks bring along."""
+    everything: bool = True
+    """All arms, not only those that are quick and need no files."""
+
+
+def arms(config: Config) -> dict[str, Arm]:
+    """The published table, then what is measured."""
+    found: dict[str, Arm] = {}
+    for name, study, own in (
+        ("published", published, published.Config()),
+        ("shapes", shapes, shapes.Config()),
+        *((name, data_sets, data_sets.Config(**vars(config.data), name=name)) for name in DATA),
+        ("cartpole", cartpole, config.cartpole),
+        ("regression", regression, config.regression),
+        ("direct", direct, direct.Config()),
+        ("architectures", architectures, config.architectures),
+    ):
+        found[name] = Arm(study.trial, own, study.seconds(own))
+    return found if config.everything else {name: found[name] for name in QUICK}
+
+
+def figure(results: Results) -> go.Figure:
+    """The tasks with their inputs and bits: as published, computed, and measured here."""
+    rows: list[tuple[Any, ...]] = [
+        (name, task.n, task.m, task.radius, task.resolution, task.error) for name, task in BENCHMARKS.items()
+    ]
+    bits = [_mean(results, "published", f"log10_bits_{name}") for name in BENCHMARKS]
+    for arm in DATA:
+        if arm in results.arms:
+            n, m, radius, margin = (_mean(results, arm, key) for key in ("n", "m", "radius", "margin"))
+            rows.append((f"{arm}, here", n, m, radius, margin, ERROR))
+            bits.append(_mean(results, arm, "log10_bits"))
+    names = [row[0] for row in rows]
+    numbers = [*zip(*(row[1:] for row in rows), strict=True), bits]
+    plot = make_subplots(1, 2, specs=[[{"type": "table"}, {}]], column_widths=[0.6, 0.4])
+    header = ["task", "samples", "dimension", "radius", "resolution", "error", "log10 bits"]
+    cells = [names, *([f"{number:.4g}" for number in column] for column in numbers)]
+    small = {"font": {"size": 10}, "height": 16}  # so that all rows are seen
+    plot.add_trace(go.Table(header={"values": header, **small}, cells={"values": cells, **small}), 1, 1)
+    here = {"y": names, "x": bits, "orientation": "h", "name": "computed, or measured"}
+    plot.add_trace(go.Bar(here), 1, 2)
+    published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
+    plot.add_trace(go.Scatter(published, marker={"symbol": "line-ns-open", "size": 12, "color": "black"}), 1, 2)
+    plot.update_yaxes(autorange="reversed")
+    plot.update_layout(
+        title="log10 of the bits that a learner must bring along",
+        legend={"orientation": "h"},
+        margin={"t": 50, "b": 20, "l": 20, "r": 20},
+    )
+    return plot
+
+
+def _mean(results: Results, arm: str, key: str) -> float:
+    values = [of_seed[arm][key] for of_seed in results.by_seed.values() if arm in of_seed]
+    return float(np.mean(values)) if values else math.nan
+
+
+LAPTOP = Config(data_sets.Sizes(), cartpole.Config(), regression.Config(), architectures.Config())
+experiment = Experiment(
+    name="generalization-difficulty",
+    summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
+    paper="Boopathy et al., Model-agnostic Measure of Generalization Difficulty, ICML 2023 (arXiv 2305.01034)",
+    presets={
+        "smoke": Preset(
+            Config(
+                data_sets.Sizes(queries=100, pairs=3000),
+                cartpole.Config(steps=2000),
+                regression.Config(draws=3),
+                architectures.Config(epochs=1),
+                everything=False,
+            ),
+            seeds=2,
+        ),
+        "laptop": Preset(LAPTOP, seeds=5),
+        "paper": Preset(
+            replace(
+                LAPTOP,
+                data=data_sets.Sizes(whole=True, queries=10_000, pairs=4_000_000),
+                cartpole=cartpole.Config(steps=200_000),
+            ),
+            seeds=10,
+        ),
+    },
+    arms=arms,
+    claims=claims,
+    figure=figure,
+    headline="log10_bits",
+)

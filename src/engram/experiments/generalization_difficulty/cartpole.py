@@ -1,0 +1,60 @@
+"""What noise and partial observation do to the dimension of what is seen of a cart and pole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import gymnasium as gym
+import numpy as np
+from annotated_types import Ge
+
+from engram.analysis import control_task, intrinsic_dimension, roll_out, stacked, standardised
+from engram.lab import Run
+
+NOISE, STRIDE, WINDOWS = 0.1, 3, 4000  # of the cart and pole's observations
+
+
+@dataclass(frozen=True)
+class Config:
+    """How long it is watched."""
+
+    steps: Annotated[int, Ge(2000)] = 50_000
+    """Steps of the cart and pole."""
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Measure the dimension of windows of what is seen of a cart and pole: all or the positions, exact or noisy."""
+    rng = run.rng
+
+    def policy(observation: np.ndarray) -> int:
+        if rng.random() < 0.5:
+            return int(rng.integers(2))
+        return int(observation[2] + 0.5 * observation[3] > 0)
+
+    seed = int(rng.integers(2**31))
+    episodes = standardised(roll_out(gym.make("CartPole-v1"), policy, steps=config.steps, seed=seed))
+    noisy = [episode + rng.normal(scale=NOISE, size=episode.shape) for episode in episodes]
+    seen = {
+        "clean": [episode[:, [0, 2]] for episode in episodes],
+        "noisy": [episode[:, [0, 2]] for episode in noisy],
+        "state": noisy,
+    }
+    todo = [(name, window) for name in seen for window in (1, 2, 3, 4)]
+    found = np.zeros(len(todo))
+    for step in run.steps(len(todo), found=found):
+        name, window = todo[step]
+        points = stacked(seen[name], window, STRIDE)
+        points = points[rng.choice(len(points), min(WINDOWS, len(points)), replace=False)]
+        found[step] = intrinsic_dimension(points).value
+        run.log(window, **{f"m_{name}": found[step]})
+    result = {f"m_{name}_{window}": value for (name, window), value in zip(todo, found.tolist(), strict=True)}
+    for name, window in (("clean", 1), ("clean", 3), ("noisy", 3)):
+        task = control_task(max(1.0, result[f"m_{name}_{window}"]), 1, n=10_000, resolution=0.01)
+        result[f"log10_bits_{name}_{window}"] = task.difficulty().log10_bits
+    return result
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core."""
+    return 1 + 5e-5 * config.steps

@@ -1,0 +1,144 @@
+"""Agents that learn within their lifetimes, on one task or on many that they were never trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge
+from torch import nn
+
+from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, a2c_step, meta_actor_critic, rollout
+from engram.agents.reference import Lifetimes, OracleAgent, RandomAgent, play, regret
+from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
+from engram.lab import Run
+from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, sample_many
+from engram.tasks.meta.wrappers import RL2Observation
+
+PUBLISHED = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How an agent is trained and tested; the weight of squared probabilities falls to 0 in a straight line."""
+
+    test_lifetimes: Annotated[int, Ge(1)] = 64
+    """Lifetimes of each task of the test; on a single task 16 times as many."""
+    horizon: Annotated[int, Ge(8)] = 100
+    """Steps of a lifetime."""
+    hidden_size: Annotated[int, Ge(1)] = 48
+    """Units of the network."""
+    batch_size: Annotated[int, Ge(1)] = 64
+    """Lifetimes in a batch."""
+    iterations: Annotated[int, Ge(10)] = 800
+    """Steps of the optimiser, each on a batch of whole lifetimes."""
+    a2c: A2C = PUBLISHED
+
+
+@dataclass(frozen=True)
+class OneTask(Training):
+    """An agent that is trained and tested on one named task."""
+
+    task: Literal["bandit", "two-step"] = "bandit"
+    """Two dependent arms, or the two-step task."""
+    memory: bool = True
+    """Whether the agent is an LSTM that sees its last action and reward; otherwise a perceptron that does not."""
+
+
+@dataclass(frozen=True)
+class ManyTasks(Training):
+    """An LSTM that is trained on random tasks and tested on others."""
+
+    train_tasks: Annotated[int, Ge(1)] = 64
+    """Random tasks that it is trained on."""
+    test_tasks: Annotated[int, Ge(1)] = 32
+    """Random tasks that it is tested on and never trained on."""
+
+
+def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
+    """Train an agent on a task; the results tell whether it learns within other lifetimes of it."""
+    run.rng.integers(2**31)  # where `on_many_tasks` draws the seed of its tasks
+    task = (named.dependent_bandit if config.task == "bandit" else named.two_step)(horizon=config.horizon)
+    test, lived, _ = lives(config, run, [task], [task], 16 * config.test_lifetimes, memory=config.memory)
+    found = {"reward": float(lived.rewards.mean()), "gain": float(np.mean(within_lifetime_gain(lived.rewards)))}
+    if config.task == "bandit":
+        return found | {"regret": float(regret(test.unwrapped, lived).mean())}
+    choices, rewarded = lived.actions[:, ::2], lived.rewards[:, 1::2] > 0
+    common = (lived.reached[:, ::2] == 1) == (choices == 1)  # action 1 commonly leads to state 1
+    stays = stay_probabilities(choices[:, : rewarded.shape[1]], rewarded, common[:, : rewarded.shape[1]])
+    # A choice that is always the same leaves some of them without a trial.
+    return found | {
+        "reward_per_trial": float(lived.rewards.sum(1).mean() / rewarded.shape[1]),
+        "stays": np.nan_to_num(stays, nan=0.5).tolist(),
+    }
+
+
+def on_many_tasks(config: ManyTasks, run: Run) -> dict[str, Any]:
+    """Train an agent on random tasks; the results tell whether it learns within lifetimes of unseen ones."""
+    train, test = tasks_of(config, int(run.rng.integers(2**31)))
+    env, lived, seed = lives(config, run, train, test, len(test) * config.test_lifetimes)
+    raw = env.unwrapped
+    random = play(raw, RandomAgent(np.random.default_rng(seed)), seed=seed)
+    oracle = play(raw, OracleAgent(), seed=seed)
+    quarter = lived.rewards.shape[1] // 4
+
+    def score(part: slice) -> float:
+        # Of all tasks together: single ones, some with little to gain, would add more noise than they tell.
+        mine, chance, best = (float(one.rewards[:, part].mean()) for one in (lived, random, oracle))
+        return float(normalized_return(mine, chance, best)) if best > chance else 0.0
+
+    return {
+        "reward": float(lived.rewards.mean()),
+        "gain": float(np.mean(within_lifetime_gain(lived.rewards))),
+        "first_quarter": score(slice(0, quarter)),
+        "last_quarter": score(slice(-quarter, None)),
+    }
+
+
+def tasks_of(config: ManyTasks, seed: int) -> tuple[list[MetaTask], list[MetaTask]]:
+    """Return the tasks to train on and those to test on."""
+    train = sample_many(config.train_tasks, seed, split="train", horizon=config.horizon)
+    return train, sample_many(config.test_tasks, seed, split="test", horizon=config.horizon)
+
+
+def observed(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> Any:
+    """Return environments as a network sees them, with its last action and reward or without."""
+    return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
+
+
+def lives(
+    config: Training, run: Run, train: list[MetaTask], test: list[MetaTask], lifetimes: int, *, memory: bool = True
+) -> tuple[Any, Lifetimes, int]:
+    """Train an agent, and let it live lifetimes of the test; return their environment, them and their seed."""
+    env = observed(train, config.batch_size, memory=memory)
+    features, actions = env.single_observation_space.shape[0], int(env.single_action_space.n)
+    kind = nn.LSTM if memory else Memoryless
+    agent = meta_actor_critic(kind(features, config.hidden_size), actions, generator=run.generator).to(run.device)
+    learn(env, agent, config.a2c, config.iterations, run)
+    env = observed(test, lifetimes, memory=memory)
+    seed = int(run.rng.integers(2**31))
+    return env, play(env, TrainedAgent(agent, run.generator), seed=seed), seed
+
+
+def learn(env: Any, agent: ActorCritic, settings: A2C, iterations: int, run: Run) -> None:
+    """Train an agent by A2C, with a weight of squared probabilities that falls to 0 in a straight line."""
+    optimizer = settings.optimizer(agent)
+    for iteration in run.steps(iterations, agent=agent, optimizer=optimizer):
+        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
+        left = settings.entropy_coefficient * (1 - iteration / iterations)
+        loss, parts = a2c_step(agent, optimizer, episodes, replace(settings, entropy_coefficient=left))
+        run.log(
+            iteration + 1,
+            every=max(1, iterations // 100),
+            reward=episodes.rewards.sum() / episodes.mask.sum(),
+            loss=loss,
+            value_loss=parts.value,
+            concentration=parts.concentration,
+        )
+
+
+def seconds(config: Training, *, memory: bool = True) -> float:
+    """Time of a trial on one core."""
+    per_step, each = (450e-6, 60e-9) if memory else (220e-6, 20e-9)
+    return 0.5 + config.iterations * config.horizon * (per_step + each * config.batch_size * config.hidden_size)

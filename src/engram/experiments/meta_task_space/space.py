@@ -1,0 +1,91 @@
+"""What the space holds: known returns of named tasks, and what is wrong with tasks that are drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge
+
+from engram.experiments.meta_task_space.known_returns import exact_returns, ideal_returns
+from engram.lab import Run
+from engram.tasks.meta import diagnose, digest, named, reference_criteria, sample
+from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Known returns of named tasks."""
+
+    lifetimes: Annotated[int, Ge(8)] = 10_000
+    """Lifetimes by which a return is measured."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Random tasks and their diagnoses."""
+
+    attempts: Annotated[int, Ge(20)] = 20_000
+    """Draws of the published generator."""
+    accepted: Annotated[int, Ge(2)] = 1500
+    """Tasks accepted by the published criteria that are diagnosed."""
+
+
+def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:
+    """Measure known returns; the result is how far off they are."""
+    exact, ideal = exact_returns(), ideal_returns()
+    every = exact | ideal
+    names = list(every)
+    measured, off = np.zeros((len(names), 2)), np.zeros((len(names), 2))
+    seed = int(run.rng.integers(2**31))
+    for i in run.steps(len(names), measured=measured, off=off):
+        known = every[names[i]]
+        value, error = measured[i] = known.measure(config.lifetimes, seed + i)
+        far = known.off(value)
+        errors = far / error if error else (0.0 if far < 1e-9 else np.inf)
+        off[i] = errors, far / known.value if known.value else 0.0
+        run.log(i + 1, off=errors)
+    return {
+        "exact_off": float(off[: len(exact), 0].max()),  # in standard errors
+        "ideal_off": float(off[len(exact) :, 1].max()),  # as a share
+        "returns": dict(zip(names, measured.round(6).tolist(), strict=True)),
+    }
+
+
+CRITERIA = {"variation": 0.529, "control": 0.676, "leaves": 0.915, "entered": 0.549}
+PARTS = 10
+
+
+def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
+    """Draw tasks and diagnose them; the result is how many of them are what."""
+    attempts, diagnosed = PARTS * (config.attempts // PARTS), PARTS * max(1, config.accepted // PARTS)
+    known = sorted(DEGENERACIES + COSMETIC)
+    met, accepted, codes, good = np.zeros(4), np.zeros(1), np.zeros(len(known)), np.zeros(2)
+    hashes = np.zeros(diagnosed, dtype=np.int64)
+    for part in run.steps(PARTS, met=met, accepted=accepted, codes=codes, good=good, hashes=hashes):
+        for _ in range(attempts // PARTS):
+            passed = reference_criteria(sample(run.rng, accept=None, reference_quirks=True))
+            met += passed
+            accepted += all(passed)
+        for i in range(part * diagnosed // PARTS, (part + 1) * diagnosed // PARTS):
+            task = sample(run.rng, accept="reference", reference_quirks=True)
+            about = diagnose(task)
+            codes += [code in about.codes for code in known]
+            worth = (about.gap > 0.02 or bool(about.ambiguous)) and "TRIVIAL" not in about.codes
+            good += worth, not about.degeneracies
+            hashes[i] = int(digest(task)[:15], 16)
+        run.log(part + 1, accepted=accepted[0] / ((part + 1) * attempts // PARTS))
+    rates = dict(zip(CRITERIA, (met / attempts).tolist(), strict=True))
+    shares = dict(zip(known, (codes / diagnosed).tolist(), strict=True))
+    return {
+        "accepted": float(accepted[0]) / attempts,
+        "criteria": rates,
+        "criteria_off": max(abs(rates[name] - expected) for name, expected in CRITERIA.items()),
+        "codes": {code: share for code, share in shares.items() if share},
+        "worth": float(good[0]) / diagnosed,
+        "strict": float(good[1]) / diagnosed,
+        "distinct": len(np.unique(hashes)) / diagnosed,
+        "false_alarms": sum(len(diagnose(task).degeneracies) for task in named.catalogue().values()),
+        "detected": float(np.mean([code in diagnose(task).codes for task, code in named.degenerate().values()])),
+    }

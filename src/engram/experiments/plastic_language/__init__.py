@@ -1,0 +1,129 @@
+"""Language models with plastic and neuromodulated LSTMs (Miconi, Rawal, Clune and Stanley, 2019).
+
+Three models with equally many parameters are compared: an LSTM, one whose recurrent connections are plastic, and one
+whose plasticity is modulated by the network itself. The language of the small presets has bigrams that hold in one
+document only; the published one is the Penn Treebank, for users who have its files. The small language is dense in
+names, and the gates are open at first, because otherwise no network finds out within minutes that names tell anything.
+Its size is the one at which all three networks learn: between networks that only guess there is nothing to compare.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from engram.experiments.plastic_language import documents, treebank
+from engram.experiments.plastic_language.documents import Documents
+from engram.experiments.plastic_language.model import Model
+from engram.experiments.plastic_language.treebank import Treebank
+from engram.lab import Arm, Claim, Experiment, Preset, Results, arms_of, at_most, value
+from engram.lab.curves import points_by_arm
+
+PAPER = "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The text and how it is learned."""
+
+    corpus: Literal["document-bigrams", "penn-treebank"] = "document-bigrams"
+    """Language of document-specific bigrams, or the Penn Treebank from the user's files."""
+    documents: Documents = Documents()
+    treebank: Treebank = Treebank()
+
+
+def arms(config: Config) -> dict[str, Arm]:
+    """The three networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
+    if config.corpus == "penn-treebank":
+        of_text = config.treebank.model.matched(treebank.TYPES)
+        read = {arm: replace(config.treebank, model=model) for arm, model in of_text.items()}
+        return arms_of(treebank.trial, read, treebank.seconds)
+    of_language = config.documents.model.matched(config.documents.words)
+    heard = {arm: replace(config.documents, model=model) for arm, model in of_language.items()}
+    return arms_of(documents.trial, heard, documents.seconds)
+
+
+on_documents = partial(
+    Claim, source="ours, after section 4.3", holds=at_most(0.0), threshold="laptop", presets=("laptop",), seeds=5
+)
+on_treebank = partial(
+    Claim,
+    source="table 1: test perplexity on the Penn Treebank, basic model, 16 runs",
+    holds=at_most(0.0),
+    threshold="paper",
+    presets=("paper",),
+    seeds=16,
+)
+claims = [
+    on_documents(
+        id="plastic-at-most-lstm",
+        statement="On document-specific bigrams, a plastic LSTM predicts attributes that it has met at least as well "
+        "as an LSTM with as many parameters (difference of the cross-entropies, nats)",
+        published="plastic is better than the LSTM on the Penn Treebank",
+        metric=value("plastic", "known_attributes") - value("lstm", "known_attributes"),
+    ),
+    on_documents(
+        id="modulated-at-most-plastic",
+        statement="A neuromodulated one predicts them at least as well as a plastic one",
+        published="modulated is better than plastic on the Penn Treebank",
+        metric=value("modulated", "known_attributes") - value("plastic", "known_attributes"),
+    ),
+    on_documents(
+        id="modulated-at-most-lstm",
+        statement="A neuromodulated one predicts them at least as well as an LSTM with as many parameters",
+        published="modulated is better than the LSTM on the Penn Treebank",
+        metric=value("modulated", "known_attributes") - value("lstm", "known_attributes"),
+    ),
+    on_treebank(
+        id="treebank-plastic",
+        statement="On the Penn Treebank, a plastic LSTM has a lower perplexity than an LSTM with as many parameters",
+        published="103.80 +- 0.25 against 104.26 +- 0.22 (p = 0.0044)",
+        metric=value("plastic", "perplexity") - value("lstm", "perplexity"),
+    ),
+    on_treebank(
+        id="treebank-modulated",
+        statement="On the Penn Treebank, a neuromodulated LSTM has a lower perplexity than a plastic one",
+        published="102.65 +- 0.30 against 103.80 +- 0.25 (p = 1e-6)",
+        metric=value("modulated", "perplexity") - value("plastic", "perplexity"),
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Each trial's score, arm by arm: cross-entropy of known attributes, with guessing, or test perplexity."""
+    if results.config.corpus == "penn-treebank":
+        return points_by_arm(results, "perplexity", "Penn Treebank, test part", "perplexity")
+    title, guessing = "Attributes that have occurred in the document", math.log(results.config.documents.name_words)
+    return points_by_arm(results, "known_attributes", title, "cross-entropy (nats)", chance=guessing)
+
+
+experiment = Experiment(
+    name="plastic-language",
+    summary="LSTM, plastic and neuromodulated LSTM with equally many parameters, as models of a language whose "
+    "bigrams change with the document",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(
+            Config(
+                documents=Documents(
+                    Model(embedding_size=4, hidden_size=6),
+                    words=12,
+                    document_length=20,
+                    batch_size=4,
+                    updates=10,
+                    test_documents=8,
+                )
+            ),
+            seeds=2,
+        ),
+        "laptop": Preset(Config(), seeds=5),
+        "paper": Preset(Config(corpus="penn-treebank"), seeds=16),
+    },
+    arms=arms,
+    claims=claims,
+    figure=figure,
+)

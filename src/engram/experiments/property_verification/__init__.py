@@ -1,0 +1,220 @@
+"""Provable input regions of ReLU networks, by decision patterns and by structure (Dingliwal, Pareek and Arora, 2020).
+
+On random networks the regions of both methods are measured by their share of the box; on data, by their support. Then
+certified radii of networks whose hidden layers learned by different rules, and the order of the bounds. Only the
+abstract of the paper could be read: its figures are not known, and criteria are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from engram.experiments.property_verification import engines, radii, regions
+from engram.experiments.property_verification.engines import AcasXu
+from engram.experiments.property_verification.networks import RandomNetworks
+from engram.experiments.property_verification.radii import Radii
+from engram.experiments.property_verification.regions import Data
+from engram.lab import (
+    Arm,
+    Claim,
+    Experiment,
+    Measure,
+    Preset,
+    Results,
+    arms_of,
+    at_least,
+    at_most,
+    largest,
+    least,
+    value,
+)
+from engram.lab.curves import PALETTE
+
+PAPER = (
+    "Dingliwal, Pareek & Arora, Finding input characterizations for output properties in ReLU neural networks, 2020 "
+    "(arXiv 2003.04273)"
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The studies."""
+
+    random: RandomNetworks = RandomNetworks()
+    data: Data = Data()
+    radii: Radii = Radii()
+    acasxu: AcasXu = AcasXu()
+    scope: Literal["few", "offline", "all"] = "offline"
+    """A first look at a few arms, all that need no download, or the ACAS Xu networks as well."""
+
+
+def arms(config: Config) -> dict[str, Arm]:
+    """Random networks of three sizes, three data sets, four ways to learn, the order of bounds."""
+    sizes: tuple[Literal["2-4-2", "5-8-8-2", "5-2-5-4-3"], ...] = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
+    sets: tuple[Literal["moons", "iris", "digits"], ...] = ("moons", "iris", "digits")
+    ways: tuple[Literal["backprop", "matched", "hebbian", "random"], ...] = ("backprop", "matched", "hebbian", "random")
+    random: dict[str, RandomNetworks] = {size: replace(config.random, sizes=size) for size in sizes}
+    found = arms_of(regions.random_regions, random, regions.random_seconds)
+    found |= arms_of(
+        regions.data_regions, {name: replace(config.data, data=name) for name in sets}, regions.data_seconds
+    )
+    learned = {f"radius-{way}": replace(config.radii, training=way) for way in ways}
+    found |= arms_of(radii.trial, learned, radii.seconds)
+    found["bounds"] = Arm(engines.order, replace(config.random, sizes="5-8-8-3"), config.random.networks * 0.06)
+    if config.scope == "all":
+        found["acasxu"] = Arm(engines.acasxu, config.acasxu, 2e-3 * config.acasxu.boxes)
+    if config.scope == "few":
+        return {arm: found[arm] for arm in ("2-4-2", "moons", "radius-hebbian", "bounds")}
+    return found
+
+
+def lead(arm: str, above: str, below: str, times: float = 1.0) -> Measure:
+    """Return by how much one mean share of the box is above a multiple of another."""
+    return Measure(lambda results: float(results[arm][above]) - times * float(results[arm][below]), (arm,))
+
+
+SIZES = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
+paper = partial(Claim, source="abstract; criterion ours", holds=at_least(0.0))
+ours = partial(Claim, source="ours", published="no figure", holds=at_least(0.0))
+exact = partial(Claim, published="proved", holds=at_most(0.0), sameness="numeric")
+claims = [
+    *(
+        paper(
+            id=f"larger-{size}",
+            statement=f"On random networks {size}, the structural region (best of three slacks) is at least as large "
+            "as the direct one (difference of the mean volumes)",
+            published="a larger input region than the existing approach (no figure)",
+            metric=lead(size, "structural", "direct"),
+        )
+        for size in SIZES
+    ),
+    paper(
+        id="larger-where-direct-fails",
+        statement="Where the direct proof fails at the start, on 2-4-2, it is 1.5 times as large as the fallback "
+        "(difference of the mean volume and 1.5 times the fallback's)",
+        published="a larger input region (no figure)",
+        metric=lead("2-4-2", "structural_where_direct_fails", "direct_where_direct_fails", 1.5),
+    ),
+    exact(
+        id="never-smaller-where-direct-fails",
+        statement="There it holds all of the fallback beyond the shell of the slack (sampled points that it lacks, of "
+        "the worst size)",
+        source="elementary; ours",
+        published="derived",
+        metric=largest("lost", *SIZES),
+    ),
+    *(
+        ours(
+            id=f"tightening-pays-{size}",
+            statement=f"On {size}, a loose slack that is tightened after relaxing is better than one half of the "
+            "margin as published (difference of the mean volumes)",
+            metric=lead(size, "tight", "half"),
+        )
+        for size in SIZES[:2]
+    ),
+    ours(
+        id="both-are-better-than-one",
+        statement="The larger of direct and tightened regions has 1.05 times the mean volume of direct ones, on 2-4-2 "
+        "and on 5-8-8-2 (the smaller difference to that)",
+        metric=least(*(lead(size, "best", "direct", 1.05) for size in SIZES[:2])),
+    ),
+    exact(
+        id="regions-are-sound",
+        statement="No sampled input of any region is answered otherwise (their number, in the worst arm)",
+        source="theorems of both papers",
+        metric=largest("wrong", *SIZES, "moons", "iris", "digits"),
+    ),
+    ours(
+        id="hebbian-radius-matched",
+        statement="The median certified radius with a winner-take-all Hebbian layer is 1.1 times that of "
+        "back-propagation stopped at the same accuracy",
+        metric=value("radius-hebbian", "radius") / value("radius-matched", "radius"),
+        holds=at_least(1.1),
+    ),
+    ours(
+        id="hebbian-radius-full",
+        statement="and 1.3 times that of back-propagation to the end",
+        metric=value("radius-hebbian", "radius") / value("radius-backprop", "radius"),
+        holds=at_least(1.3),
+    ),
+    exact(
+        id="bounds-are-ordered",
+        statement="Bounds by intervals, by CROWN cut with them, by linear and mixed-integer programs never cross, nor "
+        "do samples cross them",
+        source="theory",
+        metric=value("bounds", "disorder"),
+    ),
+    exact(
+        id="acas-xu",
+        statement="Properties 1, 3 and 4 are proved for all their ACAS Xu networks (share)",
+        source="Katz et al. 2017; VNN-COMP 2021",
+        published="hold",
+        metric=value("acasxu", "proved"),
+        holds=at_least(1.0),
+        presets=("paper",),
+    ),
+]
+
+
+def figure(results: Results) -> go.Figure:
+    """Certified regions of a network that tells two moons apart, of the first seed; direct dotted, tightened solid."""
+    plot = go.Figure()
+    first = next((arms["moons"] for _, arms in sorted(results.by_seed.items()) if "moons" in arms), {})
+    for label, name, corners in first.get("polygons", []):
+        if not corners:
+            continue
+        closed = [*corners, corners[0]]
+        plot.add_trace(
+            go.Scatter(
+                x=[x for x, _ in closed],
+                y=[y for _, y in closed],
+                mode="lines",
+                fill="toself" if name == "tight" else None,
+                opacity=0.6,
+                line={"color": PALETTE[int(label)], "dash": "solid" if name == "tight" else "dot"},
+                name=f"class {label}, {name}",
+                showlegend=False,
+            )
+        )
+    plot.update_layout(
+        title="Certified regions of a network that tells two moons apart: direct dotted, tightened filled",
+        xaxis={"title": "first input", "range": [0, 1]},
+        yaxis={"title": "second input", "range": [0, 1], "scaleanchor": "x"},
+    )
+    return plot
+
+
+experiment = Experiment(
+    name="property-verification",
+    summary="Input regions with a proof for ReLU networks, by decision patterns and by structure; certified radii",
+    paper=PAPER,
+    presets={
+        "smoke": Preset(
+            Config(
+                random=RandomNetworks(networks=2, points=1000),
+                data=Data(inputs=2, points=1000, epochs=1),
+                radii=Radii(epochs=1),
+                scope="few",
+            ),
+            seeds=2,
+        ),
+        "laptop": Preset(Config(), seeds=5),
+        "paper": Preset(
+            Config(
+                random=RandomNetworks(networks=50),
+                data=Data(inputs=50),
+                radii=Radii(exact=50),
+                scope="all",
+            ),
+            seeds=10,
+        ),
+    },
+    arms=arms,
+    claims=claims,
+    figure=figure,
+    headline="volume",
+)

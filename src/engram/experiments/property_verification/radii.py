@@ -1,0 +1,90 @@
+"""Certified radii of networks 64-64-10 on digits, whose hidden layer learned in one of four ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from sklearn.datasets import load_digits
+
+from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
+from engram.experiments.property_verification.networks import Array, trained
+from engram.lab import Run
+
+# The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
+exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, most=0.5, time_limit=1e6, node_limit=500)
+HIDDEN = 64
+
+
+@dataclass(frozen=True)
+class Radii:
+    """How the network learned, and how many radii are exact."""
+
+    training: Literal["backprop", "matched", "hebbian", "random"] = "backprop"
+    """How the hidden layer learned; matched: back-propagation, stopped at Hebbian's accuracy. Each arm has its own."""
+    exact: Annotated[int, Ge(1)] = 1
+    """Test inputs for which the solver is asked for the radius as well; the one by CROWN is for all."""
+    epochs: Annotated[int, Ge(1)] = 60
+    """Epochs of training."""
+
+
+def hebbian_layer(X: Array, units: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Learn weights by winner-take-all: the unit most active turns towards the input, less the mean of all inputs."""
+    mean = X.mean(0)
+    W = rng.normal(size=(units, X.shape[1]))
+    W /= np.linalg.norm(W, axis=1, keepdims=True)
+    for epoch in range(10):
+        for x in X[rng.permutation(len(X))] - mean:
+            winner = int(np.argmax(W @ x))
+            W[winner] += 0.1 * 0.7**epoch * (x - W[winner])
+            W[winner] /= max(float(np.linalg.norm(W[winner])), 1e-12)
+    return W, -W @ mean
+
+
+def trial(config: Radii, run: Run) -> dict[str, Any]:
+    """Measure certified radii of a network 64-64-10 on digits, whose hidden layer learned in one of four ways."""
+    X, y = load_digits(return_X_y=True)
+    order = run.rng.permutation(len(X))
+    X, y = X[order] / 16, y[order]
+    train, test = slice(0, 1200), slice(1200, None)
+    sizes = (64, HIDDEN, 10)
+
+    def accuracy(net: AffineReLU) -> float:
+        return float((net(X[test]).argmax(1) == y[test]).mean())
+
+    hebbian = hebbian_layer(X[train], HIDDEN, run.rng)
+    drawn = run.rng.normal(size=(HIDDEN, 64)) / 8
+    hidden = {"hebbian": hebbian, "random": (drawn, -drawn @ X[train].mean(0))}.get(config.training)
+    enough = None
+    if config.training == "matched":
+        seed = torch.Generator().manual_seed(0)
+        target = accuracy(trained(sizes, X[train], y[train], config.epochs, seed, hidden=hebbian))
+        enough = lambda net: accuracy(net) >= target  # noqa: E731
+    net = trained(sizes, X[train], y[train], config.epochs, run.generator, hidden=hidden, enough=enough)
+    right = np.flatnonzero(net(X[test]).argmax(1) == y[test])
+    chosen, labels = X[test][right], y[test][right]
+    crown = certified_radius(net, chosen, labels, low=0.0, high=1.0)
+    other = np.array([np.abs(X[y != c] - x).max(1).min() for x, c in zip(chosen, labels, strict=True)])
+    low, high = np.maximum(chosen - 0.05, 0), np.minimum(chosen + 0.05, 1)
+    ((lower, upper),) = crown_bounds(net, low, high).layers
+    exact = np.zeros(min(config.exact, len(chosen)))
+    for i in run.steps(len(exact), exact=exact):
+        exact[i] = exact_radius(net, chosen[[i]], labels[[i]])[0]
+        run.log(i + 1, radius=exact[i])
+    return {
+        "accuracy": accuracy(net),
+        "radius": float(np.median(crown)),
+        "radius_over_distance": float(np.median(crown / other)),
+        "solved_over_crown": float(np.median(exact / np.maximum(crown[: len(exact)], 1e-9))),
+        "unstable": float(((lower < 0) & (upper > 0)).mean()),
+        "disorder": float((crown[: len(exact)] > exact + 1e-6).sum()),
+    }
+
+
+def seconds(config: Radii) -> float:
+    """Time of a trial on one core."""
+    return 0.04 * config.epochs + 2.0 + 3.0 * config.exact
