@@ -21,15 +21,7 @@ POINTS = 100
 
 
 def learning_curves(results: Results, metric: str) -> go.Figure:
-    """Draw one metric over the steps of training, arm by arm.
-
-    Args:
-        results: The results of a run.
-        metric: Name of a metric that its trials logged.
-
-    Returns:
-        The figure. Long curves are drawn as the means of at most 100 windows.
-    """
+    """Draw one metric over the steps of training, arm by arm; long curves as the means of at most 100 windows."""
     figure = go.Figure()
     for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
         rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
@@ -62,14 +54,9 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
 def line(
     results: Results, arm: str, metric: str, average: Literal["mean", "median"] = "mean", **style: Any
 ) -> go.Scatter | None:
-    """Return the average over seeds of what an arm logged as a line over the steps; None if it logged nothing.
+    """Return the average over seeds of what an arm logged as a line over the steps, with ``go.Scatter``'s ``style``.
 
-    Args:
-        results: The results of a run.
-        arm: Name of the arm.
-        metric: Name of the metric.
-        average: How seeds are averaged.
-        **style: Further arguments of ``go.Scatter``.
+    None if it logged nothing.
     """
     rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
     if rows.is_empty():
@@ -81,15 +68,7 @@ def line(
 def points_by_arm(
     results: Results, key: str, title: str = "", axis: str = "", *, chance: float | None = None
 ) -> go.Figure:
-    """Draw one number of the results, arm by arm: a point for each seed, and a box around them.
-
-    Args:
-        results: The results of a run.
-        key: Name of a number that its trials returned.
-        title: Title of the figure.
-        axis: Title of the vertical axis, which begins at 0.
-        chance: Where a line is drawn for those who guess; by default none is.
-    """
+    """Draw a number of the results, by its key, arm by arm: points of seeds, a box around them, a line at chance."""
     figure = go.Figure()
     for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
         values = [arms_of_seed[arm][key] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
@@ -105,15 +84,7 @@ def points_by_arm(
 def add_map(
     figure: go.Figure, points: Float[np.ndarray, "points 2"], labels: Sequence[str], *, column: int, legend: bool = True
 ) -> None:
-    """Add a map of labelled points of the plane to a row of subplots, a colour for each label.
-
-    Args:
-        figure: The figure, of one row.
-        points: Where each point is.
-        labels: The label of each.
-        column: The subplot, counted from 1.
-        legend: Whether the labels are added to the legend.
-    """
+    """Add a map of labelled points of the plane, a colour for each label, to a column, counted from 1, of subplots."""
     of_label = np.array(labels)
     for label, color in zip(dict.fromkeys(labels), PALETTE, strict=False):
         x, y = points[of_label == label].T

@@ -1,4 +1,4 @@
-"""Plastic associative memory: a scikit-learn estimator that stores patterns in Hebbian traces and completes them."""
+"""A scikit-learn estimator that stores patterns in Hebbian traces and completes them."""
 
 from __future__ import annotations
 

@@ -22,9 +22,6 @@ def three_factor(
             expected. For node perturbation of a loss L that is expected to be b, m = -eta b (L - b).
         clip: The bound c of each element; None: none.
 
-    Returns:
-        The change dP, to be added to the plastic weights.
-
     Raises:
         ValueError: ``clip`` is no positive number.
 

@@ -47,7 +47,7 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
         folder: Where to run it (default: a temporary folder).
 
     Returns:
-        The path of its report, for a check in a browser; gone when ``folder`` is not given.
+        The path of its report; gone when ``folder`` is not given.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
@@ -115,9 +115,7 @@ def _check_config(experiment: Experiment) -> None:
 
 
 def _check_results(experiment: Experiment, results: Results) -> None:
-    broken = [
-        f"{trial.arm}, seed {trial.seed}: {trial.message}" for trial in results.trials if trial.state != "finished"
-    ]
+    broken = [f"{t.arm}, seed {t.seed}: {t.message}" for t in results.trials if t.state != "finished"]
     assert not broken, f"trials did not finish: {broken}"
     logged = set(results.metrics["metric"])
     assert experiment.headline in logged, (

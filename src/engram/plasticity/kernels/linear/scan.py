@@ -106,12 +106,7 @@ def _prepare(
     """Return the arrays, rows and width of a padded trace, and how long what there is for every receiving unit is."""
     rows, width, high = operator.registers(trace.shape[1], trace.shape[2], trace.element_size())
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, high)
-    return (
-        (array(modulator), *traces(trace, eligibility), alphas, array(eta)),
-        rows,
-        width,
-        high,
-    )
+    return (array(modulator), *traces(trace, eligibility), alphas, array(eta)), rows, width, high
 
 
 def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -125,15 +120,7 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
     arrays, rows, width, high = _prepare(*args[:5])
     forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
     size = passes.scratch_size("forward", options.recursion, rows * width, high)
-    fixed = (
-        array(pre),
-        array(current),
-        *arrays,
-        *options[1:-1],
-        high,
-        array(made[0]),
-        *traces(*made[1:]),
-    )
+    fixed = array(pre), array(current), *arrays, *options[1:-1], high, array(made[0]), *traces(*made[1:])
     work = current.numel() * pre.shape[2]
     operator.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
     return tuple(made)
