@@ -194,9 +194,8 @@ def _show(command: Show) -> None:
         values = [str(values[field]) for values in shown.values()]
         fields.add_row(_option(field), allowed(kind, field), *values, texts.get(field, ""))
     out.print(fields, "")
-    claims = Table(
-        "claim", "statement", "criterion", "presets", "seeds", title="Claims", title_justify="left", box=None
-    )
+    columns = "claim", "statement", "criterion", "presets", "seeds"
+    claims = Table(*columns, title="Claims", title_justify="left", box=None)
     for claim in experiment.claims:
         criterion = f"{claim.holds} ({claim.threshold}'s)"
         claims.add_row(claim.id, claim.statement, criterion, ", ".join(claim.presets), f">= {claim.seeds}")

@@ -41,14 +41,9 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         area = {"fill": "toself", "fillcolor": color, "opacity": 0.12, "line": {"width": 0}}
         line(x=steps + steps[::-1], y=high + low[::-1], hoverinfo="skip", showlegend=False, **area)
         line(x=steps, y=mean, line={"color": color, "width": 2.5}, name=arm)
-    figure.update_layout(
-        template="plotly_white",
-        title=f"{results.experiment}: {metric}",
-        xaxis_title="step",
-        yaxis_title=metric,
-        hovermode="closest",
-    )
-    return figure
+    title = f"{results.experiment}: {metric}"
+    axes = {"xaxis_title": "step", "yaxis_title": metric}
+    return figure.update_layout(template="plotly_white", title=title, hovermode="closest", **axes)
 
 
 def line(
@@ -73,9 +68,7 @@ def points_by_arm(
     for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
         values = [arms_of_seed[arm][key] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
         marker = {"size": 9, "color": color}
-        figure.add_trace(
-            go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1)
-        )
+        figure.add_box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1)
     if chance is not None:
         figure.add_hline(y=chance, line_dash="dot", annotation_text="chance")
     return figure.update_layout(title=title, yaxis={"title": axis, "rangemode": "tozero"}, showlegend=False)
@@ -89,8 +82,5 @@ def add_map(
     for label, color in zip(dict.fromkeys(labels), PALETTE, strict=False):
         x, y = points[of_label == label].T
         marker = {"size": 9, "color": color}
-        figure.add_trace(
-            go.Scatter(x=x, y=y, mode="markers", marker=marker, name=label, legendgroup=label, showlegend=legend),
-            1,
-            column,
-        )
+        style = {"mode": "markers", "marker": marker, "name": label, "legendgroup": label, "showlegend": legend}
+        figure.add_scatter(x=x, y=y, row=1, col=column, **style)

@@ -26,7 +26,7 @@ class Arm:
     Attributes:
         trial: One seed: the whole training loop; returns its results as JSON values.
         config: The config, a frozen dataclass.
-        seconds: How long one trial takes, in seconds on one core of a laptop; shown before a run starts.
+        seconds: How long one trial takes on one core of a laptop; shown before a run starts.
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]

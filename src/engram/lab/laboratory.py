@@ -112,12 +112,8 @@ def run(
         left = [job for job in all_jobs if not _finished(job)]
         expected = sum(job.trial.seconds for job in left)
         time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
-        console.print(
-            f"[bold]{experiment.name}[/], preset {preset}: {len(all_jobs)} trials, {len(all_jobs) - len(left)} done; "
-            f"{time} with {workers} at once",
-            highlight=False,
-            soft_wrap=True,
-        )
+        done = f"{len(all_jobs)} trials, {len(all_jobs) - len(left)} done; {time} with {workers} at once"
+        console.print(f"[bold]{experiment.name}[/], preset {preset}: {done}", highlight=False, soft_wrap=True)
         statuses: list[Status] = []
         if left:
             for job in left:

@@ -143,9 +143,8 @@ def _trial_result(entry: Mapping[str, Any], root: Path, last: Status | None) -> 
     status = last or folder.status()
     # Where nobody is at work, whoever was has died.
     died = status.state == "running" and not folder.is_locked()
-    return TrialResult(
-        *name, "interrupted" if died else status.state, {}, status.seconds, str(folder.path), status.message
-    )
+    state = "interrupted" if died else status.state
+    return TrialResult(*name, state, {}, status.seconds, str(folder.path), status.message)
 
 
 def _environment(identities: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

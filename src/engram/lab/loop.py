@@ -184,10 +184,9 @@ class Run:
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial could not know of it."""
         if self._status.step < self._status.total:
-            raise RuntimeError(
-                f"the loop was left at step {self._status.step} of {self._status.total}: run.steps knows no break; "
-                "skip what is left to do in each remaining step instead"
-            )
+            place = f"step {self._status.step} of {self._status.total}"
+            advice = "run.steps knows no break; skip what is left to do in each remaining step instead"
+            raise RuntimeError(f"the loop was left at {place}: {advice}")
 
     def _seconds(self) -> float:
         return round(self._before + time.monotonic() - self._started, 3)
@@ -258,10 +257,8 @@ def _get(name: str, item: Any) -> Any:
         case _ if hasattr(item, "state_dict") and hasattr(item, "load_state_dict"):
             return item.state_dict()
         case _:
-            raise TypeError(
-                f"state {name!r} is of type {type(item).__name__}: expected a tensor, an array, a generator or an "
-                "object with state_dict and load_state_dict"
-            )
+            expected = "a tensor, an array, a generator or an object with state_dict and load_state_dict"
+            raise TypeError(f"state {name!r} is of type {type(item).__name__}: expected {expected}")
 
 
 def _set(name: str, item: Any, stored: Any) -> None:

@@ -57,10 +57,6 @@ def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) 
 
     Raises:
         ValueError: Unknown kind, or a rank of less than one.
-
-    Examples:
-        >>> make_alpha("post", 3, 4).shape, make_alpha(2, 3, 4)
-        (torch.Size([3]), LowRank(2, 3, 4))
     """
     if isinstance(alpha, int):
         checks.size("alpha", alpha)

@@ -139,10 +139,8 @@ def lifetimes(
     diverged = lives.loss.isnan().any(1) | ~(largest <= DIVERGED)
     if diverged.any():
         row = int(diverged.nonzero()[0])
-        raise FloatingPointError(
-            f"individual {row} diverged: its largest plastic weight is {float(largest[row]):g}, "
-            f"its last loss {float(lives.loss[row, -1]):g}"
-        )
+        found = f"its largest plastic weight is {float(largest[row]):g}, its last loss {float(lives.loss[row, -1]):g}"
+        raise FloatingPointError(f"individual {row} diverged: {found}")
     return lives
 
 
@@ -158,17 +156,13 @@ def check_trials(trials: Trials, first_plastic_trial: int) -> None:
         if not (int(value.min()) >= 0 and int(value.max()) < limit):
             raise ValueError(f"trials.{name}: expected numbers from 0 to {limit - 1}")
     if not 0 <= trials.response[0] < trials.response[1] <= trials.decision < steps:
-        raise ValueError(
-            f"trials.response = {trials.response}: expected a window that ends before the decision, step "
-            f"{trials.decision} of {steps}"
-        )
+        expected = f"a window that ends before the decision, step {trials.decision} of {steps}"
+        raise ValueError(f"trials.response = {trials.response}: expected {expected}")
     if not trials.decision <= trials.feedback[0] <= trials.feedback[1] <= steps:
         raise ValueError(f"trials.feedback = {trials.feedback}: expected a window from {trials.decision} to {steps}")
     if trials.kind.shape[1] < first_plastic_trial + 2:
-        raise ValueError(
-            f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected at least {first_plastic_trial + 2}, since "
-            f"plasticity begins at trial {first_plastic_trial}"
-        )
+        expected = f"at least {first_plastic_trial + 2}, since plasticity begins at trial {first_plastic_trial}"
+        raise ValueError(f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected {expected}")
 
 
 def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Neuromodulated rule: a signal of the network itself says when, how much and with which sign its synapses change."""
+"""Neuromodulated rule."""
 
 from __future__ import annotations
 

@@ -202,13 +202,7 @@ class PlasticityRule(nn.Module, ABC):
 def accumulated(
     trace: Float[Tensor, "batch post pre"], coefficients: Coefficients, pre: Float[Tensor, "batch pre"]
 ) -> Float[Tensor, "batch post pre"]:
-    """Return A[j] H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound.
-
-    Examples:
-        >>> half = Coefficients(keep=torch.tensor(0.5), gain=torch.tensor(2.0), post=torch.ones(1, 1))
-        >>> accumulated(torch.tensor([[[4.0]]]), half, torch.tensor([[3.0]]))
-        tensor([[[8.]]])
-    """
+    """Return A[j] H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound."""
     keep, gain, post = coefficients
     kept = (keep if keep.dim() == 0 else keep.unsqueeze(-1)) * trace
     return torch.baddbmm(kept, (gain * post).unsqueeze(2), pre.unsqueeze(1))
@@ -220,12 +214,7 @@ def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float
 
 
 def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
-    """Return which receiving units are among the first floor(N / 2), for rules that treat them apart.
-
-    Examples:
-        >>> first_half(torch.zeros(1, 5))
-        tensor([ True,  True, False, False, False])
-    """
+    """Return which receiving units are among the first floor(N / 2), for rules that treat them apart."""
     size = post.shape[-1]
     return torch.arange(size, device=post.device) < size // 2
 

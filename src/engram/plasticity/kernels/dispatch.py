@@ -41,13 +41,6 @@ def run_scan(
 
     Raises:
         ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
-
-    Examples:
-        >>> from engram.plasticity import Hebb
-        >>> rule, x = Hebb(eta=0.5), torch.ones(1, 1, 1)
-        >>> layer = (x, x, torch.tensor(1.0), rule, rule.init(1, 1, 1))
-        >>> run_scan(plastic_linear_scan, "eager", *layer, nonlinearity=torch.relu)[0].tolist()
-        [[[1.0]]]
     """
     checks.choice("backend", backend, BACKENDS)
     run: Any = scan

@@ -44,14 +44,7 @@ def unsupported(
     modulator: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> str | None:
-    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
-
-    Examples:
-        >>> from engram.plasticity import Hebb
-        >>> one = torch.ones(1, 1, 1)
-        >>> unsupported(one, one, one[0], Hebb(), Hebb().init(1, 1, 1), nonlinearity=torch.relu)
-        'nonlinearity = relu: expected identity, torch.tanh or softmax of engram.plasticity.nonlinearity'
-    """
+    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
     reason = encoding.unsupported_rule(rule)
     if reason is not None:
         return reason
@@ -81,11 +74,9 @@ def fused_scan(
     Raises:
         ValueError: What the operator cannot run, in the words of ``unsupported``.
     """
-    reason = None
     if not supported:
-        reason = unsupported(pre, current, alpha, rule, state, modulator=modulator, nonlinearity=nonlinearity)
-    if reason is not None:
-        raise ValueError(f"backend = 'fused': {reason}")
+        given: Any = {"modulator": modulator, "nonlinearity": nonlinearity}
+        encoding.refuse(unsupported(pre, current, alpha, rule, state, **given))
     recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
     outputs, trace, eligibility = torch.ops.engram.plastic_linear_scan(
         pre,

@@ -87,11 +87,9 @@ def fused_scan(
     Raises:
         ValueError: What the operator cannot run, in the words of ``unsupported``.
     """
-    reason = None
     if not supported:
-        reason = unsupported(drive, weight, alpha, rule, state, neuromodulator=neuromodulator, read_clip=read_clip)
-    if reason is not None:
-        raise ValueError(f"backend = 'fused': {reason}")
+        given: Any = {"neuromodulator": neuromodulator, "read_clip": read_clip}
+        encoding.refuse(unsupported(drive, weight, alpha, rule, state, **given))
     hidden, cell, synapses = state
     *sent, squash = encoding.signal(neuromodulator, weight)
     recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)

@@ -102,18 +102,10 @@ def fused_scan(
 
     Raises:
         ValueError: What the operator cannot run, in the words of ``unsupported``.
-
-    Examples:
-        >>> from engram.plasticity import Hebb
-        >>> rule, one = Hebb(), torch.ones(1, 1)
-        >>> state = PlasticState(one, rule.init(1, 1, 1))
-        >>> fused_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
-        [0.7615..., 0.6454...]
     """
-    given = {"neuromodulator": neuromodulator, "clamp": clamp, "nonlinearity": nonlinearity}
-    reason = None if supported else unsupported(drive, weight, alpha, rule, state, **given)  # type: ignore[arg-type]
-    if reason is not None:
-        raise ValueError(f"backend = 'fused': {reason}")
+    if not supported:
+        given: Any = {"neuromodulator": neuromodulator, "clamp": clamp, "nonlinearity": nonlinearity}
+        encoding.refuse(unsupported(drive, weight, alpha, rule, state, **given))
     assert alpha is not None
     assert rule is not None
     hidden, synapses = state

@@ -32,16 +32,7 @@ def step_scan(
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-    """As ``plastic_scan``, on the CPU, without a graph, for what ``rnn.unsupported`` has nothing against.
-
-    Examples:
-        >>> from engram.plasticity import Hebb, PlasticState
-        >>> rule, one = Hebb(), torch.ones(1, 1)
-        >>> state = PlasticState(one, rule.init(1, 1, 1))
-        >>> with torch.no_grad():
-        ...     step_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
-        [0.7615..., 0.6454...]
-    """
+    """As ``plastic_scan``, on the CPU, without a graph, for what ``rnn.unsupported`` has nothing against."""
     from engram.plasticity.kernels.rnn.cpu_step import steps
 
     hidden, synapses = state
