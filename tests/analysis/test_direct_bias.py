@@ -53,15 +53,6 @@ def test_saddlepoint_of_equal_weights_is_the_chi_square(x):
     assert found == pytest.approx(noncentral_chi2_logcdf(x, 50, 20.0), abs=0.01)
 
 
-def test_saddlepoint_of_unequal_weights_agrees_with_draws():
-    rng = np.random.default_rng(0)
-    weights, nc = rng.exponential(size=12), rng.exponential(size=12)
-    drawn = rng.noncentral_chisquare(2, nc, size=(400_000, 12)) @ weights
-    for share in (1e-3, 0.05, 0.5, 0.95, 0.999):
-        found = weighted_chi2_logcdf(float(np.quantile(drawn, share)), weights, nc, 2.0)
-        assert found == pytest.approx(math.log(share), abs=0.1)
-
-
 def test_what_has_no_spread_only_shifts():
     weights, shifts = np.array([0.2, 0.5, 0.0]), np.array([0.1, 0.0, 3.0])
     without = saddlepoint_logcdf(0.4, weights[:2], shifts[:2], 2)
@@ -167,10 +158,10 @@ def test_fitted_bias_recovers_the_distribution():
 @pytest.mark.parametrize(
     ("errors", "target", "message"),
     [
-        (np.ones(3), 0.1, "test_errors: expected at least 10, found 3"),
+        (np.ones(3), 0.1, r"len\(test_errors\) = 3: expected at least 10"),
         (np.ones(20), 0.1, "test_errors are all 1.0"),
-        (np.array([0.1] * 11 + [math.nan]), 0.1, "test_errors has nan in place 11"),
-        (np.linspace(0, 1, 20), 0.1, "test_errors has 0.0 in place 0"),
+        (np.array([0.1] * 11 + [math.nan]), 0.1, r"test_errors\[11\] is NaN"),
+        (np.linspace(0, 1, 20), 0.1, r"min\(test_errors\) = 0.0: expected a number above 0"),
         (np.linspace(1, 2, 20), 0.0, "target = 0.0: expected a number above 0"),
     ],
 )
@@ -185,7 +176,7 @@ def test_bad_data_of_a_process_are_named():
         gaussian_process_test_error(X, y[:19], X_test, y_test)
     broken = y_test.copy()
     broken[2, 1] = math.nan
-    with pytest.raises(ValueError, match="y_test has nan in sample 2, feature 1"):
+    with pytest.raises(ValueError, match=r"y_test at \(sample=2, feature=1\) is nan"):
         gaussian_process_test_error(X, y, X_test, broken)
     twice = np.vstack([X, X[:1]])
     with pytest.raises(ValueError, match="samples 0 and 20 are equal and have different targets"):

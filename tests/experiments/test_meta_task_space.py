@@ -3,7 +3,7 @@ import pytest
 from engram.experiments import meta_task_space as space
 from engram.experiments.meta_task_space.learning import ManyTasks, tasks_of
 from engram.lab import at_least, at_most, within
-from engram.tasks.meta import split_of
+from engram.tasks.meta import digest, split_of
 
 
 def test_the_criteria_are_those_of_the_protocol():
@@ -34,8 +34,8 @@ def test_stay_probabilities_are_read_as_they_stand():
 def test_tasks_to_train_on_and_to_test_on_have_nothing_in_common():
     train, test = tasks_of(ManyTasks(horizon=8, train_tasks=3, test_tasks=2), 0)
     assert [len(train), len(test)] == [3, 2]
-    assert {split_of(task.hash()) for task in train} == {"train"}
-    assert {split_of(task.hash()) for task in test} == {"test"}
+    assert {split_of(digest(task)) for task in train} == {"train"}
+    assert {split_of(digest(task)) for task in test} == {"test"}
 
 
 def test_agents_differ_in_memory_task_and_length_of_training():

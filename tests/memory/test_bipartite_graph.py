@@ -160,7 +160,7 @@ def test_cycles_and_parts_of_a_matrix_are_warned_of():
         (lambda: BipartiteGraph(np.array([[0, 5]]), 3), r"C has values from 0 to 5: expected nodes, 0 .. 2"),
         (lambda: BipartiteGraph(np.array([[0.5, 1.0]])), r"C is float64 of shape \(1, 2\): expected integers"),
         (lambda: BipartiteGraph.from_parity_check([[1, 2]]), r"expected zeros and ones"),
-        (lambda: array_graph(3, 2).expansion(0), r"max_size = 0: expected 1 .. 9"),
+        (lambda: array_graph(3, 2).expansion(0), r"max_size = 0: expected 1 to 9"),
         (lambda: random_regular(960, 5, 6).expansion(5), r"max_size = 5: \d+ sets of nodes"),
     ],
 )

@@ -177,11 +177,6 @@ def test_a_state_that_comes_again_updates_its_value(policy, settings, lower, hig
     assert stored(memory) == {1.0: pytest.approx(higher), 2.0: 0.0}
 
 
-def test_nec_moves_a_value_by_a_tenth():
-    memory = filled(LRU(), [0, 0], [0, 1], value_update="ema")
-    assert stored(memory)[0.0] == pytest.approx(0.1)
-
-
 def test_equal_samples_of_a_batch_are_one():
     for update, value in (("max", 4.0), ("mean", 2.5)):
         memory = KeyValueMemory(8, 1, value_update=update)

@@ -1,4 +1,4 @@
-"""What was learned and how hard it was: measures of activity, behaviour and tasks, and proofs."""
+"""What was learned and how hard it was: measures of activity, behaviour and tasks; proofs are in ``verify``."""
 
 from engram.analysis.decoding import cross_temporal_decoding
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
@@ -48,32 +48,11 @@ from engram.analysis.similarity.procrustes_angle import procrustes_angle
 from engram.analysis.similarity.rsa import rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
 from engram.analysis.similarity.split_half_floor import split_half_floor
-from engram.analysis.verify import (
-    AllOf,
-    AnyOf,
-    Argmax,
-    Box,
-    Budget,
-    Certificate,
-    LinearProperty,
-    Polytope,
-    Result,
-    certified_radius,
-    check_certificate,
-    relaxed_region,
-    verify,
-)
 
 __all__ = [
     "BENCHMARKS",
     "DSA",
     "Alignment",
-    "AllOf",
-    "AnyOf",
-    "Argmax",
-    "Box",
-    "Budget",
-    "Certificate",
     "Difficulty",
     "DimensionEstimate",
     "DrivenDistance",
@@ -83,18 +62,13 @@ __all__ = [
     "HankelDMD",
     "HiddenStates",
     "IntrinsicDimension",
-    "LinearProperty",
     "Margin",
     "MeasuredDifficulty",
     "OperatorComparison",
     "PermutationTest",
-    "Polytope",
-    "Result",
     "TestError",
     "align_operators",
     "architecture_information",
-    "certified_radius",
-    "check_certificate",
     "class_margin",
     "classification_difficulty",
     "compare_operators",
@@ -123,7 +97,6 @@ __all__ = [
     "pairwise",
     "permutation_test",
     "procrustes_angle",
-    "relaxed_region",
     "roll_out",
     "rsa",
     "sampled_bias",
@@ -133,7 +106,6 @@ __all__ = [
     "stacked",
     "standardised",
     "stay_probabilities",
-    "verify",
     "weighted_chi2_logcdf",
     "within_lifetime_gain",
 ]

@@ -15,18 +15,10 @@ def cross_temporal_decoding(
 ) -> Float[np.ndarray, "train_steps test_steps"]:
     """Return how well one of two classes is read from activity at one time, with templates made at another.
 
-    Every unit is z-scored at every time by the samples of the first part. There the templates are the means of the two
-    classes, one pair for each time t; a sample of the second part at time t' is of the class whose template of time t
-    its activity correlates with more.
-
-    Args:
-        activity: Activity of all units, samples in no order that matters.
-        labels: The class of each sample; there are two.
-        train_fraction: Which part of the samples the templates are made of.
-
-    Returns:
-        The share of right answers among the other samples: rows are the times of the templates, columns those of the
-        tested activity.
+    Every unit is z-scored at every time by the samples of the first part, ``train_fraction`` of all. There the
+    templates are the means of the two classes, one pair for each time t; a sample of the second part at time t' is of
+    the class whose template of time t its activity correlates with more. Rows are the times of the templates, columns
+    those of the tested activity; samples are in no order that matters.
 
     Raises:
         ValueError: There are not two classes, one of them is missing in a part, or the numbers of samples differ.
@@ -35,8 +27,7 @@ def cross_temporal_decoding(
 
     Examples:
         >>> rng = np.random.default_rng(0)
-        >>> labels = rng.integers(2, size=300)
-        >>> activity = rng.normal(size=(300, 2, 8))
+        >>> activity, labels = rng.normal(size=(300, 2, 8)), rng.integers(2, size=300)
         >>> activity[:, 1] += 3 * (2 * labels[:, None] - 1) * np.resize([1, -1], 8)
         >>> cross_temporal_decoding(activity, labels)[1, 1]
         np.float64(1.0)

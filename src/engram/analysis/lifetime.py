@@ -13,16 +13,10 @@ from engram import checks
 def cumulative_regret(
     rewards: Num[np.ndarray, "*lifetimes steps"], best: Num[np.ndarray, "..."]
 ) -> Float[np.ndarray, "*lifetimes steps"]:
-    """Return what was missed up to each step.
+    """Return the cumulative regret, R(t) = sum over s <= t of (best(s) - r(s)).
 
-        R(t) = sum over s <= t of (best(s) - r(s))
-
-    Args:
-        rewards: Rewards, (..., steps).
-        best: The best expected reward of a step, (...,), or of each step, (..., steps).
-
-    Raises:
-        ValueError: The shapes do not go together.
+    ``best`` is the best expected reward of a step, (...,), or of each step, (..., steps); other shapes are a
+    ValueError.
 
     Source: Lai and Robbins, "Asymptotically efficient adaptive allocation rules" (1985).
 
@@ -43,17 +37,9 @@ def normalized_return(
     random: Num[np.ndarray, "*lifetimes"] | float,
     oracle: Num[np.ndarray, "*lifetimes"] | float,
 ) -> Any:
-    """Return returns on a scale where acting at random has 0 and knowing the instance has 1.
+    """Return (return - random) / (oracle - random): 0 is acting at random, 1 knowing the instance.
 
-        (return - random) / (oracle - random)
-
-    Args:
-        returns: Returns.
-        random: Returns of acting at random, one or as many.
-        oracle: Returns of who knows the instance, likewise.
-
-    Returns:
-        The normalised returns, an array or a number; NaN where the oracle has no more than chance.
+    It is NaN where the oracle has no more than chance.
 
     Examples:
         >>> normalized_return(np.array([0.5, 0.8]), 0.5, 0.9).round(2).tolist()
@@ -65,25 +51,12 @@ def normalized_return(
 
 
 def stay_probabilities(
-    choices: Int[np.ndarray, "*lifetimes trials"],
-    rewarded: Bool[np.ndarray, "..."],
-    common: Bool[np.ndarray, "..."],
+    choices: Int[np.ndarray, "*lifetimes trials"], rewarded: Bool[np.ndarray, "..."], common: Bool[np.ndarray, "..."]
 ) -> Float[np.ndarray, "2 2"]:
-    """Return how often a choice is made again in the next trial, by what came of it.
+    """Return how often a choice is made again in the next trial, by [rewarded, common], each an index 0 or 1.
 
     Who reasons with a model of the transitions stays after a common transition that was rewarded and a rare one that
-    was not; who only repeats what was rewarded does not look at the transition.
-
-    Args:
-        choices: The choice of each trial, (..., trials).
-        rewarded: Whether it was rewarded.
-        common: Whether its transition was the common one.
-
-    Returns:
-        Probabilities by [rewarded, common], each an index 0 or 1; NaN where there was no such trial.
-
-    Raises:
-        ValueError: The shapes differ.
+    was not; who only repeats what was rewarded does not look at the transition. NaN where there was no such trial.
 
     Source: Daw et al., "Model-based influences on humans' choices and striatal prediction errors" (2011), figure 2.
 
@@ -98,26 +71,16 @@ def stay_probabilities(
     stays = choices[..., 1:] == choices[..., :-1]
     rewarded, common = rewarded[..., :-1], common[..., :-1]
     table = np.full((2, 2), np.nan)
-    for r in (0, 1):
-        for c in (0, 1):
-            if (met := (rewarded == r) & (common == c)).any():
-                table[r, c] = stays[met].mean()
+    for r, c in np.ndindex(2, 2):
+        if (met := (rewarded == r) & (common == c)).any():
+            table[r, c] = stays[met].mean()
     return table
 
 
 def within_lifetime_gain(
     rewards: Num[np.ndarray, "*lifetimes steps"], share: float = 0.25
 ) -> Float[np.ndarray, "*lifetimes"] | float:
-    """Return how much more is gained in a step at the end of a lifetime than at its beginning.
-
-        mean of the last ``share`` of the rewards - mean of the first ``share``
-
-    Args:
-        rewards: Rewards, or what else tells success, (..., steps).
-        share: Which part of the lifetime is its beginning, and its end; at most one half.
-
-    Returns:
-        The gain of each lifetime, (...,).
+    """Return the mean of the last ``share`` (at most one half) of the rewards less the mean of the first.
 
     Raises:
         ValueError: ``share`` is out of range, or less than a step.

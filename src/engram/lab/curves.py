@@ -46,18 +46,26 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
     return figure.update_layout(template="plotly_white", title=title, hovermode="closest", **axes)
 
 
-def line(
-    results: Results, arm: str, metric: str, average: Literal["mean", "median"] = "mean", **style: Any
-) -> go.Scatter | None:
-    """Return the average over seeds of what an arm logged as a line over the steps, with ``go.Scatter``'s ``style``.
+def add_line(
+    figure: go.Figure,
+    results: Results,
+    arm: str,
+    metric: str,
+    *,
+    average: Literal["mean", "median"] = "mean",
+    place: tuple[int, int] | None = None,
+    **style: Any,
+) -> None:
+    """Add the average over seeds of what an arm logged to a figure, as a line over the steps, if it logged any.
 
-    None if it logged nothing.
+    ``place`` is row and column of the subplot, counted from 1, and ``style`` further arguments of ``go.Scatter``.
     """
     rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
     if rows.is_empty():
-        return None
+        return
     curve = rows.group_by("step").agg(getattr(pl.col("value"), average)()).sort("step")
-    return go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
+    trace = go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
+    figure.add_trace(trace, *(place or ()))
 
 
 def points_by_arm(

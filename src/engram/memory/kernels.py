@@ -1,15 +1,12 @@
 """The random numbers of ``engram.memory.counted_random`` as numba functions, for the kernels of all rooms."""
 
-from __future__ import annotations
-
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from engram.jit import inline
 from engram.memory.counted_random import FIRST, GOLDEN, SECOND
 
-inline = njit(forceinline=True, error_model="numpy")
 golden, first_factor, second_factor = np.uint64(GOLDEN), np.uint64(FIRST), np.uint64(SECOND)
 one = np.uint64(1)
 

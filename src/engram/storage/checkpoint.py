@@ -23,12 +23,8 @@ from engram.version import __version__
 def save(path: Path, state: Any) -> None:
     """Write a tree of dicts, lists, tuples, tensors, numpy arrays, numbers, strings, booleans and None.
 
-    Args:
-        path: The file to replace.
-        state: The tree; keys of dicts are strings or integers.
-
     Raises:
-        TypeError: The tree holds something else; the message says where.
+        TypeError: The tree holds something else, or a key that is no string or integer; the message says where.
         CannotWriteError: The old file is as before.
     """
     tensors: dict[str, torch.Tensor] = {}
@@ -63,12 +59,7 @@ def save_object(path: Path, kind: str, content: dict[str, Any]) -> None:
 
 
 def load_object(path: Path, kind: str) -> dict[str, Any]:
-    """Read what ``save_object`` wrote.
-
-    Raises:
-        CorruptFileError: The file is truncated, altered, or of something else.
-        FileNotFoundError: There is no such file.
-    """
+    """Read what ``save_object`` wrote; raise as ``load``, also where the file is of something else."""
     content = load(path)
     if not isinstance(content, dict) or content.get("class") != kind:
         raise CorruptFileError(path, f"it holds no {kind}")

@@ -12,11 +12,7 @@ from typing import Any
 
 
 class CorruptFileError(ValueError):
-    """A stored file is truncated or altered.
-
-    Attributes:
-        path: The file.
-    """
+    """A stored file, ``path``, is truncated or altered."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} is corrupt: {why}")
@@ -39,13 +35,8 @@ def writing(path: Path) -> Iterator[None]:
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file so that at every moment, and after a crash, the old or the new content is there, whole.
 
-    Args:
-        path: The file; its folder exists.
-        content: All of its content.
-        durable: Wait until the content is on the disk, so that it outlives a power failure too.
-
-    Raises:
-        CannotWriteError: The file is as before, and nothing is left behind.
+    ``durable`` waits until the content is on the disk, so that it outlives a power failure too. Where it cannot be
+    written, CannotWriteError is raised, the file is as before, and nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -73,12 +64,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True) 
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        CorruptFileError: The file holds no JSON object.
-        FileNotFoundError: There is no such file.
-    """
+    """Read a JSON object; raise CorruptFileError where the file holds none."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from engram.storage import checkpoint
 
 
 class Stored:
-    """An object that is one file: a class says what of it is kept, and how it is made anew from that."""
+    """An object that is one file: a class names what it is made of and what it has learned, or overrides both ways."""
+
+    _made_of: ClassVar[tuple[str, ...]] = ()  # arguments, kept as attributes of these names
+    _learned: ClassVar[tuple[str, ...]] = ()  # what is set afterwards
 
     def _content(self) -> dict[str, Any]:
-        """Return what is kept."""
-        raise NotImplementedError
+        return {name: getattr(self, name) for name in (*self._made_of, *self._learned)}
 
     @classmethod
     def _from_content(cls, content: dict[str, Any]) -> Self:
-        """Return an object made of what was kept."""
-        raise NotImplementedError
+        made = cls(**{name: content[name] for name in cls._made_of})
+        for name in cls._learned:
+            setattr(made, name, content[name])
+        return made
 
     def save(self, path: str | Path) -> None:
         """Write it to one safetensors file, with what is no tensor as JSON in its header, atomically.
 
-        Args:
-            path: The file; an old one is replaced. A process that is killed leaves the old file or the new one.
+        A process that is killed leaves the old file or the new one.
 
         Raises:
             TypeError: It holds what cannot be stored: neither tensors nor arrays nor plain values.
@@ -35,9 +38,6 @@ class Stored:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what ``save`` wrote.
-
-        Args:
-            path: The file.
 
         Raises:
             CorruptFileError: The file is truncated, altered, or of something else.

@@ -16,25 +16,13 @@ def regret(env: Any, lived: Lifetimes) -> Float[np.ndarray, "num_envs"]:
 
         sum over t of max over a of p(a) - p(a(t))
 
-    It is that of the arms that were pulled, which varies less than that of the rewards.
-
-    Args:
-        env: The environments, in the instances that were lived in.
-        lived: The lifetimes.
-
-    Examples:
-        >>> from engram.agents.reference import OracleAgent, play
-        >>> from engram.tasks.meta import MetaTaskVectorEnv, named
-        >>> env = MetaTaskVectorEnv(named.bandit(), 3)
-        >>> regret(env, play(env, OracleAgent(), seed=0)).tolist()
-        [0.0, 0.0, 0.0]
+    It is that of the arms that were pulled, which varies less than that of the rewards; ``env`` is still in the
+    instances that were lived in.
     """
     probs = [env.instance(row).probs for row in range(env.num_envs)]
     chances = np.array([(p[0], 1 - p[0]) if len(p) == 1 else p for p in probs])
-    missed: Float[np.ndarray, "num_envs"] = (
-        chances.max(1, keepdims=True) - np.take_along_axis(chances, lived.actions, 1)
-    ).sum(1)
-    return missed
+    missed: Float[np.ndarray, "num_envs steps"] = chances.max(1, keepdims=True)
+    return np.asarray((missed - np.take_along_axis(chances, lived.actions, 1)).sum(1))
 
 
 class BanditAgent:
@@ -49,9 +37,6 @@ class BanditAgent:
         rule: "thompson", "ucb1" or "greedy".
         generator: The source of randomness, of ties too.
         dependent: Whether the arms are two, with probabilities p and 1 - p.
-
-    Raises:
-        ValueError: There is no such rule.
 
     Source: Thompson (1933); Auer, Cesa-Bianchi and Fischer, "Finite-time analysis of the multiarmed bandit problem"
     (2002).
@@ -71,18 +56,13 @@ class BanditAgent:
         self.rule, self.generator, self.dependent = rule, generator, dependent
 
     def begin(self, env: Any, seen: Seen) -> None:
-        """Begin a lifetime in every environment.
-
-        Raises:
-            ValueError: The task is no bandit, or has not two arms although these are dependent.
-        """
+        """Begin a lifetime in every environment; ValueError if it is no bandit, or has not two dependent arms."""
         if any(task.n_states != 1 for task in env.tasks):
             raise ValueError("env.tasks: expected bandits, which have one state")
         arms = env.tasks[0].n_actions
         if self.dependent and arms != 2:
             raise ValueError(f"dependent = True: expected 2 arms, found {arms}")
-        self._won = np.zeros((env.num_envs, arms))
-        self._lost = np.zeros((env.num_envs, arms))
+        self._won, self._lost = np.zeros((2, env.num_envs, arms))
 
     def act(self) -> Actions:
         """Return the next action in every environment."""

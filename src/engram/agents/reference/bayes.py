@@ -23,10 +23,7 @@ class BayesFilterAgent:
     Args:
         model: The task as a decision process whose instance is hidden, as ``engram.tasks.meta.pomdp`` returns it.
         mode: How the posterior is acted on: "qmdp" or "thompson".
-        generator: The source of randomness of "thompson", and of ties.
-
-    Raises:
-        ValueError: There is no such mode.
+        generator: The source of randomness of "thompson", and of ties; None: generator 0.
 
     Source: QMDP is from Littman, Cassandra and Kaelbling, "Learning policies for partially observable environments"
     (1995); posterior sampling from Thompson (1933).
@@ -40,13 +37,7 @@ class BayesFilterAgent:
         5.0
     """
 
-    def __init__(
-        self,
-        model: Any,
-        mode: str = "qmdp",
-        *,
-        generator: np.random.Generator | None = None,
-    ) -> None:
+    def __init__(self, model: Any, mode: str = "qmdp", *, generator: np.random.Generator | None = None) -> None:
         self.mode = checks.choice("mode", mode, ("qmdp", "thompson"))
         self.model = model
         self.generator = np.random.default_rng(0) if generator is None else generator
@@ -54,11 +45,7 @@ class BayesFilterAgent:
         self._joint: dict[tuple[int, float], Float[np.ndarray, "instances z z"]] = {}
 
     def begin(self, env: Any, seen: Seen) -> None:
-        """Begin a lifetime in every environment.
-
-        Raises:
-            ValueError: The environments are not all of the task.
-        """
+        """Begin a lifetime in every environment; ValueError if not all are of the task."""
         found = self.model
         if env.tasks != (found.task,):
             raise ValueError("env.tasks: expected the agent's task only")

@@ -10,10 +10,8 @@ from engram.agents.reference.play import Actions, Rewards, Seen
 class OracleAgent:
     """Knows the instance, the state and the flag, and acts in the best way, as if the instance stayed as it is.
 
-    It asks the environment for the optimal actions, which follow a variable that has changed.
-
-    Args:
-        gamma: Discount for each step.
+    It asks the environment for the actions that are optimal with discount ``gamma``, which follow a variable that has
+    changed.
 
     Examples:
         >>> from engram.agents.reference import play
@@ -31,8 +29,7 @@ class OracleAgent:
 
     def act(self) -> Actions:
         """Return the next action in every environment."""
-        chosen: Actions = self._env.optimal_actions(self.gamma)
-        return chosen
+        return self._env.optimal_actions(self.gamma)  # type: ignore[no-any-return]
 
     def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
         """Do nothing with what it is told: it knows."""

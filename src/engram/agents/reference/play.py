@@ -28,20 +28,12 @@ class Agent(Protocol):
 
 
 class Lifetimes(NamedTuple):
-    """One lifetime of each environment, step by step; after its end there is nothing but zeros.
+    """One lifetime of each environment, step by step; after its end actions and rewards are 0, states -1."""
 
-    Attributes:
-        states: The state acted from; -1 after the end.
-        actions: What was done.
-        rewards: What it gave.
-        reached: The state that the environment was then in.
-        lengths: Steps of each lifetime.
-    """
-
-    states: Int[np.ndarray, "num_envs steps"]
+    states: Int[np.ndarray, "num_envs steps"]  # acted from
     actions: Int[np.ndarray, "num_envs steps"]
     rewards: Float[np.ndarray, "num_envs steps"]
-    reached: Int[np.ndarray, "num_envs steps"]
+    reached: Int[np.ndarray, "num_envs steps"]  # the states after the steps
     lengths: Int[np.ndarray, "num_envs"]
 
 
@@ -53,15 +45,11 @@ def play(env: VectorEnv[Any, Any, Any], agent: Agent, *, seed: int | None = None
         agent: Who acts.
         seed: Seed of the environments; None lets them go on with their own randomness.
 
-    Returns:
-        The lifetimes.
-
     Examples:
         >>> from engram.agents.reference import OracleAgent
         >>> from engram.tasks.meta import MetaTaskVectorEnv, named
         >>> env = MetaTaskVectorEnv(named.dependent_bandit("easy"), 1000)
-        >>> lives = play(env, OracleAgent(), seed=0)
-        >>> bool(abs(lives.rewards.mean() - 0.9) < 0.005)
+        >>> bool(abs(play(env, OracleAgent(), seed=0).rewards.mean() - 0.9) < 0.005)
         True
     """
     seen, _ = env.reset(seed=seed)

@@ -22,27 +22,15 @@ def weighted_chi2_logcdf(
     nc: Float[np.ndarray, " terms"] | None = None,
     df: float | int = 1.0,
 ) -> float:
-    """Return the logarithm of the probability that a weighted sum of chi-squares is at most x.
+    """Return the logarithm of the probability that a weighted sum of chi-squares is at most x; -inf where x <= 0.
 
-    Of sum_i w_i chi^2(df, nc_i), with cumulant generating function
+    Of sum_i w_i chi^2(df, nc_i), w_i > 0, nc_i >= 0 (by default 0), df > 0, with cumulant generating function
 
         K(t) = sum_i -df / 2 log(1 - 2 w_i t) + w_i nc_i t / (1 - 2 w_i t)
 
     the saddlepoint approximation of Lugannani and Rice, at the root of K'(t) = x:
 
         P = Phi(r) + phi(r) (1 / r - 1 / u),   r = sign(t) sqrt(2 (t x - K)),   u = t sqrt(K''(t))
-
-    Args:
-        x: The bound.
-        weights: w, positive.
-        nc: Non-centralities, at least 0; by default all 0.
-        df: Degrees of freedom of every term, above 0.
-
-    Returns:
-        The natural logarithm; -inf where x is not above 0.
-
-    Raises:
-        ValueError: A weight, a non-centrality or df is out of its range.
 
     Source: Lugannani and Rice, "Saddle point approximation for the distribution of the sum of independent random
     variables" (1980).
@@ -109,15 +97,7 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
 
     It is a mixture of central ones, of df + 2 j degrees, by a Poisson distribution of mean nc / 2:
 
-        P = sum_j exp(-nc / 2) (nc / 2)^j / j! gamma(df / 2 + j, x / 2) / Gamma(df / 2 + j)
-
-    Args:
-        x: The bound.
-        df: Degrees of freedom, above 0.
-        nc: Non-centrality, at least 0.
-
-    Raises:
-        ValueError: df or nc is out of its range.
+        P = sum_j exp(-nc / 2) (nc / 2)^j / j! gamma(df / 2 + j, x / 2) / Gamma(df / 2 + j),   df > 0, nc >= 0
 
     Examples:
         >>> round(noncentral_chi2_logcdf(1e-6, 200, 3.0), 1)

@@ -35,15 +35,12 @@ def classification_difficulty(
         X: Samples; whatever more axes there are is flattened.
         y: Their labels.
         error: Target error, between 0 and 1.
-        m: The intrinsic dimension, or the method of ``intrinsic_dimension`` (with ``k`` and ``n_queries``).
-        resolution: The margin, or the method of ``class_margin`` (with ``drop_conflicts``).
-        k: Neighbours that the dimension comes from.
+        m: The intrinsic dimension, or the method of ``intrinsic_dimension``.
+        resolution: The margin, or the method of ``class_margin``.
+        k: As of ``intrinsic_dimension``, as is ``n_queries``; errors are of both methods.
         n_queries: Points whose neighbours are looked for.
-        drop_conflicts: Leave out samples that equal one with another label, rather than refuse them.
+        drop_conflicts: As of ``class_margin``.
         seed: Settles the draws, or a generator to draw from.
-
-    Raises:
-        ValueError: As of ``intrinsic_dimension``, ``class_margin`` and ``inductive_bias_complexity``.
 
     Source: Boopathy et al. (2023); the dimension is rounded there, and not here.
 
@@ -64,13 +61,6 @@ def classification_difficulty(
     if isinstance(m, str):
         dimension = intrinsic_dimension(points, k, n_queries=n_queries, method=m, seed=rng)
         m = dimension.value
-    task = GeneralizationTask(
-        n=len(points),
-        m=m,
-        radius=math.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64).max()),
-        resolution=resolution,
-        error=error,
-        n_discrete=classes,
-        out_dim=classes - 1,
-    )
+    radius = math.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64).max())
+    task = GeneralizationTask(len(points), m, radius, resolution, error, n_discrete=classes, out_dim=classes - 1)
     return with_uncertainty(task, dimension, margin)

@@ -46,13 +46,7 @@ class GeneralizationTask:
     manifold: str = "sphere"
 
     def difficulty(self, **changes: Any) -> Difficulty:
-        """Return the inductive bias complexity, with some of the inputs changed if given.
-
-        Examples:
-            >>> from engram.analysis import BENCHMARKS
-            >>> BENCHMARKS["mnist"].difficulty(error=np.array([1e-3, 1e-2])).log10_bits.round(2).tolist()
-            [16.17, 16.09]
-        """
+        """Return the inductive bias complexity, with some of the inputs changed if given."""
         return inductive_bias_complexity(**{**vars(self), **changes})
 
 
@@ -91,11 +85,7 @@ class Difficulty:
 
     @property
     def bits(self) -> Any:
-        """The bits.
-
-        Raises:
-            OverflowError: They are beyond the largest float.
-        """
+        """The bits; OverflowError where they are beyond the largest float."""
         if np.any(np.asarray(self.log2_bits) >= 1024):
             most = float(np.max(self.log10_bits))
             raise OverflowError(f"there are 10^{most:.6g} bits, beyond the largest float: read log10_bits")
@@ -135,12 +125,7 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
     and on the torus K = M, E = pi^(m/2) M^m / Gamma(m/2 + 1) and A_m = (2 pi)^m. The bits are 0 where the data settle
     every dimension, or where the target is met without any information. All is computed in logarithms.
 
-    Args:
-        **inputs: n, m, radius R, resolution, error, n_discrete C, out_dim D, bound B and manifold, as of
-            ``GeneralizationTask``.
-
-    Returns:
-        The bits and what they come of. Numbers give numbers; arrays broadcast.
+    The inputs are the fields of ``GeneralizationTask``, D being ``out_dim`` and B ``bound``; arrays broadcast.
 
     Raises:
         ValueError: An input is out of its range; the message has the value.
@@ -163,9 +148,8 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
         check_range(name, values)
     n, m, R, delta, epsilon, C, D, B = arrays.values()
     if np.any(delta > 2 * R):
-        worst = np.max(delta / R)
-        message = f"resolution = {worst:g} radius: hypotheses have less than one wavelength where it is above 2 radius"
-        warnings.warn(message, stacklevel=2)
+        worst = f"resolution = {np.max(delta / R):g} radius"
+        warnings.warn(f"{worst}: hypotheses have less than one wavelength where it is above 2 radius", stacklevel=2)
     M = 2 * np.pi * R / delta
     K, log_modes = log_modes_up_to(M, m, manifold)
     log_area = m * math.log(2 * math.pi)

@@ -75,9 +75,6 @@ def intrinsic_dimension(
         pooled: Whether the logarithms are averaged over the queries, rather than the dimensions.
         seed: Settles the draw, or a generator to draw from.
 
-    Returns:
-        The estimate, with its standard error.
-
     Raises:
         ValueError: There are not more than k distinct points, a number is not finite, or all distances are equal.
 
@@ -102,8 +99,7 @@ def intrinsic_dimension(
     if n_queries is not None:
         checks.size("n_queries", n_queries, 2)
     if n_duplicates > MANY_DUPLICATES * len(points):
-        share = n_duplicates / len(points)
-        warnings.warn(f"{share:.0%} of the samples equal another one, and are left out", stacklevel=2)
+        warnings.warn(f"{n_duplicates / len(points):.0%} of the samples equal another, and are left out", stacklevel=2)
     points = points[first] if n_duplicates else points
     queries = None
     if n_queries is not None and n_queries < len(points):
@@ -117,16 +113,12 @@ def intrinsic_dimension(
 def maximum_likelihood_dimension(
     distances: Float[np.ndarray, "queries k"], *, pooled: bool = True
 ) -> tuple[float, float]:
-    """Return the maximum-likelihood dimension and its standard error, from distances to the k nearest others.
+    """Return the maximum-likelihood dimension and its standard error, as ``intrinsic_dimension`` does.
 
-    Args:
-        distances: T_1 to T_k of each query, smallest first, none 0.
-        pooled: Whether the logarithms are averaged over the queries, rather than the dimensions.
+    ``distances`` are those T_1 to T_k of each query to its k nearest others, smallest first, none 0.
 
     Raises:
         ValueError: All distances are equal: of all queries or, not pooled, of one.
-
-    Source: as of ``intrinsic_dimension``.
 
     Examples:
         >>> distances = np.random.default_rng(0).random((4000, 5)) ** (1 / 3)  # uniform in a ball of 3 dimensions
@@ -165,21 +157,12 @@ def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float
 
 
 class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
-    """Intrinsic dimension as a scikit-learn estimator.
-
-    Args:
-        k: As of ``intrinsic_dimension``, as are ``n_queries``, ``method`` and ``pooled``.
-        n_queries: Points whose neighbours are looked for.
-        method: ``"mle"`` or ``"twonn"``.
-        pooled: Whether logarithms are averaged.
-        random_state: Settles which points are drawn.
+    """``intrinsic_dimension`` as a scikit-learn estimator; ``random_state`` settles which points are drawn.
 
     Attributes:
         dimension_: The dimension.
         se_: Its standard error.
         estimate_: All that ``intrinsic_dimension`` returns.
-
-    Source: as of ``intrinsic_dimension``.
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.random.default_rng(0).random((500, 1))).view(float)
@@ -214,13 +197,9 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
         """Measure the dimension of samples X, (samples, features); y is not used, errors are as of the function."""
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = check_random_state(self.random_state).randint(2**31)
+        n_queries = None if self.n_queries is None else int(self.n_queries)
         self.estimate_ = intrinsic_dimension(
-            X,
-            int(self.k),
-            n_queries=None if self.n_queries is None else int(self.n_queries),
-            method=self.method,
-            pooled=bool(self.pooled),
-            seed=seed,
+            X, int(self.k), n_queries=n_queries, method=self.method, pooled=bool(self.pooled), seed=seed
         )
         self.dimension_, self.se_ = self.estimate_.value, self.estimate_.se
         return self

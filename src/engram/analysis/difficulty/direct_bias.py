@@ -21,14 +21,7 @@ Kernel = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class FittedBias:
-    """Inductive bias by the distribution that was fitted to sampled test errors.
-
-    Attributes:
-        bits: -log2 of the probability of an error of at most the target.
-        df: Degrees of freedom of the scaled non-central chi-square.
-        nc: Its non-centrality.
-        scale: Its scale.
-    """
+    """-log2 of the probability of an error of at most the target, and the scale chi^2(df, nc) that it comes from."""
 
     bits: float
     df: float
@@ -40,15 +33,12 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
     """Return the bits that it takes to choose, of hypotheses that fit the training data, one that generalises.
 
     I = -log2 P(error <= target), where the errors have the distribution of scale chi^2(df, nc), fitted by maximum
-    likelihood: for targets that none of the sampled hypotheses reaches. An approximation: errors that are more skewed
-    than any such distribution, as of a Gaussian process on digits, take more bits (9.9 where this says 8.7).
-
-    Args:
-        test_errors: Mean squared test errors of hypotheses drawn from those that fit the training data.
-        target: The error that counts as generalising.
+    likelihood to at least 10 mean squared test errors: for targets that none of the sampled hypotheses reaches. An
+    approximation: errors that are more skewed than any such distribution, as of a Gaussian process on digits, take more
+    bits (9.9 where this says 8.7).
 
     Raises:
-        ValueError: There are fewer than 10 errors, one is not positive and finite, all are equal, or the target is not
+        ValueError: There are fewer errors, one is not positive and finite, all are equal, or the target is not
             positive.
 
     Source: Boopathy et al., "Towards Exact Computation of Inductive Bias" (2024), in the form of the authors' script,
@@ -59,11 +49,9 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
         >>> sampled_bias(errors, 0.01).bits > 15  # it takes 18 bits
         True
     """
-    if len(test_errors) < 10:
-        raise ValueError(f"test_errors: expected at least 10, found {len(test_errors)}")
-    if not (np.isfinite(test_errors).all() and (test_errors > 0).all()):
-        wrong = int(np.flatnonzero(~(np.isfinite(test_errors) & (test_errors > 0)))[0])
-        raise ValueError(f"test_errors has {test_errors[wrong]} in place {wrong}: expected finite numbers above 0")
+    checks.size("len(test_errors)", len(test_errors), 10)
+    checks.finite("test_errors", test_errors)
+    checks.number("min(test_errors)", test_errors.min(), above=0)
     if np.ptp(test_errors) == 0:
         raise ValueError(f"test_errors are all {test_errors[0]}: expected a distribution")
     checks.number("target", target, above=0)
@@ -79,11 +67,6 @@ class TestError:
     """The test errors of all functions of a Gaussian process that fit the training data, as a distribution.
 
     The mean squared error is sum_i weights_i chi^2(outputs, nc_i), where weights_i nc_i = shifts_i.
-
-    Attributes:
-        weights: How much each independent direction counts, and varies.
-        shifts: What the error of the mean adds in that direction.
-        outputs: Outputs, which vary alike.
     """
 
     __test__ = False  # no test of pytest's
@@ -101,10 +84,7 @@ class TestError:
         """Draw test errors."""
         total = np.zeros(size)
         for weight, shift in zip(self.weights, self.shifts, strict=True):
-            if weight > 0:
-                total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size)
-            else:
-                total += shift
+            total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size) if weight > 0 else shift
         return total
 
 
@@ -119,23 +99,14 @@ def gaussian_process_test_error(
 ) -> TestError:
     """Return the distribution of the mean squared test error over the functions of a process that fit the data.
 
-    Conditioned on the training data, the process has for each output
+    Conditioned on the training data, the process has for each output, a column of y,
 
         mean = K_*t K_tt^-1 y,   cov = K_** - K_*t K_tt^-1 K_t*
 
     so that the error is a weighted sum of chi-squares: its weights are the eigenvalues of cov over the number of
-    errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled.
-
-    Args:
-        X: Training inputs.
-        y: Training targets, one column an output.
-        X_test: Test inputs.
-        y_test: Test targets.
-        kernel: Called with one or two arrays of inputs; by default scikit-learn's ``RBF(1.0)``.
-        jitter: Added to the variances at training inputs; by default 1e-10 of their mean.
-
-    Returns:
-        The distribution; its ``bits(target)`` is the inductive bias.
+    errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled. The kernel
+    is called with one or two arrays of inputs, by default scikit-learn's ``RBF(1.0)``; ``jitter`` is added to the
+    variances at training inputs, by default 1e-10 of their mean.
 
     Raises:
         ValueError: Shapes do not go together, a number is not finite, equal inputs have different targets, or the
@@ -165,10 +136,8 @@ def gaussian_process_test_error(
     try:
         factor = cho_factor(K, lower=True)
     except LinAlgError:
-        condition = np.linalg.cond(K)
-        raise ValueError(
-            f"jitter = {jitter}: the kernel's matrix is singular (condition {condition:.1g}); expected a larger one"
-        ) from None
+        found = f"the kernel's matrix is singular (condition {np.linalg.cond(K):.1g})"
+        raise ValueError(f"jitter = {jitter}: {found}; expected a larger one") from None
     K_test = kernel(X_test, X[first])
     residual = K_test @ cho_solve(factor, y[first]) - y_test
     variances, directions = eigh(kernel(X_test) - K_test @ cho_solve(factor, K_test.T))

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
 
 from engram import checks
-from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.closed_form import MeasuredDifficulty, with_uncertainty
 from engram.analysis.difficulty.dimension import intrinsic_dimension
+from engram.analysis.difficulty.published_tasks import control_task
 
 
 def environment_difficulty(
@@ -37,8 +38,8 @@ def environment_difficulty(
     a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
 
     Args:
-        env: As of ``roll_out``, as are ``policy``, ``steps`` and ``seed``.
-        policy: Called with an observation, returns an action; by default actions are random.
+        env: An environment with numbers as observations.
+        policy: As of ``roll_out``.
         steps: Steps to roll out.
         window: Observations that a policy sees.
         stride: Only every so many-th window of an episode is used, since neighbours in time are neighbours in space.
@@ -48,9 +49,6 @@ def environment_difficulty(
         k: As of ``intrinsic_dimension``, as is ``n_queries``.
         n_queries: Windows whose neighbours are looked for.
         seed: Settles environment, random actions and draws.
-
-    Raises:
-        ValueError: Observations are no numbers, an action has no dimension, or there are too few windows.
 
     Source: the form of Boopathy et al. (2023), with a measured dimension, which is ours.
 
@@ -62,25 +60,13 @@ def environment_difficulty(
     rolled = roll_out(env, policy, steps=steps, seed=seed)
     points = stacked(standardised(rolled), window, stride)
     dimension = intrinsic_dimension(points, k, n_queries=n_queries, seed=seed)
-    task = GeneralizationTask(
-        n=steps if n is None else n,
-        m=dimension.value,
-        radius=1.0,
-        resolution=resolution,
-        error=error,
-        out_dim=width,
-        manifold="torus",
-    )
+    n = steps if n is None else n
+    task = control_task(dimension.value, width, n=n, resolution=resolution, error=error)
     return with_uncertainty(task, dimension)
 
 
 def action_dimension(space: gym.Space[Any]) -> int:
-    """Return how many numbers say which action is taken; of N choices, N - 1.
-
-    Examples:
-        >>> action_dimension(spaces.Discrete(2)), action_dimension(spaces.Box(-1, 1, (6,)))
-        (1, 6)
-    """
+    """Return how many numbers say which action is taken; of N choices, N - 1."""
     match space:
         case spaces.Box() | spaces.MultiBinary():
             width = math.prod(space.shape)
@@ -98,13 +84,9 @@ def action_dimension(space: gym.Space[Any]) -> int:
 def roll_out(
     env: gym.Env[Any, Any], policy: Callable[[Any], Any] | None = None, *, steps: int, seed: int = 0
 ) -> list[Float[np.ndarray, "steps features"]]:
-    """Return the observations of each episode, also the last.
+    """Return the observations of each episode, also the last, which may be cut short after ``steps`` in all.
 
-    Args:
-        env: A Gymnasium environment with numbers as observations.
-        policy: Called with an observation, returns an action; by default actions are random.
-        steps: How many in all; the last episode may be cut short.
-        seed: Settles environment and random actions.
+    The policy is called with an observation and returns an action; by default actions are random.
 
     Raises:
         ValueError: Observations are no numbers, or there is no step.
@@ -134,9 +116,7 @@ def roll_out(
     return rolled
 
 
-def standardised(
-    episodes: Sequence[Float[np.ndarray, "_ features"]],
-) -> list[Float[np.ndarray, "_ features"]]:
+def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Float[np.ndarray, "_ features"]]:
     """Return observations over the standard deviations of their coordinates; those that never change stay."""
     spread = np.concatenate(episodes).std(0)
     return [episode / np.where(spread > 0, spread, 1) for episode in episodes]

@@ -67,9 +67,6 @@ def class_margin(
             ordered pairs.
         seed: Settles the draws, or a generator to draw from.
 
-    Returns:
-        The margin and where it was seen.
-
     Raises:
         ValueError: There is one label only, a number is not finite, two equal samples have different labels, or there
             are too few pairs.
@@ -122,11 +119,7 @@ def extreme_quantile(
         gamma = M_1 + 1 - 1 / (2 (1 - M_1^2 / M_2))
         x = u + u M_1 (1 - min(gamma, 0)) (a^gamma - 1) / gamma,   a = k ratio
 
-    Args:
-        values: Positive numbers.
-        k: How many of the largest the tail is fitted to.
-        ratio: How many times as many values there are.
-        bounded_factor: Whether to take the factor (1 - min(gamma, 0)), which the authors' script lacks.
+    of positive values; without ``bounded_factor``, 1 - min(gamma, 0) is left out, as in the authors' script.
 
     Raises:
         ValueError: There are not more than k values, or those above u are all equal to it.
@@ -152,17 +145,13 @@ def extreme_quantile(
     return u + u * first * factor * growth, gamma
 
 
-def _without_duplicates(
-    points: Float[np.ndarray, "samples features"], y: Int[np.ndarray, " samples"], drop_conflicts: bool
-) -> tuple[Int[np.ndarray, " kept"], int, int]:
+def _without_duplicates(points: np.ndarray, y: np.ndarray, drop_conflicts: bool) -> tuple[np.ndarray, int, int]:
     """Return the first of all equal samples, how many were left out, and how many of these for their labels."""
     first, which = distinct(points)
     odd = np.flatnonzero(y != y[first[which]])
     if len(odd) and not drop_conflicts:
-        raise ValueError(
-            f"X: samples {first[which[odd[0]]]} and {odd[0]} are equal and have different labels, so that the margin "
-            "is 0; expected not, or drop_conflicts=True"
-        )
+        pair = f"{first[which[odd[0]]]} and {odd[0]}"
+        raise ValueError(f"X: samples {pair} are equal and have different labels; expected not, or drop_conflicts=True")
     ambiguous = np.zeros(len(first), dtype=bool)
     ambiguous[which[odd]] = True
     n_conflicts = int(ambiguous[which].sum())
@@ -170,9 +159,7 @@ def _without_duplicates(
     return kept, len(points) - n_conflicts - len(kept), n_conflicts
 
 
-def _closest(
-    points: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"], counts: Int[np.ndarray, " classes"]
-) -> tuple[float, tuple[int, int]]:
+def _closest(points: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> tuple[float, tuple[int, int]]:
     """Return the smallest distance over all pairs with different labels, and the pair."""
     order = np.argsort(labels, kind="stable")
     data = screen(points[order])
@@ -185,11 +172,7 @@ def _closest(
 
 
 def _random_pairs(
-    points: Float[np.ndarray, "samples features"],
-    kept: Int[np.ndarray, " kept"],
-    labels: Int[np.ndarray, " kept"],
-    n_pairs: int,
-    rng: np.random.Generator,
+    points: np.ndarray, kept: np.ndarray, labels: np.ndarray, n_pairs: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, " pairs"], Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
     """Return the distances of random pairs with different labels, and the pairs."""
     counts = np.bincount(labels)

@@ -9,17 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from engram import checks
+
 BLOCK = 2**24  # products at a time
 UNIT = 2.0**-24  # largest relative error of rounding to single precision
 TINY = 1e-30  # added to squared norms, so that products too small for single precision stay within the slack
 
 
 def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Float[np.ndarray, "samples features"]:
-    """Return samples as rows of floating-point numbers.
-
-    Args:
-        X: Samples of any shape, real numbers or truth values.
-        name: What errors call it.
+    """Return samples of any shape, real numbers or truth values, as rows of floating-point numbers.
 
     Raises:
         ValueError: There are no samples or no features, they are no numbers, or one is not finite.
@@ -33,12 +31,7 @@ def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Fl
     with np.errstate(over="ignore", invalid="ignore"):
         total = points.sum(dtype=np.float64)
     if not np.isfinite(total):  # which an overflow makes it, too
-        wrong = np.argwhere(~np.isfinite(points))
-        if len(wrong):
-            row, column = wrong[0].tolist()
-            raise ValueError(
-                f"{name} has {points[row, column]} in sample {row}, feature {column}: expected finite numbers"
-            )
+        checks.finite(name, points, ("sample", "feature"))
     return points
 
 
@@ -51,21 +44,13 @@ def distinct(points: Float[np.ndarray, "samples features"]) -> tuple[Int[np.ndar
 
 
 class Screen(NamedTuple):
-    """Points as they are screened.
-
-    Attributes:
-        points: The points themselves.
-        single: The same about a point in their midst, over ``scale``, in single precision.
-        squares: Squared norms of these.
-        scale: Makes all numbers at most 1.
-        slack: A squared distance of two points comes out wrong by at most this times the sum of their squared norms.
-    """
+    """Points as they are screened: about a point in their midst, in single precision."""
 
     points: Float[np.ndarray, "n features"]
     single: Float[np.ndarray, "n features"]
-    squares: Float[np.ndarray, " n"]
-    scale: float
-    slack: float
+    squares: Float[np.ndarray, " n"]  # squared norms of these
+    scale: float  # makes all numbers at most 1
+    slack: float  # a squared distance is wrong by at most this times the sum of the squared norms of both points
 
 
 def screen(points: Float[np.ndarray, "n features"]) -> Screen:
@@ -81,20 +66,12 @@ def screen(points: Float[np.ndarray, "n features"]) -> Screen:
 
 
 class Screened(NamedTuple):
-    """Squared distances from some points to others, about, each up to a constant of its row.
-
-    Attributes:
-        rows: Which points they are from.
-        above: At least the squared distance, less the row's ``shift``.
-        slack: ``above`` less this of the column is at most the squared distance, less ``shift`` and ``slack_of_row``.
-        shift: Squared norm of each row's point, with its slack.
-        slack_of_row: Twice the slack of the row.
-    """
+    """Squared distances from some points to others, about, each up to a constant of its row."""
 
     rows: Int[np.ndarray, " rows"]
-    above: Float[np.ndarray, "rows columns"]
-    slack: Float[np.ndarray, " columns"]
-    shift: Float[np.ndarray, "rows 1"]
+    above: Float[np.ndarray, "rows columns"]  # at least the squared distance, less ``shift``
+    slack: Float[np.ndarray, " columns"]  # ``above`` less this is at most the same, less ``slack_of_row``
+    shift: Float[np.ndarray, "rows 1"]  # squared norm of each row's point, with its slack
     slack_of_row: Float[np.ndarray, "rows 1"]
 
     def possible(self, bound: Float[np.ndarray, "#rows 1"]) -> Bool[np.ndarray, "rows columns"]:
@@ -131,12 +108,7 @@ def nearest_distances(
     """Return the distances of points to their k nearest others, smallest first, exact to double precision.
 
     Products in single precision leave of each row those that may be among the nearest, by a bound of their rounding
-    error; these few are computed again from differences.
-
-    Args:
-        points: The points.
-        k: How many neighbours, less than there are points.
-        queries: Rows of the points that are asked about; by default all.
+    error; these few are computed again from differences. ``queries`` are the rows that are asked about; by default all.
 
     Examples:
         >>> nearest_distances(np.array([[0.0], [1.0], [3.0]]), 2)
@@ -144,8 +116,7 @@ def nearest_distances(
     """
     data = screen(points)
     queries = np.arange(len(points)) if queries is None else queries
-    found = np.empty((len(queries), k))
-    at = 0
+    found = []
     for block in screened(data, queries):
         block.above[np.arange(len(block.rows)), block.rows] = np.inf
         kth = np.partition(block.above, k - 1, axis=1)[:, k - 1, None].astype(np.float64) + block.shift
@@ -153,9 +124,8 @@ def nearest_distances(
         for row, candidates in zip(block.rows.tolist(), possible, strict=True):
             distances = exact_distances(data, row, np.flatnonzero(candidates))
             distances.partition(k - 1)
-            found[at] = np.sort(distances[:k])
-            at += 1
-    return found
+            found.append(np.sort(distances[:k]))
+    return np.array(found).reshape(-1, k)
 
 
 def closest_pair(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,13 +17,8 @@ def control_task(
 ) -> GeneralizationTask:
     """Return a reinforcement-learning task: a policy that maps ``window`` observations, all of them angles, to actions.
 
-    Args:
-        n_obs: Numbers in an observation.
-        n_act: Numbers in an action.
-        n: Steps of experience.
-        resolution: Difference of an observation at which the action may change, in radians.
-        error: Target error.
-        window: Observations that the policy sees.
+    An observation has ``n_obs`` numbers, an action ``n_act``; ``n`` are steps of experience, and ``resolution`` is the
+    difference of an observation, in radians, at which the action may change.
 
     Source: the authors' script; that "number of observations" is such a window is our reading.
 
@@ -80,12 +76,9 @@ def few_shot_task(
 def distractor_task(
     task: GeneralizationTask, distractor: GeneralizationTask, *, out_dim: Number | None = None
 ) -> GeneralizationTask:
-    """Return a task whose inputs come with those of another task, which do not matter.
+    """Return a task whose inputs come with those of another task, which do not matter; it keeps resolution and error.
 
-    Args:
-        task: The task whose outputs count; its resolution and error are kept.
-        distractor: The other one.
-        out_dim: Dimension of the output; by default that of the task. The authors' script takes the number of classes.
+    The output has the dimension of the task's unless given; the authors' script takes the number of classes.
 
     Source: the authors' script.
 
@@ -96,32 +89,23 @@ def distractor_task(
     """
     if not task.manifold == distractor.manifold == "sphere":
         raise ValueError(f"manifold = {task.manifold!r} and {distractor.manifold!r}: expected 'sphere' of both")
-    return GeneralizationTask(
+    return replace(
+        task,
         n=task.n * distractor.n,
         m=task.m + distractor.m,
         radius=np.hypot(task.radius, distractor.radius),
-        resolution=task.resolution,
-        error=task.error,
         n_discrete=task.n_discrete * distractor.n_discrete,
         out_dim=task.out_dim if out_dim is None else out_dim,
-        bound=task.bound,
     )
 
 
 def architecture_information(
     task: GeneralizationTask, errors: Mapping[str, float], n_test: int | None = None
 ) -> dict[str, Difficulty]:
-    """Return what model classes bring along on a task: its complexity at the error that each of them reaches.
+    """Return what model classes bring along on a task: its complexity at the test error that each of them reaches.
 
-    Two models differ by (free dimensions) log2(error_1 / error_2).
-
-    Args:
-        task: The task; its own error is not used.
-        errors: The test error of each model.
-        n_test: Test samples; errors are taken to be at least 1 / (n_test + 1), since none seen is not none.
-
-    Raises:
-        ValueError: An error is not between 0 and 1.
+    Two models differ by (free dimensions) log2(error_1 / error_2). With ``n_test`` test samples, errors are taken to be
+    at least 1 / (n_test + 1), since none seen is not none.
 
     Source: the blog post with the authors' script. Its figures say bits and have nats; these are bits.
 

@@ -15,17 +15,9 @@ CHUNK = 4096  # steps whose lagged copies fit in the processor's cache, or nearl
 def delay_embedding(
     trial: Float[np.ndarray, "time features"], n_delays: int, delay_interval: int = 1
 ) -> Float[np.ndarray, "rows delayed"]:
-    """Return the delay embedding of a trial, the most recent sample first.
+    """Return the delay embedding of a trial, p = ``n_delays`` samples a row, the most recent first.
 
-        H[t] = [x(t + (p - 1) tau), ..., x(t + tau), x(t)]
-
-    Args:
-        trial: Samples x.
-        n_delays: Number p of samples in a row.
-        delay_interval: Steps tau between them.
-
-    Returns:
-        H, (time - (p - 1) tau, p features).
+        H[t] = [x(t + (p - 1) tau), ..., x(t + tau), x(t)],   (time - (p - 1) tau, p features)
 
     Raises:
         ValueError: The trial is shorter than one row.
@@ -45,18 +37,11 @@ def delay_embedding(
 
 
 class Moments(NamedTuple):
-    """Second moments of the delay embedding H of all trials.
+    """Second moments of the delay embedding H of all trials."""
 
-    Attributes:
-        whole: H^T H over all rows.
-        before: H_-^T H_- over the rows that have a row ``steps_ahead`` later in their trial.
-        cross: H_-^T H_+ of these rows and the later ones.
-        rows: Number of all rows.
-    """
-
-    whole: Float[np.ndarray, "delayed delayed"]
-    before: Float[np.ndarray, "delayed delayed"]
-    cross: Float[np.ndarray, "delayed delayed"]
+    whole: Float[np.ndarray, "delayed delayed"]  # H^T H over all rows
+    before: Float[np.ndarray, "delayed delayed"]  # H_-^T H_- over those with a row ``steps_ahead`` later in their trial
+    cross: Float[np.ndarray, "delayed delayed"]  # H_-^T H_+ of these and the later ones
     rows: int
 
 
@@ -65,12 +50,6 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
 
     With G(u, v) the sum over t of x(t + u tau) x(t + v tau)^T, only the blocks G(0, v) and G(u, 0) need all samples;
     along a diagonal G(u, v) is G(u - 1, v - 1) without its first tau terms, and with the next tau terms at the end.
-
-    Args:
-        trials: Samples, each trial of at least (n_delays - 1) delay_interval + steps_ahead + 1.
-        n_delays: Samples in a row of the embedding.
-        delay_interval: Steps between them.
-        steps_ahead: Steps between a row and the later one.
     """
     p, tau, ahead, features = n_delays, delay_interval, steps_ahead, trials[0].shape[1]
     lags = np.unique(np.concatenate([tau * np.arange(p), ahead + tau * np.arange(p)]))
@@ -85,25 +64,22 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
     blocks = sums.reshape(2, features, len(lags), features)
     level, later = np.searchsorted(lags, tau * np.arange(p)), np.searchsorted(lags, ahead + tau * np.arange(p))
 
-    def rows_at(first: int, count: int, blocks: int, shift: int, from_end: bool) -> Float[np.ndarray, "rows delayed"]:
-        """Rows of all trials, oldest sample first; ``first`` counts from the last row of H_- where ``from_end``."""
-        found = []
-        for trial in trials:
-            start = first + shift + (len(trial) - (p - 1) * tau - ahead if from_end else 0)
-            found.append(
-                np.concatenate([trial[start + u * tau : start + u * tau + count] for u in range(blocks)], axis=1)
-            )
-        return np.concatenate(found)
+    def terms(shift: int, last: bool) -> np.ndarray:
+        """The first tau rows of all trials, oldest sample first; or those after the last row of H_-."""
+        starts = [shift + (len(trial) - (p - 1) * tau - ahead if last else 0) for trial in trials]
+        # A row is p - 1 samples that are tau apart.
+        return np.concatenate(
+            [
+                np.concatenate([trial[start + u * tau : start + (u + 1) * tau] for u in range(p - 1)], axis=1)
+                for trial, start in zip(trials, starts, strict=True)
+            ]
+        )
 
-    def assembled(
-        row: Float[np.ndarray, "delays features features"],
-        column: Float[np.ndarray, "delays features features"],
-        shift: int,
-    ) -> Float[np.ndarray, "delayed delayed"]:
+    def assembled(row: np.ndarray, column: np.ndarray, shift: int) -> np.ndarray:
         full = np.empty((p, p, features, features))
         full[0], full[:, 0] = row, column
         if p > 1:
-            ends = [rows_at(0, tau, p - 1, 0, end).T @ rows_at(0, tau, p - 1, shift, end) for end in (False, True)]
+            ends = [terms(0, last).T @ terms(shift, last) for last in (False, True)]
             change = (ends[1] - ends[0]).reshape(p - 1, features, p - 1, features).transpose(0, 2, 1, 3)
             for u in range(1, p):
                 full[u, 1:] = full[u - 1, :-1] + change[u - 1]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,8 +25,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     coordinates by ``operator_distance``, or by their eigenvalues.
 
     Args:
-        dmd: What fits an operator: a ``HankelDMD``, or an estimator with ``fit`` and ``operator_``; None:
-            ``HankelDMD()``. It is cloned for each system.
+        dmd: A ``HankelDMD``, or an estimator with ``fit`` and ``operator_``; None: ``HankelDMD()``. It is cloned.
         metric: ``"angular"``, ``"euclidean"`` or ``"squared"`` as in ``operator_distance``; ``"bound"``, the lower
             bound of the angle in closed form; or ``"spectral"``, as in ``spectral_distance``.
         rank: None: as ``dmd`` has it. ``"common"``: the smallest rank that ``dmd`` finds in any of the systems, for
@@ -89,14 +86,12 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         """Fit the operators of all systems and compare them.
 
         Args:
-            X: Systems, at least two: a list with what ``HankelDMD.fit`` takes, (time, features), (trials, time,
-                features) or a list of trials for each; or an array whose first axis is the system. The rows of a
-                two-dimensional array are systems with one trial of one feature.
+            X: Systems, at least two: a list with what ``HankelDMD.fit`` takes for each, or an array whose first axis is
+                the system. The rows of a two-dimensional array are systems with one trial of one feature.
             y: Ignored.
 
         Raises:
-            ValueError: There is one system only; a system is refused by ``dmd``, the message says which one; or the
-                operators have different sizes and ``rank`` is None.
+            ValueError: There is one system only, ``dmd`` refuses one, or their ranks differ and ``rank`` is None.
         """
         systems = self._systems(X, reset=True)
         if len(systems) < 2:
@@ -110,8 +105,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
                 for number, (dmd, system) in enumerate(zip(fitted, systems, strict=True))
             ]
         self.operators_ = [np.asarray(dmd.operator_) for dmd in fitted]
-        found = self._compared(self.operators_, None)
-        self.distances_, self.bounds_, self.refined_ = found
+        self.distances_, self.bounds_, self.refined_ = self._compared(self.operators_, None)
         return self
 
     def fit_transform(self, X: Data, y: object = None) -> Float[np.ndarray, "systems systems"]:
@@ -119,31 +113,19 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         return np.asarray(self.fit(X).distances_)
 
     def transform(self, X: Data) -> Float[np.ndarray, "systems fitted"]:
-        """Return the distances of other systems to those that were fitted.
-
-        Args:
-            X: Systems, as in ``fit``; one is enough.
+        """Return the distances of other systems, one or more as in ``fit``, to those that were fitted.
 
         Raises:
             NotFittedError: Nothing has been fitted.
             ValueError: A system is refused by ``dmd``, or its operator has another size.
         """
         check_is_fitted(self)
-        systems = self._systems(X, reset=False)
-        operators = [
-            np.asarray(self._fitted(system, number, self.rank_).operator_) for number, system in enumerate(systems)
-        ]
-        return self._compared(operators, self.operators_).distances
+        fitted = (self._fitted(system, i, self.rank_) for i, system in enumerate(self._systems(X, reset=False)))
+        return self._compared([np.asarray(dmd.operator_) for dmd in fitted], self.operators_).distances
 
     @property
     def _n_features_out(self) -> int:
         return len(self.operators_)
-
-    def __sklearn_tags__(self) -> Tags:
-        """Return scikit-learn's tags: answers are float64."""
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64"]
-        return tags
 
     def _systems(self, X: Data, reset: bool) -> list[Any]:
         if dimensions(X) > 2:
@@ -163,30 +145,18 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         except ValueError as error:
             raise ValueError(f"system {number}: {error}") from error
 
-    def _compared(
-        self, operators: Sequence[Float[np.ndarray, "_ _"]], others: Sequence[Float[np.ndarray, "_ _"]] | None
-    ) -> OperatorComparison:
-        expected = len((operators if others is None else others)[0])
+    def _compared(self, operators: list[np.ndarray], others: list[np.ndarray] | None) -> OperatorComparison:
+        expected = len((others or operators)[0])
         for number, operator in enumerate(operators):
             if len(operator) != expected:
-                raise ValueError(
-                    f"system {number} has an operator of rank {len(operator)}: expected {expected}, as of the first "
-                    'system; set rank = "common", or the rank of dmd'
-                )
+                found = f"system {number} has an operator of rank {len(operator)}"
+                raise ValueError(f'{found}: expected {expected}, as of the first; set rank = "common", or that of dmd')
         if self.metric not in ("bound", "spectral"):
-            return compare_operators(
-                operators,
-                others,
-                self.metric,
-                restarts=self.restarts,
-                seed=self.seed,
-                n_jobs=self.n_jobs,
-                budget=self.budget,
-            )
+            search = {name: getattr(self, name) for name in ("restarts", "seed", "n_jobs", "budget")}
+            return compare_operators(operators, others, self.metric, **search)
         if self.metric == "bound":
             values = operator_bounds(operators, others)
         else:
-            points = [np.linalg.eigvals(operator) for operator in operators]
-            others_points = points if others is None else [np.linalg.eigvals(other) for other in others]
-            values = np.array([[eigenvalue_distance(a, b) for b in others_points] for a in points])
+            points, other_points = ([np.linalg.eigvals(A) for A in each] for each in (operators, others or operators))
+            values = np.array([[eigenvalue_distance(a, b) for b in other_points] for a in points])
         return OperatorComparison(values, values, np.ones(values.shape, dtype=bool))

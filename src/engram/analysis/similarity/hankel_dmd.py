@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -25,11 +24,9 @@ Square = Float[np.ndarray, "rank rank"]
 
 
 def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
-    """Return how far an operator is from a normal one, from 0 to 1.
+    """Return how far an operator is from a normal one, from 0 to 1: what its eigenvalues cannot tell grows with it.
 
         sqrt(||A||_F^2 - sum |lambda|^2) / ||A||_F
-
-    What its eigenvalues, and so a spectral distance, cannot tell grows with it.
 
     Source: Henrici, "Bounds for iterates, inverses, spectral variation and fields of values" (1962).
 
@@ -126,8 +123,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             y: Ignored.
 
         Raises:
-            ValueError: A parameter is out of range; X is not finite; a trial is shorter than (n_delays - 1)
-                delay_interval + steps_ahead + 1; the rank is larger than the data allow, or the data are all zero.
+            ValueError: A parameter is out of range; X is not finite or all zero; a trial is shorter than (n_delays - 1)
+                delay_interval + steps_ahead + 1; or the rank is larger than the data allow.
         """
         trials = self._checked(X, reset=True)
         self._mean = np.concatenate(trials).mean(0) if self.center == "global" else np.zeros(trials[0].shape[1])
@@ -144,7 +141,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             V, S, transposed = linalg.svd(np.concatenate(embedded), full_matrices=False, check_finite=False)
             U = transposed.T
         self.singular_values_ = S[: min(rows, delayed)]
-        numerical = self._numerical_rank(rows, delayed)
+        numerical = int((self.singular_values_ > S[0] * max(rows, delayed) * np.finfo(float).eps).sum())
         self.rank_ = self._chosen_rank(rows, delayed, numerical)
         kept = numerical if self.method == "rrr" else self.rank_
         if direct:
@@ -161,19 +158,14 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.spectral_radius_ = float(np.abs(np.linalg.eigvals(self.operator_)).max())
         self.non_normality_ = departure_from_normality(self.operator_) if self.operator_.any() else 0.0
         if self.spectral_radius_ > UNSTABLE:
-            warnings.warn(
-                f"the fitted operator is unstable: spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a "
-                "larger reg may help",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            told = f"spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a larger reg may help"
+            warnings.warn(f"the fitted operator is unstable: {told}", RuntimeWarning, stacklevel=3)
         return self
 
     def transform(self, X: Data) -> Any:
         """Return the eigen-time-delay coordinates, v(t) = S^-1 U^T H(t), of trials as ``fit`` takes them.
 
-        Returns:
-            (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
+        They are (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
 
         Raises:
             NotFittedError: Nothing has been fitted.
@@ -184,19 +176,10 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return found if is_trials(X) else found[0]
 
     def predict(self, X: Data, steps: int = 1) -> Any:
-        """Return what the operator makes of trials, ``steps`` times ``steps_ahead`` later.
+        """Return what applying the operator ``steps`` times makes of trials; errors as of ``transform``.
 
-        Args:
-            X: Trials, as of ``fit``.
-            steps: How often the operator is applied.
-
-        Returns:
-            For each row of the embedding, from sample (n_delays - 1) delay_interval on, the sample predicted from it,
-            (rows, features); of several trials a list.
-
-        Raises:
-            NotFittedError: Nothing has been fitted.
-            ValueError: ``steps`` is below 1, or as of ``transform``.
+        For each row of the embedding, from sample (n_delays - 1) delay_interval on, it is the sample predicted from it,
+        ``steps`` times ``steps_ahead`` later, (rows, features); of several trials a list.
         """
         check_is_fitted(self)
         power = np.linalg.matrix_power(self.operator_, checks.size("steps", steps)).T
@@ -208,11 +191,9 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return found if is_trials(X) else found[0]
 
     def score(self, X: Data, y: object = None) -> float:
-        """Return 1 - MASE: 1 is perfect, 0 no better than that nothing changes.
+        """Return 1 - MASE of trials X: 1 is perfect, 0 no better than that nothing changes.
 
-            1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
-
-        Trials X are as of ``fit``; those held out tell whether delays and rank are well chosen.
+        1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
         """
         trials = self._checked(X, reset=False)
         refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and what came of it")
@@ -234,12 +215,6 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _n_features_out(self) -> int:
         return len(self._scale)
 
-    def __sklearn_tags__(self) -> Tags:
-        """Return scikit-learn's tags: answers are float64."""
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64"]
-        return tags
-
     def _checked(self, X: Data, reset: bool) -> list[Recording]:
         if is_trials(X):
             trials = as_trials(X)
@@ -250,10 +225,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         else:
             trials = [validate_data(self, as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
             checks.finite("X", trials[0])
-        least, why = self._span + 1, "(n_delays - 1) delay_interval + 1"
-        if reset:
-            least, why = least + self.steps_ahead, "(n_delays - 1) delay_interval + steps_ahead + 1"
-        refuse_shorter(trials, least, why)
+        ahead = self.steps_ahead if reset else 0
+        refuse_shorter(trials, self._span + ahead + 1, f"(n_delays - 1) delay_interval + {ahead} + 1")
         return trials
 
     def _centred(self, trial: Recording) -> Recording:
@@ -275,10 +248,6 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             least = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
         return bool(S[min(least, len(S)) - 1] < ILL_CONDITIONED * S[0])
 
-    def _numerical_rank(self, rows: int, delayed: int) -> int:
-        values = self.singular_values_
-        return int((values > values[0] * max(rows, delayed) * np.finfo(float).eps).sum())
-
     def _chosen_rank(self, rows: int, delayed: int, numerical: int) -> int:
         values = self.singular_values_
         match self.rank:
@@ -286,10 +255,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 return max(1, min(numerical, rows // 4))
             case "full":
                 if rows < delayed:
-                    raise ValueError(
-                        f'rank = "full": expected at least as many rows as the embedding has columns, found {rows} '
-                        f"rows and {delayed} columns"
-                    )
+                    raise ValueError(f'rank = "full": expected as many rows as the {delayed} columns, found {rows}')
                 return delayed
             case "svht":
                 aspect = min(rows, delayed) / max(rows, delayed)
@@ -297,10 +263,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 return max(1, min(int((values > omega * np.median(values)).sum()), numerical))
             case Integral():
                 if int(self.rank) > numerical:
-                    raise ValueError(
-                        f"rank = {self.rank}: expected at most {numerical}, the numerical rank of the embedding of "
-                        f"{rows} rows and {delayed} columns"
-                    )
+                    raise ValueError(f"rank = {self.rank}: expected at most {numerical}, the numerical rank")
                 return int(self.rank)
             case _:
                 return min(int(np.searchsorted(_explained(values), self.rank)) + 1, numerical)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,10 @@ from engram import checks
 class HiddenStates:
     """Records what a recurrent module gives while it runs, as trials for ``HankelDMD`` and ``DSA``.
 
-    A module that takes sequences (``nn.RNN``, ``nn.LSTM``, ``nn.GRU``, and any that is called as they are) gives one
-    trial for each member of the batch in every call; of packed sequences each has its own length. A module that takes
-    single steps (``nn.RNNCell`` and such, whose output is (batch, units)) gives a step in every call; ``next_trials``
-    ends these trials. Of outputs that are tuples the first is taken.
-
-    Args:
-        module: The module; what contains it may be called.
-
-    Source: of our own design; DSA needs nothing but such trials.
+    A module that takes sequences (called as ``nn.RNN`` is) gives one trial for each member of the batch in every call;
+    of packed sequences each has its own length. A module that takes single steps (``nn.RNNCell`` and such, whose output
+    is (batch, units)) gives a step in every call; ``next_trials`` ends these trials. Of outputs that are tuples the
+    first is taken.
 
     Examples:
         >>> net = nn.Sequential(nn.GRU(3, 8))
@@ -46,9 +40,7 @@ class HiddenStates:
         self._handle = self._module.register_forward_hook(self._record)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop recording; what was recorded stays."""
         self._handle.remove()
         self.next_trials()
@@ -72,9 +64,8 @@ class HiddenStates:
             values = _values(padded)
             self._trials += [trial[:length].copy() for trial, length in zip(values, lengths.tolist(), strict=True)]
         elif not isinstance(output, Tensor) or output.ndim not in (1, 2, 3):
-            raise TypeError(
-                f"{type(module).__name__} gives {type(output).__name__}: expected a tensor of up to three dimensions"
-            )
+            found = f"{type(module).__name__} gives {type(output).__name__}"
+            raise TypeError(f"{found}: expected a tensor of up to three dimensions")
         elif output.ndim == 3:
             batch_first = bool(getattr(module, "batch_first", False))
             self._trials += list(_values(output if batch_first else output.transpose(0, 1)).copy())
@@ -83,10 +74,8 @@ class HiddenStates:
         else:
             step = np.atleast_2d(_values(output))
             if self._steps and self._steps[0].shape != step.shape:
-                raise ValueError(
-                    f"a step of shape {step.shape} after one of {self._steps[0].shape}: call next_trials before trials "
-                    "of another number"
-                )
+                found = f"a step of shape {step.shape} after one of {self._steps[0].shape}"
+                raise ValueError(f"{found}: call next_trials before trials of another number")
             self._steps.append(step)
 
 

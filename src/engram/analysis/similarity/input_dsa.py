@@ -14,25 +14,16 @@ from engram.analysis.similarity.trials import Data, as_trials
 
 
 class DrivenOperators(NamedTuple):
-    """The operators of a driven system, v(t + h) = A v(t) + B u(t).
-
-    Attributes:
-        state: A.
-        inputs: B.
-    """
+    """The operators of a driven system, v(t + h) = A v(t) + B u(t): A of the state, B of the inputs."""
 
     state: Float[np.ndarray, "rank rank"]
     inputs: Float[np.ndarray, "rank inputs"]
 
 
 class DrivenDistance(NamedTuple):
-    """Angles between two driven systems after one change of coordinates.
+    """Angles between two driven systems after one orthogonal change of coordinates ``transform``.
 
-    Attributes:
-        joint: Between their controllability blocks.
-        state: Between their A.
-        inputs: Between their B.
-        transform: The orthogonal change of coordinates C.
+    ``joint`` is between their controllability blocks, ``state`` between their A, ``inputs`` between their B.
     """
 
     joint: float
@@ -46,12 +37,8 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
 
         min over A, B of sum_t |v(t + h) - A v(t) - B u(t)|^2 + reg (|A|^2 + |B|^2)
 
-    with the eigen-time-delay coordinates v of ``HankelDMD``, and u(t) the input at the latest sample of v(t).
-
-    Args:
-        X: Trials, as ``HankelDMD.fit`` takes them.
-        inputs: As many trials of inputs, each as long as its trial.
-        dmd: Delays, rank and ridge; None: ``HankelDMD()``. It is fitted.
+    with the eigen-time-delay coordinates v of ``HankelDMD`` (``dmd`` is fitted), and u(t) the input at the latest
+    sample of v(t). There are as many trials of inputs as of X, each as long as its trial.
 
     Raises:
         ValueError: The trials of the inputs do not go with those of X; and as ``HankelDMD.fit``.
@@ -60,8 +47,7 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
     with control, Proctor, Brunton and Kutz (2016).
 
     Examples:
-        >>> u = np.random.default_rng(0).normal(size=(200, 1))
-        >>> x = np.zeros((200, 1))
+        >>> u, x = np.random.default_rng(0).normal(size=(200, 1)), np.zeros((200, 1))
         >>> for t in range(199):
         ...     x[t + 1] = 0.9 * x[t] + u[t]
         >>> fit_driven(x, u).state.round(6)
@@ -92,10 +78,6 @@ def driven_distance(first: DrivenOperators, second: DrivenOperators) -> DrivenDi
 
     The angles are between K_1 and C K_2, A_1 and C A_2 C^T, B_1 and C B_2. A and B are divided by their norms before.
     Inputs have to be the same channels in both systems.
-
-    Args:
-        first: Operators.
-        second: Operators of the same sizes.
 
     Raises:
         ValueError: The sizes differ, or an operator is zero or not finite.

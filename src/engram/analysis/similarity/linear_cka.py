@@ -9,16 +9,9 @@ from engram.analysis.similarity.procrustes_angle import centred
 
 
 def linear_cka(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:
-    """Return the linear CKA, a similarity from 0 to 1.
+    """Return the linear CKA, a similarity from 0 to 1; arguments as of ``procrustes_angle``.
 
         ||Y^T X||_F^2 / (||X^T X||_F ||Y^T Y||_F), columns centred
-
-    Args:
-        X: Activity, one row for each sample.
-        Y: Activity of other units in the same samples.
-
-    Raises:
-        ValueError: The numbers of samples differ, or one of the two does not vary.
 
     Source: Kornblith et al., "Similarity of neural network representations revisited" (2019), section 3.
 

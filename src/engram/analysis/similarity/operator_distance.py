@@ -27,12 +27,9 @@ CHUNK = 32  # pairs between two looks at the clock
 
 
 class Alignment(NamedTuple):
-    """The best alignment found of two operators.
+    """The best alignment found of two operators: orthogonal ``transform`` C, so that C B C^T is like A.
 
-    Attributes:
-        distance: The distance after alignment; that of the best alignment of all is no larger.
-        bound: What no alignment gets below.
-        transform: Orthogonal C, so that C B C^T is like A.
+    ``bound`` is what no alignment gets below; that of the best of all is no larger than ``distance``.
     """
 
     distance: float
@@ -46,8 +43,7 @@ class OperatorComparison(NamedTuple):
     Attributes:
         distances: Distances; each is that of an alignment, and so not below the true one.
         bounds: What the true distances are not below.
-        refined: Where the search went to its end; elsewhere the budget was spent, and the distance is that of the
-            best start.
+        refined: Where the search went to its end, and the distance is not just that of the best start.
     """
 
     distances: Float[np.ndarray, "systems others"]
@@ -82,9 +78,6 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
             ``restarts``, random starts beside those from eigenvectors (default 1500 / n, at least 12 and at most 100);
             ``seed`` of these (default 0).
 
-    Returns:
-        The distance; ``align_operators`` also gives the alignment, and a bound that no alignment gets below.
-
     Raises:
         ValueError: An operator is not square, not finite or zero, the sizes differ, or an argument is out of range.
 
@@ -100,13 +93,10 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
 
 
 def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> Alignment:
-    """Return the best alignment found of two operators, its distance, and a lower bound of any.
-
-    Arguments and errors as of ``operator_distance``.
+    """Return the best alignment found of two operators, as ``operator_distance`` does, and a lower bound of any.
 
     Examples:
-        >>> found = align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0]))
-        >>> np.abs(found.transform).round(6).tolist()
+        >>> np.abs(align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0])).transform).round(6).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
     search, pair = _search(metric, **starts), np.array([[0, 1]])
@@ -143,19 +133,11 @@ def compare_operators(
     budget: float | None = None,
     **starts: Unpack[Starts],
 ) -> OperatorComparison:
-    """Return the distances between all operators with their lower bounds, within a budget of time.
+    """Return the distances between all operators, or to ``others``, with their lower bounds, within a budget of time.
 
-    Args:
-        operators: Operators of one size.
-        others: Operators to compare them with; None: each other.
-        metric: As of ``operator_distance``.
-        n_jobs: Threads, as joblib counts them.
-        budget: Seconds after which no further pair is refined; those that are left have the distance of their best
-            start, and a warning says how many. None: all are refined.
-        **starts: As of ``operator_distance``.
-
-    Raises:
-        ValueError: As of ``operator_distance``; ``budget`` is negative.
+    After ``budget`` seconds no further pair is refined: those that are left have the distance of their best start, and
+    a warning says how many. ``n_jobs`` counts threads as joblib does; other arguments and errors as of
+    ``operator_distance``.
 
     Examples:
         >>> found = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
@@ -174,11 +156,8 @@ def compare_operators(
     chunk = CHUNK * effective_n_jobs(n_jobs)
     for start in range(0, len(pairs), chunk):
         if budget is not None and time.monotonic() - began >= budget:
-            warnings.warn(
-                f"budget = {budget:g} s is spent: {len(pairs) - start} of {len(pairs)} pairs are not refined",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            left = f"{len(pairs) - start} of {len(pairs)} pairs are not refined"
+            warnings.warn(f"budget = {budget:g} s is spent: {left}", RuntimeWarning, stacklevel=2)
             break
         part = slice(start, start + chunk)
         values[part], refined[part] = _solved(systems, pairs[part], below[part], search, n_jobs)[0], True
@@ -197,14 +176,13 @@ def compare_operators(
 def operator_bounds(
     operators: Operators, others: Operators | None = None, metric: Metric = "angular"
 ) -> Float[np.ndarray, "systems others"]:
-    """Return lower bounds of the distances between all operators, or from each to each of others, in closed form.
+    """Return lower bounds of the distances of ``compare_operators``, in closed form.
 
         ||A - C B C^T||^2 >= ||lambda(S_A) - lambda(S_B)||^2 + ||sigma(K_A) - sigma(K_B)||^2
         ||A - C B C^T|| >= ||sigma(A) - sigma(B)||
 
     with S and K the symmetric and antisymmetric part, and sorted eigenvalues lambda and singular values sigma. The
-    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair. Arguments and errors as of
-    ``compare_operators``.
+    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair.
 
     Source: Hoffman and Wielandt (1953) for the parts; Mirsky, "Symmetric gauge functions" (1960).
 
@@ -263,7 +241,7 @@ def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
     scaled /= np.abs(scaled).max((1, 2), keepdims=True)  # so that no square overflows or vanishes
     scaled /= np.linalg.norm(scaled, axis=(1, 2), keepdims=True)
     symmetric, skew = _parts(scaled)
-    bases = _bases(scaled, symmetric, skew)
+    bases = _bases(scaled, symmetric, skew)  # (systems, words, n, n)
     return _Systems(
         scaled,
         bases,
@@ -274,17 +252,13 @@ def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
     )
 
 
-def _parts(A: Float[np.ndarray, "*any n n"]) -> tuple[Float[np.ndarray, "*any n n"], Float[np.ndarray, "*any n n"]]:
-    transposed = A.swapaxes(-1, -2)
-    return (A + transposed) / 2, (A - transposed) / 2
+def _parts(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the symmetric and the antisymmetric parts."""
+    return (A + A.swapaxes(-1, -2)) / 2, (A - A.swapaxes(-1, -2)) / 2
 
 
-def _bases(
-    A: Float[np.ndarray, "systems n n"],
-    symmetric: Float[np.ndarray, "systems n n"],
-    skew: Float[np.ndarray, "systems n n"],
-) -> Float[np.ndarray, "systems words n n"]:
-    """Eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
+def _bases(A: np.ndarray, symmetric: np.ndarray, skew: np.ndarray) -> np.ndarray:
+    """Return eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
     transposed = A.swapaxes(1, 2)
     words = [symmetric, A @ transposed, transposed @ A, _parts(A @ A)[0]]
     sizes = [np.linalg.norm(word, axis=(1, 2), keepdims=True) for word in words]
@@ -301,9 +275,8 @@ def _planes(skew: Operator) -> Operator:
     blocks, i = [], 0
     while i < len(skew):
         speed = abs(form[i, i + 1]) if i + 1 < len(skew) else 0.0
-        width = 2 if speed > 1e-12 else 1
-        blocks.append((-speed if width == 2 else 0.0, list(range(i, i + width))))
-        i += width
+        blocks.append((-speed, [i, i + 1]) if speed > 1e-12 else (0.0, [i]))
+        i += len(blocks[-1][1])
     return np.ascontiguousarray(basis[:, [column for _, block in sorted(blocks) for column in block]])
 
 
@@ -316,11 +289,7 @@ def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.nd
 
 
 def _solved(
-    systems: _Systems,
-    pairs: Int[np.ndarray, "pairs 2"],
-    bounds: Float[np.ndarray, " pairs"],
-    search: _Search,
-    n_jobs: int | None,
+    systems: _Systems, pairs: np.ndarray, bounds: np.ndarray, search: _Search, n_jobs: int | None
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
     """Return ||A - C B C^T||_F and C of each pair, given what no C gets below."""
     n = systems.operators.shape[1]
@@ -339,16 +308,9 @@ def _solved(
 
 
 def _aligned(
-    systems: _Systems,
-    pair: Int[np.ndarray, "2"],
-    bound: float,
-    drawn: Float[np.ndarray, "restarts n n"],
-    search: _Search,
+    systems: _Systems, pair: np.ndarray, bound: float, drawn: np.ndarray, search: _Search
 ) -> tuple[float, Operator]:
-    """Return ||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end.
-
-    The race ends early where the bound is attained; equal operators are at a distance of exactly 0.
-    """
+    """Return ||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end."""
     i, j = pair
     A, B = systems.operators[i], systems.operators[j]
     if (A == B).all():

@@ -13,11 +13,7 @@ from jaxtyping import Float, Shaped
 def pairwise(
     systems: Sequence[Any] | Shaped[np.ndarray, "systems ..."], distance: Callable[[Any, Any], float]
 ) -> Float[np.ndarray, "systems systems"]:
-    """Return the distances between all systems: a symmetric matrix with zeros on its diagonal.
-
-    Args:
-        systems: What is compared.
-        distance: A symmetric distance of two of them, such as ``procrustes_angle``.
+    """Return the matrix of a symmetric distance, such as ``procrustes_angle``, between all systems, 0 on its diagonal.
 
     Examples:
         >>> pairwise([1.0, 4.0, 6.0], lambda one, other: abs(one - other))[0]

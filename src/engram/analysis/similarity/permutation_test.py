@@ -48,12 +48,7 @@ def permutation_test(
 
         p = (1 + number of permutations with a statistic at least as large) / (1 + permutations)
 
-    Args:
-        distances: Symmetric distances.
-        labels: The label of each system.
-        rng: What permutes the labels.
-        n_permutations: Number of permutations.
-        statistic: A function of distances and labels, larger where labels explain more.
+    ``statistic`` is a function of distances and labels, larger where labels explain more.
 
     Raises:
         ValueError: ``distances`` is not square and symmetric, or the number of labels is another.
@@ -62,8 +57,7 @@ def permutation_test(
 
     Examples:
         >>> points, labels = np.array([0.0, 1.0, 2.0, 10.0, 11.0, 12.0]), np.repeat([0, 1], 3)
-        >>> found = permutation_test(np.abs(points[:, None] - points), labels, np.random.default_rng(0), 99)
-        >>> found.p_value < 0.2
+        >>> permutation_test(np.abs(points[:, None] - points), labels, np.random.default_rng(0), 99).p_value < 0.2
         True
     """
     if distances.shape != distances.T.shape or not np.allclose(distances, distances.T):

@@ -17,10 +17,8 @@ def rsa(
 
         Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
 
-    Args:
-        X: Activity, one row for each sample; at least three.
-        Y: Activity of other units in the same samples.
-        metric: Distance between two samples, as ``scipy.spatial.distance.pdist`` names it.
+    X and Y are as of ``procrustes_angle``, at least three samples; ``metric`` is one of
+    ``scipy.spatial.distance.pdist``.
 
     Raises:
         ValueError: The numbers of samples differ or are below three, or all distances in one of the two are equal.

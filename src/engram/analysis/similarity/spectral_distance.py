@@ -23,15 +23,9 @@ def spectral_distance(
 
         W2^2 = (1 / n) min over permutations pi of sum_i |lambda_i - mu_pi(i)|^2
 
-    It sees the topology of the dynamics, and not how far they are from normal (transient growth). ``dsa-metric``
-    reports the square.
-
-    Args:
-        A: Operator.
-        B: Operator.
-        squared: Whether W2^2 is returned instead of W2.
-        pad: With different numbers of eigenvalues: ``"zero"`` adds eigenvalues of zero to the shorter list,
-            ``"mass"`` gives each list a total weight of one.
+    It sees the topology of the dynamics, and not how far they are from normal (transient growth). With different
+    numbers of eigenvalues, ``pad="zero"`` adds eigenvalues of zero to the shorter list, and ``"mass"`` gives each list
+    a total weight of one. ``squared`` returns W2^2, as ``dsa-metric`` does.
 
     Raises:
         ValueError: An operator is not square or not finite, or the sizes differ and ``pad`` is None.

@@ -16,15 +16,10 @@ from engram.analysis.similarity.trials import Data, as_trials
 def split_half_floor(
     systems: Sequence[Data], rng: np.random.Generator, dsa: DSA | None = None, n_splits: int = 10
 ) -> Float[np.ndarray, "systems splits"]:
-    """Return the distances between halves of the trials of each system.
+    """Return the distances between halves of the trials of each system, split at random n_splits times.
 
-    Two systems whose distance is not larger cannot be told apart by these data.
-
-    Args:
-        systems: Systems of at least two trials each, (trials, time, features) or a list of trials.
-        rng: What chooses the halves.
-        dsa: How systems are compared; None: ``DSA(rank="common")``. It is cloned.
-        n_splits: How often each system is split, at least once.
+    Two systems whose distance is not larger cannot be told apart by these data. Each system has at least two trials,
+    (trials, time, features) or a list of them; ``dsa`` compares them (None: ``DSA(rank="common")``) and is cloned.
 
     Raises:
         ValueError: A system has fewer than two trials; and as ``DSA.fit``.

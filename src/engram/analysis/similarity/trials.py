@@ -28,18 +28,10 @@ def is_trials(X: Data) -> bool:
 
 
 def as_trials(X: Data, name: str = "X") -> list[Recording]:
-    """Return trials as float64 arrays, (time, features) each.
-
-    Args:
-        X: One trial (time, features), trials of equal length (trials, time, features), or a list of trials.
-        name: What it is called in errors.
+    """Return one trial, trials of equal length, or a list of trials as float64 arrays (time, features).
 
     Raises:
         ValueError: A trial is no finite two-dimensional array, or has another number of features than the first.
-
-    Examples:
-        >>> [trial.shape for trial in as_trials([np.zeros((5, 2)), np.zeros((7, 2))])]
-        [(5, 2), (7, 2)]
     """
     several = is_trials(X)
     trials: list[Recording] = []

@@ -1,8 +1,7 @@
 """Bounds by intervals (IBP) and by linear relaxation (CROWN), sound in floating point.
 
-Every bound here is outward: the rounding of its own computation is bounded and taken off, by the standard model of a
-sum of n products in any order, |fl(x . y) - x . y| <= gamma_n |x| . |y|, and |x| . |y| <= |x|_2 |y|_2. What these
-functions return is therefore true of the real network whose weights are the given 64-bit numbers.
+Every bound is outward: the rounding of its own computation is taken off, by the standard model of a sum of n products,
+|fl(x . y) - x . y| <= gamma_n |x| . |y| <= gamma_n |x|_2 |y|_2, so that it is true of the real network.
 
 Sources: Gowal et al., "On the effectiveness of interval bound propagation" (2018); Zhang et al., "Efficient neural
 network robustness certification with general activation functions" (2018), equations 6 to 12; Higham, "Accuracy and
@@ -31,14 +30,9 @@ class LinearBounds(NamedTuple):
 
         lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
 
-    Attributes:
-        lower_slope: (..., outputs, inputs).
-        lower_offset: (..., outputs).
-        upper_slope: (..., outputs, inputs).
-        upper_offset: (..., outputs).
-        lower: What the box makes of it, (..., outputs); infinite where the pattern cannot occur in the box.
-        upper: Likewise.
-        layers: Lower and upper bounds of the pre-activations of each hidden layer, (..., units) each.
+    Slopes are (..., outputs, inputs), all else (..., outputs). ``lower`` and ``upper`` are what the box makes of them,
+    infinite where the pattern cannot occur in it; ``layers`` has lower and upper bounds of the pre-activations of each
+    hidden layer, (..., units).
     """
 
     lower_slope: Array
@@ -75,18 +69,14 @@ def interval_bounds(
     high: Float[np.ndarray, "*batch inputs"],
     pattern: Sequence[Phases] | None = None,
 ) -> tuple[Float[np.ndarray, "*batch outputs"], Float[np.ndarray, "*batch outputs"]]:
-    """Return bounds of the outputs by interval arithmetic.
-
-        c' = W c + b,   r' = |W| r
+    """Return lower and upper bounds of the outputs by interval arithmetic, c' = W c + b, r' = |W| r.
 
     Args:
         net: The network.
         low: Lower ends of the inputs, one box or many.
         high: Upper ends.
-        pattern: For each hidden layer, phases of its units: 1 on, 0 off, 2 free; (units,) or (batch, units).
-
-    Returns:
-        Lower and upper bounds; infinite where the pattern cannot occur.
+        pattern: For each hidden layer, phases of its units: 1 on, 0 off, 2 free; (units,) or (batch, units). Bounds are
+            infinite where it cannot occur.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -116,11 +106,10 @@ def crown_bounds(
 
         a z <= relu(z) <= u (z - l) / (u - l),   a = 1 where u > -l, else 0
 
-    and the lines are carried back from the outputs to the inputs. Intermediate bounds are found in the same way, and
-    cut with those of ``interval_bounds``.
+    which are carried back to the inputs; intermediate bounds likewise, cut with those of ``interval_bounds``.
 
-    Arguments as of ``interval_bounds`` (where a pattern is given, bounds hold where the network is in it), ``spec``:
-    combinations Q of the outputs, by default each, and ``lower``: with ``"zero"``, a = 0 everywhere.
+    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs, by default each; ``lower``: with
+    ``"zero"``, a = 0 everywhere.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -147,18 +136,12 @@ def crown_bounds(
 
 
 def lower_lines(
-    net: AffineReLU,
-    relaxation: Relaxation,
-    spec: Array,
-    box: Index,
-    constant: Array | None = None,
+    net: AffineReLU, relaxation: Relaxation, spec: Array, box: Index, constant: Array | float = 0.0
 ) -> tuple[Array, Array]:
     """Return A and c with A x + c <= spec . y + constant in the boxes that ``box`` names, one for each row of spec."""
     last = len(net.weights) - 1
     W, b = net.weights[last], net.biases[last]
-    constant = np.zeros(len(spec)) if constant is None else constant
-    norm = np.sqrt((spec * spec).sum(1))
-    error = _epsilon(net) * (np.abs(constant) + norm * _step_size(net, relaxation, last)[box])
+    error = _epsilon(net) * (np.abs(constant) + _norm(spec) * _step_size(net, relaxation, last)[box])
     return _backward(net, relaxation, last, spec @ W, box=box, constant=spec @ b + constant, error=error)
 
 
@@ -186,14 +169,14 @@ def relax(
     found = Relaxation(low, high, (), (), (), (), (), (_norm(np.maximum(np.abs(low), np.abs(high))),), empty)
     for k in range(hidden):
         lower, upper = _affine_interval(net, k, *_last(found))
-        fixed = None if phases is None else phases[k]
-        _impose(lower, upper, fixed)
+        if phases is not None:
+            np.maximum(lower, 0, out=lower, where=phases[k] == ON)
+            np.minimum(upper, 0, out=upper, where=phases[k] == OFF)
         if backward and k:
             box, unit = np.nonzero((lower < 0) & (upper > 0))
             if len(box):
                 rows, offset = net.weights[k][unit], net.biases[k][unit]
-                both = np.concatenate([box, box])
-                constant = np.concatenate([offset, -offset])
+                both, constant = np.concatenate([box, box]), np.concatenate([offset, -offset])
                 A, c = _backward(net, found, k, np.vstack([rows, -rows]), box=both, constant=constant)
                 least = minimum(A, c, low[both], high[both])
                 lower[box, unit] = np.maximum(lower[box, unit], least[: len(box)])
@@ -206,8 +189,7 @@ def relax(
 
 
 def _with_layer(found: Relaxation, lower: Array, upper: Array, line: LowerLine) -> Relaxation:
-    unstable = (lower < 0) & (upper > 0)
-    on = lower >= 0
+    unstable, on = (lower < 0) & (upper > 0), lower >= 0
     with np.errstate(invalid="ignore"):
         slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
         below = np.where(unstable, (upper > -lower) & (line == "adaptive"), on).astype(float)
@@ -230,11 +212,10 @@ def _backward(
     *,
     box: Index,
     constant: Array,
-    error: Array | None = None,
+    error: Array | float = 0.0,
 ) -> tuple[Array, Array]:
     """Carry multipliers of h_layer (h_0 being the input) back to the input; ``layer`` counts from 0."""
     epsilon = _epsilon(net)
-    error = np.zeros(len(multipliers)) if error is None else error
     error = error + epsilon * np.abs(constant)
     before, after = np.empty(len(multipliers)), np.empty(len(multipliers))
     multipliers, constant = np.ascontiguousarray(multipliers), constant.copy()
@@ -277,12 +258,6 @@ def _last(found: Relaxation) -> tuple[Array, Array]:
     if not found.lower:
         return found.low, found.high
     return np.maximum(found.lower[-1], 0), np.maximum(found.upper[-1], 0)
-
-
-def _impose(lower: Array, upper: Array, fixed: Phases | None) -> None:
-    if fixed is not None:
-        np.maximum(lower, 0, out=lower, where=fixed == ON)
-        np.minimum(upper, 0, out=upper, where=fixed == OFF)
 
 
 def batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:

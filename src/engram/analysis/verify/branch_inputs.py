@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linprog
 
 from engram.analysis.verify.bounds import FREE, Relaxation, relax
 from engram.analysis.verify.certificate import (
@@ -16,13 +15,13 @@ from engram.analysis.verify.certificate import (
     bound_clauses,
     by_layer,
     chunk,
-    cut_bound,
+    held,
     outside,
     stable_phases,
 )
 from engram.analysis.verify.counterexample import first_counterexample
-from engram.analysis.verify.exact import PRICE
-from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
+from engram.analysis.verify.exact import linear_bound
+from engram.analysis.verify.network import AffineReLU, Array, Mask
 from engram.analysis.verify.specification import Clause, Domain
 
 CASE = 200  # bytes of one
@@ -50,16 +49,8 @@ def branch_inputs(
 
     Boxes are bounded in batches by CROWN, those with the lowest bounds first. A box is halved along the input with the
     largest |A_j| (high_j - low_j), |A| being summed over the lines under all rows of the clause that is furthest from
-    being proved, plus a hundredth of the largest. Units that are stable in a box are so in its halves and are not
-    bounded again.
-
-    Args:
-        net: The network.
-        wanted: The clauses.
-        place: The inputs.
-        deadline: Time of ``time.monotonic`` at which to stop.
-        nodes: Most boxes.
-        megabytes: Most memory, of the batch and of the boxes that wait; and of the cases.
+    being proved, plus a hundredth of the largest. ``deadline`` is a time of ``time.monotonic``; ``megabytes`` is for
+    the batch and the boxes that wait, and as much again for the cases.
 
     Source: Wang et al., "Formal security analysis of neural networks using symbolic intervals" (2018).
     """
@@ -81,13 +72,14 @@ def branch_inputs(
         relaxation = relax(net, box_low, box_high, by_layer(net, known[take]))
         found = bound_clauses(net, relaxation, chosen)
         done += len(take)
-        closed = np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
         nothing = relaxation.empty | outside(place, box_low, box_high)
-        closed |= nothing[:, None]
+        closed = held(chosen, found) | nothing[:, None]
         if len(place.v):
-            hit = _cut(net, chosen, place, relaxation, here=here, found=found, closed=closed, cases=cases)
+            noted, hit = _cut(net, chosen, place, relaxation, found=found, closed=closed)
             if hit is not None:
                 return ended("", hit)
+            for i, case in noted.items():
+                cases[here[i]] = case
         # The clause that is furthest from being proved, and of it the row that is nearest, decide how to go on.
         best = np.stack([rows.least.max(1) for rows in found], axis=1)
         best[nothing] = np.inf
@@ -124,44 +116,23 @@ def branch_inputs(
 
 
 def _cut(
-    net: AffineReLU,
-    chosen: list[Clause],
-    place: Domain,
-    relaxation: Relaxation,
-    *,
-    here: Index,
-    found: list[Rows],
-    closed: Mask,
-    cases: list[Case],
-) -> Array | None:
-    """Close what the half-spaces close, with multipliers noted, or return a counterexample."""
-    for i in np.flatnonzero(~closed.all(1)):
+    net: AffineReLU, chosen: list[Clause], place: Domain, relaxation: Relaxation, *, found: list[Rows], closed: Mask
+) -> tuple[dict[int, Case], Array | None]:
+    """Close what linear programs with the half-spaces close; return these cases, or a counterexample."""
+    cases: dict[int, Case] = {}
+    for i in np.flatnonzero(~closed.all(1)).tolist():
         within = place._replace(low=relaxation.low[i], high=relaxation.high[i])
         noted: list[tuple[float, ...]] = [()] * len(chosen)
         for j in np.flatnonzero(~closed[i]):
-            numbers, x = _least_under_cuts(found[j].A[i], found[j].c[i], within)
-            if x is not None and (hit := first_counterexample(net, chosen, place, x[None])) is not None:
-                return hit
-            bound = cut_bound(found[j].A[i], found[j].c[i], within, numbers)
+            bound, program = linear_bound(net, relaxation.only(i), chosen[j], within)
+            if program.x is not None:
+                x = program.x.clip(within.low, within.high)[None]
+                if (hit := first_counterexample(net, chosen, place, x)) is not None:
+                    return cases, hit
             found[j].least[i] = np.maximum(found[j].least[i], bound)  # of the largest row
-            if bound <= 0:
+            if bound <= 0 or program.multipliers is None:
                 break
-            closed[i, j], noted[j] = True, tuple(numbers.tolist())
+            closed[i, j], noted[j] = True, tuple(program.multipliers.tolist())
         if closed[i].all():
-            cases[here[i]] = Case(multipliers=tuple(noted))
-    return None
-
-
-def _least_under_cuts(A: Array, c: Array, place: Domain) -> tuple[Array, Array | None]:
-    """Minimise the largest of A x + c, at a price for overstepping half-spaces; return multipliers and the point."""
-    rows, size = A.shape
-    cuts = len(place.v)
-    matrix = np.block(
-        [[A, -np.ones((rows, 1)), np.zeros((rows, 1))], [place.H, np.zeros((cuts, 1)), -np.ones((cuts, 1))]]
-    )
-    bounds = [*zip(place.low, place.high, strict=True), (None, None), (0, None)]
-    cost = np.array([0.0] * size + [1.0, PRICE])
-    found: Any = linprog(cost, A_ub=matrix, b_ub=np.concatenate([-c, place.v]), bounds=bounds, method="highs")
-    if found.status != 0:
-        return np.zeros(rows + cuts), None
-    return np.maximum(-found.ineqlin.marginals, 0), found.x[:size].clip(place.low, place.high)
+            cases[i] = Case(multipliers=tuple(noted))
+    return cases, None

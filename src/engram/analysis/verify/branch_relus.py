@@ -8,8 +8,7 @@ from engram.analysis.verify.bounds import FREE, Phases, relax
 from engram.analysis.verify.branch_inputs import CASE, Outcome, spent
 from engram.analysis.verify.certificate import Case, bound_clauses, by_layer, outside, stable_phases
 from engram.analysis.verify.counterexample import first_counterexample
-from engram.analysis.verify.dual import dual_bound
-from engram.analysis.verify.exact import solve
+from engram.analysis.verify.exact import linear_bound
 from engram.analysis.verify.network import AffineReLU, Array
 from engram.analysis.verify.specification import Clause, Domain
 
@@ -17,13 +16,11 @@ from engram.analysis.verify.specification import Clause, Domain
 def branch_relus(
     net: AffineReLU, clause: Clause, place: Domain, *, deadline: float, nodes: int, megabytes: float
 ) -> Outcome:
-    """Split a unit into off and on until each case is proved, or holds a counterexample.
+    """Split units into off and on until each case is proved, or holds a counterexample; limits as in ``branch_inputs``.
 
     A case is bounded by CROWN, then by the linear program with triangles for the units whose phase is open; its
     multipliers are noted, since they prove the bound by themselves (``dual_bound``). The unit whose activation is
     furthest from its ReLU in the program's solution is split next. With all phases fixed the program is exact.
-
-    Other arguments are as of ``branch_inputs``.
 
     Source: Bunel et al., "Branch and bound for piecewise linear neural network verification" (2020).
     """
@@ -50,15 +47,12 @@ def branch_relus(
         if clause.holds(rows.least)[0]:
             proved = min(proved, best)
             continue
-        found = solve(net, relaxation, clause, place, binary=False)
-        if found.x is None:  # nothing is there, says the solver; the elastic program has multipliers that prove it
-            found = solve(net, relaxation, clause, place, binary=False, elastic=True)
+        bound, found = linear_bound(net, relaxation, clause, place)
         if found.x is not None and found.multipliers is not None:
             points = found.x.clip(place.low, place.high)[None]
             if (hit := first_counterexample(net, [clause], place, points)) is not None:
                 waiting.append((number, phases, best))
                 return ended("", hit)
-            bound = dual_bound(net, relaxation, clause, place, found.multipliers)
             if bound > 0:
                 cases[number] = Case(multipliers=(tuple(found.multipliers.tolist()),))
                 proved = min(proved, bound)

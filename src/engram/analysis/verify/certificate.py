@@ -16,32 +16,21 @@ from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Mask, as_affine_relu
 from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
 
+Multipliers = tuple[tuple[float, ...], ...]
+
 
 class Case(NamedTuple):
-    """A node of a proof: the inputs of a box, in some phases of the hidden units.
+    """A node of a proof: the inputs of a box, in some phases of the hidden units."""
 
-    Attributes:
-        axis: What is split: an input, or ``inputs`` + the number of a hidden unit; -1: nothing, it is a leaf.
-        value: Where the input is split; the two halves share it.
-        first: Number of the first child: the lower half, or the unit off; the second comes next.
-        multipliers: For a leaf that linear programs closed: for each clause those of ``dual_bound`` or of
-            ``cut_bound``, or none where it needs none.
-    """
-
-    axis: int = -1
-    value: float = 0.0
-    first: int = -1
-    multipliers: tuple[tuple[float, ...], ...] = ()
+    axis: int = -1  # what is split: an input, or the number of inputs + that of a hidden unit; -1: it is a leaf
+    value: float = 0.0  # where the input is split; the two halves share it
+    first: int = -1  # number of the first child: the lower half, or the unit off; the second comes next
+    multipliers: Multipliers = ()  # of a leaf that linear programs closed, for each clause those of ``dual_bound``
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Cases that cover the inputs; in each leaf the clauses hold.
-
-    Attributes:
-        clauses: Which clauses of the property it proves.
-        cases: The cases; the first is the root.
-    """
+    """Cases that cover the inputs, the root first; in each leaf the clauses, given by their numbers, hold."""
 
     clauses: tuple[int, ...]
     cases: tuple[Case, ...]
@@ -49,11 +38,11 @@ class Tree:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Why a property holds.
+    """Why a property holds: one tree of cases for all clauses, or one for each.
 
     Attributes:
         kind: ``"tree"``: cases, which can be checked; ``"solver"``: the word of the solver, up to ``tol``.
-        trees: One tree for all clauses, or one for each.
+        trees: The trees.
         subject: Digest of the network, the inputs and the property.
         tol: What the answer allows for rounding: 0 for a tree, whose bounds account for theirs.
     """
@@ -78,11 +67,7 @@ class Certificate:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Certificate:
-        """Read what ``to_json`` gave.
-
-        Raises:
-            ValueError: It is no certificate.
-        """
+        """Read what ``to_json`` gave; raise ValueError where it is no certificate."""
         try:
             trees = []
             for tree in content["trees"]:
@@ -97,13 +82,7 @@ class Certificate:
 
 
 class Check(NamedTuple):
-    """What came of checking a certificate.
-
-    Attributes:
-        valid: Whether it proves the property.
-        reason: Why not; empty if it does.
-        leaves: How many leaves were looked at.
-    """
+    """Whether a certificate proves the property, why not, and how many leaves were looked at."""
 
     valid: bool
     reason: str
@@ -115,16 +94,10 @@ def check_certificate(
 ) -> Check:
     """Prove every leaf of a certificate anew.
 
-    That the cases cover all inputs follows from how they are written down: each split has two children. Each case is
-    bounded afresh from its box, its phases and the units that are stable in the cases above it, with the multipliers
-    that are noted, by ``relax``, ``minimum`` and ``dual_bound``, which account for rounding; neither the solver nor
-    anything of the search is used.
-
-    Args:
-        network: The network.
-        inputs: The inputs.
-        prop: The property.
-        certificate: What ``verify`` gave.
+    The cases cover all inputs, since each split has two children. Each is bounded afresh from its box, its phases and
+    the units that are stable in the cases above it, with the multipliers that are noted, by ``relax``, ``minimum`` and
+    ``dual_bound``, which account for rounding; neither the solver nor anything of the search is used. Arguments as of
+    ``verify``.
 
     Examples:
         >>> from engram.analysis.verify import Argmax, verify
@@ -150,9 +123,7 @@ def check_certificate(
     return Check(True, "", leaves)
 
 
-class _Place(NamedTuple):
-    """A case as it is reached from the root: its number, its inputs, its phases."""
-
+class _Place(NamedTuple):  # a case as it is reached from the root
     number: int
     low: Array
     high: Array
@@ -183,13 +154,9 @@ def _check_tree(net: AffineReLU, place: Domain, chosen: list[Clause], tree: Tree
             return f"leaf {here[int(np.argmax(ends & ~proved))].number} is not proved", leaves
         leaves += int(ends.sum())
         stable = stable_phases(relaxation, phases)
-        for i in np.flatnonzero(~ends):
-            for side in (0, 1):
-                child = _child(here[i], cases[i], side, inputs, stable[i])
-                if child is None:
-                    visited += 1
-                else:
-                    waiting.append(child)
+        halves = [_child(here[i], cases[i], side, inputs, stable[i]) for i in np.flatnonzero(~ends) for side in (0, 1)]
+        waiting += [half for half in halves if half is not None]
+        visited += halves.count(None)
     return "", leaves
 
 
@@ -212,26 +179,16 @@ def _child(one: _Place, case: Case, side: int, inputs: int, stable: Phases) -> _
 
 
 def _proved(
-    net: AffineReLU,
-    place: Domain,
-    chosen: list[Clause],
-    relaxation: Relaxation,
-    multipliers: list[tuple[tuple[float, ...], ...]],
+    net: AffineReLU, place: Domain, chosen: list[Clause], relaxation: Relaxation, multipliers: list[Multipliers]
 ) -> Mask:
     """Say in which boxes of a relaxation all clauses are proved, by bounds or by the multipliers noted."""
     low, high = relaxation.low, relaxation.high
-    found = bound_clauses(net, relaxation, chosen)
-    proved = np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
-    proved |= (relaxation.empty | outside(place, low, high))[:, None]
+    nothing = relaxation.empty | outside(place, low, high)
+    proved = held(chosen, bound_clauses(net, relaxation, chosen)) | nothing[:, None]
     for i, j in np.argwhere(~proved).tolist():
-        if len(multipliers[i]) != len(chosen):
-            continue
-        here, numbers = place._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
-        if len(numbers) == len(chosen[j].c) + len(place.v):
-            bound = cut_bound(found[j].A[i], found[j].c[i], here, numbers)
-        else:
-            bound = dual_bound(net, relaxation.only(i), chosen[j], here, numbers)
-        proved[i, j] = bound > 0
+        if len(multipliers[i]) == len(chosen):
+            here, numbers = place._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
+            proved[i, j] = dual_bound(net, relaxation.only(i), chosen[j], here, numbers) > 0
     return np.asarray(proved.all(1))
 
 
@@ -264,18 +221,9 @@ def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: list[Clause])
     return [Rows(A[:, part], c[:, part], least[:, part]) for part in parts]
 
 
-def cut_bound(A: Array, c: Array, place: Domain, multipliers: Array) -> float:
-    """Return a lower bound of w . (A x + c) over a box and half-spaces, from multipliers w and nu of both.
-
-    w . c - nu . v + min_x (A' w + H' nu) . x
-    """
-    w, nu = np.split(np.maximum(multipliers, 0), [len(c)])
-    wide = np.vstack([w @ np.abs(A), nu @ np.abs(place.H)]).sum(0)
-    offset, size = w @ c - nu @ place.v, w @ np.abs(c) + nu @ np.abs(place.v)
-    line, reach = w @ A + nu @ place.H, np.maximum(np.abs(place.low), np.abs(place.high))
-    error = (len(multipliers) + 8) * 2.0**-50 * (wide @ reach + size)
-    found = float(minimum(line[None], np.array([offset - error]), place.low[None], place.high[None])[0])
-    return found if np.isfinite(found) else -np.inf
+def held(chosen: list[Clause], found: list[Rows]) -> Mask:
+    """Say which clauses the bounds of their rows prove, (boxes, clauses)."""
+    return np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
 
 
 def outside(place: Domain, low: Array, high: Array) -> Mask:

@@ -52,7 +52,7 @@ def first_counterexample(net: AffineReLU, found: Sequence[Clause], place: Domain
 
 
 def attack(net: AffineReLU, found: Sequence[Clause], place: Domain, rng: np.random.Generator) -> Array | None:
-    """Look for a counterexample at random and by projected gradients from the worst points.
+    """Return a counterexample found at random or by projected gradients from the worst points, or none.
 
     256 points, then 40 steps of a twentieth of the box, shrinking, from the five that come nearest.
 
@@ -60,18 +60,15 @@ def attack(net: AffineReLU, found: Sequence[Clause], place: Domain, rng: np.rand
     """
     points = rng.uniform(place.low, place.high, (SAMPLES, len(place.low)))
     points = np.vstack([(place.low + place.high) / 2, points]).clip(place.low, place.high)
-    hit = first_counterexample(net, found, place, points)
-    if hit is not None:
+    if (hit := first_counterexample(net, found, place, points)) is not None:
         return hit
     inside = place.contains(points)
     points = points[inside] if inside.any() else points
     x = points[np.argsort(_worst(net(points), found))[:STARTS]]
+    length = (place.high - place.low) / 20
     for step in range(STEPS):
-        x = np.clip(
-            x - (place.high - place.low) / 20 * 0.93**step * np.sign(_gradient(net, found, x)), place.low, place.high
-        )
-        hit = first_counterexample(net, found, place, x)
-        if hit is not None:
+        x = (x - length * 0.93**step * np.sign(_gradient(net, found, x))).clip(place.low, place.high)
+        if (hit := first_counterexample(net, found, place, x)) is not None:
             return hit
     return None
 

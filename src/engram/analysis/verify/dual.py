@@ -13,11 +13,7 @@ from engram.analysis.verify.specification import Clause, Domain
 
 
 def dual_bound(
-    net: AffineReLU,
-    relaxation: Relaxation,
-    clause: Clause,
-    place: Domain,
-    multipliers: Float[np.ndarray, " n"],
+    net: AffineReLU, relaxation: Relaxation, clause: Clause, place: Domain, multipliers: Float[np.ndarray, " n"]
 ) -> float:
     """Return a lower bound of w . (Q y + c) over one box, cut by half-spaces, whatever the multipliers are.
 
@@ -27,14 +23,7 @@ def dual_bound(
                          + sum_k min_z ((W_{k+1}' lambda_{k+1}) . relu(z) - lambda_k . z),   l_k <= z <= u_k,
 
     since z_k = W_k h_{k-1} + b_k; each minimum is at an end or at zero. If the bound is positive and w >= 0, one of the
-    rows is. Rounding is accounted for.
-
-    Args:
-        net: The network.
-        relaxation: Bounds l_k and u_k over the box, as ``relax`` gives them for one box.
-        clause: Q and c.
-        place: The box and the half-spaces.
-        multipliers: w, lambda_1 .. lambda_{L-1} and nu, one after another; negative w and nu are taken as 0.
+    rows is. Rounding is accounted for. ``multipliers`` are w, lambda_1 .. lambda_{L-1} and nu, one after another.
 
     Source: Dvijotham et al., "A dual approach to scalable verification of deep networks" (2018), equation 6.
     """

@@ -46,16 +46,8 @@ def layer_rules(
 ) -> list[LayerRule]:
     """Return rules for a class from a decision tree over the activations of a layer, the best supported first.
 
-    Args:
-        net: The network.
-        layer: The hidden layer, from 1.
-        X: Data.
-        label: The class, as the network gives it.
-        on: ``"bits"``: whether units are on; ``"values"``: thresholds of pre-activations.
-        random_state: Of the tree.
-
-    Raises:
-        ValueError: There is no such layer.
+    Layers count from 1; ``label`` is the class as the network gives it. The tree sees whether units are on
+    (``"bits"``), or thresholds of their pre-activations (``"values"``).
 
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
     """
@@ -101,17 +93,9 @@ def prove_rule(
 ) -> Result:
     """Prove that what satisfies a rule is of the class: the layers behind it, over bounds of the layer.
 
-    Args:
-        net: The network.
-        rule: The rule.
-        label: The class.
-        box: Inputs: the proof is for all of them, over the layer's bounds by CROWN.
-        data: Instead of a box: the proof is for inputs whose pre-activations in the layer stay between the least and
-            the largest of these.
-        budget: What it may cost.
-
-    Returns:
-        The answer; a counterexample is one of pre-activations of the layer, which no input need have.
+    The proof is for all inputs of ``box``, over the layer's bounds by CROWN; or for inputs whose pre-activations in the
+    layer stay between the least and the largest of ``data``. A counterexample is one of pre-activations of the layer,
+    which no input need have.
 
     Raises:
         ValueError: There is both a box and data, or neither; or nothing within the bounds satisfies the rule.

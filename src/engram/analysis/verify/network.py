@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,7 @@ class AffineReLU:
         ValueError: There is no layer, shapes do not follow each other, or a number is not finite.
 
     Examples:
-        >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
-        >>> net(np.array([1.0, 0.5]))
+        >>> AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))(np.ones(2))
         array([2.])
     """
 
@@ -95,20 +96,17 @@ class AffineReLU:
 
 
 def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None) -> AffineReLU:
-    """Read a module as affine layers with ReLU between them.
+    """Return a module as affine layers with ReLU between them.
 
-    Weights are cast to 64 bits. Convolutions and average pooling become matrices, batch normalisation and what is
-    affine beside it are folded together (which rounds: a proof is about the folded network), and what is piecewise
-    linear is written with ReLU:
+    Weights are cast to 64 bits. Convolutions and average pooling become matrices, batch normalisation is folded into
+    the layer beside it (which rounds: a proof is about the folded network), a softmax at the end is dropped, and
 
         leaky(z) = relu(z) - s relu(-z),   clip(z, a, b) = a + relu(z - a) - relu(z - b),   max(a, b) = b + relu(a - b)
-
-    A softmax at the end is dropped: it changes no order.
 
     Args:
         module: A chain of ``Linear``, ``Conv2d``, ``AvgPool2d``, ``MaxPool2d``, ``BatchNorm1d``, ``BatchNorm2d``,
             ``Flatten``, ``Dropout``, ``Identity``, ``ReLU``, ``LeakyReLU``, ``Hardtanh`` and ``ReLU6``, as modules, or
-            ``relu`` and ``flatten`` as functions; what is an ``AffineReLU`` already is returned.
+            ``relu`` and ``flatten`` as functions.
         input_shape: Shape of one input without batch; not needed where the first layer is ``Linear``.
 
     Raises:
@@ -129,26 +127,17 @@ def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | 
         raise UnsupportedLayerError(f"{type(module).__name__} cannot be read as a chain of layers: {error}") from error
     modules = dict(module.named_modules())
     chain: _Chain | None = None
-    last: fx.Node | None = None
     ended = ""
     with torch.no_grad():
-        for node in graph.nodes:
-            if node.op == "output":
-                if node.args[0] is not last:
-                    raise UnsupportedLayerError("the module returns something else than its last layer")
-                break
-            if node.op == "placeholder":
-                if last is not None:
-                    raise UnsupportedLayerError(f"{type(module).__name__} has two inputs: expected one")
-                last = node
-                continue
+        for before, node in pairwise(graph.nodes):
             name = str(node.target) if node.op == "call_module" else node.name
+            if not node.args or node.args[0] is not before or sum(isinstance(a, fx.Node) for a in node.args) > 1:
+                raise UnsupportedLayerError(f"layer {name!r} does not just follow the layer before: expected a chain")
+            if node.op == "output":
+                break
             if ended:
                 raise UnsupportedLayerError(f"layer {ended!r} is a softmax before the end")
-            if not node.args or node.args[0] is not last or sum(isinstance(a, fx.Node) for a in node.args) > 1:
-                raise UnsupportedLayerError(f"layer {name!r} does not just follow the layer before: expected a chain")
             layer = modules[name] if node.op == "call_module" else _as_module(node, name)
-            last = node
             if chain is None:
                 chain = _Chain(_input_shape(layer, name, input_shape))
             if isinstance(layer, nn.Softmax | nn.LogSoftmax):
@@ -160,7 +149,7 @@ def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | 
                 raise ValueError(f"layer {name!r} does not take an input of shape {chain.shape}: {error}") from error
     if chain is None:
         raise UnsupportedLayerError(f"{type(module).__name__} has no layer")
-    return chain.network()
+    return AffineReLU((*chain.weights, chain.W), (*chain.biases, chain.b))
 
 
 class _Chain:
@@ -186,22 +175,19 @@ class _Chain:
         self.biases.append(W @ self.b + b)
         self.W, self.b = after, np.zeros(len(after)) + offset
 
-    def network(self) -> AffineReLU:
-        return AffineReLU((*self.weights, self.W), (*self.biases, self.b))
-
 
 def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
     n = len(chain.b)
     eye = np.eye(n)
+    if layer.training and isinstance(layer, nn.Dropout | nn.Dropout2d | nn.BatchNorm1d | nn.BatchNorm2d):
+        raise ValueError(f"layer {name!r} ({type(layer).__name__}) is in training mode: call .eval() first")
     match layer:
-        case nn.Identity():
+        case nn.Identity() | nn.Dropout() | nn.Dropout2d():
             pass
-        case nn.Dropout() | nn.Dropout2d():
-            _check_mode(layer, name)
         case nn.Flatten(start_dim=1, end_dim=-1):
             chain.shape = (n,)
         case nn.Linear():
-            weight, times = layer.weight.double(), n_of(chain.shape[:-1])
+            weight, times = layer.weight.double(), math.prod(chain.shape[:-1])
             offset = None if layer.bias is None else np.tile(layer.bias.double().numpy(), times)
             chain.affine(lambda v: v @ weight.T, offset)
         case nn.Conv2d(padding_mode="zeros"):
@@ -209,21 +195,18 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
             how: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
             chain.affine(lambda v: functional.conv2d(v, kernel, None, *how))
             if layer.bias is not None:
-                chain.b = chain.b + np.repeat(layer.bias.double().numpy(), n_of(chain.shape[1:]))
+                chain.b = chain.b + np.repeat(layer.bias.double().numpy(), math.prod(chain.shape[1:]))
         case nn.AvgPool2d():
             chain.affine(layer)
         case nn.BatchNorm1d() | nn.BatchNorm2d():
-            _check_mode(layer, name)
             if layer.running_mean is None or layer.running_var is None:
-                raise UnsupportedLayerError(
-                    f"layer {name!r}: BatchNorm without running statistics depends on the batch"
-                )
+                raise UnsupportedLayerError(f"layer {name!r}: BatchNorm without statistics depends on the batch")
             scale = 1 / torch.sqrt(layer.running_var.double() + layer.eps)
             scale = scale if layer.weight is None else scale * layer.weight.double()
             shift = -layer.running_mean.double() * scale
             shift = shift if layer.bias is None else shift + layer.bias.double()
             wide = (1, -1) + (1,) * (len(chain.shape) - 1)
-            chain.affine(lambda v: v * scale.reshape(wide), np.repeat(shift.numpy(), n_of(chain.shape[1:])))
+            chain.affine(lambda v: v * scale.reshape(wide), np.repeat(shift.numpy(), math.prod(chain.shape[1:])))
         case nn.ReLU():
             chain.relu(eye, np.zeros(n), eye)
         case nn.LeakyReLU():
@@ -237,24 +220,20 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
             raise _unsupported(layer, name)
 
 
-def n_of(shape: Sequence[int]) -> int:
-    """Return how many numbers an array of a shape has."""
-    return int(np.prod(shape, dtype=int))
-
-
 def _max_pool(chain: _Chain, layer: nn.MaxPool2d) -> None:
     """Play the tournament of a window: max(a, b) = relu(a - b) + relu(b) - relu(-b), round after round."""
-    index = torch.arange(len(chain.b), dtype=torch.float64).reshape(1, *chain.shape)
-    sides = [(side, side) if isinstance(side, int) else side for side in (layer.kernel_size, layer.stride)]
-    windows = index.unfold(2, sides[0][0], sides[1][0]).unfold(3, sides[0][1], sides[1][1])
+    index = torch.arange(len(chain.b)).reshape(1, *chain.shape)
+    (height, width), (down, right) = (
+        (side, side) if isinstance(side, int) else side for side in (layer.kernel_size, layer.stride)
+    )
+    windows = index.unfold(2, height, down).unfold(3, width, right)
     shape = tuple(windows.shape[1:4])
-    picks = windows.reshape(n_of(shape), -1).long().numpy().T  # (entries of a window, windows)
-    eye = np.eye(len(chain.b))
-    players = [eye[pick] for pick in picks]
+    players = list(
+        np.eye(len(chain.b))[windows.reshape(math.prod(shape), -1).T.numpy()]
+    )  # (windows, units) for each entry
     while len(players) > 1:
         rows: list[Array] = []
-        after: list[Array] = []
-        size = len(players[0])
+        after, size = [], len(players[0])
         width = 3 * size * (len(players) // 2) + 2 * size * (len(players) % 2)
         for a, b in zip(players[::2], [*players[1::2], None], strict=False):
             here, parts = len(rows) * size, [a, -a] if b is None else [a - b, b, -b]
@@ -275,10 +254,7 @@ def _as_module(node: fx.Node, name: str) -> nn.Module:
     rest, plain = node.args[1:], not node.kwargs or node.kwargs == {"inplace": False}
     if node.target in (torch.relu, functional.relu, "relu") and plain and not rest:
         return nn.ReLU()
-    if node.target in (torch.flatten, "flatten") and (tuple(rest), dict(node.kwargs)) in (
-        ((1,), {}),
-        ((), {"start_dim": 1}),
-    ):
+    if node.target in (torch.flatten, "flatten") and (*rest, *node.kwargs.items()) in ((1,), (("start_dim", 1),)):
         return nn.Flatten()
     what = getattr(node.target, "__name__", node.target)
     raise UnsupportedLayerError(f"layer {name!r} calls {what}: expected a module, relu, or flatten from 1")
@@ -299,8 +275,3 @@ def _input_shape(layer: nn.Module, name: str, given: Sequence[int] | None) -> tu
     if not isinstance(layer, SUPPORTED):
         raise _unsupported(layer, name)
     raise ValueError(f"input_shape = None: expected the shape of one input, since layer {name!r} does not tell it")
-
-
-def _check_mode(layer: nn.Module, name: str) -> None:
-    if layer.training:
-        raise ValueError(f"layer {name!r} ({type(layer).__name__}) is in training mode: call .eval() first")

@@ -16,6 +16,9 @@ CLEAR, WEAK_LEFT, WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT = range(5)
 PI = 3.141593
 SCALE, OFFSET = 373.94992, 7.5188840201005975  # of the networks' scores
 Ends = tuple[int | float, int | float]
+EVERYWHERE: dict[str, Ends] = {
+    "rho": (0, 60760), "theta": (-PI, PI), "psi": (-PI, PI), "own": (100, 1200), "intruder": (0, 1200)
+}  # fmt: skip
 
 
 class Normalisation(NamedTuple):
@@ -24,8 +27,8 @@ class Normalisation(NamedTuple):
     Attributes:
         low: Least input; what is below it is taken as it.
         high: Largest input.
-        mean: Of each input and, last, of all outputs.
-        scale: Likewise.
+        mean: Of each input and, last, of all outputs; as is ``scale``.
+        scale: What differences from the mean are divided by.
     """
 
     low: Array
@@ -44,15 +47,11 @@ class Normalisation(NamedTuple):
 
 
 def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
-    """Read a network in the format NNet.
+    """Return the network of a file in the format NNet, which takes and gives scaled numbers, and the scales.
 
-    Args:
-        path: A text file: comments that begin with ``//``; the number of layers, inputs, outputs and the widest layer;
-            the sizes; a line without use; least and largest inputs; means and ranges of the inputs and of the outputs;
-            then the rows of the weights, and one bias a line, of each layer.
-
-    Returns:
-        The network, which takes and gives scaled numbers, and the scales.
+    The format: comments that begin with ``//``; the number of layers, inputs, outputs and the widest layer; the sizes;
+    a line without use; least and largest inputs; means and ranges of the inputs and of the outputs; then the rows of
+    the weights, and one bias a line, of each layer.
 
     Raises:
         ValueError: The file is of another format or cut off.
@@ -82,8 +81,8 @@ class AcasProperty(NamedTuple):
 
     Attributes:
         networks: For which networks it is asked, as in ``"1_1"``.
-        boxes: Inputs in physical units: distance in feet, angle to the intruder and its heading in radians, own speed
-            and the intruder's in feet a second. It is to hold in all of them.
+        boxes: Inputs, in all of which it is to hold: distance in feet, angle to the intruder and its heading in
+            radians, own speed and the intruder's in feet a second.
         claim: What is to hold for the scores of clear of conflict, weak left, weak right, strong left, strong right;
             the lowest is the advice.
     """
@@ -95,12 +94,6 @@ class AcasProperty(NamedTuple):
 
 def acasxu_property(number: int) -> AcasProperty:
     """Return one of the properties 1 to 10 of the ACAS Xu networks.
-
-    Args:
-        number: 1 to 10.
-
-    Raises:
-        ValueError: There is no such property.
 
     Source: Katz et al., "Reluplex: an efficient SMT solver for verifying deep neural networks" (2017), appendix VI.
 
@@ -147,14 +140,9 @@ def acasxu_property(number: int) -> AcasProperty:
             return AcasProperty(("4_5",), (box,), _lowest(CLEAR))
 
 
-def _box(
-    rho: Ends = (0, 60760),
-    theta: Ends = (-PI, PI),
-    psi: Ends = (-PI, PI),
-    own: Ends = (100, 1200),
-    intruder: Ends = (0, 1200),
-) -> Box:
-    low, high = zip(rho, theta, psi, own, intruder, strict=True)
+def _box(**ends: Ends) -> Box:
+    """Return a box of the ends given, and of all that the networks take."""
+    low, high = zip(*(EVERYWHERE | ends).values(), strict=True)
     return Box(np.array(low, dtype=float), np.array(high, dtype=float))
 
 

@@ -14,14 +14,7 @@ Pattern = tuple[Phases, ...]
 
 
 def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -> Pattern:
-    """Return the phases of all hidden units at an input: 1 on (z > 0), 0 off.
-
-    Args:
-        net: The network.
-        x: The input, or many.
-
-    Returns:
-        For each hidden layer (..., units).
+    """Return the phases of all hidden units at an input, or at many: 1 on (z > 0), 0 off; (..., units) of each layer.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -32,15 +25,9 @@ def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -
 
 
 def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array, Array]]:
-    """Return the affine maps of the layers while the units are in a pattern.
+    """Return the affine maps z_k = A_k x + a_k of all layers while the units are in a pattern.
 
         A_1 = W_1,   A_{k+1} = W_{k+1} D_k A_k,   D_k = diag(on),   and a_k likewise
-
-    so that z_k = A_k x + a_k, and the outputs are the last of them.
-
-    Args:
-        net: The network.
-        pattern: Phases of each hidden layer, none of them free.
 
     Raises:
         ValueError: The pattern does not fit the network, or a phase is open.
@@ -59,13 +46,10 @@ def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array
 def pattern_halfspaces(
     net: AffineReLU, at: Sequence[Phases], pattern: Sequence[Phases], tau: float = 0.0
 ) -> tuple[Array, Array]:
-    """Return the half-spaces G x <= h of the inputs that have a pattern.
+    """Return the half-spaces G x <= h of the inputs that have a pattern, a unit counting as on from z = tau.
 
-    Args:
-        net: The network.
-        at: The full pattern from which units were freed.
-        pattern: Phases, 2 where free; if a unit is fixed, so are all in the layers before (the set is convex then).
-        tau: From which z a unit counts as on.
+    ``at`` is the full pattern from which units were freed (2). If a unit is fixed, so are all in the layers before: the
+    set is convex then.
 
     Raises:
         ValueError: A unit is fixed behind a free one, or otherwise than in ``at``.

@@ -15,18 +15,15 @@ from engram.analysis.verify.network import Array, Mask
 from engram.analysis.verify.pattern import Pattern
 from engram.analysis.verify.specification import Box, Polytope
 
+Made = Literal["direct", "structural", "fallback", "crown"]
 Comparison = Literal["equal", "contains", "contained", "incomparable"]
 MOST_DIMENSIONS = 10  # of a volume by sampling
 
 
 class InnerBox(NamedTuple):
-    """The largest box inside a region, by volume or by perimeter.
+    """The largest box inside a region, by volume or by perimeter; ``dimensions`` counts the sides that are not fixed.
 
-    Attributes:
-        low: Lower ends.
-        high: Upper ends; equal to the lower ones where the box is flat.
-        log_volume: Logarithm of the product of the sides that the region's box leaves open; minus infinity if flat.
-        dimensions: How many sides those are.
+    ``log_volume`` is the logarithm of the product of these sides; minus infinity if the box is flat.
     """
 
     low: Array
@@ -40,7 +37,7 @@ class Region:
     """All x of a box with G x <= h, on which a network answers with one class.
 
     Attributes:
-        G: Half-spaces, (rows, inputs), of norm 1; redundant rows of zeros and copies are left out.
+        G: Half-spaces, (rows, inputs), of norm 1; rows of zeros and copies are left out.
         h: Right-hand sides.
         box: The box.
         label: The class.
@@ -58,18 +55,23 @@ class Region:
     box: Box
     label: int
     pattern: Pattern
-    mode: Literal["direct", "structural", "fallback", "crown"]
+    mode: Made
     status: Literal["proved", "tie"]
     slack: Array
     tol: float
-    queries: tuple[int, int, int] = (0, 0, 0)
+    queries: tuple[int, ...] = (0, 0, 0)
     seconds: float = 0.0
+
+    @property
+    def rows(self) -> tuple[Array, Array]:
+        """All of it as A x <= b: the half-spaces, then the sides of the box."""
+        eye = np.eye(len(self.box.low))
+        return np.vstack([self.G, eye, -eye]), np.concatenate([self.h, self.box.high, -self.box.low])
 
     @property
     def polytope(self) -> Polytope:
         """The region as inputs for ``verify``."""
-        eye = np.eye(len(self.box.low))
-        return Polytope(np.vstack([self.G, eye, -eye]), np.concatenate([self.h, self.box.high, -self.box.low]))
+        return Polytope(*self.rows)
 
     def contains(self, X: Float[np.ndarray, "*batch inputs"]) -> Bool[np.ndarray, "*batch"]:
         """Say of points whether they are inside."""
@@ -92,9 +94,8 @@ class Region:
         A = np.vstack([self.G[:, open_sides], np.eye(size), -np.eye(size)])
         fixed = self.G[:, ~open_sides] @ self.box.low[~open_sides]
         b = np.concatenate([self.h - fixed, self.box.high[open_sides], -self.box.low[open_sides]])
-        cost = np.append(np.zeros(size), -1.0)
-        length = np.linalg.norm(A, axis=1)
-        found: Any = linprog(cost, A_ub=np.column_stack([A, length]), b_ub=b, bounds=(None, None), method="highs")
+        A, cost = np.column_stack([A, np.linalg.norm(A, axis=1)]), np.append(np.zeros(size), -1.0)
+        found: Any = linprog(cost, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
         x = self.box.low.copy()
         x[open_sides] = found.x[:-1]
         return x, float(found.x[-1])
@@ -153,23 +154,15 @@ class Region:
         return "contained" if inside else "contains" if around else "incomparable"
 
     def sample(self, n: int, rng: np.random.Generator, thin: int = 20) -> Float[np.ndarray, "n inputs"]:
-        """Draw points inside, nearly uniform, by hit-and-run from the centre of the largest ball.
-
-        Args:
-            n: How many.
-            rng: Randomness.
-            thin: Steps between two points.
+        """Draw n points inside, nearly uniform, by hit-and-run from the centre, ``thin`` steps each.
 
         Raises:
             ValueError: The region has no volume.
         """
         if self.degenerate:
             raise ValueError("the region is empty or flat: it has no points to draw")
-        open_sides = self.box.high > self.box.low
-        x, found = self.centre[0].copy(), np.empty((n, len(self.box.low)))
-        eye = np.eye(len(x))[open_sides]
-        A = np.vstack([self.G, eye, -eye])
-        b = np.concatenate([self.h, self.box.high[open_sides], -self.box.low[open_sides]])
+        open_sides, (A, b) = self.box.high > self.box.low, self.rows
+        x, found = self.centre[0].copy(), np.empty((n, len(open_sides)))
         for i in range(n):
             for _ in range(thin):
                 direction = rng.normal(size=len(x)) * open_sides
@@ -252,13 +245,9 @@ def _within(inner: Region, outer: Region) -> bool:
     """Say whether one region lies in another, to 1e-9."""
     if inner.degenerate:
         return True
-    A, b = inner.G, inner.h
-    eye = np.eye(len(inner.box.low))
-    rows = np.vstack([outer.G, eye, -eye])
-    limits = np.concatenate([outer.h, outer.box.high, -outer.box.low])
     bounds: Any = np.column_stack([inner.box.low, inner.box.high])
-    for row, limit in zip(rows, limits, strict=True):
-        found: Any = linprog(-row, A_ub=A, b_ub=b, bounds=bounds, method="highs")
+    for row, limit in zip(*outer.rows, strict=True):
+        found: Any = linprog(-row, A_ub=inner.G, b_ub=inner.h, bounds=bounds, method="highs")
         if found.status != 0 or -found.fun > limit + 1e-9 * max(1, abs(limit)):
             return False
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import replace
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from engram.analysis.verify.bounds import FREE, Phases, crown_bounds, lower_line
 from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
 from engram.analysis.verify.network import AffineReLU, Array
 from engram.analysis.verify.pattern import Pattern, activation_pattern, local_affine, pattern_halfspaces
-from engram.analysis.verify.region import MOST_DIMENSIONS, Region
+from engram.analysis.verify.region import MOST_DIMENSIONS, Made, Region
 from engram.analysis.verify.specification import Box, Clause, Domain, domain
 
 Mode = Literal["direct", "structural", "best", "crown"]
@@ -47,29 +47,25 @@ def relaxed_region(
         structural:  M_i(x) > g_i(x) - eps for all x in Q(s); the region is Q(s) with g_i(x) >= eps
 
     can be proved: first whole layers from the last on, then the units of the first layer that cannot be freed whole.
-    Where the direct proof fails for s(x0) already, the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``.
+    Where the direct proof fails for s(x0) already, the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``; at a tie
+    of two classes it is empty, status ``"tie"``.
 
     Args:
         net: The network.
         x0: The input, inside the box.
         box: All inputs of interest.
         mode: ``"direct"`` (Prophecy), ``"structural"`` (NNInfer), ``"best"``: the larger of direct and of structural
-            ones with eps of 0.001, 0.5 and 0.95, or ``"crown"``: no pattern, the half-spaces that one backward pass
-            over the box gives.
+            ones with eps of 0.001, 0.5 and 0.95, or ``"crown"``: the half-spaces of one backward pass over the box.
         label: The class c; default: the network's answer at x0.
         eps: Slack as a share of the least margin at x0.
         eps_absolute: Slack in units of the outputs instead; above the least margin, x0 is outside, with a warning.
         tighten: Replace eps, once units are freed, by the least slacks for which the proof goes through, one for each
             class, and leave out half-spaces that are not needed.
-        order: In which order units of a layer are freed: by number, or those first whose change of phase is farthest
-            from x0.
+        order: Units of a layer are freed by number, or those first whose change of phase is farthest from x0.
         tau: From which z a unit counts as on, in the proof and in the region; 1e-4 as published.
         time_limit: Seconds for one question to the solver; without an answer, a unit stays fixed.
         node_limit: Likewise, nodes of its search; unlike seconds the same on every machine.
-        rng: Randomness of the samples that spare questions to the solver, and of volumes; default: of seed 0.
-
-    Returns:
-        The region; at a tie of two classes it is empty, with status ``"tie"``.
+        rng: For the samples that spare questions to the solver, and for volumes; default: of seed 0.
 
     Raises:
         ValueError: x0 is not in the box, or an argument is out of range.
@@ -99,7 +95,8 @@ def relaxed_region(
     label = int(np.argmax(y)) if label is None else checks.size("label", label, 0, len(y) - 1)
     margin = float(y[label] - np.delete(y, label).max())
     rng = np.random.default_rng(0) if rng is None else rng
-    made = _Maker(net, x0, place, label, tau=tau, order=order, limits=(time_limit, node_limit), rng=rng)
+    limits = {"time_limit": time_limit, "node_limit": node_limit}
+    made = _Maker(net, x0, place, label, rng=rng, order=order, tau=tau, **limits)
     if margin <= 0:
         region = replace(made.region("direct", made.full, []), status="tie", G=made.nothing[0], h=made.nothing[1])
     elif mode == "crown":
@@ -113,7 +110,7 @@ def relaxed_region(
         region = made.structural(absolute, tighten)
     else:
         region = made.best(margin)
-    return replace(region, seconds=time.monotonic() - began, queries=made.queries)
+    return replace(region, seconds=time.monotonic() - began, queries=tuple(made.asked))
 
 
 Kept = list[tuple[int, float]]  # half-spaces g_i >= eps_i of a region
@@ -132,19 +129,10 @@ class _Maker:
     """What the questions about one input share: the pattern, the affine maps, the pool of known points."""
 
     def __init__(
-        self,
-        net: AffineReLU,
-        x0: Array,
-        place: Domain,
-        label: int,
-        *,
-        tau: float,
-        order: str,
-        limits: tuple[float, int],
-        rng: np.random.Generator,
+        self, net: AffineReLU, x0: Array, place: Domain, label: int, *, rng: np.random.Generator, **options: Any
     ) -> None:
-        self.net, self.x0, self.place, self.label, self.tau = net, x0, place, label, tau
-        self.order, self.limits, self.rng = order, limits, rng
+        self.net, self.x0, self.place, self.label = net, x0, place, label
+        self.order, self.rng, self.tau, self.options = options.pop("order"), rng, options["tau"], options
         self.full = activation_pattern(net, x0)
         self.maps = local_affine(net, self.full)
         self.others = [i for i in range(net.sizes[-1]) if i != label]
@@ -158,10 +146,6 @@ class _Maker:
         spread = (place.high - place.low) * 2.0 ** -rng.integers(1, 6, (POOL, 1))
         near = (x0 + spread * rng.normal(size=(POOL, len(x0)))).clip(place.low, place.high)
         self.pool = np.vstack([x0, near, rng.uniform(place.low, place.high, (POOL, len(x0)))])
-
-    @property
-    def queries(self) -> tuple[int, int, int]:
-        return self.asked[0], self.asked[1], self.asked[2]
 
     def direct(self) -> Region:
         wanted = [_Obligation(q, np.zeros_like(self.x0), 0.0, -self.tol) for q in self.to_others]
@@ -194,26 +178,17 @@ class _Maker:
         A, c = bounds.lower_slope, bounds.lower_offset - self.tol
         return self._made("crown", tuple(np.full_like(p, FREE) for p in self.full), -A, c, np.zeros(len(c)))
 
-    def region(self, mode: Literal["direct", "structural", "fallback"], pattern: Pattern, kept: Kept) -> Region:
+    def region(self, mode: Made, pattern: Pattern, kept: Kept) -> Region:
         G, h = pattern_halfspaces(self.net, self.full, pattern, self.tau)
         slack = np.full(len(self.others), -np.inf)
         for i, eps in kept:
             slack[i] = eps
         used = np.isfinite(slack)
         # A fallback keeps the open side of its faces: ties are left out.
-        least = slack[used] + (self.tol if mode == "fallback" else 0.0)
-        return self._made(
-            mode, pattern, np.vstack([G, -self.g[used]]), np.concatenate([h, self.g0[used] - least]), slack
-        )
+        limits = self.g0[used] - (slack[used] + (self.tol if mode == "fallback" else 0.0))
+        return self._made(mode, pattern, np.vstack([G, -self.g[used]]), np.concatenate([h, limits]), slack)
 
-    def _made(
-        self,
-        mode: Literal["direct", "structural", "fallback", "crown"],
-        pattern: Pattern,
-        G: Array,
-        h: Array,
-        slack: Array,
-    ) -> Region:
+    def _made(self, mode: Made, pattern: Pattern, G: Array, h: Array, slack: Array) -> Region:
         length = np.linalg.norm(G, axis=1)
         if (h[length == 0] < 0).any():  # a row of zeros that nothing satisfies
             (G, h), length = self.nothing, np.ones(1)
@@ -269,10 +244,7 @@ class _Maker:
         return all(self.largest(pattern, one, one.target) <= one.target for one in wanted)
 
     def largest(self, pattern: Pattern, one: _Obligation, enough: float = -np.inf) -> float:
-        """Return an upper bound of an obligation over a pattern: CROWN's if that is enough, else the solver's.
-
-        The solver is only asked whether anything is above what is enough.
-        """
+        """Return an upper bound of an obligation over a pattern: CROWN's if that is enough, else the solver's."""
         phases: list[Phases] = [codes[None] for codes in pattern]
         relaxation = relax(self.net, self.place.low[None], self.place.high[None], phases)
         if relaxation.empty[0]:
@@ -284,19 +256,8 @@ class _Maker:
             return upper
         self.asked[2] += 1
         clause = Clause(-one.q[None], np.array([-one.c]), np.ones(1, dtype=bool))
-        found = solve(
-            self.net,
-            relaxation,
-            clause,
-            self.place,
-            pattern=pattern,
-            of_inputs=-one.r,
-            tau=self.tau,
-            binary=True,
-            time_limit=self.limits[0],
-            node_limit=self.limits[1],
-            below=-enough,
-        )
+        asked: dict[str, Any] = {"pattern": pattern, "of_inputs": -one.r, "binary": True, "below": -enough}
+        found = solve(self.net, relaxation, clause, self.place, **asked, **self.options)
         if found.x is not None:
             self.pool = np.vstack([self.pool, found.x.clip(self.place.low, self.place.high)])
         return min(upper, -found.value)

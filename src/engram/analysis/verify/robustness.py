@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,23 +28,13 @@ def certified_radius(
     time_limit: float = 60.0,
     node_limit: int = NODES,
 ) -> Float[np.ndarray, " points"]:
-    """Return, for each input, a radius r of max |x - x0| within which the answer stays the label.
+    """Return, for each input, a radius r of max |x - x0| within which the answer is the label; 0 where it is another.
 
-    ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound of the true radius. ``"exact"``
-    asks HiGHS for the nearest input that another class ties, inside the ball of the attack, pruning classes whose CROWN
-    radius is larger than the nearest so far; it is exact to 1e-6, and the solver's dual bound, a lower one, where a
-    limit is met. ``"attack"`` bisects with a search for counterexamples: an upper bound.
-
-    Args:
-        net: The network.
-        X: Inputs.
-        labels: Their classes; where the network gives another, the radius is 0.
-        method: See above; lower <= exact <= upper.
-        low: Least value that an input can have.
-        high: Largest value.
-        most: Radii are not looked for beyond it.
-        time_limit: Seconds of ``"exact"`` for one question.
-        node_limit: Likewise, nodes of the solver's search; unlike seconds the same on every machine.
+    ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound. ``"exact"`` asks HiGHS for the
+    nearest input that another class ties, inside the ball of the attack, to 1e-6; where ``time_limit`` seconds or
+    ``node_limit`` nodes (the same on every machine) end a question, it is the solver's dual bound, a lower one.
+    ``"attack"`` bisects with a search for counterexamples: an upper bound. Inputs have values from ``low`` to ``high``,
+    and radii are not looked for beyond ``most``.
 
     Raises:
         ValueError: A label is no class, or an input is out of range.
@@ -56,9 +46,8 @@ def certified_radius(
         >>> certified_radius(net, np.array([[0.5, 0.1]]), np.array([0]), method="exact").round(5)
         array([0.2])
     """
-    if ((low > X) | (high < X)).any() or not np.isfinite(X).all():
-        i = int(np.argmax(((low > X) | (high < X) | ~np.isfinite(X)).any(1)))
-        raise ValueError(f"X[{i}] is outside {low} to {high}, or not finite")
+    if (wrong := ((low > X) | (high < X) | ~np.isfinite(X)).any(1)).any():
+        raise ValueError(f"X[{wrong.argmax()}] is outside {low} to {high}, or not finite")
     properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]
     ball = _Balls(low, high, most)
     if method == "attack":
@@ -67,10 +56,9 @@ def certified_radius(
     radii = _by_crown(net, X, spec, ball)
     if method == "crown":
         return np.asarray(radii.min(1))
+    limits = {"time_limit": time_limit, "node_limit": node_limit}
     every = zip(X, properties, radii, strict=True)
-    return np.array(
-        [_nearest(net, x, one, known, ball=ball, limits=(time_limit, node_limit)) for x, one, known in every]
-    )
+    return np.array([_nearest(net, x, one, known, ball, **limits) for x, one, known in every])
 
 
 class _Balls(NamedTuple):
@@ -114,9 +102,7 @@ def _attacked(net: AffineReLU, x: Array, one: list[Clause], ball: _Balls) -> flo
     return bad
 
 
-def _nearest(
-    net: AffineReLU, x: Array, one: list[Clause], known: Array, *, ball: _Balls, limits: tuple[float, int]
-) -> float:
+def _nearest(net: AffineReLU, x: Array, one: list[Clause], known: Array, ball: _Balls, **limits: Any) -> float:
     if not all(clause.holds(clause.Q @ net(x)) for clause in one):
         return 0.0
     best = _attacked(net, x, one, ball)  # in a smaller ball fewer units are open
@@ -124,11 +110,8 @@ def _nearest(
         if known[i] >= best:
             break
         lower, upper = ball.around(x, best)
-        relaxation = relax(net, lower[None], upper[None])
-        place = Domain.box(lower, upper)
-        found = solve(
-            net, relaxation, one[i], place, binary=True, time_limit=limits[0], node_limit=limits[1], radius_from=x
-        )
+        relaxation, place = relax(net, lower[None], upper[None]), Domain.box(lower, upper)
+        found = solve(net, relaxation, one[i], place, binary=True, radius_from=x, **limits)
         if found.value < np.inf:  # minus infinity where the solver has no bound yet
             best = min(best, max(found.value - FEASIBILITY, float(known[i])))
     return best

@@ -19,11 +19,7 @@ ArrayLike = np.ndarray | Sequence[Any]
 
 @dataclass(frozen=True, eq=False, init=False)
 class Box:
-    """All x with low <= x <= high.
-
-    Args:
-        low: Lower ends, (inputs,); finite.
-        high: Upper ends; equal to the lower ones where an input is fixed.
+    """All x with low <= x <= high, (inputs,) each.
 
     Raises:
         ValueError: An end is not finite, or a lower end is above the upper one.
@@ -49,11 +45,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False, init=False)
 class Polytope:
-    """All x with A x <= b; bounded and not empty.
-
-    Args:
-        A: One row for each half-space, (rows, inputs).
-        b: Their right-hand sides, (rows,).
+    """All x with A x <= b, (rows, inputs) and (rows,); bounded and not empty.
 
     Raises:
         ValueError: A number is not finite, shapes do not fit, no point satisfies all rows, or they bound no region.
@@ -74,22 +66,14 @@ class Polytope:
 
 @dataclass(frozen=True)
 class Argmax:
-    """Output ``label`` is larger than every other: y_c > y_i for all i != c.
-
-    Args:
-        label: The class c.
-    """
+    """Output ``label`` is larger than every other: y_c > y_i for all i != c."""
 
     label: int
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class LinearProperty:
-    """All rows of C y <= d hold.
-
-    Args:
-        C: (rows, outputs).
-        d: (rows,).
+    """All rows of C y <= d hold, (rows, outputs) and (rows,).
 
     Raises:
         ValueError: A number is not finite, or shapes do not fit.
@@ -107,22 +91,14 @@ class LinearProperty:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """At least one of several properties holds.
-
-    Args:
-        properties: The properties.
-    """
+    """At least one of several properties holds."""
 
     properties: tuple[Property, ...]
 
 
 @dataclass(frozen=True)
 class AllOf:
-    """Each of several properties holds.
-
-    Args:
-        properties: The properties.
-    """
+    """Each of several properties holds."""
 
     properties: tuple[Property, ...]
 

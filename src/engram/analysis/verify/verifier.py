@@ -21,20 +21,18 @@ from engram.analysis.verify.network import AffineReLU, Array, as_affine_relu
 from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
 
 Engine = Literal["auto", "inputs", "relus", "milp", "crown"]
+Status = Literal["proved", "refuted", "unknown"]
 FEW_INPUTS = 10
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a question may cost; when one of them is used up the answer is *unknown*.
+    """What a question may cost, all above 0; when one of them is used up the answer is *unknown*.
 
     Args:
         seconds: Time. One step of an engine, a batch of boxes or a linear program, is always finished.
         nodes: Boxes or cases.
         megabytes: Memory of what is bounded at once and of what waits; the network itself comes on top.
-
-    Raises:
-        ValueError: One of them is not positive.
     """
 
     seconds: float = 60.0
@@ -56,14 +54,13 @@ class Result:
         counterexample: An input that breaks the property, (inputs,).
         certificate: Why it holds.
         exhausted: ``"time"``, ``"nodes"``, ``"memory"``, or why the engine can get no further; empty otherwise.
-        bound: No margin is smaller: what has to be positive is known to be at least this; of a proof, by how much
-            it holds.
+        bound: A lower bound of what has to be positive; of a proof, by how much it holds.
         engine: What decided: ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``.
         nodes: How many boxes or cases were bounded.
         seconds: Time it took.
     """
 
-    status: Literal["proved", "refuted", "unknown"]
+    status: Status
     counterexample: Array | None
     certificate: Certificate | None
     exhausted: str
@@ -105,7 +102,7 @@ def verify(
         ValueError: The network is in training mode, or an argument does not fit it.
 
     Examples:
-        >>> from engram.analysis import LinearProperty
+        >>> from engram.analysis.verify import LinearProperty
         >>> net = AffineReLU((np.array([[1.0, 1], [1, -1]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))  # at most 2
         >>> [verify(net, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [most])).status for most in (2.001, 1.9)]
         ['proved', 'refuted']
@@ -118,20 +115,17 @@ def verify(
     checks.choice("engine", engine, get_args(Engine))
 
     def answer(used: str, search: Outcome, trees: tuple[Tree, ...] = (), tol: float = 0.0) -> Result:
-        seconds = time.monotonic() - began
-        if search.counterexample is not None:
-            return Result("refuted", search.counterexample, None, "", search.bound, used, search.nodes, seconds)
-        if search.exhausted:
-            return Result("unknown", None, None, search.exhausted, search.bound, used, search.nodes, seconds)
+        status: Status = "refuted" if search.counterexample is not None else "unknown" if search.exhausted else "proved"
         kind: Literal["tree", "solver"] = "solver" if used == "milp" else "tree"
-        certificate = Certificate(kind, trees, subject(net, place, wanted), tol)
-        return Result("proved", None, certificate, "", search.bound, used, search.nodes, seconds)
+        certificate = Certificate(kind, trees, subject(net, place, wanted), tol) if status == "proved" else None
+        rest = search.exhausted, search.bound, used, search.nodes, time.monotonic() - began
+        return Result(status, search.counterexample, certificate, *rest)
 
-    hit = attack(net, wanted, place, np.random.default_rng(0) if rng is None else rng)
-    if hit is not None:
+    if (hit := attack(net, wanted, place, np.random.default_rng(0) if rng is None else rng)) is not None:
         return answer("attack", Outcome((), hit, "", -np.inf, 0))
     if engine == "milp":
-        return answer("milp", *_by_milp(net, wanted, place, deadline))
+        found, tol = _by_milp(net, wanted, place, deadline)
+        return answer("milp", found, tol=tol)
     few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(place.v))
     if few or engine == "crown":
         nodes = 1 if engine == "crown" else budget.nodes
@@ -153,10 +147,8 @@ def verify(
     return answer("relus", Outcome((), None, "", least, nodes), tuple(trees))
 
 
-def _by_milp(
-    net: AffineReLU, wanted: Sequence[Clause], place: Domain, deadline: float
-) -> tuple[Outcome, tuple[Tree, ...], float]:
-    """Ask HiGHS for the least of each clause."""
+def _by_milp(net: AffineReLU, wanted: Sequence[Clause], place: Domain, deadline: float) -> tuple[Outcome, float]:
+    """Ask HiGHS for the least of each clause; return what came of it, and the tolerance."""
     relaxation = relax(net, place.low[None], place.high[None])
     least, tol = np.inf, 0.0
     for done, (clause, rows) in enumerate(zip(wanted, bound_clauses(net, relaxation, list(wanted)), strict=True)):
@@ -166,14 +158,14 @@ def _by_milp(
         allowed = FEASIBILITY * max(1.0, float((np.abs(clause.Q) @ np.linalg.norm(net.weights[-1], axis=1)).max()))
         tol = max(tol, allowed)
         if time.monotonic() >= deadline:
-            return Outcome((), None, "time", -np.inf, done), (), tol
+            return Outcome((), None, "time", -np.inf, done), tol
         found = solve(net, relaxation, clause, place, binary=True, time_limit=deadline - time.monotonic())
         if found.x is not None:
             points = found.x.clip(place.low, place.high)[None]
             if (hit := first_counterexample(net, [clause], place, points)) is not None:
-                return Outcome((), hit, "", found.value, done + 1), (), tol
+                return Outcome((), hit, "", found.value, done + 1), tol
         least = min(least, found.value)
         if not found.value > allowed:
             why = "precision: the margin is within the solver's tolerance" if found.finished else "time"
-            return Outcome((), None, why, least, done + 1), (), tol
-    return Outcome((), None, "", least, len(wanted)), (), tol
+            return Outcome((), None, why, least, done + 1), tol
+    return Outcome((), None, "", least, len(wanted)), tol

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from engram.experiments.episodic_control.policies import POLICIES
 from engram.lab import Results
-from engram.lab.curves import PALETTE, line
+from engram.lab.curves import PALETTE, add_line
 
 SIZES = (100, 250, 1000)  # rows for each action on CartPole
 
@@ -36,9 +36,8 @@ def figure(results: Results) -> go.Figure:
             plot.add_trace(points, row=1, col=1)
         for metric, dash in (("error_1", "solid"), ("error_8", "dot")):
             style = {"color": color, "dash": dash}
-            curve = line(results, f"stream-{policy}", metric, name=f"{policy}, batches of {metric[-1]}", line=style)
-            if curve is not None:
-                plot.add_trace(curve, row=2, col=1)
+            name = f"{policy}, batches of {metric[-1]}"
+            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), name=name, line=style)
     for arm in results.arms:
         elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
         if elsewhere and not arm.startswith(("stream", "look-up", "acrobot")):

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from engram.experiments.evolved_plastic_networks.evolution import training_tasks, two_stimulus
 from engram.lab import Results
-from engram.lab.curves import PALETTE, line
+from engram.lab.curves import PALETTE, add_line
 from engram.tasks.two_stimulus import ladder
 
 MATRICES = {
@@ -36,7 +36,7 @@ def figure(results: Results) -> go.Figure:
         enumerate(results.arms), (("accuracy", "", "solid"), ("withheld_accuracy", ", withheld task", "dot"))
     ):
         style = {"color": PALETTE[number % len(PALETTE)], "dash": dash}
-        plot.add_trace(line(results, arm, metric, name=arm + what, line=style), row=1, col=1)
+        add_line(plot, results, arm, metric, place=(1, 1), name=arm + what, line=style)
     evolution = results.config.evolution
     for rung in ladder(two_stimulus(evolution, training_tasks(evolution.withheld)).tables):
         plot.add_hline(y=rung.accuracy, line_dash="dot", line_width=1, annotation_text=rung.knows, row=1, col=1)

@@ -15,30 +15,17 @@ __all__ = ["KnownReturn", "exact_returns", "ideal_returns"]
 
 @dataclass(frozen=True)
 class KnownReturn:
-    """The return of an agent in a task, as it is known.
-
-    Attributes:
-        task: The task.
-        agent: Makes the agent.
-        value: The known return, in ``units``.
-        units: By what the return of a lifetime is divided.
-        rounding: How far from it the figure may be by rounding; closed forms are not rounded.
-        regret: Whether it is not the return that is known, but the regret.
-    """
+    """The return of an agent in a task, as it is known."""
 
     task: MetaTask
     agent: Callable[[np.random.Generator], Agent]
-    value: float
-    units: float = 1.0
-    rounding: float = 0.05
-    regret: bool = False
+    value: float  # in units
+    units: float = 1.0  # by what the return of a lifetime is divided
+    rounding: float = 0.05  # of the published figure; closed forms are not rounded
+    regret: bool = False  # whether it is not the return that is known, but the regret
 
     def measure(self, lifetimes: int, seed: int) -> tuple[float, float]:
         """Let the agent live; return the mean of the return or regret, and its standard error.
-
-        Args:
-            lifetimes: How many lifetimes.
-            seed: Seed of agent and environments.
 
         Examples:
             >>> known = exact_returns()["dependent bandit easy, oracle"]
@@ -90,13 +77,12 @@ def ideal_returns() -> dict[str, KnownReturn]:
         return lambda generator: BayesFilterAgent(pomdp(task), generator=generator)
 
     bandit, uniform, ten = named.bandit(2), named.dependent_bandit(), named.bandit(10)
+    thompson = arms_by("thompson", dependent=True)
     known = {
         "bandit, Thompson": KnownReturn(bandit, arms_by("thompson"), 2.8, regret=True),
         "bandit, UCB1": KnownReturn(bandit, arms_by("ucb1"), 5.6, regret=True),
         "dependent bandit uniform, greedy": KnownReturn(uniform, arms_by("greedy", dependent=True), 1.2, regret=True),
-        "dependent bandit uniform, Thompson": KnownReturn(
-            uniform, arms_by("thompson", dependent=True), 2.1, regret=True
-        ),
+        "dependent bandit uniform, Thompson": KnownReturn(uniform, thompson, 2.1, regret=True),
         "dependent bandit uniform, UCB1": KnownReturn(uniform, arms_by("ucb1"), 6.0, regret=True),
         "bandit of 10 arms, Thompson": KnownReturn(ten, arms_by("thompson"), 76.9),
         "bandit of 10 arms, UCB1": KnownReturn(ten, arms_by("ucb1"), 63.3),

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from engram.experiments.noodl import patches, synthetic
 from engram.experiments.noodl.claims import ALPHAS, NOISES, claims
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
-from engram.lab.curves import PALETTE, line
+from engram.lab.curves import PALETTE, add_line
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def figure(results: Results) -> go.Figure:
     shown = [arm for arm in results.arms if arm.startswith(("noodl", "arora", "lasso"))]
     for number, arm in enumerate(shown):
         style = {"color": PALETTE[number % len(PALETTE)], "dash": "solid" if number < len(PALETTE) else "dash"}
-        plot.add_trace(line(results, arm, "dictionary_error", "median", name=arm, line=style))
+        add_line(plot, results, arm, "dictionary_error", average="median", name=arm, line=style)
     plot.update_layout(
         title="Error of the dictionary, median over seeds",
         xaxis={"title": "batches of fresh samples"},

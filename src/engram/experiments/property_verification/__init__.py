@@ -197,7 +197,7 @@ experiment = Experiment(
             Config(
                 random=RandomNetworks(networks=2, points=1000),
                 data=Data(inputs=2, points=1000, epochs=1),
-                radii=Radii(epochs=1),
+                radii=Radii(epochs=1, hidden=8),
                 scope="few",
             ),
             seeds=2,

@@ -1,4 +1,4 @@
-"""Certified radii of networks 64-64-10 on digits, whose hidden layer learned in one of four ways."""
+"""Certified radii of networks of one hidden layer on digits, whose hidden layer learned in one of four ways."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from engram.lab import Run
 
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
 exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, most=0.5, time_limit=1e6, node_limit=500)
-HIDDEN = 64
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Radii:
     """Test inputs for which the solver is asked for the radius as well; the one by CROWN is for all."""
     epochs: Annotated[int, Ge(1)] = 60
     """Epochs of training."""
+    hidden: Annotated[int, Ge(1)] = 64
+    """Units of the hidden layer."""
 
 
 def hebbian_layer(X: Array, units: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -46,18 +47,18 @@ def hebbian_layer(X: Array, units: int, rng: np.random.Generator) -> tuple[Array
 
 
 def trial(config: Radii, run: Run) -> dict[str, Any]:
-    """Measure certified radii of a network 64-64-10 on digits, whose hidden layer learned in one of four ways."""
+    """Measure certified radii of a network on digits, whose hidden layer learned in one of four ways."""
     X, y = load_digits(return_X_y=True)
     order = run.rng.permutation(len(X))
     X, y = X[order] / 16, y[order]
     train, test = slice(0, 1200), slice(1200, None)
-    sizes = (64, HIDDEN, 10)
+    sizes = (64, config.hidden, 10)
 
     def accuracy(net: AffineReLU) -> float:
         return float((net(X[test]).argmax(1) == y[test]).mean())
 
-    hebbian = hebbian_layer(X[train], HIDDEN, run.rng)
-    drawn = run.rng.normal(size=(HIDDEN, 64)) / 8
+    hebbian = hebbian_layer(X[train], config.hidden, run.rng)
+    drawn = run.rng.normal(size=(config.hidden, 64)) / 8
     hidden = {"hebbian": hebbian, "random": (drawn, -drawn @ X[train].mean(0))}.get(config.training)
     enough = None
     if config.training == "matched":

@@ -8,13 +8,6 @@ from jaxtyping import Float
 from engram.memory.dictionary.iht import hard_threshold
 
 
-def threshold_encode(
-    X: Float[np.ndarray, "samples features"], dictionary: Float[np.ndarray, "atoms features"], coef_min: float
-) -> Float[np.ndarray, "samples atoms"]:
-    """Code samples by one thresholding: x = A y where |A y| >= coef_min / 2, else 0."""
-    return hard_threshold(X @ dictionary.T, coef_min / 2, keep_equal=True)
-
-
 def unbiased_gradient(
     dictionary: Float[np.ndarray, "atoms features"],
     X: Float[np.ndarray, "samples features"],
@@ -27,8 +20,8 @@ def unbiased_gradient(
         T(i) = H'(B(i) y),    g_i = mean over samples of (B(i)^T T(i) - y) sign(x_i)
 
     No B(i) is ever made: with s = A y and the Gram matrix G, (B(i) y)_j = s_j - G_ij s_i, and B(i)^T T is
-    A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes x are those of
-    ``threshold_encode``, and H' keeps what is at least coef_min / 2.
+    A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes are x = H'(A y),
+    and H' keeps what is at least coef_min / 2.
 
     Source: Arora, Ge, Ma and Moitra, "Simple, efficient, and neural algorithms for sparse coding" (2015), section 5.
     """
@@ -40,9 +33,8 @@ def unbiased_gradient(
         users = np.flatnonzero(code[:, i])
         if not users.size:
             continue
-        kept = hard_threshold(
-            correlations[users] - correlations[users, i, None] * gram[i], coef_min / 2, keep_equal=True
-        )
+        others = correlations[users] - correlations[users, i, None] * gram[i]
+        kept = hard_threshold(others, coef_min / 2, keep_equal=True)
         sign = np.sign(code[users, i])
         total = sign @ kept
         gradient[i] = total @ dictionary - (total @ gram[i]) * atom - sign @ X[users]

@@ -20,25 +20,18 @@ LARGEST_STEP, SMALL = 0.9, 64
 
 
 class IHTCode(NamedTuple):
-    """Codes, and how they came about.
-
-    Attributes:
-        code: (samples, atoms).
-        iterations: Iterations of each sample.
-        converged: Whether a sample's code met its stopping rule before the last iteration.
-        step: The step size in use.
-    """
+    """Codes, and how they came about."""
 
     code: Float[np.ndarray, "samples atoms"]
     iterations: Int[np.ndarray, " samples"]
-    converged: Bool[np.ndarray, " samples"]
-    step: float
+    converged: Bool[np.ndarray, " samples"]  # a sample's code met its stopping rule before the last iteration
+    step: float  # the step size in use
 
 
 def hard_threshold(
     values: Float[np.ndarray, "*shape"], threshold: float, *, keep_equal: bool = False
 ) -> Float[np.ndarray, "*shape"]:
-    """Set to zero what is not larger than a threshold.
+    """Return values with zeros for what is not larger than a threshold; NaN stays NaN.
 
         H(v) = v where |v| > t, else 0
 
@@ -46,12 +39,6 @@ def hard_threshold(
         values: Any shape.
         threshold: t, at least 0.
         keep_equal: Keep |v| = t as well, as the first thresholding of a code does.
-
-    Returns:
-        A new array; NaN stays NaN.
-
-    Raises:
-        ValueError: ``threshold`` is negative or NaN.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), section 2.
 
@@ -101,9 +88,6 @@ def iht_encode(
             iterations with any of them.
         n_jobs: Threads, as in scikit-learn; the codes are the same for any number.
 
-    Returns:
-        The codes (samples, atoms), with the iterations and whether they converged.
-
     Raises:
         ValueError: An argument is out of range, or the shapes or dtypes of X and ``dictionary`` do not fit.
         RuntimeError: The codes diverge, because ``step`` is too large.
@@ -122,7 +106,7 @@ def iht_encode(
     checks.choice("solver", solver, SOLVERS)
     if isinstance(step, str):
         checks.choice("step", step, ("auto",))
-        step = stable_step(dictionary)
+        step = 1 / max(largest_eigenvalue(dictionary), 1 / LARGEST_STEP)
     checks.number("step", step, above=0)
     correlations = X @ dictionary.T
     settings = Settings(
@@ -250,11 +234,6 @@ def smallest_pivot(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).eps ** (2 / 3))
 
 
-def stable_step(dictionary: np.ndarray) -> float:
-    """Return a step size at which the iterations cannot diverge."""
-    return 1 / max(largest_eigenvalue(dictionary), 1 / LARGEST_STEP)
-
-
 def largest_eigenvalue(dictionary: np.ndarray) -> float:
     """Return the largest eigenvalue of the Gram matrix, to about a hundredth."""
     side = dictionary if len(dictionary) <= dictionary.shape[1] else dictionary.T  # both have the same
@@ -274,6 +253,5 @@ def check_data(X: np.ndarray, dictionary: np.ndarray) -> None:
     if X.shape[1] != dictionary.shape[1]:
         raise ValueError(f"X.shape = {X.shape}: expected {dictionary.shape[1]} features, as dictionary has")
     if X.dtype != dictionary.dtype or X.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"X.dtype = {X.dtype}, dictionary.dtype = {dictionary.dtype}: expected both float32 or both float64"
-        )
+        dtypes = f"X.dtype = {X.dtype}, dictionary.dtype = {dictionary.dtype}"
+        raise ValueError(f"{dtypes}: expected both float32 or both float64")

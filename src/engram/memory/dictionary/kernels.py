@@ -1,15 +1,11 @@
 """Iterative hard thresholding and the dictionary gradient as numba kernels that touch only what is not zero.
 
 A step of IHT is  x <- H(x - step (G x - b))  with the Gram matrix G of the atoms and b their correlations with the
-sample. A code has few entries that are not zero, so that G x is a sum of few rows of G (which is symmetric):
-atoms x support multiplications in place of atoms x atoms. One sample after another goes through all its iterations and
-stops by itself, its code in the first cache.
-
-Samples do not meet in the code; in the gradient every thread has features of its own and adds the samples in their
-order: the results are the same, bit by bit, for any number of threads.
+sample. A code has few entries that are not zero, so that G x is a sum of few rows of G: atoms x support
+multiplications in place of atoms x atoms. One sample after another goes through all its iterations, its code in the
+first cache; in the gradient every thread has features of its own and adds the samples in their order. So the results
+are the same, bit by bit, for any number of threads.
 """
-
-from __future__ import annotations
 
 from typing import no_type_check
 
@@ -73,18 +69,10 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
     """Find the codes of the samples from ``first`` to ``stop``.
 
     After ``how.patience`` iterations with the same support, least squares on it take the place of the code; if the next
-    iteration keeps the support, the code is finished, otherwise the patience is doubled.
-
-    Args:
-        gram: (atoms, atoms).
-        correlations: (samples, atoms).
-        how: The ``iht.Settings``, the first four in the dtype of the Gram matrix.
-        smallest: A pivot below this share of its diagonal entry makes the equations singular.
-        excessive: A code this many times larger than the correlations is given up.
-        features: Number of features; a larger support has no least squares.
-        found: The ``iht.Found``, zeros and False; written.
-        first: First sample.
-        stop: The one after the last.
+    iteration keeps the support, the code is finished, otherwise the patience is doubled. ``how`` are ``iht.Settings``,
+    numbers in the dtype of the Gram matrix; ``found`` is an ``iht.Found`` of zeros, written. A pivot below ``smallest``
+    of its diagonal entry makes the equations singular; a support of more than ``features`` has no least squares; a code
+    that is ``excessive`` times larger than the correlations is given up.
     """
     codes, iterations, converged, grown = found
     atoms = gram.shape[0]
@@ -173,9 +161,9 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def gradient(dictionary, samples, codes, residuals, total, first, stop):
-    """Add up residual x sign(code) over samples, (atoms, features), for the features from ``first`` to ``stop``.
+    """Add up residual x sign(code) over samples to ``total``, (atoms, features), for some of the features.
 
-    Residuals are code x dictionary - sample, (samples, features); they are written, and added to ``total``, zeros.
+    Residuals are code x dictionary - sample, (samples, features); they are written.
     """
     atoms = dictionary.shape[0]
     support = np.empty(atoms, np.int64)

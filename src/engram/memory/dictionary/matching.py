@@ -14,19 +14,12 @@ from engram.unit_rows import unit_rows
 
 
 class DictionaryMatch(NamedTuple):
-    """Which learned atom stands for which true one.
+    """Which learned atom stands for which true one."""
 
-    Attributes:
-        permutation: Number of the learned atom for each true atom.
-        sign: 1 or -1, so that ``sign[:, None] * dictionary[permutation]`` is near the true dictionary.
-        cosine: Cosine of each pair, with that sign.
-        error: Norm of the difference over that of the true dictionary, Frobenius, for atoms of unit norm.
-    """
-
-    permutation: Int[np.ndarray, " atoms"]
-    sign: Float[np.ndarray, " atoms"]
-    cosine: Float[np.ndarray, " atoms"]
-    error: float
+    permutation: Int[np.ndarray, " atoms"]  # number of the learned atom for each true atom
+    sign: Float[np.ndarray, " atoms"]  # 1 or -1: sign[:, None] * dictionary[permutation] is near the true dictionary
+    cosine: Float[np.ndarray, " atoms"]  # of each pair, with that sign
+    error: float  # norm of the difference over that of the true dictionary, Frobenius, for atoms of unit norm
 
 
 def match_dictionaries(
@@ -50,10 +43,8 @@ def match_dictionaries(
         ([1, 0], [1.0, -1.0], 0.0)
     """
     if dictionary.shape[1] != true.shape[1] or len(dictionary) < len(true):
-        raise ValueError(
-            f"dictionary.shape = {dictionary.shape}: expected {true.shape[1]} features and at least {len(true)} atoms, "
-            "as the true dictionary has"
-        )
+        expected = f"{true.shape[1]} features and at least {len(true)} atoms, as the true dictionary has"
+        raise ValueError(f"dictionary.shape = {dictionary.shape}: expected {expected}")
     checks.finite("dictionary", dictionary)
     checks.finite("true", true)
     learned, true = unit_rows(dictionary), unit_rows(true)
@@ -78,12 +69,9 @@ def relative_error(found: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "
 def explained_share(
     dictionary: Float[np.ndarray, "atoms features"], X: Float[np.ndarray, "samples features"], nonzero: int
 ) -> float:
-    """Return the share of the squared norm of samples that so many atoms each explain, by orthogonal matching pursuit.
+    """Return the share of the squared norm of samples, in rows, that ``nonzero`` atoms each explain.
 
-    Args:
-        dictionary: Atoms in rows; their norms do not matter.
-        X: Samples in rows.
-        nonzero: Atoms for each sample.
+    By orthogonal matching pursuit; the norms of atoms do not matter.
 
     Examples:
         >>> explained_share(np.eye(2), np.array([[3.0, 4.0]]), 1)

@@ -35,7 +35,7 @@ NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn a dictionary and sparse codes from a stream, exactly where the samples are exactly sparse.
 
-    Each call of ``partial_fit`` takes one step on one batch:
+    Each call of ``partial_fit`` takes one step on one batch, on all that it is given:
 
         x(0)   = H'(A y)                                       H' keeps what is at least coef_min / 2
         x(r+1) = H(x(r) - code_step (A A^T x(r) - A y))        H keeps what is larger than threshold
@@ -44,22 +44,19 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     If samples are A*^T x* with incoherent atoms and few coefficients, none smaller than ``coef_min``, and A starts near
     A*, the error of A and of x falls geometrically to the precision of the numbers; a lasso's shrinks coefficients and
-    stalls. If coefficients may be arbitrarily small, as in natural images, or under noise, nothing is promised, and
-    learning with a lasso (``sklearn.decomposition.MiniBatchDictionaryLearning``) is usually better.
-
-    The theory wants fresh samples in each batch. ``fit`` goes through the same ones again and again. One call of
-    ``partial_fit`` is one step on all it is given: the same samples in other chunks take other steps.
+    stalls. If coefficients may be arbitrarily small, as in natural images, or under noise, nothing is promised. The
+    theory wants fresh samples in each batch; ``fit`` goes through the same ones again and again.
 
     Args:
         n_components: Number of atoms; the number of features if None.
         coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the median
             sample's largest correlation with the start.
         threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
-        code_step: Step size of the codes, published as 0.2; ``"auto"`` is 1 over the largest eigenvalue of the atoms'
-            Gram matrix, at most 0.9, at which codes never diverge.
+        code_step: Step size of the codes, published as 0.2; ``"auto"`` as in ``iht_encode``, with which codes never
+            diverge.
         code_max_iter: Most iterations for a code.
         code_tol: Relative change of a code at which plain iterations end.
-        solver: ``"iht-ls"``, ``"iht"`` as published, or ``"iht-ls-unpruned"``; see ``iht_encode``.
+        solver: As in ``iht_encode``.
         dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
             of the size x of its coefficients, times min(1, u / 4) where a batch uses an atom u times; ``"per-atom"``
             does this for each atom alone.
@@ -75,8 +72,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         reinit_steps: Every how many steps; an atom is unused that no sample has used since the last time.
         scale: ``"batch"`` divides samples by the running mean of their norms, and multiplies codes by it; C and the
             threshold are then relative to samples of norm 1. None takes samples as they are.
-        update: ``"noodl"``, or the rules that it is compared with, ``"arora-biased"`` and ``"arora-unbiased"``, whose
-            codes are thresholded correlations.
+        update: As in ``noodl_step``.
         transform_algorithm: ``"noodl"``: codes as in learning; ``"omp"`` or ``"lasso_cd"``: those of scikit-learn's
             ``sparse_encode``, for data whose coefficients are not bounded below.
         transform_n_nonzero_coefs: Nonzero coefficients of ``"omp"``; a tenth of the features if None.
@@ -88,9 +84,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     Attributes:
         components_: Atoms of unit norm, (atoms, features).
-        n_features_in_: Number of features.
-        n_steps_: Steps taken.
-        n_iter_: Passes of ``fit`` over the samples.
+        n_steps_, n_iter_: Steps taken; passes of ``fit`` over the samples.
         usage_: Running mean of how often an atom is used, (atoms,).
         magnitude_: Running mean of the size of its coefficient, zeros included, (atoms,).
         change_: Relative change of the dictionary in the last step.
@@ -107,20 +101,16 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     Raises:
         ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
         NotFittedError: Nothing has been learned.
-        RuntimeError: In learning and in ``transform``, if codes diverge or the dictionary does not stay finite. What
-            had been learned before is kept.
+        RuntimeError: Codes diverge or the dictionary does not stay finite. What had been learned before is kept.
 
     Source: Rambhatla, Li and Haupt, "NOODL: Provable Online Dictionary Learning and Sparse Coding" (2019), algorithm 1.
     Least squares, automatic values, ``reinit``, ``scale`` and the diagnostics are ours.
 
     Examples:
         >>> from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
-        >>> X, dictionary, _ = make_sparse_dictionary_data(
-        ...     3000, n_features=64, n_components=80, n_nonzero=3, random_state=0
-        ... )
-        >>> start = perturb_dictionary(dictionary, random_state=1)
-        >>> model = NOODL(80, dict_init=start, max_iter=10, random_state=0).fit(X)
-        >>> bool(np.abs(model.components_ - dictionary).max() < 1e-6)
+        >>> X, A, _ = make_sparse_dictionary_data(3000, n_features=64, n_components=80, n_nonzero=3, random_state=0)
+        >>> model = NOODL(80, dict_init=perturb_dictionary(A, random_state=1), max_iter=10, random_state=0).fit(X)
+        >>> bool(np.abs(model.components_ - A).max() < 1e-6)
         True
     """
 
@@ -184,31 +174,9 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         verbose: Annotated[Any, bool] = False,
         callback: Annotated[Any, Callable[[NOODL], object] | None] = None,
     ) -> None:
-        self.n_components = n_components
-        self.coef_min = coef_min
-        self.threshold = threshold
-        self.code_step = code_step
-        self.code_max_iter = code_max_iter
-        self.code_tol = code_tol
-        self.solver = solver
-        self.dict_step = dict_step
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.dict_init = dict_init
-        self.shuffle = shuffle
-        self.tol = tol
-        self.max_no_improvement = max_no_improvement
-        self.reinit = reinit
-        self.reinit_steps = reinit_steps
-        self.scale = scale
-        self.update = update
-        self.transform_algorithm = transform_algorithm
-        self.transform_n_nonzero_coefs = transform_n_nonzero_coefs
-        self.transform_alpha = transform_alpha
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callback = callback
+        given = locals()
+        for name in self._parameter_constraints:
+            setattr(self, name, given[name])
 
     @property
     def coherence_(self) -> float:
@@ -297,15 +265,8 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset))
 
     def _code_settings(self) -> dict[str, Any]:
-        return {
-            "coef_min": self.coef_min_,
-            "threshold": self.threshold_,
-            "step": self.code_step,
-            "max_iter": self.code_max_iter,
-            "tol": self.code_tol,
-            "solver": self.solver,
-            "n_jobs": self.n_jobs,
-        }
+        steps = {"step": self.code_step, "max_iter": self.code_max_iter, "tol": self.code_tol, "solver": self.solver}
+        return {"coef_min": self.coef_min_, "threshold": self.threshold_, "n_jobs": self.n_jobs, **steps}
 
     def _start(self, samples: np.ndarray, batch: np.ndarray, rng: Any) -> None:
         """Set the state before the first step: the dictionary from all samples, what is automatic from a batch."""
@@ -418,9 +379,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     def _reinit(self, components: np.ndarray, samples: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """Return the dictionary with useless atoms replaced by the samples that it reconstructs worst."""
-        useless = np.zeros(len(components), bool)
-        if self.reinit in ("unused", "both"):
-            useless |= self.unused_steps_ >= self.reinit_steps
+        useless = (self.unused_steps_ >= self.reinit_steps) & (self.reinit != "duplicates")
         if self.reinit in ("duplicates", "both"):
             for first, second in np.argwhere(np.triu(cosines(components)) > DUPLICATE):
                 if not (useless[first] or useless[second]):

@@ -31,7 +31,7 @@ def from_pairs(
         M = mean over y of <y, u> <y, v> y y^T
 
     for random samples u and v. Where they share one atom and no other, M has one large eigenvalue and its vector is
-    that atom, nearly. A vector is taken if its eigenvalue exceeds 0.3 q C^6, the next one is below 0.3 of it, and it
+    nearly that atom. A vector is taken if its eigenvalue exceeds 0.3 q C^6, the next one is below 0.3 of it, and it
     is not near one that is taken already; q C^6 is what an atom contributes, with q = mean |y|^2 / (C^2 atoms) and C
     the least size of a coefficient.
 

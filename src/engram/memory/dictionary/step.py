@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from engram import checks
-from engram.memory.dictionary.arora import threshold_encode, unbiased_gradient
-from engram.memory.dictionary.iht import IHTCode, check_data, iht_encode
+from engram.memory.dictionary.arora import unbiased_gradient
+from engram.memory.dictionary.iht import IHTCode, check_data, hard_threshold, iht_encode
 from engram.threads import in_ranges
 from engram.unit_rows import unit_rows
 
@@ -18,20 +18,12 @@ UPDATES = ("noodl", "arora-biased", "arora-unbiased")
 
 
 class DictionaryStep(NamedTuple):
-    """A step of dictionary learning.
+    """A step of dictionary learning."""
 
-    Attributes:
-        dictionary: The dictionary after the step, (atoms, features).
-        code: The codes of the samples by the dictionary before it, (samples, atoms).
-        residual: code x dictionary - sample, by the dictionary before it, (samples, features).
-        iterations: Iterations that the code of each sample took.
-        code_step: Step size of the codes.
-    """
-
-    dictionary: Float[np.ndarray, "atoms features"]
-    code: Float[np.ndarray, "samples atoms"]
-    residual: Float[np.ndarray, "samples features"]
-    iterations: Int[np.ndarray, " samples"]
+    dictionary: Float[np.ndarray, "atoms features"]  # after the step
+    code: Float[np.ndarray, "samples atoms"]  # by the dictionary before it
+    residual: Float[np.ndarray, "samples features"]  # code x dictionary - sample, by the dictionary before it
+    iterations: Int[np.ndarray, " samples"]  # that the codes took
     code_step: float
 
 
@@ -56,11 +48,7 @@ def noodl_step(
             returns it for given codes, one number or one for each atom (atoms, 1).
         update: ``"noodl"``, or a rule of Arora et al., whose codes are thresholded correlations: ``"arora-biased"``
             with the same gradient, ``"arora-unbiased"`` with theirs.
-        **settings: Those of ``iht_encode``.
-
-    Raises:
-        ValueError: An argument is out of range, or the shapes or dtypes do not fit.
-        RuntimeError: The codes diverge.
+        **settings: Those of ``iht_encode``, as are the errors.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1; Arora, Ge, Ma and Moitra (2015) for the two others.
 
@@ -94,7 +82,7 @@ def encode(
     check_data(X, dictionary)
     checks.number("coef_min", coef_min, above=0)
     none = np.zeros(len(X), np.int64)
-    return IHTCode(threshold_encode(X, dictionary, coef_min), none, none == 0, 0.0)
+    return IHTCode(hard_threshold(X @ dictionary.T, coef_min / 2, keep_equal=True), none, none == 0, 0.0)
 
 
 def dictionary_gradient(

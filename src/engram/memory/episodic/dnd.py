@@ -25,10 +25,6 @@ class DND(KeyValueMemory):
         train_memory: Whether keys and values are parameters.
         **kwargs: As in ``KeyValueMemory``; ``value_update`` is ``"ema"`` unless given.
 
-    Raises:
-        TypeError: As in ``KeyValueMemory``.
-        ValueError: As there.
-
     Source: Pritzel et al., "Neural episodic control" (2017), section 3.1.
 
     Examples:

@@ -15,22 +15,15 @@ KERNELS = ("idw", "mean")
 
 
 class Averaging(NamedTuple):
-    """How values of neighbours are averaged.
+    """How values of neighbours are averaged."""
 
-    Attributes:
-        kernel: ``"idw"``, weights 1 / (squared distance + delta), or ``"mean"``, equal ones.
-        delta: Added to squared distances; ``"auto"``: their mean.
-        exact_match: Whether a neighbour at distance 0 answers alone.
-        empty_value: The answer without neighbours.
-    """
-
-    kernel: str = "idw"
-    delta: float | str = 1e-3
-    exact_match: bool = True
-    empty_value: float = 0.0
+    kernel: str = "idw"  # weights 1 / (squared distance + delta), or equal ones, "mean"
+    delta: float | str = 1e-3  # "auto": the mean squared distance
+    exact_match: bool = True  # a neighbour at distance 0 answers alone
+    empty_value: float = 0.0  # the answer without neighbours
 
     def checked(self) -> Averaging:
-        """Return the same; raise ValueError or TypeError where a setting is out of range."""
+        """Return the same; raise where a setting is out of range."""
         checks.choice("kernel", self.kernel, KERNELS)
         if self.delta != "auto":
             checks.number("delta", self.delta, least=0)
@@ -42,14 +35,9 @@ def estimate(
     squared_distances: Annotated[Tensor, "*batch k"],
     how: Averaging,
 ) -> Float[Tensor, "*batch value_dim"]:
-    """Return the weighted mean of neighbours' values.
+    """Return the weighted mean of neighbours' values, nearest first; a squared distance d^2 is infinite for none.
 
         w_i = 1 / (d_i^2 + delta), or 1;   sum_i w_i v_i / sum_i w_i
-
-    Args:
-        values: v, nearest first, (..., k, value_dim).
-        squared_distances: d^2, infinite for a neighbour that is none, (..., k).
-        how: The weights.
 
     Source: Pritzel et al., "Neural episodic control" (2017), equations 2 and 5.
 

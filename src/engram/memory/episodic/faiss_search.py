@@ -15,16 +15,12 @@ class FaissSearch:
 
     Rows that were written since the index was built are all looked at, so that it never lags behind, and distances are
     exact. Which neighbours are missed depends on when it was built: a memory that is loaded builds it anew and may
-    answer otherwise than one that was not stored.
+    answer otherwise than one that was not stored. Without faiss it raises ImportError.
 
     Args:
         index: What index, as faiss's ``index_factory`` has it.
         rebuild: Share of the rows written since, from which on it is built anew, above 0, at most 1.
         smallest: Rows up to which all are looked at, without an index.
-
-    Raises:
-        ImportError: faiss is not installed.
-        ValueError: An argument is out of range.
     """
 
     def __init__(self, index: str = "HNSW32", rebuild: float = 0.05, smallest: int = 10_000) -> None:

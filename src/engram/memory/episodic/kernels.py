@@ -2,19 +2,13 @@
 
 A sum of squares is added up in lanes, several numbers at once. Of a large batch, one matrix product gives squared
 distances up to rounding; every key that these cannot rule out is measured again by differences. So all ways find the
-same neighbours, and a distance is 0 where, and only where, two keys are equal.
-
-Samples do not meet: the results are the same for any number of threads.
+same neighbours. Samples do not meet: the results are the same for any number of threads.
 """
-
-from __future__ import annotations
 
 from typing import no_type_check
 
 import numpy as np
 from numba import njit
-
-from engram.memory.counted_random import FIRST
 
 LANES = {"reassoc", "contract", "nsz"}  # sums in any order; what is not finite stays so
 GROUP = 32
@@ -45,7 +39,7 @@ def insert(rows, distances, row, distance):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 @no_type_check
 def nearest(keys, filled, x, sample, rows, distances):
-    """Write rows and squared distances of the nearest of the first ``filled`` keys to a sample, -1 and inf for none."""
+    """Write rows and squared distances of the nearest of the first ``filled`` keys, -1 and inf for none."""
     k = rows.size
     rows[:], distances[:] = -1, np.inf
     for j in range(filled):
@@ -59,15 +53,7 @@ def nearest(keys, filled, x, sample, rows, distances):
 def nearest_of_all(keys, filled, x, tables, rows, distances, first, stop):
     """Find the nearest keys for the pairs of a sample and a table from ``first`` to ``stop``.
 
-    Args:
-        keys: (tables, capacity, features).
-        filled: Keys to look at, (tables,).
-        x: (samples, features).
-        tables: The table of each sample, (samples,); none: all, and pairs are counted along the tables first.
-        rows: (pairs, k), written.
-        distances: (pairs, k), written.
-        first: First pair.
-        stop: The one after the last.
+    As ``neighbours.exact_neighbours``; ``rows`` and ``distances``, (pairs, k), are written.
     """
     for pair in range(first, stop):
         sample, table = divmod(pair, keys.shape[0])
@@ -95,20 +81,10 @@ def squares(keys, filled, out):
 def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
     """Go on with the search for nearest keys in a block of them whose products with samples are known.
 
-    Args:
-        keys: (capacity, features).
-        norms: Their squared norms, (capacity,).
-        largest: The largest of these.
-        slack: Share of the squared norms by which a squared distance that is made of products may be wrong.
-        products: (samples of the block, keys of the block), the first key being ``offset``, the first sample ``begin``.
-        offset: See above.
-        begin: See above.
-        x: (samples, features).
-        squares: Their squared norms, (samples,).
-        rows: (samples, k), nearest so far; changed.
-        distances: (samples, k); changed.
-        first: First sample of the block.
-        stop: The one after the last.
+    ``products`` are those of samples from ``begin`` on, of which those from ``first`` to ``stop`` are looked at, and
+    keys from ``offset`` on. ``norms`` and ``squares`` are the squared norms of keys and samples, ``largest`` that of
+    the keys; by the share ``slack`` of them a squared distance made of products may be wrong. ``rows`` and
+    ``distances``, (samples, k), are the nearest so far, and change.
     """
     k, block = rows.shape[1], products.shape[1]
     for i in range(first, stop):
@@ -196,61 +172,13 @@ def use(coef, clock, rows, tables):
                 coef[table, row] = clock[table]
 
 
-@njit(inline="always")
-@no_type_check
-def digest(bits, i):
-    """Return a hash of row i, made of what vectors of 32-bit integers can do."""
-    total, factor = np.uint32(0), np.uint32(0x9E3779B1)
-    for f in range(bits.shape[1]):
-        word = bits[i, f]
-        total += (word ^ (word >> np.uint32(15))) * (factor + np.uint32(2) * np.uint32(f) * np.uint32(0x85EBCA6B))
-    return (np.uint64(total) * np.uint64(FIRST)) >> np.uint64(33)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
-def match(stored, filled, batch):
-    """Return the first of the ``filled`` stored rows that equals each row of a batch bit by bit, -1 for none."""
-    found = np.full(batch.shape[0], -1)
-    size = 4
-    while size < 2 * batch.shape[0]:
-        size *= 2
-    places, last = np.full(size, -1), np.uint64(size - 1)
-    for i in range(batch.shape[0]):
-        place = digest(batch, i) & last
-        while places[place] >= 0:
-            place = (place + np.uint64(1)) & last
-        places[place] = i
-    for j in range(filled):
-        place = digest(stored, j) & last
-        while places[place] >= 0:
-            i = places[place]
-            place = (place + np.uint64(1)) & last
-            if found[i] >= 0:
-                continue
-            same = True
-            for f in range(batch.shape[1]):
-                if stored[j, f] != batch[i, f]:
-                    same = False
-                    break
-            if same:
-                found[i] = j
-    return found
-
-
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 @no_type_check
 def online_kmeans(centres, counts, filled, samples, loss, free, published):
-    """Let samples join the nearest centre or take a free one; return how many centres are in use.
+    """Let samples join the nearest centre or take a free one; return how many centres, the first, are in use.
 
-    Args:
-        centres: (clusters, features); changed.
-        counts: (clusters,); changed.
-        filled: Centres in use, the first.
-        samples: (samples, features).
-        loss: What every count loses by each sample.
-        free: Count up to which a centre is free.
-        published: Whether equal samples are not merged, and one that takes a starved centre costs nothing.
+    Each sample costs every count ``loss``; a count up to ``free`` makes a centre free. As ``published``, equal samples
+    are not merged, and one that takes a starved centre costs nothing.
     """
     for i in range(samples.shape[0]):
         near, best = 0, np.inf

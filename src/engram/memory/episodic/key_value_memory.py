@@ -24,33 +24,19 @@ VALUE_UPDATES = ("max", "mean", "ema")
 
 
 class Recall(NamedTuple):
-    """What a memory answers.
-
-    Attributes:
-        values: The estimates, (batch, value_dim); (batch, tables, value_dim) if all of several tables answer.
-        rows: Rows of the nearest keys, nearest first, -1 where there are fewer than k, (batch, k) or
-            (batch, tables, k).
-        squared_distances: Squared Euclidean distances to their keys, infinite where there is no row; as ``rows``.
-    """
+    """What a memory answers; with an axis of tables after the batch if all of several answer."""
 
     values: Float[Tensor, "*batch value_dim"]
-    rows: Int[Tensor, "*batch k"]
-    squared_distances: Float[Tensor, "*batch k"]
+    rows: Int[Tensor, "*batch k"]  # of the nearest keys, nearest first, -1 where there are fewer than k
+    squared_distances: Float[Tensor, "*batch k"]  # Euclidean, infinite where there is no row
 
 
 class Written(NamedTuple):
-    """Rows that a write has changed, each once.
-
-    Attributes:
-        tables: Their tables, (changed,).
-        rows: Their places in these tables, (changed,).
-        fresh: Whether what was there before is gone, and with it all that was kept about it elsewhere, such as an
-            optimiser's statistics, (changed,).
-    """
+    """Rows that a write has changed, each once."""
 
     tables: Int[Tensor, " changed"]
     rows: Int[Tensor, " changed"]
-    fresh: Bool[Tensor, " changed"]
+    fresh: Bool[Tensor, " changed"]  # what was there is gone, and with it what an optimiser or others kept about it
 
 
 class KeyValueMemory(Stored, nn.Module):
@@ -81,9 +67,7 @@ class KeyValueMemory(Stored, nn.Module):
         generator: Settles random choices, drawn from once; torch's global one if None.
 
     Attributes:
-        keys: (tables, capacity, key_dim).
-        values: (tables, capacity, value_dim).
-        hashes: (tables, capacity, hash_dim); of length 0 without ``hash_dim``.
+        keys, values, hashes: (tables, capacity, ...); hashes of length 0 without ``hash_dim``.
         counts: Samples in each row, as far as the policy lets them count, 64-bit, (tables, capacity).
         coef: What the policy ranks rows by, such as the time of their last use, 64-bit, (tables, capacity).
         n_filled: Rows in use, the first of each table, (tables,).
@@ -177,11 +161,11 @@ class KeyValueMemory(Stored, nn.Module):
                 scale of keys.
             exact_match: Whether a key that is stored gets its row's value and nothing else (MFEC; NEC: False).
             tables: For each key the one table that answers, (batch,); None: all answer.
-            use: Whether rows that answer count as used, which keeps them under ``LRU`` and ``Aggregate``. The rows of
-                a batch are used one key after another.
+            use: Whether rows that answer count as used, one key after another, which keeps them under ``LRU`` and
+                ``Aggregate``.
 
         Raises:
-            ValueError: A wrong shape, a number that is not finite, an unknown table, or an argument out of range.
+            ValueError: A number that is not finite, an unknown table, or another argument out of range.
         """
         how = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
         rows, distances, chosen = self._neighbours(x, k, tables, use)
@@ -229,18 +213,18 @@ class KeyValueMemory(Stored, nn.Module):
             tables = torch.full((len(samples),), tables)
         chosen = self._chosen(tables, len(samples))
         batch = Batch(samples, contents, same, np.ones(len(samples)))
-        changed, rows, fresh = [], [], []
+        place, fresh = [np.zeros(0, np.int64)], [np.zeros(0, bool)]
         for table in np.unique(chosen).tolist():
             which = np.flatnonzero(chosen == table)
             for first in range(0, which.size, self.capacity):
-                change = self.policy.write(
-                    self._table(table), batch.take(which[first : first + self.capacity]), self.merging
-                )
+                some = batch.take(which[first : first + self.capacity])
+                change = self.policy.write(self._table(table), some, self.merging)
                 self._change(table, change)
-                changed.append(np.full(change.rows.size, table))
-                rows.append(change.rows)
+                place.append(table * self.capacity + change.rows)
                 fresh.append(change.fresh)
-        return once(changed, rows, fresh, self.capacity)
+        unique, group = np.unique(np.concatenate(place), return_inverse=True)
+        new = np.bincount(group, np.concatenate(fresh), unique.size) > 0
+        return Written(*map(torch.from_numpy, (unique // self.capacity, unique % self.capacity, new)))
 
     @property
     def filled(self) -> Bool[Tensor, "tables capacity"]:
@@ -283,7 +267,7 @@ class KeyValueMemory(Stored, nn.Module):
         return memory
 
     def _checked(self, name: str, value: Tensor, width: int) -> np.ndarray:
-        """Return a batch as an array of the keys' dtype; raise unless it is one and finite in it."""
+        """Return a finite batch as an array of the keys' dtype."""
         checks.instance(name, value, Tensor)
         if value.dim() != 2 or value.shape[1] != width:
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
@@ -299,13 +283,10 @@ class KeyValueMemory(Stored, nn.Module):
             return ALL
         checks.instance("tables", tables, Tensor)
         if tables.shape != (samples,) or tables.is_floating_point():
-            raise ValueError(
-                f"tables of shape {tuple(tables.shape)} and {tables.dtype}: expected integers, ({samples},)"
-            )
+            raise ValueError(f"tables of shape {tuple(tables.shape)}, {tables.dtype}: expected integers, ({samples},)")
         chosen = array(tables.long())
-        count = len(self.keys)
-        if samples and not 0 <= chosen.min() <= chosen.max() < count:
-            raise ValueError(f"tables from {chosen.min()} to {chosen.max()}: expected 0 .. {count - 1}")
+        if samples and not 0 <= chosen.min() <= chosen.max() < len(self.keys):
+            raise ValueError(f"tables from {chosen.min()} to {chosen.max()}: expected 0 .. {len(self.keys) - 1}")
         return chosen
 
     def _neighbours(
@@ -373,15 +354,6 @@ class KeyValueMemory(Stored, nn.Module):
 def array(tensor: Tensor) -> np.ndarray:
     """Return a tensor as an array, which shares its memory if it is on the CPU."""
     return np.asarray(tensor.numpy(force=not tensor.is_cpu or tensor.requires_grad))
-
-
-def once(changed: list[np.ndarray], rows: list[np.ndarray], fresh: list[np.ndarray], capacity: int) -> Written:
-    """Return the rows that several changes name, each once, and whether any of them made it new."""
-    none = np.zeros(0, np.int64)
-    place = np.concatenate((none, *(table * capacity + row for table, row in zip(changed, rows, strict=True))))
-    unique, group = np.unique(place, return_inverse=True)
-    new = np.bincount(group, np.concatenate((none, *fresh)), unique.size) > 0
-    return Written(*map(torch.from_numpy, (unique // capacity, unique % capacity, new)))
 
 
 def forget_index(memory: KeyValueMemory, _: object) -> None:

@@ -28,14 +28,8 @@ def exact_neighbours(
 ) -> Found:
     """Return rows and squared distances of the k nearest keys, nearest first, of equal ones the lowest row.
 
-    Row -1 at an infinite distance stands where there are fewer.
-
-    Args:
-        keys: (tables, capacity, features).
-        filled: Keys to look at, the first of each table, (tables,).
-        x: Samples, (samples, features).
-        k: Neighbours.
-        tables: The table of each sample, (samples,); none: all, and pairs are counted along the tables first.
+    Row -1 at an infinite distance stands where there are fewer. Of each table the first ``filled`` keys are looked at;
+    ``tables`` is the table of each sample, (samples,), or none: all, and pairs are counted along the tables first.
     """
     from engram.memory.episodic import kernels
 

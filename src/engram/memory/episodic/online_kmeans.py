@@ -30,10 +30,7 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
             ``engram.memory.episodic.policies.DynamicKMeans``.
 
     Attributes:
-        cluster_centers_: (clusters, features); fewer than ``n_clusters`` as long as there were fewer samples.
-        counts_: Weight of each centre, (clusters,).
         labels_: Nearest centre of each sample of ``fit``, (samples,).
-        n_features_in_: Number of features.
         n_samples_seen_: Samples learned from, as often as they were shown.
 
     Raises:
@@ -70,7 +67,7 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
 
     @property
     def cluster_centers_(self) -> np.ndarray:
-        """The centres, (clusters, features)."""
+        """The centres, (clusters, features); fewer than ``n_clusters`` while there were fewer samples."""
         check_is_fitted(self)
         return self._centres[: self._filled]
 

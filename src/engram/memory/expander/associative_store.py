@@ -19,18 +19,11 @@ Label = str | int
 
 
 class StoreRecall(NamedTuple):
-    """Items recalled from cues.
-
-    Attributes:
-        labels: Label of each answer; None where there is no such item.
-        payloads: Payload of each answer; None where there is no such item.
-        result: What the memory made of the cues. Where ``converged`` is true and the label None, it came to rest at
-            an address at which nothing is written.
-    """
+    """Items recalled from cues; None where there is no such item."""
 
     labels: list[Label | None]
     payloads: list[Any]
-    result: RecallResult
+    result: RecallResult  # where it converged and the label is None, nothing is written at the address it rests at
 
 
 class AssociativeStore(Stored):
@@ -40,7 +33,7 @@ class AssociativeStore(Stored):
     message of the state; an integer is itself the message. There are 2^K addresses and they cost nothing; a payload
     costs what it takes to keep. Like labels do not get like addresses.
 
-    With ``features``, payloads are vectors that are also kept in one matrix of Hebbian weights,
+    With ``features``, payloads are vectors that are also kept in one matrix of Hebbian weights, ``weight``,
 
         W = sum of payload x^T / N,    readout W x
 
@@ -49,9 +42,6 @@ class AssociativeStore(Stored):
     Args:
         memory: A memory with parity constraints.
         features: Length of the payloads; None: payloads are anything, and there is no W.
-
-    Attributes:
-        weight: W, (features, nodes); None without ``features``.
 
     Raises:
         TypeError: ``memory`` is no ``ExpanderMemory``.
@@ -63,9 +53,7 @@ class AssociativeStore(Stored):
         >>> from engram.memory import random_regular
         >>> store = AssociativeStore(ExpanderMemory(random_regular(480, 5, 6, seed=0)))
         >>> store.write(["apple", "pear"], ["red", "green"])
-        >>> cue = store.address(["pear"])
-        >>> cue[0, :15] *= -1
-        >>> store.recall(cue).payloads
+        >>> store.recall(store.address(["pear"])).payloads
         ['green']
     """
 
@@ -82,12 +70,7 @@ class AssociativeStore(Stored):
         return len(self._items)
 
     def address(self, labels: Sequence[Label]) -> Annotated[Tensor, "batch nodes"]:
-        """Return the states that stand for labels, written or not, (batch, nodes).
-
-        Raises:
-            TypeError: A label is neither a string nor an integer.
-            ValueError: An integer is not below 2^K.
-        """
+        """Return the states that stand for labels, (batch, nodes), written or not; raise as ``write``."""
         return self.memory.encode(torch.from_numpy(self._bits([self._message(label) for label in labels])))
 
     def write(self, labels: Sequence[Label], payloads: Sequence[Any] | Tensor | None = None) -> None:
@@ -95,12 +78,12 @@ class AssociativeStore(Stored):
 
         Args:
             labels: Strings, or integers below 2^K.
-            payloads: As many; the labels if None. With ``features``, vectors, (items, features).
+            payloads: As many; the labels if None. With ``features``, finite vectors, (items, features).
 
         Raises:
             TypeError: A label is neither a string nor an integer.
-            ValueError: Not as many payloads as labels, an integer that is not below 2^K, vectors of a wrong shape or
-                not finite, or two labels with the same address, which happens once in about 2^(K/2) items.
+            ValueError: An argument is out of range, or two labels have the same address, which happens once in about
+                2^(K/2) items.
         """
         contents = labels if payloads is None else payloads
         if len(contents) != len(labels):
@@ -118,13 +101,7 @@ class AssociativeStore(Stored):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
     ) -> StoreRecall:
-        """Return the items whose addresses noisy states, (batch, nodes), come to rest at.
-
-        Args:
-            x: Noisy addresses.
-            generator: Source of all choices; torch's global one if None.
-            **settings: Those of ``ExpanderMemory.recall``.
-        """
+        """Return the items whose addresses noisy states come to rest at; settings as in ``ExpanderMemory.recall``."""
         result = self.memory.recall(x, generator=generator, **settings)
         items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
         rows = result.converged.nonzero()[:, 0].tolist()
@@ -133,11 +110,7 @@ class AssociativeStore(Stored):
         return StoreRecall([label for label, _ in items], [payload for _, payload in items], result)
 
     def readout(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, "batch features"]:
-        """Return what the Hebbian weights answer to states, W x.
-
-        Raises:
-            ValueError: The store has no ``features``.
-        """
+        """Return what the Hebbian weights answer to states, W x; raise ValueError without ``features``."""
         if self.weight is None:
             raise ValueError("features = None: expected the length of the payloads, without which there are no weights")
         return x.float() @ self.weight.T
@@ -155,10 +128,8 @@ class AssociativeStore(Stored):
     def _from_content(cls, content: dict[str, Any]) -> AssociativeStore:
         weight = content["weight"]
         store = cls(ExpanderMemory._from_content(content["memory"]), None if weight is None else len(weight))
-        items = zip(
-            content["labels"], content["payloads"], strict=False
-        )  # where there is none, weights have one payload
-        store.weight, store._items = weight, {store._message(label): (label, payload) for label, payload in items}
+        items = zip(content["labels"], content["payloads"], strict=False)  # without items, weights have one payload
+        store.weight, store._items = weight, {store._message(item[0]): item for item in items}
         return store
 
     def _message(self, label: Label) -> int:
@@ -180,11 +151,9 @@ class AssociativeStore(Stored):
         """Put vectors into the weights, in place of those that had their labels; return them."""
         assert self.weight is not None
         vectors = torch.as_tensor(payloads, dtype=self.weight.dtype)
-        if vectors.shape != (len(messages), len(self.weight)) or not vectors.isfinite().all():
-            raise ValueError(
-                f"payloads of shape {tuple(vectors.shape)}: expected finite numbers, "
-                f"({len(messages)}, {len(self.weight)})"
-            )
+        shape = (len(messages), len(self.weight))
+        if vectors.shape != shape or not vectors.isfinite().all():
+            raise ValueError(f"payloads of shape {tuple(vectors.shape)}: expected finite numbers, {shape}")
         change, newest = vectors.clone(), {message: row for row, message in enumerate(messages)}
         for row, message in enumerate(messages):
             if newest[message] != row:

@@ -19,17 +19,11 @@ LARGEST = 30.0  # log-likelihood ratio at which messages are held: tanh of half 
 
 
 class BeliefResult(NamedTuple):
-    """Decoded words and beliefs.
+    """Decoded words and beliefs."""
 
-    Attributes:
-        x: Words of zeros and ones, (batch, bits).
-        converged: Whether all checks hold, (batch,).
-        log_ratio: Logarithm of P(bit = 0) / P(bit = 1), as the last round has it, (batch, bits).
-    """
-
-    x: UInt8[Tensor, "batch nodes"]
-    converged: Bool[Tensor, " batch"]
-    log_ratio: Float[Tensor, "batch nodes"]
+    x: UInt8[Tensor, "batch nodes"]  # words of zeros and ones
+    converged: Bool[Tensor, " batch"]  # all checks hold
+    log_ratio: Float[Tensor, "batch nodes"]  # log P(bit = 0) / P(bit = 1), as the last round has it
 
 
 def belief_propagation(
@@ -49,25 +43,23 @@ def belief_propagation(
     Args:
         H: As in ``bit_flip_decode``.
         x: As there.
-        flip_probability: f.
+        flip_probability: f, in (0, 0.5).
         max_iter: Most rounds; a word whose checks all hold stays as it is.
 
     Raises:
-        ValueError: H or x has other values or a wrong shape, or f is not in (0, 0.5).
+        ValueError: An argument is out of range.
 
     Source: Gallager, "Low-density parity-check codes" (1963), in the logarithmic form of Richardson and Urbanke,
     "Modern coding theory" (2008).
 
     Examples:
         >>> from engram.memory import array_graph
-        >>> received = torch.zeros(1, 49, dtype=torch.uint8)
-        >>> received[0, 3:5] = 1
-        >>> int(belief_propagation(array_graph(7, 5), received, 0.05).x.sum())
+        >>> int(belief_propagation(array_graph(7, 5), torch.eye(49, dtype=torch.uint8)[3:4], 0.05).x.sum())
         0
     """
     graph = as_graph(H)
     memory = ExpanderMemory(graph, encoding="bits").to(x.device)
-    word = memory._encoded("x", x)[0].clone()
+    word = memory._encoded(x)[0].clone()
     checks.number("flip_probability", flip_probability, above=0, below=0.5)
     checks_of, slots, _, nodes = memory._network[:4]
     C, seen = nodes.clamp(min=0), nodes >= 0

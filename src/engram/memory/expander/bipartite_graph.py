@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from math import comb
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from jaxtyping import Int, UInt8
 from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
+
+from engram import checks
 
 NOBODY = -1  # fills the rows of nodes and constraints that have fewer neighbours than others
 SETS = 10**9  # sets that are gone through at most
@@ -27,11 +30,6 @@ class BipartiteGraph:
     Args:
         C: Nodes that each constraint sees, (constraints, r), filled up with -1 where a constraint sees fewer.
         n_nodes: N; if None, the largest node of C and 1.
-
-    Attributes:
-        A: Constraints that each node is in, in rising order, (nodes, z), filled up with -1.
-        node_degrees: Number of constraints of each node, z of a regular graph, (nodes,).
-        constraint_degrees: Number of nodes of each constraint, r of a regular graph, (constraints,).
 
     Raises:
         ValueError: C is no such array, a constraint sees a node twice or fewer than two, or a node is in no constraint.
@@ -50,25 +48,22 @@ class BipartiteGraph:
     def __post_init__(self) -> None:
         C = np.asarray(self.C)
         if C.ndim != 2 or not C.size or C.dtype.kind not in "iu":
-            raise ValueError(
-                f"C is {C.dtype} of shape {C.shape}: expected integers, (constraints, r), neither of them 0"
-            )
+            raise ValueError(f"C is {C.dtype} of shape {C.shape}: expected integers, (constraints, r), not empty")
         nodes = int(C.max()) + 1 if self.n_nodes is None else self.n_nodes
         if C.min() < NOBODY or C.max() >= nodes:
             raise ValueError(f"C has values from {C.min()} to {C.max()}: expected nodes, 0 .. {nodes - 1}, or -1")
         C = C.astype(np.int32)
-        padding = C == NOBODY
-        if (padding[:, :-1] & ~padding[:, 1:]).any():
-            raise ValueError(
-                f"C[{(padding[:, :-1] & ~padding[:, 1:]).any(axis=1).argmax()}]: expected -1 only at its end"
-            )
-        few = (~padding).sum(axis=1) < 2
-        if few.any():
-            raise ValueError(f"C[{few.argmax()}] sees fewer than 2 nodes: expected at least r = 2 of a constraint")
-        ordered = np.sort(C, axis=1)
-        twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)).any(axis=1)
-        if twice.any():
-            raise ValueError(f"C[{twice.argmax()}] sees a node twice: expected no repeated edge")
+        padding, ordered = C == NOBODY, np.sort(C, axis=1)
+        for wrong, what in (
+            ((padding[:, :-1] & ~padding[:, 1:]).any(axis=1), ": expected -1 only at its end"),
+            ((~padding).sum(axis=1) < 2, " sees fewer than 2 nodes: expected at least r = 2 of a constraint"),
+            (
+                ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)).any(axis=1),
+                " sees a node twice: expected no repeated edge",
+            ),
+        ):
+            if wrong.any():
+                raise ValueError(f"C[{wrong.argmax()}]{what}")
         alone = np.bincount(C[~padding], minlength=nodes) == 0
         if alone.any():
             raise ValueError(f"node {alone.argmax()} is in no constraint: expected at least one")
@@ -77,21 +72,16 @@ class BipartiteGraph:
 
     @classmethod
     def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
-        """Return the graph of a parity-check matrix; warn of what makes correction worse.
-
-        Args:
-            H: Zeros and ones, (constraints, nodes), dense or a SciPy sparse array.
+        """Return the graph of a parity-check matrix, (constraints, nodes), dense or sparse; warn of what hinders it.
 
         Raises:
-            ValueError: Other values, or a row with fewer than two ones or a column without any.
+            ValueError: Values other than 0 and 1, a row with fewer than two ones, or a column without any.
         """
         sparse = csr_array(H)
         sparse.eliminate_zeros()
         sparse.sort_indices()
         if sparse.ndim != 2 or not sparse.nnz or (sparse.data != 1).any():
-            raise ValueError(
-                f"H is {sparse.dtype} of shape {sparse.shape}: expected zeros and ones, (constraints, nodes)"
-            )
+            raise ValueError(f"H of shape {sparse.shape}: expected zeros and ones, (constraints, nodes), not all zero")
         degrees = np.diff(sparse.indptr)
         C = np.full((sparse.shape[0], max(int(degrees.max()), 2)), NOBODY)
         C[np.arange(C.shape[1]) < degrees[:, None]] = sparse.indices
@@ -104,17 +94,17 @@ class BipartiteGraph:
 
     @cached_property
     def node_degrees(self) -> Int[np.ndarray, " nodes"]:
-        """Number of constraints of each node."""
+        """Number of constraints of each node, z of a regular graph."""
         return np.bincount(self.C[self.C != NOBODY], minlength=self.n_nodes or 0).astype(np.int32)
 
     @cached_property
     def constraint_degrees(self) -> Int[np.ndarray, " constraints"]:
-        """Number of nodes of each constraint."""
+        """Number of nodes of each constraint, r of a regular graph."""
         return np.asarray((self.C != NOBODY).sum(axis=1), np.int32)
 
     @cached_property
     def A(self) -> Int[np.ndarray, "nodes z"]:  # noqa: N802
-        """Constraints that each node is in."""
+        """Constraints that each node is in, in rising order, filled up with -1."""
         return self._edges[0]
 
     @cached_property
@@ -131,8 +121,7 @@ class BipartiteGraph:
     def n_components(self) -> int:
         """Number of parts that no edge connects."""
         H = self._sparse()
-        count, _ = connected_components(H.T @ H, directed=False)
-        return int(count)
+        return int(connected_components(H.T @ H, directed=False)[0])
 
     @cached_property
     def _edges(self) -> tuple[np.ndarray, np.ndarray]:
@@ -158,10 +147,6 @@ class BipartiteGraph:
         """Return the length of the shortest cycle: 4 if two nodes share two constraints; None if there is no cycle."""
         from engram.memory.expander.kernels import graphs
 
-        shared = self._sparse().T @ self._sparse()
-        shared.setdiag(0)
-        if shared.max() > 1:
-            return 4
         return graphs.girth(self.A, self.node_degrees, self.C, self.constraint_degrees) or None
 
     def expansion(self, max_size: int) -> float:
@@ -169,25 +154,17 @@ class BipartiteGraph:
 
             min over S of |neighbours of S| / (edges of S)
 
-        1 means that no two nodes of any such set share a constraint. Sets that keep more than 3/4 are corrected.
-
-        Args:
-            max_size: Nodes in a set; every set is looked at, which takes N^max_size steps.
-
-        Raises:
-            ValueError: ``max_size`` is no size of a set, or there are more than 10^9 sets.
+        1 means that no two nodes of any such set share a constraint. Sets that keep more than 3/4 are corrected. Every
+        set is looked at; more than 10^9, or a size that no set has, raise ValueError.
 
         Examples:
             >>> BipartiteGraph(np.array([[0, 1], [1, 2]])).expansion(2)
             0.6666666666666666
         """
-        from math import comb
-
         from engram.memory.expander.kernels import graphs
 
         nodes = len(self.node_degrees)
-        if not 1 <= max_size <= nodes:
-            raise ValueError(f"max_size = {max_size}: expected 1 .. {nodes}")
+        checks.size("max_size", max_size, most=nodes)
         sets = sum(comb(nodes, size) for size in range(1, max_size + 1))
         if sets > SETS:
             raise ValueError(f"max_size = {max_size}: {sets} sets of nodes, expected at most {SETS}")

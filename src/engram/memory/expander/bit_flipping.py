@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any
 
 import torch
@@ -24,17 +25,14 @@ def bit_flip_decode(
 ) -> RecallResult:
     """Correct words of a linear code by flipping bits that violate more than half of their checks.
 
-    It is the recall of an ``ExpanderMemory`` on the graph of H.
+    It is the recall of an ``ExpanderMemory`` on the graph of H; ``order``, ``max_iter`` and ``generator`` are its.
 
     Args:
         H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
         x: Received words of zeros and ones, (batch, bits).
-        order: Which bits flip; see ``ExpanderMemory.recall``.
+        order: Which bits flip.
         max_iter: Most iterations.
-        generator: Source of the choice between equally good bits; torch's global one if None.
-
-    Returns:
-        The words and how they came about; ``converged`` is true where all checks hold.
+        generator: Source of the choice between equally good bits.
 
     Raises:
         ValueError: H or x has other values or a wrong shape.
@@ -43,8 +41,7 @@ def bit_flip_decode(
 
     Examples:
         >>> H = [[1, 0, 1, 0, 1, 0, 1], [0, 1, 1, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1, 1]]
-        >>> received = torch.tensor([[0, 0, 1, 0, 0, 0, 0]])
-        >>> bit_flip_decode(as_graph(H), received).x.tolist()
+        >>> bit_flip_decode(as_graph(H), torch.tensor([[0, 0, 1, 0, 0, 0, 0]])).x.tolist()
         [[0, 0, 0, 0, 0, 0, 0]]
     """
     memory = ExpanderMemory(as_graph(H), order=order, encoding="bits")
@@ -58,10 +55,11 @@ def gallager_b_decode(
     threshold: int | None = None,
     max_iter: int = 100,
 ) -> UInt8[Tensor, "batch nodes"]:
-    """Correct words of a regular code by messages of one bit (Gallager's algorithm B).
+    """Return words of a regular code corrected by messages of one bit (Gallager's algorithm B).
 
         from bit i to check j:  x_i, unless at least ``threshold`` of the other checks say the opposite
         from check j to bit i:  the parity of what the other bits say
+        word:                   x_i, unless more than half of its checks and x_i itself say the opposite
 
     Args:
         H: As in ``bit_flip_decode``, of a code whose bits are all in z checks.
@@ -69,25 +67,19 @@ def gallager_b_decode(
         threshold: How many of the z - 1 others; all of them, algorithm A, if None.
         max_iter: Most rounds; a word whose checks all hold stays as it is.
 
-    Returns:
-        The words: x_i, unless more than half of its checks and x_i itself say the opposite.
-
     Raises:
-        ValueError: H or x has other values or a wrong shape, the code is not regular, or ``threshold`` is not one of
-            1 .. z - 1.
+        ValueError: The code is not regular, or an argument is out of range.
 
     Source: Gallager, "Low-density parity-check codes" (1963); Richardson and Urbanke, "Modern coding theory" (2008).
 
     Examples:
         >>> from engram.memory import array_graph
-        >>> received = torch.zeros(1, 25, dtype=torch.uint8)
-        >>> received[0, 3] = 1
-        >>> int(gallager_b_decode(array_graph(5, 3), received).sum())
+        >>> int(gallager_b_decode(array_graph(5, 3), torch.eye(25, dtype=torch.uint8)[3:4]).sum())
         0
     """
     graph = as_graph(H)
     memory = ExpanderMemory(graph, encoding="bits").to(x.device)
-    received = memory._encoded("x", x)[0]
+    received = memory._encoded(x)[0]
     z = int(graph.node_degrees[0])
     if (graph.node_degrees != z).any():
         raise ValueError("H is not regular: expected as many ones in every column, since there is one threshold")
@@ -117,8 +109,6 @@ def as_graph(H: Annotated[Any, ArrayLike] | BipartiteGraph) -> BipartiteGraph:
     """Return the graph of a parity-check matrix, without warnings."""
     if isinstance(H, BipartiteGraph):
         return H
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return BipartiteGraph.from_parity_check(H)

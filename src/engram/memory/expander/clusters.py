@@ -22,11 +22,7 @@ def parity_table(
 
 
 def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "constraints locals"]:
-    """Return which local patterns are given, as an array of +1 and -1, (patterns, r), for all clusters or for each.
-
-    Raises:
-        ValueError: A wrong number of arrays, a wrong shape, other values, or two patterns at distance 1.
-    """
+    """Return which local patterns are given, arrays of +1 and -1, (patterns, r), one for all clusters or for each."""
     table = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]), bool)
     per_cluster = isinstance(patterns, list | tuple) and np.ndim(patterns[0]) == 2
     sets = patterns if per_cluster else [patterns] * len(table)
@@ -35,16 +31,11 @@ def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "const
     for j, (given, degree) in enumerate(zip(sets, graph.constraint_degrees, strict=True)):
         local = np.asarray(given)
         if local.ndim != 2 or local.shape[1] != degree or not np.isin(local, (-1, 1)).all():
-            raise ValueError(
-                f"patterns of constraint {j} of shape {local.shape}: expected +1 and -1, (patterns, {degree})"
-            )
+            raise ValueError(f"patterns of constraint {j} of shape {local.shape}: expected +1 and -1, (some, {degree})")
         table[j, (local < 0) @ (1 << np.arange(degree))] = True
         own = np.flatnonzero(table[j])
         if any(table[j, own ^ (1 << k)].any() for k in range(degree)):
-            raise ValueError(
-                f"patterns of constraint {j}: expected a distance of at least 2 between any two, so that a single flip "
-                "is noticed"
-            )
+            raise ValueError(f"patterns of constraint {j}: expected a distance of at least 2 between any two")
     return table
 
 

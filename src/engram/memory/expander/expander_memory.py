@@ -18,13 +18,11 @@ from engram.memory.expander.clusters import given_table, nearest_patterns, parit
 from engram.memory.expander.flip_dynamics import (
     ORDERS,
     Network,
-    Settled,
-    acceptance,
     distances,
     fill_erased,
     local_patterns,
     nearest_change,
-    settle,
+    patterns_seen,
     settle_fast,
 )
 from engram.memory.expander.gf2 import SolutionSpace, solve
@@ -36,44 +34,25 @@ SWEEPS = {"parallel": 100, "wta": 20_000, "glauber": 1000}
 
 
 class RecallResult(NamedTuple):
-    """States after a recall, and how they were reached.
+    """States after a recall, and how they were reached."""
 
-    Attributes:
-        x: The states, (batch, nodes), in the encoding of the memory.
-        converged: Whether the network rests in a state that satisfies all constraints; false where there is no answer,
-            (batch,). True is no proof: from far away the network may come to rest in another stored state.
-        stable: Whether it rests, be it in a state that violates constraints, (batch,).
-        satisfied: Whether no constraint is violated, (batch,).
-        oscillating: Whether ``parallel`` went back and forth between two states, (batch,).
-        flips: Flips on the way, (batch,).
-        distance: In how many nodes the answer differs from the cue, erased ones not counted, (batch,).
-        iterations: Flips of ``max`` and ``random``, sweeps of the other orders, (batch,).
-        energy_trace: Energy before each iteration and after the last, (batch, iterations + 1); None if not asked for.
-    """
-
-    x: Tensor
-    converged: Bool[Tensor, " batch"]
-    stable: Bool[Tensor, " batch"]
-    satisfied: Bool[Tensor, " batch"]
-    oscillating: Bool[Tensor, " batch"]
+    x: Tensor  # the states, (batch, nodes), in the encoding of the memory
+    converged: Bool[Tensor, " batch"]  # it rests, all constraints hold; no proof: it may be another stored state
+    stable: Bool[Tensor, " batch"]  # it rests, be it in a state that violates constraints
+    satisfied: Bool[Tensor, " batch"]  # no constraint is violated
+    oscillating: Bool[Tensor, " batch"]  # ``parallel`` went back and forth between two states
     flips: Int[Tensor, " batch"]
-    distance: Int[Tensor, " batch"]
-    iterations: Int[Tensor, " batch"]
-    energy_trace: Float[Tensor, "batch steps"] | None
+    distance: Int[Tensor, " batch"]  # nodes in which the answer differs from the cue, erased ones not counted
+    iterations: Int[Tensor, " batch"]  # flips of ``max`` and ``random``, sweeps of the other orders
+    energy_trace: Float[Tensor, "batch steps"] | None  # before each iteration and after the last, if asked for
 
 
 class LearnResult(NamedTuple):
-    """What the clusters learned from patterns.
+    """What the clusters learned from patterns."""
 
-    Attributes:
-        x: The patterns, altered where ``policy`` is ``"repair"``, (batch, nodes).
-        recruited: Clusters that recruited a hidden neuron, (batch,).
-        conflicts: Clusters that permitted a pattern one flip away, (batch,).
-    """
-
-    x: Tensor
-    recruited: Int[Tensor, " batch"]
-    conflicts: Int[Tensor, " batch"]
+    x: Tensor  # the patterns, altered where ``policy`` is ``"repair"``, (batch, nodes)
+    recruited: Int[Tensor, " batch"]  # clusters that recruited a hidden neuron
+    conflicts: Int[Tensor, " batch"]  # clusters that permitted a pattern one flip away
 
 
 class ExpanderMemory(Stored, nn.Module):
@@ -92,22 +71,19 @@ class ExpanderMemory(Stored, nn.Module):
     Args:
         graph: Which nodes the clusters see.
         patterns: What they permit: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
-            -1, (patterns, r), for all clusters, or a list with such an array for each, in the order of ``graph.C``.
-        target_parity: For ``"parity"``, the product that each cluster permits, +1 or -1, (constraints,); all +1 if
-            None.
+            -1, at distances of at least 2, (patterns, r), for all clusters or a list of one array for each.
+        target_parity: For ``"parity"``, the product that each cluster permits, (constraints,); all +1 if None.
         order: Who flips; see ``recall``.
-        explicit_hidden: Keep a list of hidden neurons for ``"parity"`` too: the same results, slower.
+        explicit_hidden: Keep a list of hidden neurons for ``"parity"`` too, up to r = 20: the same results, slower.
         encoding: ``"signs"``: nodes are +1 and -1; ``"bits"``: they are 0 and 1, which stand for +1 and -1.
 
     Attributes:
-        graph: The graph.
         permitted: Which local patterns have a hidden neuron; bit k of the index is 1 where node k of the row of
             ``graph.C`` is -1, (constraints, 2^r); without rows where hidden neurons are implicit.
 
     Raises:
         TypeError: ``graph`` is no ``BipartiteGraph``.
-        ValueError: Patterns of a wrong shape or with two at distance 1, parities that no state meets, or hidden neurons
-            wanted where a constraint sees more than 20 nodes.
+        ValueError: An argument is out of range.
 
     Source: Chaudhuri and Fiete, "Bipartite expander Hopfield networks as self-decoding high-capacity error correcting
     codes" (2019), abstract and public reviews. Their method section could not be read: the form of the energy, the
@@ -117,8 +93,7 @@ class ExpanderMemory(Stored, nn.Module):
         >>> from engram.memory import random_regular
         >>> memory = ExpanderMemory(random_regular(480, 5, 6, seed=0))
         >>> x = memory.encode(torch.arange(memory.message_size)[None] % 2)
-        >>> noisy = x.clone()
-        >>> noisy[0, :20] *= -1
+        >>> noisy = torch.cat((-x[:, :20], x[:, 20:]), 1)
         >>> torch.equal(memory.recall(noisy, generator=torch.Generator().manual_seed(0)).x, x)
         True
     """
@@ -146,10 +121,8 @@ class ExpanderMemory(Stored, nn.Module):
         self.patterns = patterns if isinstance(patterns, str) else "given"
         self.explicit_hidden = explicit_hidden or self.patterns != "parity"
         if self.explicit_hidden and graph.C.shape[1] > LARGEST:
-            raise ValueError(
-                f"graph has constraints of {graph.C.shape[1]} nodes: expected at most {LARGEST} with explicit hidden "
-                "neurons, of which there are 2^(r-1); patterns='parity' without them takes any number"
-            )
+            nodes = f"graph has constraints of {graph.C.shape[1]} nodes: expected at most {LARGEST}"
+            raise ValueError(f"{nodes} with explicit hidden neurons; 'parity' without them takes any number")
         if target_parity is not None and self.patterns != "parity":
             raise ValueError(f"target_parity is given: expected None, because patterns = {self.patterns!r}")
         target = np.asarray(np.ones(graph.n_constraints) if target_parity is None else target_parity)
@@ -157,9 +130,11 @@ class ExpanderMemory(Stored, nn.Module):
             raise ValueError(f"target_parity of shape {target.shape}: expected +1 or -1, ({graph.n_constraints},)")
         odd = (target < 0).astype(np.uint8)
         self.register_buffer("target", torch.from_numpy(odd), persistent=False)
-        locals_ = 2 ** graph.C.shape[1] if self.explicit_hidden else 0
-        permitted = np.zeros((graph.n_constraints if self.explicit_hidden else 0, locals_), bool)
-        if self.explicit_hidden and self.patterns != "learn":
+        if not self.explicit_hidden:
+            permitted = np.zeros((0, 0), bool)
+        elif self.patterns == "learn":
+            permitted = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]), bool)
+        else:
             permitted = parity_table(graph, odd) if self.patterns == "parity" else given_table(graph, patterns)
         self.register_buffer("permitted", torch.from_numpy(permitted))
         self._solutions: SolutionSpace | None = None
@@ -170,7 +145,7 @@ class ExpanderMemory(Stored, nn.Module):
 
     @property
     def n_states_log2(self) -> float:
-        """Logarithm to base 2 of the number of states that satisfy all constraints, which is known for parities."""
+        """Logarithm to base 2 of the number of states that satisfy all constraints; for parities only."""
         return float(self.message_size)
 
     @property
@@ -181,23 +156,20 @@ class ExpanderMemory(Stored, nn.Module):
     @property
     def n_hidden(self) -> int:
         """Number of hidden neurons, implicit ones included."""
-        if self.explicit_hidden:
-            return int(self.permitted.sum())
-        return sum(2 ** (int(degree) - 1) for degree in self.graph.constraint_degrees)
+        return sum(self._neurons())
 
     @property
     def n_weights(self) -> int:
         """Number of binary weights between visible and hidden neurons."""
+        return sum(count * r for count, r in zip(self._neurons(), self.graph.constraint_degrees.tolist(), strict=True))
+
+    def _neurons(self) -> list[int]:
         if self.explicit_hidden:
-            return int(self.permitted.sum(1).numpy(force=True) @ self.graph.constraint_degrees)
-        return sum(2 ** (int(degree) - 1) * int(degree) for degree in self.graph.constraint_degrees)
+            return [int(count) for count in self.permitted.sum(1)]
+        return [2 ** (r - 1) for r in self.graph.constraint_degrees.tolist()]
 
     def encode(self, bits: Annotated[Tensor, "batch message"]) -> Annotated[Tensor, "batch nodes"]:
-        """Return the stored states of messages, zeros and ones, (batch, K), which stand in some of the nodes, as int8.
-
-        Raises:
-            ValueError: Another shape or other values, or patterns that are no parities.
-        """
+        """Return the stored states of messages, zeros and ones, (batch, K), as int8; parities only."""
         space = self._space()
         if bits.dim() != 2 or bits.shape[1] != len(space.free):
             raise ValueError(f"bits.shape = {tuple(bits.shape)}: expected (batch, {len(space.free)})")
@@ -212,11 +184,7 @@ class ExpanderMemory(Stored, nn.Module):
         return self._decoded(state.to(self.permitted.device), torch.int8)
 
     def message(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch message"]:
-        """Return the messages of stored states, (batch, K), of zeros and ones.
-
-        Raises:
-            ValueError: A state violates a constraint, so that it has no message.
-        """
+        """Return the messages of stored states, (batch, K); raise ValueError where one violates a constraint."""
         free = self._space().free
         bits, far = self._distances(x)
         violated = far.sum(1)
@@ -245,18 +213,14 @@ class ExpanderMemory(Stored, nn.Module):
     ) -> Int[Tensor, "batch constraints"]:
         """Return which hidden neuron of each cluster wins, one of the nearest at random.
 
-        The winner's pattern is an integer, whose bit k is 1 where node k of the row of ``graph.C`` is -1; of a cluster
-        without hidden neurons it is what the cluster sees. The choice is drawn from torch's global generator if None.
+        The winner's pattern is an integer as in ``permitted``; of a cluster without hidden neurons it is what it sees.
         """
-        bits = self._encoded("x", x)[0]
-        local = local_patterns(self._network, bits)
+        bits = self._encoded(x)[0]
+        net = self._network
+        local = local_patterns(net, bits)
         cluster = torch.arange(local.shape[1], device=bits.device)
         draw = number(seeds(len(bits), generator, bits.device)[:, None], cluster)
-        change = nearest_change(self._network, local, draw)
-        there = self._network.C >= 0
-        place = torch.arange(self._network.C.shape[1], device=bits.device)
-        seen = (bits[:, self._network.C.clamp(min=0)].long() * there << place).sum(2)
-        return seen ^ change
+        return patterns_seen(net, bits) ^ nearest_change(net, local, draw)
 
     # Recall.
 
@@ -305,25 +269,19 @@ class ExpanderMemory(Stored, nn.Module):
             beta: Inverse temperature of ``glauber``.
             faults: For ``wta``, the probability with which in each sweep a cluster's winner is a random hidden neuron
                 of it. The network is then never at rest: it ends when all constraints hold.
-            erasures: Whether zeros (with bits: NaN or 0.5) stand for unknown nodes. First each of them gets what most
-                of its clusters that miss nobody else ask for, ties at random.
+            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each of them gets what most of its
+                clusters that miss nobody else ask for, ties at random.
             trace: Whether to return the energy on the way, which is slower.
 
-        Returns:
-            The states and how they came about. ``converged`` is false wherever the constraints tell that the answer is
-            wrong.
-
         Raises:
-            ValueError: Wrong shape, values other than the encoding's, or an argument that is out of range.
+            ValueError: An argument is out of range.
         """
         order = checks.choice("order", self.order if order is None else order, ORDERS)
         limit = None if max_iter is None else checks.size("max_iter", max_iter, least=0)
         checks.number("beta", beta, least=0)
         if checks.number("faults", faults, least=0, most=1) and order != "wta":
-            raise ValueError(
-                f"faults = {faults}: expected 0 with order = {order!r}, which has no hidden neurons to fail"
-            )
-        cue, erased = self._encoded("x", x, erasures)
+            raise ValueError(f"faults = {faults}: expected 0 with order = {order!r}, which has no hidden neurons")
+        cue, erased = self._encoded(x, erasures)
         seed = seeds(len(cue), generator, cue.device)
         bits = fill_erased(self._network, cue, erased, seed) if erased is not None else cue
         if limit is None:
@@ -331,20 +289,12 @@ class ExpanderMemory(Stored, nn.Module):
             limit = SWEEPS.get(order, int(self._network.C.shape[0] * self._network.C.shape[1]))
         if order == "glauber":
             limit *= self._nodes
-        accept = acceptance(beta, self._network.A.shape[1], bits.device) if order == "glauber" else None
-        how: dict[str, Any] = {"accept": accept, "faults": faults}
-        if bits.device.type != "cpu" or trace:
-            settled = settle(self._network, bits, order, limit, seed, **how, trace=trace)
-        else:
-            settled = settle_fast(self._network, bits, order, limit, seed, **how)
-        return self._result(x, cue, erased, order, settled)
-
-    def _result(self, x: Tensor, cue: Tensor, erased: Tensor | None, order: str, settled: Settled) -> RecallResult:
+        how = {"beta": beta, "faults": faults, "trace": trace}
+        settled = settle_fast(self._network, bits, order, limit, seed, **how)  # type: ignore[arg-type]
         moved = settled.bits != cue
         if erased is not None:
             moved &= ~erased
         sweeps = self._nodes if order == "glauber" else 1
-        trace = None if settled.trace is None else self._energy_of(settled.trace)
         return RecallResult(
             self._decoded(settled.bits, x.dtype),
             settled.stable & (settled.violated == 0),
@@ -354,7 +304,7 @@ class ExpanderMemory(Stored, nn.Module):
             settled.flips,
             moved.sum(1),
             -(-settled.iterations // sweeps),
-            trace,
+            None if settled.trace is None else self._energy_of(settled.trace),
         )
 
     # Learning.
@@ -374,14 +324,14 @@ class ExpanderMemory(Stored, nn.Module):
                 permitted pattern (the first in rising order) for it before the next cluster looks.
 
         Raises:
-            ValueError: The memory is not made with ``patterns="learn"``, or x is no batch of states.
+            ValueError: The memory is not made with ``patterns="learn"``, or an argument is out of range.
         """
         from engram.memory.expander.kernels import learning
 
         if self.patterns != "learn":
             raise ValueError(f"patterns = {self.patterns!r}: expected 'learn'")
         checks.choice("policy", policy, POLICIES)
-        bits = self._encoded("x", x)[0].cpu().numpy().copy()
+        bits = self._encoded(x)[0].cpu().numpy().copy()
         permitted = self.permitted.numpy(force=True).copy()
         recruited, conflicts = np.zeros((2, len(bits)), np.int64)
         learning.learn(
@@ -393,10 +343,7 @@ class ExpanderMemory(Stored, nn.Module):
         return LearnResult(self._decoded(states, x.dtype), *counts)
 
     def coverage(self) -> Float[Tensor, " constraints"]:
-        """Return how many patterns each cluster permits, as a share of the 2^(r-1) of a parity.
-
-        A learned cluster that lacks a pattern takes stored states for errors.
-        """
+        """Return the patterns that each cluster permits, as a share of the 2^(r-1) of a parity."""
         full = 2.0 ** (self._network.constraint_degrees - 1)
         return self.permitted.sum(1) / full if self.explicit_hidden else torch.ones_like(full)
 
@@ -443,9 +390,7 @@ class ExpanderMemory(Stored, nn.Module):
 
     def _space(self) -> SolutionSpace:
         if self.patterns != "parity":
-            raise ValueError(
-                f"patterns = {self.patterns!r}: expected 'parity', whose states can be counted and encoded"
-            )
+            raise ValueError(f"patterns = {self.patterns!r}: expected 'parity', whose states can be counted")
         if self._solutions is None:
             found = solve(self.graph, self.target.numpy(force=True))
             if found is None:
@@ -454,27 +399,27 @@ class ExpanderMemory(Stored, nn.Module):
         return self._solutions
 
     def _distances(self, x: Tensor) -> tuple[Tensor, Int[Tensor, "batch constraints"]]:
-        """Return states as bits, and how far what each cluster sees is from the nearest permitted pattern."""
-        bits = self._encoded("x", x)[0]
+        """Return states as bits, and the d_j."""
+        bits = self._encoded(x)[0]
         return bits, distances(self._network, local_patterns(self._network, bits))
 
     def _energy_of(self, violated: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return (2 * violated - int((2 * self.graph.constraint_degrees + 1).sum())).double()
 
-    def _encoded(self, name: str, x: Tensor, erasures: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Return a batch of states as bits, 1 where a node is -1, and which nodes are unknown, if they may be."""
-        checks.instance(name, x, Tensor)
+    def _encoded(self, x: Tensor, erasures: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Return states as bits, 1 where a node is -1, and which nodes are unknown, if they may be."""
+        checks.instance("x", x, Tensor)
         if x.dim() != 2 or x.shape[1] != self._nodes or not len(x):
-            raise ValueError(f"{name}.shape = {tuple(x.shape)}: expected (batch, {self._nodes}), a batch of at least 1")
+            raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, {self._nodes}), a batch of at least 1")
         x = x.detach()
         up, down, unknown = (1, -1, 0) if self.encoding == "signs" else (0, 1, 0.5)
         bits = x == down
         erased = x == unknown if erasures else None
-        known = bits | (x == up) if erased is None else bits | (x == up) | erased
+        known = bits | (x == up) | (False if erased is None else erased)
         if not known.all():
             sample, node = (~known).nonzero()[0].tolist()
             also = f" or, for an unknown node, {unknown}" if erasures else ""
-            raise ValueError(f"{name}[{sample}, {node}] = {x[sample, node].item()}: expected {up} or {down}{also}")
+            raise ValueError(f"x[{sample}, {node}] = {x[sample, node].item()}: expected {up} or {down}{also}")
         return bits.to(torch.uint8), erased
 
     def _decoded(self, bits: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,31 +1,23 @@
 """How a network of nodes and constraint clusters settles: five orders in which nodes flip, in plain torch.
 
 A cluster j has one hidden neuron for each local pattern that it permits; d_j is the distance of what it sees from the
-nearest of them, which is 0 or 1 where the patterns are those of a parity. The energy is a constant and 2 V, V being the
-sum of all d_j, and flipping node i lowers V by its excess
+nearest of them, which is 0 or 1 for a parity. The energy is a constant and 2 V, V being the sum of all d_j, and
+flipping node i lowers V by its excess
 
     e_i = sum over its clusters of d_j(x) - d_j(x with i flipped)
 
-which for parity is u_i - (z_i - u_i), with u_i of its z_i constraints violated. Nodes with e_i > 0 want to flip:
-
-    max         the one with the largest e_i, ties at random
-    random      a random one of them
-    parallel    all of them at once
-    wta         each cluster's winner, one of the nearest patterns at random, votes; a node follows the majority
-    glauber     a random node flips with probability sigmoid(2 beta e_i)
-
-This is the definition, and runs on any device; ``engram.memory.expander.kernels.flips`` is the same, faster. The n-th
-random number of a sample does not depend on what its nodes are, or on other samples.
+which for parity is u_i - (z_i - u_i), with u_i of its z_i constraints violated. ``ExpanderMemory.recall`` describes
+the orders. This is the definition, and runs on any device; ``engram.memory.expander.kernels.flips`` is the same,
+faster. The n-th random number of a sample does not depend on what its nodes are, or on other samples.
 
 Source: the rule is that of Sipser and Spielman, "Expander codes" (1996), and the zero-temperature dynamics of the
-bipartite Hopfield network of Chaudhuri and Fiete, "Bipartite expander Hopfield networks as self-decoding high-capacity
-error correcting codes" (2019); the orders are ours, since theirs could not be read.
+bipartite Hopfield network of Chaudhuri and Fiete (2019); the orders are ours, since theirs could not be read.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +33,7 @@ CERTAIN = 2**53
 
 
 class Network(NamedTuple):
-    """Wiring and hidden neurons, as the dynamics needs them."""
+    """Wiring and hidden neurons, as the dynamics needs them; the kernels take one of arrays."""
 
     A: Int[Tensor, "nodes z"]  # constraints of each node, -1 where there is none
     slots: Int[Tensor, "nodes z"]  # at which place of its constraint's row the node stands
@@ -68,9 +60,14 @@ class Settled(NamedTuple):
 
 def local_patterns(network: Network, bits: UInt8[Tensor, "batch nodes"]) -> Int[Tensor, "batch constraints"]:
     """Return what each cluster sees: for parity 1 where it is violated, else the pattern as an integer."""
+    if len(network.distance):
+        return patterns_seen(network, bits)
+    return (bits[:, network.C.clamp(min=0)] * (network.C >= 0)).sum(2) & 1 ^ network.target
+
+
+def patterns_seen(network: Network, bits: UInt8[Tensor, "batch nodes"]) -> Int[Tensor, "batch constraints"]:
+    """Return the pattern that each cluster sees as an integer."""
     seen = bits[:, network.C.clamp(min=0)] * (network.C >= 0)
-    if not len(network.distance):
-        return seen.sum(2) & 1 ^ network.target
     return (seen.long() << torch.arange(network.C.shape[1], device=bits.device)).sum(2)
 
 
@@ -105,23 +102,17 @@ def settle(
     limit: int,
     seed: Int[Tensor, " batch"],
     *,
-    accept: Int[Tensor, " excesses"] | None = None,
+    beta: float = 0.0,
     faults: float = 0.0,
     trace: bool = False,
 ) -> Settled:
     """Let all samples settle, or for ``limit`` iterations, with a seed for each.
 
-    Args:
-        network: The network.
-        bits: 1 where a node is -1.
-        order: Who flips.
-        limit: Most iterations.
-        seed: Seed of each sample.
-        accept: For ``glauber``: 2^53 times the probability of a flip at excess -z .. z, (2 z + 1,).
-        faults: For ``wta``: probability with which, in each sweep, a cluster's winner is a random hidden neuron of it.
-        trace: Whether to note V on the way.
+    ``beta`` is the inverse temperature of ``glauber``; ``faults`` the probability with which, in each sweep of ``wta``,
+    a cluster's winner is a random hidden neuron of it; ``trace`` notes V on the way.
     """
-    bits = bits.clone()
+    bits, z = bits.clone(), network.A.shape[1]
+    accept = (torch.sigmoid(2 * beta * torch.arange(-z, z + 1, dtype=torch.float64)) * CERTAIN).long().to(bits.device)
     batch, nodes = bits.shape
     active = torch.ones(batch, dtype=torch.bool, device=bits.device)
     oscillating, flips, iterations = ~active, seed * 0, seed * 0
@@ -139,10 +130,9 @@ def settle(
             among = may & (excess == excess.amax(1, keepdim=True)) if order == "max" else may
             chosen = nth(among, below(number(seed, count), among.sum(1)))
         elif order == "glauber":
-            assert accept is not None
             node = below(number(seed, 2 * count), nodes)
             excess = gain.sum(2).gather(1, node[:, None])[:, 0]
-            allowed = chance(number(seed, 2 * count + 1)) < accept[excess + len(accept) // 2]
+            allowed = chance(number(seed, 2 * count + 1)) < accept[excess + z]
             chosen = torch.nn.functional.one_hot(node, nodes).bool() & allowed[:, None]
         elif order == "wta":
             chosen = majority(network, local, seed, count, faults)
@@ -229,12 +219,6 @@ def fill_erased(
     return torch.where(erased, torch.where(asked == 0, coin, (asked > 0).long()).to(bits.dtype), bits)
 
 
-def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
-    """Return 2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
-    excess = torch.arange(-z, z + 1, dtype=torch.float64)
-    return (torch.sigmoid(2 * beta * excess) * CERTAIN).long().to(device)
-
-
 def settle_fast(
     network: Network,
     bits: Tensor,
@@ -242,29 +226,29 @@ def settle_fast(
     limit: int,
     seed: Tensor,
     *,
-    accept: Tensor | None = None,
+    beta: float = 0.0,
     faults: float = 0.0,
+    trace: bool = False,
 ) -> Settled:
-    """As ``settle``, computed by the kernels; ``violated`` may be 1 for any number but 0."""
+    """As ``settle``, by the kernels where there is one and no trace; ``violated`` may be 1 for any number but 0."""
     from engram.memory.expander.kernels import flips
 
-    if order == "parallel" and len(network.distance):
-        return settle(network, bits, order, limit, seed)
+    plain = order == "glauber" or (order in ("parallel", "wta") and len(network.distance))
+    if plain or trace or bits.device.type != "cpu":
+        return settle(network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)
     x, samples = bits.numpy().copy(), len(bits)
     small = [value.numpy().astype(np.int32) for value in network[:5]]
-    net = flips.Wiring(*small, *(value.numpy() for value in network[5:]))
-    oscillating, stable = np.zeros((2, samples), bool)
-    count, iterations, violated = np.zeros((3, samples), np.int64)
-    out = flips.Outcome(oscillating, count, iterations, violated, stable)
+    net = Network(*small, *(value.numpy() for value in network[5:]))  # type: ignore[arg-type]
+    (oscillating, stable), counts = np.zeros((2, samples), bool), np.zeros((3, samples), np.int64)
+    out: Any = Settled(x, oscillating, *counts, stable)  # type: ignore[call-arg, arg-type]
     seeds_of, limit = seed.numpy(), min(limit, 2**62)
     if order == "parallel":
         samples = (samples + 63) // 64
-        call = partial(flips.all_at_once, x, net, limit, out)
+        call = partial(flips.all_at_once, net, limit, out)
     elif order == "wta":
-        call = partial(flips.winner_take_all, x, net, seeds_of, limit, int(faults * CERTAIN), out)
+        call = partial(flips.winner_take_all, net, seeds_of, limit, int(faults * CERTAIN), out)
     else:
-        kind = {"max": flips.MAX, "random": flips.RANDOM, "glauber": flips.GLAUBER}[order]
-        chances = np.zeros(0, np.int64) if accept is None else accept.numpy()
-        call = partial(flips.one_by_one, x, net, seeds_of, kind, limit, chances, out)
+        levels = net.A.shape[1] if order == "max" else 1
+        call = partial(flips.one_by_one, net, seeds_of, levels, limit, out)
     in_ranges(call, samples, torch.get_num_threads())
-    return Settled(torch.from_numpy(x), *map(torch.from_numpy, out))
+    return Settled(*map(torch.from_numpy, out[:-1]))

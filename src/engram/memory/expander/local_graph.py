@@ -12,18 +12,8 @@ from engram.memory.expander.random_regular import check_degrees
 def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Generator = 0) -> BipartiteGraph:
     """Return a (z, r)-regular graph whose constraints see nodes near each other: the control without expansion.
 
-    For each of z layers the order of the nodes is rolled by a random offset below ``span``, permuted within windows of
-    ``span``, and cut into groups of r, one for each constraint.
-
-    Args:
-        N: Nodes, a multiple of r and of ``span``.
-        z: Constraints of each node.
-        r: Nodes of each constraint.
-        span: Nodes in a window, at least r.
-        seed: Settles the graph, or a generator to draw from.
-
-    Raises:
-        ValueError: There is no such graph.
+    For each of z layers the order of the N nodes is rolled by a random offset below ``span``, permuted within windows
+    of ``span``, at least r, and cut into groups of r, one for each constraint. r and ``span`` divide N.
 
     Source: ours.
 

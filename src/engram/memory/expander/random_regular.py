@@ -22,29 +22,24 @@ def random_regular(
     Args:
         N: Nodes.
         z: Constraints of each node; from 5 on, errors in a fixed share of the nodes are corrected at any size.
-        r: Nodes of each constraint; there are M = N z / r constraints.
-        min_girth: 4, or 6: no two nodes share two constraints.
+        r: Nodes of each constraint, a divisor of N z; there are M = N z / r constraints.
+        min_girth: 4, or 6: no two nodes share two constraints, which needs N of at least 1 + z (r - 1).
         seed: Settles the graph, or a generator to draw from.
 
     Raises:
-        ValueError: No such graph: r does not divide N z, r is 1 or more than N, or N is less than 1 + z (r - 1) where
-            the girth is 6.
-        RuntimeError: Swapping has not led to a graph of girth 6: N is hardly larger than that.
+        ValueError: There is no such graph.
+        RuntimeError: Swapping has not led to a graph of girth 6: N is hardly large enough.
 
     Source: Sipser and Spielman, "Expander codes" (1996), section 2; the repair is ours.
 
     Examples:
-        >>> graph = random_regular(480, 5, 6, seed=0)
-        >>> graph.A.shape, graph.C.shape
-        ((480, 5), (400, 6))
+        >>> random_regular(480, 5, 6, seed=0).C.shape
+        (400, 6)
     """
     check_degrees(N, z, r)
     checks.choice("min_girth", min_girth, (4, 6))
-    if min_girth == 6 and 1 + z * (r - 1) > N:
-        raise ValueError(
-            f"N = {N}: expected at least 1 + z (r - 1) = {1 + z * (r - 1)} for min_girth = 6, since a node meets "
-            "z (r - 1) others"
-        )
+    if min_girth == 6 and 1 + z * (r - 1) > N:  # a node meets z (r - 1) others
+        raise ValueError(f"N = {N}: expected at least 1 + z (r - 1) = {1 + z * (r - 1)} for min_girth = 6")
     rng = np.random.default_rng(seed)
     C = rng.permutation(np.repeat(np.arange(N), z)).reshape(-1, r)
     where = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()

@@ -35,7 +35,7 @@ def corrupted(
         ValueError: An argument is out of range.
 
     Examples:
-        >>> corrupted(torch.ones(1, 4), 0.5, generator=torch.Generator().manual_seed(0)).sum().item()
+        >>> corrupted(torch.ones(1, 4), 0.5).sum().item()
         0.0
     """
     checks.choice("noise", noise, ("exact", "bsc", "erase"))
@@ -58,9 +58,7 @@ def recovery_rate(
     noise: str = "exact",
     generator: torch.Generator | None = None,
 ) -> float:
-    """Return in which share of the cases ``recall`` brings stored states, (batch, nodes), back from noise exactly.
-
-    Other arguments as in ``corrupted``.
+    """Return how often ``recall`` brings stored states, (batch, nodes), back from noise exactly; see ``corrupted``.
 
     Examples:
         >>> recovery_rate(lambda noisy: noisy, torch.ones(3, 4), 0.0)
@@ -76,22 +74,18 @@ def recovery_curve(
     trials: int,
     seed: int = 0,
 ) -> Float[Tensor, "sizes fractions"]:
-    """Return how often memories of some sizes recover random stored states exactly, at some fractions of flipped nodes.
+    """Return the ``recovery_rate`` of random stored states, for memories of N nodes and shares of flipped nodes.
 
     Args:
-        make: From N to a memory of N nodes.
+        make: From N to a memory.
         fractions: Shares of the nodes that are flipped.
         sizes: Values of N.
-        trials: Noisy states for each point.
+        trials: Noisy states for each point, at least 1.
         seed: Settles states, noise and choices.
-
-    Raises:
-        ValueError: ``trials`` is less than 1.
 
     Examples:
         >>> from engram.memory import random_regular
-        >>> curve = recovery_curve(lambda N: ExpanderMemory(random_regular(N, 5, 6)), [0.01, 0.4], [240], 10)
-        >>> curve.tolist()
+        >>> recovery_curve(lambda N: ExpanderMemory(random_regular(N, 5, 6)), [0.01, 0.4], [240], 10).tolist()
         [[1.0, 0.0]]
     """
     checks.size("trials", trials)
@@ -118,8 +112,7 @@ def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator
 def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
     """Return the stored states nearest to noisy ones, the first of several: maximum likelihood, by looking at all.
 
-    Raises:
-        ValueError: There are more than 2^14 stored states.
+    There may be 2^14 of them; more raise ValueError.
     """
     size = memory.message_size
     if size > SEARCHED:

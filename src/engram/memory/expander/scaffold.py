@@ -15,15 +15,10 @@ from engram.storage.stored import Stored
 
 
 class ScaffoldRecall(NamedTuple):
-    """Contents recalled from cues.
-
-    Attributes:
-        content: The answers, (batch, features).
-        converged: Whether the memory came to rest at a stored state, (batch,).
-    """
+    """Contents recalled from cues."""
 
     content: Float[Tensor, "batch features"]
-    converged: Bool[Tensor, " batch"]
+    converged: Bool[Tensor, " batch"]  # the memory came to rest at a stored state
 
 
 class Scaffold(Stored):
@@ -48,11 +43,9 @@ class Scaffold(Stored):
 
     Examples:
         >>> from engram.memory import random_regular
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> scaffold = Scaffold(ExpanderMemory(random_regular(240, 5, 6, seed=0)), 100, generator=generator)
-        >>> content = torch.randn(5, 100, generator=generator)
-        >>> scaffold.store(content)
-        >>> torch.allclose(scaffold.recall(content, generator).content, content, atol=1e-4)
+        >>> scaffold = Scaffold(ExpanderMemory(random_regular(240, 5, 6, seed=0)), 100)
+        >>> scaffold.store(torch.eye(5, 100))
+        >>> torch.allclose(scaffold.recall(torch.eye(5, 100)).content, torch.eye(5, 100), atol=1e-4)
         True
     """
 
@@ -66,22 +59,14 @@ class Scaffold(Stored):
         self._fit()
 
     def store(self, content: Float[Tensor, "items features"]) -> None:
-        """Tie contents to states that are drawn for them.
-
-        Raises:
-            ValueError: Another shape than (items, features), or numbers that are not finite.
-        """
+        """Tie finite contents, (items, features), to states that are drawn for them."""
         self._check("content", content)
         self.content = torch.cat((self.content, content.float()))
         self.states = torch.cat((self.states, random_states(self.memory, len(content), self.generator).cpu()))
         self._fit()
 
     def recall(self, cue: Float[Tensor, "batch features"], generator: torch.Generator | None = None) -> ScaffoldRecall:
-        """Return the contents whose states noisy contents lead to.
-
-        Args:
-            cue: Noisy contents, (batch, features).
-            generator: Source of the memory's choices; torch's global one if None.
+        """Return the contents whose states noisy contents, (batch, features), lead to.
 
         Raises:
             RuntimeError: Nothing is stored.

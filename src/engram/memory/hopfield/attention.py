@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -17,13 +17,7 @@ class AttentionMemory(PatternStore):
         x' = sign(P^T softmax(beta P x))      P: stored patterns in rows
 
     Args:
-        beta: Inverse temperature; 1 / sqrt(N) if None.
-
-    Attributes:
-        stored: The patterns, (patterns, nodes).
-
-    Raises:
-        ValueError: ``beta`` is not positive.
+        beta: Inverse temperature, above 0; 1 / sqrt(N) if None.
 
     Source: Ramsauer et al., "Hopfield networks is all you need" (2021), equation 3.
 
@@ -34,6 +28,8 @@ class AttentionMemory(PatternStore):
         [[1, 1, 1, -1, -1, -1]]
     """
 
+    _made_of, _learned = ("beta",), ("stored",)
+
     def __init__(self, beta: float | None = None) -> None:
         super().__init__()
         self.beta = None if beta is None else checks.number("beta", beta, above=0)
@@ -43,15 +39,6 @@ class AttentionMemory(PatternStore):
         cue = self._cue(x)
         answer = self._step(cue)
         return HopfieldRecall(answer.to(x.dtype), (self._step(answer) == answer).all(1), (answer != cue).sum(1))
-
-    def _content(self) -> dict[str, Any]:
-        return {"beta": self.beta, "stored": self.stored}
-
-    @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> AttentionMemory:
-        memory = cls(content["beta"])
-        memory.stored = content["stored"]
-        return memory
 
     def _step(self, x: Tensor) -> Tensor:
         patterns = self.stored.to(x.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,12 +24,6 @@ class DenseHopfield(PatternStore):
     Args:
         n: The power, at least 2, or ``"exponential"``. 2 is the classic network with its diagonal.
 
-    Attributes:
-        stored: The patterns, (patterns, nodes).
-
-    Raises:
-        ValueError: n is neither.
-
     Source: Krotov and Hopfield, "Dense associative memory for pattern recognition" (2016), equations 1 to 3; Demircigil
     et al., "On a model of associative memory with huge storage capacity" (2017), for the exponential.
 
@@ -39,6 +33,8 @@ class DenseHopfield(PatternStore):
         >>> memory.recall(torch.tensor([[1, 1, 1, -1, -1, 1]])).x.tolist()
         [[1, 1, 1, -1, -1, -1]]
     """
+
+    _made_of, _learned = ("n",), ("stored",)
 
     def __init__(self, n: int | str = 3) -> None:
         super().__init__()
@@ -59,12 +55,3 @@ class DenseHopfield(PatternStore):
         by_node = np.ascontiguousarray(self.stored.numpy(force=True).T)
         power = 0 if self.n == "exponential" else int(self.n)
         return settled(kernels.dense_sweeps, start, x, max_iter, generator, by_node, power)
-
-    def _content(self) -> dict[str, Any]:
-        return {"n": self.n, "stored": self.stored}
-
-    @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> DenseHopfield:
-        memory = cls(content["n"])
-        memory.stored = content["stored"]
-        return memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +13,15 @@ from engram.storage.stored import Stored
 
 
 class HebbHopfield(Stored, nn.Module):
-    """A network of N nodes that stores patterns in the weights between them.
+    """A network of N nodes that stores patterns in the weights between them, ``weight``, (nodes, nodes), 32-bit.
 
         W = sum over patterns of p p^T / N, without its diagonal           Hebb's rule
         W = P^T (P P^T)^+ P, without its diagonal                          the pseudo-inverse rule
         x_i <- sign(sum_j W_ij x_j), one node after another in random order; no change where the sum is 0
 
     Args:
-        n_nodes: N.
+        n_nodes: N, at least 2.
         rule: ``"hebb"``, or ``"pseudo-inverse"``, which keeps up to N linearly independent patterns, with small basins.
-
-    Attributes:
-        weight: W, (nodes, nodes), 32-bit.
-
-    Raises:
-        ValueError: ``n_nodes`` is less than 2, or ``rule`` is no rule.
 
     Source: Hopfield, "Neural networks and physical systems with emergent collective computational abilities" (1982);
     Personnaz, Guyon and Dreyfus, "Information storage and retrieval in spin-glass like neural networks" (1985).
@@ -41,6 +35,8 @@ class HebbHopfield(Stored, nn.Module):
 
     weight: Tensor
     stored: Tensor
+
+    _made_of, _learned = ("n_nodes", "rule"), ("weight", "stored")
 
     def __init__(self, n_nodes: int, rule: str = "hebb") -> None:
         super().__init__()
@@ -74,23 +70,11 @@ class HebbHopfield(Stored, nn.Module):
         """Let the network settle from noisy patterns.
 
         Args:
-            x: Patterns of +1 and -1, (batch, nodes).
+            x: Patterns of +1 and -1, (batch, nodes); another shape or other values raise ValueError.
             max_iter: Most sweeps through all nodes.
             generator: Source of the order of the nodes; torch's global one if None.
-
-        Raises:
-            ValueError: Another shape or other values.
         """
         from engram.memory.hopfield import kernels
 
         start = signs("x", x, self.n_nodes)
         return settled(kernels.sweeps, start, x, max_iter, generator, self.weight.numpy(force=True))
-
-    def _content(self) -> dict[str, Any]:
-        return {"n_nodes": self.n_nodes, "rule": self.rule, "weight": self.weight, "stored": self.stored}
-
-    @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> HebbHopfield:
-        memory = cls(content["n_nodes"], content["rule"])
-        memory.weight, memory.stored = content["weight"], content["stored"]
-        return memory

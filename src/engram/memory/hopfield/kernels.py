@@ -3,8 +3,6 @@
 Samples do not meet: the results are the same for any number of threads.
 """
 
-from __future__ import annotations
-
 from typing import no_type_check
 
 import numpy as np
@@ -27,17 +25,9 @@ def shuffle(order, seed, sweep):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
-    """Let the samples from ``first`` to ``stop`` settle in a network of pairwise weights.
+    """Let the samples from ``first`` to ``stop`` settle in a network of symmetric weights without a diagonal.
 
-    Args:
-        state: +1 and -1, (samples, nodes); changed.
-        weight: (nodes, nodes), symmetric, without a diagonal.
-        seeds: (samples,).
-        limit: Most sweeps.
-        flips: (samples,), written.
-        rests: (samples,), written.
-        first: First sample.
-        stop: The one after the last.
+    ``state``, +1 and -1, (samples, nodes), changes; ``flips`` and ``rests``, (samples,), are written.
     """
     nodes = state.shape[1]
     field, order = np.empty(nodes, weight.dtype), np.empty(nodes, np.int64)

@@ -16,25 +16,15 @@ from engram.threads import in_ranges
 
 
 class HopfieldRecall(NamedTuple):
-    """States after a recall.
+    """States after a recall."""
 
-    Attributes:
-        x: The states, (batch, nodes).
-        converged: Whether no node wants to flip, (batch,). It may well rest in a mixture of patterns.
-        flips: Flips on the way, (batch,).
-    """
-
-    x: Tensor
-    converged: Bool[Tensor, " batch"]
+    x: Tensor  # (batch, nodes)
+    converged: Bool[Tensor, " batch"]  # no node wants to flip; it may well rest in a mixture of patterns
     flips: Int[Tensor, " batch"]
 
 
 class PatternStore(Stored, nn.Module):
-    """Stored patterns in a matrix of their own, one weight for each pattern and node.
-
-    Attributes:
-        stored: The patterns, (patterns, nodes).
-    """
+    """Patterns in a matrix of their own, ``stored``, (patterns, nodes): one weight for each pattern and node."""
 
     stored: Tensor
 
@@ -53,7 +43,7 @@ class PatternStore(Stored, nn.Module):
         self.stored = torch.cat((self.stored, new)) if len(self.stored) else new
 
     def _cue(self, x: Tensor) -> Tensor:
-        """Return a batch of signs of the length of the stored patterns; raise where it is none or nothing is stored."""
+        """Return a batch of signs of the length of the stored patterns."""
         if not len(self.stored):
             raise RuntimeError("nothing is stored: call store first")
         return signs("x", x, self.stored.shape[1])

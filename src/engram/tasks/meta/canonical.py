@@ -39,9 +39,6 @@ def canonical(task: MetaTask) -> MetaTask:
     States (but 0), actions, variables and stimuli are numbered anew, rules that change nothing and variables that
     nothing uses are left out, and rules whose order does not matter are sorted.
 
-    Args:
-        task: The task.
-
     Examples:
         >>> from engram.tasks.meta import named
         >>> canonical(named.two_step()) == canonical(canonical(named.two_step()))
@@ -53,11 +50,7 @@ def canonical(task: MetaTask) -> MetaTask:
 
 
 def digest(task: MetaTask) -> str:
-    """Return the SHA-256 of the canonical form as JSON, hexadecimal, the same on every machine.
-
-    Args:
-        task: The task.
-    """
+    """Return the SHA-256 of the canonical form as JSON, hexadecimal, the same on every machine."""
     return hashlib.sha256(to_json(canonical(task)).encode()).hexdigest()
 
 
@@ -97,11 +90,10 @@ def _pruned(task: MetaTask) -> MetaTask:
     for ref in [*(end for rule in rules for end in vars(rule).values()), *shown]:
         if type(ref) in _KINDS:
             used[_KINDS[type(ref)]].add(ref.index)
-    for k in sorted(used["statevar"], reverse=True):  # what a variable is distinct from is itself a variable
+    for k in reversed(range(len(task.state_vars))):  # what a variable is distinct from is itself a variable before it
         other = task.state_vars[k].distinct_from
-        while other is not None:
+        if k in used["statevar"] and other is not None:
             used["statevar"].add(other)
-            other = task.state_vars[other].distinct_from
     groups = _action_groups(task)
     used["group"] = {k for k, columns in enumerate(groups) if used["column"] & {*columns}}
     used["column"] = {column for k in used["group"] for column in groups[k]}
@@ -110,14 +102,9 @@ def _pruned(task: MetaTask) -> MetaTask:
     is_given = task.stim.kind == "given"
     if is_given:  # vectors that are given have their place by number
         names["fixed"] = {one: one for one in used["fixed"]}
-    no_stimuli = not used["fixed"] and not used["stimvar"]
-    without = replace(
-        task,
-        reward_rules=reward_rules,
-        flag_rules=flag_rules,
-        stim=replace(task.stim, hazard=0.0) if not is_given and task.n_fixed + task.n_stim_vars == 0 else task.stim,
-        stimuli=() if no_stimuli else task.stimuli,
-    )
+    stim = replace(task.stim, hazard=0.0) if not is_given and task.n_fixed + task.n_stim_vars == 0 else task.stim
+    stimuli = task.stimuli if used["fixed"] or used["stimvar"] else ()
+    without = replace(task, reward_rules=reward_rules, flag_rules=flag_rules, stim=stim, stimuli=stimuli)
     return _renamed(without, names)
 
 
@@ -136,8 +123,12 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
     def old(kind: str) -> list[int]:
         return sorted(names[kind], key=names[kind].__getitem__)
 
-    def event(rule: RewardRule | FlagRule) -> tuple[Any, Any, Any]:
-        return new("state", rule.old), new("state", rule.new), new("action", rule.action)
+    def event(rule: RewardRule | FlagRule) -> dict[str, Any]:
+        return {"old": new("state", rule.old), "new": new("state", rule.new), "action": new("action", rule.action)}
+
+    def reward_rule(rule: RewardRule) -> RewardRule:
+        p = new("", rule.p) if type(rule.p) in _KINDS else float(rule.p)  # type: ignore[arg-type]
+        return replace(rule, **event(rule), p=p, value=float(rule.value))
 
     def action_var(k: int) -> ActionVar:
         variable = task.action_vars[k]
@@ -162,17 +153,8 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
     return replace(
         task,
         transition=None if task.transition is None else np.array(task.transition)[np.ix_(states, actions, states)],
-        reward_rules=tuple(
-            RewardRule(
-                *event(rule),
-                p=new("", rule.p) if type(rule.p) in _KINDS else float(rule.p),  # type: ignore[arg-type]
-                value=float(rule.value),
-                flag=rule.flag,
-                ends=rule.ends,
-            )
-            for rule in task.reward_rules
-        ),
-        flag_rules=tuple(FlagRule(*event(rule), rule.set_to) for rule in task.flag_rules),
+        reward_rules=tuple(map(reward_rule, task.reward_rules)),
+        flag_rules=tuple(replace(rule, **event(rule)) for rule in task.flag_rules),
         stimuli=tuple(one if task.parts > 1 else one[0] for one in shown),
         state_vars=tuple(state_vars),
         prob_vars=tuple(replace(one, values=tuple(sorted(one.values))) for one in probs),

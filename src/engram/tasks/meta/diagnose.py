@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,18 +46,18 @@ _POLICIES, _ENTRIES, _RENAMINGS, _WORK = 4096, 4e6, 5040, 2e6
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found out about a meta-task.
+    """What was found out about a meta-task; values are discounted, from the start, and means over instances.
 
     Attributes:
         codes: What is wrong with it: the code, and in words what that is about.
-        oracle_value: Mean over instances of the best discounted value from the start, of who knows the instance.
+        oracle_value: The best value, of who knows the instance.
         random_value: That of drawing every action with equal probability.
         best_fixed_value: That of the best policy that is the same in every instance and sees state and flag.
-        gap: How much less the best fixed policy has than the oracle, as a share of the oracle's value; 0 without any.
+        gap: 1 - best_fixed_value / oracle_value; 0 if there is no reward.
         ambiguous: Pairs of states that show different variable stimuli, cannot be told apart by where one came from,
             and ask for different actions, there or later by the flag.
         instances: The instances that were planned in.
-        per_instance: The best value in each of them, (instances,).
+        per_instance: The best value in each of them.
         exact: Whether these are all instances (with uniform probabilities on a grid), and all fixed policies were
             tried; otherwise the best fixed value is a lower bound on them, and the gap an upper one.
     """
@@ -98,13 +99,8 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     are too many, some are drawn, always the same; where fixed policies are too many, the best one is looked for by
     changes of single actions from random ones.
 
-    Args:
-        task: The task; variables with a hazard or a drift are taken to stay as they are.
-        gamma: Discount for each step.
-        grid: Values of uniform probabilities, as shares of the way from the lower to the upper bound.
-
-    Raises:
-        ValueError: ``gamma`` or ``grid`` is out of range.
+    Variables with a hazard or a drift are taken to stay as they are. ``gamma`` is the discount for each step, and
+    ``grid`` the values of uniform probabilities, as shares of the way from the lower to the upper bound.
 
     Source: the issues are named in Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023); the
     tests are ours.
@@ -138,12 +134,7 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     scale = abs(oracle)
     rewarded = scale > 1e-9
     gap = (oracle - fixed) / scale if rewarded else 0.0
-    codes = dict(
-        [
-            *_about_variation(task, step, reached, pairs),
-            *_about_states(task, whole, ever, instances),
-        ]
-    )
+    codes = dict([*_about_variation(task, step, reached, pairs), *_about_states(task, whole, ever, instances)])
     if not rewarded:
         codes["NO_REWARD"] = "the best mean value is 0"
     elif oracle - random <= (1 - MOST_RANDOM) * scale + 1e-9 * scale:
@@ -156,9 +147,8 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
         if gap < LEAST_GAP:
             codes["SMALL_GAP"] = f"one policy has all but {gap:.2%} of the best mean value"
     codes |= dict(_about_rules(task, step, reached))
-    order = (*DEGENERACIES, *COSMETIC)
     return Diagnosis(
-        codes={code: codes[code] for code in order if code in codes},
+        codes={code: codes[code] for code in (*DEGENERACIES, *COSMETIC) if code in codes},
         oracle_value=oracle,
         random_value=random,
         best_fixed_value=fixed,
@@ -316,15 +306,10 @@ def _look_alike(task: MetaTask, i: int, j: int) -> bool:
     one, other = task.parts_of(i), task.parts_of(j)
     if one == other:
         return False
-    forth: dict[StimVar, Any] = {}
-    back: dict[Any, StimVar] = {}
-    for a, b in zip(one, other, strict=True):
-        if isinstance(a, StimVar) and isinstance(b, StimVar):
-            if forth.setdefault(a, b) != b or back.setdefault(b, a) != a:
-                return False
-        elif a != b:
-            return False
-    return True
+    pairs = set(zip(one, other, strict=True))
+    variable = {pair for pair in pairs if all(isinstance(stimulus, StimVar) for stimulus in pair)}
+    is_one_to_one = all(len(set(side)) == len(variable) for side in zip(*variable, strict=True))
+    return is_one_to_one and all(a == b for a, b in pairs - variable)
 
 
 def _about_variation(
@@ -355,11 +340,8 @@ def _about_states(
         ends: Any = (whole.transition.sum(3) < 1 - 1e-9).any((0, 2))
         leads = ends.reshape(-1, S).any(0)
         leads[0] = True
-        while True:
-            more = leads | (edges & leads).any(1)
-            if (more == leads).all():
-                break
-            leads = more
+        while (more := (edges & leads).any(1) & ~leads).any():
+            leads |= more
         trapped = np.flatnonzero(states & ~leads)
         if trapped.size:
             yield "TRAP", f"from states {trapped.tolist()} there is no way back to 0"
@@ -379,12 +361,9 @@ def _same(task: MetaTask, found: Model, ever: Bool[np.ndarray, "z"]) -> bool:
     labels: dict[Any, list[int]] = {}
     for s in range(S):
         labels.setdefault(0 if s == 0 else (task.parts_of(s), ever[s::S].tobytes()), []).append(s)
-    count = np.prod([np.prod(np.arange(1.0, len(one) + 1)) for one in labels.values()])
-    if count > _RENAMINGS:
+    if math.prod(math.factorial(len(one)) for one in labels.values()) > _RENAMINGS:
         return False
-    place = np.cumsum(ever) - 1
-    z = np.flatnonzero(ever)
-    renamings = []
+    place, z, renamings = np.cumsum(ever) - 1, np.flatnonzero(ever), []
     for choice in itertools.product(*(itertools.permutations(one) for one in labels.values())):
         state = np.arange(S)
         for old, new in zip(labels.values(), choice, strict=True):
@@ -424,10 +403,8 @@ def _about_rules(task: MetaTask, step: Outcomes, reached: Bool[np.ndarray, "inst
         ("reward_rules", len(task.reward_rules), step.rule, step.matches),
         ("flag_rules", len(task.flag_rules), step.flag_rule, step.flag_matches),
     ):
-        counting = _counts(step, rule, reached)
-        met = _possible(step, reached)
-        for i in set(range(count)) - set(counting):
-            (shadowed if (matched[i] & met).any() else dead).append(f"{name}[{i}]")
+        for i in set(range(count)) - set(_counts(step, rule, reached)):
+            (shadowed if (matched[i] & _possible(step, reached)).any() else dead).append(f"{name}[{i}]")
     if dead:
         yield "DEAD_RULE", f"{', '.join(sorted(dead))} never match"
     if shadowed:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engram.tasks.meta.explain import explain, pays
+from engram.tasks.meta.explain import explain, pays, shown
 from engram.tasks.meta.instance import Instance, sample_instance
-from engram.tasks.meta.parts import ActionRef, StateRef, StimVar
 from engram.tasks.meta.task import MetaTask
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _CURVE = 0.16  # how far the middle of an edge stands off, as a share of its len
 _PIXELS = 150  # from a state to the next: enough for the texts between them
 _POINTS = 24
 _LINE = 1.6
+_HEAD = {"xref": "x", "yref": "y", "axref": "x", "ayref": "y", "text": "", "arrowhead": 2, "arrowsize": 1.2}
 
 
 def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
@@ -30,11 +31,7 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
     States stand from left to right in the order in which they are reached from state 0. A transition is an arrow in
     the colour of its action, grey if all actions do the same, with its probability where that is not one. Under a
     state stands its stimulus, and above it what pays there in the instance. States that a variable may be are ringed.
-    A grid is drawn as a map.
-
-    Args:
-        task: The task.
-        instance: The instance; None: the first one of generator 0.
+    A grid is drawn as a map. ``instance`` is as in ``explain``.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -46,10 +43,7 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
     if instance is None:
         instance = sample_instance(task, np.random.default_rng(0))
     figure = go.Figure()
-    if task.topology is None:
-        _draw_graph(figure, task, instance)
-    else:
-        _draw_map(figure, task, instance)
+    (_draw_graph if task.topology is None else _draw_map)(figure, task, instance)
     figure.update_layout(
         title=explain(task, instance).splitlines()[0],
         template="plotly_white",
@@ -83,15 +77,15 @@ def _layout(T: Any) -> Any:
 def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
     T = np.array(task.transition)
     places = _layout(T)
-    shown = set()
+    named = set()
     for s in range(task.n_states):
         together = task.n_actions > 1 and all((T[s, a] == T[s, 0]).all() for a in range(task.n_actions))
         for a in range(1 if together else task.n_actions):
             colour, name = (_ANY, "any action") if together else (_COLOURS[a % len(_COLOURS)], f"action {a}")
             for s2 in np.flatnonzero(T[s, a]).tolist():
                 curve = _curve(places[s], places[s2], turn=a)
-                _draw_arrow(figure, curve, T[s, a, s2], colour, name if name not in shown else None)
-                shown.add(name)
+                _draw_arrow(figure, curve, T[s, a, s2], colour, name if name not in named else None)
+                named.add(name)
     ranged = {s for k in range(len(task.state_vars)) for s in task.state_range(k)}
     figure.add_scatter(
         x=places[:, 0],
@@ -131,8 +125,7 @@ def _curve(start: Any, end: Any, *, turn: int) -> Any:
         across = np.array([-along[1], along[0]]) / np.hypot(*along)
         middle = (start + end) / 2 + across * _CURVE * (1 + 1.1 * turn) * np.hypot(*along)
         curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
-        outside = (np.hypot(*(curve - start).T) > _RADIUS) & (np.hypot(*(curve - end).T) > _RADIUS)
-        curve = curve[outside]
+        curve = curve[(np.hypot(*(curve - start).T) > _RADIUS) & (np.hypot(*(curve - end).T) > _RADIUS)]
     return curve
 
 
@@ -148,21 +141,8 @@ def _draw_arrow(figure: Figure, curve: Any, p: float, colour: str, name: str | N
         showlegend=name is not None,
         hoverinfo="skip",
     )
-    figure.add_annotation(
-        x=curve[-1, 0],
-        y=curve[-1, 1],
-        ax=curve[-3, 0],
-        ay=curve[-3, 1],
-        xref="x",
-        yref="y",
-        axref="x",
-        ayref="y",
-        text="",
-        arrowhead=2,
-        arrowsize=1.2,
-        arrowwidth=_LINE,
-        arrowcolor=colour,
-    )
+    (x, y), (ax, ay) = curve[-1], curve[-3]
+    figure.add_annotation(x=x, y=y, ax=ax, ay=ay, arrowwidth=_LINE, arrowcolor=colour, **_HEAD)
     if p < 1:
         x, y = curve[(2 * len(curve)) // 5]
         label = {"text": f"{p:.2g}", "font": {"size": 11, "color": colour}, "bgcolor": "#ffffff", "borderpad": 1}
@@ -180,35 +160,29 @@ def _above(task: MetaTask, instance: Instance, state: int) -> str:
     for flag, p, value in sorted(told):
         actions = told[flag, p, value]
         who = "" if len(actions) == task.n_actions else f"action {', '.join(map(str, sorted(actions)))}: "
-        if uses_flag and (0, p, value) in told and told.get((1, p, value)) == actions:
-            if flag == 1:
-                continue
-            when = ""
-        else:
-            when = f" if flag {flag}" if uses_flag else ""
+        whatever = uses_flag and told.get((0, p, value)) == told.get((1, p, value))
+        if whatever and flag == 1:
+            continue
+        when = f" if flag {flag}" if uses_flag and not whatever else ""
         lines.append(f"{who}<b>{value:+g}</b>{'' if p == 1 else f' ({p:.2g})'}{when}")
     return "<br>".join(lines)
 
 
 def _below(task: MetaTask, instance: Instance, state: int) -> str:
-    def name(one: Any) -> str:
-        if isinstance(one, StimVar):
-            return f"new stimulus {one.index}"
-        return "-" if one == -1 else f"stimulus {one}"
+    def known(place: Any, values: Sequence[int]) -> int:
+        return place if isinstance(place, int) else values[place.index]
 
-    parts = task.parts_of(state)
-    lines = [] if set(parts) == {-1} else [" | ".join(name(one) for one in parts)]
+    lines = (
+        []
+        if set(task.parts_of(state)) == {-1}
+        else [shown(task, state, nothing="-", fixed="", variable="new ", beside=" | ")]
+    )
     lines += [f"variable {k}" for k in range(len(task.state_vars)) if state in task.state_range(k)]
     for rule in task.flag_rules:
-        where = instance.states[rule.old.index] if isinstance(rule.old, StateRef) else rule.old
-        if where == state:
-            who = "" if rule.action == -1 else f"action {_action(instance, rule.action)} "
+        if known(rule.old, instance.states) == state:
+            who = "" if rule.action == -1 else f"action {known(rule.action, instance.actions)} "
             lines.append(f"{who}sets the flag to {rule.set_to}")
     return f"<span style='font-size:11px;color:#555555'>{'<br>'.join(lines)}</span>" if lines else ""
-
-
-def _action(instance: Instance, action: int | ActionRef) -> int:
-    return instance.actions[action.index] if isinstance(action, ActionRef) else action
 
 
 def _draw_map(figure: Figure, task: MetaTask, instance: Instance) -> None:
@@ -216,16 +190,8 @@ def _draw_map(figure: Figure, task: MetaTask, instance: Instance) -> None:
     assert grid is not None
     wall = grid.wall_map().astype(float)
     wall[list(instance.walls)] = 1.0
-    figure.add_heatmap(
-        z=wall.reshape(grid.height, grid.width),
-        colorscale=[[0, "#f6f6f4"], [1, "#4a4a4a"]],
-        zmin=0,
-        zmax=1,
-        showscale=False,
-        xgap=1,
-        ygap=1,
-        hoverinfo="skip",
-    )
+    cells_of = {"zmin": 0, "zmax": 1, "xgap": 1, "ygap": 1, "colorscale": [[0, "#f6f6f4"], [1, "#4a4a4a"]]}
+    figure.add_heatmap(z=wall.reshape(grid.height, grid.width), showscale=False, hoverinfo="skip", **cells_of)
     marks: dict[int, list[str]] = {}
     if grid.start_cell is not None:
         marks.setdefault(grid.start_cell, []).append("start")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,18 +34,13 @@ class MetaTaskVectorEnv(BatchedEnv):
     Args:
         tasks: A meta-task, or several with the same number of actions and of numbers observed.
         num_envs: Number of environments; None: one for each task.
-        max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: at the
-            horizon only.
+        max_episode_steps: Steps after which an episode is truncated; None: at the horizon only.
 
     Attributes:
         tasks: The different tasks.
         task_of: The task of each environment, as a place in ``tasks``, (num_envs,).
         lives: The state of all environments: ``lives.state`` and ``lives.flag`` (num_envs,), and their instances.
         horizons: The horizon of each environment, (num_envs,).
-
-    Raises:
-        TypeError: A task is no ``MetaTask``, a number no int.
-        ValueError: A number is out of range, or the tasks differ in actions or in numbers observed.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023).
 
@@ -66,13 +62,11 @@ class MetaTaskVectorEnv(BatchedEnv):
         given = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
         if not given:
             raise ValueError("tasks = []: expected at least one")
-        for i, task in enumerate(given):
+        for (i, task), name in itertools.product(enumerate(given), ("n_actions", "observation_size")):
             checks.instance(f"tasks[{i}]", task, MetaTask)
-            for name in ("n_actions", "observation_size"):
-                if getattr(task, name) != getattr(given[0], name):
-                    raise ValueError(
-                        f"tasks[{i}].{name} = {getattr(task, name)}: expected {getattr(given[0], name)}, as in tasks[0]"
-                    )
+            found, expected = getattr(task, name), getattr(given[0], name)
+            if found != expected:
+                raise ValueError(f"tasks[{i}].{name} = {found}: expected {expected}, as in tasks[0]")
         count = checks.size("num_envs", len(given) if num_envs is None else num_envs)
         self.tasks = tuple(dict.fromkeys(given[:count]))
         number = {task: i for i, task in enumerate(self.tasks)}
@@ -80,16 +74,14 @@ class MetaTaskVectorEnv(BatchedEnv):
         self._code = program(self.tasks)
         self.lives: Lives = lives(self._code, self.task_of)
         self.horizons: Int[np.ndarray, "num_envs"] = self._code.horizon[self.task_of]
-        low = np.min([_bounds(task)[0] for task in self.tasks], axis=0)
-        high = np.max([_bounds(task)[1] for task in self.tasks], axis=0)
+        low, high = zip(*map(_bounds, self.tasks), strict=True)
         super().__init__(
             count,
-            spaces.Box(low.astype(np.float32), high.astype(np.float32)),
+            spaces.Box(np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32)),
             spaces.Discrete(given[0].n_actions),
             int(self.horizons.max()),
             max_episode_steps,
         )
-        self._block: Int[np.ndarray, "num_envs"] = self._code.block[self.task_of]
         self._volatile = self._code.is_volatile[self.task_of]
         self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
         self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
@@ -103,31 +95,18 @@ class MetaTaskVectorEnv(BatchedEnv):
         return kernels
 
     def instance(self, row: int) -> Instance:
-        """Return the instance that an environment is in.
-
-        Args:
-            row: Which environment.
-        """
+        """Return the instance that environment ``row`` is in."""
         return instance_of(self.tasks[self.task_of[row]], self.lives, row)
 
     def optimal_actions(self, gamma: float = 0.95) -> Int[np.ndarray, "num_envs"]:
-        """Return the optimal action in each environment, for who knows instance, state and flag.
-
-        Args:
-            gamma: Discount for each step, below 1.
-        """
+        """Return the optimal action in each environment, for who knows instance, state and flag; ``gamma`` < 1."""
         oracle = self._oracles.setdefault(gamma, Oracle(self.tasks, self.task_of, gamma))
         return oracle.actions(self.lives)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a lifetime in every environment.
-
-        Args:
-            seed: As in ``BatchedEnv.reset``.
-            options: ``"reset_mask"`` as there; ``"instance"``: "new", "keep", an ``Instance``, or a sequence of one
-                for each environment.
+        """Begin a lifetime in every environment, as ``BatchedEnv.reset``, with ``options["instance"]`` as above.
 
         Raises:
             gymnasium.error.ResetNeeded: An instance should be kept where there is none.
@@ -171,16 +150,16 @@ class MetaTaskVectorEnv(BatchedEnv):
 
     def _draw_block(self, rows: Rows) -> None:
         """Draw the chance of the next steps."""
-        noise, blocks, sizes = self.lives.noise, self._block, self._code.n_noise[self.task_of]
-        for row in rows.tolist():
-            block, size = int(blocks[row]), int(sizes[row])
+        noise, kinds = self.lives.noise, self.task_of[rows]
+        shapes = zip(self._code.block[kinds].tolist(), self._code.n_noise[kinds].tolist(), strict=True)
+        for row, (block, size) in zip(rows.tolist(), shapes, strict=True):
             if (block, size) == noise.shape[1:]:
                 self._streams[row][2].random(out=noise[row])
             else:
                 noise[row, :block, :size] = self._streams[row][2].random((block, size))
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
-        used_up = (self.steps % self._block == 0) & (self.steps > 0) & ~self.ended
+        used_up = (self.steps % self._code.block[self.task_of] == 0) & (self.steps > 0) & ~self.ended
         if used_up.any():
             self._draw_block(np.flatnonzero(used_up))
         rewards, starts = np.empty(self.num_envs), np.empty(self.num_envs, dtype=bool)
@@ -199,12 +178,7 @@ class MetaTaskVectorEnv(BatchedEnv):
 
 
 class MetaTaskEnv(SingleEnv):
-    """One lifetime after another of a meta-task.
-
-    ``MetaTaskVectorEnv`` says how it works. ``reset`` returns the instance as ``info["instance"]``.
-
-    Args:
-        task: The meta-task.
+    """As ``MetaTaskVectorEnv``, on one environment; ``reset`` returns the instance as ``info["instance"]``.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -225,11 +199,6 @@ class MetaTaskEnv(SingleEnv):
         return self.batch.tasks[0]
 
     @property
-    def horizon(self) -> int:
-        """Steps of a lifetime."""
-        return self.task.horizon
-
-    @property
     def instance(self) -> Instance:
         """The instance that the lifetime is in."""
         return self.batch.instance(0)
@@ -237,27 +206,15 @@ class MetaTaskEnv(SingleEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32[np.ndarray, "features"], dict[str, Any]]:
-        """Begin a lifetime; with ``seed``, with new generators.
-
-        Args:
-            seed: The seed.
-            options: ``"instance"``: "new" (the default), "keep", or an ``Instance``.
-
-        Raises:
-            gymnasium.error.ResetNeeded: An instance should be kept where there is none.
-            ValueError: An option is none of these, or an instance none of the task.
-        """
+        """Begin a lifetime, as ``MetaTaskVectorEnv.reset``."""
         observation, info = super().reset(seed=seed, options=options)
         return observation, info | {"instance": self.instance}
 
 
 def _bounds(task: MetaTask) -> tuple[Float[np.ndarray, "features"], Float[np.ndarray, "features"]]:
     """Return what the numbers that a task shows lie between."""
-    size = task.observation_size
-    is_stimuli = task.topology is None or task.topology.obs == "stimuli"
-    if not is_stimuli or task.stim.kind in ("binary", "onehot"):
+    size, kind = task.observation_size, task.stim.kind
+    if kind in ("binary", "onehot") or (task.topology is not None and task.topology.obs != "stimuli"):
         return np.zeros(size), np.ones(size)
-    if task.stim.kind == "gaussian":
-        return np.full(size, -np.inf), np.full(size, np.inf)
-    largest = 1.0 if task.stim.kind == "sphere" else float(np.abs(task.stim.vectors).max())
+    largest = np.inf if kind == "gaussian" else 1.0 if kind == "sphere" else np.abs(task.stim.vectors).max()
     return np.full(size, -largest), np.full(size, largest)

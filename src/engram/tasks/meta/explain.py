@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from engram.tasks.meta.instance import Instance, sample_instance
-from engram.tasks.meta.parts import ActionRef, FlagRule, OneMinus, ProbRef, RewardRule, StateRef, StimVar
+from engram.tasks.meta.parts import FlagRule, OneMinus, ProbRef, RewardRule, StimVar
 from engram.tasks.meta.planning import outcomes
 from engram.tasks.meta.rules import effective_rules
 from engram.tasks.meta.task import MetaTask
@@ -19,11 +19,8 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
     """Say in plain words what a task is, and what pays in one instance.
 
     For each state, action and flag it tells the probability and the value of the reward after all overriding; where
-    these depend on the state reached, for each of them. On large grids it tells the rules only.
-
-    Args:
-        task: The task.
-        instance: The instance; None: the first one of generator 0.
+    these depend on the state reached, for each of them. On large grids it tells the rules only. The instance is the
+    first one of generator 0 if none is given.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -43,15 +40,15 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
     lines = [_size(task)]
     lines += _section("On a grid:", _grid(task))
     lines += _section("Each lifetime draws:", _variables(task))
-    lines += _section("What is seen:", _stimuli(task))
+    words = {"nothing": "nothing", "fixed": "fixed ", "variable": "variable ", "beside": " beside "}
+    seen = [f"state {s}: {shown(task, s, **words)}" for s in range(len(task.stimuli))]
+    lines += _section("What is seen:", seen)
     live, live_flags = effective_rules(task)
-    lines += _section(
-        "Rewards, the last rule that matches counting:", [_reward(i, rule) for i, rule in enumerate(task.reward_rules)]
-    )
+    rewards = [f"{i}. {_reward(rule)}" for i, rule in enumerate(task.reward_rules)]
+    lines += _section("Rewards, the last rule that matches counting:", rewards)
     clears = "." if task.topology is not None else "; state 0 clears it."
-    lines += _section(
-        f"The hidden flag, 0 at first{clears}", [_flag(i, rule) for i, rule in enumerate(task.flag_rules)]
-    )
+    flags = [f"{i}. {_event(rule)} sets it to {rule.set_to}" for i, rule in enumerate(task.flag_rules)]
+    lines += _section(f"The hidden flag, 0 at first{clears}", flags)
     dead = [f"reward rule {i}" for i in range(len(task.reward_rules)) if i not in live]
     dead += [f"flag rule {i}" for i in range(len(task.flag_rules)) if i not in live_flags]
     lines += _section("Rules that change nothing, being shadowed or never met:", dead)
@@ -125,48 +122,34 @@ def _or(values: Any) -> str:
     return " or ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
-def _stimuli(task: MetaTask) -> list[str]:
-    if not task.stimuli:
-        return []
+def shown(task: MetaTask, state: int, *, nothing: str, fixed: str, variable: str, beside: str) -> str:
+    """Return what a state shows, in these words."""
 
     def name(one: Any) -> str:
         if isinstance(one, StimVar):
-            return f"variable stimulus {one.index}"
-        return "nothing" if one == -1 else f"fixed stimulus {one}"
+            return f"{variable}stimulus {one.index}"
+        return nothing if one == -1 else f"{fixed}stimulus {one}"
 
-    return [f"state {s}: {' beside '.join(name(one) for one in task.parts_of(s))}" for s in range(task.n_states)]
+    return beside.join(map(name, task.parts_of(state)))
 
 
-def _place(place: Any) -> str:
-    return f"the state of variable {place.index}" if isinstance(place, StateRef) else f"state {place}"
+def _place(kind: str, place: Any) -> str:
+    return f"{kind} {place}" if isinstance(place, int) else f"the {kind} of variable {place.index}"
 
 
 def _event(rule: RewardRule | FlagRule) -> str:
-    words = []
-    if isinstance(rule.action, ActionRef):
-        words.append(f"the action of variable {rule.action.index}")
-    else:
-        words.append("any action" if rule.action == -1 else f"action {rule.action}")
-    if rule.old != -1:
-        words.append(f"in {_place(rule.old)}")
-    if rule.new != -1:
-        words.append(f"that leads to {_place(rule.new)}")
-    return " ".join(words)
+    action = "any action" if rule.action == -1 else _place("action", rule.action)
+    old = "" if rule.old == -1 else f" in {_place('state', rule.old)}"
+    new = "" if rule.new == -1 else f" that leads to {_place('state', rule.new)}"
+    return action + old + new
 
 
-def _reward(i: int, rule: RewardRule) -> str:
-    if isinstance(rule.p, OneMinus):
-        chance = f" with one minus probability {rule.p.index}"
-    elif isinstance(rule.p, ProbRef):
-        chance = f" with probability {rule.p.index}"
-    else:
-        chance = "" if rule.p == 1 else f" with probability {rule.p:g}"
+def _reward(rule: RewardRule) -> str:
+    minus = "one minus " if isinstance(rule.p, OneMinus) else ""
+    p = rule.p.index if isinstance(rule.p, ProbRef | OneMinus) else f"{rule.p:g}"
+    chance = "" if rule.p == 1 else f" with {minus}probability {p}"
     flag = "" if rule.flag == -1 else f" while the flag is {rule.flag}"
-    return f"{i}. {_event(rule)}{flag} pays {rule.value:g}{chance}{', and ends the episode' if rule.ends else ''}"
-
-
-def _flag(i: int, rule: FlagRule) -> str:
-    return f"{i}. {_event(rule)} sets it to {rule.set_to}"
+    return f"{_event(rule)}{flag} pays {rule.value:g}{chance}{', and ends the episode' if rule.ends else ''}"
 
 
 def _values(task: MetaTask, instance: Instance) -> list[str]:

@@ -21,13 +21,7 @@ _WORDS = {"Input should be ": "", "greater than or equal to": "at least", "less 
 def validate_fields(part: Any, prefix: str = "") -> None:
     """Convert the fields of a frozen dataclass to their annotated types; numbers are not converted.
 
-    Args:
-        part: The dataclass. Its sequences may be of any kind, those in its parts are tuples.
-        prefix: What errors put before the name of a field.
-
-    Raises:
-        TypeError: Something is of the wrong type.
-        ValueError: Something is out of range.
+    Its sequences may be of any kind, those in its parts are tuples. Errors put ``prefix`` before the name of a field.
 
     Examples:
         >>> @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,51 +14,25 @@ from engram import checks
 from engram.tasks.meta.canonical import digest
 from engram.tasks.meta.diagnose import diagnose
 from engram.tasks.meta.grid import Grid
-from engram.tasks.meta.parts import (
-    FlagRule,
-    OneMinus,
-    ProbRef,
-    ProbVar,
-    RewardRule,
-    StateRef,
-    StateVar,
-    Stim,
-    StimVar,
-)
+from engram.tasks.meta.parts import FlagRule, OneMinus, ProbRef, ProbVar, RewardRule, StateRef, StateVar, Stim, StimVar
 from engram.tasks.meta.task import MetaTask
 
-Style = Literal["simple", "structured", "grid"]
-Accept = Literal["strict", "reference"]
-Split = Literal["train", "val", "test"]
+_SPLITS = ("train", "val", "test")
 FIXED, STIM_VARS, PROB_VARS = 3, 2, 2
 _SLIP = 0.6914624612740131  # Phi(0.5): the published code compares a normal number with 0.5
 
 
 class Criteria(NamedTuple):
-    """What the published generator asks of a task.
+    """What the published generator asks of a task."""
 
-    Attributes:
-        variation: A variable stimulus is shown, or a reward rule has a state variable, or one of several reward rules
-            a probability variable.
-        control: In at least two states not all actions lead to the same.
-        leaves: State 0 can be left.
-        entered: Every state is entered from another one.
-    """
-
-    variation: bool
-    control: bool
-    leaves: bool
-    entered: bool
+    variation: bool  # a variable stimulus, or one in a reward rule, and if a probability in one of several
+    control: bool  # in at least two states not all actions lead to the same
+    leaves: bool  # state 0 can be left
+    entered: bool  # every state is entered from another one
 
 
 def reference_criteria(task: MetaTask) -> Criteria:
-    """Return which of the criteria of the published generator a task meets.
-
-    Args:
-        task: A task that is not on a grid.
-
-    Raises:
-        ValueError: It is on a grid.
+    """Return which of the criteria of the published generator a task meets; ValueError on a grid.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the published code.
 
@@ -103,16 +76,14 @@ def sample(
         n_actions: Actions; on a grid there are four.
         horizon: Steps of a lifetime.
         accept: What a task has to be, or another one is drawn. "reference": to meet the criteria of the published
-            generator; "strict": to meet them, and ``diagnose`` finds it not degenerate; None: anything. On a grid,
-            where the criteria say nothing, "strict" is the diagnosis alone.
-        reference_quirks: Whether the slips of the published code are made: an opposite action with probability 0.69
-            in place of 0.5, the check for rules that can never pay on state 1 in place of 0, and one minus a
-            variable three times as often as the variable itself. They are those of the structured style.
+            generator; "strict": to meet them (but on a grid), and ``diagnose`` finds it not degenerate; None: anything.
+        reference_quirks: Whether the slips of the published code are made, in the structured style: an opposite action
+            with probability 0.69 in place of 0.5, the check for rules that can never pay on state 1 in place of 0, and
+            one minus a variable three times as often as the variable itself.
         max_tries: Draws after which to give up.
 
     Raises:
-        TypeError: A number is no int.
-        ValueError: An argument is out of range or unknown.
+        TypeError, ValueError: An argument is out of range or unknown.
         RuntimeError: No draw was accepted; the message counts why not.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the published code: its
@@ -126,22 +97,21 @@ def sample(
     checks.size("n_states", n_states, 2)
     checks.size("n_actions", n_actions)
     checks.size("max_tries", max_tries)
-    checks.choice("style", style, get_args(Style))
-    checks.choice("accept", accept, (*get_args(Accept), None))
+    checks.choice("style", style, ("simple", "structured", "grid"))
+    checks.choice("accept", accept, ("strict", "reference", None))
     if reference_quirks and style != "structured":
         raise ValueError(f"reference_quirks = True with style = {style!r}: expected the style 'structured'")
     if accept == "reference" and style == "grid":
         raise ValueError("accept = 'reference' with style = 'grid': expected 'strict' or None")
-    draw: Callable[[], MetaTask] = {
-        "simple": lambda: _simple(generator, n_states, n_actions, horizon),
-        "structured": lambda: _structured(generator, n_states, n_actions, horizon, quirks=reference_quirks),
-        "grid": lambda: _grid(generator, horizon),
-    }[style]
+    dice = _Dice(generator, n_states, n_actions)
     rejections: Counter[str] = Counter()
     for _ in range(max_tries):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of ranges of one state, where there are but two states
-            task = draw()
+            if style == "grid":
+                task = _grid(dice, horizon)
+            else:
+                task = _simple(dice, horizon) if style == "simple" else _structured(dice, horizon, reference_quirks)
         reasons = _reasons(task, accept)
         if not reasons:
             return task
@@ -160,7 +130,7 @@ def sample_many(
     max_draws: int | None = None,
     **arguments: Any,
 ) -> list[MetaTask]:
-    """Draw many meta-tasks, none of them twice.
+    """Draw ``n`` meta-tasks as ``sample`` does, none of them twice.
 
     A task belongs to one split by the hash of its canonical form modulo 10: 0 to 7 is "train", 8 is "val", 9 is
     "test". So a task that differs from one of another split only in how things are called is in that split too.
@@ -176,7 +146,6 @@ def sample_many(
 
     Raises:
         RuntimeError: There were not as many tasks in ``max_draws`` draws; the message counts why not.
-        ValueError: An argument is out of range or unknown.
 
     Examples:
         >>> train, test = (sample_many(3, 0, split=split, accept=None) for split in ("train", "test"))
@@ -184,7 +153,7 @@ def sample_many(
         set()
     """
     checks.size("n", n)
-    checks.choice("split", split, (*get_args(Split), None))
+    checks.choice("split", split, (*_SPLITS, None))
     generator = np.random.default_rng(checks.size("seed", seed, 0))
     draws = checks.size("max_draws", 100 * n if max_draws is None else max_draws)
     tasks: list[MetaTask] = []
@@ -210,16 +179,13 @@ def _counted(rejections: Counter[str]) -> str:
 
 
 def split_of(digest: str) -> str:
-    """Return the split that a meta-task belongs to, by its hash.
-
-    Args:
-        digest: The hash, hexadecimal.
+    """Return the split of the meta-task with this hexadecimal hash.
 
     Examples:
         >>> split_of("f8")  # 248
         'val'
     """
-    return ("train", "val", "test")[max(0, int(digest, 16) % 10 - 7)]
+    return _SPLITS[max(0, int(digest, 16) % 10 - 7)]
 
 
 def _reasons(task: MetaTask, accept: str | None) -> list[str]:
@@ -233,185 +199,154 @@ def _reasons(task: MetaTask, accept: str | None) -> list[str]:
     return list(diagnose(task).degeneracies)
 
 
-def _simple(generator: np.random.Generator, n_states: int, n_actions: int, horizon: int) -> MetaTask:
-    rewards, flags = _choice(generator, (1, 1, 1, 2, 3)), _choice(generator, (1, 1, 1, 2))
-    variable = _state_var(generator, n_states, pair=0.0)
+class _Dice(NamedTuple):
+    """What parts of tasks are drawn with."""
+
+    generator: np.random.Generator
+    n_states: int
+    n_actions: int
+
+    def below(self, count: int) -> int:
+        return int(self.generator.integers(count))
+
+    def one_of(self, among: Any) -> Any:
+        return among[self.below(len(among))]
+
+    def falls(self, p: float) -> bool:
+        return self.generator.random() < p
+
+    def action(self, p: float) -> int:
+        """Draw an action with probability ``p``, else any."""
+        return self.below(self.n_actions) if self.falls(p) else -1
+
+    def state_var(self, pair: float) -> StateVar:
+        """Draw a range of states but 0: of two with probability ``pair``, otherwise of 2 to all but 0 and one."""
+        most = self.n_states - 1
+        two = min(2, most)
+        size = two if self.falls(pair) else int(self.generator.integers(two, most + 1))
+        return StateVar(tuple(sorted((1 + self.generator.choice(most, size, replace=False)).tolist())))
+
+    def stim(self) -> Stim:
+        return Stim(seed=self.below(2**31))
+
+
+def _simple(dice: _Dice, horizon: int) -> MetaTask:
+    n, k = dice.n_states, dice.n_actions
+    rewards, flags = dice.one_of((1, 1, 1, 2, 3)), dice.one_of((1, 1, 1, 2))
+    variable = dice.state_var(0.0)
     kinds: tuple[int | StimVar, ...] = (*range(FIXED), *map(StimVar, range(STIM_VARS)), -1)
-    stimuli = tuple(_choice(generator, kinds) for _ in range(n_states))
-    weights = generator.choice([0.0, 0.0, 0.0, 1.0, 1.0, 5.0], size=(n_states, n_actions, n_states))
-    for row in weights.reshape(-1, n_states):
+    stimuli = tuple(dice.one_of(kinds) for _ in range(n))
+    weights = dice.generator.choice([0.0, 0.0, 0.0, 1.0, 1.0, 5.0], size=(n, k, n))
+    for row in weights.reshape(-1, n):
         if not row.any():
-            row[_draw(generator, n_states)] = 1.0
+            row[dice.below(n)] = 1.0
     T = weights / weights.sum(2, keepdims=True)
     T[T < 0.1] = 0.0
     T /= T.sum(2, keepdims=True)
-    reward_rules = tuple(_simple_reward_rule(generator, n_states, n_actions) for _ in range(rewards))
-    flag_rules = tuple(
-        FlagRule(*_simple_event(generator, n_states, n_actions), set_to=_choice(generator, (0, 1, 1, 1)))
-        for _ in range(flags)
-    )
-    return _task(generator, T, (reward_rules, flag_rules), stimuli, variable, horizon=horizon)
+
+    def event() -> tuple[int | StateRef, int, int]:
+        return dice.below(n) if dice.falls(0.5) else StateRef(0), -1, dice.action(0.5)
+
+    def reward_rule() -> RewardRule:
+        places, v = event(), dice.below(PROB_VARS)
+        p = dice.one_of((0.2, 0.5, 0.8, 1.0, 1.0, ProbRef(v), OneMinus(v)))
+        return RewardRule(*places, p=p, flag=dice.one_of((-1, -1, 0, 1, 1)))
+
+    rules = tuple(reward_rule() for _ in range(rewards))
+    flag_rules = tuple(FlagRule(*event(), set_to=dice.one_of((0, 1, 1, 1))) for _ in range(flags))
+    return MetaTask(T, rules, flag_rules, stimuli, (variable,), (ProbVar(),) * PROB_VARS, (), dice.stim(), horizon)
 
 
-def _simple_event(generator: np.random.Generator, n_states: int, n_actions: int) -> tuple[int | StateRef, int, int]:
-    """Draw the places of a rule: a state acted from, no state reached, and an action or any."""
-    old = _draw(generator, n_states) if generator.random() < 0.5 else StateRef(0)
-    return old, -1, _draw(generator, n_actions) if generator.random() < 0.5 else -1
+def _structured(dice: _Dice, horizon: int, quirks: bool) -> MetaTask:
+    rewards, flags = dice.one_of((1, 1, 1, 2, 3)), dice.one_of((1, 1, 1, 2))
+    # How often rules have a state variable, a probability, one that is a variable, and a flag.
+    by_variable, probabilistic = dice.one_of((0.0, 0.0, 0.5)), dice.one_of((0.0, 0.0, 0.0, 1.0))
+    by_prob_var, flagged = dice.one_of((0.2, 0.5, 0.8)), dice.one_of((0.0, 0.0, 0.5))
+    variable = dice.state_var(0.5)
+    stimuli = _shown(dice)
+    T = _structured_transitions(dice, _SLIP if quirks else 0.5)
 
+    def reward_rule() -> RewardRule:
+        while True:
+            old: int | StateRef = dice.below(dice.n_states)
+            action = dice.action(0.33)
+            if dice.falls(by_variable):
+                old = StateRef(0)
+            flag = dice.one_of((1, 1, 1, 0)) if dice.falls(flagged) else -1
+            p: float | ProbRef | OneMinus = 1.0
+            if dice.falls(probabilistic):
+                p = dice.one_of((0.2, 0.5, 0.8, 1.0))
+                if dice.falls(by_prob_var):
+                    kind = ProbRef if dice.falls(0.25 if quirks else 0.5) else OneMinus
+                    p = kind(dice.below(PROB_VARS))
+            if flag != 1 or old != (1 if quirks else 0):  # in state 0 the flag is never set
+                return RewardRule(old, action=action, p=p, flag=flag)
 
-def _simple_reward_rule(generator: np.random.Generator, n_states: int, n_actions: int) -> RewardRule:
-    event = _simple_event(generator, n_states, n_actions)
-    k = _draw(generator, PROB_VARS)
-    p = _choice(generator, (0.2, 0.5, 0.8, 1.0, 1.0, ProbRef(k), OneMinus(k)))
-    return RewardRule(*event, p=p, flag=_choice(generator, (-1, -1, 0, 1, 1)))
-
-
-class _Rates(NamedTuple):
-    """How often the rules of a task are of which kind."""
-
-    state_var: float
-    probabilistic: float
-    prob_var: float
-    flag: float
-    itself: float  # a variable, in place of one minus it
-    never: int  # the state in which no rule may wait for the flag
-
-
-def _structured(
-    generator: np.random.Generator, n_states: int, n_actions: int, horizon: int, *, quirks: bool
-) -> MetaTask:
-    rewards, flags = _choice(generator, (1, 1, 1, 2, 3)), _choice(generator, (1, 1, 1, 2))
-    rates = _Rates(
-        state_var=_choice(generator, (0.0, 0.0, 0.5)),
-        probabilistic=_choice(generator, (0.0, 0.0, 0.0, 1.0)),
-        prob_var=_choice(generator, (0.2, 0.5, 0.8)),
-        flag=_choice(generator, (0.0, 0.0, 0.5)),
-        itself=0.25 if quirks else 0.5,
-        never=1 if quirks else 0,  # in state 0 the flag is never set
-    )
-    variable = _state_var(generator, n_states, pair=0.5)
-    stimuli = _shown(generator, n_states)
-    T = _structured_transitions(generator, n_states, n_actions, opposite=_SLIP if quirks else 0.5)
-    reward_rules = tuple(_reward_rule(generator, n_states, n_actions, rates) for _ in range(rewards))
-    flag_rules = tuple(_flag_rule(generator, n_states, n_actions, rates) for _ in range(flags))
-    flag_rules = (replace(flag_rules[0], set_to=1), *flag_rules[1:])
-    return _task(generator, T, (reward_rules, flag_rules), stimuli, variable, horizon=horizon)
-
-
-def _reward_rule(generator: np.random.Generator, n_states: int, n_actions: int, rates: _Rates) -> RewardRule:
-    while True:
-        old: int | StateRef = _draw(generator, n_states)
-        action = _draw(generator, n_actions) if generator.random() < 0.33 else -1
-        if generator.random() < rates.state_var:
+    def flag_rule() -> FlagRule:
+        old: int | StateRef = 0
+        action = -1
+        while old == 0 and action == -1:  # that would be nearly always
+            old, action = dice.below(dice.n_states), dice.action(0.33)
+        if dice.falls(by_variable):
             old = StateRef(0)
-        flag = _choice(generator, (1, 1, 1, 0)) if generator.random() < rates.flag else -1
-        p: float | ProbRef | OneMinus = 1.0
-        if generator.random() < rates.probabilistic:
-            p = _choice(generator, (0.2, 0.5, 0.8, 1.0))
-            if generator.random() < rates.prob_var:
-                kind = ProbRef if generator.random() < rates.itself else OneMinus
-                p = kind(_draw(generator, PROB_VARS))
-        if flag != 1 or old != rates.never:
-            return RewardRule(old, action=action, p=p, flag=flag)
+        return FlagRule(old, action=action, set_to=dice.one_of((1, 1, 1, 0)))
+
+    rules = tuple(reward_rule() for _ in range(rewards))
+    first, *more = [flag_rule() for _ in range(flags)]
+    flag_rules = (replace(first, set_to=1), *more)
+    return MetaTask(T, rules, flag_rules, stimuli, (variable,), (ProbVar(),) * PROB_VARS, (), dice.stim(), horizon)
 
 
-def _flag_rule(generator: np.random.Generator, n_states: int, n_actions: int, rates: _Rates) -> FlagRule:
-    while True:
-        old: int | StateRef = _draw(generator, n_states)
-        action = _draw(generator, n_actions) if generator.random() < 0.33 else -1
-        if old != 0 or action != -1:  # that would be nearly always
-            break
-    if generator.random() < rates.state_var:
-        old = StateRef(0)
-    return FlagRule(old, action=action, set_to=_choice(generator, (1, 1, 1, 0)))
-
-
-def _shown(generator: np.random.Generator, n_states: int) -> tuple[int | StimVar, ...]:
+def _shown(dice: _Dice) -> tuple[int | StimVar, ...]:
     """Draw what states show, so that not exactly one variable stimulus is among it, which would be no variation."""
     while True:
         shown: list[int | StimVar] = []
-        for _ in range(n_states):
-            fixed = generator.random() < 0.666
-            one = _draw(generator, FIXED) if fixed else StimVar(_draw(generator, STIM_VARS))
-            shown.append(-1 if generator.random() < 0.2 else one)
+        for _ in range(dice.n_states):
+            one = dice.below(FIXED) if dice.falls(0.666) else StimVar(dice.below(STIM_VARS))
+            shown.append(-1 if dice.falls(0.2) else one)
         if len({one for one in shown if isinstance(one, StimVar)}) != 1:
             return tuple(shown)
 
 
-def _structured_transitions(
-    generator: np.random.Generator, n_states: int, n_actions: int, *, opposite: float
-) -> Float[np.ndarray, "states actions states"]:
+def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "states actions states"]:
     """Draw transitions to few states, with states where actions do all the same, or one the opposite of the others."""
-    weights = np.zeros((n_states, n_actions, n_states))
+    n, k = dice.n_states, dice.n_actions
+    weights = np.zeros((n, k, n))
     for rows in weights:
         for row in rows:
-            likely = _draw(generator, n_states)
-            row[likely] = 5.0 if generator.random() < 0.33 else 1.0
-            if generator.random() < 0.5:
-                row[_draw(generator, n_states)] = 1.0
+            likely = dice.below(n)
+            row[likely] = 5.0 if dice.falls(0.33) else 1.0
+            if dice.falls(0.5):
+                row[dice.below(n)] = 1.0
                 for _ in range(2):
-                    if generator.random() >= 0.33:
+                    if not dice.falls(0.33):
                         break
-                    row[_draw(generator, n_states)] = 1.0
-        if generator.random() < 0.5:
+                    row[dice.below(n)] = 1.0
+        if dice.falls(0.5):
             rows[:] = rows[0]
             possible = np.flatnonzero(rows[0])
-            if len(possible) > 1 and generator.random() < opposite:
-                keeps = _draw(generator, n_actions)
-                one, other = generator.choice(possible, 2, replace=False)
-                others = np.arange(n_actions) != keeps
+            if len(possible) > 1 and dice.falls(opposite):
+                keeps = dice.below(k)
+                one, other = dice.generator.choice(possible, 2, replace=False)
+                others = np.arange(k) != keeps
                 rows[np.ix_(others, [one, other])] = rows[np.ix_(others, [other, one])]
     T: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
     return T
 
 
-def _state_var(generator: np.random.Generator, n_states: int, *, pair: float) -> StateVar:
-    """Draw a range of states without 0; of two with probability ``pair``, otherwise of 2 to all but 0 and one."""
-    most = n_states - 1
-    two = min(2, most)
-    size = two if generator.random() < pair else int(generator.integers(two, most + 1))
-    return StateVar(tuple(sorted((1 + generator.choice(most, size, replace=False)).tolist())))
-
-
-def _task(
-    generator: np.random.Generator,
-    T: Float[np.ndarray, "states actions states"],
-    rules: tuple[tuple[RewardRule, ...], tuple[FlagRule, ...]],
-    stimuli: tuple[int | StimVar, ...],
-    variable: StateVar,
-    *,
-    horizon: int,
-) -> MetaTask:
-    return MetaTask(
-        T,
-        *rules,
-        stimuli,
-        state_vars=(variable,),
-        prob_vars=(ProbVar(),) * PROB_VARS,
-        stim=Stim(seed=_draw(generator, 2**31)),
-        horizon=horizon,
-    )
-
-
-def _grid(generator: np.random.Generator, horizon: int) -> MetaTask:
-    height, width = (_choice(generator, (3, 5, 7, 9)) for _ in range(2))
-    walls = _choice(generator, ("open", "pillars", "random_maze"))
-    goal = _choice(generator, ("find-the-spot", "key-door", "two-goals", "lure"))
-    obs = _choice(generator, ("none", "position", "window", "stimuli"))
-    on_reward = _choice(generator, ("teleport", "reset"))
-    grid = Grid(
-        height,
-        width,
-        walls=walls,
-        obs=obs,
-        on_reward=on_reward,
-        start=0 if walls == "random_maze" else "center",  # the centre of a maze may be a wall
-    )
+def _grid(dice: _Dice, horizon: int) -> MetaTask:
+    height, width = (dice.one_of((3, 5, 7, 9)) for _ in range(2))
+    walls = dice.one_of(("open", "pillars", "random_maze"))
+    goal = dice.one_of(("find-the-spot", "key-door", "two-goals", "lure"))
+    obs = dice.one_of(("none", "position", "window", "stimuli"))
+    on_reward = dice.one_of(("teleport", "reset"))
+    start: Any = 0 if walls == "random_maze" else "center"  # the centre of a maze may be a wall
+    grid = Grid(height, width, walls=walls, obs=obs, on_reward=on_reward, start=start)
     free = [cell for cell in range(grid.n_cells) if grid.always_free(cell) and cell != grid.start_cell]
-    one, other = generator.choice(free, 2, replace=False).tolist()
+    one, other = dice.generator.choice(free, 2, replace=False).tolist()
     stimuli: tuple[int | StimVar, ...] = ()
     if obs == "stimuli":
-        marked = generator.choice(grid.n_cells, 2, replace=False).tolist()
+        marked = dice.generator.choice(grid.n_cells, 2, replace=False).tolist()
         stimuli = tuple(StimVar(marked.index(cell)) if cell in marked else -1 for cell in range(grid.n_cells))
     anywhere = StateVar("all_but_start")
     parts: dict[str, dict[str, Any]] = {
@@ -430,13 +365,4 @@ def _grid(generator: np.random.Generator, horizon: int) -> MetaTask:
             "state_vars": (anywhere,),
         },
     }
-    stim = Stim(seed=_draw(generator, 2**31))
-    return MetaTask(topology=grid, stimuli=stimuli, stim=stim, horizon=horizon, **parts[goal])
-
-
-def _draw(generator: np.random.Generator, below: int) -> int:
-    return int(generator.integers(below))
-
-
-def _choice(generator: np.random.Generator, among: Any) -> Any:
-    return among[_draw(generator, len(among))]
+    return MetaTask(topology=grid, stimuli=stimuli, stim=dice.stim(), horizon=horizon, **parts[goal])

@@ -29,7 +29,7 @@ class Grid:
     Args:
         height: Rows.
         width: Columns.
-        moves: 4, or 5 with the action of staying.
+        moves: 4 or 5.
         walls: "open" (none), "pillars" (wherever row and column are odd, but for the cell in the middle),
             "random_maze" (in each instance a new perfect maze, carved by depth-first search), or a table of booleans
             (height, width).
@@ -42,8 +42,7 @@ class Grid:
         window: Side of the window that is seen; odd.
 
     Raises:
-        TypeError: A number is no int.
-        ValueError: An argument is out of range; a random maze of even size; a start that is a wall.
+        TypeError, ValueError: An argument is out of range; a random maze of even size; a start that is a wall.
 
     Source: our own design of what the paper calls simple extensions.
 
@@ -73,7 +72,7 @@ class Grid:
         validate_fields(self, "topology.")
         if self.window % 2 == 0:
             raise ValueError(f"topology.window = {self.window}: expected an odd number")
-        if self.walls != "random_maze" and self.wall_map().all():
+        if self.wall_map().all():
             raise ValueError("topology.walls: expected at least one free cell")
         if self.walls == "random_maze" and (self.height % 2 == 0 or self.width % 2 == 0 or self.n_cells < 3):
             size = f"{self.height}x{self.width}"

@@ -18,25 +18,13 @@ from engram.tasks.meta.task import MetaTask
 
 @dataclass(frozen=True)
 class Instance:
-    """The values of all variables of a meta-task.
-
-    Args:
-        states: Those of the state variables.
-        actions: Those of the action variables, joint ones one after another.
-        probs: Those of the probability variables.
-        stimuli: The vectors of the variable stimuli.
-        walls: The cells that are walls, if the task has a random maze.
-
-    Examples:
-        >>> Instance(states=(2,)).probs
-        ()
-    """
+    """The values of all variables of a meta-task, of each kind in their order."""
 
     states: tuple[int, ...] = ()
-    actions: tuple[int, ...] = ()
+    actions: tuple[int, ...] = ()  # those of joint variables one after another
     probs: tuple[float | int, ...] = ()
-    stimuli: tuple[tuple[float | int, ...], ...] = ()
-    walls: tuple[int, ...] = ()
+    stimuli: tuple[tuple[float | int, ...], ...] = ()  # vectors
+    walls: tuple[int, ...] = ()  # the cells that are walls of a random maze
 
     @property
     def values(self) -> tuple[float | int, ...]:
@@ -45,11 +33,7 @@ class Instance:
 
 
 def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
-    """Draw a value for every variable of a task.
-
-    Args:
-        task: The task.
-        generator: The source of randomness; how much is drawn depends on the task only.
+    """Draw a value for every variable of a task; how much is drawn depends on the task only.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -75,8 +59,8 @@ def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
     first = 1 + task.n_fixed
     vectors = now.vectors[row, first : first + task.n_stim_vars, : task.stim.size]
     return Instance(
-        states=tuple(int(x) for x in states),
-        actions=tuple(int(x) for x in actions),
+        states=tuple(map(int, states)),
+        actions=tuple(map(int, actions)),
         probs=tuple(probs[: len(task.prob_vars)].tolist()),
         stimuli=tuple(tuple(vector) for vector in vectors.tolist()),
         walls=tuple(np.flatnonzero(now.walls[row, : task.n_states]).tolist()) if task.is_maze else (),
@@ -111,31 +95,25 @@ def check_instance(task: MetaTask, instance: Instance) -> None:
         if len(getattr(instance, name)) != count:
             raise ValueError(f"instance.{name} = {getattr(instance, name)}: expected {count} values")
     for group in task.groups:
-        found = instance.values[group.first : group.first + group.width]
+        found = group.of(instance.values)
         if isinstance(group.variable, ProbVar) and not group.options:
             is_option = group.variable.low <= found[0] <= group.variable.high
         else:
             is_option = found in group.options and not (group.kind == "states" and found[0] in instance.walls)
         if not is_option:
-            raise ValueError(
-                f"instance.{group.kind} = {getattr(instance, group.kind)}: expected {found} to be of the range of "
-                f"{group.variable}, and no wall"
-            )
+            whole = f"instance.{group.kind} = {getattr(instance, group.kind)}"
+            raise ValueError(f"{whole}: expected {found} to be of the range of {group.variable}, and no wall")
     for k, variable in enumerate(task.state_vars):
         other = variable.distinct_from
         if other is not None and instance.states[other] == instance.states[k]:
-            raise ValueError(
-                f"instance.states[{k}] = {instance.states[k]}: expected another state than that of variable {other}"
-            )
+            raise ValueError(f"instance.states = {instance.states}: expected [{k}] to differ from [{other}]")
     for k, vector in enumerate(instance.stimuli):
         if len(vector) != task.stim.size or not np.isfinite(vector).all():
             raise ValueError(f"instance.stimuli[{k}] = {vector}: expected {task.stim.size} finite numbers")
     if bool(instance.walls) != task.is_maze or any(not 0 <= cell < task.n_states for cell in instance.walls):
         raise ValueError(f"instance.walls = {instance.walls}: expected cells, if there is a random maze, else none")
-    if task.topology is not None and task.topology.start_cell in instance.walls:
-        raise ValueError(
-            f"instance.walls = {instance.walls}: expected the start, {task.topology.start_cell}, to be free"
-        )
+    if task.topology is not None and (start := task.topology.start_cell) in instance.walls:
+        raise ValueError(f"instance.walls = {instance.walls}: expected the start, {start}, to be free")
 
 
 def free_cells(task: MetaTask, instances: Sequence[Instance]) -> Bool[np.ndarray, "instances states"]:

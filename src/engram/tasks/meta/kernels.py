@@ -266,10 +266,9 @@ def start(code, lives, rows, chance):
     """Put some environments at their start; ``chance`` has a number for each of them."""
     for i in range(len(rows)):
         b = rows[i]
-        lives.state[b], lives.flag[b] = (
-            start_of(code.start[lives.task[b]], lives.walls[b, : code.n_states[lives.task[b]]], chance[i]),
-            0,
-        )
+        u = lives.task[b]
+        lives.state[b] = start_of(code.start[u], lives.walls[b, : code.n_states[u]], chance[i])
+        lives.flag[b] = 0
 
 
 @compiled

@@ -1,8 +1,8 @@
 """Meta-tasks of the literature as settings of the task space.
 
 Each function returns a ``MetaTask``, and each is an environment whose arguments are those of the function:
-``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``.
-Lifetimes are as long as they were published, and 100 steps where nothing was found.
+``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``. In all of them ``horizon`` is the number of steps of a
+lifetime: as it was published, and 100 where nothing was found.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from engram import checks
 from engram.tasks.meta.grid import Grid
@@ -31,14 +32,11 @@ from engram.tasks.two_stimulus import TABLES
 
 _COMMON = {"paper": 0.9, "wang2018": 0.8, "wang2016": 0.75, "daw2011": 0.7}
 _ARMS: dict[str, tuple[float, ...]] = {"uniform": (), "easy": (0.9, 0.1), "medium": (0.75, 0.25), "hard": (0.6, 0.4)}
+_HOME = {0: 1.0}
 
 
 def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
-    """Independent arms, each with a probability of its own.
-
-    Args:
-        k: Arms.
-        horizon: Pulls of a lifetime.
+    """``k`` independent arms, each with a probability of its own, drawn from (0, 1).
 
     Source: Duan et al., "RL^2" (2016), with k of 5, 10 and 50; Wang et al. (2016) with 2 arms and 100 pulls.
 
@@ -48,16 +46,14 @@ def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
     """
     checks.size("k", k)
     rules = tuple(RewardRule(0, action=a, p=ProbRef(a)) for a in range(k))
-    return MetaTask(_rows(k, [{0: 1.0}]), rules, prob_vars=(ProbVar(),) * k, stim=Stim(1), horizon=horizon)
+    return MetaTask(_table([_HOME], k), rules, prob_vars=(ProbVar(),) * k, stim=Stim(1), horizon=horizon)
 
 
 def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
     """Two arms whose probabilities sum to one.
 
-    Args:
-        kind: Where the first one is from: "uniform" in (0, 1), "easy" (0.9 or 0.1), "medium" (0.75 or 0.25), "hard"
-            (0.6 or 0.4).
-        horizon: Pulls of a lifetime.
+    The first one is, by ``kind``, "uniform" in (0, 1), or "easy" (0.9 or 0.1), "medium" (0.75 or 0.25) or "hard" (0.6
+    or 0.4).
 
     Source: Wang et al., "Learning to reinforcement learn" (2016).
 
@@ -65,32 +61,23 @@ def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
         >>> dependent_bandit("easy").prob_vars[0].values
         (0.9, 0.1)
     """
-    return _two_arms(ProbVar(values=_ARMS[checks.choice("kind", kind, _ARMS)]), horizon)
+    return _two_arms(kind, horizon)
 
 
 def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
-    """Two arms whose probabilities sum to one and drift, reflected at 0 and 1.
+    """Two arms whose probabilities sum to one and drift, reflected at 0 and 1, by steps of deviation ``drift``.
 
-    Args:
-        drift: Standard deviation of a step of the drift; our decision, the published random walks being rescaled.
-        horizon: Pulls of a lifetime.
-
-    Source: our Gaussian form of the restless arms in published code after Wang et al. (2016).
+    Source: our Gaussian form of the restless arms in published code after Wang et al. (2016), which rescales its walks.
 
     Examples:
         >>> restless_bandit().prob_vars[0].drift
         0.1
     """
-    return _two_arms(ProbVar(drift=drift), horizon)
+    return _two_arms("uniform", horizon, drift=drift)
 
 
 def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> MetaTask:
-    """Two arms, one better than the other, that change places.
-
-    Args:
-        hazard: Probability of a change after each pull.
-        kind: As of ``dependent_bandit``.
-        horizon: Pulls of a lifetime.
+    """Two arms, as of ``dependent_bandit``, that change places with probability ``hazard`` after each pull.
 
     Source: probabilistic reversal learning; the setting is ours.
 
@@ -98,17 +85,11 @@ def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> Me
         >>> reversal(0.1).prob_vars[0].hazard
         0.1
     """
-    return _two_arms(ProbVar(values=_ARMS[checks.choice("kind", kind, _ARMS)], hazard=hazard), horizon)
+    return _two_arms(kind, horizon, hazard=hazard)
 
 
 def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int = 100) -> MetaTask:
-    """Many arms, one of which is better than all the others.
-
-    Args:
-        k: Arms.
-        high: The probability of the better one.
-        low: The probability of the others.
-        horizon: Pulls of a lifetime.
+    """``k`` arms, one of which pays with probability ``high``, and all the others with ``low``.
 
     Source: our setting of the one-good-arm bandits of Wang et al. (2016).
 
@@ -118,16 +99,13 @@ def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int =
     """
     checks.size("k", k)
     rules = (RewardRule(0, p=low), RewardRule(0, action=ActionRef(0), p=high))
-    return MetaTask(_rows(k, [{0: 1.0}]), rules, action_vars=(ActionVar(),), stim=Stim(1), horizon=horizon)
+    return MetaTask(_table([_HOME], k), rules, action_vars=(ActionVar(),), stim=Stim(1), horizon=horizon)
 
 
 def contextual_bandit(contexts: int = 3, k: int = 4, horizon: int = 100) -> MetaTask:
-    """Arms whose probabilities depend on the context that is shown.
+    """``k`` arms with probabilities of their own in each of several contexts, which follow each other at random.
 
-    Args:
-        contexts: Contexts, each with a new stimulus in every instance; each follows each with equal probability.
-        k: Arms.
-        horizon: Pulls of a lifetime.
+    Each context has a new stimulus in every instance.
 
     Source: our setting of the contextual bandits in published code after Wang et al. (2016).
 
@@ -139,7 +117,7 @@ def contextual_bandit(contexts: int = 3, k: int = 4, horizon: int = 100) -> Meta
     checks.size("k", k)
     rules = tuple(RewardRule(s, action=a, p=ProbRef(s * k + a)) for s in range(contexts) for a in range(k))
     return MetaTask(
-        _rows(k, [dict.fromkeys(range(contexts), 1 / contexts)] * contexts),
+        _table([dict.fromkeys(range(contexts), 1 / contexts)] * contexts, k),
         rules,
         stimuli=tuple(StimVar(s) for s in range(contexts)),
         prob_vars=(ProbVar(),) * (contexts * k),
@@ -154,7 +132,7 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
     Args:
         kind: "sequential": one object at a time, to be taken (action 1) or passed; "simultaneous": both at once, in
             random order, one to be chosen by its side.
-        horizon: Steps of a lifetime, two for a trial; None: 100, or 12 for the simultaneous kind.
+        horizon: Two steps for a trial; None: 100, or 12 for the simultaneous kind.
 
     Source: Harlow (1949); the sequential form as in the paper of the task space, the other as in Wang et al. (2016),
     who have 6 trials.
@@ -163,7 +141,7 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
         >>> harlow("simultaneous").observation_size
         10
     """
-    transition = _rows(2, [{1: 0.5, 2: 0.5}, {0: 1.0}, {0: 1.0}])
+    transition = _table([{1: 0.5, 2: 0.5}, _HOME, _HOME])
     if checks.choice("kind", kind, ("sequential", "simultaneous")) == "sequential":
         return MetaTask(
             transition,
@@ -180,15 +158,10 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
 
 
 def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int = 100) -> MetaTask:
-    """Turn left or right, once or several times, to the end that pays most.
+    """Turn left or right, ``depth`` times, to the end that pays 1; the others pay ``low``.
 
-    A trip is from the start to the first turning point, through all turning points to an end, and back.
-
-    Args:
-        depth: Turning points on the way; 2 for the double T-maze.
-        low: What the other ends pay; the best pays 1.
-        hazard: Probability that the best end moves, at each start of a trip.
-        horizon: Steps of a lifetime; a trip has depth + 2.
+    A trip takes depth + 2 steps: from the start through the turning points to an end, and back. The best end moves
+    with probability ``hazard`` at each start of a trip. The double T-maze has depth 2.
 
     Source: Soltoggio et al., "Evolutionary advantages of neuromodulated plasticity in dynamic, reward-based
     scenarios" (2008); the sizes of the rewards were not checked.
@@ -200,11 +173,10 @@ def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int =
     checks.size("depth", depth)
     ends = range(2**depth, 2 ** (depth + 1))
     turns = [[{2 * s: 1.0}, {2 * s + 1: 1.0}] for s in range(1, 2**depth)]
-    rows = [[{1: 1.0}] * 2, *turns, *([[{0: 1.0}] * 2] * len(ends))]
     return MetaTask(
-        [[_row(row, len(rows)) for row in both] for both in rows],
+        _table([{1: 1.0}, *turns, *[_HOME] * len(ends)]),
         (*(RewardRule(s, value=low) for s in ends), RewardRule(StateRef(0))),
-        stimuli=tuple(s.bit_length() for s in range(len(rows))),
+        stimuli=tuple(s.bit_length() for s in range(ends.stop)),
         state_vars=(StateVar(tuple(ends), hazard=hazard),),
         stim=Stim(max(5, (depth + 2).bit_length())),
         horizon=horizon,
@@ -212,11 +184,9 @@ def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int =
 
 
 def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
-    """Remember a cue along a corridor, and turn to the side that it stands for.
+    """Remember a cue along a corridor of ``length`` states, and turn to the side that it stands for.
 
-    Args:
-        length: States of the corridor between the cue and the junction.
-        horizon: Steps of a lifetime; a trip has length + 4.
+    A trip takes length + 4 steps.
 
     Source: after Bakker, "Reinforcement learning with long short-term memory" (2001); the setting is ours.
 
@@ -227,11 +197,9 @@ def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
     checks.size("length", length, 0)
     junction = length + 3
     left, right = junction + 1, junction + 2
-    rows: list[list[dict[int, float]]] = [[{1: 0.5, 2: 0.5}] * 2, [{3: 1.0}] * 2]
-    rows += [[{s + 1: 1.0}] * 2 for s in range(2, junction)]
-    rows += [[{left: 1.0}, {right: 1.0}], [{0: 1.0}] * 2, [{0: 1.0}] * 2]
+    corridor = [{s + 1: 1.0} for s in range(2, junction)]
     return MetaTask(
-        [[_row(row, len(rows)) for row in both] for both in rows],
+        _table([{1: 0.5, 2: 0.5}, {3: 1.0}, *corridor, [{left: 1.0}, {right: 1.0}], _HOME, _HOME]),
         (RewardRule(left, flag=0), RewardRule(right, flag=1)),
         (FlagRule(old=2),),
         stimuli=(-1, StimVar(0), StimVar(1), *([0] * length), 1, 2, 2),
@@ -246,7 +214,7 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
         kind: "paper" (transitions 0.9 and 0.1), "wang2018" (0.8 and 0.2, the better state changing in 2.5 % of the
             trials), "wang2016" (0.75 and 0.25), or "daw2011" (0.7 and 0.3, and a second choice between arms whose
             probabilities drift).
-        horizon: Steps of a lifetime, two for a trial; None: 100, 200, 100 and 402.
+        horizon: Two steps for a trial; None: 100, 200, 100 and 402.
 
     Source: the figure of the paper of the task space; Wang et al. (2018) and (2016); Daw et al. (2011), with a drift
     of 0.025 and 201 trials that were not checked.
@@ -258,8 +226,7 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
     common = _COMMON[checks.choice("kind", kind, _COMMON)]
     rare = round(1 - common, 2)
     steps = {"wang2018": 200, "daw2011": 402}.get(kind, 100) if horizon is None else horizon
-    home = [_row({0: 1.0}, 3)] * 2
-    transition = [[_row({1: rare, 2: common}, 3), _row({1: common, 2: rare}, 3)], home, home]
+    transition = _table([[{1: rare, 2: common}, {1: common, 2: rare}], _HOME, _HOME])
     if kind == "daw2011":
         return MetaTask(
             transition,
@@ -278,11 +245,7 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
 
 
 def find_the_spot(n: int = 5, horizon: int = 100) -> MetaTask:
-    """Find the cell of an open field that pays, and find it again from wherever one is put.
-
-    Args:
-        n: Cells along one side.
-        horizon: Steps of a lifetime.
+    """Find the cell of an open n x n field that pays, and find it again from wherever one is put.
 
     Source: named in the paper of the task space; the grid is ours.
 
@@ -290,20 +253,11 @@ def find_the_spot(n: int = 5, horizon: int = 100) -> MetaTask:
         >>> find_the_spot(3).observation_size
         9
     """
-    return MetaTask(
-        reward_rules=(RewardRule(new=StateRef(0)),),
-        state_vars=(StateVar("all_but_start"),),
-        horizon=horizon,
-        topology=Grid(n, n, on_reward="teleport"),
-    )
+    return _hidden_cell("all_but_start", horizon, Grid(n, n, on_reward="teleport"))
 
 
 def dark_room(n: int = 9, horizon: int = 20) -> MetaTask:
-    """Find the cell that pays at every step that one is on it.
-
-    Args:
-        n: Cells along one side.
-        horizon: Steps of a lifetime.
+    """Find the cell of an n x n room that pays at every step that one is on it.
 
     Source: the dark room of in-context reinforcement learning, Laskin et al. (2022).
 
@@ -311,41 +265,16 @@ def dark_room(n: int = 9, horizon: int = 20) -> MetaTask:
         >>> dark_room().n_actions
         5
     """
-    return MetaTask(
-        reward_rules=(RewardRule(new=StateRef(0)),),
-        state_vars=(StateVar("all"),),
-        horizon=horizon,
-        topology=Grid(n, n, moves=5),
-    )
+    return _hidden_cell("all", horizon, Grid(n, n, moves=5))
 
 
 def dark_room_hard(n: int = 17, horizon: int = 20) -> MetaTask:
-    """Find the cell that pays once and ends the episode.
-
-    Args:
-        n: Cells along one side.
-        horizon: Steps of a lifetime.
-
-    Source: as ``dark_room``, the hard version.
-
-    Examples:
-        >>> dark_room_hard().topology.on_reward
-        'terminate'
-    """
-    return MetaTask(
-        reward_rules=(RewardRule(new=StateRef(0)),),
-        state_vars=(StateVar("all"),),
-        horizon=horizon,
-        topology=Grid(n, n, moves=5, on_reward="terminate"),
-    )
+    """Find the cell of an n x n room that pays once and ends the episode; the hard version of ``dark_room``."""
+    return _hidden_cell("all", horizon, Grid(n, n, moves=5, on_reward="terminate"))
 
 
 def dark_key_to_door(n: int = 9, horizon: int = 50) -> MetaTask:
-    """Find a key, which pays once, and then a door, which pays and ends the episode.
-
-    Args:
-        n: Cells along one side.
-        horizon: Steps of a lifetime.
+    """Find a key in an n x n room, which pays once, and then a door, which pays and ends the episode.
 
     Source: Laskin et al. (2022).
 
@@ -363,12 +292,7 @@ def dark_key_to_door(n: int = 9, horizon: int = 50) -> MetaTask:
 
 
 def pillar_maze(n: int = 9, reward: float = 10.0, horizon: int = 200) -> MetaTask:
-    """Find a hidden reward among pillars, and find it again from wherever one is put.
-
-    Args:
-        n: Cells along one side, without the outer walls.
-        reward: What it pays.
-        horizon: Steps of a lifetime.
+    """Find a hidden reward among the pillars of an n x n maze, and find it again from wherever one is put.
 
     Source: Miconi et al., "Backpropamine" (2019); ``GridMaze`` is the same maze with the inputs of that paper.
 
@@ -376,20 +300,12 @@ def pillar_maze(n: int = 9, reward: float = 10.0, horizon: int = 200) -> MetaTas
         >>> pillar_maze().observation_size
         9
     """
-    return MetaTask(
-        reward_rules=(RewardRule(new=StateRef(0), value=reward),),
-        state_vars=(StateVar("all_but_start"),),
-        horizon=horizon,
-        topology=Grid(n, n, walls="pillars", obs="window", on_reward="teleport"),
-    )
+    topology = Grid(n, n, walls="pillars", obs="window", on_reward="teleport")
+    return _hidden_cell("all_but_start", horizon, topology, reward)
 
 
 def full_maze(n: int = 9, horizon: int = 200) -> MetaTask:
-    """Find a hidden reward in a new maze, and find it again from wherever one is put.
-
-    Args:
-        n: Cells along one side, without the outer walls; odd.
-        horizon: Steps of a lifetime.
+    """Find a hidden reward in a new n x n maze (n is odd), and find it again from wherever one is put.
 
     Source: named in the paper of the task space; the maze is ours.
 
@@ -397,20 +313,12 @@ def full_maze(n: int = 9, horizon: int = 200) -> MetaTask:
         >>> full_maze().topology.walls
         'random_maze'
     """
-    return MetaTask(
-        reward_rules=(RewardRule(new=StateRef(0)),),
-        state_vars=(StateVar("all_but_start"),),
-        horizon=horizon,
-        topology=Grid(n, n, walls="random_maze", obs="window", on_reward="teleport", start=0),
-    )
+    topology = Grid(n, n, walls="random_maze", obs="window", on_reward="teleport", start=0)
+    return _hidden_cell("all_but_start", horizon, topology)
 
 
 def example(number: int = 1, horizon: int = 100) -> MetaTask:
-    """One of the three tasks that the paper shows of its generator.
-
-    Args:
-        number: 1, 2 or 3; the last one is a key and a door by accident.
-        horizon: Steps of a lifetime.
+    """One of the three tasks that the paper shows of its generator; the third is a key and a door by accident.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the examples.
 
@@ -418,37 +326,32 @@ def example(number: int = 1, horizon: int = 100) -> MetaTask:
         >>> example(3).n_states
         4
     """
-    third = 1 / 3
-    if number == 1:
-        T = [[{1: 1.0}, {0: third, 1: third, 2: third}], [{0: 1 / 6, 2: 5 / 6}, {0: 5 / 6, 1: 1 / 6}], [{1: 1.0}] * 2]
+    third, special, one, either = 1 / 3, StateRef(0), {1: 1.0}, {1: 0.5, 2: 0.5}
+    if checks.size("number", number, 1, 3) == 1:
         return MetaTask(
-            [[_row(row, 3) for row in rows] for rows in T],
-            (RewardRule(1), RewardRule(StateRef(0)), RewardRule(StateRef(0), action=0)),
+            _table([[one, dict.fromkeys(range(3), third)], [{0: 1 / 6, 2: 5 / 6}, {0: 5 / 6, 1: 1 / 6}], one]),
+            (RewardRule(1), RewardRule(special), RewardRule(special, action=0)),
             stimuli=(0, 1, -1),
             state_vars=(StateVar((2, 0)),),
             horizon=horizon,
         )
     if number == 2:
-        T = [[{0: 1.0}, {0: 0.5, 2: 0.5}], [{0: 1.0}, {1: 1.0}], [{0: 0.5, 1: 0.5}, {0: 1 / 6, 2: 5 / 6}]]
         return MetaTask(
-            [[_row(row, 3) for row in rows] for rows in T],
-            (RewardRule(StateRef(0), p=ProbRef(0)), RewardRule(StateRef(0), p=ProbRef(1)), RewardRule(1, p=ProbRef(2))),
+            _table([[_HOME, {0: 0.5, 2: 0.5}], [_HOME, one], [{0: 0.5, 1: 0.5}, {0: 1 / 6, 2: 5 / 6}]]),
+            (RewardRule(special, p=ProbRef(0)), RewardRule(special, p=ProbRef(1)), RewardRule(1, p=ProbRef(2))),
             stimuli=(-1, StimVar(1), StimVar(0)),
             state_vars=(StateVar((1, 0)),),
             prob_vars=(ProbVar(),) * 3,
             horizon=horizon,
         )
-    if number == 3:
-        T = [[{1: 0.5, 2: 0.5}, {2: 1.0}], [{1: 0.5, 2: 0.5}, {3: 1.0}], [{0: third, 1: third, 3: third}] * 2]
-        return MetaTask(
-            [[_row(row, 4) for row in rows] for rows in [*T, [{1: 1.0}] * 2]],
-            (RewardRule(2, flag=1),),
-            (FlagRule(old=StateRef(0)),),
-            stimuli=(StimVar(0), -1, StimVar(1), 1),
-            state_vars=(StateVar((1, 3, 2)),),
-            horizon=horizon,
-        )
-    raise ValueError(f"number = {number!r}: expected 1, 2 or 3")
+    return MetaTask(
+        _table([[either, {2: 1.0}], [either, {3: 1.0}], {0: third, 1: third, 3: third}, one]),
+        (RewardRule(2, flag=1),),
+        (FlagRule(old=special),),
+        stimuli=(StimVar(0), -1, StimVar(1), 1),
+        state_vars=(StateVar((1, 3, 2)),),
+        horizon=horizon,
+    )
 
 
 def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> MetaTask:
@@ -459,9 +362,6 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
     Args:
         tables: The functions, by name or as the answers to 00, 01, 10 and 11; None: the 14 that are not constant.
         horizon: Steps of a lifetime.
-
-    Raises:
-        ValueError: There is no such function.
 
     Source: a discrete form of the tasks of Miconi, "Learning to acquire novel cognitive tasks with evolution,
     plasticity and meta-meta-learning" (2023).
@@ -475,9 +375,8 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
         if table not in TABLES and (len(table) != 4 or set(table) - {"0", "1"}):
             raise ValueError(f"tables: {table!r}: expected four bits or one of {', '.join(TABLES)}")
         chosen.append(tuple(int(bit) for bit in TABLES.get(table, table)))
-    T: list[dict[int, float]] = [{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *([{0: 1.0}] * 4)]
     return MetaTask(
-        _rows(2, T),
+        _table([{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *[_HOME] * 4]),
         tuple(RewardRule(3 + c, action=ActionRef(c)) for c in range(4)),
         stimuli=(-1, 0, 1, 0, 1, 0, 1),
         action_vars=(ActionVar(joint=tuple(chosen)),),
@@ -486,12 +385,7 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
 
 
 def catalogue() -> dict[str, MetaTask]:
-    """Return all of these tasks by name, in their published settings where planning in them takes no minutes.
-
-    Examples:
-        >>> catalogue()["two-step"] == two_step()
-        True
-    """
+    """Return all of these tasks by name, in their published settings where planning in them takes no minutes."""
     return {
         "bandit": bandit(2),
         "bandit of 10 arms": bandit(10),
@@ -506,19 +400,14 @@ def catalogue() -> dict[str, MetaTask]:
         "t-maze": t_maze(),
         "double t-maze": t_maze(2),
         "cue t-maze": cue_t_maze(),
-        "two-step": two_step(),
-        "two-step, wang2018": two_step("wang2018"),
-        "two-step, wang2016": two_step("wang2016"),
-        "two-step, daw2011": two_step("daw2011"),
+        **{"two-step" + f", {kind}" * (kind != "paper"): two_step(kind) for kind in _COMMON},
         "find the spot": find_the_spot(),
         "dark room": dark_room(5),
         "dark room, hard": dark_room_hard(5),
         "dark key to door": dark_key_to_door(3),
         "pillar maze": pillar_maze(5),
         "full maze": full_maze(5),
-        "example 1": example(1),
-        "example 2": example(2),
-        "example 3": example(3),
+        **{f"example {number}": example(number) for number in (1, 2, 3)},
         "two stimuli": two_stimulus(),
     }
 
@@ -526,14 +415,12 @@ def catalogue() -> dict[str, MetaTask]:
 def degenerate() -> dict[str, tuple[MetaTask, str]]:
     """Return tasks with a known defect, and the code that ``diagnose`` has for it, by name."""
     step, maze = two_step(), t_maze()
-    home = [1.0, 0.0, 0.0]
-    fork = [[[0.0, 0.5, 0.5]] * 2, [home] * 2, [home] * 2]
+    fork, away = _table([{1: 0.5, 2: 0.5}, _HOME, _HOME]), _table([{0: 0.5, 1: 0.5}, _HOME, _HOME])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         flagged = replace(step, reward_rules=(RewardRule(StateRef(0), flag=1),), flag_rules=(FlagRule(1, set_to=0),))
         covering = (*step.reward_rules, RewardRule(1, p=0.1), RewardRule(2, p=0.9))
         everywhere = (*maze.reward_rules, RewardRule(2), RewardRule(3))
-        away = [[[0.5, 0.5, 0.0]] * 2, [home] * 2, [home] * 2]
         caught = [*maze.transition[:3], [[0.0, 0.0, 0.0, 1.0]] * 2]
         return {
             "constant rules": (replace(step, reward_rules=(RewardRule(1, p=0.1), RewardRule(2))), "NO_VARIATION"),
@@ -547,15 +434,18 @@ def degenerate() -> dict[str, tuple[MetaTask, str]]:
         }
 
 
-def _two_arms(first: ProbVar, horizon: int) -> MetaTask:
+def _two_arms(kind: str, horizon: int, **changes: float) -> MetaTask:
+    first = ProbVar(values=_ARMS[checks.choice("kind", kind, _ARMS)], **changes)
     rules = (RewardRule(0, action=0, p=ProbRef(0)), RewardRule(0, action=1, p=OneMinus(0)))
-    return MetaTask(_rows(2, [{0: 1.0}]), rules, prob_vars=(first,), stim=Stim(1), horizon=horizon)
+    return MetaTask(_table([_HOME]), rules, prob_vars=(first,), stim=Stim(1), horizon=horizon)
 
 
-def _rows(actions: int, rows: Sequence[dict[int, float]]) -> list[list[list[float]]]:
-    """Return the transitions of a task whose actions all do the same."""
-    return [[_row(row, len(rows))] * actions for row in rows]
+def _hidden_cell(values: Any, horizon: int, topology: Grid, reward: float = 1.0) -> MetaTask:
+    rules = (RewardRule(new=StateRef(0), value=reward),)
+    return MetaTask(reward_rules=rules, state_vars=(StateVar(values),), horizon=horizon, topology=topology)
 
 
-def _row(chances: dict[int, float], n_states: int) -> list[float]:
-    return [chances.get(s, 0.0) for s in range(n_states)]
+def _table(states: Sequence[Any], actions: int = 2) -> list[list[list[float]]]:
+    """Return transitions from the chances of successors: in each state by action, or the same for all of them."""
+    each = [[row] * actions if isinstance(row, dict) else row for row in states]
+    return [[[chances.get(s, 0.0) for s in range(len(states))] for chances in row] for row in each]

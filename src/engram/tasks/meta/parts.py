@@ -21,38 +21,29 @@ class _Part:
 
 
 @dataclass(frozen=True, order=True)
-class StateRef(_Part):
+class _Ref:
+    __pydantic_config__: ClassVar = STRICT
+    index: Index
+
+
+class StateRef(_Ref):
     """In a rule: the state that ``state_vars[index]`` has in an instance."""
 
-    index: Index
 
-
-@dataclass(frozen=True, order=True)
-class ActionRef(_Part):
+class ActionRef(_Ref):
     """In a rule: the action that action variable ``index`` has in an instance; a joint variable counts as several."""
 
-    index: Index
 
-
-@dataclass(frozen=True, order=True)
-class ProbRef(_Part):
+class ProbRef(_Ref):
     """In a rule: the probability that ``prob_vars[index]`` has in an instance."""
 
-    index: Index
 
-
-@dataclass(frozen=True, order=True)
-class OneMinus(_Part):
+class OneMinus(_Ref):
     """In a rule: one minus the probability that ``prob_vars[index]`` has in an instance."""
 
-    index: Index
 
-
-@dataclass(frozen=True, order=True)
-class StimVar(_Part):
+class StimVar(_Ref):
     """As a stimulus: one whose vector is new in each instance; equal indices show the same vector."""
-
-    index: Index
 
 
 NumberOrAny = Annotated[int, Strict(), Ge(-1)]
@@ -72,12 +63,8 @@ class RewardRule(_Part):
         action: Action taken.
         p: Probability that the reward is paid.
         value: The reward.
-        flag: What the flag has to be before the step, 0 or 1.
+        flag: The flag before the step, 0 or 1.
         ends: Whether the episode terminates when the reward is paid.
-
-    Examples:
-        >>> RewardRule(old=StateRef(0), p=0.9)
-        RewardRule(old=StateRef(index=0), new=-1, action=-1, p=0.9, value=1.0, flag=-1, ends=False)
     """
 
     old: State = -1
@@ -93,15 +80,7 @@ class RewardRule(_Part):
 class FlagRule(_Part):
     """What sets the hidden flag, after the reward of the step was given; the last rule that matches counts.
 
-    Args:
-        old: State acted from; -1 here and below: any.
-        new: State reached.
-        action: Action taken.
-        set_to: 0 or 1.
-
-    Examples:
-        >>> FlagRule(new=3).set_to
-        1
+    It matches as a ``RewardRule`` does.
     """
 
     old: State = -1
@@ -118,10 +97,6 @@ class StateVar(_Part):
         values: The range; on a grid also "all" free cells, or "all_but_start".
         hazard: Probability of another value of the range at each start of a trial.
         distinct_from: Index of an earlier state variable whose value this one never has.
-
-    Examples:
-        >>> StateVar((1, 2), hazard=0.025).values
-        (1, 2)
     """
 
     values: Indices | Literal["all", "all_but_start"]
@@ -138,8 +113,7 @@ class ProbVar(_Part):
         high: Upper bound.
         values: The values, if it is not uniform; the bounds are then their least and their largest.
         hazard: Probability of another value at each start of a trial.
-        drift: Standard deviation of a Gaussian random walk, one step at each start of a trial, reflected at the
-            bounds.
+        drift: Standard deviation of a Gaussian walk reflected at the bounds, one step at each start of a trial.
 
     Examples:
         >>> ProbVar(values=(0.9, 0.1))
@@ -165,8 +139,8 @@ class ActionVar(_Part):
 
     Args:
         values: The range; None: all actions.
-        joint: The allowed combinations of as many actions as each of them is long. Such a variable counts as that
-            many: in rules the first of them is ``ActionRef(i)``, the next ``ActionRef(i + 1)``.
+        joint: The allowed combinations, all of one length. In rules the first action of such a variable is
+            ``ActionRef(i)``, the next ``ActionRef(i + 1)``, and so on.
         hazard: Probability of another value of the range at each start of a trial.
 
     Examples:
@@ -195,10 +169,9 @@ class Stim(_Part):
         kind: "binary" (fair bits), "onehot", "gaussian" (independent, variance 1 / size), "sphere" (uniform, of norm
             one), or "given" (those of ``vectors``).
         seed: Seed of the fixed stimuli.
-        distinct: Whether stimuli are drawn without replacement, and none of zeros; for binary ones, which otherwise
-            are of independent fair bits.
-        vectors: What stimuli of the kind "given" are: the fixed ones first, then those that variable ones are drawn
-            from, without replacement.
+        distinct: Whether binary stimuli are drawn without replacement, and none of zeros.
+        vectors: Of the kind "given": the fixed stimuli, then those that variable ones are drawn from, without
+            replacement.
         hazard: Probability of new vectors for all variable stimuli at each start of a trial.
 
     Examples:
@@ -225,21 +198,13 @@ class Stim(_Part):
 
 
 class Group(NamedTuple):
-    """A variable as columns among the values of an instance, which are states, then actions, then probabilities.
+    """A variable as columns among the values of an instance, which are states, then actions, then probabilities."""
 
-    Attributes:
-        kind: Which field of an instance has its value.
-        variable: The variable.
-        first: Its first column.
-        width: How many columns it has.
-        options: What these may hold, row by row; none for a probability between bounds.
-    """
-
-    kind: Literal["states", "actions", "probs"]
+    kind: Literal["states", "actions", "probs"]  # the field of an instance
     variable: StateVar | ActionVar | ProbVar
-    first: int
+    first: int  # column
     width: int
-    options: Sequence[tuple[float | int, ...]]
+    options: Sequence[tuple[float | int, ...]]  # rows of these columns; none for a probability between bounds
 
     @property
     def varies(self) -> bool:
@@ -247,6 +212,10 @@ class Group(NamedTuple):
         if isinstance(self.variable, ProbVar):
             return self.variable.low < self.variable.high
         return len(self.options) > 1
+
+    def of(self, values: Sequence[float | int]) -> tuple[float | int, ...]:
+        """Return what its columns hold."""
+        return tuple(values[self.first : self.first + self.width])
 
     @property
     def columns(self) -> range:

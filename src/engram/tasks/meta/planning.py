@@ -24,55 +24,36 @@ QValues = Float[np.ndarray, "instances z actions"]
 
 
 class Outcomes(NamedTuple):
-    """What a step may lead to, by the rules: branch k is one state reached, and the flag is the one before the step.
-
-    Attributes:
-        reached: The state reached.
-        chance: Its probability.
-        p: Probability that a reward is paid.
-        value: The reward.
-        ends: Whether a paid reward terminates.
-        flag: The flag after the step.
-        rule: The reward rule that counts; -1 if there is none.
-        flag_rule: The flag rule that counts; -1 if there is none, or arriving in state 0 clears the flag.
-        matches: For each reward rule where it matches, overridden or not.
-        flag_matches: For each flag rule where it matches.
-    """
+    """What a step may lead to, by the rules: branch k is one state reached, and the flag is the one before the step."""
 
     reached: Int[np.ndarray, "instances states actions branches"]
-    chance: Float[np.ndarray, "instances states actions branches"]
-    p: Float[np.ndarray, "instances flags states actions branches"]
+    chance: Float[np.ndarray, "instances states actions branches"]  # probability of the state reached
+    p: Float[np.ndarray, "instances flags states actions branches"]  # probability that a reward is paid
     value: Float[np.ndarray, "instances flags states actions branches"]
-    ends: Bool[np.ndarray, "instances flags states actions branches"]
-    flag: Int[np.ndarray, "instances flags states actions branches"]
-    rule: Int[np.ndarray, "instances flags states actions branches"]
-    flag_rule: Int[np.ndarray, "instances flags states actions branches"]
-    matches: list[Bool[np.ndarray, "instances flags states actions branches"]]
+    ends: Bool[np.ndarray, "instances flags states actions branches"]  # whether a paid reward terminates
+    flag: Int[np.ndarray, "instances flags states actions branches"]  # after the step
+    rule: Int[np.ndarray, "instances flags states actions branches"]  # that counts, or -1
+    flag_rule: Int[np.ndarray, "instances flags states actions branches"]  # that counts; -1 also if state 0 clears it
+    matches: list[Bool[np.ndarray, "instances flags states actions branches"]]  # of each rule, overridden or not
     flag_matches: list[Bool[np.ndarray, "instances flags states actions branches"]]
 
 
 class Model(NamedTuple):
-    """Instances as Markov decision processes on z.
+    """Instances as Markov decision processes on z: the probabilities of successors without and with a reward.
 
-    Attributes:
-        unpaid: Probability of each successor, without a reward.
-        paid: Probability of each successor, with a reward; what is missing to one is the end of the episode.
-        value: The reward that is paid on the way to each successor.
-        reward: Expected reward, that of a step that ends the episode included.
-        start: Probability of each start.
+    What is missing to one is the end of the episode.
     """
 
     unpaid: Float[np.ndarray, "instances z actions z"]
     paid: Float[np.ndarray, "instances z actions z"]
-    value: Float[np.ndarray, "instances z actions z"]
-    reward: QValues
-    start: Values
+    value: Float[np.ndarray, "instances z actions z"]  # the reward that is paid on the way to each successor
+    reward: QValues  # expected, that of a step that ends the episode included
+    start: Values  # probabilities
 
     @property
     def transition(self) -> Float[np.ndarray, "instances z actions z"]:
         """Probability of each successor."""
-        either: Float[np.ndarray, "instances z actions z"] = self.unpaid + self.paid
-        return either
+        return np.asarray(self.unpaid + self.paid)
 
 
 def enumerate_instances(
@@ -83,15 +64,8 @@ def enumerate_instances(
     A probability variable that is uniform between bounds takes those places between them that ``grid`` says. Variables
     that no rule names have their first value, and variable stimuli are zeros.
 
-    Args:
-        task: The task.
-        grid: Values of a uniform probability, as shares of the way from its lower to its upper bound; None: each
-            probability has its first value.
-        most: How many instances there may be.
-
-    Returns:
-        The instances, and whether these are all: if there would be more than ``most``, they are that many random ones
-        of them, and of random mazes they are random ones.
+    The second result is whether these are all: if there would be more than ``most``, they are that many random ones,
+    and of random mazes they are random ones too. With ``grid=None`` each probability has its first value.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -209,15 +183,7 @@ def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
 
 
 def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None = None) -> Model:
-    """Return instances as Markov decision processes.
-
-    Args:
-        task: The task.
-        instances: At least one.
-        found: Their outcomes, if they are known.
-
-    Raises:
-        ValueError: An instance is none of this task.
+    """Return at least one instance as Markov decision processes; ``found`` are their outcomes, if they are known.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -279,10 +245,6 @@ def optimal(found: Model, gamma: float) -> QValues:
     """Return the optimal discounted values of actions, by policy iteration.
 
         Q(z, a) = r(z, a) + gamma sum over z' of P(z' | z, a) max over a' of Q(z', a')
-
-    Args:
-        found: The instances.
-        gamma: Discount for each step, below 1.
 
     Source: Howard, "Dynamic programming and Markov processes" (1960).
 

@@ -19,35 +19,19 @@ _MOST = 6561
 
 
 class POMDP(NamedTuple):
-    """A task whose instance, meanings of variable stimuli, and z (state and flag, as in ``Model``) are hidden.
-
-    Attributes:
-        task: The task.
-        instances: The instances, of equal prior probability.
-        unpaid: As of ``Model``, like the three after it.
-        paid: Probability of each successor, with a reward.
-        value: The reward that is paid on the way to each successor.
-        start: Probability of each start.
-        Q: Optimal values in each instance.
-        changes: Probability that one instance becomes another at the start of a trial; None if none ever does.
-        views: What each cell of a grid shows; None where that is a stimulus.
-        shown: The stimuli that each state shows: a fixed one from 0, -1 nothing, -2 - k variable stimulus k.
-        fixed: The vectors of the fixed stimuli.
-        n_stim_vars: How many variable stimuli there are.
-        is_grid: Whether the states are cells.
-    """
+    """A task whose instance, meanings of variable stimuli, and z (state and flag) are hidden; in part as ``Model``."""
 
     task: MetaTask
-    instances: tuple[Instance, ...]
+    instances: tuple[Instance, ...]  # of equal prior probability
     unpaid: Float[np.ndarray, "instances z actions z"]
     paid: Float[np.ndarray, "instances z actions z"]
     value: Float[np.ndarray, "instances z actions z"]
     start: Float[np.ndarray, "instances z"]
     Q: QValues
-    changes: Float[np.ndarray, "instances instances"] | None
-    views: Float[np.ndarray, "states features"] | None
-    shown: Int[np.ndarray, "states parts"]
-    fixed: Float32[np.ndarray, "fixed size"]
+    changes: Float[np.ndarray, "instances instances"] | None  # probabilities at the start of a trial; None: no change
+    views: Float[np.ndarray, "states features"] | None  # what each cell of a grid shows; None: a stimulus
+    shown: Int[np.ndarray, "states parts"]  # a fixed stimulus from 0, -1 nothing, -2 - k variable stimulus k
+    fixed: Float32[np.ndarray, "fixed size"]  # the vectors of the fixed stimuli
     n_stim_vars: int
     is_grid: bool
 
@@ -55,10 +39,8 @@ class POMDP(NamedTuple):
 def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     """Return a task as a decision process whose instance is hidden.
 
-    Args:
-        task: The task.
-        gamma: Discount for each step.
-        points: Values that stand for a uniform probability: the midpoints of as many equal intervals.
+    A uniform probability has one of ``points`` values, the midpoints of as many equal intervals; ``gamma`` is the
+    discount for each step.
 
     Raises:
         ValueError: Its instances cannot be enumerated: it has random mazes, or too many variables; or its stimuli
@@ -88,10 +70,7 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     return POMDP(
         task=task,
         instances=instances,
-        unpaid=found.unpaid,
-        paid=found.paid,
-        value=found.value,
-        start=found.start,
+        **{name: getattr(found, name) for name in ("unpaid", "paid", "value", "start")},
         Q=optimal(found, gamma),
         changes=_changes(task, instances),
         views=_views(task),
@@ -114,7 +93,7 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
     whole = np.ones((len(instances), len(instances)))
     for group in task.groups:
         variable = group.variable
-        values = [instance.values[group.first : group.first + group.width] for instance in instances]
+        values = [group.of(instance.values) for instance in instances]
         different = sorted(set(values))
         place, n = np.array([different.index(value) for value in values]), len(different)
         kernel = np.eye(n)

@@ -116,27 +116,18 @@ def program(tasks: Sequence[MetaTask]) -> Program:
 
 def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
     """Make room for environments, none of which has begun."""
-    n, rules, flag_rules = len(task), code.rule_old.shape[1], code.flag_old.shape[1]
-    columns = max(1, int((code.first + code.columns).max()))
-    stimuli = 1 + int((code.n_fixed + code.n_stim_vars).max())
-
-    def integers(*shape: int) -> Int[np.ndarray, "..."]:
-        return np.zeros(shape, dtype=np.int64)
-
+    n, columns = len(task), max(1, int((code.first + code.columns).max()))
+    vectors = (1 + int((code.n_fixed + code.n_stim_vars).max()), code.fixed.shape[2])
+    places = ("rule_old", "rule_new", "rule_action", "flag_old", "flag_new", "flag_action")
     return Lives(
         task=np.asarray(task, dtype=np.int64),
-        state=integers(n),
-        flag=integers(n),
+        state=np.zeros(n, dtype=np.int64),
+        flag=np.zeros(n, dtype=np.int64),
         value=np.zeros((n, columns)),
         walls=np.zeros((n, code.walls.shape[1]), dtype=bool),
-        vectors=np.zeros((n, stimuli, code.fixed.shape[2]), dtype=np.float32),
-        rule_old=integers(n, rules),
-        rule_new=integers(n, rules),
-        rule_action=integers(n, rules),
-        rule_p=np.zeros((n, rules)),
-        flag_old=integers(n, flag_rules),
-        flag_new=integers(n, flag_rules),
-        flag_action=integers(n, flag_rules),
+        vectors=np.zeros((n, *vectors), dtype=np.float32),
+        **{name: np.zeros((n, getattr(code, name).shape[1]), dtype=np.int64) for name in places},
+        rule_p=np.zeros((n, code.rule_p.shape[1])),
         noise=np.zeros((n, int(code.block.max()), int(code.n_noise.max()))),
     )
 
@@ -145,8 +136,7 @@ def _stacked(rows: list[Any]) -> Any:
     """Lay arrays side by side, padded with zeros to the largest in every direction."""
     if np.ndim(rows[0]) == 0:
         return np.array(rows)
-    shape = np.max([np.shape(row) for row in rows], axis=0)
-    shape = np.maximum(shape, 1)
+    shape = np.maximum(np.max([np.shape(row) for row in rows], axis=0), 1)
     whole = np.zeros((len(rows), *shape), dtype=np.asarray(rows[0]).dtype)
     for place, row in zip(whole, rows, strict=True):
         place[tuple(slice(0, size) for size in np.shape(row))] = row
@@ -157,24 +147,28 @@ def _stacked(rows: list[Any]) -> Any:
 def arrays(task: MetaTask) -> dict[str, Any]:
     """Return one task as the arrays of ``Program``, without their axis of tasks."""
     stimuli = _stimuli(task)
-    volatile = sum(one.variable.hazard > 0 or _drift(one.variable) > 0 for one in task.groups)
+    volatile = sum(one.variable.hazard > 0 or getattr(one.variable, "drift", 0.0) > 0 for one in task.groups)
     stim_hazard = task.stim.hazard if task.n_stim_vars else 0.0
-    rooms = 0
+    rooms = 1
     if task.topology is not None and task.is_maze:
         rooms = ((task.topology.height + 1) // 2) * ((task.topology.width + 1) // 2)
     return {
-        "n_states": np.int64(task.n_states),
-        "horizon": np.int64(task.horizon),
-        "block": np.int64(min(BLOCK, task.horizon)),
-        "n_draws": np.int64(max(rooms - 1, 0) + len(task.groups) + stimuli["stim_draws"]),
-        "n_noise": np.int64(2 + 2 * volatile + (1 + stimuli["stim_draws"] if stim_hazard else 0)),
-        "is_volatile": np.bool_(volatile or stim_hazard),
-        "stim_hazard": np.float64(stim_hazard),
+        "n_states": task.n_states,
+        "horizon": task.horizon,
+        "block": min(BLOCK, task.horizon),
+        "n_draws": rooms - 1 + len(task.groups) + stimuli["stim_draws"],
+        "n_noise": 2 + 2 * volatile + (1 + stimuli["stim_draws"] if stim_hazard else 0),
+        "is_volatile": bool(volatile or stim_hazard),
+        "stim_hazard": float(stim_hazard),
         **_space(task),
         **_groups(task),
         **_rules(task),
         **stimuli,
     }
+
+
+def _each(things: Sequence[Any], kind: Any, value: Callable[[Any], Any]) -> Any:
+    return np.array([value(one) for one in things], dtype=kind)
 
 
 def _space(task: MetaTask) -> dict[str, Any]:
@@ -183,12 +177,12 @@ def _space(task: MetaTask) -> dict[str, Any]:
         return {
             "successor": np.zeros((1, 1, 1), dtype=np.int64),
             "cumulative": np.ones((1, 1, 1)),
-            "height": np.int64(grid.height),
-            "width": np.int64(grid.width),
-            "is_maze": np.bool_(task.is_maze),
+            "height": grid.height,
+            "width": grid.width,
+            "is_maze": task.is_maze,
             "walls": grid.wall_map(),
-            "start": np.int64(-1 if grid.start_cell is None else grid.start_cell),
-            "on_reward": np.int64({"teleport": TELEPORT, "reset": RESET}.get(grid.on_reward, STAYS)),
+            "start": -1 if grid.start_cell is None else grid.start_cell,
+            "on_reward": {"teleport": TELEPORT, "reset": RESET}.get(grid.on_reward, STAYS),
         }
     T = np.array(task.transition)
     branches = int((T > 0).sum(2).max())
@@ -196,70 +190,59 @@ def _space(task: MetaTask) -> dict[str, Any]:
     cumulative = np.take_along_axis(T, successor, 2).cumsum(2)
     # Rounding may leave the sum below 1, and a draw above it.
     cumulative[np.arange(branches) >= (T > 0).sum(2, keepdims=True) - 1] = 1.0
-    none = dict.fromkeys(("height", "width", "start", "on_reward"), np.int64(0))
-    wall, maze = np.zeros(1, dtype=bool), np.bool_(False)
-    return none | {"successor": successor.astype(np.int64), "cumulative": cumulative, "walls": wall, "is_maze": maze}
+    none = dict.fromkeys(("height", "width", "start", "on_reward"), 0)
+    wall = np.zeros(1, dtype=bool)
+    return none | {"successor": successor.astype(np.int64), "cumulative": cumulative, "walls": wall, "is_maze": False}
 
 
 def _groups(task: MetaTask) -> dict[str, Any]:
     groups, is_grid = task.groups, task.topology is not None
     options = [np.array(one.options, dtype=np.float64).reshape(len(one.options), one.width) for one in groups]
 
-    def each(kind: Any, value: Callable[[Group], Any]) -> Any:
-        return np.array([value(one) for one in groups], dtype=kind)
+    def apart(one: Group) -> int:
+        other = getattr(one.variable, "distinct_from", None)
+        return -1 if other is None else other
 
     return {
-        "n_groups": np.int64(len(groups)),
-        "first": each(np.int64, lambda one: one.first),
-        "columns": each(np.int64, lambda one: one.width),
-        "n_options": each(np.int64, lambda one: len(one.options)),
+        "n_groups": len(groups),
+        "first": _each(groups, np.int64, lambda one: one.first),
+        "columns": _each(groups, np.int64, lambda one: one.width),
+        "n_options": _each(groups, np.int64, lambda one: len(one.options)),
         "option": _stacked(options) if groups else np.zeros((0, 1, 1)),
-        "low": each(np.float64, lambda one: getattr(one.variable, "low", 0.0)),
-        "high": each(np.float64, lambda one: getattr(one.variable, "high", 0.0)),
-        "apart": each(np.int64, lambda one: _apart(one.variable)),
-        "is_cell": each(np.bool_, lambda one: is_grid and one.kind == "states"),
-        "hazard": each(np.float64, lambda one: one.variable.hazard),
-        "drift": each(np.float64, lambda one: _drift(one.variable)),
+        "low": _each(groups, np.float64, lambda one: getattr(one.variable, "low", 0.0)),
+        "high": _each(groups, np.float64, lambda one: getattr(one.variable, "high", 0.0)),
+        "apart": _each(groups, np.int64, apart),
+        "is_cell": _each(groups, np.bool_, lambda one: is_grid and one.kind == "states"),
+        "hazard": _each(groups, np.float64, lambda one: one.variable.hazard),
+        "drift": _each(groups, np.float64, lambda one: getattr(one.variable, "drift", 0.0)),
     }
 
 
-def _apart(variable: Any) -> int:
-    other = getattr(variable, "distinct_from", None)
-    return -1 if other is None else int(other)
-
-
-def _drift(variable: Any) -> float:
-    return float(getattr(variable, "drift", 0.0))
-
-
 def _rules(task: MetaTask) -> dict[str, Any]:
-    def place(value: Any) -> int:
-        column = task.column(value)
-        return int(value) if column is None else -2 - column
+    def places(name: str, rules: Sequence[Any]) -> dict[str, Any]:
+        def place(value: Any) -> int:
+            column = task.column(value)
+            return int(value) if column is None else -2 - column
 
-    def each(rules: Sequence[Any], kind: Any, value: Callable[[Any], Any]) -> Any:
-        return np.array([value(rule) for rule in rules], dtype=kind)
+        ends = ("old", "new", "action")
+        return {f"{name}_{end}": np.array([place(getattr(rule, end)) for rule in rules], np.int64) for end in ends}
 
     rules, flags = task.reward_rules, task.flag_rules
     terminate = task.topology is not None and task.topology.on_reward == "terminate"
     level: dict[type, float] = {ProbRef: 0.0, OneMinus: 1.0}
     slope: dict[type, float] = {ProbRef: 1.0, OneMinus: -1.0}
     return {
-        "n_rules": np.int64(len(rules)),
-        "rule_old": each(rules, np.int64, lambda rule: place(rule.old)),
-        "rule_new": each(rules, np.int64, lambda rule: place(rule.new)),
-        "rule_action": each(rules, np.int64, lambda rule: place(rule.action)),
-        "rule_flag": each(rules, np.int64, lambda rule: rule.flag),
-        "rule_p": each(rules, np.float64, lambda rule: level.get(type(rule.p), rule.p)),
-        "rule_slope": each(rules, np.float64, lambda rule: slope.get(type(rule.p), 0.0)),
-        "rule_column": each(rules, np.int64, lambda rule: task.column(rule.p) or 0),
-        "rule_value": each(rules, np.float64, lambda rule: rule.value),
-        "rule_ends": each(rules, np.bool_, lambda rule: rule.ends or terminate),
-        "n_flag_rules": np.int64(len(flags)),
-        "flag_old": each(flags, np.int64, lambda rule: place(rule.old)),
-        "flag_new": each(flags, np.int64, lambda rule: place(rule.new)),
-        "flag_action": each(flags, np.int64, lambda rule: place(rule.action)),
-        "flag_set": each(flags, np.int64, lambda rule: rule.set_to),
+        "n_rules": len(rules),
+        **places("rule", rules),
+        "rule_flag": _each(rules, np.int64, lambda rule: rule.flag),
+        "rule_p": _each(rules, np.float64, lambda rule: level.get(type(rule.p), rule.p)),
+        "rule_slope": _each(rules, np.float64, lambda rule: slope.get(type(rule.p), 0.0)),
+        "rule_column": _each(rules, np.int64, lambda rule: task.column(rule.p) or 0),
+        "rule_value": _each(rules, np.float64, lambda rule: rule.value),
+        "rule_ends": _each(rules, np.bool_, lambda rule: rule.ends or terminate),
+        "n_flag_rules": len(flags),
+        **places("flag", flags),
+        "flag_set": _each(flags, np.int64, lambda rule: rule.set_to),
     }
 
 
@@ -267,14 +250,10 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
     from engram.tasks.meta import kernels
 
     stim, fixed, variable = task.stim, task.n_fixed, task.n_stim_vars
-    seen = "stimuli" if task.topology is None else task.topology.obs
     kinds = {"gaussian": NORMAL, "sphere": UNIT, "binary": POOL if stim.distinct else BITS}
     kind = kinds.get(stim.kind, POOL)
-    palette = np.zeros((1, stim.size), np.float32)
-    if stim.kind == "onehot":
-        palette = np.eye(stim.size, dtype=np.float32)
-    elif stim.kind == "given":
-        palette = np.array(stim.vectors, dtype=np.float32)
+    palettes: dict[str, Any] = {"onehot": np.eye(stim.size), "given": stim.vectors}
+    palette = np.array(palettes.get(stim.kind, np.zeros((1, stim.size))), dtype=np.float32)
     draws = {POOL: 1, BITS: stim.size}.get(kind, 2 * stim.size)
     shown = [[1 + fixed + one.index if isinstance(one, StimVar) else 1 + one for one in task.parts_of(state)]
              for state in range(task.n_states if task.stimuli else 1)]  # fmt: skip
@@ -287,18 +266,18 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
         none = np.zeros(0, dtype=np.int64)
         kernels.draw_vectors(kind, stim.pool, stim.kind != "binary", palette, none, chance, vectors, places)
     return {
-        "look": np.int64(VIEWS.index(seen)),
-        "window": np.int64(1 if task.topology is None else task.topology.window),
-        "parts": np.int64(task.parts),
+        "look": VIEWS.index("stimuli" if task.topology is None else task.topology.obs),
+        "window": 1 if task.topology is None else task.topology.window,
+        "parts": task.parts,
         "shown": np.array(shown, dtype=np.int64),
-        "stim_size": np.int64(stim.size),
-        "stim_kind": np.int64(kind),
-        "n_fixed": np.int64(fixed),
-        "n_stim_vars": np.int64(variable),
+        "stim_size": stim.size,
+        "stim_kind": kind,
+        "n_fixed": fixed,
+        "n_stim_vars": variable,
         "fixed": vectors,
-        "pool": np.int64(stim.pool),
-        "has_palette": np.bool_(stim.kind != "binary"),
+        "pool": stim.pool,
+        "has_palette": stim.kind != "binary",
         "taken": np.sort(places),
         "palette": palette,
-        "stim_draws": np.int64(variable * draws),
+        "stim_draws": variable * draws,
     }

@@ -38,27 +38,12 @@ class EnvId(StrEnum):
 
 
 def one(name: str, **arguments: Any) -> MetaTaskEnv:
-    """Make the environment of a named meta-task.
-
-    Args:
-        name: The name of a function of ``named``.
-        arguments: Its arguments.
-
-    Examples:
-        >>> gymnasium.make("engram/Bandit-v0", k=5).action_space
-        Discrete(5)
-    """
+    """Make the environment of the function of ``named`` with this name and these arguments."""
     return MetaTaskEnv(getattr(named, name)(**arguments))
 
 
 def many(num_envs: int = 1, *, name: str, max_episode_steps: int | None = None, **arguments: Any) -> MetaTaskVectorEnv:
-    """Make many environments of a named meta-task.
-
-    Args:
-        num_envs: Number of environments.
-        name: The name of a function of ``named``.
-        max_episode_steps: As in ``MetaTaskVectorEnv``.
-        arguments: The arguments of that function.
+    """As ``one``, on many environments.
 
     Examples:
         >>> gymnasium.make_vec("engram/TwoStep-v0", num_envs=8, kind="wang2018").num_envs
@@ -68,9 +53,5 @@ def many(num_envs: int = 1, *, name: str, max_episode_steps: int | None = None, 
 
 
 for _id in EnvId:
-    gymnasium.register(
-        str(_id),
-        f"{__name__}:one",
-        vector_entry_point=f"{__name__}:many",
-        kwargs={"name": _id.name.lower()},
-    )
+    entries = f"{__name__}:one", f"{__name__}:many"
+    gymnasium.register(str(_id), entries[0], vector_entry_point=entries[1], kwargs={"name": _id.name.lower()})

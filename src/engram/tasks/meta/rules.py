@@ -20,17 +20,14 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
     A rule changes nothing if it can never match, is always overridden, or says what would hold without it. With more
     than some hundred thousand cases, and on grids, only rules are left out that one later rule wholly covers.
 
-    Args:
-        task: The task.
-
     Examples:
         >>> from engram.tasks.meta import named
         >>> effective_rules(named.example(1))
         ((0, 1), ())
     """
     rewards, flags = list(range(len(task.reward_rules))), list(range(len(task.flag_rules)))
-    cases = _cases(task)
-    while True:
+    cases, before = _cases(task), None
+    while before != (len(rewards), len(flags)):
         before = len(rewards), len(flags)
         settable = any(task.flag_rules[i].set_to for i in flags)
         for i in tuple(rewards):
@@ -50,8 +47,7 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
             else:
                 idle = bool((cases.flags(task, flags) == cases.flags(task, rest)).all())
             flags = rest if idle else flags
-        if before == (len(rewards), len(flags)):
-            return tuple(rewards), tuple(flags)
+    return tuple(rewards), tuple(flags)
 
 
 def commute(task: MetaTask, one: Any, other: Any) -> bool:
@@ -111,15 +107,9 @@ def _cases(task: MetaTask) -> _Cases | None:
 
 def _is_covered(rules: Sequence[Any], i: int, rest: Sequence[int]) -> bool:
     """Return whether a later one of the rest matches wherever a rule does."""
-
-    def places(rule: Any) -> tuple[Any, ...]:
-        return rule.old, rule.new, rule.action, getattr(rule, "flag", -1)
-
-    return any(
-        all(wide in (-1, narrow) for wide, narrow in zip(places(rules[j]), places(rules[i]), strict=True))
-        for j in rest
-        if j > i
-    )
+    ends = [end for end in ("old", "new", "action", "flag") if hasattr(rules[i], end)]
+    later = [rules[j] for j in rest if j > i]
+    return any(all(getattr(rule, end) in (-1, getattr(rules[i], end)) for end in ends) for rule in later)
 
 
 def _may_meet(task: MetaTask, one: Any, other: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -61,9 +62,7 @@ class MetaTask:
         topology: The grid, if the states are its cells.
 
     Raises:
-        TypeError: A field is of the wrong type.
-        ValueError: A field breaks a rule; the message names the field, with the index of the rule or the state and
-            action that it is about.
+        TypeError, ValueError: A field breaks a rule; the message names it, with the index of what it is about.
 
     Warns:
         UserWarning: A variable has only one value.
@@ -148,30 +147,22 @@ class MetaTask:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """All variables, in the order of their columns."""
-        groups: list[Group] = []
-        every: list[Any] = [*self.state_vars, *self.action_vars, *self.prob_vars]
-        for k, variable in enumerate(every):
-            first = groups[-1].first + groups[-1].width if groups else 0
-            if isinstance(variable, StateVar):
-                group = Group("states", variable, first, 1, [(state,) for state in self.state_range(k)])
-            elif isinstance(variable, ActionVar):
-                values = range(self.n_actions) if variable.values is None else variable.values
-                options = variable.joint or [(action,) for action in values]
-                group = Group("actions", variable, first, variable.width, options)
-            else:
-                group = Group("probs", variable, first, 1, [(value,) for value in variable.values])
-            groups.append(group)
-        return tuple(groups)
+        groups = [
+            Group("states", one, k, 1, [(s,) for s in self.state_range(k)]) for k, one in enumerate(self.state_vars)
+        ]
+        first = len(groups)
+        for action in self.action_vars:
+            values = range(self.n_actions) if action.values is None else action.values
+            groups.append(Group("actions", action, first, action.width, action.joint or [(a,) for a in values]))
+            first += action.width
+        probs = enumerate(self.prob_vars, first)
+        return (*groups, *(Group("probs", one, k, 1, [(p,) for p in one.values]) for k, one in probs))
 
     def column(self, ref: Any) -> int | None:
         """Return the column that a reference in a rule stands for; None if it is no reference."""
-        if isinstance(ref, StateRef):
-            return ref.index
-        if isinstance(ref, ActionRef):
-            return len(self.state_vars) + ref.index
-        if isinstance(ref, ProbRef | OneMinus):
-            return len(self.state_vars) + self.n_action_columns + ref.index
-        return None
+        actions = len(self.state_vars)
+        first = {StateRef: 0, ActionRef: actions}.get(type(ref), actions + self.n_action_columns)
+        return first + ref.index if isinstance(ref, StateRef | ActionRef | ProbRef | OneMinus) else None
 
     def columns_of(self, rules: Iterable[RewardRule | FlagRule]) -> set[int]:
         """Return the columns that rules refer to."""
@@ -271,10 +262,8 @@ def _check_prob_vars(task: MetaTask) -> None:
             raise ValueError(f"{name}.values = {variable.values}: expected values that differ")
         if variable.low > variable.high:
             raise ValueError(f"{name}.low = {variable.low}: expected at most high = {variable.high}")
-        if variable.drift and variable.hazard:
-            raise ValueError(f"{name}.drift = {variable.drift}: expected 0, because it has a hazard")
-        if variable.drift and variable.low == variable.high:
-            raise ValueError(f"{name}.drift = {variable.drift}: expected 0, because low = high = {variable.low}")
+        if variable.drift and (variable.hazard or variable.low == variable.high):
+            raise ValueError(f"{name}.drift = {variable.drift}: expected 0, because it has a hazard or a single value")
         if variable.low == variable.high:
             _warn(f"NO_VARIATION: {name} has only one value, {variable.low}")
 
@@ -286,9 +275,8 @@ def _check_action_vars(task: MetaTask) -> None:
             raise ValueError(f"{name}.values = {values!r}: expected None, because of joint")
         if joint and (len({len(one) for one in joint}) != 1 or not joint[0] or len(set(joint)) < len(joint)):
             raise ValueError(f"{name}.joint: expected combinations that differ, of the same length of at least 1")
-        for one in joint:
-            for action in one:
-                _check_below(f"{name}.joint", action, task.n_actions, "an action")
+        for action in itertools.chain(*joint):
+            _check_below(f"{name}.joint", action, task.n_actions, "an action")
         if values is not None:
             _check_range(f"{name}.values", values, task.n_actions, "actions")
         if len(joint or values or range(task.n_actions)) == 1:
@@ -297,11 +285,9 @@ def _check_action_vars(task: MetaTask) -> None:
 
 def _check_rule(task: MetaTask, name: str, rule: RewardRule | FlagRule) -> None:
     """Raise where a rule refers to what there is not."""
-    for end, ref, variables, count, what in (
-        ("old", StateRef, len(task.state_vars), task.n_states, "a state"),
-        ("new", StateRef, len(task.state_vars), task.n_states, "a state"),
-        ("action", ActionRef, task.n_action_columns, task.n_actions, "an action"),
-    ):
+    states: tuple[Any, ...] = (StateRef, len(task.state_vars), task.n_states, "a state")
+    actions: tuple[Any, ...] = (ActionRef, task.n_action_columns, task.n_actions, "an action")
+    for end, (ref, variables, count, what) in {"old": states, "new": states, "action": actions}.items():
         place = getattr(rule, end)
         if isinstance(place, int):
             _check_below(f"{name}.{end}", place, count, f"-1, a {ref.__name__} or {what}")

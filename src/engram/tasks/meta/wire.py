@@ -73,9 +73,7 @@ def to_json(task: MetaTask) -> str:
 def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     """Return the task that ``to_json`` or the published generator wrote.
 
-    Args:
-        text: The JSON.
-        legacy: Whether stimuli 1000 + k are variable ones, as in older files.
+    With ``legacy`` stimuli 1000 + k are variable ones, as in older files.
 
     Raises:
         ValueError: It is no JSON, or breaks a rule; the message names the field.

@@ -26,9 +26,8 @@ class _Widened(VectorWrapper):
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"env.observation_space = {space}: expected a Box of one dimension")
         bottom, top = (np.array(one, dtype=np.float32) for one in (low, high))
-        self.single_observation_space = spaces.Box(
-            np.concatenate([space.low, bottom]), np.concatenate([space.high, top])
-        )
+        whole = np.concatenate([space.low, bottom]), np.concatenate([space.high, top])
+        self.single_observation_space = spaces.Box(*whole)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def more(self) -> Seen:
@@ -61,7 +60,7 @@ class RL2Observation(_Widened):
         time: Whether the time is shown; the batch then has ``horizons``.
 
     Raises:
-        ValueError: The actions or the observations are of another kind, or episodes begin otherwise.
+        ValueError: The environments are of another kind.
 
     Source: Duan et al., "RL^2" (2016); Wang et al., "Learning to reinforcement learn" (2016).
 
@@ -127,12 +126,9 @@ class RL2Observation(_Widened):
 class InnerEpisodes(VectorWrapper):
     """Make lifetimes of several episodes of the same instance.
 
-    When an episode ends that is not the last one, the next one begins at once, with the same instance; the
-    observation returned is its first one, and ``infos["inner_end"]`` is True.
-
-    Args:
-        env: A ``MetaTaskVectorEnv``, or a wrapper of one.
-        episodes: Episodes of a lifetime.
+    When an episode ends that is not the last of the lifetime's ``episodes``, the next one begins at once, with the same
+    instance; the observation returned is its first one, and ``infos["inner_end"]`` is True. ``env`` is as for
+    ``RevealInstance``.
 
     Source: the trials of Duan et al., "RL^2" (2016).
 
@@ -177,16 +173,9 @@ class InnerEpisodes(VectorWrapper):
 class RevealInstance(_Widened):
     """Show the instances, which meta-learners otherwise have to find out.
 
-    Added to the observation are the values of the state variables as one-hot, those of the action variables as
-    one-hot, those of the probability variables, the vectors of the variable stimuli, and which cells of a random maze
-    are walls.
-
-    Args:
-        env: A ``MetaTaskVectorEnv``, or a wrapper of one, whose tasks have the same numbers of variables.
-
-    Raises:
-        TypeError: It is something else.
-        ValueError: The tasks differ in their variables.
+    Added to the observation are the values of state and action variables as one-hot, those of the probability
+    variables, the vectors of the variable stimuli, and which cells of a random maze are walls. ``env`` is a
+    ``MetaTaskVectorEnv``, or a wrapper of one, whose tasks have the same numbers of variables.
 
     Examples:
         >>> from engram.tasks.meta import named

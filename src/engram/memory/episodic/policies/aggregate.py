@@ -14,13 +14,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 class Aggregate:
     """A sample within a radius of a key counts as its state; for others the least recently used row makes room.
 
-    A row keeps the key that it began with. Of several keys within the radius the nearest counts.
-
-    Args:
-        radius: Euclidean distance of keys.
-
-    Raises:
-        ValueError: ``radius`` is not above 0, or not finite.
+    A row keeps the key that it began with. Of several keys within the radius, Euclidean and above 0, the nearest wins.
 
     Source: Pinto, "Model-free episodic control with state aggregation" (2020), here with a bound on the table.
 

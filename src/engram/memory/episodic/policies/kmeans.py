@@ -35,10 +35,8 @@ class KMeans:
 
     Args:
         weighting: ``"count"`` or ``"author"``; see ``DynamicKMeans``.
-        merge_radius: Euclidean distance of keys up to which samples are the same state; 0: equality of hashes.
-
-    Raises:
-        ValueError: An argument is out of range.
+        merge_radius: Euclidean distance of keys up to which samples are the same state; 0: equality of hashes, and the
+            only one with ``"author"``.
 
     Source: Agostinelli et al. (2019), "k_means" of the published code; MacQueen (1967).
 
@@ -55,12 +53,10 @@ class KMeans:
     def __post_init__(self) -> None:
         checks.choice("weighting", self.weighting, WEIGHTINGS)
         if checks.number("merge_radius", self.merge_radius, least=0) and self.weighting == "author":
-            raise ValueError(
-                f"merge_radius = {self.merge_radius}: expected 0 with weighting = 'author', which merges nothing"
-            )
+            raise ValueError(f"merge_radius = {self.merge_radius}: expected 0 with 'author', which merges nothing")
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Move clusters towards the samples nearest to them, in the dynamic form after starved ones were replaced."""
+        """Move clusters towards the samples nearest to them, after starved ones were replaced."""
         if self.forgets and len(batch.keys) > len(table.keys) / 4:
             warnings.warn(
                 f"a batch of more than a quarter of capacity = {len(table.keys)}: clusters starve before they are fed",
@@ -74,7 +70,7 @@ class KMeans:
 
 @dataclass(frozen=True)
 class DynamicKMeans(KMeans):
-    """Online k-means whose clusters lose weight over time and make room when they starve.
+    """Online k-means whose clusters lose weight over time and make room when they starve; arguments as in ``KMeans``.
 
     A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays near M;
     a row with no count left is free. A cluster lives that gets its fair share, one sample in M. With
@@ -91,13 +87,8 @@ class DynamicKMeans(KMeans):
     ``weighting="author"`` is the published code: no 1 and 2; nearest clusters are looked up before rows are taken; the
     m samples that join a cluster weigh as one; no 5 if all samples take free rows. So the sum of its counts grows with
     every row that is taken again, and clusters come to rest as those of ``KMeans`` do, later; those of ``"count"``
-    never do, and are less exact where nothing changes.
-
-    Both are made for n much smaller than M; more than a quarter gives a warning.
-
-    Args:
-        weighting: As in ``KMeans``.
-        merge_radius: As there.
+    never do, and are less exact where nothing changes. Both are made for n much smaller than M; more than a quarter
+    gives a warning.
 
     Source: Agostinelli et al. (2019), algorithm and published code; the corrections are ours.
 

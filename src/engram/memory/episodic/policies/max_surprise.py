@@ -25,9 +25,6 @@ class MaxSurprise:
         kernel: Its kernel, as in ``KeyValueMemory.query``.
         delta: What is added to squared distances, as there.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: Agostinelli et al. (2019), "max_surprise" of the published code.
 
     Examples:

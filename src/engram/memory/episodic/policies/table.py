@@ -11,43 +11,25 @@ from engram.memory.episodic.neighbours import exact_neighbours
 
 
 class Table(NamedTuple):
-    """One table of a memory, to be read only.
-
-    Attributes:
-        keys: (capacity, key_dim).
-        values: (capacity, value_dim).
-        hashes: (capacity, hash_dim); without hashes of their own, the keys.
-        counts: Weight of the samples in each row, (capacity,).
-        coef: What rows are ranked by, (capacity,).
-        n_filled: Rows in use, the first of all.
-        clock: Look-ups and writes so far that count as time.
-        seed: What random choices are drawn from, together with the clock.
-    """
+    """One table of a memory, to be read only."""
 
     keys: Float[np.ndarray, "capacity key_dim"]
     values: Float[np.ndarray, "capacity value_dim"]
-    hashes: Float[np.ndarray, "capacity hash_dim"]
-    counts: Float[np.ndarray, " capacity"]
-    coef: Float[np.ndarray, " capacity"]
-    n_filled: int
-    clock: int
-    seed: int
+    hashes: Float[np.ndarray, "capacity hash_dim"]  # without hashes of their own, the keys; so in batches
+    counts: Float[np.ndarray, " capacity"]  # weight of the samples in each row
+    coef: Float[np.ndarray, " capacity"]  # what rows are ranked by
+    n_filled: int  # rows in use, the first of all
+    clock: int  # look-ups and writes so far that count as time
+    seed: int  # what random choices are drawn from, together with the clock
 
 
 class Batch(NamedTuple):
-    """New samples in the order of time.
-
-    Attributes:
-        keys: (samples, key_dim).
-        values: (samples, value_dim).
-        hashes: (samples, hash_dim); without hashes of their own, the keys.
-        weights: How many samples each stands for, (samples,).
-    """
+    """New samples in the order of time."""
 
     keys: Float[np.ndarray, "samples key_dim"]
     values: Float[np.ndarray, "samples value_dim"]
     hashes: Float[np.ndarray, "samples hash_dim"]
-    weights: Float[np.ndarray, " samples"]
+    weights: Float[np.ndarray, " samples"]  # how many samples each stands for
 
     def take(self, which: Annotated[np.ndarray, " some"]) -> Batch:
         """Return some of the samples."""
@@ -55,26 +37,15 @@ class Batch(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a policy makes of a table and a batch.
+    """What a policy makes of a table and a batch."""
 
-    Attributes:
-        rows: Rows that change, each once, (changed,).
-        keys: Their keys, (changed, key_dim).
-        values: Their values, (changed, value_dim).
-        hashes: Their hashes, (changed, hash_dim).
-        fresh: Whether what was there is gone, (changed,).
-        counts: Those of all rows, (capacity,).
-        coef: That of all rows, (capacity,).
-        clock: The time after.
-    """
-
-    rows: Int[np.ndarray, " changed"]
+    rows: Int[np.ndarray, " changed"]  # each once
     keys: Float[np.ndarray, "changed key_dim"]
     values: Float[np.ndarray, "changed value_dim"]
     hashes: Float[np.ndarray, "changed hash_dim"]
-    fresh: Bool[np.ndarray, " changed"]
-    counts: Float[np.ndarray, " capacity"]
-    coef: Float[np.ndarray, " capacity"]
+    fresh: Bool[np.ndarray, " changed"]  # what was there is gone
+    counts: Float[np.ndarray, " capacity"]  # of all rows
+    coef: Float[np.ndarray, " capacity"]  # of all rows
     clock: int
 
 
@@ -89,15 +60,11 @@ class Merging(NamedTuple):
 
 @runtime_checkable
 class Policy(Protocol):
-    """What is kept when there is no room.
-
-    Attributes:
-        ages: Whether look-ups count as time and the rows that answer get it as their ``coef``.
-    """
+    """What is kept when there is no room."""
 
     @property
     def ages(self) -> bool:
-        """See above."""
+        """Whether look-ups count as time and the rows that answer get it as their ``coef``."""
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Return what a batch of at most as many samples as there are rows, and at least one, changes."""
@@ -121,12 +88,10 @@ def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0
 
     Samples are held against the table first, then against each other.
     """
-    if radius:
-        row, distance = closest(table.keys, table.n_filled, batch.keys)
-        row = np.where(distance <= radius**2, row, -1)
-    else:
-        row = equal_rows(table, batch)
-    known = row >= 0
+    stored, asked = (table.keys, batch.keys) if radius else (table.hashes, batch.hashes)
+    row, distance = closest(stored, table.n_filled, asked)
+    # The square of a tiny difference may be 0.
+    known = distance <= radius**2 if radius else (row >= 0) & (stored[row] == asked).all(axis=1)
     rows, group = np.unique(row[known], return_inverse=True)
     new = batch.take(~known)
     same = groups(new.hashes) if radius == 0 else aggregated(new.keys, radius)
@@ -141,13 +106,6 @@ def closest(
     return rows[:, 0], distances[:, 0]
 
 
-def equal_rows(table: Table, batch: Batch) -> Int[np.ndarray, " samples"]:
-    """Return the row whose hash equals that of each sample, -1 where there is none."""
-    from engram.memory.episodic import kernels
-
-    return np.asarray(kernels.match(_bits(table.hashes), table.n_filled, _bits(batch.hashes)))
-
-
 def groups(hashes: Annotated[np.ndarray, "samples hash_dim"]) -> Int[np.ndarray, " samples"]:
     """Return the number of each sample's group of equal ones, in the order of their first."""
     known: dict[bytes, int] = {}
@@ -155,10 +113,7 @@ def groups(hashes: Annotated[np.ndarray, "samples hash_dim"]) -> Int[np.ndarray,
 
 
 def aggregated(keys: Annotated[np.ndarray, "samples key_dim"], radius: float) -> Int[np.ndarray, " samples"]:
-    """Return the number of each sample's group: that of the nearest first key of a group within the radius, or its own.
-
-    Groups are counted in the order of their first keys.
-    """
+    """Return the group of each sample, in order: that of the nearest first key within the radius, or its own."""
     first, group = np.empty_like(keys), np.empty(len(keys), np.int64)
     count = 0
     for i, key in enumerate(keys):
@@ -214,7 +169,3 @@ def merged_values(
         return np.asarray(old + old.dtype.type(merging.value_step) * (batch.values - old))
     before, new = counts[:, None], batch.weights[:, None]
     return np.asarray((before * old + new * batch.values) / (before + new), old.dtype)
-
-
-def _bits(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array).view(np.uint32)

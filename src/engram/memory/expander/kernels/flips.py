@@ -10,51 +10,26 @@ constraint of all of them, and a few more add up u_i in bits that stand above ea
 Samples do not meet: the results are the same for any number of threads.
 """
 
-from __future__ import annotations
-
-from typing import Any, NamedTuple, no_type_check
+from typing import no_type_check
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from engram.memory.kernels import below, chance, inline, number
+from engram.jit import inline
+from engram.memory.kernels import below, chance, number
 
-MAX, RANDOM, GLAUBER = 0, 1, 2
 BLOCK = 64  # words under one count
 one, zero = np.uint64(1), np.uint64(0)
 
 
-class Wiring(NamedTuple):
-    """The arrays of ``flip_dynamics.Network``; ``table`` is its ``distance``."""
-
-    A: Any
-    slots: Any
-    node_degrees: Any
-    C: Any
-    constraint_degrees: Any
-    target: Any
-    table: Any
-    patterns: Any
-
-
-class Outcome(NamedTuple):
-    """What kernels write, (samples,) each: those fields of ``flip_dynamics.Settled``; zeros before."""
-
-    oscillating: Any
-    flips: Any
-    iterations: Any
-    violated: Any
-    stable: Any
-
-
 @intrinsic
 @no_type_check
-def ones(typing_context: Any, word: Any) -> Any:
+def ones(typing_context, word):
     """Return how many bits of a word are set."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         return builder.ctpop(args[0])
 
     return types.uint64(types.uint64), generate
@@ -62,10 +37,10 @@ def ones(typing_context: Any, word: Any) -> Any:
 
 @intrinsic
 @no_type_check
-def lowest(typing_context: Any, word: Any) -> Any:
+def lowest(typing_context, word):
     """Return the place of the lowest bit that is set."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.uint64(types.uint64), generate
@@ -75,23 +50,16 @@ def lowest(typing_context: Any, word: Any) -> Any:
 @no_type_check
 def distance_of(net, j, local):
     """Return d_j."""
-    return np.int64(net.table[j, local]) if net.table.shape[0] else local
+    return np.int64(net.distance[j, local]) if net.distance.shape[0] else local
 
 
 @inline
 @no_type_check
 def gain_of(net, j, local, slot):
     """Return by how much d_j falls when the node at a slot flips."""
-    if net.table.shape[0]:
-        return np.int64(net.table[j, local]) - np.int64(net.table[j, local ^ (1 << slot)])
+    if net.distance.shape[0]:
+        return np.int64(net.distance[j, local]) - np.int64(net.distance[j, local ^ (1 << slot)])
     return 2 * local - 1
-
-
-@inline
-@no_type_check
-def gain(net, local, i, k):
-    """Return by how much d of the k-th cluster of node i falls when it flips."""
-    return gain_of(net, net.A[i, k], local[net.A[i, k]], net.slots[i, k])
 
 
 @inline
@@ -99,7 +67,7 @@ def gain(net, local, i, k):
 def start(net, bits, local, excess):
     """Write what all clusters see and the excess of all nodes; return V."""
     violated = 0
-    explicit = net.table.shape[0] > 0
+    explicit = net.distance.shape[0] > 0
     for j in range(net.C.shape[0]):
         seen = 0
         if explicit:
@@ -114,7 +82,7 @@ def start(net, bits, local, excess):
     for i in range(net.A.shape[0]):
         total = 0
         for k in range(net.node_degrees[i]):
-            total += gain(net, local, i, k)
+            total += gain_of(net, net.A[i, k], local[net.A[i, k]], net.slots[i, k])
         excess[i] = total
     return violated
 
@@ -151,61 +119,24 @@ def nth(members, counts, level, which):
     return word * 64 + np.int64(lowest(left))
 
 
-@inline
-@no_type_check
-def flip(net, node, bits, local):
-    """Flip a node in what its clusters see; return the change of V."""
-    change = 0
-    bits[node] ^= 1
-    for k in range(net.node_degrees[node]):
-        j = net.A[node, k]
-        change -= distance_of(net, j, local[j])
-        local[j] ^= 1 << net.slots[node, k] if net.table.shape[0] else 1
-        change += distance_of(net, j, local[j])
-    return change
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def one_by_one(bits, net, seeds, order, limit, accept, out, first, stop):
-    """Let the samples from ``first`` to ``stop`` settle by ``max``, ``random`` or ``glauber``.
+def one_by_one(net, seeds, levels, limit, out, first, stop):
+    """Let the samples from ``first`` to ``stop`` settle by ``max`` or ``random``.
 
-    Args:
-        bits: 1 where a node is -1, (samples, nodes); changed.
-        net: The ``Wiring``.
-        seeds: (samples,).
-        order: ``MAX``, ``RANDOM`` or ``GLAUBER``.
-        limit: Most iterations.
-        accept: For ``GLAUBER``, (2 z + 1,).
-        out: The ``Outcome``; written.
-        first: First sample.
-        stop: The one after the last.
+    ``net`` is a ``flip_dynamics.Network`` and ``out`` a ``Settled``, of arrays: it holds the bits to start from, else
+    zeros, and is changed. ``levels`` excesses are told apart, the largest first: z for ``max``, 1 for ``random``.
     """
-    nodes, z = net.A.shape
+    nodes = net.A.shape[0]
     local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
-    levels = z if order == MAX else 1
     words = (nodes + 63) // 64
     members = np.zeros((levels + 1, words), np.uint64)
     counts = np.zeros((levels + 1, (words + BLOCK - 1) // BLOCK), np.int64)
     totals = np.zeros(levels + 1, np.int64)
     for sample in range(first, stop):
-        x, seed = bits[sample], seeds[sample]
+        x, seed = out.bits[sample], seeds[sample]
         violated = start(net, x, local, excess)
-        done, flipped = 0, 0
-        if order == GLAUBER:
-            while done < limit and violated > 0:
-                node = below(number(seed, 2 * done), nodes)
-                total = 0
-                for k in range(net.node_degrees[node]):
-                    total += gain(net, local, node, k)
-                if chance(number(seed, 2 * done + 1)) < accept[total + accept.size // 2]:
-                    violated += flip(net, node, x, local)
-                    flipped += 1
-                done += 1
-            violated = start(net, x, local, excess)
-            out.flips[sample], out.iterations[sample] = flipped, done
-            out.violated[sample], out.stable[sample] = violated, not (excess > 0).any()
-            continue
+        done = 0
         members[:] = 0
         counts[:] = 0
         totals[:] = 0
@@ -223,7 +154,7 @@ def one_by_one(bits, net, seeds, order, limit, accept, out, first, stop):
             for k in range(net.node_degrees[node]):
                 j = net.A[node, k]
                 old = local[j]
-                new = old ^ (1 << net.slots[node, k] if net.table.shape[0] else 1)
+                new = old ^ (1 << net.slots[node, k] if net.distance.shape[0] else 1)
                 local[j] = new
                 for slot in range(net.constraint_degrees[j]):
                     i = net.C[j, slot]
@@ -245,64 +176,24 @@ def one_by_one(bits, net, seeds, order, limit, accept, out, first, stop):
 
 @inline
 @no_type_check
-def add_nearest(net, j, local, draw, votes):
-    """Add the votes for a flip of the winner of a cluster that sees what it does not permit."""
-    d = distance_of(net, j, local)
-    if net.table.shape[0] == 0:
-        votes[net.C[j, below(draw, net.constraint_degrees[j])]] += 1
-        return
-    # The nearest patterns by their difference from what is seen, in rising order.
-    some = 0
-    for p in range(net.patterns.shape[1]):
-        some += net.patterns[j, p] >= 0 and ones(np.uint64(net.patterns[j, p] ^ local)) == d
-    if some == 0:
-        return
-    which, change = below(draw, some), np.int64(-1)
-    for _ in range(which + 1):
-        following = np.int64(1) << 62
-        for p in range(net.patterns.shape[1]):
-            other = net.patterns[j, p] ^ local
-            if net.patterns[j, p] >= 0 and ones(np.uint64(other)) == d and change < other < following:
-                following = other
-        change = following
-    add_bits(net, j, change, votes)
-
-
-@inline
-@no_type_check
 def add_random(net, j, local, draw, votes):
     """Add the votes for a flip of a random hidden neuron of a cluster."""
-    if net.table.shape[0]:
-        some = 0
-        for p in range(net.patterns.shape[1]):
-            some += net.patterns[j, p] >= 0
-        if some == 0:
-            return
-        change = net.patterns[j, below(draw, some)] ^ local
-    else:
-        # All but the last bit are random changes; the last makes the parity right.
-        last = net.constraint_degrees[j] - 1
-        change = chance(draw) & ((np.int64(1) << last) - 1)
-        change |= ((np.int64(ones(np.uint64(change))) + local) & 1) << last
-    add_bits(net, j, change, votes)
-
-
-@inline
-@no_type_check
-def add_bits(net, j, change, votes):
-    """Add a bit each of a change to the votes of the nodes of a cluster."""
-    for slot in range(net.constraint_degrees[j]):
+    # All but the last bit are random changes; the last makes the parity right.
+    last = net.constraint_degrees[j] - 1
+    change = chance(draw) & ((np.int64(1) << last) - 1)
+    change |= ((np.int64(ones(np.uint64(change))) + local) & 1) << last
+    for slot in range(last + 1):
         votes[net.C[j, slot]] += change >> slot & 1
 
 
 @inline
 @no_type_check
 def outvoted(net, local):
-    """Return whether more than half of the clusters of some node gain by its flip."""
+    """Return whether more than half of the constraints of some node are violated."""
     for i in range(net.A.shape[0]):
         against = 0
         for k in range(net.node_degrees[i]):
-            against += gain(net, local, i, k) > 0
+            against += local[net.A[i, k]]
         if 2 * against > net.node_degrees[i]:
             return True
     return False
@@ -310,25 +201,24 @@ def outvoted(net, local):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def winner_take_all(bits, net, seeds, limit, faulty, out, first, stop):
-    """Let the samples from ``first`` to ``stop`` settle by the votes of the clusters' winners.
+def winner_take_all(net, seeds, limit, faulty, out, first, stop):
+    """Let the samples from ``first`` to ``stop`` settle by the votes of the clusters' winners, for parity.
 
-    Arguments as in ``one_by_one``; ``faulty`` is 2^53 times the probability that a random hidden neuron wins.
+    ``faulty`` is 2^53 times the probability that a random hidden neuron wins.
     """
     nodes, constraints = net.A.shape[0], net.C.shape[0]
     local, excess = np.empty(constraints, np.int32), np.empty(nodes, np.int16)
     votes, voters = np.zeros(nodes, np.int64), np.empty(constraints, np.int64)
     for sample in range(first, stop):
-        x, seed = bits[sample], seeds[sample]
+        x, seed = out.bits[sample], seeds[sample]
         start(net, x, local, excess)
         done, flipped, changed, unhappy = 0, 0, True, 0
         while done < limit:
             if changed:
                 unhappy = 0
                 for j in range(constraints):
-                    if distance_of(net, j, local[j]) > 0:
-                        voters[unhappy] = j
-                        unhappy += 1
+                    voters[unhappy] = j
+                    unhappy += local[j]
                 if not (unhappy > 0 if faulty > 0 else outvoted(net, local)):
                     break
             # What a broken cluster sees does not matter: with faults all of them have to be looked at.
@@ -338,8 +228,8 @@ def winner_take_all(bits, net, seeds, limit, faulty, out, first, stop):
                 count = done * constraints + j
                 if faulty > 0 and chance(number(~seed, 2 * count)) < faulty:
                     add_random(net, j, local[j], number(~seed, 2 * count + 1), votes)
-                elif distance_of(net, j, local[j]) > 0:
-                    add_nearest(net, j, local[j], number(seed, count), votes)
+                elif local[j]:
+                    votes[net.C[j, below(number(seed, count), net.constraint_degrees[j])]] += 1
                 else:
                     continue
                 voters[voting] = j
@@ -350,7 +240,9 @@ def winner_take_all(bits, net, seeds, limit, faulty, out, first, stop):
                 for slot in range(net.constraint_degrees[j]):
                     i = net.C[j, slot]
                     if 2 * votes[i] > net.node_degrees[i]:
-                        flip(net, i, x, local)
+                        x[i] ^= 1
+                        for k in range(net.node_degrees[i]):
+                            local[net.A[i, k]] ^= 1
                         flipped += 1
                         changed = True
                     votes[i] = 0
@@ -362,13 +254,13 @@ def winner_take_all(bits, net, seeds, limit, faulty, out, first, stop):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def all_at_once(bits, net, limit, out, first, stop):
+def all_at_once(net, limit, out, first, stop):
     """Let the samples from 64 ``first`` to 64 ``stop`` settle by ``parallel``, for parity, 64 in a word.
 
-    Arguments as in ``one_by_one``; ``out.violated`` becomes 1 where a constraint is violated.
+    ``out.violated`` becomes 1 where a constraint is violated.
     """
     nodes, z = net.A.shape
-    planes = 1
+    bits, planes = out.bits, 1
     while 1 << planes <= z:
         planes += 1
     x, before, chosen = np.empty(nodes, np.uint64), np.empty(nodes, np.uint64), np.empty(nodes, np.uint64)

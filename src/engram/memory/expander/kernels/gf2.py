@@ -1,7 +1,5 @@
 """Gauss-Jordan elimination over the field of two elements as a numba kernel, 64 columns in a word."""
 
-from __future__ import annotations
-
 from typing import no_type_check
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Searches in bipartite graphs as numba kernels: the shortest cycle, the set of nodes with the fewest neighbours."""
 
-from __future__ import annotations
-
 from typing import no_type_check
 
 import numpy as np

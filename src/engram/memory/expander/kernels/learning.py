@@ -1,7 +1,5 @@
 """The learning of local patterns by the clusters of an expander memory as a numba kernel."""
 
-from __future__ import annotations
-
 from typing import no_type_check
 
 from numba import njit
@@ -12,16 +10,10 @@ REJECT, ALLOW, REPAIR = 0, 1, 2
 @njit(cache=True, nogil=True)
 @no_type_check
 def learn(bits, C, constraint_degrees, permitted, policy, recruited, conflicts):
-    """Show samples one after another to one cluster after another.
+    """Show samples, (samples, nodes), one after another to one cluster after another.
 
-    Args:
-        bits: 1 where a node is -1, (samples, nodes); changed by ``REPAIR``.
-        C: (constraints, r).
-        constraint_degrees: (constraints,).
-        permitted: Which local patterns have a hidden neuron, (constraints, 2^r); changed.
-        policy: ``REJECT``, ``ALLOW`` or ``REPAIR``.
-        recruited: Clusters that recruited a neuron, (samples,), zeros; written.
-        conflicts: Clusters that permitted a pattern one flip away, (samples,), zeros; written.
+    ``permitted``, (constraints, 2^r), changes, under ``REPAIR`` the samples as well; ``recruited`` and ``conflicts``,
+    (samples,), count clusters that recruited a neuron, and that permitted a pattern one flip away.
     """
     for sample in range(bits.shape[0]):
         for j in range(C.shape[0]):
