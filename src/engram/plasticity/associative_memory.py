@@ -1,4 +1,4 @@
-"""Plastic associative memory: a scikit-learn estimator that stores patterns in Hebbian traces and completes them."""
+"""A scikit-learn estimator that stores patterns in Hebbian traces and completes them."""
 
 from __future__ import annotations
 
@@ -99,9 +99,8 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             sample_weight: Neuromodulatory signal of each pattern, of either sign; 1 if None. Only for a modulated rule.
 
         Raises:
-            TypeError: ``rule`` is no rule, or ``recall_steps`` no int.
-            ValueError: ``gain`` or ``recall_steps`` is out of range, X or the weights are no valid data, or there are
-                weights and the rule is not modulated.
+            TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, X or the
+                weights are no valid data, or there are weights and the rule is not modulated.
         """
         return self._store(X, sample_weight, first=True)
 

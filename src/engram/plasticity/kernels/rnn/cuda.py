@@ -1,12 +1,9 @@
 """The plastic recurrent scan as Triton kernels: one program takes one sample through all its steps.
 
-Equations, derivatives and their arrangement are those of ``cpu``, which see. What is different:
-
-A program works through the trace of its sample in tiles of whole rows. Between the steps stands a barrier, since a row
-needs the activity of all units. The speed on a GPU is not yet measured.
-
-The traces that the backward pass needs are made anew by all programs at once, for a stretch of steps at a time: given
-the activities, no row needs another.
+Equations, derivatives and their arrangement are those of ``cpu``, but: a program works through the trace of its sample
+in tiles of whole rows, with a barrier between the steps, since a row needs the activity of all units; and the traces
+that the backward pass needs are made anew by all programs at once, for a stretch of steps at a time, since given the
+activities no row needs another. The speed on a GPU is not yet measured.
 
 Nothing is summed in an order that depends on timing: each program writes its own part, and the parts are summed in
 order. The kernels run in Triton's interpreter too (``TRITON_INTERPRET=1``), which is how they are tested without a GPU.
