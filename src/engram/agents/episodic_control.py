@@ -20,23 +20,15 @@ from engram.memory import KeyValueMemory, Written
 
 @dataclass
 class Trajectory:
-    """The steps of an episode so far.
+    """The steps of an episode so far."""
 
-    Attributes:
-        keys: Keys of the observations, each (1, key_dim).
-        hashes: Identities of the states, each (1, hash_dim); empty for a memory without hashes.
-        observations: The observations; empty for agents that do not replay them.
-        best: The largest action value at each step, when it was made.
-        last: Value of the last state, at index 0; empty before the end.
-    """
-
-    keys: list[Tensor] = field(default_factory=list)
-    hashes: list[Tensor] = field(default_factory=list)
-    observations: list[np.ndarray] = field(default_factory=list)
+    keys: list[Tensor] = field(default_factory=list)  # of the observations, each (1, key_dim)
+    hashes: list[Tensor] = field(default_factory=list)  # each (1, hash_dim); empty for a memory without hashes
+    observations: list[np.ndarray] = field(default_factory=list)  # empty for agents that do not replay them
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)
-    last: list[float] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)  # the largest action value at each step, when it was made
+    last: list[float] = field(default_factory=list)  # value of the last state; empty before the end
 
 
 class EpisodicControl(ABC):
@@ -61,9 +53,6 @@ class EpisodicControl(ABC):
             its largest action value.
         standardise: Length of an observation, each of whose features is then standardised by running mean and variance
             before it becomes a key; stored keys stay as they were. None: not at all.
-
-    Raises:
-        ValueError: An argument is out of range.
     """
 
     _exact_match = True
@@ -126,12 +115,7 @@ class EpisodicControl(ABC):
         return self._values(self._key(observation), use=False)
 
     def act(self, observation: Any, identity: Any = None) -> int:
-        """Return an action.
-
-        Args:
-            observation: The observation.
-            identity: Numbers that identify the state, (hash_dim,), such as the RAM of a game; None: the observation.
-                Only for a memory with hashes.
+        """Return an action; ``identity``, (hash_dim,), such as the RAM of a game, is only for a memory with hashes.
 
         Raises:
             RuntimeError: ``observe`` was not called after the last action.

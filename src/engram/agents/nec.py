@@ -44,9 +44,6 @@ class NEC(EpisodicControl):
         train_every: Steps between trainings.
         **options: ``gamma``, ``kernel``, ``delta``, ``truncation`` and ``standardise``, as in ``EpisodicControl``.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: Pritzel et al., "Neural episodic control" (2017); values of the arguments from Agostinelli et al. (2019).
 
     Examples:

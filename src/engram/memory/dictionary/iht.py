@@ -89,7 +89,6 @@ def iht_encode(
         n_jobs: Threads, as in scikit-learn; the codes are the same for any number.
 
     Raises:
-        ValueError: An argument is out of range, or the shapes or dtypes of X and ``dictionary`` do not fit.
         RuntimeError: The codes diverge, because ``step`` is too large.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1, coefficient estimation; least squares are ours.

@@ -38,10 +38,6 @@ class NOODLLayer(nn.Module):
         weight: Atoms of unit norm, (out, in); initially random directions. It asks for no gradient:
             ``layer.weight.requires_grad_()`` trains it by back-propagation.
 
-    Raises:
-        TypeError: A size is no integer.
-        ValueError: An argument is out of range.
-
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form. ``NOODL`` is the same as an
     estimator, with a faster way to the codes.
 

@@ -63,7 +63,7 @@ class KeyValueMemory(Stored, nn.Module):
         value_step: Step size of ``"ema"``.
         assign: Which cluster a sample joins under a k-means policy: the one with the nearest ``"key"`` or ``"hash"``.
         empty_value: Answer of a table where nothing is written. With rewards that are never positive, 0 is optimistic.
-        search: How neighbours are found: exactly if None, or by ``FaissSearch()`` for tables too large for that.
+        search: How neighbours are found: exactly if None, or by ``FaissSearch()``.
         generator: Settles random choices, drawn from once; torch's global one if None.
 
     Attributes:
@@ -73,10 +73,6 @@ class KeyValueMemory(Stored, nn.Module):
         n_filled: Rows in use, the first of each table, (tables,).
         clock: Look-ups and writes so far that count as time, (tables,).
         seed: What random choices are drawn from, together with the clock.
-
-    Raises:
-        TypeError: An argument is of another type.
-        ValueError: An argument is out of range.
 
     Source: Blundell et al., "Model-free episodic control" (2016); Pritzel et al., "Neural episodic control" (2017);
     Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means" (2019).
@@ -188,13 +184,8 @@ class KeyValueMemory(Stored, nn.Module):
     ) -> Written:
         """Write samples in the order of time, one batch of the policy for each table, and return the rows changed.
 
-        More samples than a table has rows are written in batches of as many as it has.
-
-        Args:
-            keys: (batch, key_dim); none is none.
-            values: (batch, value_dim), or (batch,) if ``value_dim`` is 1.
-            hashes: (batch, hash_dim), with ``hash_dim``.
-            tables: The table of each sample, (batch,), or of all.
+        More samples than a table has rows are written in batches of as many as it has. Values are (batch, value_dim),
+        or (batch,) if ``value_dim`` is 1; ``tables`` holds the table of each sample, (batch,), or of all.
 
         Raises:
             ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written.

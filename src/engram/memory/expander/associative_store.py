@@ -44,8 +44,7 @@ class AssociativeStore(Stored):
         features: Length of the payloads; None: payloads are anything, and there is no W.
 
     Raises:
-        TypeError: ``memory`` is no ``ExpanderMemory``.
-        ValueError: Its states cannot be encoded, or ``features`` is less than 1.
+        ValueError: The memory's states cannot be encoded.
 
     Source: ours; the need for it is stated by Chaudhuri and Fiete (2019): the stored patterns cannot be chosen.
 

@@ -81,10 +81,6 @@ class ExpanderMemory(Stored, nn.Module):
         permitted: Which local patterns have a hidden neuron; bit k of the index is 1 where node k of the row of
             ``graph.C`` is -1, (constraints, 2^r); without rows where hidden neurons are implicit.
 
-    Raises:
-        TypeError: ``graph`` is no ``BipartiteGraph``.
-        ValueError: An argument is out of range.
-
     Source: Chaudhuri and Fiete, "Bipartite expander Hopfield networks as self-decoding high-capacity error correcting
     codes" (2019), abstract and public reviews. Their method section could not be read: the form of the energy, the
     dynamics and the learning rule follow Sipser and Spielman, "Expander codes" (1996), or are ours.
@@ -273,8 +269,6 @@ class ExpanderMemory(Stored, nn.Module):
                 clusters that miss nobody else ask for, ties at random.
             trace: Whether to return the energy on the way, which is slower.
 
-        Raises:
-            ValueError: An argument is out of range.
         """
         order = checks.choice("order", self.order if order is None else order, ORDERS)
         limit = None if max_iter is None else checks.size("max_iter", max_iter, least=0)
@@ -324,7 +318,7 @@ class ExpanderMemory(Stored, nn.Module):
                 permitted pattern (the first in rising order) for it before the next cluster looks.
 
         Raises:
-            ValueError: The memory is not made with ``patterns="learn"``, or an argument is out of range.
+            ValueError: The memory is not made with ``patterns="learn"``.
         """
         from engram.memory.expander.kernels import learning
 

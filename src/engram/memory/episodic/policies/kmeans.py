@@ -39,10 +39,6 @@ class KMeans:
             only one with ``"author"``.
 
     Source: Agostinelli et al. (2019), "k_means" of the published code; MacQueen (1967).
-
-    Examples:
-        >>> KMeans().weighting
-        'count'
     """
 
     weighting: str = "count"
@@ -91,10 +87,6 @@ class DynamicKMeans(KMeans):
     gives a warning.
 
     Source: Agostinelli et al. (2019), algorithm and published code; the corrections are ours.
-
-    Examples:
-        >>> DynamicKMeans("author").merge_radius
-        0.0
     """
 
     forgets: ClassVar[bool] = True

@@ -17,10 +17,6 @@ class MaxValue:
     better ones.
 
     Source: Agostinelli et al. (2019), "max_rewards" of the published code.
-
-    Examples:
-        >>> MaxValue().ages
-        False
     """
 
     ages: ClassVar[bool] = False
