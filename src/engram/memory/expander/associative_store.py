@@ -80,9 +80,7 @@ class AssociativeStore(Stored):
             payloads: As many; the labels if None. With ``features``, finite vectors, (items, features).
 
         Raises:
-            TypeError: A label is neither a string nor an integer.
-            ValueError: An argument is out of range, or two labels have the same address, which happens once in about
-                2^(K/2) items.
+            ValueError: Two labels have the same address, which happens once in about 2^(K/2) items.
         """
         contents = labels if payloads is None else payloads
         if len(contents) != len(labels):

@@ -283,8 +283,7 @@ class ExpanderMemory(Stored, nn.Module):
             limit = SWEEPS.get(order, int(self._network.C.shape[0] * self._network.C.shape[1]))
         if order == "glauber":
             limit *= self._nodes
-        how = {"beta": beta, "faults": faults, "trace": trace}
-        settled = settle_fast(self._network, bits, order, limit, seed, **how)  # type: ignore[arg-type]
+        settled = settle_fast(self._network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)
         moved = settled.bits != cue
         if erased is not None:
             moved &= ~erased
@@ -316,9 +315,6 @@ class ExpanderMemory(Stored, nn.Module):
             policy: What a cluster does that already permits a pattern one flip away: ``"reject"`` the new one;
                 ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, taking the
                 permitted pattern (the first in rising order) for it before the next cluster looks.
-
-        Raises:
-            ValueError: The memory is not made with ``patterns="learn"``.
         """
         from engram.memory.expander.kernels import learning
 
