@@ -147,8 +147,7 @@ def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Gene
     """Build an actor-critic for meta-learning (RL^2), whose inputs hold previous action and reward, all drawn anew.
 
     Input weights of a recurrent network of torch are uniform from -1 to 1, since action and reward have to be
-    multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2. Arguments are those of
-    ``ActorCritic``.
+    multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2.
 
     Examples:
         >>> bool(meta_actor_critic(nn.LSTM(9, 48), 2).network.weight_ih_l0.abs().max() > 0.9)

@@ -39,8 +39,7 @@ class EpisodicControl(ABC):
     A subclass computes the returns (``_returns``), and may learn more than them.
 
     Args:
-        memory: A memory with one table for each action, ``KeyValueMemory(..., tables=actions)``; its policy decides
-            what is kept.
+        memory: A memory with one table for each action, ``KeyValueMemory(..., tables=actions)``.
         rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
         embedding: Maps observations, (batch, ...), to keys, (batch, key_dim), such as ``RandomProjection``; None: the
@@ -49,8 +48,7 @@ class EpisodicControl(ABC):
         gamma: Discount for each step, from 0 to 1.
         kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
         delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
-        truncation: Value of the last state of a truncated episode: ``"terminal"``, 0, as published, or ``"bootstrap"``,
-            its largest action value.
+        truncation: Value of a truncated last state: ``"terminal"``, 0, or ``"bootstrap"``, its largest action value.
         standardise: Length of an observation, each of whose features is then standardised by running mean and variance
             before it becomes a key; stored keys stay as they were. None: not at all.
     """

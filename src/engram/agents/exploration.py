@@ -48,8 +48,7 @@ class EpsilonGreedy:
         start: Up to this step epsilon is 1.
         end: Step at which ``final`` is reached; not before ``start``.
 
-    Source: Agostinelli et al. (2019), whose published code has these steps; 0.005 is its final epsilon for MFEC, 0.001
-    for NEC.
+    Source: Agostinelli et al. (2019), code; its final epsilon is 0.005 for MFEC, 0.001 for NEC.
 
     Examples:
         >>> EpsilonGreedy(final=0.005).epsilon(15_000)

@@ -38,8 +38,7 @@ class NOODLLayer(nn.Module):
         weight: Atoms of unit norm, (out, in); initially random directions. It asks for no gradient:
             ``layer.weight.requires_grad_()`` trains it by back-propagation.
 
-    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form. ``NOODL`` is the same as an
-    estimator, with a faster way to the codes.
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form; ``NOODL`` is faster.
 
     Examples:
         >>> layer = NOODLLayer(3, 3)

@@ -55,8 +55,7 @@ class KeyValueMemory(Stored, nn.Module):
         value_dim: Length of a value. Where values are compared, the first number counts.
         policy: What is kept when there is no room, one of ``engram.memory.episodic.policies``; ``LRU()`` if None.
         tables: Number of tables, A, kept in one array and asked in one go; None: one, and answers have no such axis.
-        hash_dim: Length of the hashes, which say whether two states are the same, beside keys, which say how alike they
-            are; None: keys are their own hashes.
+        hash_dim: Length of the hashes, which say whether two states are the same; None: keys are their own hashes.
         value_update: What becomes of a row's value v when its state comes again with R: ``"max"``: max(v, R);
             ``"mean"``: the mean over all its samples; ``"ema"``: v + value_step (R - v). Where different states are
             merged into one row, as k-means does, its value is their mean always.
@@ -153,12 +152,10 @@ class KeyValueMemory(Stored, nn.Module):
             x: Keys, (batch, key_dim).
             k: Neighbours. Where fewer rows are filled, all are taken; more than ``capacity`` gives a warning.
             kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
-            delta: Added to squared distances; ``"auto"``: the mean squared distance to the k neighbours, which fits any
-                scale of keys.
+            delta: Added to squared distances; ``"auto"``: their mean over the k neighbours, which fits any scale.
             exact_match: Whether a key that is stored gets its row's value and nothing else (MFEC; NEC: False).
             tables: For each key the one table that answers, (batch,); None: all answer.
-            use: Whether rows that answer count as used, one key after another, which keeps them under ``LRU`` and
-                ``Aggregate``.
+            use: Whether rows that answer count as used, one key after another; see ``LRU`` and ``Aggregate``.
 
         Raises:
             ValueError: A number that is not finite, an unknown table, or another argument out of range.
