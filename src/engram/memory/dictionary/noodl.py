@@ -49,14 +49,16 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     Args:
         n_components: Number of atoms; the number of features if None.
-        coef_min: Least size of the true coefficients, C; ``"auto"``: half the median largest correlation at the start.
+        coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the median
+            sample's largest correlation with the start.
         threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
         code_step: Step size of the codes, published as 0.2; ``"auto"``, as in ``iht_encode``, never diverges.
         code_max_iter: Most iterations for a code.
         code_tol: Relative change of a code at which plain iterations end.
         solver: As in ``iht_encode``.
         dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
-            of the size x of its coefficients, times min(1, u / 4) if a batch uses an atom u times; or ``"per-atom"``.
+            of the size x of its coefficients, times min(1, u / 4) where a batch uses an atom u times; ``"per-atom"``
+            does this for each atom alone.
         max_iter: Most passes of ``fit`` over the samples.
         batch_size: Samples in a batch of ``fit``.
         dict_init: Atoms to start from, (atoms, features), or ``"samples"`` (the default of None), or ``"pairwise"``,

@@ -260,7 +260,7 @@ class ExpanderMemory(Stored, nn.Module):
             max_iter: Most iterations; if None, until the network rests for ``max`` and ``random``, whose every flip
                 lowers V, and 100, 20,000 and 1000 for ``parallel``, ``wta`` and ``glauber``.
             order: The memory's if None.
-            generator: Source of all choices, the same on every device and with any number of threads.
+            generator: Source of all choices, alike on any device and with any threads; torch's global one if None.
             beta: Inverse temperature of ``glauber``.
             faults: For ``wta``, the probability with which in each sweep a cluster's winner is a random hidden neuron
                 of it. The network is then never at rest: it ends when all constraints hold.
