@@ -18,12 +18,7 @@ ResultsOfSeed = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Criterion:
-    """A range that our value must lie in, ends included, as ``at_most``, ``at_least`` and ``within`` make it.
-
-    Examples:
-        >>> str(at_most(0.04)), str(at_least(2)), str(within(1.5, 0.5))
-        ('<= 0.04', '>= 2', '1 .. 2')
-    """
+    """A range that our value must lie in, ends included, as ``at_most``, ``at_least`` and ``within`` make it."""
 
     low: float
     high: float

@@ -28,14 +28,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def leaves(config: Any) -> dict[str, Any]:
-    """Return a config as JSON values by field, those of studies by their dotted names.
-
-    Examples:
-        >>> Ring = dataclasses.make_dataclass("Ring", [("neurons", int, 50)], frozen=True)
-        >>> Config = dataclasses.make_dataclass("Config", [("models", int, 10), ("ring", Ring, Ring())], frozen=True)
-        >>> leaves(Config())
-        {'models': 10, 'ring.neurons': 50}
-    """
+    """Return a config as JSON values by field, those of studies by their dotted names, as ``ring.neurons``."""
     return dict(_flat(type(config), to_dict(config)))
 
 

@@ -46,8 +46,8 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
     not copied into the answer: ``numpy.where(numpy.isnan(X), memory.predict(X), X)`` does that.
 
     Args:
-        rule: How the traces change, with any parameters that it has learned elsewhere; it is copied, and not trained
-            here. ``Modulated(clip=None)`` if None, which makes a Hopfield network; one with a bound forgets the older
+        rule: How the traces change, with what it has learned elsewhere; it is copied, and not trained here.
+            ``Modulated(clip=None)`` if None, which makes a Hopfield network; one with a bound forgets the older
             patterns, as ``Hebb`` does. ``Retroactive`` weighs the pattern before, unless ``trace_first``.
         gain: Slope of the units while they settle; at 1 or less, silence is stable.
         recall_steps: Number of steps for which the unknown units settle.
