@@ -44,10 +44,8 @@ class EpisodicControl(ABC):
         exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
         embedding: Maps observations, (batch, ...), to keys, (batch, key_dim), such as ``RandomProjection``; None: the
             flattened observation. Bytes, as of pixels, are divided by 255.
-        k: Neighbours.
+        k, kernel, delta: As in ``KeyValueMemory.query``.
         gamma: Discount for each step, from 0 to 1.
-        kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
-        delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
         truncation: Value of a truncated last state: ``"terminal"``, 0, or ``"bootstrap"``, its largest action value.
         standardise: Length of an observation, each of whose features is then standardised by running mean and variance
             before it becomes a key; stored keys stay as they were. None: not at all.

@@ -30,8 +30,7 @@ class NOODLLayer(nn.Module):
         code_step: Step size of the code, below 2 over the largest eigenvalue of W W^T.
         iterations: R.
         dict_step: Step size of the weights, about 0.5 out_features / (mean support x mean size of a coefficient).
-        device: Where the weights live.
-        dtype: Their dtype.
+        device, dtype: Of the weights.
         generator: Source of the initial weights; torch's global one if None.
 
     Attributes:
