@@ -470,7 +470,6 @@ NAN = torch.tensor([[1.0, float("nan")]])
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (bad(capacity=0), "capacity = 0: expected at least 2"),
         (bad(capacity=1), "capacity = 1: expected at least 2"),
         (bad(key_dim=0), "key_dim = 0"),
         (bad(tables=0), "tables = 0"),

@@ -19,12 +19,7 @@ from engram.agents.returns import discounted_returns
 
 @dataclass(frozen=True)
 class A2C:
-    """Hyperparameters of A2C; the config of an experiment that learns so is a subclass.
-
-    Examples:
-        >>> A2C(gamma=0.8).clip_norm
-        4.0
-    """
+    """Hyperparameters of A2C; the config of an experiment that learns so is a subclass."""
 
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
     """Learning rate of Adam."""
@@ -47,37 +42,22 @@ class A2C:
 
 
 class Rollout(NamedTuple):
-    """One episode of each environment, time first; what an environment did after its end is not part of it.
+    """One episode of each environment; what an environment did after its end is not part of it."""
 
-    Attributes:
-        observations: Observation before each action.
-        actions: Actions.
-        rewards: Rewards; 0 after the end.
-        mask: Whether the episode was still running at this step.
-        infos: Infos of the environments at each step.
-    """
-
-    observations: Float[Tensor, "time batch features"]
+    observations: Float[Tensor, "time batch features"]  # before each action
     actions: Int[Tensor, "time batch"]
-    rewards: Float[Tensor, "time batch"]
-    mask: Bool[Tensor, "time batch"]
-    infos: list[dict[str, Any]]
+    rewards: Float[Tensor, "time batch"]  # 0 after the end
+    mask: Bool[Tensor, "time batch"]  # whether the episode was still running
+    infos: list[dict[str, Any]]  # of all environments, at each step
 
 
 class Statistics(NamedTuple):
-    """The parts of an A2C loss, detached.
+    """The parts of an A2C loss, detached and without their coefficients."""
 
-    Attributes:
-        policy: Policy-gradient part.
-        value: Mean squared error of the values, without its coefficient.
-        concentration: Mean sum of squared probabilities, without its coefficient; 1 for a policy that never varies.
-        advantage: Return minus value at each step.
-    """
-
-    policy: Float[Tensor, ""]
-    value: Float[Tensor, ""]
-    concentration: Float[Tensor, ""]
-    advantage: Float[Tensor, "time batch"]
+    policy: Float[Tensor, ""]  # policy-gradient part
+    value: Float[Tensor, ""]  # mean squared error of the values
+    concentration: Float[Tensor, ""]  # mean sum of squared probabilities; 1 for a policy that never varies
+    advantage: Float[Tensor, "time batch"]  # return minus value
 
 
 @torch.no_grad()
@@ -136,12 +116,7 @@ def rollout(
 
 
 def sample_actions(logits: Float[Tensor, "batch actions"], generator: torch.Generator) -> Int[Tensor, "batch"]:
-    """Draw an action from each softmax policy, by the Gumbel-max trick, on the device of the generator.
-
-    Examples:
-        >>> sample_actions(torch.tensor([[0.0, 1000.0]]), torch.Generator().manual_seed(0))
-        tensor([1])
-    """
+    """Draw an action from each softmax policy, by the Gumbel-max trick, on the device of the generator."""
     exponential = torch.empty(logits.shape, dtype=logits.dtype, device=generator.device)
     exponential.exponential_(generator=generator)
     return (logits.to(generator.device) - exponential.log_()).argmax(-1)
@@ -168,12 +143,12 @@ def a2c_loss(
 
     Args:
         log_prob: Log-probability of the actions taken.
-        values: Values V.
+        values: V.
         rewards: Rewards; 0 after the end of an episode.
-        probabilities: The policy pi.
+        probabilities: pi.
         gamma: Discount for each step, from 0 to 1.
-        value_coefficient: beta_v.
-        entropy_coefficient: beta_e.
+        value_coefficient: beta_v, at least 0.
+        entropy_coefficient: beta_e, at least 0.
         author_value_bug: The published code takes the value of the first environment for all of them, as baseline and
             for the critic; the published curves were made so. True does the same, as an ablation.
         mask: Which steps count; all if None.
@@ -218,14 +193,7 @@ def a2c_loss(
 def a2c_step(
     agent: ActorCritic, optimizer: torch.optim.Optimizer, episodes: Rollout, settings: A2C
 ) -> tuple[Float[Tensor, ""], Statistics]:
-    """Take one optimiser step on the A2C loss of whole episodes; return the loss before it, detached, and its parts.
-
-    Args:
-        agent: The agent that acted in the episodes.
-        optimizer: Optimiser of its parameters.
-        episodes: From ``rollout``.
-        settings: Coefficients of the loss, discount, and clipping norm.
-    """
+    """Take one optimiser step on the loss of an agent's ``rollout``; return it as it was before, and its parts."""
     output, _ = agent(episodes.observations)
     loss, parts = a2c_loss(
         output.log_prob(episodes.actions),

@@ -37,8 +37,6 @@ class ActorCritic(nn.Module):
         pi(a | t)  = softmax(W_pi y(t) + b_pi)[a]
         V(t)       = w_v . y(t) + b_v
 
-    It is called like the network, with a sequence, and returns policy and value of every step.
-
     Args:
         network: A recurrent module, called ``output, state = network(input, state=None)`` with time first, whose
             attribute ``hidden_size`` is the number of its output features, such as ``PlasticRNN`` or ``nn.LSTM``.
@@ -46,8 +44,8 @@ class ActorCritic(nn.Module):
         generator: Source of the initial values of the heads; torch's global one if None.
 
     Raises:
-        TypeError: ``network`` is no module with a ``hidden_size``, or ``actions`` no int.
-        ValueError: ``actions`` is less than one, or the network takes the batch first.
+        TypeError: ``network`` has no ``hidden_size``, or ``actions`` is no int.
+        ValueError: ``actions`` is less than 1, or the network takes the batch first.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the networks of its reinforcement tasks.
 
@@ -120,16 +118,13 @@ def plastic_actor_critic(
     Recurrent weights and alpha are drawn uniformly from 0 to 0.01, all positive; all else has its default.
 
     Args:
-        input_size: Number of features of an observation.
+        input_size: Features of an observation.
         hidden_size: Number of units.
         actions: Number of actions.
-        rule: Plasticity rule; None for the same network without plasticity.
-        alpha: As in ``PlasticRNN``.
-        backend: As in ``PlasticRNN``.
+        rule: None for the same network without plasticity; this, ``alpha`` and ``backend`` as in ``PlasticRNN``.
+        alpha: As there.
+        backend: As there.
         generator: Source of the initial values; torch's global one if None.
-
-    Raises:
-        ValueError: An argument is out of range.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), and its published code.
 
@@ -152,8 +147,7 @@ def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Gene
     """Build an actor-critic for meta-learning (RL^2), whose inputs hold previous action and reward, all drawn anew.
 
     Input weights of a recurrent network of torch are uniform from -1 to 1, since action and reward have to be
-    multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2. Arguments are those of
-    ``ActorCritic``.
+    multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2.
 
     Examples:
         >>> bool(meta_actor_critic(nn.LSTM(9, 48), 2).network.weight_ih_l0.abs().max() > 0.9)

@@ -47,13 +47,13 @@ def play_episode(
     seed: int | None = None,
     identity: Callable[[Env[Any, Any]], Any] | None = None,
 ) -> Played:
-    """Run one episode in which an agent acts and learns.
+    """Run one episode in which an agent acts and learns; the actions of the environment are counted from 0.
 
     Args:
-        env: An environment with discrete actions counted from 0.
+        env: An environment with discrete actions.
         agent: The agent.
         seed: Seed of the environment; None lets it go on with its own randomness.
-        identity: Reads the identity of the state from the environment; None: the observation is the identity.
+        identity: Reads the identity of the state from the environment; the observation if None.
 
     Examples:
         >>> import gymnasium

@@ -20,23 +20,15 @@ from engram.memory import KeyValueMemory, Written
 
 @dataclass
 class Trajectory:
-    """The steps of an episode so far.
+    """The steps of an episode so far."""
 
-    Attributes:
-        keys: Keys of the observations, each (1, key_dim).
-        hashes: Identities of the states, each (1, hash_dim); empty for a memory without hashes.
-        observations: The observations; empty for agents that do not replay them.
-        best: The largest action value at each step, when it was made.
-        last: Value of the last state, at index 0; empty before the end.
-    """
-
-    keys: list[Tensor] = field(default_factory=list)
-    hashes: list[Tensor] = field(default_factory=list)
-    observations: list[np.ndarray] = field(default_factory=list)
+    keys: list[Tensor] = field(default_factory=list)  # of the observations, each (1, key_dim)
+    hashes: list[Tensor] = field(default_factory=list)  # each (1, hash_dim); empty for a memory without hashes
+    observations: list[np.ndarray] = field(default_factory=list)  # empty for agents that do not replay them
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)
-    last: list[float] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)  # the largest action value at each step, when it was made
+    last: list[float] = field(default_factory=list)  # value of the last state; empty before the end
 
 
 class EpisodicControl(ABC):
@@ -47,23 +39,16 @@ class EpisodicControl(ABC):
     A subclass computes the returns (``_returns``), and may learn more than them.
 
     Args:
-        memory: A memory with one table for each action, ``KeyValueMemory(..., tables=actions)``; its policy decides
-            what is kept.
+        memory: A memory with one table for each action, ``KeyValueMemory(..., tables=actions)``.
         rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
         embedding: Maps observations, (batch, ...), to keys, (batch, key_dim), such as ``RandomProjection``; None: the
             flattened observation. Bytes, as of pixels, are divided by 255.
-        k: Neighbours.
+        k, kernel, delta: As in ``KeyValueMemory.query``.
         gamma: Discount for each step, from 0 to 1.
-        kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
-        delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
-        truncation: Value of the last state of a truncated episode: ``"terminal"``, 0, as published, or ``"bootstrap"``,
-            its largest action value.
+        truncation: Value of a truncated last state: ``"terminal"``, 0, or ``"bootstrap"``, its largest action value.
         standardise: Length of an observation, each of whose features is then standardised by running mean and variance
             before it becomes a key; stored keys stay as they were. None: not at all.
-
-    Raises:
-        ValueError: An argument is out of range.
     """
 
     _exact_match = True
@@ -126,12 +111,7 @@ class EpisodicControl(ABC):
         return self._values(self._key(observation), use=False)
 
     def act(self, observation: Any, identity: Any = None) -> int:
-        """Return an action.
-
-        Args:
-            observation: The observation.
-            identity: Numbers that identify the state, (hash_dim,), such as the RAM of a game; None: the observation.
-                Only for a memory with hashes.
+        """Return an action; ``identity``, (hash_dim,), such as the RAM of a game, is only for a memory with hashes.
 
         Raises:
             RuntimeError: ``observe`` was not called after the last action.

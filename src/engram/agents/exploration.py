@@ -48,11 +48,7 @@ class EpsilonGreedy:
         start: Up to this step epsilon is 1.
         end: Step at which ``final`` is reached; not before ``start``.
 
-    Raises:
-        ValueError: An argument is out of range.
-
-    Source: Agostinelli et al. (2019), whose published code has these steps; 0.005 is its final epsilon for MFEC, 0.001
-    for NEC.
+    Source: Agostinelli et al. (2019), code; its final epsilon is 0.005 for MFEC, 0.001 for NEC.
 
     Examples:
         >>> EpsilonGreedy(final=0.005).epsilon(15_000)
@@ -91,9 +87,6 @@ class MaxEntMellowmax:
 
     Args:
         omega: Above 0; the larger, the greedier.
-
-    Raises:
-        ValueError: ``omega`` is not a number above 0.
 
     Source: Asadi and Littman, "An alternative softmax operator for reinforcement learning" (2017); used with episodic
     control by Agostinelli et al. (arXiv 1911.09615), with omega from 25 to 60 by game, beta sought in [-100, 100].

@@ -14,10 +14,6 @@ class Memoryless(nn.Module):
 
         y(t) = tanh(W o(t) + b)
 
-    Args:
-        input_size: Features of an observation.
-        hidden_size: Units.
-
     Examples:
         >>> Memoryless(3, 4)(torch.zeros(5, 2, 3))[0].shape
         torch.Size([5, 2, 4])

@@ -14,8 +14,7 @@ class MFEC(EpisodicControl):
 
         at the end of an episode, for each of its steps: write G(t) for s(t) to the table of a(t)
 
-    Source: Blundell et al., "Model-free episodic control" (2016); with memories that are small, Agostinelli et al.
-    (2019).
+    Source: Blundell et al., "Model-free episodic control" (2016); small memories: Agostinelli et al. (2019).
 
     Examples:
         >>> import gymnasium

@@ -33,19 +33,14 @@ class NEC(EpisodicControl):
         memory: A ``DND`` with one table for each action; with ``DND(train_memory=True)`` its rows are trained, too, and
             a row that is new begins with no statistics.
         encoder: Maps observations to keys, (batch, key_dim), such as ``vector_encoder`` and ``pixel_encoder``.
-        rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy(final=0.001)`` if None.
-        k: Neighbours.
         n_steps: N.
         learning_rate: Learning rate of RMSprop; the published one is for pixels, and hardly moves a small encoder.
         batch_size: Samples in a batch.
         replay_size: Capacity of the replay buffer of (s, a, R).
         learning_starts: Steps before the first training.
         train_every: Steps between trainings.
-        **options: ``gamma``, ``kernel``, ``delta``, ``truncation`` and ``standardise``, as in ``EpisodicControl``.
-
-    Raises:
-        ValueError: An argument is out of range.
+        rng, k, **options: As in ``EpisodicControl``.
 
     Source: Pritzel et al., "Neural episodic control" (2017); values of the arguments from Agostinelli et al. (2019).
 

@@ -26,9 +26,6 @@ def monte_carlo_returns(rewards: Sequence[float], gamma: float, last: float = 0.
         gamma: Discount for each step, from 0 to 1.
         last: Value of the state after the last step: 0 where the episode terminated.
 
-    Raises:
-        ValueError: ``gamma`` is out of range.
-
     Source: Blundell et al., "Model-free episodic control" (2016).
 
     Examples:
@@ -60,13 +57,10 @@ def n_step_returns(
 
     Args:
         rewards: As in ``monte_carlo_returns``.
-        values: Value V of each state when it was visited; as many.
+        values: Value V of each state when it was visited; as many (else ValueError).
         gamma: As there.
         n: Steps, at least 1.
         last: As there.
-
-    Raises:
-        ValueError: ``gamma`` or ``n`` is out of range, or there are not as many values as rewards.
 
     Source: Pritzel et al., "Neural episodic control" (2017), equation 3.
 

@@ -29,9 +29,6 @@ class TabularQ:
     Attributes:
         table: Q, (cells, actions), 0 at first.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: Watkins and Dayan, "Q-learning" (1992).
 
     Examples:

@@ -16,8 +16,7 @@ def regret(env: Any, lived: Lifetimes) -> Float[np.ndarray, "num_envs"]:
 
         sum over t of max over a of p(a) - p(a(t))
 
-    It is that of the arms that were pulled, which varies less than that of the rewards; ``env`` is still in the
-    instances that were lived in.
+    It is that of the arms pulled, not of the rewards; ``env`` is still in the instances that were lived in.
     """
     probs = [env.instance(row).probs for row in range(env.num_envs)]
     chances = np.array([(p[0], 1 - p[0]) if len(p) == 1 else p for p in probs])
@@ -33,13 +32,7 @@ class BanditAgent:
     every arm once first; "greedy" pulls the arm with the largest posterior mean. With ``dependent`` it knows that the
     probabilities of two arms sum to one, and that a reward of one counts as none of the other.
 
-    Args:
-        rule: "thompson", "ucb1" or "greedy".
-        generator: The source of randomness, of ties too.
-        dependent: Whether the arms are two, with probabilities p and 1 - p.
-
-    Source: Thompson (1933); Auer, Cesa-Bianchi and Fischer, "Finite-time analysis of the multiarmed bandit problem"
-    (2002).
+    Source: Thompson (1933); Auer et al., "Finite-time analysis of the multiarmed bandit problem" (2002).
 
     Examples:
         >>> from engram.agents.reference import play

@@ -22,7 +22,7 @@ class BayesFilterAgent:
 
     Args:
         model: The task as a decision process whose instance is hidden, as ``engram.tasks.meta.pomdp`` returns it.
-        mode: How the posterior is acted on: "qmdp" or "thompson".
+        mode: "qmdp" or "thompson".
         generator: The source of randomness of "thompson", and of ties; None: generator 0.
 
     Source: QMDP is from Littman, Cassandra and Kaelbling, "Learning policies for partially observable environments"

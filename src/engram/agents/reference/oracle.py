@@ -8,10 +8,7 @@ from engram.agents.reference.play import Actions, Rewards, Seen
 
 
 class OracleAgent:
-    """Knows the instance, the state and the flag, and acts in the best way, as if the instance stayed as it is.
-
-    It asks the environment for the actions that are optimal with discount ``gamma``, which follow a variable that has
-    changed.
+    """Knows the instance, the state and the flag, and acts as is optimal with discount ``gamma`` if they stay.
 
     Examples:
         >>> from engram.agents.reference import play

@@ -38,12 +38,7 @@ class Lifetimes(NamedTuple):
 
 
 def play(env: VectorEnv[Any, Any, Any], agent: Agent, *, seed: int | None = None) -> Lifetimes:
-    """Let an agent live one lifetime in each environment.
-
-    Args:
-        env: A ``MetaTaskVectorEnv``, or a wrapper around it, whose observations the agent is then shown.
-        agent: Who acts.
-        seed: Seed of the environments; None lets them go on with their own randomness.
+    """Let an agent live one lifetime in each environment of a ``MetaTaskVectorEnv``, or a wrapper around it.
 
     Examples:
         >>> from engram.agents.reference import OracleAgent

@@ -84,12 +84,10 @@ def iht_encode(
         max_iter: Most iterations, R.
         tol: Relative change of a sample's code at which plain iterations end.
         solver: ``"iht-ls"``; ``"iht"``, plain iterations, as published; or ``"iht-ls-unpruned"``, which drops nothing
-            and shows why that is needed. A support with more atoms than features, or with dependent ones, gets plain
-            iterations with any of them.
+            and shows why that is needed. A support of dependent atoms gets plain iterations with any of them.
         n_jobs: Threads, as in scikit-learn; the codes are the same for any number.
 
     Raises:
-        ValueError: An argument is out of range, or the shapes or dtypes of X and ``dictionary`` do not fit.
         RuntimeError: The codes diverge, because ``step`` is too large.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1, coefficient estimation; least squares are ours.

@@ -161,10 +161,7 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def gradient(dictionary, samples, codes, residuals, total, first, stop):
-    """Add up residual x sign(code) over samples to ``total``, (atoms, features), for some of the features.
-
-    Residuals are code x dictionary - sample, (samples, features); they are written.
-    """
+    """Write residuals code x dictionary - sample, and add residual x sign(code) to ``total``, for some features."""
     atoms = dictionary.shape[0]
     support = np.empty(atoms, np.int64)
     for sample in range(samples.shape[0]):

@@ -30,20 +30,14 @@ class NOODLLayer(nn.Module):
         code_step: Step size of the code, below 2 over the largest eigenvalue of W W^T.
         iterations: R.
         dict_step: Step size of the weights, about 0.5 out_features / (mean support x mean size of a coefficient).
-        device: Where the weights live.
-        dtype: Their dtype.
+        device, dtype: Of the weights.
         generator: Source of the initial weights; torch's global one if None.
 
     Attributes:
         weight: Atoms of unit norm, (out, in); initially random directions. It asks for no gradient:
             ``layer.weight.requires_grad_()`` trains it by back-propagation.
 
-    Raises:
-        TypeError: A size is no integer.
-        ValueError: An argument is out of range.
-
-    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form. ``NOODL`` is the same as an
-    estimator, with a faster way to the codes.
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form; ``NOODL`` is faster.
 
     Examples:
         >>> layer = NOODLLayer(3, 3)

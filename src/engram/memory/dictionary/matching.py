@@ -31,9 +31,6 @@ def match_dictionaries(
         dictionary: Learned atoms in rows, at least as many as true ones; their norms do not matter.
         true: True atoms in rows.
 
-    Raises:
-        ValueError: The features differ, there are fewer learned atoms than true ones, or an entry is not finite.
-
     Source: The Hungarian method, as SciPy's ``linear_sum_assignment``; the measure is that of Rambhatla, Li and Haupt,
     "NOODL" (2019), which needs no match since its start is near the truth.
 

@@ -52,8 +52,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the median
             sample's largest correlation with the start.
         threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
-        code_step: Step size of the codes, published as 0.2; ``"auto"`` as in ``iht_encode``, with which codes never
-            diverge.
+        code_step: Step size of the codes, published as 0.2; ``"auto"``, as in ``iht_encode``, never diverges.
         code_max_iter: Most iterations for a code.
         code_tol: Relative change of a code at which plain iterations end.
         solver: As in ``iht_encode``.
@@ -88,8 +87,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         usage_: Running mean of how often an atom is used, (atoms,).
         magnitude_: Running mean of the size of its coefficient, zeros included, (atoms,).
         change_: Relative change of the dictionary in the last step.
-        contraction_: Running factor by which that change shrinks from step to step, an estimate of the factor of the
-            error; NaN before the third step.
+        contraction_: Running factor by which it shrinks with a step, as the error does; NaN before the third step.
         code_iterations_: Mean iterations for a code in the last step.
         coef_min_, threshold_, code_step_, dict_step_, scale_: The values in use.
         n_samples_seen_: Samples learned from, as often as they were shown.
@@ -100,7 +98,6 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     Raises:
         ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
-        NotFittedError: Nothing has been learned.
         RuntimeError: Codes diverge or the dictionary does not stay finite. What had been learned before is kept.
 
     Source: Rambhatla, Li and Haupt, "NOODL: Provable Online Dictionary Learning and Sparse Coding" (2019), algorithm 1.

@@ -32,8 +32,7 @@ def from_pairs(
 
     for random samples u and v. Where they share one atom and no other, M has one large eigenvalue and its vector is
     nearly that atom. A vector is taken if its eigenvalue exceeds 0.3 q C^6, the next one is below 0.3 of it, and it
-    is not near one that is taken already; q C^6 is what an atom contributes, with q = mean |y|^2 / (C^2 atoms) and C
-    the least size of a coefficient.
+    is not near one taken before; q C^6 is what an atom contributes, q = mean |y|^2 / (C^2 atoms), C = ``coef_min``.
 
     Source: Arora, Ge, Ma and Moitra, "Simple, efficient, and neural algorithms for sparse coding" (2015), algorithm 3;
     the estimate of q and the number of tries are ours.

@@ -20,10 +20,7 @@ class DND(KeyValueMemory):
     optimiser takes; in the published code they are not changed. What an optimiser keeps about rows that ``write``
     returns as ``fresh`` is no longer theirs.
 
-    Args:
-        *args: As in ``KeyValueMemory``.
-        train_memory: Whether keys and values are parameters.
-        **kwargs: As in ``KeyValueMemory``; ``value_update`` is ``"ema"`` unless given.
+    Arguments as in ``KeyValueMemory``, but for ``value_update``, which is ``"ema"`` unless given.
 
     Source: Pritzel et al., "Neural episodic control" (2017), section 3.1.
 

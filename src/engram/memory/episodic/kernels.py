@@ -51,10 +51,7 @@ def nearest(keys, filled, x, sample, rows, distances):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def nearest_of_all(keys, filled, x, tables, rows, distances, first, stop):
-    """Find the nearest keys for the pairs of a sample and a table from ``first`` to ``stop``.
-
-    As ``neighbours.exact_neighbours``; ``rows`` and ``distances``, (pairs, k), are written.
-    """
+    """Write rows and distances, (pairs, k), for some pairs of a sample and a table; see ``exact_neighbours``."""
     for pair in range(first, stop):
         sample, table = divmod(pair, keys.shape[0])
         if tables.size:
@@ -81,10 +78,8 @@ def squares(keys, filled, out):
 def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
     """Go on with the search for nearest keys in a block of them whose products with samples are known.
 
-    ``products`` are those of samples from ``begin`` on, of which those from ``first`` to ``stop`` are looked at, and
-    keys from ``offset`` on. ``norms`` and ``squares`` are the squared norms of keys and samples, ``largest`` that of
-    the keys; by the share ``slack`` of them a squared distance made of products may be wrong. ``rows`` and
-    ``distances``, (samples, k), are the nearest so far, and change.
+    ``products`` are those of samples from ``begin`` and keys from ``offset`` on, ``norms`` and ``squares`` the squared
+    norms of keys and samples; a distance made of products may be wrong by their share ``slack``.
     """
     k, block = rows.shape[1], products.shape[1]
     for i in range(first, stop):
@@ -124,10 +119,7 @@ def nearest_among(keys, candidates, x, rows, distances):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
-    """Write the weighted means of the neighbours' values for pairs of a sample and a table, (pairs, value_dim).
-
-    ``tables`` as in ``nearest_of_all``; ``delta`` below 0 stands for the mean squared distance.
-    """
+    """Write the weighted means of neighbours' values, (pairs, value_dim); ``delta`` -1: the mean squared distance."""
     for pair in range(rows.shape[0]):
         table = tables[pair] if tables.size else pair % values.shape[0]
         row, distance = rows[pair], distances[pair]

@@ -55,15 +55,14 @@ class KeyValueMemory(Stored, nn.Module):
         value_dim: Length of a value. Where values are compared, the first number counts.
         policy: What is kept when there is no room, one of ``engram.memory.episodic.policies``; ``LRU()`` if None.
         tables: Number of tables, A, kept in one array and asked in one go; None: one, and answers have no such axis.
-        hash_dim: Length of the hashes, which say whether two states are the same, beside keys, which say how alike they
-            are; None: keys are their own hashes.
+        hash_dim: Length of the hashes, which say whether two states are the same; None: keys are their own hashes.
         value_update: What becomes of a row's value v when its state comes again with R: ``"max"``: max(v, R);
             ``"mean"``: the mean over all its samples; ``"ema"``: v + value_step (R - v). Where different states are
             merged into one row, as k-means does, its value is their mean always.
         value_step: Step size of ``"ema"``.
         assign: Which cluster a sample joins under a k-means policy: the one with the nearest ``"key"`` or ``"hash"``.
         empty_value: Answer of a table where nothing is written. With rewards that are never positive, 0 is optimistic.
-        search: How neighbours are found: exactly if None, or by ``FaissSearch()`` for tables too large for that.
+        search: How neighbours are found: exactly if None, or by ``FaissSearch()``.
         generator: Settles random choices, drawn from once; torch's global one if None.
 
     Attributes:
@@ -73,10 +72,6 @@ class KeyValueMemory(Stored, nn.Module):
         n_filled: Rows in use, the first of each table, (tables,).
         clock: Look-ups and writes so far that count as time, (tables,).
         seed: What random choices are drawn from, together with the clock.
-
-    Raises:
-        TypeError: An argument is of another type.
-        ValueError: An argument is out of range.
 
     Source: Blundell et al., "Model-free episodic control" (2016); Pritzel et al., "Neural episodic control" (2017);
     Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means" (2019).
@@ -157,12 +152,10 @@ class KeyValueMemory(Stored, nn.Module):
             x: Keys, (batch, key_dim).
             k: Neighbours. Where fewer rows are filled, all are taken; more than ``capacity`` gives a warning.
             kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
-            delta: Added to squared distances; ``"auto"``: the mean squared distance to the k neighbours, which fits any
-                scale of keys.
+            delta: Added to squared distances; ``"auto"``: their mean over the k neighbours, which fits any scale.
             exact_match: Whether a key that is stored gets its row's value and nothing else (MFEC; NEC: False).
             tables: For each key the one table that answers, (batch,); None: all answer.
-            use: Whether rows that answer count as used, one key after another, which keeps them under ``LRU`` and
-                ``Aggregate``.
+            use: Whether rows that answer count as used, one key after another; see ``LRU`` and ``Aggregate``.
 
         Raises:
             ValueError: A number that is not finite, an unknown table, or another argument out of range.
@@ -188,13 +181,8 @@ class KeyValueMemory(Stored, nn.Module):
     ) -> Written:
         """Write samples in the order of time, one batch of the policy for each table, and return the rows changed.
 
-        More samples than a table has rows are written in batches of as many as it has.
-
-        Args:
-            keys: (batch, key_dim); none is none.
-            values: (batch, value_dim), or (batch,) if ``value_dim`` is 1.
-            hashes: (batch, hash_dim), with ``hash_dim``.
-            tables: The table of each sample, (batch,), or of all.
+        More samples than a table has rows are written in batches of as many as it has. Values are (batch, value_dim),
+        or (batch,) if ``value_dim`` is 1; ``tables`` holds the table of each sample, (batch,), or of all.
 
         Raises:
             ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written.

@@ -35,7 +35,6 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
 
     Raises:
         ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
-        NotFittedError: Nothing has been learned.
 
     Source: MacQueen, "Some methods for classification and analysis of multivariate observations" (1967); "k_means" of
     the code of Agostinelli et al. (2019).
@@ -142,10 +141,7 @@ class DynamicOnlineKMeans(OnlineKMeans):
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts less 1 / n_clusters
 
     A centre whose count has come down to 0 is taken by the next sample. One lives that gets at least its fair share of
-    the samples; counts stay near 1, so that centres follow a stream that changes, at the price of some noise where it
-    does not.
-
-    Arguments and attributes are those of ``OnlineKMeans``.
+    the samples; counts stay near 1, so that centres follow a stream that changes, at the price of some noise.
 
     Source: Agostinelli, Arulkumaran, Sarrico, Richemond and Bharath, "Memory-efficient episodic control reinforcement
     learning with dynamic online k-means" (2019).

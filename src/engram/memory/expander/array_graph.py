@@ -21,9 +21,6 @@ def array_graph(p: int, z: int) -> BipartiteGraph:
         p: A prime; p is also r, the nodes of a constraint.
         z: Constraints of each node, 1 .. p.
 
-    Raises:
-        ValueError: p is no prime, or z is out of range.
-
     Source: Fan, "Array codes as low-density parity-check codes" (2000).
 
     Examples:

@@ -44,8 +44,7 @@ class AssociativeStore(Stored):
         features: Length of the payloads; None: payloads are anything, and there is no W.
 
     Raises:
-        TypeError: ``memory`` is no ``ExpanderMemory``.
-        ValueError: Its states cannot be encoded, or ``features`` is less than 1.
+        ValueError: The memory's states cannot be encoded.
 
     Source: ours; the need for it is stated by Chaudhuri and Fiete (2019): the stored patterns cannot be chosen.
 
@@ -81,9 +80,7 @@ class AssociativeStore(Stored):
             payloads: As many; the labels if None. With ``features``, finite vectors, (items, features).
 
         Raises:
-            TypeError: A label is neither a string nor an integer.
-            ValueError: An argument is out of range, or two labels have the same address, which happens once in about
-                2^(K/2) items.
+            ValueError: Two labels have the same address, which happens once in about 2^(K/2) items.
         """
         contents = labels if payloads is None else payloads
         if len(contents) != len(labels):

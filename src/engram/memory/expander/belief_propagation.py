@@ -46,9 +46,6 @@ def belief_propagation(
         flip_probability: f, in (0, 0.5).
         max_iter: Most rounds; a word whose checks all hold stays as it is.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: Gallager, "Low-density parity-check codes" (1963), in the logarithmic form of Richardson and Urbanke,
     "Modern coding theory" (2008).
 

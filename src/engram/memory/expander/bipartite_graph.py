@@ -72,11 +72,7 @@ class BipartiteGraph:
 
     @classmethod
     def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
-        """Return the graph of a parity-check matrix, (constraints, nodes), dense or sparse; warn of what hinders it.
-
-        Raises:
-            ValueError: Values other than 0 and 1, a row with fewer than two ones, or a column without any.
-        """
+        """Return the graph of a parity-check matrix, (constraints, nodes), dense or sparse; warn of what hinders it."""
         sparse = csr_array(H)
         sparse.eliminate_zeros()
         sparse.sort_indices()

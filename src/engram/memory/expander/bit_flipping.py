@@ -25,17 +25,8 @@ def bit_flip_decode(
 ) -> RecallResult:
     """Correct words of a linear code by flipping bits that violate more than half of their checks.
 
-    It is the recall of an ``ExpanderMemory`` on the graph of H; ``order``, ``max_iter`` and ``generator`` are its.
-
-    Args:
-        H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
-        x: Received words of zeros and ones, (batch, bits).
-        order: Which bits flip.
-        max_iter: Most iterations.
-        generator: Source of the choice between equally good bits.
-
-    Raises:
-        ValueError: H or x has other values or a wrong shape.
+    H is a parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph; x are words of zeros
+    and ones, (batch, bits). It is the recall of an ``ExpanderMemory``; ``order``, ``max_iter``, ``generator`` are its.
 
     Source: Sipser and Spielman, "Expander codes" (1996), section 3.
 
@@ -66,9 +57,6 @@ def gallager_b_decode(
         x: As there.
         threshold: How many of the z - 1 others; all of them, algorithm A, if None.
         max_iter: Most rounds; a word whose checks all hold stays as it is.
-
-    Raises:
-        ValueError: The code is not regular, or an argument is out of range.
 
     Source: Gallager, "Low-density parity-check codes" (1963); Richardson and Urbanke, "Modern coding theory" (2008).
 

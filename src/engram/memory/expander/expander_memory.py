@@ -81,10 +81,6 @@ class ExpanderMemory(Stored, nn.Module):
         permitted: Which local patterns have a hidden neuron; bit k of the index is 1 where node k of the row of
             ``graph.C`` is -1, (constraints, 2^r); without rows where hidden neurons are implicit.
 
-    Raises:
-        TypeError: ``graph`` is no ``BipartiteGraph``.
-        ValueError: An argument is out of range.
-
     Source: Chaudhuri and Fiete, "Bipartite expander Hopfield networks as self-decoding high-capacity error correcting
     codes" (2019), abstract and public reviews. Their method section could not be read: the form of the energy, the
     dynamics and the learning rule follow Sipser and Spielman, "Expander codes" (1996), or are ours.
@@ -264,8 +260,7 @@ class ExpanderMemory(Stored, nn.Module):
             max_iter: Most iterations; if None, until the network rests for ``max`` and ``random``, whose every flip
                 lowers V, and 100, 20,000 and 1000 for ``parallel``, ``wta`` and ``glauber``.
             order: The memory's if None.
-            generator: Source of all choices; torch's global one if None. The same one gives the same flips on every
-                device and with any number of threads.
+            generator: Source of all choices, alike on any device and with any threads; torch's global one if None.
             beta: Inverse temperature of ``glauber``.
             faults: For ``wta``, the probability with which in each sweep a cluster's winner is a random hidden neuron
                 of it. The network is then never at rest: it ends when all constraints hold.
@@ -273,8 +268,6 @@ class ExpanderMemory(Stored, nn.Module):
                 clusters that miss nobody else ask for, ties at random.
             trace: Whether to return the energy on the way, which is slower.
 
-        Raises:
-            ValueError: An argument is out of range.
         """
         order = checks.choice("order", self.order if order is None else order, ORDERS)
         limit = None if max_iter is None else checks.size("max_iter", max_iter, least=0)
@@ -289,8 +282,7 @@ class ExpanderMemory(Stored, nn.Module):
             limit = SWEEPS.get(order, int(self._network.C.shape[0] * self._network.C.shape[1]))
         if order == "glauber":
             limit *= self._nodes
-        how = {"beta": beta, "faults": faults, "trace": trace}
-        settled = settle_fast(self._network, bits, order, limit, seed, **how)  # type: ignore[arg-type]
+        settled = settle_fast(self._network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)
         moved = settled.bits != cue
         if erased is not None:
             moved &= ~erased
@@ -322,9 +314,6 @@ class ExpanderMemory(Stored, nn.Module):
             policy: What a cluster does that already permits a pattern one flip away: ``"reject"`` the new one;
                 ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, taking the
                 permitted pattern (the first in rising order) for it before the next cluster looks.
-
-        Raises:
-            ValueError: The memory is not made with ``patterns="learn"``, or an argument is out of range.
         """
         from engram.memory.expander.kernels import learning
 

@@ -102,15 +102,11 @@ def settle(
     limit: int,
     seed: Int[Tensor, " batch"],
     *,
-    beta: float = 0.0,
-    faults: float = 0.0,
-    trace: bool = False,
+    beta: float,
+    faults: float,
+    trace: bool,
 ) -> Settled:
-    """Let all samples settle, or for ``limit`` iterations, with a seed for each.
-
-    ``beta`` is the inverse temperature of ``glauber``; ``faults`` the probability with which, in each sweep of ``wta``,
-    a cluster's winner is a random hidden neuron of it; ``trace`` notes V on the way.
-    """
+    """Let all samples settle, or for ``limit`` iterations, with a seed for each; as ``ExpanderMemory.recall``."""
     bits, accept = bits.clone(), acceptance(beta, network.A.shape[1], bits.device)
     batch, nodes = bits.shape
     active = torch.ones(batch, dtype=torch.bool, device=bits.device)
@@ -225,15 +221,7 @@ def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " exces
 
 
 def settle_fast(
-    network: Network,
-    bits: Tensor,
-    order: str,
-    limit: int,
-    seed: Tensor,
-    *,
-    beta: float = 0.0,
-    faults: float = 0.0,
-    trace: bool = False,
+    network: Network, bits: Tensor, order: str, limit: int, seed: Tensor, *, beta: float, faults: float, trace: bool
 ) -> Settled:
     """As ``settle``, by the kernels where there is one and no trace; ``violated`` may be 1 for any number but 0."""
     from engram.memory.expander.kernels import flips

@@ -26,13 +26,10 @@ def corrupted(
 
     Args:
         x: States, (batch, nodes).
-        fraction: f.
+        fraction: f, from 0 to 1.
         noise: ``"exact"``: exactly round(f N) nodes flip; ``"bsc"``: each flips with probability f, as in a binary
             symmetric channel; ``"erase"``: exactly round(f N) become 0.
         generator: Source of the choice; torch's global one if None.
-
-    Raises:
-        ValueError: An argument is out of range.
 
     Examples:
         >>> corrupted(torch.ones(1, 4), 0.5).sum().item()
@@ -80,7 +77,7 @@ def recovery_curve(
         make: From N to a memory.
         fractions: Shares of the nodes that are flipped.
         sizes: Values of N.
-        trials: Noisy states for each point, at least 1.
+        trials: Noisy states for each point.
         seed: Settles states, noise and choices.
 
     Examples:
@@ -110,10 +107,7 @@ def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator
 
 
 def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
-    """Return the stored states nearest to noisy ones, the first of several: maximum likelihood, by looking at all.
-
-    There may be 2^14 of them; more raise ValueError.
-    """
+    """Return the stored states nearest to noisy ones, the first of several: maximum likelihood, of at most 2^14."""
     size = memory.message_size
     if size > SEARCHED:
         raise ValueError(f"memory stores 2^{size} states: expected at most 2^{SEARCHED}; take a smaller N")

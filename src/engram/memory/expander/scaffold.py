@@ -35,9 +35,6 @@ class Scaffold(Stored):
         features: Length of a content.
         generator: Source of the states; torch's global one if None, as it is after ``load``.
 
-    Raises:
-        ValueError: ``features`` is less than 1, or the memory's encoding is ``"bits"``.
-
     Source: Sharma, Chandra and Fiete, "Content addressable memory without catastrophic forgetting by heteroassociation
     with a fixed scaffold" (2022), with an expander memory for the scaffold.
 
@@ -66,12 +63,7 @@ class Scaffold(Stored):
         self._fit()
 
     def recall(self, cue: Float[Tensor, "batch features"], generator: torch.Generator | None = None) -> ScaffoldRecall:
-        """Return the contents whose states noisy contents, (batch, features), lead to.
-
-        Raises:
-            RuntimeError: Nothing is stored.
-            ValueError: Another shape, or numbers that are not finite.
-        """
+        """Return the contents whose states noisy ones, (batch, features), lead to; RuntimeError: nothing is stored."""
         self._check("cue", cue)
         if not len(self.states):
             raise RuntimeError("nothing is stored: call store first")

@@ -67,12 +67,9 @@ class HebbHopfield(Stored, nn.Module):
         max_iter: int = 100,
         generator: torch.Generator | None = None,
     ) -> HopfieldRecall:
-        """Let the network settle from noisy patterns.
+        """Let the network settle from noisy patterns of +1 and -1, in at most ``max_iter`` sweeps through all nodes.
 
-        Args:
-            x: Patterns of +1 and -1, (batch, nodes); another shape or other values raise ValueError.
-            max_iter: Most sweeps through all nodes.
-            generator: Source of the order of the nodes; torch's global one if None.
+        The generator settles their order; torch's global one if None.
         """
         from engram.memory.hopfield import kernels
 

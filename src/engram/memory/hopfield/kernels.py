@@ -25,10 +25,7 @@ def shuffle(order, seed, sweep):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
-    """Let the samples from ``first`` to ``stop`` settle in a network of symmetric weights without a diagonal.
-
-    ``state``, +1 and -1, (samples, nodes), changes; ``flips`` and ``rests``, (samples,), are written.
-    """
+    """Let samples settle by symmetric weights without a diagonal; ``state``, ``flips`` and ``rests`` are written."""
     nodes = state.shape[1]
     field, order = np.empty(nodes, weight.dtype), np.empty(nodes, np.int64)
     for sample in range(first, stop):

@@ -17,10 +17,6 @@ class Aggregate:
     A row keeps the key that it began with. Of several keys within the radius, Euclidean and above 0, the nearest wins.
 
     Source: Pinto, "Model-free episodic control with state aggregation" (2020), here with a bound on the table.
-
-    Examples:
-        >>> Aggregate(0.1).radius
-        0.1
     """
 
     radius: float

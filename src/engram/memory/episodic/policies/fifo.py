@@ -13,12 +13,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class FIFO:
-    """The row that was written first makes room, however often its state came again.
-
-    Examples:
-        >>> FIFO().ages
-        False
-    """
+    """The row that was written first makes room, however often its state came again."""
 
     ages: ClassVar[bool] = False
 

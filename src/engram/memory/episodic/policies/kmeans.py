@@ -35,14 +35,9 @@ class KMeans:
 
     Args:
         weighting: ``"count"`` or ``"author"``; see ``DynamicKMeans``.
-        merge_radius: Euclidean distance of keys up to which samples are the same state; 0: equality of hashes, and the
-            only one with ``"author"``.
+        merge_radius: Distance of keys up to which states are the same; 0, as ``"author"`` has it: equality of hashes.
 
     Source: Agostinelli et al. (2019), "k_means" of the published code; MacQueen (1967).
-
-    Examples:
-        >>> KMeans().weighting
-        'count'
     """
 
     weighting: str = "count"
@@ -76,8 +71,7 @@ class DynamicKMeans(KMeans):
     a row with no count left is free. A cluster lives that gets its fair share, one sample in M. With
     ``weighting="count"``:
 
-        1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, and its value
-           is what ``value_update`` says
+        1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, ``value_update``
         2. of equal ones among the rest one stays, with their number as its count
         3. they take free rows, in the order of time
         4. those left join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
@@ -87,14 +81,9 @@ class DynamicKMeans(KMeans):
     ``weighting="author"`` is the published code: no 1 and 2; nearest clusters are looked up before rows are taken; the
     m samples that join a cluster weigh as one; no 5 if all samples take free rows. So the sum of its counts grows with
     every row that is taken again, and clusters come to rest as those of ``KMeans`` do, later; those of ``"count"``
-    never do, and are less exact where nothing changes. Both are made for n much smaller than M; more than a quarter
-    gives a warning.
+    never do, and are less exact where nothing changes. Both are for n much smaller than M; over a quarter warns.
 
     Source: Agostinelli et al. (2019), algorithm and published code; the corrections are ours.
-
-    Examples:
-        >>> DynamicKMeans("author").merge_radius
-        0.0
     """
 
     forgets: ClassVar[bool] = True

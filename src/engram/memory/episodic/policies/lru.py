@@ -16,10 +16,6 @@ class LRU:
     Rows keep the time of their last use, in place of an age that every look-up would have to raise.
 
     Source: Blundell et al., "Model-free episodic control" (2016); Pritzel et al., "Neural episodic control" (2017).
-
-    Examples:
-        >>> LRU().ages
-        True
     """
 
     ages: ClassVar[bool] = True

@@ -21,15 +21,9 @@ class MaxSurprise:
         surprise = |R - estimate of the memory|, when the row was written
 
     Args:
-        k: Neighbours of the estimate.
-        kernel: Its kernel, as in ``KeyValueMemory.query``.
-        delta: What is added to squared distances, as there.
+        k: Neighbours of the estimate; this, ``kernel`` and ``delta`` as in ``KeyValueMemory.query``.
 
     Source: Agostinelli et al. (2019), "max_surprise" of the published code.
-
-    Examples:
-        >>> MaxSurprise(k=5).kernel
-        'idw'
     """
 
     k: int = 11

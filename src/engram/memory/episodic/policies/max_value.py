@@ -13,14 +13,9 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 class MaxValue:
     """The rows with the smallest values make room, whatever comes, as published.
 
-    Samples are not compared with what is stored: a state that comes again gets another row, and new samples replace
-    better ones.
+    Samples are not compared with rows: a state that comes again gets another, and new samples replace better ones.
 
     Source: Agostinelli et al. (2019), "max_rewards" of the published code.
-
-    Examples:
-        >>> MaxValue().ages
-        False
     """
 
     ages: ClassVar[bool] = False

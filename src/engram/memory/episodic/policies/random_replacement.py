@@ -15,12 +15,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class RandomReplacement:
-    """A random row makes room, once there is no empty one.
-
-    Examples:
-        >>> RandomReplacement().ages
-        False
-    """
+    """A random row makes room, once there is no empty one."""
 
     ages: ClassVar[bool] = False
 

@@ -16,10 +16,9 @@ def replaced(
     rank: Annotated[np.ndarray, " capacity"],
     radius: float = 0.0,
 ) -> tuple[Change, int]:
-    """Merge samples into the rows of their states, and put the others into the rows of the lowest rank.
+    """Merge samples into the rows of their states, which make no room, and put the others in those of lowest rank.
 
-    Rows that the batch has met make no room for it. ``coef`` and ``clock`` stay as they were. Return the change, and
-    how many of its rows, the first, were met.
+    Return the change, ``coef`` and ``clock`` as they were, and how many of its rows, the first, were met.
     """
     met, row, new = recognised(table, batch, merging, radius)
     rank = rank.copy()

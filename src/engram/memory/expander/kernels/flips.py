@@ -227,10 +227,7 @@ def outvoted(net, local):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def winner_take_all(net, seeds, limit, faulty, out, first, stop):
-    """Let the samples from ``first`` to ``stop`` settle by the votes of the clusters' winners, for parity.
-
-    ``faulty`` is 2^53 times the probability that a random hidden neuron wins.
-    """
+    """Let samples settle by ``wta``, for parity; ``faulty`` is 2^53 times the probability of a random winner."""
     nodes, constraints = net.A.shape[0], net.C.shape[0]
     local, excess = np.empty(constraints, np.int32), np.empty(nodes, np.int16)
     votes, voters = np.zeros(nodes, np.int64), np.empty(constraints, np.int64)
@@ -280,10 +277,7 @@ def winner_take_all(net, seeds, limit, faulty, out, first, stop):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def all_at_once(net, limit, out, first, stop):
-    """Let the samples from 64 ``first`` to 64 ``stop`` settle by ``parallel``, for parity, 64 in a word.
-
-    ``out.violated`` becomes 1 where a constraint is violated.
-    """
+    """Let 64 samples in a word settle by ``parallel``, for parity; ``out.violated`` becomes 1 where any is."""
     nodes, z = net.A.shape
     bits, planes = out.bits, 1
     while 1 << planes <= z:

@@ -10,11 +10,7 @@ REJECT, ALLOW, REPAIR = 0, 1, 2
 @njit(cache=True, nogil=True)
 @no_type_check
 def learn(bits, C, constraint_degrees, permitted, policy, recruited, conflicts):
-    """Show samples, (samples, nodes), one after another to one cluster after another.
-
-    ``permitted``, (constraints, 2^r), changes, under ``REPAIR`` the samples as well; ``recruited`` and ``conflicts``,
-    (samples,), count clusters that recruited a neuron, and that permitted a pattern one flip away.
-    """
+    """Show samples to one cluster after another: ``permitted`` and the counts change, under ``REPAIR`` ``bits`` too."""
     for sample in range(bits.shape[0]):
         for j in range(C.shape[0]):
             local = 0
