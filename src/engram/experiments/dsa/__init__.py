@@ -75,17 +75,14 @@ claims = [
         metric=value("same-geometry", "dsa_silhouette"),
         holds=at_least(0.6),
     ),
-    claim(
-        id="procrustes-does-not",
-        statement="and Procrustes does not (silhouette)",
-        metric=value("same-geometry", "procrustes_silhouette"),
-        holds=at_most(0.1),
-    ),
-    claim(
-        id="cka-does-not",
-        statement="nor does linear CKA (silhouette)",
-        metric=value("same-geometry", "cka_silhouette"),
-        holds=at_most(0.1),
+    *(
+        claim(
+            id=f"{name}-does-not",
+            statement=f"{which} (silhouette)",
+            metric=value("same-geometry", f"{name}_silhouette"),
+            holds=at_most(0.1),
+        )
+        for name, which in {"procrustes": "and Procrustes does not", "cka": "nor does linear CKA"}.items()
     ),
     ours(
         id="nearest-neighbour",
