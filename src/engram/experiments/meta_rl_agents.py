@@ -213,11 +213,8 @@ def figure(results: Results) -> go.Figure:
     tasks = list(next(iter(shares.values()), {}))
     table = [list(row.values()) for row in shares.values()]
     heat = go.Heatmap(z=table, x=tasks, y=list(shares), zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
-    plot = go.Figure(heat)
-    plot.update_layout(
-        title="Unseen tasks: share of what the oracle gains over chance", yaxis={"autorange": "reversed"}
-    )
-    return plot
+    title = "Unseen tasks: share of what the oracle gains over chance"
+    return go.Figure(heat).update_layout(title=title, yaxis={"autorange": "reversed"})
 
 
 def seconds(config: Config) -> float:

@@ -169,8 +169,7 @@ def figure(results: Results) -> go.Figure:
     names = [f"{label} {number}" for number, label in enumerate(labels)]
     plot.add_trace(go.Heatmap(z=distances, x=names, y=names, colorscale="Viridis", colorbar={"x": 0.42}), 1, 1)
     add_map(plot, ClassicalMDS(metric="precomputed").fit_transform(distances), labels, column=2)
-    plot.update_layout(title="Three kinds of dynamics with the same mean trajectories")
-    return plot
+    return plot.update_layout(title="Three kinds of dynamics with the same mean trajectories")
 
 
 experiment = Experiment(

@@ -39,7 +39,7 @@ PAPER = (
     "(arXiv 2003.04273)"
 )
 SIZES: tuple[Sizes, ...] = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
-DATA_SETS: tuple[DataSet, ...] = get_args(DataSet)
+DATA_SETS = get_args(DataSet)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Config:
 
 def arms(config: Config) -> dict[str, Arm]:
     """Random networks of three sizes, three data sets, four ways to learn, the order of bounds."""
-    random = {size: replace(config.random, sizes=size) for size in SIZES}
+    random: dict[str, RandomNetworks] = {size: replace(config.random, sizes=size) for size in SIZES}
     sets = {name: replace(config.data, data=name) for name in DATA_SETS}
     learned = {f"radius-{way}": replace(config.radii, training=way) for way in get_args(Training)}
     found = arms_of(regions.random_regions, random, regions.random_seconds)
