@@ -1,6 +1,6 @@
 """The published systems as experiments, a file or a folder each; calling the package lists them, and others' with them.
 
-Nothing imports an experiment: the registry looks it up by name.
+The registry looks an experiment up by name; only experiments import from another one.
 """
 
 import sys

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import plotly.graph_objects as go
 import torch
@@ -24,13 +24,14 @@ from engram.tasks.data import load
 PAPER = "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)"
 CIFAR_TRAINING = 40_000  # the first four of CIFAR-10's five training batches; the fifth is held out
 CIFAR_SIZE = 32
+Network = Literal["connection", "homogeneous", "non-plastic"]
 
 
 @dataclass(frozen=True)
 class Config:
     """What one trial is made of."""
 
-    network: Literal["connection", "homogeneous", "non-plastic"] = "connection"
+    network: Network = "connection"
     """Network with a plasticity coefficient for each connection, with a single one, or without plasticity."""
     images: Literal["photographs", "cifar10", "cifar10-jpeg"] = "photographs"
     """Crops of two photographs that need no download, CIFAR-10, or its copy with JPEG-encoded images."""
@@ -64,12 +65,7 @@ class Config:
 
 def arms(config: Config) -> dict[str, Arm]:
     """A plasticity coefficient for each connection, a single one, and none."""
-    networks: tuple[Literal["connection", "homogeneous", "non-plastic"], ...] = (
-        "connection",
-        "homogeneous",
-        "non-plastic",
-    )
-    return arms_of(trial, {network: replace(config, network=network) for network in networks}, seconds)
+    return arms_of(trial, {network: replace(config, network=network) for network in get_args(Network)}, seconds)
 
 
 def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:

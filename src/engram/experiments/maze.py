@@ -94,11 +94,8 @@ def arms(config: Config) -> dict[str, Arm]:
 
 def parameter_count(config: Training) -> int:
     """Return how many parameters the network of a trial has."""
-    units, plastic = config.hidden_size, config.rule not in {"none", "random"}
-    count = (OBSERVATION + 1) * units + units**2 + (ACTIONS + 1) * (units + 1)
-    count += plastic * (units**2 if config.alpha == "connection" else 1)
-    count += (config.rule in {"modulated", "retroactive"}) * (units + 1)
-    return count + (plastic and config.rule != "modulated")
+    with torch.random.fork_rng(devices=[]):
+        return sum(parameter.numel() for parameter in build(config, torch.Generator()).parameters())
 
 
 def build(config: Training, generator: torch.Generator) -> ActorCritic:

@@ -7,7 +7,7 @@ seen: random ones, and those of the literature.
 
 from __future__ import annotations
 
-import itertools
+import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -68,35 +68,28 @@ def arms(config: Config) -> dict[str, Arm]:
     budget, found = parameter_count(replace(config, agent="modulated")), {}
     for agent in ("random", "memoryless", *LEARNERS, "bayes"):
         arm = replace(config, agent=agent)  # type: ignore[arg-type]
-        if agent in LEARNERS:
-            sizes = (replace(arm, hidden_size=size) for size in itertools.count(1))
-            arm = next(sized for sized in sizes if parameter_count(sized) >= budget)
-        found[agent] = arm
+        found[agent] = matched(arm, budget) if agent in LEARNERS else arm
     return arms_of(trial, found, seconds)
+
+
+def matched(config: Config, budget: int) -> Config:
+    """Return the smallest network that has as many parameters."""
+    sized = [replace(config, hidden_size=size) for size in range(1, 4 * config.hidden_size)]
+    return sized[bisect.bisect_left(sized, budget, key=parameter_count)]
 
 
 def parameter_count(config: Config) -> int:
     """Return how many parameters the network of a trial has."""
-    n = config.hidden_size
-    heads, layer = (ACTIONS + 1) * (n + 1), (OBSERVATION + 1) * n + n**2
-    return heads + {
-        "memoryless": (OBSERVATION - ACTIONS) * n,  # it sees no action and no reward
-        "rnn": layer,
-        "lstm": 4 * (layer + n),
-        "plastic": layer + n**2 + 1,
-        "modulated": layer + n**2 + n + 1,
-    }.get(config.agent, 0)
+    with torch.random.fork_rng(devices=[]):
+        return sum(parameter.numel() for parameter in build(config, torch.Generator()).parameters())
 
 
 def build(config: Config, generator: torch.Generator) -> ActorCritic:
-    """Build the network of a trial."""
-    match config.agent:
-        case "memoryless":
-            return meta_actor_critic(
-                Memoryless(OBSERVATION - ACTIONS - 1, config.hidden_size), ACTIONS, generator=generator
-            )
-        case "lstm":
-            return meta_actor_critic(nn.LSTM(OBSERVATION, config.hidden_size), ACTIONS, generator=generator)
+    """Build the network of a trial; one without memory sees no action and no reward."""
+    if config.agent in {"memoryless", "lstm"}:
+        size, memory = config.hidden_size, config.agent == "lstm"
+        network = nn.LSTM(OBSERVATION, size) if memory else Memoryless(OBSERVATION - ACTIONS - 1, size)
+        return meta_actor_critic(network, ACTIONS, generator=generator)
     rule = {"rnn": None, "plastic": ClippedHebb(), "modulated": Modulated()}[config.agent]
     return plastic_actor_critic(OBSERVATION, config.hidden_size, ACTIONS, rule, generator=generator)
 
@@ -220,11 +213,8 @@ def figure(results: Results) -> go.Figure:
     tasks = list(next(iter(shares.values()), {}))
     table = [list(row.values()) for row in shares.values()]
     heat = go.Heatmap(z=table, x=tasks, y=list(shares), zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
-    plot = go.Figure(heat)
-    plot.update_layout(
-        title="Unseen tasks: share of what the oracle gains over chance", yaxis={"autorange": "reversed"}
-    )
-    return plot
+    title = "Unseen tasks: share of what the oracle gains over chance"
+    return go.Figure(heat).update_layout(title=title, yaxis={"autorange": "reversed"})
 
 
 def seconds(config: Config) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import plotly.graph_objects as go
@@ -230,20 +231,18 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     return result
 
 
-SOURCE = "abstract; author code, omniglot/omniglot.py; criterion ours"
+published = partial(Claim, source="abstract; author code, omniglot/omniglot.py; criterion ours")
 claims = [
-    Claim(
+    published(
         id="plastic-learns-in-one-shot",
         statement="With a plastic output layer, characters never seen in training are recognised after one drawing",
-        source=SOURCE,
         published="competitive (no figure found)",
         metric=value("connection", "accuracy"),
         holds=at_least(0.85),
     ),
-    Claim(
+    published(
         id="non-plastic-guesses",
         statement="Without plasticity the same network guesses: one in five is right",
-        source=SOURCE,
         published="not given; it has nothing to remember with",
         metric=value("non-plastic", "accuracy"),
         holds=at_most(0.25),

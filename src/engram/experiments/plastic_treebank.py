@@ -86,14 +86,8 @@ def arms(config: Config) -> dict[str, Arm]:
     """The two networks, the plastic one with as many units as fit into the parameters of the LSTM."""
     budget = count(config, "lstm", config.hidden_size)
     fits = (size for size in range(config.hidden_size, 0, -1) if count(config, "modulated", size) <= budget)
-    return arms_of(
-        trial,
-        {
-            "lstm": replace(config, network="lstm"),
-            "modulated": replace(config, network="modulated", hidden_size=next(fits)),
-        },
-        seconds,
-    )
+    modulated = replace(config, network="modulated", hidden_size=next(fits))
+    return arms_of(trial, {"lstm": replace(config, network="lstm"), "modulated": modulated}, seconds)
 
 
 def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:

@@ -206,8 +206,7 @@ def figure(results: Results) -> go.Figure:
         return plot
     for column, measure in enumerate(MEASURES, 1):
         add_map(plot, np.array(first[f"{measure}_map"]), first["names"], column=column, legend=column == 1)
-    plot.update_layout(title="Which rule trained this network? Each point is one; near points are alike")
-    return plot
+    return plot.update_layout(title="Which rule trained this network? Each point is one; near points are alike")
 
 
 def seconds(config: Config) -> float:

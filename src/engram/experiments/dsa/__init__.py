@@ -75,17 +75,14 @@ claims = [
         metric=value("same-geometry", "dsa_silhouette"),
         holds=at_least(0.6),
     ),
-    claim(
-        id="procrustes-does-not",
-        statement="and Procrustes does not (silhouette)",
-        metric=value("same-geometry", "procrustes_silhouette"),
-        holds=at_most(0.1),
-    ),
-    claim(
-        id="cka-does-not",
-        statement="nor does linear CKA (silhouette)",
-        metric=value("same-geometry", "cka_silhouette"),
-        holds=at_most(0.1),
+    *(
+        claim(
+            id=f"{name}-does-not",
+            statement=f"{which} (silhouette)",
+            metric=value("same-geometry", f"{name}_silhouette"),
+            holds=at_most(0.1),
+        )
+        for name, which in {"procrustes": "and Procrustes does not", "cka": "nor does linear CKA"}.items()
     ),
     ours(
         id="nearest-neighbour",
@@ -172,8 +169,7 @@ def figure(results: Results) -> go.Figure:
     names = [f"{label} {number}" for number, label in enumerate(labels)]
     plot.add_trace(go.Heatmap(z=distances, x=names, y=names, colorscale="Viridis", colorbar={"x": 0.42}), 1, 1)
     add_map(plot, ClassicalMDS(metric="precomputed").fit_transform(distances), labels, column=2)
-    plot.update_layout(title="Three kinds of dynamics with the same mean trajectories")
-    return plot
+    return plot.update_layout(title="Three kinds of dynamics with the same mean trajectories")
 
 
 experiment = Experiment(

@@ -36,27 +36,20 @@ class Fit:
     rank: Annotated[int, Ge(1)] = 15
     """Rank of the operator."""
 
-    def seconds(self, pairs: float) -> float:
-        """Time of fitting and of comparing pairs on one core."""
+    def seconds(self, systems: int, *, ordered: bool = False) -> float:
+        """Time of fitting and of comparing systems, all pairs or each with the first, on one core."""
+        pairs = systems if ordered else systems * (systems - 1) / 2
         return 0.3 + pairs * (5e-4 * self.rank + 5e-5 * self.rank**2)
 
 
 class Systems(NamedTuple):
-    """What is compared.
+    """What is compared."""
 
-    Attributes:
-        activity: What operators are fitted to, trials (time, features) of each system.
-        shapes: What geometry sees, (samples, features) of each.
-        labels: The class of each, or a number by which they are ordered; distances then are those to the first.
-        ordered: Whether it is such a number; None stands for none.
-        neighbours: How many nearest systems a class is guessed from.
-    """
-
-    activity: list[list[np.ndarray]]
-    shapes: list[np.ndarray]
-    labels: list[Any]
-    ordered: bool = False
-    neighbours: int = 1
+    activity: list[list[np.ndarray]]  # what operators are fitted to, trials (time, features) of each system
+    shapes: list[np.ndarray]  # what geometry sees, (samples, features) of each
+    labels: list[Any]  # the class of each, or a number by which they are ordered; None stands for none
+    ordered: bool = False  # whether it is such a number; distances then are those to the first
+    neighbours: int = 1  # how many nearest systems a class is guessed from
 
 
 @runtime_checkable

@@ -44,7 +44,7 @@ class Rules:
     def seconds(self) -> float:
         """Time of a trial on one core."""
         systems = 12 * self.networks
-        return self.observations * 2e-2 + self.fit.seconds(systems * (systems - 1) / 2)
+        return self.observations * 2e-2 + self.fit.seconds(systems)
 
 
 @dataclass(frozen=True)
@@ -96,4 +96,4 @@ class FlipFlop:
     def seconds(self) -> float:
         """Time of a trial on one core."""
         systems = 3 * self.models
-        return systems * self.updates * self.steps * 3e-4 + self.fit.seconds(systems * (systems - 1) / 2)
+        return systems * self.updates * self.steps * 3e-4 + self.fit.seconds(systems)

@@ -46,7 +46,7 @@ class SameGeometry:
     def seconds(self) -> float:
         """Time of a trial on one core."""
         systems, making = 3 * self.models, self.steps * (2e-4 + 1e-6 * self.models * self.trials)
-        return making + self.fit.seconds(systems * (systems - 1) / 2)
+        return making + self.fit.seconds(systems)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Embeddings:
     def seconds(self) -> float:
         """Time of a trial on one core."""
         systems = 3 * self.views
-        return systems * self.steps * 4e-4 + self.fit.seconds(systems * (systems - 1) / 2)
+        return systems * self.steps * 4e-4 + self.fit.seconds(systems)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Ring:
 
     def seconds(self) -> float:
         """Time of a trial on one core."""
-        return self.steps * 1e-7 * float(self.neurons**1.5) + self.fit.seconds(9.0)
+        return self.steps * 1e-7 * float(self.neurons**1.5) + self.fit.seconds(9, ordered=True)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Topology:
 
     def seconds(self) -> float:
         """Time of a trial on one core."""
-        return self.steps * 3e-7 * float(self.neurons**1.5) + self.fit.seconds(11.0)
+        return self.steps * 3e-7 * float(self.neurons**1.5) + self.fit.seconds(11, ordered=True)
 
 
 def components(activity: np.ndarray) -> list[np.ndarray]:

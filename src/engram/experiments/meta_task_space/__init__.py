@@ -195,22 +195,17 @@ def figure(results: Results) -> go.Figure:
     shares = [of_seed["generator"]["codes"] for of_seed in seeds if "generator" in of_seed]
     codes = sorted({code for share in shares for code in share})
     means = [float(np.mean([share.get(code, 0.0) for share in shares])) for code in codes]
-    plot.add_trace(go.Bar(x=means, y=codes, orientation="h", marker_color=PALETTE[0], showlegend=False), row=1, col=1)
+    plot.add_bar(x=means, y=codes, orientation="h", marker_color=PALETTE[0], row=1, col=1)
     for number, of_seed in enumerate(seeds):
         if "lstm-many" in of_seed:
             many = of_seed["lstm-many"]
-            line = go.Scatter(
-                x=["first quarter", "last quarter"],
-                y=[many["first_quarter"], many["last_quarter"]],
-                mode="lines+markers",
-                marker_color=PALETTE[number % len(PALETTE)],
-                showlegend=False,
-            )
-            plot.add_trace(line, row=1, col=2)
+            x, y = ["first quarter", "last quarter"], [many["first_quarter"], many["last_quarter"]]
+            color = PALETTE[number % len(PALETTE)]
+            plot.add_scatter(x=x, y=y, mode="lines+markers", marker_color=color, row=1, col=2)
     plot.update_xaxes(title_text="share", row=1, col=1)
     plot.update_yaxes(title_text="score (0: chance, 1: oracle)", row=1, col=2)
-    plot.update_layout(template="plotly_white", title="Random tasks, and an agent trained on many of them")
-    return plot
+    title = "Random tasks, and an agent trained on many of them"
+    return plot.update_layout(template="plotly_white", title=title, showlegend=False)
 
 
 SMALL: dict[str, Any] = {"test_lifetimes": 2, "horizon": 8, "hidden_size": 4, "batch_size": 2, "iterations": 10}
@@ -225,7 +220,7 @@ experiment = Experiment(
                 generator=Generator(attempts=20, accepted=2),
                 one_task=OneTask(**SMALL),
                 memoryless=OneTask(**SMALL, memory=False),
-                many_tasks=ManyTasks(**SMALL, train_tasks=2, test_tasks=2),
+                many_tasks=ManyTasks(**SMALL, train_tasks=2, test_tasks=1),
             ),
             seeds=2,
         ),

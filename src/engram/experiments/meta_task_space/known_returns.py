@@ -10,8 +10,6 @@ import numpy as np
 from engram.agents.reference import Agent, BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play, regret
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, pomdp
 
-__all__ = ["KnownReturn", "exact_returns", "ideal_returns"]
-
 
 @dataclass(frozen=True)
 class KnownReturn:

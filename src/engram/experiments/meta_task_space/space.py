@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -86,6 +87,14 @@ def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
         "worth": float(good[0]) / diagnosed,
         "strict": float(good[1]) / diagnosed,
         "distinct": len(np.unique(hashes)) / diagnosed,
+        **of_named_tasks(),
+    }
+
+
+@functools.cache
+def of_named_tasks() -> dict[str, float]:
+    """Return how many degeneracies are found in named tasks, and the share of planted defects that is."""
+    return {
         "false_alarms": sum(len(diagnose(task).degeneracies) for task in named.catalogue().values()),
         "detected": float(np.mean([code in diagnose(task).codes for task, code in named.degenerate().values()])),
     }

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import plotly.graph_objects as go
 
 from engram.experiments.property_verification import engines, radii, regions
 from engram.experiments.property_verification.engines import AcasXu
-from engram.experiments.property_verification.networks import RandomNetworks
-from engram.experiments.property_verification.radii import Radii
-from engram.experiments.property_verification.regions import Data
+from engram.experiments.property_verification.networks import RandomNetworks, Sizes
+from engram.experiments.property_verification.radii import Radii, Training
+from engram.experiments.property_verification.regions import Data, DataSet
 from engram.lab import (
     Arm,
     Claim,
@@ -38,6 +38,8 @@ PAPER = (
     "Dingliwal, Pareek & Arora, Finding input characterizations for output properties in ReLU neural networks, 2020 "
     "(arXiv 2003.04273)"
 )
+SIZES: tuple[Sizes, ...] = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
+DATA_SETS = get_args(DataSet)
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,11 @@ class Config:
 
 def arms(config: Config) -> dict[str, Arm]:
     """Random networks of three sizes, three data sets, four ways to learn, the order of bounds."""
-    sizes: tuple[Literal["2-4-2", "5-8-8-2", "5-2-5-4-3"], ...] = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
-    sets: tuple[Literal["moons", "iris", "digits"], ...] = ("moons", "iris", "digits")
-    ways: tuple[Literal["backprop", "matched", "hebbian", "random"], ...] = ("backprop", "matched", "hebbian", "random")
-    random: dict[str, RandomNetworks] = {size: replace(config.random, sizes=size) for size in sizes}
+    random: dict[str, RandomNetworks] = {size: replace(config.random, sizes=size) for size in SIZES}
+    sets = {name: replace(config.data, data=name) for name in DATA_SETS}
+    learned = {f"radius-{way}": replace(config.radii, training=way) for way in get_args(Training)}
     found = arms_of(regions.random_regions, random, regions.random_seconds)
-    found |= arms_of(
-        regions.data_regions, {name: replace(config.data, data=name) for name in sets}, regions.data_seconds
-    )
-    learned = {f"radius-{way}": replace(config.radii, training=way) for way in ways}
+    found |= arms_of(regions.data_regions, sets, regions.data_seconds)
     found |= arms_of(radii.trial, learned, radii.seconds)
     found["bounds"] = Arm(engines.order, replace(config.random, sizes="5-8-8-3"), config.random.networks * 0.06)
     if config.scope == "all":
@@ -77,7 +75,6 @@ def lead(arm: str, above: str, below: str, times: float = 1.0) -> Measure:
     return Measure(lambda results: float(results[arm][above]) - times * float(results[arm][below]), (arm,))
 
 
-SIZES = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
 paper = partial(Claim, source="abstract; criterion ours", holds=at_least(0.0))
 ours = partial(Claim, source="ours", published="no figure", holds=at_least(0.0))
 exact = partial(Claim, published="proved", holds=at_most(0.0), sameness="numeric")
@@ -126,7 +123,7 @@ claims = [
         id="regions-are-sound",
         statement="No sampled input of any region is answered otherwise (their number, in the worst arm)",
         source="theorems of both papers",
-        metric=largest("wrong", *SIZES, "moons", "iris", "digits"),
+        metric=largest("wrong", *SIZES, *DATA_SETS),
     ),
     ours(
         id="hebbian-radius-matched",
@@ -167,23 +164,15 @@ def figure(results: Results) -> go.Figure:
     for label, name, corners in first.get("polygons", []):
         if not corners:
             continue
-        closed = [*corners, corners[0]]
-        plot.add_trace(
-            go.Scatter(
-                x=[x for x, _ in closed],
-                y=[y for _, y in closed],
-                mode="lines",
-                fill="toself" if name == "tight" else None,
-                opacity=0.6,
-                line={"color": PALETTE[int(label)], "dash": "solid" if name == "tight" else "dot"},
-                name=f"class {label}, {name}",
-                showlegend=False,
-            )
-        )
+        x, y = zip(*corners, corners[0], strict=True)
+        style = {"fill": "toself"} if name == "tight" else {"line_dash": "dot"}
+        style |= {"name": f"class {label}, {name}", "line_color": PALETTE[int(label)]}
+        plot.add_scatter(x=x, y=y, mode="lines", opacity=0.6, **style)
     plot.update_layout(
         title="Certified regions of a network that tells two moons apart: direct dotted, tightened filled",
         xaxis={"title": "first input", "range": [0, 1]},
         yaxis={"title": "second input", "range": [0, 1], "scaleanchor": "x"},
+        showlegend=False,
     )
     return plot
 
@@ -204,12 +193,7 @@ experiment = Experiment(
         ),
         "laptop": Preset(Config(), seeds=5),
         "paper": Preset(
-            Config(
-                random=RandomNetworks(networks=50),
-                data=Data(inputs=50),
-                radii=Radii(exact=50),
-                scope="all",
-            ),
+            Config(random=RandomNetworks(networks=50), data=Data(inputs=50), radii=Radii(exact=50), scope="all"),
             seeds=10,
         ),
     },

@@ -17,13 +17,14 @@ from torch import nn
 from engram.analysis.verify import AffineReLU, as_affine_relu
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Sizes = Literal["2-4-2", "5-8-8-2", "5-2-5-4-3", "5-8-8-3"]
 
 
 @dataclass(frozen=True)
 class RandomNetworks:
     """Random networks and samples of their inputs."""
 
-    sizes: Literal["2-4-2", "5-8-8-2", "5-2-5-4-3", "5-8-8-3"] = "2-4-2"
+    sizes: Sizes = "2-4-2"
     """Units of a network; each arm has its own."""
     networks: Annotated[int, Ge(2)] = 12
     """Networks of a trial."""

@@ -15,6 +15,7 @@ from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
 from engram.experiments.property_verification.networks import Array, trained
 from engram.lab import Run
 
+Training = Literal["backprop", "matched", "hebbian", "random"]
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
 exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, most=0.5, time_limit=1e6, node_limit=500)
 
@@ -23,7 +24,7 @@ exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, most
 class Radii:
     """How the network learned, and how many radii are exact."""
 
-    training: Literal["backprop", "matched", "hebbian", "random"] = "backprop"
+    training: Training = "backprop"
     """How the hidden layer learned; matched: back-propagation, stopped at Hebbian's accuracy. Each arm has its own."""
     exact: Annotated[int, Ge(1)] = 1
     """Test inputs for which the solver is asked for the radius as well; the one by CROWN is for all."""

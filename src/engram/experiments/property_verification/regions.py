@@ -10,17 +10,11 @@ import numpy as np
 from annotated_types import Ge
 from jaxtyping import Float
 
-from engram.analysis.verify import (
-    AffineReLU,
-    Box,
-    Region,
-    activation_pattern,
-    pattern_halfspaces,
-    relaxed_region,
-)
+from engram.analysis.verify import AffineReLU, Box, Region, activation_pattern, pattern_halfspaces, relaxed_region
 from engram.experiments.property_verification.networks import Array, RandomNetworks, data_set, random_network, trained
 from engram.lab import Run
 
+DataSet = Literal["moons", "iris", "digits"]
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
 proved_region = partial(relaxed_region, time_limit=1e6, node_limit=500)
 GRID = (0.001, 0.5, 0.95)  # published slacks are absolute; these are shares of the margin at the input
@@ -32,7 +26,7 @@ COLUMNS = ("holds", "direct", "structural", "half", "tight", "best", "crown", "l
 class Data:
     """A data set, the network trained on it, and the inputs for which there are regions."""
 
-    data: Literal["moons", "iris", "digits"] = "moons"
+    data: DataSet = "moons"
     """Which data; each arm has its own."""
     inputs: Annotated[int, Ge(2)] = 10
     """Test inputs for which regions are computed."""
