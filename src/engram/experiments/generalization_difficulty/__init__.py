@@ -28,9 +28,14 @@ from engram.experiments.generalization_difficulty import (
 from engram.experiments.generalization_difficulty.claims import claims
 from engram.experiments.generalization_difficulty.data_sets import DATA, ERROR
 from engram.experiments.generalization_difficulty.published import PUBLISHED
-from engram.lab import Arm, Experiment, Preset, Results
+from engram.lab import Arm, Experiment, Preset, Results, arms_of
 
 QUICK = ("published", "digits", "cartpole", "regression", "architectures")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The config of a study in which nothing is to be set."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,19 @@ class Config:
 
 def arms(config: Config) -> dict[str, Arm]:
     """The published table, then what is measured."""
-    found: dict[str, Arm] = {}
-    for name, study, own in (
-        ("published", published, published.Config()),
-        ("shapes", shapes, shapes.Config()),
-        *((name, data_sets, data_sets.Config(**vars(config.data), name=name)) for name in DATA),
-        ("cartpole", cartpole, config.cartpole),
-        ("regression", regression, config.regression),
-        ("direct", direct, direct.Config()),
-        ("architectures", architectures, config.architectures),
-    ):
-        found[name] = Arm(study.trial, own, study.seconds(own))
+    found = {
+        "published": Arm(published.trial, Fixed(), 1.0),
+        "shapes": Arm(shapes.trial, Fixed(), 1.0),
+        **arms_of(
+            data_sets.trial,
+            {name: data_sets.Config(**vars(config.data), name=name) for name in DATA},
+            data_sets.seconds,
+        ),
+        "cartpole": Arm(cartpole.trial, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
+        "regression": Arm(regression.trial, config.regression, 1.0),
+        "direct": Arm(direct.trial, Fixed(), 1.0),
+        "architectures": Arm(architectures.trial, config.architectures, 1 + 0.2 * config.architectures.epochs),
+    }
     return found if config.everything else {name: found[name] for name in QUICK}
 
 

@@ -53,8 +53,3 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         task = control_task(max(1.0, result[f"m_{name}_{window}"]), 1, n=10_000, resolution=0.01)
         result[f"log10_bits_{name}_{window}"] = task.difficulty().log10_bits
     return result
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return 1 + 5e-5 * config.steps
