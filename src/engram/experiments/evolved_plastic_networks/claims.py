@@ -8,14 +8,9 @@ CONTROLS = ("no_learning", "new_weight", "shuffled_trace")
 BEFORE = ("newborn_before_life", "newborn_after_life", "evolved_before_life")
 
 
-def largest_of(arm: str, *keys: str) -> Measure:
-    """Return the largest of some results of an arm."""
-    return most(*(value(arm, key) for key in keys))
-
-
 def above_controls(key: str) -> Measure:
     """Return by how much the evolved genome is above the best of the controls (a), (c) and (g)."""
-    return value("evolved", key) - largest_of("evolved", *(f"{control}_{key}" for control in CONTROLS))
+    return value("evolved", key) - most(*(value("evolved", f"{control}_{key}") for control in CONTROLS))
 
 
 both = partial(claimed, source="abstract and published code", published="no figure read")
@@ -106,7 +101,7 @@ claims = [
     decoding(
         "target-not-decoded-before",
         "and not without either of them",
-        largest_of("evolved", *(f"target_{when}_response" for when in BEFORE)) <= 0.8,
+        most(*(value("evolved", f"target_{when}_response") for when in BEFORE)) <= 0.8,
     ),
     decoding(
         "stimulus-held",

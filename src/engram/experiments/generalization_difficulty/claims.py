@@ -13,6 +13,11 @@ def lead(arm: str, *keys: str) -> Measure:
     return least(*(value(arm, one) - value(arm, other) for one, other in itertools.pairwise(keys)))
 
 
+def rise(key: str) -> Measure:
+    """Return the smallest rise of what was measured from digits to MNIST to CIFAR-10."""
+    return least(value("mnist", key) - value("digits", key), value("cifar10", key) - value("mnist", key))
+
+
 # No seed changes the published table.
 table = partial(
     claimed,
@@ -109,17 +114,13 @@ claims = [
     ours(
         "order-of-measured-dimensions",
         "Measured dimensions rise from digits to MNIST to CIFAR-10 (smallest step)",
-        least(value("mnist", "m") - value("digits", "m"), value("cifar10", "m") - value("mnist", "m")) >= 0.0,
+        rise("m") >= 0.0,
         published="14 and 27",
     ),
     ours(
         "order-of-measured-bits",
         "and so do the bits, at one target error (smallest step of log10)",
-        least(
-            value("mnist", "log10_bits") - value("digits", "log10_bits"),
-            value("cifar10", "log10_bits") - value("mnist", "log10_bits"),
-        )
-        >= 0.0,
+        rise("log10_bits") >= 0.0,
         published="16.2 and 32.5, at different errors",
     ),
     ours(
