@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from engram import registry
@@ -132,23 +133,15 @@ def run(arguments: Sequence[str]) -> int:
         return_unknown_args=True,
     )
     try:
-        if rest and not isinstance(command, Run):
+        if isinstance(command, Run):
+            return _run(command, rest)
+        if rest:
             raise ValueError(f"unknown argument {rest[0]!r}; try --help")
-        match command:
-            case List():
-                return _list(command)
-            case Show():
-                return _show(command)
-            case Run():
-                return _run(command, rest)
-            case Report():
-                return _report(command)
-            case Data():
-                return _data(command)
-            case _:
-                return _doctor()
+        actions: dict[type, Any] = {List: _list, Show: _show, Report: _report, Data: _data, Doctor: _doctor}
+        actions[type(command)](command)
+        return 0
     except (ValueError, TypeError, OSError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return EXIT_USAGE
     except KeyboardInterrupt:
         Console(stderr=True).print("[yellow]stopped; the same command goes on from the last checkpoints[/]")
@@ -158,7 +151,7 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_USAGE
 
 
-def _list(command: List) -> int:
+def _list(command: List) -> None:
     from engram.lab import CorruptFileError, load
 
     table = Table("name", "what is learned, by what", "paper", "last run", box=None, pad_edge=False)
@@ -166,7 +159,7 @@ def _list(command: List) -> int:
         try:
             experiment: Experiment = registry.get("experiments", name)
         except Exception as error:  # another package's experiment must not hide all others
-            table.add_row(name, "", "", f"[red]cannot be loaded: {_escape(str(error))}[/]")
+            table.add_row(name, "", "", f"[red]cannot be loaded: {escape(str(error))}[/]")
             continue
         try:
             last = _state(load(experiment, command.runs))
@@ -176,10 +169,9 @@ def _list(command: List) -> int:
             last = "never run here"
         table.add_row(name, experiment.summary, experiment.paper, last)
     _out().print(table)
-    return 0
 
 
-def _show(command: Show) -> int:
+def _show(command: Show) -> None:
     from engram.lab.config import allowed, leaves
     from engram.lab.config import fields as fields_of
     from engram.lab.monitor import duration
@@ -202,14 +194,12 @@ def _show(command: Show) -> int:
         values = [str(values[field]) for values in shown.values()]
         fields.add_row(_option(field), allowed(kind, field), *values, texts.get(field, ""))
     out.print(fields, "")
-    claims = Table(
-        "claim", "statement", "criterion", "presets", "seeds", title="Claims", title_justify="left", box=None
-    )
+    columns = "claim", "statement", "criterion", "presets", "seeds"
+    claims = Table(*columns, title="Claims", title_justify="left", box=None)
     for claim in experiment.claims:
         criterion = f"{claim.holds} ({claim.threshold}'s)"
         claims.add_row(claim.id, claim.statement, criterion, ", ".join(claim.presets), f">= {claim.seeds}")
     out.print(claims)
-    return 0
 
 
 def _run(command: Run, rest: list[str]) -> int:
@@ -218,11 +208,7 @@ def _run(command: Run, rest: list[str]) -> int:
     if not command.names:
         known = ", ".join(registry.experiments())
         raise ValueError(f"no experiment named (names stand before config fields); known: {known}")
-    options = {
-        field.name: getattr(command, field.name)
-        for field in dataclasses.fields(command)
-        if field.name not in ("names", "arms", "json")
-    }
+    options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
     arms = None if command.arms is None else [arm.strip() for arm in command.arms.split(",")]
     # All is checked before anything runs.
     changes = {name: _changes(registry.get("experiments", name), command.preset, rest) for name in command.names}
@@ -237,11 +223,8 @@ def _run(command: Run, rest: list[str]) -> int:
         left = [trial for trial in results.trials if trial.state in ("interrupted", "waiting", "running")]
         if left:
             done = len(results.trials) - len(left)
-            Console(stderr=True).print(
-                f"[yellow]{name}: stopped with {done} trials done and {len(left)} left; "
-                "the same command goes on where they are[/]",
-                soft_wrap=True,
-            )
+            stopped = f"[yellow]{name}: stopped with {done} trials done and {len(left)} left; "
+            Console(stderr=True).print(stopped + "the same command goes on where they are[/]", soft_wrap=True)
             return EXIT_INTERRUPTED
         code = max(code, results.exit_code())
     return code
@@ -306,19 +289,19 @@ def _print_results(results: Results) -> None:
             claim.published,
             f"{claim.holds}\n[dim]{OWNERS[claim.threshold]}[/]",
             f"{judged.ours:.4g}" if judged.values else "",
-            _escape(f"[{judged.low:.3g}, {judged.high:.3g}]") if judged.values else "",
+            escape(f"[{judged.low:.3g}, {judged.high:.3g}]") if judged.values else "",
             str(len(judged.values)),
-            f"[{color}]{judged.verdict}[/]" + (f"\n[dim]{_escape(judged.why)}[/]" if judged.why else ""),
+            f"[{color}]{judged.verdict}[/]" + (f"\n[dim]{escape(judged.why)}[/]" if judged.why else ""),
         )
     out.print(table)
     for trial in results.trials:
         if trial.state == "failed":
             traceback = Path(trial.folder) / "error.txt"
-            out.print(f"[red]{trial.arm}, seed {trial.seed} failed:[/] {_escape(trial.message)}")
+            out.print(f"[red]{trial.arm}, seed {trial.seed} failed:[/] {escape(trial.message)}")
             out.print(f"  {traceback}" if traceback.exists() else f"  {trial.folder}")
 
 
-def _report(command: Report) -> int:
+def _report(command: Report) -> None:
     from engram.lab import load
     from engram.lab.last_run import runs_folder
     from engram.lab.report import write_report
@@ -328,12 +311,10 @@ def _report(command: Report) -> int:
     if not names:
         raise ValueError(f"nothing was run in {root} yet; try: engram run {registry.experiments()[0]}")
     runs = [(registry.get("experiments", name), load(name, command.runs)) for name in names]
-    path = write_report(runs, command.out or root / "report.html")
-    print(f"report: {path}")
-    return 0
+    print(f"report: {write_report(runs, command.out or root / 'report.html')}")
 
 
-def _doctor() -> int:
+def _doctor(_: Doctor) -> None:
     from engram.lab.last_run import runs_folder
     from engram.lab.machine import hardware, missing_extras, versions
     from engram.tasks import data
@@ -349,10 +330,9 @@ def _doctor() -> int:
     if not missing:
         table.add_row("extras", "all installed")
     _out().print(table)
-    return 0
 
 
-def _data(command: Data) -> int:
+def _data(command: Data) -> None:
     from engram.tasks import data
 
     names = command.names or tuple(data.SETS)
@@ -372,7 +352,6 @@ def _data(command: Data) -> int:
     wrong = [str(file.found) for status in statuses for file in status.files if file.found and not file.verified]
     if command.action == "verify" and wrong:
         raise ValueError(f"wrong checksum: {', '.join(wrong)}")
-    return 0
 
 
 def _state(results: Results) -> str:
@@ -411,9 +390,3 @@ def _field_texts(kind: Any) -> dict[str, str]:
 def _out() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=140)
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

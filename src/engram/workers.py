@@ -47,12 +47,9 @@ def share_out(
         items: In the order in which they are begun.
         workers: How many work at once; with 1 and loky everything happens in this process.
         backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
-        attempts: How often an item is begun at most.
+        attempts: How often an item is begun at most; ``LOST`` is the result where a worker died at each.
         under_way: Whether an item may have been begun and not finished when a worker died (default: any).
         wait: Calls what waits for the workers, from where a caller wants it to wait (default: here).
-
-    Returns:
-        The results in the order of ``items``; ``LOST`` where a worker died at each attempt.
 
     Raises:
         Exception: What the function raised; or, after as many attempts, that workers die before they begin.

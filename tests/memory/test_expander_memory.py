@@ -246,9 +246,9 @@ def test_flips_one_by_one_lower_the_energy_each_time(seed, order):
 def test_cold_glauber_reaches_the_end_states_of_random():
     memory = ExpanderMemory(random_regular(12, 3, 6, seed=3))
     start = 1 - 2 * torch.randint(0, 2, (12,), generator=seeded(1))
-    x = start.expand(2000, 12)
+    x = start.expand(4000, 12)
     random = memory.recall(x, order="random", generator=seeded(1))
-    glauber = memory.recall(x, 40, "glauber", seeded(2), beta=50.0)
+    glauber = memory.recall(x, 200, "glauber", seeded(2), beta=50.0)
     assert random.stable.all()
     assert glauber.stable.all()
     ends = {tuple(state) for state in random.x.tolist()}

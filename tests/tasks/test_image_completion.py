@@ -34,8 +34,8 @@ TASKS = st.builds(
 def test_an_episode_is_what_the_specification_says(task, batch, seed):
     inputs, targets, mask, clamp = task.sample(batch, seeded(seed))
     pixels, known = task.pixels, {tuple(image.tolist()) for image in task.images.flatten(1)}
-    assert inputs.shape == targets.shape == clamp.shape == (task.length, batch, pixels)
-    assert torch.equal(mask, (torch.arange(task.length) == task.length - 1)[:, None].expand_as(mask))
+    assert inputs.shape == targets.shape == clamp.shape == (*mask.shape, pixels)
+    assert torch.equal(mask, (torch.arange(len(mask)) == len(mask) - 1)[:, None].expand(-1, batch))
     assert torch.equal(targets, targets[-1].expand_as(targets))
     assert not inputs[~clamp].any(), "what is not given is zero"
 
@@ -75,8 +75,8 @@ def test_halves_images_and_orders_are_drawn_evenly():
 
 
 def test_the_published_setting_has_the_published_length():
-    assert ImageCompletion(pictures(3, 32, 32), 3, 3, 20, 2, 3).length == 201
-    assert ImageCompletion(pictures(3, 8, 8)).length == 63
+    assert len(ImageCompletion(pictures(3, 32, 32), 3, 3, 20, 2, 3).sample(1, seeded()).inputs) == 201
+    assert len(ImageCompletion(pictures(3, 8, 8)).sample(1, seeded()).inputs) == 63
 
 
 def test_a_given_zero_is_clamped():

@@ -39,9 +39,8 @@ def test_an_episode_is_what_the_specification_says(shape, ways, options, batch, 
     ways, (rotations, distinct) = min(ways, shape[0]), options
     task = OneShotCharacters(numbered(*shape), ways, rotations, distinct)
     inputs, targets, mask = task.sample(batch, seeded(seed))
-    assert task.length == ways + 1
-    assert inputs.shape == (task.length, batch, 4 + ways)
-    assert torch.equal(mask, (torch.arange(task.length) == ways)[:, None].expand_as(mask))
+    assert inputs.shape == (ways + 1, batch, 4 + ways)
+    assert torch.equal(mask, (torch.arange(ways + 1) == ways)[:, None].expand_as(mask))
     images, labels = task.split(inputs)
     assert torch.equal(labels[:-1], targets[:-1])
     assert not labels[-1].any(), "the label of the last drawing is not shown"
@@ -81,10 +80,6 @@ def test_characters_drawings_turns_labels_and_places_are_drawn_evenly():
     assert asked_first.mean() == pytest.approx(0.5, abs=0.015)
     independent = torch.corrcoef(torch.stack((targets[0, :, 0], asked_first)))[0, 1]
     assert independent == pytest.approx(0, abs=0.03), "the label does not tell the place"
-
-
-def test_the_published_episode_has_six_steps():
-    assert OneShotCharacters(torch.zeros(5, 1, 31, 31)).length == 6
 
 
 def test_glyphs_are_determined_by_the_generator_and_are_all_different():

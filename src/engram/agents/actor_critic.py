@@ -15,12 +15,7 @@ from engram.plasticity import PlasticityRule, PlasticRNN
 
 
 class PolicyAndValue(NamedTuple):
-    """The output of an actor-critic; the leading axes are those of the observations.
-
-    Attributes:
-        logits: Unnormalised log-probabilities of the actions.
-        values: State values.
-    """
+    """The output of an actor-critic: unnormalised log-probabilities of the actions, and values of the states."""
 
     logits: Float[Tensor, "*steps actions"]
     values: Float[Tensor, "*steps"]
@@ -50,11 +45,6 @@ class ActorCritic(nn.Module):
         actions: Number of actions.
         generator: Source of the initial values of the heads; torch's global one if None.
 
-    Attributes:
-        network: The recurrent module.
-        policy: Policy head, an ``nn.Linear``.
-        value: Value head, an ``nn.Linear``.
-
     Raises:
         TypeError: ``network`` is no module with a ``hidden_size``, or ``actions`` no int.
         ValueError: ``actions`` is less than one, or the network takes the batch first.
@@ -62,8 +52,7 @@ class ActorCritic(nn.Module):
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the networks of its reinforcement tasks.
 
     Examples:
-        >>> agent = ActorCritic(nn.RNN(17, 20), actions=4)
-        >>> output, state = agent(torch.randn(5, 3, 17))
+        >>> output, state = ActorCritic(nn.RNN(17, 20), actions=4)(torch.randn(5, 3, 17))
         >>> output.logits.shape, output.values.shape
         (torch.Size([5, 3, 4]), torch.Size([5, 3]))
     """
@@ -91,12 +80,7 @@ class ActorCritic(nn.Module):
             head.bias.uniform_(-bound, bound, generator=generator)
 
     def forward(self, input: Float[Tensor, "time batch features"], state: Any = None) -> tuple[PolicyAndValue, Any]:
-        """Return policy and value at each step, and the state of the network after the last one.
-
-        Args:
-            input: Observations, (time, batch, features).
-            state: State from an earlier call; the start of an episode if None.
-        """
+        """Return policy and value at each step, and the state of the network; ``state`` None begins an episode."""
         output, state = self.network(input, state)
         return PolicyAndValue(self.policy(output), self.value(output).squeeze(-1)), state
 
@@ -105,34 +89,20 @@ class ActorCritic(nn.Module):
 
         It maps observations, (batch, features), to logits, (batch, actions), without a graph. The parameters must not
         change meanwhile: a ``PlasticRNN`` computes what depends on them once.
-
-        Args:
-            batch_size: Number of episodes that run together.
-
-        Examples:
-            >>> policy = ActorCritic(nn.RNN(17, 20), actions=4).acting(batch_size=3)
-            >>> policy(torch.randn(3, 17)).shape
-            torch.Size([3, 4])
         """
-        act = self.network.acting(batch_size) if isinstance(self.network, PlasticRNN) else self._acting()
+        act = self.network.acting(batch_size) if isinstance(self.network, PlasticRNN) else None
         weight, bias = self.policy.weight, self.policy.bias
-
-        @torch.no_grad()
-        def policy(observation: Float[Tensor, "batch features"]) -> Float[Tensor, "batch actions"]:
-            return functional.linear(act(observation), weight, bias)
-
-        return policy
-
-    def _acting(self) -> Callable[[Float[Tensor, "batch features"]], Float[Tensor, "batch hidden"]]:
         state: Any = None
 
         @torch.no_grad()
-        def act(observation: Float[Tensor, "batch features"]) -> Float[Tensor, "batch hidden"]:
+        def policy(observation: Float[Tensor, "batch features"]) -> Float[Tensor, "batch actions"]:
             nonlocal state
+            if act is not None:
+                return functional.linear(act(observation), weight, bias)
             output, state = self.network(observation.unsqueeze(0), state)
-            return output[0]  # type: ignore[no-any-return]
+            return functional.linear(output[0], weight, bias)
 
-        return act
+        return policy
 
 
 def plastic_actor_critic(
@@ -159,24 +129,17 @@ def plastic_actor_critic(
         generator: Source of the initial values; torch's global one if None.
 
     Raises:
-        TypeError: An argument is of the wrong type.
         ValueError: An argument is out of range.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), and its published code.
 
     Examples:
         >>> from engram.plasticity import Modulated
-        >>> agent = plastic_actor_critic(17, 100, 4, Modulated())
-        >>> sum(parameter.numel() for parameter in agent.parameters())
+        >>> sum(parameter.numel() for parameter in plastic_actor_critic(17, 100, 4, Modulated()).parameters())
         22406
     """
     network = PlasticRNN(
-        input_size,
-        hidden_size,
-        rule=rule,
-        alpha=None if rule is None else alpha,
-        backend=backend,
-        generator=generator,
+        input_size, hidden_size, rule=rule, alpha=None if rule is None else alpha, backend=backend, generator=generator
     )
     with torch.no_grad():
         network.weight_hh.uniform_(0, 0.01, generator=generator)
@@ -189,16 +152,11 @@ def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Gene
     """Build an actor-critic for meta-learning (RL^2), whose inputs hold previous action and reward, all drawn anew.
 
     Input weights of a recurrent network of torch are uniform from -1 to 1, since action and reward have to be
-    multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2.
-
-    Args:
-        network: As in ``ActorCritic``, such as ``nn.LSTM`` or ``nn.GRU``; its parameters are drawn anew.
-        actions: Number of actions.
-        generator: Source of the initial values; torch's global one if None.
+    multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2. Arguments are those of
+    ``ActorCritic``.
 
     Examples:
-        >>> agent = meta_actor_critic(nn.LSTM(9, 48), 2)
-        >>> bool(agent.network.weight_ih_l0.abs().max() > 0.9)
+        >>> bool(meta_actor_critic(nn.LSTM(9, 48), 2).network.weight_ih_l0.abs().max() > 0.9)
         True
     """
     agent = ActorCritic(network, actions)

@@ -21,17 +21,13 @@ class RandomProjection(nn.Module):
     Args:
         n_features: Length D of an input, flattened.
         key_dim: Length d of a key.
-        kind: ``"gaussian"`` or ``"sparse"``.
+        kind: ``"gaussian"`` or ``"sparse"``; no other (ValueError).
         rng: Source of the projection.
-
-    Raises:
-        ValueError: There is no such kind.
 
     Source: Blundell et al., "Model-free episodic control" (2016), section 3.1; ``sklearn.random_projection``.
 
     Examples:
-        >>> project = RandomProjection(28224, 64, "sparse", rng=np.random.default_rng(0))
-        >>> project(torch.rand(2, 4, 84, 84)).shape
+        >>> RandomProjection(28224, 64, "sparse", rng=np.random.default_rng(0))(torch.rand(2, 4, 84, 84)).shape
         torch.Size([2, 64])
     """
 
@@ -64,12 +60,7 @@ class RandomProjection(nn.Module):
 
 
 def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Build the encoder of vectors: Linear, ReLU, Linear, all of ``key_dim`` units.
-
-    Args:
-        n_features: Length of a vector.
-        key_dim: Length of a key.
-        generator: Draws the initial values, those of ``torch.nn`` by default; torch's global one if None.
+    """Build the encoder of vectors, Linear, ReLU, Linear, with the initial values of ``torch.nn`` from a generator.
 
     Examples:
         >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
@@ -80,11 +71,7 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
 
 
 def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Build the encoder of four frames of 84 x 84 pixels: three convolutions and a linear layer.
-
-    Args:
-        key_dim: Length of a key.
-        generator: Draws the initial values, those of ``torch.nn`` by default; torch's global one if None.
+    """Build the encoder of four frames of 84 x 84 pixels, three convolutions and a linear layer, as ``vector_encoder``.
 
     Source: Agostinelli et al. (2019), the network of its published code.
 
@@ -118,17 +105,11 @@ def _initialised(encoder: nn.Sequential, generator: torch.Generator | None) -> n
 class RunningScale:
     """Standardisation of vectors by the running mean and variance of each feature.
 
-    Args:
-        n_features: Length of a vector.
-
     Source: Welford, "Note on a method for calculating corrected sums of squares and products" (1962).
 
     Examples:
-        >>> scale = RunningScale(1)
-        >>> for x in (1.0, 3.0):
-        ...     scale.update(np.array([x], dtype=np.float32))
-        >>> scale(np.array([3.0], dtype=np.float32)).tolist()
-        [1.0]
+        >>> RunningScale(1)(np.array([3.0], dtype=np.float32)).tolist()
+        [3.0]
     """
 
     def __init__(self, n_features: int) -> None:

@@ -13,11 +13,7 @@ from engram.agents.exploration import ActionValues, greedy
 
 @runtime_checkable
 class OnlineAgent(Protocol):
-    """An agent that acts by the values of actions and learns at every step.
-
-    Attributes:
-        steps: Steps taken.
-    """
+    """An agent that acts by the values of actions and learns at every step; ``steps`` is how many it has taken."""
 
     steps: int
 
@@ -39,12 +35,7 @@ class OnlineAgent(Protocol):
 
 
 class Played(NamedTuple):
-    """The outcome of an episode.
-
-    Attributes:
-        total: Sum of its rewards.
-        length: Its steps.
-    """
+    """The outcome of an episode: the sum of its rewards, and its steps."""
 
     total: float
     length: int
@@ -67,9 +58,8 @@ def play_episode(
     Examples:
         >>> import gymnasium
         >>> from engram.agents import TabularQ
-        >>> env = gymnasium.make("engram.tasks:engram/IMaze-v0")
         >>> agent = TabularQ([0, 0], [16, 4], [17, 5], 4, rng=np.random.default_rng(0))
-        >>> play_episode(env, agent, seed=0).length <= 100
+        >>> play_episode(gymnasium.make("engram.tasks:engram/IMaze-v0"), agent, seed=0).length <= 100
         True
     """
 
@@ -81,14 +71,7 @@ def play_episode(
 
 
 def evaluate(env: Env[Any, Any], agent: OnlineAgent, episodes: int, seed: int) -> list[Played]:
-    """Run episodes of the greedy policy, without learning.
-
-    Args:
-        env: As in ``play_episode``.
-        agent: The agent; it does not change.
-        episodes: Number of episodes.
-        seed: Seed of the environment, and of the choice among equal values.
-    """
+    """Run episodes of the greedy policy, without learning; ``seed`` settles environment and ties."""
     rng = np.random.default_rng(seed)
     return [
         _played(env, lambda seen: greedy(agent.values(seen), rng), None if episode else seed)

@@ -26,8 +26,6 @@ class Trajectory:
         keys: Keys of the observations, each (1, key_dim).
         hashes: Identities of the states, each (1, hash_dim); empty for a memory without hashes.
         observations: The observations; empty for agents that do not replay them.
-        actions: Actions.
-        rewards: Rewards.
         best: The largest action value at each step, when it was made.
         last: Value of the last state, at index 0; empty before the end.
     """
@@ -63,11 +61,6 @@ class EpisodicControl(ABC):
             its largest action value.
         standardise: Length of an observation, each of whose features is then standardised by running mean and variance
             before it becomes a key; stored keys stay as they were. None: not at all.
-
-    Attributes:
-        memory: The tables.
-        embedding: The embedding.
-        steps: Steps taken.
 
     Raises:
         ValueError: An argument is out of range.
@@ -167,13 +160,7 @@ class EpisodicControl(ABC):
         return action
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
-        """Record what followed the last action.
-
-        Args:
-            reward: The reward.
-            terminated: Whether the episode has terminated.
-            truncated: Whether it was truncated.
-            observation: The next observation; only a truncation that bootstraps needs it.
+        """Record what followed the last action; only a truncation that bootstraps needs the next observation.
 
         Raises:
             RuntimeError: There was no action.

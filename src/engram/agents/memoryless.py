@@ -1,4 +1,4 @@
-"""A feedforward layer in the place of a recurrent network: the baseline that cannot learn in its lifetime."""
+"""The baseline that cannot learn in its lifetime."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from torch import Tensor, nn
 
 
 class Memoryless(nn.Module):
-    """A feedforward layer, called like a recurrent network.
+    """A feedforward layer, called like a recurrent network, in whose place it stands.
 
         y(t) = tanh(W o(t) + b)
 
     Args:
         input_size: Features of an observation.
         hidden_size: Units.
-
-    Attributes:
-        layer: The weights, an ``nn.Linear``.
 
     Examples:
         >>> Memoryless(3, 4)(torch.zeros(5, 2, 3))[0].shape

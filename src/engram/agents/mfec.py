@@ -10,11 +10,9 @@ from engram.agents.returns import monte_carlo_returns
 
 
 class MFEC(EpisodicControl):
-    """Model-free episodic control: the values of a memory are Monte-Carlo returns.
+    """Model-free episodic control: the values of a memory are Monte-Carlo returns; arguments are those of its base.
 
         at the end of an episode, for each of its steps: write G(t) for s(t) to the table of a(t)
-
-    Arguments and attributes are those of ``EpisodicControl``.
 
     Source: Blundell et al., "Model-free episodic control" (2016); with memories that are small, Agostinelli et al.
     (2019).
@@ -23,10 +21,8 @@ class MFEC(EpisodicControl):
         >>> import gymnasium
         >>> from engram.agents import play_episode
         >>> from engram.memory import KeyValueMemory
-        >>> from engram.memory.episodic.policies import DynamicKMeans
-        >>> memory = KeyValueMemory(100, key_dim=4, policy=DynamicKMeans(), tables=2)
-        >>> agent = MFEC(memory, rng=np.random.default_rng(0))
-        >>> play_episode(gymnasium.make("CartPole-v1"), agent, seed=0).length == int(memory.n_filled.sum())
+        >>> agent = MFEC(KeyValueMemory(100, key_dim=4, tables=2), rng=np.random.default_rng(0))
+        >>> play_episode(gymnasium.make("CartPole-v1"), agent, seed=0).length == agent.steps
         True
     """
 

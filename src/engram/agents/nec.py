@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from engram import checks
 from engram.agents.episodic_control import EpisodicControl, Trajectory
@@ -43,10 +43,6 @@ class NEC(EpisodicControl):
         learning_starts: Steps before the first training.
         train_every: Steps between trainings.
         **options: ``gamma``, ``kernel``, ``delta``, ``truncation`` and ``standardise``, as in ``EpisodicControl``.
-
-    Attributes:
-        encoder: The encoder.
-        optimizer: Its optimiser.
 
     Raises:
         ValueError: An argument is out of range.
@@ -97,8 +93,7 @@ class NEC(EpisodicControl):
     def learn(self) -> dict[str, float]:
         """Write the finished episodes, and train when it is due; return loss and mean norm of the keys if it was.
 
-        Warns:
-            RuntimeWarning: The norm of the keys has grown tenfold; only the learning rate limits it.
+        A RuntimeWarning says that the norm of the keys has grown tenfold, which only the learning rate limits.
         """
         super().learn()
         due = self.steps > self.learning_starts and self.steps % self.train_every == 0
@@ -112,14 +107,15 @@ class NEC(EpisodicControl):
         seen, actions = np.stack(trajectory.observations), np.array(trajectory.actions)
         samples = {"observations": seen, "actions": actions, "targets": returns}
         if not self._replay:
-            self._replay = {
-                name: np.zeros((self.replay_size, *of_all.shape[1:]), of_all.dtype) for name, of_all in samples.items()
-            }
+            self._replay = {name: self._empty(of_all) for name, of_all in samples.items()}
         places = (self._replayed + np.arange(len(returns))) % self.replay_size
         for name, of_all in samples.items():
             self._replay[name][places[-self.replay_size :]] = of_all[-self.replay_size :]
         self._replayed += len(returns)
         return written
+
+    def _empty(self, like: np.ndarray) -> np.ndarray:
+        return np.zeros((self.replay_size, *like.shape[1:]), like.dtype)
 
     def _train(self) -> dict[str, float]:
         chosen = self.rng.integers(min(self._replayed, self.replay_size), size=self.batch_size)
@@ -130,20 +126,16 @@ class NEC(EpisodicControl):
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        return {"loss": loss.item(), "key_norm": self._mean_norm(keys.detach())}
-
-    def _mean_norm(self, keys: Float[Tensor, "batch key_dim"]) -> float:
-        norm = float(keys.norm(dim=1).mean())
-        if not self._first_norm:
-            self._first_norm = norm
-        elif norm > KEY_NORM_WARNING * self._first_norm:
+        norm = float(keys.detach().norm(dim=1).mean())
+        self._first_norm = self._first_norm or norm
+        if norm > KEY_NORM_WARNING * self._first_norm:
             warnings.warn(
                 f"the keys have a mean norm of {norm:.3g}, at first {self._first_norm:.3g}: learning_rate = "
                 f"{self.optimizer.param_groups[0]['lr']} may be too large",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=2,
             )
-        return norm
+        return {"loss": loss.item(), "key_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, the replay, the episode in progress and the random generator included."""
@@ -161,7 +153,6 @@ class NEC(EpisodicControl):
         super().load_state_dict(state)
         self.optimizer.load_state_dict(state["optimizer"])
         self._replayed, self._first_norm = state["replayed"], state["first_norm"]
-        self._replay = {}
+        self._replay = {name: self._empty(kept) for name, kept in state["replay"].items()}
         for name, kept in state["replay"].items():
-            self._replay[name] = np.zeros((self.replay_size, *kept.shape[1:]), kept.dtype)
             self._replay[name][: len(kept)] = kept

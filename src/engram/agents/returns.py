@@ -59,11 +59,11 @@ def n_step_returns(
         R(t) = r(t) + gamma r(t+1) + ... + gamma^(n-1) r(t+n-1) + gamma^n V(t+n)    if T - t > n, else G(t)
 
     Args:
-        rewards: Rewards of one episode, T of them.
+        rewards: As in ``monte_carlo_returns``.
         values: Value V of each state when it was visited; as many.
-        gamma: Discount for each step, from 0 to 1.
+        gamma: As there.
         n: Steps, at least 1.
-        last: As in ``monte_carlo_returns``.
+        last: As there.
 
     Raises:
         ValueError: ``gamma`` or ``n`` is out of range, or there are not as many values as rewards.

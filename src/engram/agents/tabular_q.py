@@ -28,7 +28,6 @@ class TabularQ:
 
     Attributes:
         table: Q, (cells, actions), 0 at first.
-        steps: Steps taken.
 
     Raises:
         ValueError: An argument is out of range.
@@ -36,8 +35,7 @@ class TabularQ:
     Source: Watkins and Dayan, "Q-learning" (1992).
 
     Examples:
-        >>> agent = TabularQ([0, 0], [16, 4], [17, 5], 4, rng=np.random.default_rng(0))
-        >>> agent.act([1.0, 1.0]) in range(4)
+        >>> TabularQ([0, 0], [16, 4], [17, 5], 4, rng=np.random.default_rng(0)).act([1.0, 1.0]) in range(4)
         True
     """
 
@@ -84,17 +82,12 @@ class TabularQ:
         return self._action
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
-        """Learn from one step; a truncation bootstraps from the observation.
-
-        Raises:
-            ValueError: The observation is missing.
-        """
+        """Learn from one step; but for a termination it bootstraps from the observation (ValueError: there is none)."""
         if observation is None and not terminated:
             raise ValueError("observation = None: expected the one after the action")
         expected = 0.0 if terminated else self.gamma * self.values(observation).max()
-        self.table[self._cell, self._action] += self.learning_rate * (
-            reward + expected - self.table[self._cell, self._action]
-        )
+        error = reward + expected - self.table[self._cell, self._action]
+        self.table[self._cell, self._action] += self.learning_rate * error
 
     def learn(self) -> dict[str, float]:
         """Return nothing: all is learned by ``observe``."""

@@ -1,4 +1,4 @@
-"""A trained actor-critic as an agent of meta-tasks."""
+"""A trained network among the agents of meta-tasks."""
 
 from __future__ import annotations
 

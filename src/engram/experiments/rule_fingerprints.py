@@ -36,7 +36,7 @@ from engram.analysis import (
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
 from engram.lab.curves import add_map
 from engram.rules import FeedbackAlignmentLinear
-from engram.tasks.dynamics.learning_rule_traces import RATES, RULES, Rule, digits
+from engram.tasks.dynamics.learning_rule_traces import RATES, RULES, digits
 
 MEASURES = {
     "dynamics": "dynamical similarity of how it learned",
@@ -76,7 +76,7 @@ def arms(config: Config) -> dict[str, Arm]:
     return arms_of(trial, {"rules": replace(config, rules="four"), "one rule": replace(config, rules="one")}, seconds)
 
 
-def build(rule: Rule, generator: torch.Generator) -> nn.Sequential:
+def build(rule: str, generator: torch.Generator) -> nn.Sequential:
     """Make a network with one hidden layer; all rules have it from the same distribution."""
     layers: list[nn.Linear] = []
     for size in ((64, HIDDEN), (HIDDEN, 10)):
@@ -88,7 +88,7 @@ def build(rule: Rule, generator: torch.Generator) -> nn.Sequential:
     return nn.Sequential(layers[0], nn.ReLU(), layers[1])
 
 
-def optimizer_of(rule: Rule, rate: float, network: nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(rule: str, rate: float, network: nn.Module) -> torch.optim.Optimizer:
     """Return what changes the weights; feedback alignment is plain gradient descent on what comes back."""
     if rule == "adam":
         return torch.optim.Adam(network.parameters(), lr=rate)

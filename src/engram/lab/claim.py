@@ -18,12 +18,7 @@ ResultsOfSeed = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Criterion:
-    """A range that our value must lie in, ends included, as ``at_most``, ``at_least`` and ``within`` make it.
-
-    Examples:
-        >>> str(at_most(0.04)), str(at_least(2)), str(within(1.5, 0.5))
-        ('<= 0.04', '>= 2', '1 .. 2')
-    """
+    """A range that our value must lie in, ends included, as ``at_most``, ``at_least`` and ``within`` make it."""
 
     low: float
     high: float
@@ -56,7 +51,7 @@ class Claim:
     Attributes:
         id: Short name, unique in its experiment.
         statement: What is claimed, in words.
-        source: Where it is published (paper and section, or file).
+        source: Where it is published.
         published: The published figure or, where there is none, the published words.
         metric: Computes our value from the results of one seed, ``{arm: result}``. A comparison between arms is
             a difference or a ratio against a threshold, paired by seed.
@@ -90,16 +85,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim with what a run found: our value, its interval, and the verdict.
+    """A claim with what a run found: our value by seed, its mean, the interval (NaN without values), and the verdict.
 
-    Attributes:
-        claim: The claim.
-        values: Our value, seed by seed.
-        ours: Their mean; NaN without values.
-        low: Lower end of the interval; NaN without values.
-        high: Upper end of the interval.
-        verdict: One of the five.
-        why: The reason, where the verdict is not decided by the interval.
+    ``why`` is the reason, where the verdict is not decided by the interval.
     """
 
     claim: Claim
@@ -116,11 +104,6 @@ def interval(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
 
     For a statistical claim the 95 % percentile bootstrap of the mean over seeds (9999 resamples, fixed generator; its
     ends never leave the range of the data, which matters for few seeds); for the others the range over seeds.
-
-    Examples:
-        >>> exact = Claim("c", "", "", "", min, at_most(1), (), "laptop", sameness="numeric")
-        >>> interval(exact, [1.0, 2.0, 1.5])
-        (1.0, 2.0)
     """
     if not all(map(math.isfinite, values)):
         return math.nan, math.nan
@@ -128,13 +111,8 @@ def interval(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
         return min(values), max(values)
     from scipy import stats  # takes a second to import, and no worker needs it
 
-    bootstrap = stats.bootstrap(
-        (np.asarray(values),),
-        np.mean,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
+    data, rng = (np.asarray(values),), np.random.default_rng(0)
+    bootstrap = stats.bootstrap(data, np.mean, confidence_level=CONFIDENCE, method="percentile", rng=rng)
     # A mean of resampled values can leave their range by a rounding error.
     low, high = np.clip(bootstrap.confidence_interval, min(values), max(values))
     return float(low), float(high)
@@ -155,9 +133,6 @@ def judge(
         seeds: How many seeds were asked for; where one of them is missing, nothing is decided, since those that fail
             may be those that would tell.
         why_not: A reason known beforehand why this run cannot decide the claim.
-
-    Returns:
-        The judged claim; our values are computed wherever the arms have results, also where they decide nothing.
     """
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}

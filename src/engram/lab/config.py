@@ -28,14 +28,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def leaves(config: Any) -> dict[str, Any]:
-    """Return a config as JSON values by field, those of studies by their dotted names.
-
-    Examples:
-        >>> Ring = dataclasses.make_dataclass("Ring", [("neurons", int, 50)], frozen=True)
-        >>> Config = dataclasses.make_dataclass("Config", [("models", int, 10), ("ring", Ring, Ring())], frozen=True)
-        >>> leaves(Config())
-        {'models': 10, 'ring.neurons': 50}
-    """
+    """Return a config as JSON values by field, those of studies by their dotted names, as ``ring.neurons``."""
     return dict(_flat(type(config), to_dict(config)))
 
 
@@ -49,11 +42,7 @@ def fields(cls: Any) -> list[str]:
 
 
 def override(config: C, changes: Mapping[str, Any]) -> C:
-    """Return ``config`` with some fields changed, all of it validated.
-
-    Args:
-        config: The config.
-        changes: The new values by field; those of a study in a mapping of their own, or by their dotted names.
+    """Return ``config`` with fields changed, by name, those of a study in a mapping or dotted; all is validated.
 
     Raises:
         ValueError: A field is unknown (the nearest one is suggested), or a value has the wrong type or lies out of
@@ -92,15 +81,7 @@ def narrow(config: Any, cls: type[C]) -> C:
 
 
 def allowed(cls: type, name: str) -> str:
-    """Return in words what values a field may take.
-
-    Examples:
-        >>> @dataclasses.dataclass(frozen=True)
-        ... class Config:
-        ...     bits: Annotated[int, annotated_types.Ge(1)] = 50
-        >>> allowed(Config, "bits")
-        'int >= 1'
-    """
+    """Return in words what values a field may take, as ``int >= 1``."""
     kind, limits = annotation(cls, name)
     words = " or ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else _type_name(kind)
     return " and ".join([words, *limits]).replace(" and ", " ", 1) if limits else words

@@ -21,15 +21,7 @@ POINTS = 100
 
 
 def learning_curves(results: Results, metric: str) -> go.Figure:
-    """Draw one metric over the steps of training, arm by arm.
-
-    Args:
-        results: The results of a run.
-        metric: Name of a metric that its trials logged.
-
-    Returns:
-        The figure. Long curves are drawn as the means of at most 100 windows.
-    """
+    """Draw one metric over the steps of training, arm by arm; long curves as the means of at most 100 windows."""
     figure = go.Figure()
     for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
         rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
@@ -49,14 +41,9 @@ def learning_curves(results: Results, metric: str) -> go.Figure:
         area = {"fill": "toself", "fillcolor": color, "opacity": 0.12, "line": {"width": 0}}
         line(x=steps + steps[::-1], y=high + low[::-1], hoverinfo="skip", showlegend=False, **area)
         line(x=steps, y=mean, line={"color": color, "width": 2.5}, name=arm)
-    figure.update_layout(
-        template="plotly_white",
-        title=f"{results.experiment}: {metric}",
-        xaxis_title="step",
-        yaxis_title=metric,
-        hovermode="closest",
-    )
-    return figure
+    title = f"{results.experiment}: {metric}"
+    axes = {"xaxis_title": "step", "yaxis_title": metric}
+    return figure.update_layout(template="plotly_white", title=title, hovermode="closest", **axes)
 
 
 def add_line(
@@ -71,14 +58,7 @@ def add_line(
 ) -> None:
     """Add the average over seeds of what an arm logged to a figure, as a line over the steps, if it logged any.
 
-    Args:
-        figure: The figure.
-        results: The results of a run.
-        arm: Name of the arm.
-        metric: Name of the metric.
-        average: How seeds are averaged.
-        place: Row and column of the subplot, counted from 1; None: the figure has none.
-        **style: Further arguments of ``go.Scatter``.
+    ``place`` is row and column of the subplot, counted from 1, and ``style`` further arguments of ``go.Scatter``.
     """
     rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
     if rows.is_empty():
@@ -91,22 +71,12 @@ def add_line(
 def points_by_arm(
     results: Results, key: str, title: str = "", axis: str = "", *, chance: float | None = None
 ) -> go.Figure:
-    """Draw one number of the results, arm by arm: a point for each seed, and a box around them.
-
-    Args:
-        results: The results of a run.
-        key: Name of a number that its trials returned.
-        title: Title of the figure.
-        axis: Title of the vertical axis, which begins at 0.
-        chance: Where a line is drawn for those who guess; by default none is.
-    """
+    """Draw a number of the results, by its key, arm by arm: points of seeds, a box around them, a line at chance."""
     figure = go.Figure()
     for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
         values = [arms_of_seed[arm][key] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
         marker = {"size": 9, "color": color}
-        figure.add_trace(
-            go.Box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1)
-        )
+        figure.add_box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1)
     if chance is not None:
         figure.add_hline(y=chance, line_dash="dot", annotation_text="chance")
     return figure.update_layout(title=title, yaxis={"title": axis, "rangemode": "tozero"}, showlegend=False)
@@ -115,21 +85,10 @@ def points_by_arm(
 def add_map(
     figure: go.Figure, points: Float[np.ndarray, "points 2"], labels: Sequence[str], *, column: int, legend: bool = True
 ) -> None:
-    """Add a map of labelled points of the plane to a row of subplots, a colour for each label.
-
-    Args:
-        figure: The figure, of one row.
-        points: Where each point is.
-        labels: The label of each.
-        column: The subplot, counted from 1.
-        legend: Whether the labels are added to the legend.
-    """
+    """Add a map of labelled points of the plane, a colour for each label, to a column, counted from 1, of subplots."""
     of_label = np.array(labels)
     for label, color in zip(dict.fromkeys(labels), PALETTE, strict=False):
         x, y = points[of_label == label].T
         marker = {"size": 9, "color": color}
-        figure.add_trace(
-            go.Scatter(x=x, y=y, mode="markers", marker=marker, name=label, legendgroup=label, showlegend=legend),
-            1,
-            column,
-        )
+        style = {"mode": "markers", "marker": marker, "name": label, "legendgroup": label, "showlegend": legend}
+        figure.add_scatter(x=x, y=y, row=1, col=column, **style)

@@ -24,16 +24,10 @@ ATTEMPTS = 3
 def perform_all(
     jobs: Sequence[Job], *, workers: int, engine: Backend = "loky", address: str | None = None
 ) -> list[Status]:
-    """Perform all trials; a worker that dies costs its trial another attempt, and the others nothing.
+    """Perform all trials, begun in this order; a worker that dies costs its trial another attempt, the others nothing.
 
-    Args:
-        jobs: The trials, in the order in which they are started.
-        workers: How many run at once; with 1 and loky they run in this process.
-        engine: As of ``engram.lab.run``.
-        address: As of ``engram.lab.run``; without one a cluster is started for the time of the run.
-
-    Returns:
-        The status of each trial, in the order of ``jobs``.
+    Arguments as of ``engram.lab.run``; one worker of loky is this process, and without an address a Ray cluster is
+    started for the time of the run. Returns the status of each trial.
     """
     with _connected(engine, workers, address):
         done = pools.share_out(

@@ -26,7 +26,7 @@ class Arm:
     Attributes:
         trial: One seed: the whole training loop; returns its results as JSON values.
         config: The config, a frozen dataclass.
-        seconds: How long one trial takes, in seconds on one core of a laptop; shown before a run starts.
+        seconds: How long one trial takes on one core of a laptop; shown before a run starts.
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
@@ -37,17 +37,7 @@ class Arm:
 def arms_of(
     trial: Callable[[C, Run], dict[str, Any]], configs: Mapping[str, C], seconds: Callable[[C], float]
 ) -> dict[str, Arm]:
-    """Return the arms that share a training loop, one for each config.
-
-    Args:
-        trial: As of ``Arm``.
-        configs: Arm name -> config.
-        seconds: From a config to the time of its trial.
-
-    Examples:
-        >>> arms_of(print, {"short": 10, "long": 1000}, lambda steps: steps / 100)["long"].seconds
-        10.0
-    """
+    """Return the arms that share a training loop, one for each config, with the seconds that each config takes."""
     return {name: Arm(trial, config, seconds(config)) for name, config in configs.items()}
 
 

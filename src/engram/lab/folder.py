@@ -28,12 +28,9 @@ class Status:
 
     Attributes:
         state: ``waiting`` (not begun), ``running``, ``interrupted`` (will go on), ``failed`` or ``finished``.
-        step: Steps done in the current loop.
-        total: Steps of the current loop; 0 before it begins.
-        seconds: Time spent so far, over all attempts that count.
-        attempts: How many times it was started.
-        message: Why it failed, in one line.
-        note: What the trial says of its progress, in a few words.
+        step, total: Steps done and in all of the current loop; 0 before it begins.
+        seconds, attempts: Time spent so far, over all attempts that count, and how many times it was started.
+        message, note: Why it failed, in one line, and what the trial says of its progress.
     """
 
     state: State = "waiting"
@@ -46,11 +43,7 @@ class Status:
 
 
 class TrialFolder:
-    """The folder of one trial.
-
-    Args:
-        path: The folder; it need not exist yet.
-    """
+    """The folder of one trial; it need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,10 +89,10 @@ class TrialFolder:
             self.checkpoint(loop).unlink(missing_ok=True)
 
     def result(self) -> dict[str, Any] | None:
-        """Return the finished trial's ``{"result": ..., "seconds": ...}``, its metrics verified; None if unfinished.
+        """Return the finished trial's ``{"result": ..., "seconds": ...}``; None if unfinished.
 
         Raises:
-            CorruptFileError: The result or the metrics are truncated or altered.
+            CorruptFileError: The result or the metrics, which are verified, are truncated or altered.
         """
         path = self.path / "result.json"
         if not path.exists():

@@ -60,7 +60,7 @@ def run(
     """Run an experiment and judge its claims; finished trials are reused, interrupted ones go on.
 
     Args:
-        experiment: Its name in the registry, or the experiment itself.
+        experiment: The experiment, or its name in the registry.
         preset: ``"smoke"``, ``"laptop"`` or ``"paper"``.
         seeds: How many seeds (default: the preset's).
         arms: Only these arms (default: all).
@@ -78,8 +78,7 @@ def run(
         The results, also when some trials failed or the run was interrupted; each trial says its state.
 
     Raises:
-        ValueError: An argument is not as described.
-        CannotWriteError: The folder of runs cannot be written.
+        ValueError, CannotWriteError: An argument is not as described, or the folder of runs cannot be written.
 
     Examples:
         >>> results = run("pattern-completion", preset="smoke", seeds=1, arms=["plastic"], jobs=1, progress=False)
@@ -113,12 +112,8 @@ def run(
         left = [job for job in all_jobs if not _finished(job)]
         expected = sum(job.trial.seconds for job in left)
         time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
-        console.print(
-            f"[bold]{experiment.name}[/], preset {preset}: {len(all_jobs)} trials, {len(all_jobs) - len(left)} done; "
-            f"{time} with {workers} at once",
-            highlight=False,
-            soft_wrap=True,
-        )
+        done = f"{len(all_jobs)} trials, {len(all_jobs) - len(left)} done; {time} with {workers} at once"
+        console.print(f"[bold]{experiment.name}[/], preset {preset}: {done}", highlight=False, soft_wrap=True)
         statuses: list[Status] = []
         if left:
             for job in left:
@@ -199,11 +194,7 @@ def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
 
 @contextmanager
 def _stoppable(root: Path, console: Console) -> Iterator[Path]:
-    """Make the first Ctrl-C ask all trials, wherever they run, for a checkpoint and a stop; the second kills.
-
-    Yields:
-        The file whose existence is the request.
-    """
+    """Make the first Ctrl-C ask all trials for a checkpoint and a stop, by the file yielded; the second kills."""
     stop = root / f".stop-{uuid.uuid4().hex}"
 
     def ask(number: int, frame: FrameType | None) -> None:

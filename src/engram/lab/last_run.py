@@ -24,12 +24,7 @@ COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:
-    """Return the folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here.
-
-    Examples:
-        >>> runs_folder("elsewhere").name
-        'elsewhere'
-    """
+    """Return the folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
     return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
 
 
@@ -37,8 +32,7 @@ def resolve(experiment: str | Experiment) -> Experiment:
     """Return an experiment by its name in the registry, or as it is.
 
     Raises:
-        ValueError: No experiment has this name.
-        TypeError: What is registered under the name is no experiment.
+        ValueError, TypeError: Nothing has this name, or something that is no experiment.
     """
     if isinstance(experiment, Experiment):
         return experiment
@@ -64,11 +58,11 @@ def write_note(
 
 
 def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
-    """Read the last run of an experiment from its folder.
+    """Read the last run of an experiment, or of its name in the registry, from its folder.
 
     Args:
-        experiment: Its name in the registry, or the experiment itself.
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+        experiment: As of ``run``.
+        runs: As of ``run``.
 
     Raises:
         ValueError: It was never run there.
@@ -149,9 +143,8 @@ def _trial_result(entry: Mapping[str, Any], root: Path, last: Status | None) -> 
     status = last or folder.status()
     # Where nobody is at work, whoever was has died.
     died = status.state == "running" and not folder.is_locked()
-    return TrialResult(
-        *name, "interrupted" if died else status.state, {}, status.seconds, str(folder.path), status.message
-    )
+    state = "interrupted" if died else status.state
+    return TrialResult(*name, state, {}, status.seconds, str(folder.path), status.message)
 
 
 def _environment(identities: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

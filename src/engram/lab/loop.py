@@ -30,14 +30,12 @@ class Run:
     """The laboratory as a trial sees it.
 
     Attributes:
-        generator: Torch's randomness of this trial (on the CPU, so that every device sees the same numbers).
-        rng: NumPy's randomness of this trial.
+        generator, rng: Torch's and NumPy's randomness of this trial; on the CPU, so that every device sees the same.
         device: Where to compute.
 
     Args:
         folder: The trial's folder, locked by the caller.
-        seed: Seed of ``generator``, ``rng`` and, for modules such as ``nn.Dropout`` that know no other, of torch's
-            global generator.
+        seed: Seed of both and, for modules such as ``nn.Dropout`` that know no other, of torch's global generator.
         device: Where to compute.
         stop: When this file exists, the trial stops at its next step.
         checkpoint_seconds: Time between checkpoints; 0 writes one at every step.
@@ -84,22 +82,20 @@ class Run:
     def steps(self, total: int, /, **state: Any) -> Iterator[int]:
         """Iterate over the steps of a training loop, resumably.
 
-        All that changes during the loop is named here, so that a killed trial goes on as if nothing had happened. A
-        trial may have several loops, one after another; what stands between them is executed again on resuming, in the
-        state in which it was executed first.
+        A trial may have several loops, one after another; what stands between them is executed again on resuming, in
+        the state in which it was executed first.
 
         Args:
             total: Number of steps.
-            **state: Whatever changes: anything with ``state_dict`` and ``load_state_dict``, tensors and arrays
-                (changed in place), generators. ``run.generator``, ``run.rng`` and torch's global generators take
-                part by themselves.
+            **state: Whatever changes during the loop: anything with ``state_dict`` and ``load_state_dict``, tensors and
+                arrays (changed in place), generators. ``run.generator``, ``run.rng`` and torch's global generators
+                take part by themselves.
 
         Yields:
             The step, ``0 .. total - 1``; after a resume it begins where the last checkpoint was written.
 
         Raises:
-            TypeError: A state cannot be saved.
-            RuntimeError: An earlier loop was left before its last step.
+            TypeError, RuntimeError: A state cannot be saved, or an earlier loop was left before its last step.
             Interrupted: The run is to stop; raised after the checkpoint is written.
         """
         self._check_complete()
@@ -131,19 +127,20 @@ class Run:
 
         Args:
             step: The step that they belong to.
-            every: Calls that a window lasts, for calls made once a step: the one that completes a window writes the
-                mean of each metric, over the calls that gave it.
+            every: Calls that a window lasts: the one that completes it writes the means, each over the calls that gave
+                the metric.
             **values: Numbers, or tensors of one element.
 
         Returns:
             What was written; empty while the window is open.
 
         Raises:
-            TypeError: The step or ``every`` is no integer.
-            ValueError: A name or value is no metric's, or ``every`` is below 1.
+            TypeError, ValueError: The step or ``every`` is no integer or out of range, or a name or value no metric's.
         """
         step = operator.index(step)
-        written = {name: _number(value) for name, value in values.items()}
+        written = {
+            name: float(value.detach() if isinstance(value, torch.Tensor) else value) for name, value in values.items()
+        }
         if (length := checks.size("every", every)) > 1:
             written = self._means(length, written)
         for name, number in written.items():
@@ -153,11 +150,7 @@ class Run:
         return written
 
     def note(self, text: str, /) -> None:
-        """Say in a few words how it goes, to be shown while the trial runs; nothing of it is kept.
-
-        Args:
-            text: What stands beside the trial's progress from now on.
-        """
+        """Show a few words beside the trial's progress from now on; nothing of it is kept."""
         self._status = replace(self._status, note=text)
 
     def metrics(self) -> pl.DataFrame:
@@ -165,12 +158,7 @@ class Run:
         return self._metrics.frame()
 
     def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
-        """Return the means of a metric over the first and over the last tenth of its rows; at least one row each.
-
-        Args:
-            metric: Name of a metric that was logged.
-            parts: One of so many parts instead of a tenth.
-        """
+        """Return the means of a metric over the first and the last of ``parts`` parts of its rows, at least one row."""
         curve = self.metrics().filter(pl.col("metric") == metric)["value"].to_numpy()
         part = max(1, len(curve) // parts)
         return float(curve[:part].mean()), float(curve[-part:].mean())
@@ -196,10 +184,9 @@ class Run:
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial could not know of it."""
         if self._status.step < self._status.total:
-            raise RuntimeError(
-                f"the loop was left at step {self._status.step} of {self._status.total}: run.steps knows no break; "
-                "skip what is left to do in each remaining step instead"
-            )
+            place = f"step {self._status.step} of {self._status.total}"
+            advice = "run.steps knows no break; skip what is left to do in each remaining step instead"
+            raise RuntimeError(f"the loop was left at {place}: {advice}")
 
     def _seconds(self) -> float:
         return round(self._before + time.monotonic() - self._started, 3)
@@ -242,12 +229,8 @@ class Run:
         return int(content["step"])
 
     def _all(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {
-            **state,
-            "run.generator": self.generator,
-            "run.rng": self.rng,
-            "torch.generators": _GlobalGenerators(),
-        }
+        own = {"run.generator": self.generator, "run.rng": self.rng, "torch.generators": _GlobalGenerators()}
+        return {**state, **own}
 
 
 class _GlobalGenerators:
@@ -263,10 +246,6 @@ class _GlobalGenerators:
             torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def _number(value: float | torch.Tensor) -> float:
-    return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
-
-
 def _get(name: str, item: Any) -> Any:
     match item:
         case torch.Tensor() | np.ndarray():
@@ -278,10 +257,8 @@ def _get(name: str, item: Any) -> Any:
         case _ if hasattr(item, "state_dict") and hasattr(item, "load_state_dict"):
             return item.state_dict()
         case _:
-            raise TypeError(
-                f"state {name!r} is of type {type(item).__name__}: expected a tensor, an array, a generator or an "
-                "object with state_dict and load_state_dict"
-            )
+            expected = "a tensor, an array, a generator or an object with state_dict and load_state_dict"
+            raise TypeError(f"state {name!r} is of type {type(item).__name__}: expected {expected}")
 
 
 def _set(name: str, item: Any, stored: Any) -> None:

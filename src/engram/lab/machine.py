@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
 
 import psutil
 from packaging.requirements import Requirement
 
-PACKAGES = (
-    "engram",
-    "torch",
-    "numpy",
-    "scipy",
-    "numba",
-    "scikit-learn",
-    "gymnasium",
-    "joblib",
-    "polars",
-    "plotly",
-)
+PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymnasium", "joblib", "polars", "plotly")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that can bear on a result.
-
-    Examples:
-        >>> "torch" in versions()
-        True
-    """
+    """Return the versions of Python and of the packages that can bear on a result."""
     found = {"python": platform.python_version()}
     found |= {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
     return found
@@ -38,12 +22,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str | int | float]:
-    """Return system, processor, cores, memory (GiB) and accelerator of this machine.
-
-    Examples:
-        >>> hardware()["cores"] >= 1
-        True
-    """
+    """Return system, processor, cores, memory (GiB) and accelerator of this machine."""
     import torch
 
     return {
@@ -56,12 +35,7 @@ def hardware() -> dict[str, str | int | float]:
 
 
 def cores() -> int:
-    """Return how many cores this process may use.
-
-    Examples:
-        >>> cores() >= 1
-        True
-    """
+    """Return how many cores this process may use."""
     import joblib
 
     return int(joblib.cpu_count())
@@ -81,16 +55,14 @@ def missing_extras() -> dict[str, list[str]]:
 
 def _installed(package: str) -> bool:
     try:
-        version(package)
+        return bool(version(package))
     except PackageNotFoundError:
         return False
-    return True
 
 
 def _processor() -> str:
-    if platform.system() == "Linux" and os.path.exists("/proc/cpuinfo"):  # noqa: PTH110
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+    described = Path("/proc/cpuinfo")  # of Linux
+    for line in described.read_text(encoding="utf-8").splitlines() if described.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

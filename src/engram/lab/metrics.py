@@ -20,9 +20,6 @@ class MetricsFile:
     """The metrics of a running trial: a verified beginning of the file, and the rows since, which ``mark`` writes.
 
     Floats are written by ``repr``, so they come back bit for bit.
-
-    Args:
-        path: The CSV file; created by the first ``mark``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,21 +28,13 @@ class MetricsFile:
         self._pending: list[str] = []
 
     def append(self, step: int, name: str, value: float) -> None:
-        """Add one row.
-
-        Raises:
-            ValueError: ``name`` is no metric's name.
-        """
+        """Add one row; raise ValueError where ``name`` is no metric's."""
         if not _NAME.fullmatch(name):
             raise ValueError(f"metric = {name!r}: expected letters, digits and _ . / - only")
         self._pending.append(f"{step},{name},{value!r}\n")
 
     def mark(self) -> dict[str, int | str]:
-        """Bring all rows to the disk, and return what ``cut`` needs to come back to this moment.
-
-        Raises:
-            CannotWriteError: No row is lost; the next call tries again.
-        """
+        """Bring all rows to the disk, and return what ``cut`` needs to come back; a failed write loses no row."""
         content = ("" if self._written else _HEADER) + "".join(self._pending)
         with writing(self.path), self.path.open("ab") as file:
             # Rows after the moment that was cut back to, and what a failed write left, go first.
@@ -58,11 +47,7 @@ class MetricsFile:
         return {"bytes": len(self._written), "sha256": hashlib.sha256(self._written).hexdigest()}
 
     def cut(self, mark: dict[str, int | str]) -> None:
-        """Go back to a marked moment; all rows since are forgotten, though the next ``mark`` only removes them.
-
-        Raises:
-            CorruptFileError: The rows before the mark are not those that were written.
-        """
+        """Go back to a marked moment, if the rows before it are as written; the next ``mark`` removes those since."""
         self._written = check(self.path, mark, whole=False)
         self._pending.clear()
 
@@ -74,11 +59,7 @@ class MetricsFile:
 
 
 def check(path: Path, mark: dict[str, int | str], *, whole: bool = True) -> bytes:
-    """Return the file's content up to the mark, verified.
-
-    Raises:
-        CorruptFileError: The file is missing, shorter than the mark, altered, or (``whole``) longer.
-    """
+    """Return the file's content up to the mark; raise CorruptFileError if it is not that or, if ``whole``, longer."""
     size = int(mark["bytes"])
     content = path.read_bytes() if path.exists() else b""
     if len(content) < size or (whole and len(content) > size):
@@ -89,11 +70,7 @@ def check(path: Path, mark: dict[str, int | str], *, whole: bool = True) -> byte
 
 
 def read(path: Path) -> pl.DataFrame:
-    """Read a metrics file as a frame with the columns step, metric and value.
-
-    Raises:
-        CorruptFileError: The file is not such a table.
-    """
+    """Return a metrics file as a frame with columns step, metric and value; raise CorruptFileError if it is none."""
     try:
         return pl.read_csv(path, schema=SCHEMA)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -101,14 +78,9 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def windows(rows: pl.DataFrame, points: int) -> pl.DataFrame:
-    """Average learning curves over windows, so that each has at most so many points.
+    """Average learning curves of one metric over windows, so that each seed has at most so many points.
 
-    Args:
-        rows: Rows of one metric in the order of their steps, with a column seed.
-        points: The most points that a curve keeps.
-
-    Returns:
-        One row for each seed and window: columns seed, window, step (the last of the window) and value (the mean).
+    Columns seed, window, step (the last of the window) and value (the mean).
 
     Examples:
         >>> rows = pl.DataFrame({"seed": [0] * 4, "step": [1, 2, 3, 4], "value": [1.0, 3.0, 5.0, 7.0]})

@@ -22,25 +22,14 @@ _DONE = ("finished", "failed", "interrupted")
 class Monitor:
     """Shows one line for each running trial and one in all on a terminal, and plain log lines elsewhere.
 
-    Args:
-        console: Where to write.
-        jobs: The trials that are to be done.
-        workers: How many run at once.
-        on_finished: Called after each finished trial; returns lines to be shown, such as a claim judged.
+    ``on_finished`` is called after each finished trial and returns lines to be shown, such as a claim judged.
     """
 
     def __init__(
-        self,
-        console: Console,
-        jobs: Sequence[Job],
-        workers: int,
-        on_finished: Callable[[], list[str]],
+        self, console: Console, jobs: Sequence[Job], workers: int, on_finished: Callable[[], list[str]]
     ) -> None:
-        self._console = console
-        self._jobs = jobs
+        self._console, self._jobs, self._workers, self._on_finished = console, jobs, workers, on_finished
         self._expected = [job.trial.seconds for job in jobs]
-        self._workers = workers
-        self._on_finished = on_finished
         self._status = [Status() for _ in jobs]
         self._reported = [Status() for _ in jobs]
         self._closing = threading.Event()
@@ -137,12 +126,7 @@ class Monitor:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the unit that suits it.
-
-    Examples:
-        >>> duration(4), duration(200), duration(9000), duration(300000)
-        ('4 s', '3 min', '2.5 h', '3.5 days')
-    """
+    """Return a duration in the unit that suits it."""
     if seconds < 100:
         return f"{max(seconds, 1):.0f} s"
     if seconds < 5400:

@@ -22,18 +22,7 @@ from engram.version import __version__
 
 
 def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path:
-    """Write the report of some runs.
-
-    Args:
-        runs: The experiments, each with the results of a run.
-        path: The HTML file.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        CannotWriteError: The file cannot be written; an older report is as before.
-    """
+    """Write the report of some runs to an HTML file; return its path. A failed write leaves an older one as before."""
     environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
     environment.filters["duration"] = duration
     environment.filters["number"] = _number

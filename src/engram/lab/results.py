@@ -19,13 +19,10 @@ CURVE_POINTS = 50
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial of a run.
+    """One trial of a run, whose result is empty unless it is finished.
 
     Attributes:
-        arm: Its arm.
-        seed: Its seed.
-        state: ``waiting``, ``running``, ``interrupted``, ``failed`` or ``finished``.
-        result: What the trial returned; empty unless finished.
+        state: As of ``Status``.
         seconds: Processor time of a finished trial; of another the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
@@ -45,13 +42,9 @@ class Results:
     """The results of one run of an experiment.
 
     Attributes:
-        experiment: Name of the experiment.
-        claimed: Its claims.
-        headline: The metric whose learning curve stands first.
-        preset: Its preset.
+        experiment, claimed, headline: Name, claims and first metric of the experiment.
+        preset, config, seeds: Name of its preset, the base config, and how many seeds.
         changed: The config fields that differ from the preset, with their values.
-        config: The base config.
-        seeds: How many seeds.
         trials: All trials, arm by arm.
         metrics: All metrics: columns arm, seed, step, metric and value.
         environment: Versions and hardware that the trials ran on; where they differ, all of them.

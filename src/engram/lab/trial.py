@@ -22,16 +22,7 @@ from engram.lab.machine import versions
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm of an experiment with one seed.
-
-    Attributes:
-        experiment: Name of the experiment.
-        arm: Name of the arm.
-        function, config, seconds: What the arm is made of.
-        seed: The seed from which all randomness comes.
-        device: ``"cpu"`` or ``"cuda"``.
-        threads: Threads that it computes with.
-    """
+    """One arm of an experiment with one seed, from which all randomness comes, on a device with a number of threads."""
 
     experiment: str
     arm: str
@@ -59,12 +50,7 @@ class Trial:
 
 
 def key(identity: dict[str, Any]) -> str:
-    """Return the trial's name: 12 hexadecimal digits of the SHA-256 of its identity.
-
-    Examples:
-        >>> len(key({"seed": 0})), key({"seed": 0}) == key({"seed": 1})
-        (12, False)
-    """
+    """Return the trial's name: 12 hexadecimal digits of the SHA-256 of its identity."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 

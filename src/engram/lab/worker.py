@@ -26,14 +26,7 @@ LOCK_POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker, here or on another machine, needs to perform a trial.
-
-    Attributes:
-        trial: The trial.
-        identity: All that determines its result.
-        folder: The trial's folder.
-        stop, checkpoint_seconds, tensorboard: As of ``Run``.
-    """
+    """What a worker needs to perform a trial: ``identity`` determines the result, and the rest is as of ``Run``."""
 
     trial: Trial
     identity: dict[str, Any]
@@ -50,11 +43,9 @@ def prepare(trial: Trial, root: Path, stop: Path, **options: Any) -> Job:
 
 
 def perform(job: Job) -> Status:
-    """Perform a trial, unless it is finished already; go on where it was interrupted.
+    """Perform a trial, unless it is finished already; go on where it was interrupted; return its status afterwards.
 
-    Returns:
-        Its status afterwards: ``finished``, ``interrupted`` or ``failed``. A failure, that of writing included, is
-        returned and not raised, so that it costs no other trial.
+    A failure, that of writing included, is returned and not raised, so that it costs no other trial.
     """
     if multiprocessing.parent_process() is not None:
         os.dup2(2, 1)  # the standard output is for the results alone, whatever a trial prints
@@ -100,14 +91,8 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 
 
 def _attempt(job: Job, folder: TrialFolder) -> Status:
-    run = Run(
-        folder,
-        job.trial.seed,
-        job.trial.device,
-        stop=job.stop,
-        checkpoint_seconds=job.checkpoint_seconds,
-        tensorboard=job.tensorboard,
-    )
+    options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
+    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, **options)
     result = job.trial.function(job.trial.config, run)
     status: Status
     mark, status = run.close()

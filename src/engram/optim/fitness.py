@@ -16,11 +16,6 @@ Shaping = Literal["rank", "zscore"]
 def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor, "population"]:
     """Return losses in double precision, or negated fitness; what is not finite becomes the worst finite one.
 
-    Args:
-        fitness: Fitness of each individual, to be maximised; or None.
-        loss: Loss of each individual, to be minimised; or None.
-        population_size: Number of individuals.
-
     Raises:
         TypeError: Neither or both of fitness and loss are given.
         ValueError: Not one number for each individual, or none of them is finite.

@@ -45,8 +45,8 @@ def evaluate(
 
     Raises:
         TypeError: ``population`` is empty or holds something else than tensors.
-        ValueError: The tensors are not of as many individuals, a number is below one, the backend is unknown or not
-            installed, the workers cannot import the function, or it returns another number of results.
+        ValueError: An argument is out of range, the backend is not installed, the workers cannot import the function,
+            or it returns another number of results.
 
     Examples:
         >>> evaluate([torch.arange(3.0)], torch.square)

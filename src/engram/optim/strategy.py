@@ -19,12 +19,8 @@ class Strategy:
 
     Args:
         params: The parameters, changed in place by ``tell``.
-        sigma: Standard deviation of the first mutations.
+        sigma: Standard deviation of the first mutations, above 0.
         generator: Source of all randomness, on the CPU; None: one of its own with seed 0.
-
-    Raises:
-        TypeError: A parameter is no tensor.
-        ValueError: ``sigma`` is not positive, or there is no parameter.
     """
 
     population_size: int
@@ -42,12 +38,9 @@ class Strategy:
         self._asked: Any = None
 
     def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
-        """Update the parameters by the fitness or the loss of the population.
+        """Update the parameters by the fitness of each individual, to be maximised, or by its loss, to be minimised.
 
-        Args:
-            fitness: Fitness of each individual, (population_size,), to be maximised.
-            loss: Instead of it, the loss of each, to be minimised. A number that is not finite is replaced by the worst
-                finite one, with a warning.
+        A number that is not finite is replaced by the worst finite one, with a warning.
 
         Raises:
             RuntimeError: There is no population: ``ask`` was not called since.

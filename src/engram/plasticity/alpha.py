@@ -18,13 +18,6 @@ class LowRank(nn.Module):
 
         alpha[j, i] = sum_r P[r, j] Q[r, i]
 
-    Args:
-        rank: Number of terms r.
-        post_size: Number of receiving units j.
-        pre_size: Number of sending units i.
-        device: Where the parameters live.
-        dtype: Their dtype.
-
     Attributes:
         post: P, (rank, post).
         pre: Q, (rank, pre).
@@ -60,21 +53,10 @@ Alpha = nn.Parameter | LowRank
 
 
 def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) -> Alpha:
-    """Return plasticity coefficients of the kind asked for, not yet initialised.
-
-    Args:
-        alpha: ``"connection"`` (one for each), ``"post"`` (one for each receiving unit), ``"homogeneous"`` (one), or
-            the rank of a product of two factors.
-        post_size: Number of receiving units.
-        pre_size: Number of sending units.
-        **factory: ``device`` and ``dtype``.
+    """Return plasticity coefficients, all zero, of the kind that ``alpha`` of ``PlasticRNN`` asks for.
 
     Raises:
         ValueError: Unknown kind, or a rank of less than one.
-
-    Examples:
-        >>> make_alpha("post", 3, 4).shape, make_alpha(2, 3, 4)
-        (torch.Size([3]), LowRank(2, 3, 4))
     """
     if isinstance(alpha, int):
         checks.size("alpha", alpha)
@@ -86,15 +68,10 @@ def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) 
 
 @torch.no_grad()
 def draw(alpha: Alpha, scale: float, generator: torch.Generator | None, *, normal: bool = False) -> None:
-    """Draw coefficients uniformly from [0, scale), or from N(0, scale^2); one for the whole layer becomes ``scale``.
+    """Draw coefficients in place, uniformly from [0, scale); one for the whole layer becomes ``scale``.
 
-    The factors of a product are scaled so that the product stays in this range, or has this standard deviation.
-
-    Args:
-        alpha: What is set, in place.
-        scale: Upper end of the range, or standard deviation.
-        generator: Source of the values; torch's global one if None.
-        normal: Whether the distribution is the normal one.
+    With ``normal`` from N(0, scale^2). The factors of a product are scaled so that the product stays in this range, or
+    has this standard deviation.
     """
     if not isinstance(alpha, LowRank) and alpha.dim() == 0:
         alpha.fill_(scale)

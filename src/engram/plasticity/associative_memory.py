@@ -1,4 +1,4 @@
-"""Plastic associative memory: a scikit-learn estimator that stores patterns in Hebbian traces and completes them."""
+"""A scikit-learn estimator that stores patterns in Hebbian traces and completes them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
     not copied into the answer: ``numpy.where(numpy.isnan(X), memory.predict(X), X)`` does that.
 
     Args:
-        rule: How the traces change, with any parameters that it has learned elsewhere; it is copied, and not trained
-            here. ``Modulated(clip=None)`` if None, which makes a Hopfield network; one with a bound forgets the older
+        rule: How the traces change, with what it has learned elsewhere; it is copied, and not trained here.
+            ``Modulated(clip=None)`` if None, which makes a Hopfield network; one with a bound forgets the older
             patterns, as ``Hebb`` does. ``Retroactive`` weighs the pattern before, unless ``trace_first``.
         gain: Slope of the units while they settle; at 1 or less, silence is stable.
         recall_steps: Number of steps for which the unknown units settle.
@@ -99,9 +99,8 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             sample_weight: Neuromodulatory signal of each pattern, of either sign; 1 if None. Only for a modulated rule.
 
         Raises:
-            TypeError: ``rule`` is no rule, or ``recall_steps`` no int.
-            ValueError: ``gain`` or ``recall_steps`` is out of range, X or the weights are no valid data, or there are
-                weights and the rule is not modulated.
+            TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, X or the
+                weights are no valid data, or there are weights and the rule is not modulated.
         """
         return self._store(X, sample_weight, first=True)
 

@@ -40,8 +40,7 @@ class ClampedLSTM(nn.LSTM):
         input_size: Number of input features.
         hidden_size: Number of units, at least ``input_size``.
         batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
-        device: Where the parameters live.
-        dtype: Their dtype.
+        device, dtype: Of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Raises:
@@ -109,19 +108,7 @@ class ClampedLSTM(nn.LSTM):
         input: Annotated[Tensor, "time batch input"],
         state: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Float[Tensor, "time batch hidden"], LSTMState]:
-        """Run the network over a sequence.
-
-        Args:
-            input: (time, batch, input), or (batch, time, input) if ``batch_first``.
-            state: Hidden and cell state, each (1, batch, hidden), as an earlier call returned them; zeros if None.
-
-        Returns:
-            The hidden state at every step, (time, batch, hidden) or (batch, time, hidden), and the last state.
-
-        Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: Wrong shape, dtype or device, an empty batch, or input that is not finite.
-        """
+        """As ``PlasticRNN.forward``, without ``clamp``; hidden and cell of the state are (1, batch, hidden) each."""
         sequence = time_first("input", input, self.input_size, self.weight_ih_l0, self.batch_first)
         shape = (1, sequence.shape[1], self.hidden_size)
         if state is None:

@@ -17,15 +17,11 @@ class ClippedHebb(PlasticityRule):
     Nothing decays; what has reached the bound stays there until activity of the opposite sign takes it back.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
         clip: Bound c of the trace; None for none.
-        eta_param: As of ``Hebb``.
-        device: Where the parameter lives.
-        dtype: Its dtype.
+        eta, eta_param, device, dtype: As of ``Hebb``.
 
     Raises:
-        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; ``eta_param`` is unknown; or
-            ``clip`` is not positive and finite.
+        ValueError: As of ``Hebb``; or ``clip`` is not positive and finite.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,15 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from engram import checks
-from engram.plasticity.node_perturbation import (
-    ANSWERS,
-    CLAMPED,
-    GAIN,
-    KINDS,
-    MODULATORS,
-    NodePerturbationRNN,
-    Perturbations,
-)
+from engram.plasticity import node_perturbation as rnn
+from engram.plasticity.node_perturbation import KINDS, NodePerturbationRNN, Perturbations
 from engram.threads import shared
 
 Matrices = Float[Tensor, "individuals post pre"]
@@ -36,8 +30,7 @@ class Trials(NamedTuple):
 
     Attributes:
         inputs: Activity of the stimulus units at each step, for each of the four kinds of trials.
-        kind: The kind of each trial.
-        answer: The right answer of each trial, 0 or 1.
+        kind, answer: The kind and the right answer, 0 or 1, of each trial.
         response: Steps, first and one past the last, at which the answer units are heard.
         decision: Step at which the answer is read, and the weights change.
         feedback: Steps, first and one past the last, at which loss and answer are shown.
@@ -55,8 +48,8 @@ class Lifetimes(NamedTuple):
     """Results of lives.
 
     Attributes:
-        loss: Squared error of each trial, L = sum over both answers of the mean over the response window.
-        correct: Whether the answer was right.
+        loss, correct: Squared error of each trial, L = sum over both answers of the mean over the response window, and
+            whether the answer was right.
         trace: The plastic weights at the end.
         recorded: Activity of all units in the trials that were to be recorded.
         penalty: What internal modulation costs in each trial; zero where there is none.
@@ -70,17 +63,7 @@ class Lifetimes(NamedTuple):
 
 
 class Individuals(NamedTuple):
-    """The individuals that live, as both backends take them.
-
-    Attributes:
-        weight: Innate weights.
-        alpha: Plasticities.
-        genome: Which of these each individual has.
-        noise: Perturbations.
-        noise_of: Which set of these each individual has.
-        record: Trials in which the activity is recorded.
-        order: From which presynaptic unit the trace of a connection is taken; None: from its own.
-    """
+    """The individuals that live, as both backends take them: whose weights and whose perturbations each has."""
 
     weight: Matrices
     alpha: Matrices
@@ -120,13 +103,9 @@ def lifetimes(
         backend: ``"eager"``: step by step, the definition. ``"fused"``: the numba kernel, with
             ``torch.get_num_threads()`` threads. ``"auto"``: the kernel where it can.
 
-    Returns:
-        Loss and correctness of every trial, the plastic weights at the end, and what was recorded.
-
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument does not fit the others, there are too few trials for any plasticity, or the backend
-            cannot run this network.
+        ValueError: Arguments do not fit each other or the backend, or there are too few trials for any plasticity.
         FloatingPointError: An individual diverged; the message says which.
 
     Source: Miconi (ICML 2023), published code; the kernel is ours.
@@ -160,10 +139,8 @@ def lifetimes(
     diverged = lives.loss.isnan().any(1) | ~(largest <= DIVERGED)
     if diverged.any():
         row = int(diverged.nonzero()[0])
-        raise FloatingPointError(
-            f"individual {row} diverged: its largest plastic weight is {float(largest[row]):g}, "
-            f"its last loss {float(lives.loss[row, -1]):g}"
-        )
+        found = f"its largest plastic weight is {float(largest[row]):g}, its last loss {float(lives.loss[row, -1]):g}"
+        raise FloatingPointError(f"individual {row} diverged: {found}")
     return lives
 
 
@@ -179,17 +156,13 @@ def check_trials(trials: Trials, first_plastic_trial: int) -> None:
         if not (int(value.min()) >= 0 and int(value.max()) < limit):
             raise ValueError(f"trials.{name}: expected numbers from 0 to {limit - 1}")
     if not 0 <= trials.response[0] < trials.response[1] <= trials.decision < steps:
-        raise ValueError(
-            f"trials.response = {trials.response}: expected a window that ends before the decision, step "
-            f"{trials.decision} of {steps}"
-        )
+        expected = f"a window that ends before the decision, step {trials.decision} of {steps}"
+        raise ValueError(f"trials.response = {trials.response}: expected {expected}")
     if not trials.decision <= trials.feedback[0] <= trials.feedback[1] <= steps:
         raise ValueError(f"trials.feedback = {trials.feedback}: expected a window from {trials.decision} to {steps}")
     if trials.kind.shape[1] < first_plastic_trial + 2:
-        raise ValueError(
-            f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected at least {first_plastic_trial + 2}, since "
-            f"plasticity begins at trial {first_plastic_trial}"
-        )
+        expected = f"at least {first_plastic_trial + 2}, since plasticity begins at trial {first_plastic_trial}"
+        raise ValueError(f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected {expected}")
 
 
 def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
@@ -203,43 +176,66 @@ def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
 
 def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
     """Return the function that computes the lives, if it can."""
-    reason = ""
-    if net.hebbian != "perturbation":
-        reason = f"hebbian = {net.hebbian!r}: expected 'perturbation'"
-    elif net.modulation != "reward":
-        reason = f"modulation = {net.modulation!r}: expected 'reward'"
-    elif weight.device.type != "cpu":
-        reason = f"weight.device = {weight.device}: expected cpu"
-    elif weight.dtype != torch.float32:
-        reason = f"weight.dtype = {weight.dtype}: expected torch.float32"
-    if backend == "fused" and reason:
-        raise ValueError(f"backend = 'fused' cannot run this network; {reason}")
-    return _live_by_steps if backend == "eager" or reason else _live_fused
+    wanted = {
+        "hebbian": (net.hebbian, "perturbation"),
+        "modulation": (net.modulation, "reward"),
+        "weight.device": (weight.device.type, "cpu"),
+        "weight.dtype": (weight.dtype, torch.float32),
+    }
+    reasons = [f"{name} = {found!r}: expected {want!r}" for name, (found, want) in wanted.items() if found != want]
+    if backend == "fused" and reasons:
+        raise ValueError(f"backend = 'fused' cannot run this network; {reasons[0]}")
+    return _live_by_steps if backend == "eager" or reasons else _live_fused
 
 
 def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
     """Run lives step by step, as defined."""
     weight, alpha = who.weight[who.genome], who.alpha[who.genome]
     state = net.init_state(len(who.genome))
-    log = _Log(net, trials, who.record, weight)
-    steps = trials.inputs.shape[1]
-    for trial in range(trials.kind.shape[1]):
+    (batch, count), steps = trials.kind.shape, trials.inputs.shape[1]
+    losses, penalties = weight.new_zeros(2, batch, count)
+    correct = torch.zeros(batch, count, dtype=torch.bool, device=weight.device)
+    recorded = weight.new_zeros(batch, len(who.record), steps, net.units)
+    slot = {trial: place for place, trial in enumerate(who.record)}
+    internal = net.modulation == "internal"
+    for trial in range(count):
         kind, inputs = trials.kind[:, trial], trials.inputs[trials.kind[:, trial]].to(weight)
         xi = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
         if net.hebbian == "cubic":
             state = state._replace(eligibility=torch.zeros_like(state.eligibility))
+        heard, signals = [], []
+        shown: tuple[Tensor, ...] = ()
         for k in range(steps):
             answering, clamp = trials.response[0] <= k < trials.response[1], net.clamped(inputs[:, k])
             state = net.step(state, clamp, xi[:, k], answering=answering, weight=weight, alpha=alpha, order=who.order)
-            log.hear(state.activity, answering)
-            if net.modulation == "internal" and trial >= INTERNAL_FIRST_TRIAL:
+            if answering:
+                heard.append(state.activity[:, rnn.ANSWERS])
+            first, second = state.activity[:, rnn.MODULATORS].unbind(1)
+            signals.append(first - second)
+            if internal and trial >= INTERNAL_FIRST_TRIAL:
                 state = net.modulated(state)
             if k == trials.decision:
-                plastic = net.modulation == "reward" and trial >= net.first_plastic_trial
-                state = net.consolidate(state, log.decide(trial), kind, plastic=plastic)
-            state = state._replace(activity=log.fed_back(inputs, k, state.activity))
-            log.record(trial, k, state.activity)
-    return log.lifetimes(state.trace)
+                loss, choice = _decided(torch.stack(heard, 1), trials.answer[:, trial].long())
+                losses[:, trial], correct[:, trial] = loss, choice == trials.answer[:, trial]
+                plastic = not internal and trial >= net.first_plastic_trial
+                state = net.consolidate(state, loss, kind, plastic=plastic)
+                sign = torch.where(correct[:, trial], 1.0, -1.0).to(loss)
+                shown = rnn.GAIN * (loss if net.feedback == "loss" else sign), choice
+            if trials.feedback[0] <= k < trials.feedback[1]:
+                clamp = net.clamped(inputs[:, k], *shown)
+                state = state._replace(activity=torch.cat((clamp, state.activity[:, rnn.CLAMPED :]), dim=1))
+            if trial in slot:
+                recorded[:, slot[trial], k] = state.activity
+        if internal:
+            penalties[:, trial] = INTERNAL_PENALTY * torch.stack(signals, 1).diff(dim=1).square().mean(1)
+    return Lifetimes(losses, correct, state.trace, recorded, penalties)
+
+
+def _decided(heard: Float[Tensor, "batch steps 2"], answer: Int[Tensor, "batch"]) -> tuple[Tensor, Tensor]:
+    """Return the loss of a trial and the answer given, from what was heard of the answer units."""
+    votes = heard.sum(1)
+    target = LOW + (HIGH - LOW) * nn.functional.one_hot(answer, 2).to(heard)
+    return (heard - target[:, None]).square().mean(1).sum(1), (votes[:, 1] > votes[:, 0]).long()
 
 
 def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
@@ -267,7 +263,7 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
         float(net.eta),
         np.float32(net.clip),
         float(net.decay),
-        GAIN,
+        rnn.GAIN,
         LOW,
         HIGH,
         net.feedback == "binary",
@@ -278,65 +274,8 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
         recorded,
     )
     size = cpu.scratch_size(net.units)
-
-    def live(row: int, own: Any) -> None:
-        cpu.lifetime(*fixed, own, row)
-
-    shared.run(live, batch, torch.get_num_threads(), lambda: np.empty(size, np.float32))
+    memory = partial(np.empty, size, np.float32)
+    shared.run(lambda row, own: cpu.lifetime(*fixed, own, row), batch, torch.get_num_threads(), memory)
     correct = torch.from_numpy(choice) == trials.answer
     made = torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded)
     return Lifetimes(*made, torch.zeros(batch, count))
-
-
-class _Log:
-    """Losses, choices, feedback and recorded activity of lives that run step by step."""
-
-    def __init__(self, net: NodePerturbationRNN, trials: Trials, record: tuple[int, ...], like: Tensor) -> None:
-        self.net, self.trials = net, trials
-        self.slot = {trial: place for place, trial in enumerate(record)}
-        batch, count = trials.kind.shape
-        self.recorded = like.new_zeros(batch, len(record), trials.inputs.shape[1], net.units)
-        self.loss, self.penalty = like.new_zeros(batch, count), like.new_zeros(batch, count)
-        self.correct = torch.zeros(batch, count, dtype=torch.bool, device=like.device)
-        self.heard: list[Tensor] = []
-        self.signals: list[Tensor] = []
-
-    def hear(self, activity: Tensor, answering: bool) -> None:
-        """Add a step, before the feedback, to what the answer is read from."""
-        if answering:
-            self.heard.append(activity[:, ANSWERS])
-        first, second = activity[:, MODULATORS].unbind(1)
-        self.signals.append(first - second)
-
-    def decide(self, trial: int) -> Tensor:
-        """Read the answer of the trial; return its loss."""
-        heard, answer = torch.stack(self.heard, 1), self.trials.answer[:, trial].long()
-        votes = heard.sum(1)
-        self.choice = (votes[:, 1] > votes[:, 0]).long()
-        target = LOW + (HIGH - LOW) * nn.functional.one_hot(answer, 2).to(heard)
-        loss = (heard - target[:, None]).square().mean(1).sum(1)
-        self.loss[:, trial], self.correct[:, trial] = loss, self.choice == answer
-        self.heard.clear()
-        sign = torch.where(self.correct[:, trial], 1.0, -1.0).to(loss)
-        self.outcome = GAIN * (loss if self.net.feedback == "loss" else sign)
-        return loss
-
-    def fed_back(self, inputs: Tensor, step: int, activity: Tensor) -> Tensor:
-        """Return the activity with the feedback in it, in its window."""
-        if not self.trials.feedback[0] <= step < self.trials.feedback[1]:
-            return activity
-        shown = self.net.clamped(inputs[:, step], self.outcome, self.choice)
-        return torch.cat((shown, activity[:, CLAMPED:]), dim=1)
-
-    def record(self, trial: int, step: int, activity: Tensor) -> None:
-        """Record a step after its feedback."""
-        if trial in self.slot:
-            self.recorded[:, self.slot[trial], step] = activity
-        if step == self.trials.inputs.shape[1] - 1:
-            if self.net.modulation == "internal":
-                self.penalty[:, trial] = INTERNAL_PENALTY * torch.stack(self.signals, 1).diff(dim=1).square().mean(1)
-            self.signals.clear()
-
-    def lifetimes(self, trace: Tensor) -> Lifetimes:
-        """Return the results of the lives."""
-        return Lifetimes(self.loss, self.correct, trace, self.recorded, self.penalty)

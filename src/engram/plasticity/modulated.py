@@ -1,8 +1,6 @@
-"""Neuromodulated rule: a signal of the network itself says when, how much and with which sign its synapses change."""
+"""Neuromodulated rule."""
 
 from __future__ import annotations
-
-from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -34,12 +32,10 @@ class Modulated(PlasticityRule):
         only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
         hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
-        device: Where the states live.
-        dtype: Their dtype.
+        device, dtype: Of the states.
 
     Raises:
-        ValueError: ``clip`` is not positive and finite; ``mode`` is unknown, or not one for ``only_half``; or
-            ``hebb_eta`` is not finite.
+        ValueError: An argument is out of range or unknown, or the mode is not one for ``only_half``.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), equation 3; the modes as in its code.
 
@@ -96,13 +92,7 @@ class Modulated(PlasticityRule):
         share = modulator.clamp(0, 1)
         return Coefficients(keep=1 - share, gain=share, post=post)
 
-    def update(
-        self,
-        state: RuleState,
-        pre: Annotated[Tensor, "batch pre"],
-        post: Annotated[Tensor, "batch post"],
-        modulator: Annotated[Tensor, "batch post"] | None = None,
-    ) -> RuleState:
+    def update(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None = None) -> RuleState:
         """Return the state after one step; see ``PlasticityRule.update``."""
         if self.mode != "soft":
             return super().update(state, pre, post, modulator)

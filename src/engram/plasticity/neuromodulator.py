@@ -13,11 +13,8 @@ from engram import checks
 from engram.plasticity.nonlinearity import identity
 from engram.plasticity.rule import PlasticityRule
 
-NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "identity": identity,
-}
+NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]]
+NONLINEARITIES = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "identity": identity}
 
 
 class Neuromodulator(nn.Module):
@@ -31,8 +28,7 @@ class Neuromodulator(nn.Module):
         fan_out: Whether every receiving unit turns the signal into one of its own. Mind that b is not zero at first,
             so that there is plasticity even where M is zero.
         nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
-        device: Where the parameters live.
-        dtype: Their dtype.
+        device, dtype: Of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:
@@ -44,8 +40,7 @@ class Neuromodulator(nn.Module):
     All are initially as in ``nn.Linear``: weight and bias uniform within 1 / sqrt(hidden), the others within 1.
 
     Raises:
-        TypeError: A size is no int.
-        ValueError: A size is less than one, or ``nonlinearity`` is unknown.
+        TypeError, ValueError: ``hidden_size`` is no positive int, or ``nonlinearity`` is unknown.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), section 3.1; fan-out as in its code.
 
@@ -104,8 +99,7 @@ def neuromodulator_for(
     """Return the neuromodulator that a layer as wide as ``like`` needs for its rule: the given one, a new one, or none.
 
     Raises:
-        TypeError: ``given`` is something else.
-        ValueError: One is given for a rule that is not modulated, or for a layer of another size.
+        TypeError, ValueError: The given one is none, of another size, or for a rule that is not modulated.
     """
     if rule is None or not rule.modulated:
         if given is not None:

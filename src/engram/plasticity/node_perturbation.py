@@ -1,8 +1,7 @@
-"""A recurrent network that learns in its lifetime by node perturbation and a global reward signal.
+"""Node perturbation: a recurrent network that learns in its lifetime from a global reward, without backpropagation.
 
-No gradient is propagated back, neither in time nor through the network: random perturbations of the units leave
-eligibility traces, and what made an outcome better than usual is consolidated. What evolution shapes are the innate
-weights W and the plasticities A of the connections.
+Random perturbations of the units leave eligibility traces, and what made an outcome better than usual is consolidated.
+What evolution shapes are the innate weights W and the plasticities A of the connections.
 """
 
 from __future__ import annotations
@@ -39,12 +38,9 @@ class NodePerturbationState(NamedTuple):
     """State of individuals between steps and trials.
 
     Attributes:
-        hidden: The units' potentials x.
-        activity: Their outputs r.
-        trace: The plastic weights P.
-        eligibility: The eligibility traces E.
-        baseline: Running mean of the loss, for each kind of trial.
-        visits: How many trials of each kind there were.
+        hidden, activity: The units' potentials x and outputs r.
+        trace, eligibility: The plastic weights P and the eligibility traces E.
+        baseline, visits: Running mean of the loss, for each kind of trial, and how many of these there were.
         mean: Running mean of x, which only the cubic rule needs.
     """
 
@@ -104,11 +100,9 @@ class NodePerturbationRNN(nn.Module):
 
     Args:
         units: Number of units N, at least 12.
-        tau: Time constant of x, ms.
-        dt: Duration of a step, ms.
-        tau_e: Time constant of the eligibility trace, ms.
+        tau, dt, tau_e: Time constant of x, duration of a step, and time constant of the eligibility trace, ms.
         perturbation_prob: Probability p that a unit is perturbed in a step.
-        perturbation: Largest size of a perturbation, which is uniform between its negative and itself.
+        perturbation: Largest size of a perturbation, which is uniform within it.
         eta: Learning rate; 0: no plasticity.
         clip: Bound c of a change.
         decay: What the running mean of the loss keeps.
@@ -128,8 +122,7 @@ class NodePerturbationRNN(nn.Module):
         alpha: Plasticities A, (post, pre), all 0.5 at first.
 
     Raises:
-        TypeError: ``units`` is no int.
-        ValueError: An argument is out of range.
+        TypeError, ValueError: An argument is of the wrong type or out of range.
 
     Source: Miconi, "Learning to acquire novel cognitive tasks with evolution, plasticity and meta-meta-learning"
     (ICML 2023), with the order of events and the constants of its published code; the cubic rule: Miconi (eLife 2017).
@@ -218,23 +211,22 @@ class NodePerturbationRNN(nn.Module):
             answering: Whether the answer units are heard; they are silent otherwise.
             weight: Innate weights of each individual; None: the module's.
             alpha: Plasticities of each individual; None: the module's.
-            order: A control: the trace of a connection takes its presynaptic activity from the unit at its place in
-                this order. None: from its own.
+            order: As of ``lifetimes``.
         """
         weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
         effective = weight + alpha * state.trace
         before = state.activity
         seen = before if order is None else before[:, order]
-        hidden = state.hidden + (self.dt / self.tau) * (sent(effective, before) - state.hidden)
+        hidden = state.hidden + (self.dt / self.tau) * ((effective @ before[..., None])[..., 0] - state.hidden)
         eligibility, mean = state.eligibility, state.mean
         if xi is not None:
             hidden = hidden + xi
         if self.hebbian == "cubic":
-            eligibility = eligibility + outer(hidden - mean, seen) ** 3
+            eligibility = eligibility + ((hidden - mean)[:, :, None] * seen[:, None, :]) ** 3
             mean = MEAN_DECAY * mean + (1 - MEAN_DECAY) * hidden
         else:
             if xi is not None:
-                eligibility = eligibility + outer(xi.expand_as(before), seen)
+                eligibility = eligibility + xi.expand_as(before)[:, :, None] * seen[:, None, :]
             eligibility = (1 - self.dt / self.tau_e) * eligibility
         answers = hidden[:, ANSWERS].sigmoid() if answering else torch.zeros_like(hidden[:, ANSWERS])
         activity = torch.cat((clamp, hidden[:, CLAMPED : self.units - 2].tanh(), answers), dim=1)
@@ -248,14 +240,7 @@ class NodePerturbationRNN(nn.Module):
         *,
         plastic: bool = True,
     ) -> NodePerturbationState:
-        """Return the state after the outcome of a trial: the three-factor update, and the running mean of the loss.
-
-        Args:
-            state: State before it.
-            loss: The loss L of the trial.
-            kind: The kind of the trial, which has a running mean of its own.
-            plastic: Whether P changes; otherwise only the running mean does.
-        """
+        """Return the state after a trial with loss L: the running mean of its kind, and if ``plastic``, P."""
         index = kind[:, None].long()
         baseline, visits = state.baseline.gather(1, index)[:, 0], state.visits.gather(1, index)[:, 0]
         expected = baseline / (1 - self.decay**visits).where(visits > 0, 1) if self.debias else baseline
@@ -275,13 +260,7 @@ class NodePerturbationRNN(nn.Module):
         outcome: Float[Tensor, "batch"] | None = None,
         answer: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch clamped"]:
-        """Return the activity of the first seven units.
-
-        Args:
-            stimulus: Activity of the stimulus units.
-            outcome: What the outcome units show; None outside the feedback window.
-            answer: The own answer; None outside the feedback window.
-        """
+        """Return the activity of the first seven units; outcome and own answer are shown in the feedback window."""
         clamp = stimulus.new_zeros(len(stimulus), CLAMPED)
         clamp[:, STIMULUS] = stimulus
         clamp[:, CONSTANT] = 1
@@ -291,15 +270,9 @@ class NodePerturbationRNN(nn.Module):
         return clamp
 
     def perturbations(self, sets: int, trials: int, steps: int, generator: torch.Generator) -> Perturbations:
-        """Draw the perturbations of whole lives.
+        """Draw the perturbations of lives, for so many that differ in them, of so many trials of so many steps.
 
         The gaps between perturbed units are geometric, so that only those are drawn that are not zero.
-
-        Args:
-            sets: For how many lives that differ in them.
-            trials: Trials of a life.
-            steps: Steps of a trial.
-            generator: Source of all randomness.
         """
         loud = max(trials - QUIET_TRIALS, 0), max(steps - QUIET_STEPS, 0), self.units
         firsts, events, total = [], [], 0
@@ -319,16 +292,6 @@ class NodePerturbationRNN(nn.Module):
         first, second = state.activity[:, MODULATORS].unbind(1)
         change = three_factor(state.eligibility, INTERNAL_ETA * (first - second), self.clip)
         return state._replace(trace=state.trace + change)
-
-
-def sent(weight: Matrices, activity: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
-    """Return the current of each unit, W r."""
-    return (weight @ activity[..., None])[..., 0]
-
-
-def outer(post: Float[Tensor, "batch post"], pre: Float[Tensor, "batch pre"]) -> Matrices:
-    """Return the outer product of post- and presynaptic activity."""
-    return post[:, :, None] * pre[:, None, :]
 
 
 def _bernoulli_sites(sites: int, probability: float, generator: torch.Generator) -> Int[Tensor, "events"]:

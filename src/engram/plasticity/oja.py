@@ -1,4 +1,4 @@
-"""Oja's rule: Hebbian growth with a decay that only an active receiving unit brings about."""
+"""Oja's rule."""
 
 from __future__ import annotations
 
@@ -19,13 +19,10 @@ class Oja(PlasticityRule):
     squared activity exceeds two.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
-        eta_param: As of ``Hebb``.
-        device: Where the parameter lives.
-        dtype: Its dtype.
+        eta, eta_param, device, dtype: As of ``Hebb``.
 
     Raises:
-        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.
+        ValueError: As of ``Hebb``.
 
     Source: Oja, "Simplified neuron model as a principal component analyzer" (1982), as used by Miconi, Clune and
     Stanley, "Differentiable plasticity" (2018).

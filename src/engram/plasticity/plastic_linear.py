@@ -20,11 +20,7 @@ from engram.plasticity.scan import plastic_linear_scan
 from engram.plasticity.sequence import AXES, check_precision, time_first
 from engram.plasticity.state import RuleState
 
-NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "identity": identity,
-    "tanh": torch.tanh,
-    "softmax": softmax,
-}
+NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
 
 
 class PlasticLinear(nn.Module):
@@ -38,25 +34,19 @@ class PlasticLinear(nn.Module):
     Args:
         in_features: Number of sending units.
         out_features: Number of receiving units.
-        rule: How the traces change; ``Hebb`` with its defaults if None. It becomes part of the layer and is
-            moved to its dtype and device.
-        alpha: Plasticity coefficients, as of ``PlasticRNN``, but not None.
         bias: Whether there is a bias.
         nonlinearity: f, ``"identity"``, ``"tanh"`` or ``"softmax"`` (over the receiving units).
-        batch_first: Whether input, output, drive and modulator are (batch, time, features) rather than (time, batch,
-            features).
-        backend, device, dtype, generator: As of ``PlasticRNN``.
+        rule, alpha, batch_first, backend, device, dtype, generator: As of ``PlasticRNN``; ``alpha`` is not None.
 
     Attributes:
         weight: Fixed weights W, (out, in); initially normal with standard deviation 0.01.
         bias: (out,) or None; initially as in ``nn.Linear``.
         alpha: (out, in), (out,), (), or a module with the factors ``alpha.post``, (rank, out), and ``alpha.pre``,
             (rank, in); initially uniform in [0, 0.01) or, if a product, within it, and 0.01 if homogeneous.
-        rule: The plasticity rule, with the parameter ``rule.eta`` where the rule has one.
+        rule: The plasticity rule.
 
     Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, or ``alpha``, ``nonlinearity`` or ``backend`` is unknown.
+        TypeError, ValueError: As of ``PlasticRNN``.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the plastic output layer for Omniglot, with
     its initial values.
@@ -118,10 +108,8 @@ class PlasticLinear(nn.Module):
         Args:
             input: (time, batch, in), or (batch, time, in) if ``batch_first``.
             state: What an earlier call returned; the start of an episode if None: no trace.
-            drive: External input d to the receiving units, of the shape of the output; a label that shall be
-                learned, for instance.
-            modulator: Neuromodulatory signal m, of the shape of the output or with one feature; only for a modulated
-                rule, and then required.
+            drive: External input d to the receiving units, as a label to be learned; shaped as the output.
+            modulator: Neuromodulatory signal m, shaped as the output or with one feature; for a modulated rule alone.
 
         Raises:
             ValueError: A modulator is too many or too few, too.
@@ -130,8 +118,7 @@ class PlasticLinear(nn.Module):
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)
         length, batch_size, _ = sequence.shape
         shape = batch_size, self.out_features, self.in_features
-        if state is None:
-            state = self.rule.init(*shape)
+        state = self.rule.init(*shape) if state is None else state
         self.rule.check_state(state, shape, self.weight)
         current = functional.linear(sequence, self.weight, self.bias).to(self.weight.dtype)
         if drive is not None:

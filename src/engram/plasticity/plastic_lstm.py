@@ -31,38 +31,28 @@ class PlasticLSTM(nn.Module):
         H' = rule(H, x = h, y = g, m = m)
 
     Args:
-        input_size: Number of input features.
-        hidden_size: Number of units.
-        rule: How the traces change; ``Modulated(clip=2.0)`` if None. It becomes part of the network and is moved to
-            its dtype and device.
-        alpha: Plasticity coefficients, as of ``PlasticRNN``, but not None.
+        input_size, hidden_size, alpha: As of ``PlasticRNN``; ``alpha`` is not None.
+        rule: As of ``PlasticRNN``; ``Modulated(clip=2.0)`` if None.
         neuromodulator: As of ``PlasticRNN``, but the one that is made has a fan-out.
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
         modulator_source: What the neuromodulator reads, ``"hidden"`` (h') or ``"cell"`` (c').
-        read_clip: Bound of the traces where they act: r = (W_g + alpha * clip(H)) h. With a rule that has none
-            (``Modulated(clip=None)``), traces grow without bound and still act within one; the published code calls
-            this ``aditya``. None for none.
-        batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
-        backend, device, dtype, generator: As of ``PlasticRNN``.
+        read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
+            (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
+        batch_first, backend, device, dtype, generator: As of ``PlasticRNN``.
 
     Attributes:
-        weight_ih: Input weights U, (4 hidden, input), the gates in torch's order i, f, g, o; initially as in
-            ``nn.Linear``.
-        bias_ih: b, (4 hidden,); initially as in ``nn.Linear``.
+        weight_ih, bias_ih: Input weights U, (4 hidden, input), and b, (4 hidden,), the gates in torch's order i, f, g,
+            o; initially as in ``nn.Linear``.
         weight_hh: Fixed recurrent weights W, (4 hidden, hidden); initially as in ``nn.Linear``, and those of the cell
             input uniform in [-0.01, 0.01).
         bias_hh: d, (3 hidden,), of i, f and o alone; initially as in ``nn.Linear``.
-        alpha: (hidden, hidden) as (post, pre), (hidden,), (), or a module with the factors ``alpha.post`` and
-            ``alpha.pre``, (rank, hidden) each; initially uniform in [0, 0.0001) or, if a product, within it, and
-            0.0001 if homogeneous.
-        rule: The plasticity rule, with the parameter ``rule.eta`` where the rule has one.
-        neuromodulator: The neuromodulator; None if the rule is not modulated.
+        alpha: Shaped as of ``PlasticRNN``; initially uniform in [0, 0.0001) or, if a product, within it, and 0.0001 if
+            homogeneous.
+        rule, neuromodulator: As of ``PlasticRNN``.
 
     Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, an option is unknown, or a neuromodulator is given to a rule that is not
-            modulated.
+        TypeError, ValueError: As of ``PlasticRNN``.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
     and initial values as in its code.

@@ -40,35 +40,27 @@ class PlasticRNN(nn.Module):
     Args:
         input_size: Number of input features.
         hidden_size: Number of units.
-        rule: How the traces change; ``Hebb`` with its defaults if None. It becomes part of the network and is
-            moved to its dtype and device.
-        alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (one for each
-            receiving unit), ``"homogeneous"`` (one), an integer (one for each connection, as a product of two factors
-            of this rank), or None for the same network without plasticity, which has no rule, keeps no trace
-            (``state.trace`` is empty) and costs what an ordinary recurrent network costs.
-        neuromodulator: What modulates a modulated rule; if None, a ``Neuromodulator`` without fan-out is made for it.
-            It becomes part of the network and is moved to its dtype and device.
+        rule: How the traces change; ``Hebb()`` if None. It becomes part of the network, in its dtype and on its device.
+        alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (for each receiving
+            unit), ``"homogeneous"`` (one), the rank of a product of two factors, or None: no plasticity, no rule,
+            and an empty trace, at the cost of an ordinary recurrent network.
+        neuromodulator: What modulates a modulated rule, taken in as the rule is; if None, one without fan-out is made.
         nonlinearity: f, ``"tanh"`` or ``"relu"``.
         batch_first: Whether input, output and clamp are (batch, time, features) rather than (time, batch, features).
         backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        device: Where the parameters live.
-        dtype: Their dtype.
+        device, dtype: Of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:
-        weight_ih: Input weights, (hidden, input); initially as in ``nn.Linear``.
-        bias: (hidden,); initially as in ``nn.Linear``.
+        weight_ih, bias: Input weights, (hidden, input), and bias, (hidden,); initially as in ``nn.Linear``.
         weight_hh: Fixed recurrent weights W_hh as (post, pre); initially normal with standard deviation 0.01.
         alpha: (hidden, hidden) as (post, pre), (hidden,), (), or a module with the factors ``alpha.post`` and
             ``alpha.pre``, (rank, hidden) each; initially normal with standard deviation 0.01, and 0.01 if homogeneous.
-        rule: The plasticity rule, with the parameter ``rule.eta`` where the rule has one.
-        neuromodulator: The neuromodulator, with the parameters ``neuromodulator.weight`` and
-            ``neuromodulator.bias``; None if the rule is not modulated.
+        rule, neuromodulator: The modules with the other parameters; None where there is none.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, ``alpha``, ``nonlinearity`` or ``backend`` is unknown, or a rule or
-            neuromodulator is given that has nothing to act on.
+        ValueError: One is out of range or unknown, or a rule or neuromodulator has nothing to act on.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2; initial values of
     ``weight_hh``, ``alpha`` and ``eta`` as in its binary pattern experiment. Miconi, Rawal, Clune and Stanley,
@@ -140,8 +132,7 @@ class PlasticRNN(nn.Module):
         Args:
             input: (time, batch, input), or (batch, time, input) if ``batch_first``.
             state: What an earlier call returned; the start of an episode if None: no activity, no trace.
-            clamp: Boolean, broadcastable to the shape of the output. Where true, the unit takes its external input
-                u as its activity, whatever the other units say.
+            clamp: Boolean, broadcastable to the output's shape: where the activity is the external input u.
 
         Returns:
             The activity at every step, (time, batch, hidden) or (batch, time, hidden), and the state after the last.
@@ -180,15 +171,11 @@ class PlasticRNN(nn.Module):
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
         """Return the network as a function of one input after another, as an agent uses it that acts.
 
-        It gives what ``forward`` gives for the steps of an episode one by one, without a graph. What depends on the
-        parameters alone is done once, which is most of the time of a step; they must not change meanwhile.
+        It gives what ``forward`` gives, step by step and without a graph, and raises what it raises. What depends on
+        the parameters alone is done once, which is most of the time of a step; they must not change meanwhile.
 
         Args:
             batch_size: Number of samples that go through the episode together.
-
-        Returns:
-            A function of the input of a step, (batch, input), that returns the activity, (batch, hidden). It raises
-            what ``forward`` raises.
 
         Examples:
             >>> net = PlasticRNN(10, 20)
@@ -247,9 +234,7 @@ class PlasticRNN(nn.Module):
             rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), like)
         return state
 
-    def _clamp(
-        self, clamp: Annotated[Tensor, "..."], drive: Float[Tensor, "time batch hidden"]
-    ) -> Bool[Tensor, "time batch hidden"]:
+    def _clamp(self, clamp: Tensor, drive: Float[Tensor, "time batch hidden"]) -> Bool[Tensor, "time batch hidden"]:
         checks.instance("clamp", clamp, Tensor)
         if clamp.dtype != torch.bool:
             raise ValueError(f"clamp.dtype = {clamp.dtype}: expected torch.bool")
@@ -263,11 +248,8 @@ class PlasticRNN(nn.Module):
         clamp = clamp.expand(shape)
         clamp = clamp.transpose(0, 1) if self.batch_first else clamp
         if checks.readable(drive) and (clamp & (drive.abs() > 1)).any():
-            warnings.warn(
-                "a clamped activity is outside [-1, 1], the range of the units; the rule uses it as it is",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            message = "a clamped activity is outside [-1, 1], the range of the units; the rule uses it as it is"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
         return clamp
 
     def extra_repr(self) -> str:

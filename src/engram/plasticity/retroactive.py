@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
-from engram.plasticity.rule import (
-    Coefficients,
-    PlasticityRule,
-    accumulated,
-    bounded,
-    checked_bound,
-    first_half,
-    trained_rate,
-)
+from engram.plasticity import rule as rules
+from engram.plasticity.rule import Coefficients, PlasticityRule, accumulated
 from engram.plasticity.state import EligibilityState, RuleState
 
 
@@ -33,7 +24,7 @@ class Retroactive(PlasticityRule):
         H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c)
 
     Args:
-        eta: Initial rate of the eligibility trace, per step; a scalar parameter, trained as ``eta_param`` says.
+        eta, eta_param, device, dtype: As of ``Hebb``; the rate of the eligibility trace.
         clip: Bound c of the Hebbian trace; None for none. The eligibility trace has none. In mode ``"soft"`` the
             published code has 0.99999.
         mode: How the Hebbian trace is kept from growing, ``"clip"`` or ``"soft"``: the nearer it is to 1, the less is
@@ -41,15 +32,10 @@ class Retroactive(PlasticityRule):
         trace_first: Whether the eligibility trace is updated first, so that the signal acts on E'.
         only_half: Whether only the second half of the receiving units is modulated. The first floor(N / 2) follow
             ``ClippedHebb``, H' = clip(H + hebb_eta y x), whatever the mode.
-        hebb_eta: Initial plasticity rate of the first half, per step; a scalar parameter, trained without constraint.
-            The rule has it only if ``only_half``.
-        eta_param: As of ``Hebb``.
-        device: Where the parameter lives.
-        dtype: Its dtype.
+        hebb_eta: As of ``Modulated``, but of the first half.
 
     Raises:
-        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; ``hebb_eta`` is not finite;
-            ``clip`` is not positive and finite; or ``mode`` or ``eta_param`` is unknown.
+        ValueError: An argument is out of range or unknown.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), equations 4 and 5; the options as in its code.
 
@@ -79,13 +65,13 @@ class Retroactive(PlasticityRule):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)
-        self.clip = checked_bound(clip)
+        self.clip = rules.checked_bound(clip)
         self.mode = checks.choice("mode", mode, ("clip", "soft"))
         self.trace_first = trace_first
         self.only_half = only_half
         self._train_rate(eta, eta_param, device, dtype)
         if only_half:
-            self.hebb_eta = trained_rate(hebb_eta, device, dtype)
+            self.hebb_eta = rules.trained_rate(hebb_eta, device, dtype)
         self.recursion = "own" if only_half or mode == "soft" else "retroactive"
 
     def coefficients(
@@ -94,13 +80,7 @@ class Retroactive(PlasticityRule):
         """Return the coefficients of the eligibility trace, A = 1 - eta, M = eta, z = y."""
         return Coefficients(keep=1 - self.eta, gain=self.eta, post=post)
 
-    def update(
-        self,
-        state: RuleState,
-        pre: Annotated[Tensor, "batch pre"],
-        post: Annotated[Tensor, "batch post"],
-        modulator: Annotated[Tensor, "batch post"] | None = None,
-    ) -> EligibilityState:
+    def update(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None = None) -> RuleState:
         """Return the state after one step; see ``PlasticityRule.update``."""
         self.check_step(state, pre, post, modulator)
         assert isinstance(state, EligibilityState)
@@ -114,8 +94,8 @@ class Retroactive(PlasticityRule):
             trace = torch.addcmul(state.trace, modulator.unsqueeze(2), credited)
         if self.only_half:
             clipped = Coefficients(torch.ones_like(self.hebb_eta), self.hebb_eta, post)
-            trace = torch.where(first_half(post).unsqueeze(1), accumulated(state.trace, clipped, pre), trace)
-        return EligibilityState(bounded(trace, self.clip), eligibility)
+            trace = torch.where(rules.first_half(post).unsqueeze(1), accumulated(state.trace, clipped, pre), trace)
+        return EligibilityState(rules.bounded(trace, self.clip), eligibility)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""

@@ -17,12 +17,9 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
 class Coefficients(NamedTuple):
-    """The three coefficients of a rule for every receiving unit, each broadcastable to (batch, post).
+    """Coefficients of the receiving units: the share A of the trace that stays, the factor M of what is added, and z.
 
-    Attributes:
-        keep: The share A of the trace that stays.
-        gain: The factor M of what is added.
-        post: The postsynaptic term z that is multiplied with the presynaptic activity.
+    z is the postsynaptic term that is multiplied with the presynaptic activity; each is broadcastable to (batch, post).
     """
 
     keep: Float[Tensor, "..."]
@@ -40,13 +37,11 @@ class PlasticityRule(nn.Module, ABC):
     where the bound c is None for a rule without one. A value that the bound cuts off passes no gradient, one exactly
     on it does, as with ``torch.clamp``.
 
-    A rule owns its parameters and never the state: ``update`` returns a new state and changes nothing.
-    It knows no sizes, so that one rule serves a layer of any shape. Because the rules of this family differ by
-    their coefficients alone, one kernel can run them all.
+    A rule owns its parameters and never the state: ``update`` returns a new one. It knows no sizes, so that one rule
+    serves a layer of any shape. As the rules differ by their coefficients alone, one kernel can run them all.
 
     Args:
-        device: Where the states of a rule without parameters live.
-        dtype: Their dtype.
+        device, dtype: Of the states of a rule without parameters.
 
     Attributes:
         modulated: Whether ``update`` needs a neuromodulatory signal.
@@ -66,15 +61,11 @@ class PlasticityRule(nn.Module, ABC):
 
     Examples:
         >>> class Accumulate(PlasticityRule):
-        ...     def __init__(self):
-        ...         super().__init__()
-        ...         self.eta = trained_rate(0.1)
-        ...
         ...     def coefficients(self, post, modulator=None):
-        ...         return Coefficients(keep=torch.ones_like(self.eta), gain=self.eta, post=post)
+        ...         return Coefficients(keep=torch.ones(()), gain=torch.tensor(0.1), post=post)
         >>> rule = Accumulate()
         >>> rule.update(rule.init(1, 1, 2), pre=torch.tensor([[1.0, 2.0]]), post=torch.tensor([[5.0]])).trace
-        tensor([[[0.5000, 1.0000]]], grad_fn=<BaddbmmBackward0>)
+        tensor([[[0.5000, 1.0000]]])
     """
 
     modulated: bool = False
@@ -119,11 +110,6 @@ class PlasticityRule(nn.Module, ABC):
     def init(self, batch_size: int, post_size: int, pre_size: int) -> RuleState:
         """Return the state at the start of an episode: no trace, in the dtype and on the device of the parameters.
 
-        Args:
-            batch_size: Number of independent episodes.
-            post_size: Number of receiving units.
-            pre_size: Number of sending units.
-
         Raises:
             ValueError: A size is less than one.
         """
@@ -144,7 +130,7 @@ class PlasticityRule(nn.Module, ABC):
         """Return the state after one step.
 
         Args:
-            state: The state before the step, trace (batch, post, pre).
+            state: The state before it, trace (batch, post, pre).
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
             modulator: Neuromodulatory signal, (batch, 1) or (batch, post).
@@ -163,13 +149,7 @@ class PlasticityRule(nn.Module, ABC):
         for name, trace in zip(self.state_type._fields, state, strict=True):
             checks.tensor(f"state.{name}", trace, shape, like)
 
-    def check_step(
-        self,
-        state: RuleState,
-        pre: Annotated[Tensor, "batch pre"],
-        post: Annotated[Tensor, "batch post"],
-        modulator: Annotated[Tensor, "batch post"] | None,
-    ) -> None:
+    def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
         """Raise unless the arguments of ``update``, which see, belong together."""
         checks.instance("state", state, self.state_type)
         self.check_state(state, ("batch", "post", "pre"), like=state.trace)
@@ -203,73 +183,38 @@ class PlasticityRule(nn.Module, ABC):
         # Where so many are at the bound, their mean size tells, and it costs a single operation.
         suspected = torch.linalg.vector_norm(first, 1).item() > 0.89 * self.clip * first.numel()
         if suspected and self.saturation(self.state_type(*(t[:1] for t in state))) > 0.9:
-            warnings.warn(
-                f"over 90 % of the traces of {type(self).__name__} are at their bound, where they pass no gradient",
-                RuntimeWarning,
-                stacklevel=2,
+            message = (
+                f"over 90 % of the traces of {type(self).__name__} are at their bound, where they pass no gradient"
             )
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def warn_if_unstable(self) -> None:
         """Warn, by Python's default filter once, if ``eta`` is outside [0, 1], where an unbounded trace may grow."""
         eta = getattr(self, "eta", None)
         unbounded = self.clip is None or self.state_type is EligibilityState
-        if (
-            unbounded
-            and eta is not None
-            and checks.readable(eta)
-            and not all(0 <= e <= 1 for e in eta.flatten().tolist())
-        ):
-            warnings.warn(
-                f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        if not unbounded or eta is None or not checks.readable(eta):
+            return
+        if not all(0 <= e <= 1 for e in eta.flatten().tolist()):
+            message = f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def accumulated(
     trace: Float[Tensor, "batch post pre"], coefficients: Coefficients, pre: Float[Tensor, "batch pre"]
 ) -> Float[Tensor, "batch post pre"]:
-    """Return A[j] H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound.
-
-    Args:
-        trace: H.
-        coefficients: A, M and z.
-        pre: Presynaptic activity x.
-
-    Examples:
-        >>> half = Coefficients(keep=torch.tensor(0.5), gain=torch.tensor(2.0), post=torch.ones(1, 1))
-        >>> accumulated(torch.tensor([[[4.0]]]), half, torch.tensor([[3.0]]))
-        tensor([[[8.]]])
-    """
+    """Return A[j] H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound."""
     keep, gain, post = coefficients
     kept = (keep if keep.dim() == 0 else keep.unsqueeze(-1)) * trace
     return torch.baddbmm(kept, (gain * post).unsqueeze(2), pre.unsqueeze(1))
 
 
 def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float[Tensor, "batch post pre"]:
-    """Return the trace held within [-clip, clip], with the gradient of ``torch.clamp``; all of it if None.
-
-    Args:
-        trace: H.
-        clip: The bound c, or None.
-
-    Examples:
-        >>> bounded(torch.tensor([[[0.5, -3.0]]]), 1.0)
-        tensor([[[ 0.5000, -1.0000]]])
-    """
+    """Return the trace held within [-clip, clip], with the gradient of ``torch.clamp``; all of it if None."""
     return trace if clip is None else trace.clamp(-clip, clip)
 
 
 def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
-    """Return which receiving units are among the first floor(N / 2), for rules that treat them apart.
-
-    Args:
-        post: Postsynaptic activity, for the number of units and the device.
-
-    Examples:
-        >>> first_half(torch.zeros(1, 5))
-        tensor([ True,  True, False, False, False])
-    """
+    """Return which receiving units are among the first floor(N / 2), for rules that treat them apart."""
     size = post.shape[-1]
     return torch.arange(size, device=post.device) < size // 2
 
@@ -277,18 +222,10 @@ def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
 def trained_rate(
     eta: float, device: torch.device | str | None = None, dtype: torch.dtype | None = None
 ) -> nn.Parameter:
-    """Return a plasticity rate as a scalar parameter, which training may change without constraint.
-
-    Raises:
-        ValueError: ``eta`` is not finite.
-    """
+    """Return a plasticity rate, which must be finite, as a scalar parameter that training may change freely."""
     return nn.Parameter(torch.tensor(checks.number("eta", eta), device=device, dtype=dtype))
 
 
 def checked_bound(clip: float | None, name: str = "clip") -> float | None:
-    """Return the bound of a trace, which an error calls ``name``.
-
-    Raises:
-        ValueError: ``clip`` is neither None nor positive and finite.
-    """
+    """Return the bound of a trace, None or positive and finite, which an error calls ``name``."""
     return None if clip is None else checks.number(name, clip, above=0)

@@ -29,10 +29,10 @@ def plastic_current(
 
     Args:
         current: What else reaches the receiving units, c.
-        pre: Presynaptic activity, x.
+        pre: Presynaptic activity x.
         alpha: Plasticity coefficients, (post, pre), (post,) or (); one that does not depend on the sending unit
             is multiplied last, which saves a pass over the trace.
-        trace: Hebbian traces, H.
+        trace: Hebbian traces H.
 
     Examples:
         >>> plastic_current(torch.zeros(1, 1), torch.ones(1, 2), torch.tensor(2.0), torch.tensor([[[3.0, 4.0]]]))
@@ -70,7 +70,7 @@ def plastic_scan(
         rule: The plasticity rule; None without plasticity.
         state: State before the first step.
         neuromodulator: What modulates the rule; None if the rule is not modulated.
-        clamp: Where true, the unit takes its external input as its activity.
+        clamp: Where the activity is the external input.
         nonlinearity: f.
 
     Returns:
@@ -120,17 +120,8 @@ def plastic_linear_scan(
         y(t) = f(c(t) + (alpha * H(t-1)) x(t))
         H(t) = rule(H(t-1), x = x(t), y = y(t), m = m(t))
 
-    Args:
-        pre: Presynaptic activity x.
-        current: What the fixed weights, the bias and the external input add up to, c; known beforehand for all steps.
-        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
-        rule: The plasticity rule.
-        state: State of the rule before the first step.
-        modulator: Neuromodulatory signal m, (time, batch, 1) or (time, batch, post), for a modulated rule.
-        nonlinearity: f.
-
-    Returns:
-        The activity at every step, and the state after the last one.
+    Arguments as of ``plastic_scan``; besides, ``pre`` is x, ``current`` is c, the sum of fixed weights, bias and
+    external input, and ``modulator`` is m, (time, batch, 1) or (time, batch, post), for a modulated rule.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the plastic output layer for Omniglot.
 
@@ -172,20 +163,10 @@ def plastic_lstm_scan(
         m(t)    = neuromodulator(h(t))
         H(t)    = rule(H(t-1), x = h(t-1), y = g, m = m(t))
 
-    Args:
-        drive: External input u to the gates, biases included, (time, batch, 4 hidden) in torch's order i, f, g, o.
-        weight: Fixed weights W, (4 hidden, hidden) in the same order.
-        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
-        rule: The plasticity rule.
-        state: State before the first step.
-        neuromodulator: What modulates the rule; None if the rule is not modulated.
-        hebb_post: What the rule takes as postsynaptic activity y: the cell input g, what the hidden units
-            contribute to it, r, the new cell state c(t), or the new output h(t).
-        modulator_source: What the neuromodulator reads: the new output h(t) or the new cell state c(t).
-        read_clip: Bound of the traces where they act, clip(H(t-1)) in place of H(t-1) in r; None for none.
-
-    Returns:
-        The output h at every step, and the state after the last one.
+    Arguments as of ``plastic_scan``, but ``drive`` u, biases included, and ``weight`` W have the four gates in torch's
+    order i, f, g, o, (time, batch, 4 hidden) and (4 hidden, hidden). The rule takes as y what ``hebb_post`` says:
+    ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t); and the neuromodulator reads ``"hidden"`` or
+    ``"cell"``. With ``read_clip``, traces act within this bound, clip(H(t-1)) in place of H(t-1) in r.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM, with the options of its code.
 

@@ -11,14 +11,7 @@ AXES = ("time", "batch", "feature")
 
 
 def time_first(name: str, value: Tensor, features: int, like: Tensor, batch_first: bool = False) -> Tensor:
-    """Return ``value`` as a checked sequence of shape (time, batch, features).
-
-    Args:
-        name: What the error calls the sequence.
-        value: The sequence, (time, batch, features), or (batch, time, features) if ``batch_first``.
-        features: The expected size of the last axis.
-        like: A tensor of the expected dtype and device.
-        batch_first: Whether the batch is the first axis of ``value``.
+    """Return ``value`` as a checked sequence of shape (time, batch, features), with dtype and device of ``like``.
 
     Raises:
         TypeError: Not a tensor.

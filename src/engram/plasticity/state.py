@@ -19,12 +19,7 @@ class TraceState(NamedTuple):
 
 
 class EligibilityState(NamedTuple):
-    """The state of a retroactive rule: a Hebbian and an eligibility trace for each connection and episode.
-
-    Attributes:
-        trace: The Hebbian traces H.
-        eligibility: What the next modulatory signal can make permanent, E.
-    """
+    """The state of a retroactive rule: Hebbian traces H, and E, what the next modulatory signal can make permanent."""
 
     trace: Float[Tensor, "batch post pre"]
     eligibility: Float[Tensor, "batch post pre"]
@@ -39,12 +34,7 @@ RuleState = TraceState | EligibilityState
 
 
 class PlasticState(NamedTuple):
-    """The state of a plastic recurrent network.
-
-    Attributes:
-        hidden: Activity of the units.
-        rule: State of the plasticity rule; its trace is (batch, 0, 0) in a network without plasticity.
-    """
+    """The activity of a plastic recurrent network and its rule's state, of trace (batch, 0, 0) without plasticity."""
 
     hidden: Float[Tensor, "batch hidden"]
     rule: RuleState
@@ -65,13 +55,7 @@ class PlasticState(NamedTuple):
 
 
 class PlasticLSTMState(NamedTuple):
-    """The state of a plastic LSTM.
-
-    Attributes:
-        hidden: Output of the units, h.
-        cell: Cell state, c.
-        rule: State of the plasticity rule.
-    """
+    """The output h, the cell state c and the rule's state of a plastic LSTM."""
 
     hidden: Float[Tensor, "batch hidden"]
     cell: Float[Tensor, "batch hidden"]

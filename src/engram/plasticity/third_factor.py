@@ -18,12 +18,9 @@ def three_factor(
 
     Args:
         eligibility: Eligibility traces E, (post, pre), with any batch before.
-        modulator: The third factor m, one number for each element of the batch: a reward, or a reward less what was
-            expected. For node perturbation of a loss L that is expected to be b, m = -eta b (L - b).
+        modulator: The third factor m, one number for each element of the batch; for node perturbation of a loss L that
+            is expected to be b, m = -eta b (L - b).
         clip: The bound c of each element; None: none.
-
-    Returns:
-        The change dP, to be added to the plastic weights.
 
     Raises:
         ValueError: ``clip`` is no positive number.

@@ -1,4 +1,4 @@
-"""A language in which every document has bigrams of its own, to be learned while reading it."""
+"""Language modelling that needs a memory of the document."""
 
 from __future__ import annotations
 
@@ -31,24 +31,22 @@ class DocumentBigrams:
     attribute is the logarithm of ``names``.
 
     Args:
-        words: Words of the language.
+        words: Words of the language, more than twice ``names``.
         names: How many of them are names, and as many are attributes.
         document_length: Words in a document.
         name_rate: Probability of a name after a word that is no name.
         gap: Words between a name and its attribute. Recurrent plastic connections carry what a unit was at the step
-            before, so that they can answer a name at the earliest one word after it: with a gap of 0, the default,
-            they are of no direct use.
+            before, so that they can answer a name at the earliest one word after it: with a gap of 0 they are of no
+            direct use.
 
     Raises:
-        TypeError: A field is of the wrong type.
         ValueError: A field is out of range, or too few words are left for the others.
 
     Source: our own stand-in for the language modelling of Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019).
 
     Examples:
-        >>> episode = DocumentBigrams(document_length=100).sample(3, torch.Generator().manual_seed(0))
-        >>> episode.inputs.shape, episode.targets.shape, episode.mask.shape
-        (torch.Size([99, 3, 50]), torch.Size([99, 3, 50]), torch.Size([99, 3]))
+        >>> DocumentBigrams(document_length=100).sample(3, torch.Generator().manual_seed(0)).inputs.shape
+        torch.Size([99, 3, 50])
     """
 
     words: int = 50

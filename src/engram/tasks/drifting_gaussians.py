@@ -33,10 +33,8 @@ class DriftingGaussians:
     Source: ours, a bench without the noise of reinforcement learning.
 
     Examples:
-        >>> stream = DriftingGaussians(jumps=[10])
-        >>> before = stream.centres
-        >>> stream.sample(20).shape, bool((stream.centres == before).any())
-        ((20, 2), False)
+        >>> DriftingGaussians(jumps=[10]).sample(20).shape
+        (20, 2)
     """
 
     def __init__(

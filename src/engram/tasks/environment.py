@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import Env, spaces
@@ -40,13 +40,12 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     Attributes:
         generators: The random generator of each environment.
-        steps: Steps that each environment has made in its episode, (num_envs,).
-        last_reward: Reward of the last step of each environment, (num_envs,).
-        last_action: The action of each environment in its last step, (num_envs,); 0 at the start of an episode.
-        ended: Whether the episode of each environment is over, (num_envs,).
+        steps: Steps that each environment has made in its episode.
+        last_reward: Reward of the last step of each.
+        last_action: Its action in the last step; 0 at the start of an episode.
+        ended: Whether its episode is over.
 
     Raises:
-        TypeError: A number is no int.
         ValueError: A number is less than one.
     """
 
@@ -112,8 +111,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: Not one seed for each environment, or a mask of the wrong shape or type.
         """
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
-        seeds = [None] * self.num_envs if seeds is None else list(seeds)
+        given = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
+        seeds = [None if one is None else int(one) for one in ([None] * self.num_envs if given is None else given)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed = {seed!r}: expected num_envs = {self.num_envs} seeds")
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
@@ -122,11 +121,11 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         if not self.generators:
             if not mask.all():
                 raise ResetNeeded("options['reset_mask'] leaves out environments that were never reset")
-            self.generators = [seeding.np_random(_plain(one))[0] for one in seeds]
+            self.generators = [seeding.np_random(one)[0] for one in seeds]
         else:
             for row in np.flatnonzero(mask):
                 if seeds[row] is not None:
-                    self.generators[row] = seeding.np_random(_plain(seeds[row]))[0]
+                    self.generators[row] = seeding.np_random(seeds[row])[0]
         self._restart(np.flatnonzero(mask))
         return self._observe(), {}
 
@@ -168,14 +167,16 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
 
 class SingleEnv(Env[Any, Any]):
-    """One environment, as a batch of one."""
+    """One environment, as a batch of one; arguments are those of its ``vector_type``."""
 
     metadata = {"render_modes": []}  # noqa: RUF012 - as Gymnasium has it
 
-    def __init__(self, batch: BatchedEnv) -> None:
-        self.batch = batch
-        self.observation_space = batch.single_observation_space
-        self.action_space = batch.single_action_space
+    vector_type: ClassVar[Callable[..., BatchedEnv]]
+
+    def __init__(self, **arguments: Any) -> None:
+        self.batch = type(self).vector_type(num_envs=1, **arguments)
+        self.observation_space = self.batch.single_observation_space
+        self.action_space = self.batch.single_action_space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -187,12 +188,7 @@ class SingleEnv(Env[Any, Any]):
         return observations[0], _of_the_first(infos)
 
     def step(self, action: Any) -> tuple[Float32[np.ndarray, "features"], float, bool, bool, dict[str, Any]]:
-        """Act.
-
-        Raises:
-            gymnasium.error.ResetNeeded: There is no episode, or it is over.
-            ValueError: The action is not in the action space.
-        """
+        """Act; raise ``ResetNeeded`` where no episode is running, ValueError where there is no such action."""
         if action not in self.action_space:
             raise ValueError(f"action = {action!r}: expected an element of {self.action_space}, counted from 0")
         if self.batch.ended[0]:
@@ -205,7 +201,3 @@ class SingleEnv(Env[Any, Any]):
 def _of_the_first(infos: dict[str, Any]) -> dict[str, Any]:
     """Return the infos of the first environment of a batch, without their masks."""
     return {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}
-
-
-def _plain(seed: int | None) -> int | None:
-    return None if seed is None else int(seed)

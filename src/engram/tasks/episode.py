@@ -47,20 +47,11 @@ class Task(Protocol):
 def presentations(
     patterns: Float[Tensor, "batch patterns features"],
     generator: torch.Generator,
-    *,
     cycles: int,
     presentation_steps: int,
     blank_steps: int,
 ) -> Float[Tensor, "time batch features"]:
-    """Show patterns in rounds, each round in a new random order, with steps of zeros after each pattern.
-
-    Args:
-        patterns: Patterns of each episode.
-        generator: Source of the orders.
-        cycles: Rounds.
-        presentation_steps: Steps for which a pattern is shown.
-        blank_steps: Steps of zeros after each pattern.
-    """
+    """Show patterns in rounds, each round in a new random order, with steps of zeros after each pattern."""
     batch, count, features = patterns.shape
     chance = torch.rand((batch, cycles, count), generator=generator, device=patterns.device)
     order = chance.argsort().flatten(1).unsqueeze(2).expand(-1, -1, features)

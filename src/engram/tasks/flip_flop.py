@@ -1,4 +1,4 @@
-"""The flip-flop task: remember the last pulse of each of several channels."""
+"""The flip-flop task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class FlipFlop:
         pulse: Probability of a pulse.
 
     Raises:
-        TypeError: A field is of the wrong type.
         ValueError: A field is out of range.
 
     Source: Sussillo and Barak, "Opening the black box" (2013), section 3; numbers of our protocol.

@@ -1,4 +1,4 @@
-"""Image completion: see a few images, then restore one of them from half of its pixels."""
+"""Image completion, and the images that it draws from."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ class ClampedEpisode(NamedTuple):
     """An ``Episode`` with the units that are to be clamped to their input.
 
     Attributes:
-        inputs: As in ``Episode``.
-        targets: As in ``Episode``.
-        mask: As in ``Episode``.
         clamp: Which features are given at each step; a given feature may well be zero.
     """
 
@@ -46,8 +43,7 @@ class ImageCompletion:
     as the activity of its units.
 
     Args:
-        images: What is drawn from, (n, height, width) of floats in [-1, 1], height times width even; by default
-            ``natural_crops()``.
+        images: What is drawn from, floats in [-1, 1], height times width even; ``natural_crops()`` by default.
         patterns: Images in an episode, drawn independently.
         cycles: Rounds of presentation.
         presentation_steps: Steps for which an image is shown.
@@ -55,17 +51,15 @@ class ImageCompletion:
         probe_steps: Steps for which the probe is shown.
 
     Raises:
-        TypeError: A field is of the wrong type.
         ValueError: A field is out of range, or ``images`` is not as described.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment, whose settings with
     CIFAR-10 are ``ImageCompletion(images, 3, 3, 20, 2, 3)``; the defaults are our smaller protocol.
 
     Examples:
-        >>> task = ImageCompletion(torch.rand(10, 4, 4), blank_steps=0)
-        >>> episode = task.sample(5, torch.Generator().manual_seed(0))
-        >>> episode.inputs.shape, episode.clamp.shape, episode.clamp[-1].sum(1).tolist()
-        (torch.Size([51, 5, 16]), torch.Size([51, 5, 16]), [8, 8, 8, 8, 8])
+        >>> episode = ImageCompletion(torch.rand(10, 4, 4), blank_steps=0).sample(5, torch.Generator().manual_seed(0))
+        >>> episode.inputs.shape, episode.clamp[-1].sum(1).tolist()
+        (torch.Size([51, 5, 16]), [8, 8, 8, 8, 8])
     """
 
     images: Annotated[Tensor, "n height width"] = field(
@@ -99,11 +93,6 @@ class ImageCompletion:
         """Number of pixels in an image, which is the number of features."""
         return self.images[0].numel()
 
-    @property
-    def length(self) -> int:
-        """Number of steps in an episode."""
-        return self.cycles * self.patterns * (self.presentation_steps + self.blank_steps) + self.probe_steps
-
     def sample(self, batch_size: int, generator: torch.Generator) -> ClampedEpisode:
         """Draw episodes as ``Task.sample``: inputs are 0 where ``clamp`` is False, the target is the whole image."""
         checks.size("batch_size", batch_size)
@@ -111,13 +100,7 @@ class ImageCompletion:
         device = self.images.device
         drawn = torch.randint(len(self.images), (batch_size, self.patterns), generator=generator, device=device)
         images = self.images.flatten(1)[drawn]
-        shown = presentations(
-            images,
-            generator,
-            cycles=self.cycles,
-            presentation_steps=self.presentation_steps,
-            blank_steps=self.blank_steps,
-        )
+        shown = presentations(images, generator, self.cycles, self.presentation_steps, self.blank_steps)
         step = torch.arange(len(shown), device=device)
         given = step % (self.presentation_steps + self.blank_steps) < self.presentation_steps
         # The images are drawn alike and shown in random order, so that the first is as good as a random one.
@@ -132,7 +115,7 @@ class ImageCompletion:
 
 
 def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size size"]:
-    """Cut all square crops out of two photographs that need no download.
+    """Cut all square crops out of two photographs that need no download: (n, size, size), in [-1, 1].
 
     The photographs are the two that scikit-learn brings along (427 x 640 pixels). Their channels are summed and
     their pixels averaged in blocks of 2 x 2, which leaves 213 x 320. Training crops lie wholly in the left 80 % of
@@ -143,19 +126,14 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
         size: Side of a crop, in pixels, 2 to 64.
         split: ``"train"`` or ``"test"``.
 
-    Returns:
-        The crops at every position, photograph by photograph and row by row, in [-1, 1].
-
     Raises:
-        TypeError: ``size`` is no int.
         ValueError: ``size`` is not in 2 to 64, or ``split`` is unknown.
 
     Source: our own stand-in for CIFAR-10 in the image experiment of Miconi, Clune and Stanley (2018).
 
     Examples:
-        >>> crops = natural_crops(8, "test")
-        >>> crops.shape[1:], crops.abs().amax((1, 2)).unique()
-        (torch.Size([8, 8]), tensor([1.]))
+        >>> natural_crops(8, "test").abs().amax((1, 2)).unique()
+        tensor([1.])
     """
     from sklearn.datasets import load_sample_images
 
@@ -178,12 +156,6 @@ def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[T
 
     The channels are summed; each image then has its own mean removed and is divided by its largest absolute value.
     An image of one colour becomes zero.
-
-    Args:
-        images: Colour images, (n, height, width, channels).
-
-    Returns:
-        The grey images.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment.
 

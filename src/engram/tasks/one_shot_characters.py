@@ -1,4 +1,4 @@
-"""One-shot classification of characters: see one drawing of each of a few characters, then name another."""
+"""One-shot classification of characters, and characters that need no download."""
 
 from __future__ import annotations
 
@@ -28,24 +28,21 @@ class OneShotCharacters:
     independently, so that they can be the same one, unless ``distinct``.
 
     Args:
-        images: What is drawn from, (characters, drawings, size, size) of floats; by default
-            ``synthetic_glyphs(240, 10)`` of a fixed generator.
+        images: What is drawn from, floats; by default ``synthetic_glyphs(240, 10)`` of a fixed generator.
         ways: Characters in an episode.
         rotations: Whether the characters are turned.
         distinct: Whether the last drawing is another one than that shown before, of which there must be two or more.
 
     Raises:
-        TypeError: A field is of the wrong type.
         ValueError: A field is out of range, or ``images`` is not as described.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the Omniglot experiment.
 
     Examples:
         >>> task = OneShotCharacters(torch.rand(20, 3, 4, 4))
-        >>> episode = task.sample(7, torch.Generator().manual_seed(0))
-        >>> images, labels = task.split(episode.inputs)
-        >>> images.shape, labels.shape, labels.sum((0, 1)).tolist()
-        (torch.Size([6, 7, 4, 4]), torch.Size([6, 7, 5]), [7.0, 7.0, 7.0, 7.0, 7.0])
+        >>> images, labels = task.split(task.sample(7, torch.Generator().manual_seed(0)).inputs)
+        >>> images.shape, labels.shape
+        (torch.Size([6, 7, 4, 4]), torch.Size([6, 7, 5]))
     """
 
     images: Annotated[Tensor, "characters drawings size size"] = field(
@@ -71,11 +68,6 @@ class OneShotCharacters:
             raise ValueError(
                 f"images has {images.shape[1]} drawings of a character: expected 2, because distinct = True"
             )
-
-    @property
-    def length(self) -> int:
-        """Number of steps in an episode."""
-        return self.ways + 1
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Draw episodes as ``Task.sample``.
@@ -124,7 +116,7 @@ class OneShotCharacters:
 def synthetic_glyphs(
     classes: int, drawings: int, generator: torch.Generator, size: int = 16
 ) -> Float[Tensor, "classes drawings size size"]:
-    """Draw characters that nobody has ever written, each several times, a little differently each time.
+    """Draw characters that nobody has ever written, 0 (paper) to 1 (ink), each several times, a little differently.
 
     A character is 2 to 4 strokes, each a quadratic Bezier curve whose control points are uniform in [0.12, 0.88]^2.
     A drawing of it has noise on its control points (standard deviation 0.03), is turned (0.12 rad), scaled (by 1 +
@@ -137,11 +129,7 @@ def synthetic_glyphs(
         generator: Source of all randomness; the images are made on its device.
         size: Side of the images, in pixels.
 
-    Returns:
-        Images from 0 (paper) to 1 (ink).
-
     Raises:
-        TypeError: An argument is of the wrong type.
         ValueError: A number is less than one.
 
     Source: our own stand-in for Omniglot in Miconi, Clune and Stanley, "Differentiable plasticity" (2018).

@@ -1,4 +1,4 @@
-"""Binary pattern completion: see a few patterns, then restore one of them from half of its bits."""
+"""Binary pattern completion."""
 
 from __future__ import annotations
 
@@ -32,16 +32,14 @@ class PatternCompletion:
             is then even. Otherwise each bit is drawn, and each bit of the probe hidden, with probability 1/2.
 
     Raises:
-        TypeError: A field is of the wrong type.
         ValueError: A field is out of range, or ``bits`` is odd while ``balanced``.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the binary pattern experiment; the
     defaults are its comparison of architectures.
 
     Examples:
-        >>> episode = PatternCompletion(bits=4).sample(3, torch.Generator().manual_seed(0))
-        >>> episode.inputs.shape, episode.targets.shape, episode.mask.shape
-        (torch.Size([11, 3, 4]), torch.Size([11, 3, 4]), torch.Size([11, 3]))
+        >>> PatternCompletion(bits=4).sample(3, torch.Generator().manual_seed(0)).inputs.shape
+        torch.Size([11, 3, 4])
     """
 
     bits: int = 50
@@ -58,24 +56,12 @@ class PatternCompletion:
         if self.balanced and self.bits % 2:
             raise ValueError(f"bits = {self.bits}: expected an even number, because balanced = True")
 
-    @property
-    def length(self) -> int:
-        """Number of steps in an episode."""
-        shown = self.presentation_steps + self.blank_steps
-        return self.cycles * self.patterns * shown + self.presentation_steps
-
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Draw episodes as ``Task.sample``: inputs of -1, 0 and +1; the target is the whole pattern at every step."""
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         patterns = torch.where(self._half((batch_size, self.patterns, self.bits), generator), 1.0, -1.0)
-        shown = presentations(
-            patterns,
-            generator,
-            cycles=self.cycles,
-            presentation_steps=self.presentation_steps,
-            blank_steps=self.blank_steps,
-        )
+        shown = presentations(patterns, generator, self.cycles, self.presentation_steps, self.blank_steps)
         # The patterns are drawn alike and shown in random order, so that the first is as good as a random one.
         target = patterns[:, 0]
         probe = target.masked_fill(self._half((batch_size, self.bits), generator), 0.0)

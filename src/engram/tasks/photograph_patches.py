@@ -24,9 +24,6 @@ def photograph_patches(
         split: ``"train"``: from the left 70 % of the columns; ``"test"``: from the rest.
         rng: Source of the places.
 
-    Returns:
-        The patches, (count, size * size).
-
     Raises:
         ValueError: ``split`` is unknown.
 

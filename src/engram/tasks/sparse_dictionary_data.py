@@ -29,7 +29,7 @@ def make_sparse_dictionary_data(
 ) -> tuple[
     Float[np.ndarray, "samples features"], Float[np.ndarray, "atoms features"], Float[np.ndarray, "samples atoms"]
 ]:
-    """Draw samples that are sparse combinations of the atoms of a random dictionary.
+    """Draw samples that are sparse combinations of the atoms of a random dictionary; return them, it and the codes.
 
         y = A^T x + noise * N(0, I),    x has n nonzero entries, n uniform on 1 .. n_nonzero, at random places
 
@@ -45,11 +45,8 @@ def make_sparse_dictionary_data(
         dictionary: Atoms in rows, to draw a further batch; fresh ones, Gaussian and of unit norm, if None.
         random_state: A seed or a generator.
 
-    Returns:
-        The samples (samples, features), the dictionary (atoms, features) and the codes (samples, atoms).
-
     Raises:
-        ValueError: A size is below 1, ``n_nonzero`` exceeds the number of atoms, or another argument is out of range.
+        ValueError: An argument is out of range; ``n_nonzero`` is at most the number of atoms.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration; ``exact``, ``amplitude="uniform"`` and
     ``noise`` are ours.

@@ -15,17 +15,6 @@ from torch import Tensor
 from engram import checks
 from engram.tasks.episode import Episode
 
-__all__ = [
-    "TABLES",
-    "Block",
-    "Rung",
-    "Timing",
-    "TwoStimulus",
-    "ladder",
-    "ladder_rung",
-    "training_tasks",
-]
-
 Table = tuple[int, int, int, int]
 
 TABLES: dict[str, Table] = {
@@ -74,7 +63,7 @@ def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> lis
     those of least squared error with targets 0.1 and 0.9.
 
     Args:
-        tables: Truth tables, by name or without.
+        tables: Truth tables, at least one, by name or without.
 
     Raises:
         ValueError: There is no table, or one is no table.
@@ -99,14 +88,9 @@ def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> lis
 
 
 def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
-    """Return the knowledge of the highest rung that a network reaches.
+    """Return the knowledge of the highest of the ``ladder``'s rungs that a network reaches.
 
     A rung is reached when both accuracy and loss are nearer to it, or better, than to the one below.
-
-    Args:
-        accuracy: Share of right answers.
-        loss: Squared error.
-        rungs: What ``ladder`` returns.
 
     Examples:
         >>> ladder_rung(0.65, 0.28, ladder(TABLES))
@@ -146,7 +130,7 @@ class Timing:
         dt: Duration of a step, ms.
 
     Raises:
-        ValueError: The windows are not in this order, or do not fit into the trial; the message names the window.
+        ValueError: A window, which the message names, is out of this order, or does not fit into the trial.
 
     Source: Miconi (2023), published code.
 
@@ -210,7 +194,6 @@ class TwoStimulus:
         author_tables: Take the truth tables of the published code, two of which are wrong.
 
     Raises:
-        TypeError: ``trials`` is no int.
         ValueError: There is no task, one is unknown, or ``trials`` is less than one.
 
     Source: Miconi, "Learning to acquire novel cognitive tasks with evolution, plasticity and meta-meta-learning" (ICML
@@ -246,13 +229,7 @@ class TwoStimulus:
         return shown
 
     def block(self, batch_size: int, generator: torch.Generator, *, table: Int[Tensor, "batch"] | None = None) -> Block:
-        """Draw trials without laying them out in time; arguments and errors as of ``Task.sample``.
-
-        Args:
-            batch_size: Number of individuals.
-            generator: Source of all randomness.
-            table: The task of each, as its place in ``tasks``; None: drawn.
-        """
+        """Draw trials that are not laid out in time, as ``Task.sample``; ``table``: the task of each, or drawn."""
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         if table is None:
@@ -284,8 +261,7 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
     if not names:
         raise ValueError("tasks = (): expected at least one name")
     for name in names:
-        if name not in TABLES:
-            raise ValueError(f"unknown task {name!r}; known: {', '.join(TABLES)}")
+        checks.choice("task", name, TABLES)
     return names
 
 
@@ -308,9 +284,8 @@ def training_tasks(withheld: Iterable[str], parity: Literal[0, 1] | None = None)
         name for place, name in enumerate(TABLES) if name not in left_out and (parity is None or place % 2 == parity)
     )
     if not found:
-        raise ValueError(
-            f"withheld = {left_out}: expected to leave a task" + ("" if parity is None else " in each half")
-        )
+        half = "" if parity is None else " in each half"
+        raise ValueError(f"withheld = {left_out}: expected to leave a task{half}")
     return found
 
 

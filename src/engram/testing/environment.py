@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -15,7 +15,7 @@ from gymnasium import Env, spaces
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.utils.passive_env_checker import env_render_passive_checker
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
 from engram.testing.promises import hold, no_global_draws
@@ -53,7 +53,6 @@ def check_environment(env_id: str, *, shared_generator: bool = False, steps: int
         steps: Steps of each trajectory; a registered limit of an episode is shortened to 40.
 
     Raises:
-        gymnasium.error.Error: There is no such id.
         AssertionError: A promise is broken; the message says which.
 
     Examples:
@@ -119,10 +118,10 @@ def _actions(batch: VectorEnv[Any, Any, Any], steps: int, seed: int = 0) -> list
     return [batch.action_space.sample() for _ in range(steps)]
 
 
-def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any]) -> Iterator[_Step]:
-    """Yield what a batch returns for some actions, first what ``reset`` returns."""
+def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any], seed: int = _SEED) -> Iterator[_Step]:
+    """Yield what ``reset`` returns, then what a batch returns for some actions."""
     mode = batch.metadata["autoreset_mode"]
-    observations, _ = batch.reset(seed=_SEED)
+    observations, _ = batch.reset(seed=seed)
     idle = np.zeros(batch.num_envs, dtype=bool)
     yield _Step(observations, np.zeros(batch.num_envs), idle, idle, {})
     for action in actions:
@@ -142,38 +141,24 @@ def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any]) -> Iterator[_S
 
 def _run_singles(case: _Case) -> list[_Step]:
     """What the batch has to return: single environments run one after another, then laid side by side."""
-    batch = case.make()
+    batch, runs, steps = case.make(), [], []
+    mode, space = batch.metadata["autoreset_mode"], batch.single_observation_space
     split = [list(iterate(batch.action_space, action)) for action in case.actions]
-    space, mode = batch.single_observation_space, batch.metadata["autoreset_mode"]
-    runs = [
-        _run_single(_single(case.env_id), _SEED + row, [action[row] for action in split], mode)
-        for row in range(case.num_envs)
-    ]
-    steps = []
+    for row in range(case.num_envs):
+        one = SyncVectorEnv([partial(_single, case.env_id)], autoreset_mode=mode)
+        actions = [_together(batch.single_action_space, [action[row]]) for action in split]
+        runs.append([(_first(one, step), step) for step in _run(one, actions, _SEED + row)])
     for rows in zip(*runs, strict=True):
-        observations, rewards, terminations, truncations, last = zip(*rows, strict=True)
-        final = {i: _together(space, [one]) for i, one in enumerate(last) if one is not None}
-        ends = np.array(terminations, dtype=bool), np.array(truncations, dtype=bool)
-        steps.append(_Step(_together(space, observations), np.array(rewards), *ends, final))
+        seen, alone = zip(*rows, strict=True)
+        rewards, terminated, truncated = map(np.concatenate, zip(*(step[1:4] for step in alone), strict=True))
+        final = {i: step.final[0] for i, step in enumerate(alone) if step.final}
+        steps.append(_Step(_together(space, seen), rewards, terminated, truncated, final))
     return steps
 
 
-def _run_single(env: Env[Any, Any], seed: int, actions: Sequence[Any], mode: AutoresetMode) -> list[_Step]:
-    """The same of one environment, reset at the ends of episodes as a batch of this ``autoreset_mode`` is."""
-    steps = [_Step(deepcopy(env.reset(seed=seed)[0]), 0.0, False, False, None)]
-    for action in actions:
-        ended = steps[-1].terminations or steps[-1].truncations
-        if ended and mode is AutoresetMode.NEXT_STEP:
-            steps.append(_Step(deepcopy(env.reset()[0]), 0.0, False, False, None))
-            continue
-        observation, reward, terminated, truncated, _ = env.step(action)
-        final = None
-        if (terminated or truncated) and mode is not AutoresetMode.NEXT_STEP:
-            final = deepcopy(observation) if mode is AutoresetMode.SAME_STEP else None
-            observation, _ = env.reset()
-        steps.append(_Step(deepcopy(observation), reward, terminated, truncated, final))
-    env.close()
-    return steps
+def _first(batch: VectorEnv[Any, Any, Any], step: _Step) -> Any:
+    """What environment 0 observes."""
+    return next(iter(iterate(batch.observation_space, step.observations)))
 
 
 def _compare(found: Sequence[_Step], expected: Sequence[_Step]) -> None:
@@ -326,5 +311,5 @@ def _keeps_environments_apart(case: _Case) -> None:
     for time, (one, other) in enumerate(zip(case.trajectory, _run(batch, mixed), strict=True)):
         if any(step.terminations.any() or step.truncations.any() for step in (one, other)):
             break
-        seen = [next(iter(iterate(batch.observation_space, step.observations))) for step in (one, other)]
+        seen = [_first(batch, step) for step in (one, other)]
         assert data_equivalence(*seen), f"at step {time} environment 0 observes {seen[0]} or {seen[1]}"

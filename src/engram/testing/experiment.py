@@ -47,7 +47,7 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
         folder: Where to run it (default: a temporary folder).
 
     Returns:
-        The path of its report, for a check in a browser; gone when ``folder`` is not given.
+        The path of its report; gone when ``folder`` is not given.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
@@ -115,14 +115,11 @@ def _check_config(experiment: Experiment) -> None:
 
 
 def _check_results(experiment: Experiment, results: Results) -> None:
-    broken = [
-        f"{trial.arm}, seed {trial.seed}: {trial.message}" for trial in results.trials if trial.state != "finished"
-    ]
+    broken = [f"{t.arm}, seed {t.seed}: {t.message}" for t in results.trials if t.state != "finished"]
     assert not broken, f"trials did not finish: {broken}"
     logged = set(results.metrics["metric"])
-    assert experiment.headline in logged, (
-        f"its headline {experiment.headline!r} is not among its metrics {sorted(logged)}"
-    )
+    headline = experiment.headline
+    assert headline in logged, f"its headline {headline!r} is not among its metrics {sorted(logged)}"
     for trial in results.trials:
         assert json.loads(json.dumps(dict(trial.result))) == trial.result, "a result is not made of JSON values"
     values = {judged.claim.id: judged.ours for judged in results.claims()}
@@ -157,10 +154,8 @@ def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> No
     assert folder.status().attempts == 2, "a trial was not resumed after a kill"
     again = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in folders}
     differ = [path.name for path in folders if again[path.name] != (path / "metrics.csv").read_bytes()]
-    assert not differ, (
-        f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name}), "
-        f"gives other metrics: {differ}"
-    )
+    other = f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name})"
+    assert not differ, f"{other}, gives other metrics: {differ}"
 
 
 def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> None:

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from engram.testing.promises import BadInput, assert_refused, hold, no_global_draws, same, tensors
+from engram.testing.promises import BadInput, assert_refused, assert_seeded, hold, same, tensors
 
 Run = Callable[[Callable[..., Any]], Tensor]
 
@@ -64,10 +64,9 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         _has_the_right_gradient,
         _refuses_bad_input,
     ]
-    name = getattr(module_class, "__name__", repr(module_class))
-    hold(name, checks, case)
+    hold(module_class, checks, case)
     hold(
-        name,
+        module_class,
         [trains_every_parameter, copies_whole, stores_whole, *([] if "vmap" in exempt else [runs_under_vmap])],
         lambda: module_class(_INPUTS, _OUTPUTS).double(),
         module,
@@ -92,15 +91,7 @@ def enlarged(module: nn.Module, generator: torch.Generator) -> nn.Module:
 
 def _draws_from_its_generator(case: _Case) -> None:
     """The generator, and it alone, determines the initial values."""
-
-    def made(seed: int) -> list[Tensor]:
-        return list(case.make(_INPUTS, _OUTPUTS, generator=torch.Generator().manual_seed(seed)).parameters())
-
-    with no_global_draws():
-        first = made(0)
-    torch.rand(1)
-    assert same(first, made(0)), "the same generator made two different modules"
-    assert not same(first, made(1)), "two generators made the same module"
+    assert_seeded(lambda generator: case.make(_INPUTS, _OUTPUTS, generator=generator).parameters())
 
 
 def _has_the_shapes(case: _Case) -> None:
@@ -221,13 +212,13 @@ def stores_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> 
 
 def runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """``torch.func.vmap`` runs several sets of parameters at once."""
+    names = [name for name, _ in module.named_parameters()]
 
-    def call(parameters: dict[str, Tensor]) -> Tensor:
-        return run(lambda *arguments: torch.func.functional_call(module, parameters, arguments))
+    def call(*values: Tensor) -> Tensor:
+        named = dict(zip(names, values, strict=True))
+        return run(lambda *arguments: torch.func.functional_call(module, named, arguments))
 
-    stacked = {name: torch.stack((p.detach(), 0.5 * p.detach())) for name, p in module.named_parameters()}
-    alone = [call({name: p[i] for name, p in stacked.items()}) for i in range(2)]
-    assert_close(torch.func.vmap(call)(stacked), torch.stack(alone))
+    assert_vmap(call, list(module.parameters()))
 
 
 @contextmanager
@@ -246,10 +237,16 @@ def assert_gradient(function: Callable[..., Any], points: Sequence[Tensor]) -> N
     assert torch.autograd.gradcheck(function, tuple(p.detach().double().requires_grad_() for p in points))
 
 
+def assert_vmap(function: Callable[..., Tensor], points: Sequence[Tensor]) -> None:
+    """Hold a function under ``torch.func.vmap``, at the points and at half of them, to what it gives for each."""
+    stacked = [torch.stack((p.detach(), 0.5 * p.detach())) for p in points]
+    alone = [function(*(p[i] for p in stacked)) for i in range(2)]
+    assert_close(torch.func.vmap(function)(*stacked), torch.stack(alone))
+
+
 def assert_close(found: Any, wanted: Any) -> None:
     """Hold the tensors of two nests of tuples to ten digits."""
-    for one, other in zip(tensors(found), tensors(wanted), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(tensors(found), tensors(wanted), rtol=1e-10, atol=1e-10)
 
 
 def rebuilt(nest: Any, replacements: Iterable[Tensor]) -> Any:

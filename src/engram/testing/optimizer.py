@@ -198,15 +198,15 @@ def _obeys_schedulers(build: Build) -> None:
     params, loss = _regression()
     optimizer = build(params)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[3], gamma=0.01)
-    for step in range(6):
-        before = [param.detach().clone() for param in params]
+    lengths = []
+    for _ in range(6):
+        before = params[0].detach().clone()
         _train(optimizer, loss, steps=1)
         found, expected = optimizer.param_groups[0]["lr"], scheduler.get_last_lr()[0]
         assert found == expected, f"the learning rate is {found}, the scheduler set {expected}"
         scheduler.step()
-        if step == 2:
-            fast = math.dist(params[0].flatten().tolist(), before[0].flatten().tolist())
-    slow = math.dist(params[0].flatten().tolist(), before[0].flatten().tolist())
+        lengths.append(float((params[0].detach() - before).norm()))
+    fast, slow = lengths[2], lengths[5]
     assert slow < fast / 2, f"steps of length {fast} became {slow} when the learning rate fell to a hundredth"
 
 

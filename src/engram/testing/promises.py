@@ -21,11 +21,11 @@ BadInput = tuple[Callable[[], object], type[Exception], str]
 _UNLIKELY = 0x1E9C0DE5  # a seed that no part chooses for itself
 
 
-def hold(part: str, checks: Sequence[Callable[..., None]], *arguments: Any) -> None:
+def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> None:
     """Run the checks of a contract; the first line of a check's docstring is the promise that it holds.
 
     Args:
-        part: The name of the part, for the message.
+        part: The part, or its name, for the message.
         checks: Functions that return if the promise is kept and raise if it is broken.
         *arguments: What each of them is called with.
 
@@ -36,32 +36,25 @@ def hold(part: str, checks: Sequence[Callable[..., None]], *arguments: Any) -> N
         >>> def positive(number):
         ...     '''It is positive.'''
         ...     assert number > 0, f"found {number}"
-        >>> hold("three", [positive], 3)
         >>> hold("minus one", [positive], -1)
         Traceback (most recent call last):
         AssertionError: minus one breaks a promise: It is positive. Found: found -1
     """
+    name = part if isinstance(part, str) else getattr(part, "__name__", repr(part))
     for check in checks:
         try:
             check(*arguments)
         except Exception as error:
             promise = (inspect.getdoc(check) or check.__name__).splitlines()[0]
             found = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            raise AssertionError(f"{part} breaks a promise: {promise} Found: {found}") from error
+            raise AssertionError(f"{name} breaks a promise: {promise} Found: {found}") from error
 
 
 @contextmanager
 def no_global_draws() -> Iterator[None]:
-    """Watch the global generators of numpy and torch while the block runs.
+    """Raise AssertionError where the block draws from or seeds a global generator of numpy or torch.
 
     That of the ``random`` module is not watched, since type checkers that work at run time draw from it.
-
-    Raises:
-        AssertionError: One of them was drawn from or seeded; the message says which.
-
-    Examples:
-        >>> with no_global_draws():
-        ...     _ = np.random.default_rng(0).normal()
     """
     kept = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the legacy state is what is watched
     np.random.seed(_UNLIKELY)  # noqa: NPY002 - else seeding with a constant, as before, would go unseen
@@ -82,6 +75,15 @@ def _global_states() -> dict[str, bytes]:
         "numpy": np.asarray(keys).tobytes() + str(position).encode(),
         "torch": torch.get_rng_state().numpy().tobytes(),
     }
+
+
+def assert_seeded(make: Callable[[torch.Generator], Iterable[Tensor]]) -> None:
+    """Hold what is made with a generator to be determined by it, and by it alone."""
+    with no_global_draws():
+        first = list(make(torch.Generator().manual_seed(0)))
+    torch.rand(1)
+    assert same(first, make(torch.Generator().manual_seed(0))), "the same generator gave two different results"
+    assert not same(first, make(torch.Generator().manual_seed(1))), "two generators gave the same result"
 
 
 def assert_refused(bad: Iterable[BadInput]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from engram.plasticity import EligibilityState, PlasticityRule, RuleState, Trace
 from engram.testing.module import (
     assert_close,
     assert_gradient,
+    assert_vmap,
     copies_whole,
     stores_whole,
     trains_every_parameter,
@@ -60,10 +62,9 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
         _runs_under_vmap,
         _refuses_bad_input,
     ]
-    name = getattr(rule_class, "__name__", repr(rule_class))
-    hold(name, checks, rule, state, pre, post, *signals)
+    hold(rule_class, checks, rule, state, pre, post, *signals)
     hold(
-        name,
+        rule_class,
         [trains_every_parameter, copies_whole, stores_whole],
         lambda: _Update(rule_class().double()),
         _Update(rule),
@@ -107,17 +108,17 @@ def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *te
     pre, post, *signals = tensors
     keep, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post, *signals))
     added = gain * target * pre.unsqueeze(1)
-    low, high = (None, None) if rule.clip is None else (-rule.clip, rule.clip)
+    clip = math.inf if rule.clip is None else rule.clip
     found = rule.update(state, *tensors)
     if rule.recursion == "linear":
-        assert_close(found.trace, _clamp(keep * state.trace + added, low, high))
+        assert_close(found.trace, (keep * state.trace + added).clamp(-clip, clip))
     elif rule.recursion == "soft":
-        assert_close(found.trace, _clamp((keep - added.abs()) * state.trace + added, low, high))
+        assert_close(found.trace, ((keep - added.abs()) * state.trace + added).clamp(-clip, clip))
     elif rule.recursion == "retroactive":
         assert isinstance(state, EligibilityState), "a retroactive rule has an EligibilityState"
         eligibility = keep * state.eligibility + added
         credited = eligibility if getattr(rule, "trace_first", False) else state.eligibility
-        assert_close(found, (_clamp(state.trace + signals[0].unsqueeze(2) * credited, low, high), eligibility))
+        assert_close(found, ((state.trace + signals[0].unsqueeze(2) * credited).clamp(-clip, clip), eligibility))
     else:
         assert rule.recursion == "own", f"recursion = {rule.recursion!r} is unknown"
 
@@ -132,10 +133,6 @@ def _is_what_it_declares(rule: PlasticityRule, state: RuleState, *tensors: Tenso
     forgotten = {"nothing": 0 * rate, "oja": rate * post.square()}.get(rule.forgets, rate)
     keep, gain, target = (c.expand(_BATCH, _POST) for c in rule.coefficients(post, *signals))
     assert_close((keep, gain * target), ((1 - forgotten).expand(_BATCH, _POST), rate * post))
-
-
-def _clamp(trace: Tensor, low: float | None, high: float | None) -> Tensor:
-    return trace if low is None else trace.clamp(low, high)
 
 
 def _keeps_to_its_bound(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
@@ -157,8 +154,10 @@ def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors
         assert_close(whole, [torch.cat(parts) for parts in zip(*alone, strict=True)])
 
 
-def _has_the_right_gradient(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
-    """Gradients with respect to state, activities, signal and parameters agree with finite differences."""
+def _as_function(
+    rule: PlasticityRule, state: RuleState, tensors: tuple[Tensor, ...]
+) -> tuple[Callable[..., Tensor], list[Tensor]]:
+    """Return an update as a function of state, activities, signal and parameters, and where it is."""
     update, arguments = _Update(rule), [*state, *tensors]
     names = [name for name, _ in update.named_parameters()]
 
@@ -167,24 +166,17 @@ def _has_the_right_gradient(rule: PlasticityRule, state: RuleState, *tensors: Te
         after: Tensor = torch.func.functional_call(update, named, values[: len(arguments)])
         return after
 
-    assert_gradient(run, [*arguments, *update.parameters()])
+    return run, [*arguments, *update.parameters()]
+
+
+def _has_the_right_gradient(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """Gradients with respect to state, activities, signal and parameters agree with finite differences."""
+    assert_gradient(*_as_function(rule, state, tensors))
 
 
 def _runs_under_vmap(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """``torch.func.vmap`` runs several sets of states, activities, signals and parameters at once."""
-    update = _Update(rule)
-
-    def call(parameters: dict[str, Tensor], arguments: tuple[Tensor, ...]) -> Tensor:
-        after: Tensor = torch.func.functional_call(update, parameters, arguments)
-        return after
-
-    def several(tensor: Tensor) -> Tensor:
-        return torch.stack((tensor.detach(), 0.5 * tensor.detach()))
-
-    parameters = {name: several(parameter) for name, parameter in update.named_parameters()}
-    arguments = tuple(several(tensor) for tensor in (*state, *tensors))
-    alone = [call({n: p[i] for n, p in parameters.items()}, tuple(a[i] for a in arguments)) for i in range(2)]
-    assert_close(torch.func.vmap(call)(parameters, arguments), torch.stack(alone))
+    assert_vmap(*_as_function(rule, state, tensors))
 
 
 def _compiles(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:

@@ -34,31 +34,7 @@ from engram.tasks.meta import (
 from engram.tasks.meta.planning import outcomes
 from engram.tasks.meta.rules import effective_rules
 
-NAMED = [
-    named.bandit(3),
-    named.dependent_bandit("easy"),
-    named.restless_bandit(),
-    named.reversal(),
-    named.special_arm(3),
-    named.contextual_bandit(2, 2),
-    named.harlow(),
-    named.harlow("simultaneous"),
-    named.t_maze(),
-    named.t_maze(2),
-    named.cue_t_maze(),
-    named.two_step("wang2018"),
-    named.two_step("daw2011"),
-    named.find_the_spot(3),
-    named.dark_room(5),
-    named.dark_room_hard(5),
-    named.dark_key_to_door(5),
-    named.pillar_maze(5),
-    named.full_maze(5),
-    named.example(1),
-    named.example(2),
-    named.example(3),
-    named.two_stimulus(),
-]
+NAMED = list(named.catalogue().values())
 
 
 @st.composite
@@ -66,16 +42,9 @@ def tasks(draw):
     """Any task of a few states."""
     n, k = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     row = st.lists(st.integers(0, 3), min_size=n, max_size=n).filter(any).map(lambda w: [x / sum(w) for x in w])
-    state_vars = draw(
-        st.lists(
-            st.builds(
-                StateVar,
-                st.lists(st.integers(0, n - 1), min_size=min(n, 2), unique=True).map(tuple),
-                hazard=st.sampled_from([0.0, 0.3]),
-            ),
-            max_size=2,
-        )
-    )
+    values = st.lists(st.integers(0, n - 1), min_size=min(n, 2), unique=True).map(tuple)
+    hazard = st.sampled_from([0.0, 0.3])
+    state_vars = draw(st.lists(st.builds(StateVar, values, hazard=hazard), max_size=2))
     if len(state_vars) == 2 and len(state_vars[1].values) > 1 and draw(st.booleans()):
         state_vars[1] = StateVar(state_vars[1].values, state_vars[1].hazard, distinct_from=0)
     prob = st.sampled_from(
@@ -92,16 +61,8 @@ def tasks(draw):
     if prob_vars:
         index = st.integers(0, len(prob_vars) - 1)
         chance = st.one_of(chance, st.builds(ProbRef, index), st.builds(OneMinus, index))
-    reward = st.builds(
-        RewardRule,
-        place,
-        place,
-        action,
-        chance,
-        st.sampled_from([1.0, -0.5]),
-        st.sampled_from([-1, 0, 1]),
-        st.booleans(),
-    )
+    value, asked = st.sampled_from([1.0, -0.5]), st.sampled_from([-1, 0, 1])
+    reward = st.builds(RewardRule, place, place, action, chance, value, asked, st.booleans())
     flag = st.builds(FlagRule, place, place, action, st.integers(0, 1))
     one = st.one_of(st.integers(-1, 2), st.builds(StimVar, st.integers(0, 1)))
     seen = st.one_of(one, st.tuples(one, one))
@@ -264,20 +225,10 @@ def test_any_task_runs_and_its_rewards_are_those_of_its_rules(task, seed):
 
 
 def test_mirrored_grids_are_one_task():
-    walls = [[False, True, False], [False, False, False]]
-    hashes = set()
-    for flipped in (False, True):
-        wall = tuple(tuple(row[::-1] if flipped else row) for row in walls)
-        values = (0, 5) if not flipped else (2, 3)
-        hashes.add(
-            digest(
-                MetaTask(
-                    reward_rules=(RewardRule(new=StateRef(0)),),
-                    state_vars=(StateVar(values),),
-                    topology=Grid(2, 3, walls=wall, start=4),
-                )
-            )
-        )
+    rules, hashes = (RewardRule(new=StateRef(0)),), set()
+    for row, values in (((False, True, True), (0, 5)), ((True, True, False), (2, 3))):
+        grid = Grid(2, 3, walls=(row, (False,) * 3), start=4)
+        hashes.add(digest(MetaTask(reward_rules=rules, state_vars=(StateVar(values),), topology=grid)))
     assert len(hashes) == 1
 
 
@@ -424,10 +375,7 @@ BAD = [
     ),
     (lambda: MetaTask(TWO, state_vars=(StateVar((1, 2)),)), r"state_vars\[0\].values = 2: expected states below 2"),
     (lambda: MetaTask(TWO, state_vars=(StateVar("all"),)), r"state_vars\[0\].values = 'all': expected states"),
-    (
-        lambda: MetaTask(TWO, state_vars=(StateVar((0, 1), 1.5),)),
-        r"state_vars\[0\].hazard = 1.5: expected at most 1",
-    ),
+    (lambda: MetaTask(TWO, state_vars=(StateVar((0, 1), 1.5),)), r"state_vars\[0\].hazard = 1.5: expected at most 1"),
     (
         lambda: MetaTask(TWO, state_vars=(StateVar((0, 1), distinct_from=0),)),
         r"distinct_from = 0: expected an index below 0",

@@ -111,8 +111,7 @@ def settle(
     ``beta`` is the inverse temperature of ``glauber``; ``faults`` the probability with which, in each sweep of ``wta``,
     a cluster's winner is a random hidden neuron of it; ``trace`` notes V on the way.
     """
-    bits, z = bits.clone(), network.A.shape[1]
-    accept = (torch.sigmoid(2 * beta * torch.arange(-z, z + 1, dtype=torch.float64)) * CERTAIN).long().to(bits.device)
+    bits, accept = bits.clone(), acceptance(beta, network.A.shape[1], bits.device)
     batch, nodes = bits.shape
     active = torch.ones(batch, dtype=torch.bool, device=bits.device)
     oscillating, flips, iterations = ~active, seed * 0, seed * 0
@@ -132,7 +131,7 @@ def settle(
         elif order == "glauber":
             node = below(number(seed, 2 * count), nodes)
             excess = gain.sum(2).gather(1, node[:, None])[:, 0]
-            allowed = chance(number(seed, 2 * count + 1)) < accept[excess + z]
+            allowed = chance(number(seed, 2 * count + 1)) < accept[excess + network.A.shape[1]]
             chosen = torch.nn.functional.one_hot(node, nodes).bool() & allowed[:, None]
         elif order == "wta":
             chosen = majority(network, local, seed, count, faults)
@@ -219,6 +218,12 @@ def fill_erased(
     return torch.where(erased, torch.where(asked == 0, coin, (asked > 0).long()).to(bits.dtype), bits)
 
 
+def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
+    """Return 2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
+    excess = torch.arange(-z, z + 1, dtype=torch.float64)
+    return (torch.sigmoid(2 * beta * excess) * CERTAIN).long().to(device)
+
+
 def settle_fast(
     network: Network,
     bits: Tensor,
@@ -233,7 +238,7 @@ def settle_fast(
     """As ``settle``, by the kernels where there is one and no trace; ``violated`` may be 1 for any number but 0."""
     from engram.memory.expander.kernels import flips
 
-    plain = order == "glauber" or (order in ("parallel", "wta") and len(network.distance))
+    plain = order in ("parallel", "wta") and len(network.distance)
     if plain or trace or bits.device.type != "cpu":
         return settle(network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)
     x, samples = bits.numpy().copy(), len(bits)
@@ -247,6 +252,9 @@ def settle_fast(
         call = partial(flips.all_at_once, net, limit, out)
     elif order == "wta":
         call = partial(flips.winner_take_all, net, seeds_of, limit, int(faults * CERTAIN), out)
+    elif order == "glauber":
+        accept = acceptance(beta, net.A.shape[1], bits.device).numpy()
+        call = partial(flips.glauber, net, seeds_of, limit, accept, out)
     else:
         levels = net.A.shape[1] if order == "max" else 1
         call = partial(flips.one_by_one, net, seeds_of, levels, limit, out)

@@ -36,24 +36,11 @@ def run_scan(
 ) -> Result:
     """Run a scan by the backend asked for; the only place where that is decided.
 
-    Args:
-        scan: ``plastic_scan``, ``plastic_linear_scan`` or ``plastic_lstm_scan``, each of which is its own definition.
-        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        *args: What the scan is called with.
-        **kwargs: What else it is called with.
-
-    Returns:
-        What the scan returns.
+    ``scan`` is ``plastic_scan``, ``plastic_linear_scan`` or ``plastic_lstm_scan``, each of which is its own definition;
+    ``backend`` is as of ``PlasticRNN``, and the rest is what the scan is called with.
 
     Raises:
         ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
-
-    Examples:
-        >>> from engram.plasticity import Hebb
-        >>> rule, x = Hebb(eta=0.5), torch.ones(1, 1, 1)
-        >>> layer = (x, x, torch.tensor(1.0), rule, rule.init(1, 1, 1))
-        >>> run_scan(plastic_linear_scan, "eager", *layer, nonlinearity=torch.relu)[0].tolist()
-        [[[1.0]]]
     """
     checks.choice("backend", backend, BACKENDS)
     run: Any = scan
@@ -71,13 +58,9 @@ def run_scan(
 def fastest(scan: Callable[..., Any], drive: Tensor, *args: Any, **kwargs: Any) -> Callable[..., Any]:
     """Return the fastest form of a scan that can run these arguments, which are those of the scan."""
     kernel, few = KERNELS[scan]
-    acting = scan is plastic_scan and _brief(drive)
+    # A call without a graph that is so short that steps on the tensors as they are cost less.
+    brief = drive.is_cpu and drive.numel() * drive.shape[-1] <= BRIEF
+    acting = scan is plastic_scan and brief and not torch.is_grad_enabled() and not is_compiling()
     if not (acting or len(drive) >= few) or kernel.unsupported(drive, *args, **kwargs):
         return scan
     return step_scan if acting else partial(kernel.fused_scan, supported=True)
-
-
-def _brief(drive: Tensor) -> bool:
-    """Return whether a call without a graph is so short that steps on the tensors as they are cost less."""
-    size = drive.shape[-1]
-    return drive.is_cpu and drive.numel() * size <= BRIEF and not torch.is_grad_enabled() and not is_compiling()

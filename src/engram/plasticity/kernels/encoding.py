@@ -77,6 +77,12 @@ def state_of(trace: Tensor, eligibility: Tensor) -> RuleState:
     return TraceState(trace) if eligibility.dim() == 1 else EligibilityState(trace, eligibility)
 
 
+def refuse(reason: str | None) -> None:
+    """Raise ValueError where there is a reason why no kernel can run what it is asked for."""
+    if reason is not None:
+        raise ValueError(f"backend = 'fused': {reason}")
+
+
 def unsupported_rule(rule: PlasticityRule | None) -> str | None:
     """Return why no kernel can run a rule, as an error should say it; None if they can."""
     # A subclass may have changed anything, so that it is asked for a declaration of its own.

@@ -49,8 +49,8 @@ def register(
 
     Args:
         name: Its name, without ``engram::``; that of the derivative ends in ``_backward``.
-        passes: What is computed, forward from the tensors given and the options, backward from the gradients, the
-            tensors kept and the options; the gradients of all tensors given but those that may be missing.
+        passes: Forward from the tensors given and the options; backward from the gradients, the tensors kept and the
+            options to the gradients of all tensors given but those that may be missing.
         fakes: For both, what is returned in shape alone.
         given: The tensors given, as a schema has them.
         kept: Those that the derivative needs.
@@ -102,15 +102,10 @@ def in_groups(
     arguments: Callable[[int], tuple[Any, ...]],
     groups: int = GROUPS,
 ) -> None:
-    """Run a kernel on a batch, group after group of its samples, on as many threads as the work is worth.
+    """Run a kernel on a batch, group after group of its samples, on as many threads as ``work`` is worth.
 
-    Args:
-        kernel: Called with the arguments, its memory, and the first sample of a group and the one after its last.
-        work: Number of steps and connections.
-        batch: How many samples there are.
-        scratch: Size and dtype of the zeroed memory that a thread needs for itself.
-        arguments: From the number of a group to all arguments before these.
-        groups: How many groups at most.
+    The kernel is called with the ``arguments`` of the group's number, the thread's own zeroed memory, of the size and
+    dtype of ``scratch``, the group's first sample and the one after its last; ``work`` is steps times connections.
     """
     groups = min(groups, batch)
 
@@ -134,6 +129,11 @@ def padded(tensor: Tensor, *sizes: int) -> Any:
     """Return a tensor as a flat array of which the last axes have these sizes, with zeros behind what there was."""
     padding = [n for size, want in zip(reversed(tensor.shape), reversed(sizes), strict=False) for n in (0, want - size)]
     return functional.pad(tensor.detach(), padding).contiguous().view(-1).numpy()
+
+
+def modulating(width: int, eta: Tensor, v: Tensor, v0: Tensor, fan: Tensor, base: Tensor) -> tuple[Any, ...]:
+    """Return the rate and the parameters of a neuromodulator as arrays, with padding up to ``width``."""
+    return array(eta), padded(v, width), array(v0), padded(fan, width), padded(base, width)
 
 
 def traces(trace: Tensor, eligibility: Tensor) -> tuple[Any, Any]:

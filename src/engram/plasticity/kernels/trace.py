@@ -18,17 +18,7 @@ from typing import Any, no_type_check
 import numpy as np
 
 from engram.jit import inline
-from engram.plasticity.kernels.codes import (
-    ADDITIVE,
-    LINEAR,
-    NOTHING,
-    OJA,
-    RETROACTIVE,
-    SHARE,
-    SIGMOID,
-    SOFT,
-    TANH,
-)
+from engram.plasticity.kernels.codes import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
 from engram.plasticity.kernels.simd import (
     ROWS,
     add_rows,
@@ -369,15 +359,9 @@ def compiled(make: Callable[..., Any], *kind: int) -> Any:
 
 
 def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int = 1, stretch: int = 1) -> int:
-    """Return how many numbers of memory a pass needs for the traces of one sample.
+    """Return how many numbers of memory a pass needs for the traces of one sample, each of ``trace`` padded numbers.
 
-    Args:
-        direction: ``"forward"`` or ``"backward"``.
-        recursion: Kind of rule.
-        trace: Size of a padded trace.
-        wide: At least how many numbers fit a register.
-        time: Number of steps.
-        stretch: Number of steps that the backward pass holds at once.
+    The backward pass goes through ``time`` steps and holds ``stretch`` at once; ``wide`` is at least a register.
     """
     traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 2
     return (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)

@@ -15,16 +15,7 @@ from typing import Any
 
 from engram.tasks.data.acasxu import ACASXU
 from engram.tasks.data.cifar10 import CIFAR10, CIFAR10_JPEG, ColourImages
-from engram.tasks.data.files import (
-    DataError,
-    DataFile,
-    DataSet,
-    FileStatus,
-    SetStatus,
-    cache_folder,
-    examine,
-    locate,
-)
+from engram.tasks.data.files import DataError, DataFile, DataSet, FileStatus, SetStatus, cache_folder, examine, locate
 from engram.tasks.data.mnist import MNIST, LabelledImages
 from engram.tasks.data.omniglot import OMNIGLOT, OMNIGLOT_SMALL, Characters
 
@@ -56,10 +47,8 @@ def load(name: str, **options: Any) -> Any:
         **options: What to read of it, such as ``split="test"``; the set's title lists the choices.
 
     Returns:
-        What the set's reader returns, arrays of uint8: for ``"mnist"`` a ``LabelledImages``, ``images`` of shape (n,
-        28, 28) and ``labels`` (n,); for ``"cifar10"`` and ``"cifar10-jpeg"`` a ``ColourImages``, ``images`` (n, 32,
-        32, 3) and ``labels`` (n,); for ``"omniglot"`` and ``"omniglot-small"`` ``Characters``, ``images`` (classes,
-        drawings, size, size) and their ``names``; for ``"acasxu"`` the path of one network.
+        Arrays of uint8: ``LabelledImages`` for ``"mnist"``, ``ColourImages`` for ``"cifar10"`` and ``"cifar10-jpeg"``,
+        ``Characters`` for ``"omniglot"`` and ``"omniglot-small"``; the path of one network for ``"acasxu"``.
 
     Raises:
         ValueError: The name, an option or its value is unknown.
@@ -81,15 +70,12 @@ def load(name: str, **options: Any) -> Any:
 def verify(name: str) -> SetStatus:
     """Return where the files of a data set lie, and whether their checksums are right; fetch nothing.
 
-    Args:
-        name: One of ``SETS``.
-
     Raises:
         ValueError: The name is unknown.
         DataError: ``ENGRAM_DATA`` names no folder, or a file cannot be read.
 
     Examples:
-        >>> [file.file.path for file in verify("mnist").files][0]
+        >>> verify("mnist").files[0].file.path
         'mnist/train-images-idx3-ubyte.gz'
     """
     dataset = _known(name)

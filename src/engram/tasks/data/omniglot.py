@@ -17,17 +17,12 @@ from engram.tasks.data.files import DataError, DataFile, DataSet, Locate, readin
 DRAWERS = 20
 _SIDE = 105
 _SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-_ARCHIVES = {"background": "omniglot/images_background.zip", "evaluation": "omniglot/images_evaluation.zip"}
+_ARCHIVES = {part: f"omniglot/images_{part}.zip" for part in ("background", "evaluation")}
 _SMALL = "omniglot-small.zip"
 
 
 class Characters(NamedTuple):
-    """Drawings of characters, by character.
-
-    Attributes:
-        images: 0 (ink) to 255 (paper).
-        names: Alphabet and character of each class, as in ``"Greek/character07"``.
-    """
+    """Drawings of characters, 0 (ink) to 255 (paper), and their names, as in ``"Greek/character07"``."""
 
     images: UInt8[np.ndarray, "classes drawings height width"]
     names: tuple[str, ...]
@@ -36,10 +31,7 @@ class Characters(NamedTuple):
 def read(locate: Locate, split: str = "all", size: int = _SIDE) -> Characters:
     """Read twenty drawings of each character, sorted by the names of archive, alphabet and character, then by drawer.
 
-    Args:
-        locate: As in ``DataSet``.
-        split: ``"background"`` (964 characters), ``"evaluation"`` (659 characters) or ``"all"`` (both, 1623).
-        size: Side of the square images, 1 to 105; smaller ones than the 105 pixels of the data set by antialiasing.
+    There are 964 characters of the background, 659 of the evaluation. Sizes below 105 are made by antialiasing.
     """
     checks.choice("split", split, (*_ARCHIVES, "all"))
     return _read([path for part, path in _ARCHIVES.items() if split in (part, "all")], locate, size)
@@ -80,6 +72,11 @@ def _drawing(archive: zipfile.ZipFile, name: str, size: int) -> UInt8[np.ndarray
         return np.asarray(grey if size == _SIDE else grey.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def _file(part: str, md5: str, size: int) -> DataFile:
+    return DataFile(_ARCHIVES[part], f"{_SOURCE}images_{part}.zip", f"md5:{md5}", size)
+
+
+_SMALL_SHA256 = "6782a6ba3a02b39188b0b0628a84da63a6d67b6d0e9c51a9e6da170dae63f28e"
 _LICENCE = "MIT"
 _CITATION = (
     "Lake, Salakhutdinov and Tenenbaum (2015), Human-level concept learning through probabilistic program "
@@ -93,18 +90,8 @@ OMNIGLOT = DataSet(
     licence=_LICENCE,
     citation=_CITATION,
     files=(
-        DataFile(
-            _ARCHIVES["background"],
-            f"{_SOURCE}images_background.zip",
-            "md5:68d2efa1b9178cc56df9314c21c6e718",
-            9464212,
-        ),
-        DataFile(
-            _ARCHIVES["evaluation"],
-            f"{_SOURCE}images_evaluation.zip",
-            "md5:6b91aef0f799c5bb55b94e3f2daec811",
-            6462886,
-        ),
+        _file("background", "68d2efa1b9178cc56df9314c21c6e718", 9464212),
+        _file("evaluation", "6b91aef0f799c5bb55b94e3f2daec811", 6462886),
     ),
     read=read,
 )
@@ -115,13 +102,6 @@ OMNIGLOT_SMALL = DataSet(
     "105 x 105, ink on paper; size=31 to have them reduced",
     licence=_LICENCE,
     citation=_CITATION,
-    files=(
-        DataFile(
-            _SMALL,
-            None,
-            "sha256:6782a6ba3a02b39188b0b0628a84da63a6d67b6d0e9c51a9e6da170dae63f28e",
-            2064558,
-        ),
-    ),
+    files=(DataFile(_SMALL, None, f"sha256:{_SMALL_SHA256}", 2064558),),
     read=read_small,
 )

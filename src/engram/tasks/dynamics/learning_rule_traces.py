@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-Rule = Annotated[Any, Literal["sgd", "momentum", "adam", "feedback-alignment"]]  # others are refused by name
-RULES: tuple[Rule, ...] = ("sgd", "momentum", "adam", "feedback-alignment")
+from engram import checks
+
 RATES = {
     "sgd": (0.05, 0.1, 0.2),
     "momentum": (0.005, 0.01, 0.02),
     "adam": (0.0005, 0.001, 0.002),
     "feedback-alignment": (0.05, 0.1, 0.2),
 }
+RULES = tuple(RATES)
 SIZES = (64, 32, 10)
 OBSERVABLES = 8
 BATCH = 32
@@ -30,7 +30,7 @@ def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
 
 
 def learning_rule_traces(
-    rule: Rule, networks: int, generator: torch.Generator, *, observations: int = 200, every: int = 5
+    rule: str, networks: int, generator: torch.Generator, *, observations: int = 200, every: int = 5
 ) -> Float[Tensor, "networks observations observables"]:
     """Train networks of 64-32-10 units on digits, and observe them.
 
@@ -56,10 +56,9 @@ def learning_rule_traces(
         >>> learning_rule_traces("sgd", 3, torch.Generator().manual_seed(0), observations=4).shape
         torch.Size([3, 4, 16])
     """
-    if rule not in RULES:
-        raise ValueError(f"rule = {rule!r}: expected one of {', '.join(map(repr, RULES))}")
-    if min(networks, observations, every) < 1:
-        raise ValueError(f"networks, observations, every = {networks}, {observations}, {every}: expected at least 1")
+    checks.choice("rule", rule, RULES)
+    for name, value in {"networks": networks, "observations": observations, "every": every}.items():
+        checks.size(name, value)
     images, labels = digits()
     weights, biases = [], []
     for width, out in pairwise(SIZES):

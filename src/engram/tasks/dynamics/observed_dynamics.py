@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import ortho_group
 
+from engram import checks
+
 KINDS, VIEWS = ("lorenz", "van-der-pol", "bistable"), ("linear", "tanh", "sinh")
-Kind = Annotated[Any, Literal["lorenz", "van-der-pol", "bistable"]]  # whatever else it is, it is refused by name
-View = Annotated[Any, Literal["linear", "tanh", "sinh"]]
 
 
 def latent_dynamics(
-    kind: Kind, rng: np.random.Generator, *, trials: int = 20, steps: int = 400
+    kind: str, rng: np.random.Generator, *, trials: int = 20, steps: int = 400
 ) -> Float[np.ndarray, "trials time latent"]:
     """Simulate a small system from random initial states, after it has settled.
 
@@ -40,10 +38,9 @@ def latent_dynamics(
         >>> latent_dynamics("lorenz", np.random.default_rng(0), trials=2, steps=30).shape
         (2, 30, 3)
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind = {kind!r}: expected one of {', '.join(map(repr, KINDS))}")
-    if trials < 1 or steps < 2:
-        raise ValueError(f"trials, steps = {trials}, {steps}: expected at least 1 and 2")
+    checks.choice("kind", kind, KINDS)
+    checks.size("trials", trials)
+    checks.size("steps", steps, 2)
     size, settle = (3 if kind == "lorenz" else 2), 200
     dt = (0.02 if kind == "lorenz" else 0.1) / 5
     z = rng.normal(size=(trials, size)) + np.array([0, 0, 25])[-size:] * (kind == "lorenz")
@@ -62,10 +59,7 @@ def latent_dynamics(
 
 
 def observed(
-    latent: Float[np.ndarray, "trials time latent"],
-    view: Annotated[Any, View],
-    rng: np.random.Generator,
-    units: int = 20,
+    latent: Float[np.ndarray, "trials time latent"], view: str, rng: np.random.Generator, units: int = 20
 ) -> Float[np.ndarray, "trials time units"]:
     """Return what units see of a system, phi(W z), with random orthonormal columns of W.
 
@@ -82,20 +76,16 @@ def observed(
         >>> observed(np.zeros((1, 5, 2)), "tanh", np.random.default_rng(0)).shape
         (1, 5, 20)
     """
+    checks.choice("view", view, VIEWS)
     size = latent.shape[-1]
-    if units < max(size, 2):
-        raise ValueError(f"units = {units}: expected at least {max(size, 2)}")
+    checks.size("units", units, max(size, 2))
     projected = latent @ ortho_group.rvs(units, random_state=rng)[:size]
     if view == "linear":
         return projected
-    if view == "tanh":
-        return np.tanh(1.5 * projected)
-    if view == "sinh":
-        return np.sinh(projected)
-    raise ValueError(f"view = {view!r}: expected one of {', '.join(map(repr, VIEWS))}")
+    return np.tanh(1.5 * projected) if view == "tanh" else np.sinh(projected)
 
 
-def _flow(kind: Kind, z: Float[np.ndarray, "trials latent"]) -> Float[np.ndarray, "trials latent"]:
+def _flow(kind: str, z: Float[np.ndarray, "trials latent"]) -> Float[np.ndarray, "trials latent"]:
     if kind == "lorenz":
         x, y, w = z.T
         return np.stack([10 * (y - x), x * (28 - w) - y, x * y - 8 / 3 * w], axis=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from engram import checks
+
 INHIBITION = 8.0
 SHIFT = 2
 TAU, DT = 10.0, 0.5
@@ -21,9 +23,9 @@ def ring_weights(
     with d counted from ``SHIFT`` neurons below each neuron of the first population, and above each of the second.
 
     Args:
-        neurons: Neurons of a population, n.
-        length: Width l of the profile, in neurons.
-        closure: 1: a ring of n neurons. Below: n neurons cut out of a ring that has (1 - closure) l more.
+        neurons: Neurons of a population, n, at least 2.
+        length: Width l of the profile, in neurons, above 0.
+        closure: 1: a ring of n neurons. Below, from 0: n neurons cut out of a ring that has (1 - closure) l more.
 
     Raises:
         ValueError: An argument is out of range.
@@ -34,10 +36,9 @@ def ring_weights(
         >>> ring_weights(50, 30.0).shape
         (100, 100)
     """
-    if neurons < 2 or not length > 0 or not 0 <= closure <= 1:
-        raise ValueError(
-            f"neurons, length, closure = {neurons}, {length}, {closure}: expected at least 2, above 0, and from 0 to 1"
-        )
+    checks.size("neurons", neurons, 2)
+    checks.number("length", length, above=0)
+    checks.number("closure", closure, least=0, most=1)
     around = neurons + int((1 - closure) * length)
     place = np.arange(neurons)
     halves = []

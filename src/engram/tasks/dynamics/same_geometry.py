@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from engram import checks
+
 KINDS = ("bistable", "line", "point")
 INPUTS = np.array([-0.1, 0.1])  # one for each condition
 STEP = 0.01
@@ -47,11 +49,9 @@ def same_geometry(
         >>> same_geometry(2, np.random.default_rng(0), trials=3, steps=50).shape
         (3, 2, 6, 5, 2)
     """
-    for name, value, least in (("models", models, 1), ("trials", trials, 1), ("steps", steps, 1), ("keep", keep, 1)):
-        if value < least:
-            raise ValueError(f"{name} = {value}: expected at least {least}")
-    if not noise >= 0:
-        raise ValueError(f"noise = {noise}: expected at least 0")
+    for name, value in {"models": models, "trials": trials, "steps": steps, "keep": keep}.items():
+        checks.size(name, value)
+    checks.number("noise", noise, least=0)
     a, b, c = (rng.uniform(low, high, (models, 1, 1)) for low, high in ((-5, -4), (4, 5), (-4, -3)))
     linear = np.stack([_line(rng.uniform(-3, -2, models)), _point(rng, models)])
     inputs = INPUTS[:, None]

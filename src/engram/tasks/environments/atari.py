@@ -14,9 +14,6 @@ class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Gymnasium's ``AtariPreprocessing(terminal_on_life_loss=True)`` begins anew after each life, so that nothing is ever
     learned of what comes later.
-
-    Args:
-        env: An Atari game.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:

@@ -45,17 +45,14 @@ class CueRewardVectorEnv(BatchedEnv):
         target: Which of the cues is the target, (num_envs,).
 
     Raises:
-        TypeError: A number is no int.
         ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are alike.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the cue-reward association task, with the inputs
     and the timing of its published code.
 
     Examples:
-        >>> envs = gymnasium.make_vec("engram/CueReward-v0", num_envs=3)
-        >>> observations, infos = envs.reset(seed=0)
-        >>> observations.shape, observations[0, 20:].tolist()
-        ((3, 27), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+        >>> gymnasium.make_vec("engram/CueReward-v0", num_envs=3).reset(seed=0)[0][:, 20:].tolist()[0]
+        [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
 
     def __init__(
@@ -166,16 +163,9 @@ def _repeated(cues: Shaped[np.ndarray, "rows n_cues cue_bits"]) -> Bool[np.ndarr
 
 
 class CueReward(SingleEnv):
-    """As ``CueRewardVectorEnv``, one episode.
+    """As ``CueRewardVectorEnv``, one episode."""
 
-    Examples:
-        >>> env = gymnasium.make("engram/CueReward-v0", n_cues=2, cue_bits=8)
-        >>> env.reset(seed=0)[0].shape, env.action_space
-        ((15,), Discrete(2))
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(CueRewardVectorEnv(1, **arguments))
+    vector_type = CueRewardVectorEnv
 
 
 gymnasium.register(ENV_ID, f"{__name__}:CueReward", vector_entry_point=f"{__name__}:CueRewardVectorEnv")

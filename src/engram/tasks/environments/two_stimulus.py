@@ -22,13 +22,10 @@ class TwoStimulusVectorEnv(BatchedEnv):
 
     A step is one of 20 ms. Action 0 and 1 answer, action 2 does not; the answer of a trial is the one given more often
     in its response window, 0 if both were equally often. At the decision it is rewarded with +1 if right and -1 if
-    wrong. With ``options={"instance": "new"}`` of ``reset``, which is the default, each life has a task drawn anew;
-    with ``"keep"`` the same as before; with the name of a task, or one for each environment, that one. A life that
-    begins by itself at the end of another has a new task. ``info["instance"]`` of ``reset`` names it.
+    wrong, and ``info["correct"]`` says which. A life that begins by itself at the end of another has a new task.
 
     An observation has 7 numbers: the stimulus units, two outcome units (3 right, -3 wrong, in the feedback window),
-    1, and the own answer as 3 times one-hot in the feedback window. At a decision, ``info["correct"]`` is whether the
-    answer was right.
+    1, and the own answer as 3 times one-hot in the feedback window.
 
     Args:
         num_envs: Number of environments.
@@ -42,16 +39,13 @@ class TwoStimulusVectorEnv(BatchedEnv):
         table: The task of each environment, as its place in ``tasks``, (num_envs,).
 
     Raises:
-        TypeError: A number is no int.
         ValueError: There is no task, one is unknown, or a number is less than one.
 
     Source: Miconi (2023); rewards instead of losses are ours, since an environment has no graded answer.
 
     Examples:
-        >>> envs = gymnasium.make_vec("engram/TwoStimulus-v0", num_envs=3, tasks=("dms",))
-        >>> observations, infos = envs.reset(seed=0)
-        >>> observations.shape, infos["instance"].tolist()
-        ((3, 7), ['dms', 'dms', 'dms'])
+        >>> gymnasium.make_vec("engram/TwoStimulus-v0", num_envs=3).reset(seed=0)[0].shape
+        (3, 7)
     """
 
     def __init__(
@@ -88,11 +82,12 @@ class TwoStimulusVectorEnv(BatchedEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a life in every environment.
+        """Begin a life in every environment; ``info["instance"]`` names its task.
 
         Args:
             seed: As of every batch.
-            options: ``"instance"``, and ``"reset_mask"`` as of every batch.
+            options: ``"reset_mask"`` as of every batch; ``"instance"``, one for all or each: ``"new"``, the default, a
+                task drawn anew, ``"keep"``, that of before, or the name of a task.
 
         Raises:
             ValueError: An option is none of these, or there is no instance yet that could be kept.
@@ -155,16 +150,9 @@ class TwoStimulusVectorEnv(BatchedEnv):
 
 
 class TwoStimulusEnv(SingleEnv):
-    """As ``TwoStimulusVectorEnv``, one life.
+    """As ``TwoStimulusVectorEnv``, one life."""
 
-    Examples:
-        >>> env = gymnasium.make("engram/TwoStimulus-v0")
-        >>> env.reset(seed=0, options={"instance": "dms"})[1]
-        {'instance': 'dms'}
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(TwoStimulusVectorEnv(1, **arguments))
+    vector_type = TwoStimulusVectorEnv
 
 
 gymnasium.register(ENV_ID, f"{__name__}:TwoStimulusEnv", vector_entry_point=f"{__name__}:TwoStimulusVectorEnv")

@@ -189,9 +189,10 @@ class MetaTaskEnv(SingleEnv):
     """
 
     batch: MetaTaskVectorEnv
+    vector_type = MetaTaskVectorEnv
 
     def __init__(self, task: MetaTask) -> None:
-        super().__init__(MetaTaskVectorEnv(task, 1))
+        super().__init__(tasks=task)
 
     @property
     def task(self) -> MetaTask:

@@ -174,6 +174,31 @@ def one_by_one(net, seeds, levels, limit, out, first, stop):
         out.violated[sample], out.stable[sample] = violated, totals.sum() == 0
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def glauber(net, seeds, limit, accept, out, first, stop):
+    """Let the samples from ``first`` to ``stop`` settle by ``glauber``, with the ``flip_dynamics.acceptance``."""
+    nodes, z = net.A.shape
+    local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
+    for sample in range(first, stop):
+        x, seed, done = out.bits[sample], seeds[sample], 0
+        violated = start(net, x, local, excess)
+        while done < limit and violated > 0:
+            node, total = below(number(seed, 2 * done), nodes), 0
+            for k in range(net.node_degrees[node]):
+                total += gain_of(net, net.A[node, k], local[net.A[node, k]], net.slots[node, k])
+            if chance(number(seed, 2 * done + 1)) < accept[total + z]:
+                x[node] ^= 1
+                for k in range(net.node_degrees[node]):
+                    local[net.A[node, k]] ^= 1 << net.slots[node, k] if net.distance.shape[0] else 1
+                violated -= total
+                out.flips[sample] += 1
+            done += 1
+        out.iterations[sample] = done
+        out.violated[sample] = start(net, x, local, excess)
+        out.stable[sample] = not (excess > 0).any()
+
+
 @inline
 @no_type_check
 def add_random(net, j, local, draw, votes):

@@ -44,14 +44,7 @@ def unsupported(
     modulator: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> str | None:
-    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
-
-    Examples:
-        >>> from engram.plasticity import Hebb
-        >>> one = torch.ones(1, 1, 1)
-        >>> unsupported(one, one, one[0], Hebb(), Hebb().init(1, 1, 1), nonlinearity=torch.relu)
-        'nonlinearity = relu: expected identity, torch.tanh or softmax of engram.plasticity.nonlinearity'
-    """
+    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
     reason = encoding.unsupported_rule(rule)
     if reason is not None:
         return reason
@@ -81,11 +74,9 @@ def fused_scan(
     Raises:
         ValueError: What the operator cannot run, in the words of ``unsupported``.
     """
-    reason = None
     if not supported:
-        reason = unsupported(pre, current, alpha, rule, state, modulator=modulator, nonlinearity=nonlinearity)
-    if reason is not None:
-        raise ValueError(f"backend = 'fused': {reason}")
+        given: Any = {"modulator": modulator, "nonlinearity": nonlinearity}
+        encoding.refuse(unsupported(pre, current, alpha, rule, state, **given))
     recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
     outputs, trace, eligibility = torch.ops.engram.plastic_linear_scan(
         pre,
@@ -106,12 +97,7 @@ def _prepare(
     """Return the arrays, rows and width of a padded trace, and how long what there is for every receiving unit is."""
     rows, width, high = operator.registers(trace.shape[1], trace.shape[2], trace.element_size())
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, high)
-    return (
-        (array(modulator), *traces(trace, eligibility), alphas, array(eta)),
-        rows,
-        width,
-        high,
-    )
+    return (array(modulator), *traces(trace, eligibility), alphas, array(eta)), rows, width, high
 
 
 def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -125,15 +111,7 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
     arrays, rows, width, high = _prepare(*args[:5])
     forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
     size = passes.scratch_size("forward", options.recursion, rows * width, high)
-    fixed = (
-        array(pre),
-        array(current),
-        *arrays,
-        *options[1:-1],
-        high,
-        array(made[0]),
-        *traces(*made[1:]),
-    )
+    fixed = array(pre), array(current), *arrays, *options[1:-1], high, array(made[0]), *traces(*made[1:])
     work = current.numel() * pre.shape[2]
     operator.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
     return tuple(made)

@@ -87,11 +87,9 @@ def fused_scan(
     Raises:
         ValueError: What the operator cannot run, in the words of ``unsupported``.
     """
-    reason = None
     if not supported:
-        reason = unsupported(drive, weight, alpha, rule, state, neuromodulator=neuromodulator, read_clip=read_clip)
-    if reason is not None:
-        raise ValueError(f"backend = 'fused': {reason}")
+        given: Any = {"neuromodulator": neuromodulator, "read_clip": read_clip}
+        encoding.refuse(unsupported(drive, weight, alpha, rule, state, **given))
     hidden, cell, synapses = state
     *sent, squash = encoding.signal(neuromodulator, weight)
     recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
@@ -125,27 +123,11 @@ def _groups(batch: int, weight: Tensor) -> int:
     return -(-batch // (-(-batch // (operator.GROUPS * block)) * block))
 
 
-class _Prepared(NamedTuple):
-    """What both passes are given alike, as arrays; what is taken row by row has rows of whole registers."""
-
-    hidden: Any
-    cell: Any
-    trace: Any
-    eligibility: Any
-    panels: Any
-    alpha: Any
-    eta: Any
-    v: Any
-    v0: Any
-    fan: Any
-    base: Any
-
-
-def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tuple[_Prepared, int]:
-    """Return the arrays, and the size of a padded trace."""
+def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tuple[tuple[Any, ...], int, int]:
+    """Return what both passes are given alike, as arrays with rows of whole registers; rows and width of a trace."""
     from engram.plasticity.kernels.simd import REGISTER_BYTES
 
-    trace, eligibility, weight, alpha, eta, v, v0, fan, base = rest
+    trace, eligibility, weight, alpha, *ends = rest
     size = hidden.shape[1]
     rows, width, _ = operator.registers(size, size, hidden.element_size())
     weight = weight.detach()
@@ -154,19 +136,10 @@ def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tup
         matrix = gates.reshape(4 * width, rows).t()
     else:
         matrix = functional.pad(weight.reshape(4, size, size), (0, width - size, 0, width - size)).view(-1, width)
-    prepared = _Prepared(
-        array(hidden),
-        array(cell),
-        *traces(trace, eligibility),
-        _panels(matrix, REGISTER_BYTES // hidden.element_size()),
-        padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width),
-        array(eta),
-        padded(v, width),
-        array(v0),
-        padded(fan, width),
-        padded(base, width),
-    )
-    return prepared, rows * width
+    panels = _panels(matrix, REGISTER_BYTES // hidden.element_size())
+    alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
+    state = array(hidden), array(cell), *traces(trace, eligibility)
+    return (*state, panels, alphas, *operator.modulating(width, *ends)), rows, width
 
 
 def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -179,15 +152,10 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     from engram.plasticity.kernels.lstm import cpu
 
     last = like((cell, trace, eligibility))
-    arrays, connections = _prepare("forward", *args[:_COUNT])
+    arrays, rows, width = _prepare("forward", *args[:_COUNT])
     forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
-    numbers = BLOCK * passes.scratch_size("forward", options.recursion, connections, len(arrays.fan))
-    written = (
-        array(outputs),
-        array(last[0]),
-        *traces(*last[1:]),
-        *map(array, steps),
-    )
+    numbers = BLOCK * passes.scratch_size("forward", options.recursion, rows * width, width)
+    written = array(outputs), array(last[0]), *traces(*last[1:]), *map(array, steps)
     fixed = (array(drive), *arrays, *options[1:-1], *written)
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
     operator.in_groups(forward, work, batch, (numbers, drive.dtype), lambda group: fixed, _groups(batch, weight))
@@ -204,35 +172,24 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     inputs, options = args[:_COUNT], Options(*args[_COUNT:])
     hidden, cell, trace, eligibility, weight, alpha, *_ = inputs
     if outputs.numel() == 0:
-        return (
-            *like([gates]),
-            *zeros([hidden]),
-            *copies(grad_last),
-            *zeros(inputs[4:]),
-        )
+        return (*like([gates]), *zeros([hidden]), *copies(grad_last), *zeros(inputs[4:]))
     from engram.plasticity.kernels import trace as passes
     from engram.plasticity.kernels.lstm import cpu
 
     time, batch, size = outputs.shape
-    arrays, connections = _prepare("backward", *inputs)
-    width = len(arrays.fan)
-    stretch = operator.stretch_of(time, options.stretch, BLOCK * connections * outputs.element_size())
+    arrays, rows, width = _prepare("backward", *inputs)
+    stretch = operator.stretch_of(time, options.stretch, BLOCK * rows * width * outputs.element_size())
     groups = _groups(batch, weight)
     current_grad = _currents(outputs, options)
     made = like((gates, hidden, cell, trace, eligibility))
-    alpha_sums = outputs.new_zeros(groups, len(arrays.alpha))
+    alpha_sums = outputs.new_zeros(groups, rows * width if alpha.dim() == 2 else width)
     sums = operator.ModulatorSums.zeros(outputs, batch, width)
     posts = (gates[..., 2 * size : 3 * size], currents, cells, outputs)
     read = (array(grad_outputs), array(grad_last[0]), *traces(*grad_last[1:]))
     kept = map(array, (outputs, cells, gates, posts[options.post]))
-    written = (
-        array(made[0]),
-        array(current_grad),
-        *map(array, made[1:3]),
-        *traces(*made[3:]),
-    )
+    written = array(made[0]), array(current_grad), *map(array, made[1:3]), *traces(*made[3:])
     backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, options.recursion)
-    numbers = BLOCK * passes.scratch_size("backward", options.recursion, connections, width, time, stretch)
+    numbers = BLOCK * passes.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
     fixed = (*read, *kept, *arrays, *options[1:-1], stretch, *written)
     ends, alphas, work = sums.arrays(), alpha_sums.numpy(), 3 * gates.numel() * size
     operator.in_groups(

@@ -1,12 +1,4 @@
-"""The plastic recurrent scan as Triton kernels: one program takes one sample through all its steps.
-
-Equations, derivatives and their arrangement are those of ``cpu``, which see. What is different:
-
-A program works through the trace of its sample in tiles of whole rows. Between the steps stands a barrier, since a row
-needs the activity of all units. The speed on a GPU is not yet measured.
-
-The traces that the backward pass needs are made anew by all programs at once, for a stretch of steps at a time: given
-the activities, no row needs another.
+"""The plastic recurrent scan on CUDA: how the programs of ``cuda_programs`` are launched.
 
 Nothing is summed in an order that depends on timing: each program writes its own part, and the parts are summed in
 order. The kernels run in Triton's interpreter too (``TRITON_INTERPRET=1``), which is how they are tested without a GPU.
@@ -15,403 +7,21 @@ order. The kernels run in Triton's interpreter too (``TRITON_INTERPRET=1``), whi
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from engram.plasticity.kernels import codes
 from engram.plasticity.kernels.operator import GROUPS, like, zeros
+from engram.plasticity.kernels.rnn.cuda_programs import collect_kernel, forward_kernel, replay_kernel, undo_kernel
 from engram.plasticity.kernels.rnn.scan import Options
-
-LINEAR, SOFT, RETROACTIVE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-NOTHING, SHARE, RATE, OJA = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
-IDENTITY, TANH, SIGMOID = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
 # Bytes of all samples' traces that the backward pass keeps at once even where sqrt(T) steps of them are fewer.
 HELD = 2**28
-
-
-@triton.jit
-@no_type_check
-def hyperbolic_tangent(x):
-    """Return tanh(x): near zero Cody and Waite's quotient of polynomials, which loses no digit there."""
-    size = tl.abs(x)
-    # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which so goes on.
-    size = tl.where(size > 20, 20.0, size)
-    z = size * size
-    over = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3
-    under = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3
-    near, far = size + size * (z * over / under), 1 - 2 / (tl.exp(2 * size) + 1)
-    result = tl.where(size < 0.625, near, far)
-    return tl.where(x < 0, -result, result)
-
-
-@triton.jit
-@no_type_check
-def modulation(v0, v, activity, squash: tl.constexpr):
-    """Return M, the neuromodulatory signal before it fans out."""
-    current = v0 + tl.sum(v * activity, 0)
-    if squash == TANH:
-        current = hyperbolic_tangent(current)
-    elif squash == SIGMOID:
-        small = tl.exp(-tl.abs(current))
-        current = tl.where(current < 0, small, 1.0) / (1 + small)
-    return current
-
-
-@triton.jit
-@no_type_check
-def held_share(m):
-    """Return m held within [0, 1]; NaN stays."""
-    return tl.where(m > 1, 1.0, tl.where(m < 0, 0.0, m))
-
-
-@triton.jit
-@no_type_check
-def coefficients(
-    post, signal, eta, fan, base, recursion: tl.constexpr, modulated: tl.constexpr, forgets: tl.constexpr
-):  # fmt: skip
-    """Return keep, gain and m of some rows, given the activity after the step."""
-    nothing = tl.zeros_like(post)
-    own = nothing + eta
-    m = own
-    if modulated:
-        m = signal * fan + base
-    if forgets == SHARE:
-        m = held_share(m)
-    rate = m
-    if recursion == RETROACTIVE:
-        rate = own
-    keep = nothing + 1
-    if forgets == OJA:
-        keep = 1 - rate * post * post
-    elif forgets != NOTHING:
-        keep = 1 - rate
-    return keep, rate * post, m
-
-
-@triton.jit
-@no_type_check
-def stepped(
-    H, E, keep, gain, m, x, bound, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr
-):  # fmt: skip
-    """Return the traces after a step, H and E, and what the bound of H was given."""
-    increment = gain * x
-    later = E
-    if recursion == RETROACTIVE:
-        later = keep * E + increment
-        free = H + m * later if trace_first else H + m * E
-    elif recursion == SOFT:
-        free = H - tl.abs(increment) * H + increment
-    else:
-        free = keep * H + increment
-    reached = free
-    if clipped:
-        reached = tl.where(free > bound, bound, tl.where(free < -bound, -bound, free))
-    return reached, later, free
-
-
-@triton.jit
-@no_type_check
-def tile(number, size, rows: tl.constexpr, columns: tl.constexpr):
-    """Return the rows of a tile, where its numbers lie in a matrix, and which of them there are."""
-    j, i = number * rows + tl.arange(0, rows), tl.arange(0, columns)
-    place = j[:, None].to(tl.int64) * size + i[None, :]
-    return j, place, (j < size)[:, None] & (i < size)[None, :]
-
-
-@triton.jit(do_not_specialize=["time", "batch"])
-@no_type_check
-def forward_kernel(
-    drive, mask, activities, weight, alpha, eta, v, v0, fan, base, bound, H, E,
-    time, batch, size,
-    connection: tl.constexpr, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr,
-    relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr, forgets: tl.constexpr, masked: tl.constexpr,
-    rows: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
-    """Run steps: the rule of the step before, of which at first there is none, and the product of this one."""
-    b = tl.program_id(0).to(tl.int64)
-    trace = b * size * size
-    all_units = tl.arange(0, columns)
-    c, own = tl.load(bound), tl.load(eta)
-    for t in range(time + 1):
-        # The activities before the first step stand in front of those of all steps.
-        now = (t * batch + b) * size
-        after = tl.load(activities + now + all_units, mask=all_units < size, other=0.0)
-        before = tl.load(activities + now - batch * size + all_units, mask=(all_units < size) & (t > 0), other=0.0)
-        signal = tl.load(v0)
-        if modulated:
-            signal = modulation(signal, tl.load(v + all_units, mask=all_units < size, other=0.0), after, squash)
-        for number in range(tl.cdiv(size, rows)):
-            j, place, inside = tile(number, size, rows, columns)
-            row = j < size
-            h = tl.load(H + trace + place, mask=inside, other=0.0)
-            if t > 0:
-                e = h
-                if recursion == RETROACTIVE:
-                    e = tl.load(E + trace + place, mask=inside, other=0.0)
-                post = tl.load(activities + now + j, mask=row, other=0.0)
-                f, g = tl.load(fan + j, mask=row, other=0.0), tl.load(base + j, mask=row, other=0.0)
-                keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
-                h, e, _free = stepped(
-                    h, e, keep[:, None], gain[:, None], m[:, None], before[None, :], c, recursion, clipped, trace_first
-                )
-                tl.store(H + trace + place, h, mask=inside)
-                if recursion == RETROACTIVE:
-                    tl.store(E + trace + place, e, mask=inside)
-            if t < time:
-                w = tl.load(weight + place, mask=inside, other=0.0)
-                if connection:
-                    a = tl.load(alpha + place, mask=inside, other=0.0)
-                    current = tl.sum((w + a * h) * after[None, :], 1)
-                else:
-                    a = tl.load(alpha + j, mask=row, other=0.0)
-                    current = tl.sum(w * after[None, :], 1) + a * tl.sum(h * after[None, :], 1)
-                external = tl.load(drive + now + j, mask=row, other=0.0)
-                current += external
-                activity = tl.where(current < 0, 0.0, current) if relu else hyperbolic_tangent(current)
-                if masked:
-                    activity = tl.where(tl.load(mask + now + j, mask=row, other=0) != 0, external, activity)
-                tl.store(activities + now + batch * size + j, activity, mask=row)
-        # What one thread has written, of the trace and of the activities, others read in the next step.
-        tl.debug_barrier()
-
-
-@triton.jit(do_not_specialize=["source", "begin", "end", "every", "batch"])
-@no_type_check
-def replay_kernel(
-    activities, signals, eta, fan, base, bound, from_H, from_E, to_H, to_E,
-    source, begin, end, every, batch, size,
-    recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr, modulated: tl.constexpr,
-    forgets: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
-    """Make the traces of some rows anew, from those numbered ``source``, and keep every so-manyth."""
-    b = tl.program_id(0).to(tl.int64)
-    j, place, inside = tile(tl.program_id(1), size, rows, columns)
-    i = tl.arange(0, columns)
-    f, g = tl.load(fan + j, mask=j < size, other=0.0), tl.load(base + j, mask=j < size, other=0.0)
-    c, own = tl.load(bound), tl.load(eta)
-    trace = (source * batch + b) * size * size
-    h = tl.load(from_H + trace + place, mask=inside, other=0.0)
-    e = h
-    if recursion == RETROACTIVE:
-        e = tl.load(from_E + trace + place, mask=inside, other=0.0)
-    for t in range(begin, end):
-        if (t - begin) % every == 0:
-            kept = ((t - begin) // every * batch + b) * size * size
-            tl.store(to_H + kept + place, h, mask=inside)
-            if recursion == RETROACTIVE:
-                tl.store(to_E + kept + place, e, mask=inside)
-        now = (t * batch + b) * size
-        x = tl.load(activities + now + i, mask=i < size, other=0.0)
-        post = tl.load(activities + now + batch * size + j, mask=j < size, other=0.0)
-        signal = own
-        if modulated:
-            signal = tl.load(signals + t * batch + b)
-        keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
-        h, e, _free = stepped(
-            h, e, keep[:, None], gain[:, None], m[:, None], x[None, :], c, recursion, clipped, trace_first
-        )
-
-
-@triton.jit
-@no_type_check
-def undo_rows(
-    t, b, activities, signals, weight, alpha, eta, fan, base, bound, history, recent, delta, G, F, sums, sent, ruled,
-    origin, time, batch, size,
-    connection: tl.constexpr, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr,
-    modulated: tl.constexpr, forgets: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
-    """Undo the product of step t + 1, if there is one, and then the rule of step t, if there is one.
-
-    Into ``sums`` go q, s and r; into ``sent`` and ``ruled`` what the product and the rule add to the gradients of the
-    activities that they took.
-    """
-    i = tl.arange(0, columns)
-    own, c = tl.load(eta), tl.load(bound)
-    now, trace = (t * batch + b) * size, b * size * size
-    past = (tl.maximum(t, 0) - origin).to(tl.int64) * batch * size * size + trace
-    x = tl.load(activities + now + i, mask=(i < size) & (t >= 0), other=0.0)
-    after = tl.load(activities + now + batch * size + i, mask=i < size, other=0.0)
-    signal = own
-    if modulated:
-        signal = tl.load(signals + t * batch + b, mask=t >= 0, other=0.0)
-    by_product = tl.zeros([rows, columns], own.dtype)
-    by_rule = tl.zeros([rows, columns], own.dtype)
-    for number in range(tl.cdiv(size, rows)):
-        j, place, inside = tile(number, size, rows, columns)
-        row = j < size
-        h = tl.load(history + past + place, mask=inside, other=0.0)
-        e = h
-        if recursion == RETROACTIVE:
-            e = tl.load(recent + past + place, mask=inside, other=0.0)
-        grad = tl.load(G + trace + place, mask=inside, other=0.0)
-        post = tl.load(activities + now + batch * size + j, mask=row, other=0.0)
-        f, g = tl.load(fan + j, mask=row, other=0.0), tl.load(base + j, mask=row, other=0.0)
-        keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
-        keep, gain, m = keep[:, None], gain[:, None], m[:, None]
-        reached, later, free = stepped(h, e, keep, gain, m, x[None, :], c, recursion, clipped, trace_first)
-        reached = tl.where(t >= 0, reached, h)
-        if t + 1 < time:
-            d = tl.load(delta + now + batch * size + j, mask=row, other=0.0)[:, None]
-            w = tl.load(weight + place, mask=inside, other=0.0)
-            if connection:
-                a = tl.load(alpha + place, mask=inside, other=0.0)
-            else:
-                a = tl.load(alpha + j, mask=row, other=0.0)[:, None]
-            grad += a * (after[None, :] * d)
-            by_product += (w + a * reached) * d
-        if t >= 0:
-            if clipped:
-                grad = tl.where((free <= c) & (free >= -c), grad, 0.0)
-            of_free = grad
-            if recursion == RETROACTIVE:
-                # From here on, of_free is the gradient of E after the step, and grad that of H before it.
-                of_free = tl.load(F + trace + place, mask=inside, other=0.0)
-                if trace_first:
-                    of_free += m * grad
-                    of_m = tl.sum(grad * later, 1)
-                    of_e = keep * of_free
-                else:
-                    of_m = tl.sum(grad * e, 1)
-                    of_e = keep * of_free + m * grad
-                tl.store(F + trace + place, of_e, mask=inside)
-                tl.store(sums + (2 * batch + b) * size + j, of_m, mask=row)
-                of_keep = tl.sum(of_free * e, 1)
-            elif recursion == SOFT:
-                d = gain * x[None, :]
-                sign = tl.where(d > 0, 1.0, tl.where(d < 0, -1.0, 0.0))
-                of_free = grad - grad * (sign * h)
-                of_keep = tl.zeros_like(post)
-                grad -= tl.abs(d) * grad
-            else:
-                of_keep = tl.sum(grad * h, 1)
-                grad = keep * grad
-            tl.store(sums + b * size + j, tl.sum(of_free * x[None, :], 1), mask=row)
-            tl.store(sums + (batch + b) * size + j, of_keep, mask=row)
-            by_rule += gain * of_free
-        tl.store(G + trace + place, grad, mask=inside)
-    tl.store(sent + b * size + i, tl.sum(by_product, 0), mask=i < size)
-    tl.store(ruled + ((t + 1) % 2 * batch + b) * size + i, tl.sum(by_rule, 0), mask=i < size)
-
-
-@triton.jit
-@no_type_check
-def undo_units(
-    t, b, grad_outputs, mask, activities, signals, eta, v, fan, base, sums, sent, ruled,
-    delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal, batch, size,
-    recursion: tl.constexpr, relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr,
-    forgets: tl.constexpr, masked: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
-    """Undo what the units did in step t: the rates of the rule, the neuromodulator, the activation.
-
-    What reaches them in the end, before the first step, is the gradient of the activity given.
-    """
-    i = tl.arange(0, columns)
-    unit = i < size
-    now, own = (t * batch + b) * size, tl.load(eta)
-    into = tl.load(sent + b * size + i, mask=unit, other=0.0)
-    # The rule of the step after this one; that of this one was just undone, and waits for the step before.
-    into += tl.load(ruled + ((t + 2) % 2 * batch + b) * size + i, mask=unit, other=0.0)
-    if t < 0:
-        tl.store(grad_hidden + b * size + i, into, mask=unit)
-    else:
-        into += tl.load(grad_outputs + now + i, mask=unit, other=0.0)
-        post = tl.load(activities + now + batch * size + i, mask=unit, other=0.0)
-        of_gain = tl.load(sums + b * size + i, mask=unit, other=0.0)
-        of_keep = tl.load(sums + (batch + b) * size + i, mask=unit, other=0.0)
-        m = tl.zeros_like(post) + own
-        if modulated:
-            signal = tl.load(signals + t * batch + b)
-            f, g = tl.load(fan + i, mask=unit, other=0.0), tl.load(base + i, mask=unit, other=0.0)
-            if recursion != RETROACTIVE:
-                m = signal * f + g
-        held = m
-        if forgets == SHARE:
-            held = held_share(m)
-        into += held * of_gain
-        of_rate = post * of_gain
-        if forgets == OJA:
-            into -= 2 * m * post * of_keep
-            of_rate -= post * post * of_keep
-        elif forgets != NOTHING:
-            of_rate -= of_keep
-        if forgets == SHARE:
-            of_rate = tl.where((m >= 0) & (m <= 1), of_rate, 0.0)
-        if recursion == RETROACTIVE or not modulated:
-            tl.store(of_eta + t * batch + b, tl.sum(of_rate, 0))
-        if modulated:
-            if recursion == RETROACTIVE:
-                of_rate = tl.load(sums + (2 * batch + b) * size + i, mask=unit, other=0.0)
-            tl.store(of_rates + now + i, of_rate, mask=unit)
-            of_current = tl.sum(f * of_rate, 0)
-            if squash == TANH:
-                of_current *= 1 - signal * signal
-            elif squash == SIGMOID:
-                of_current *= signal * (1 - signal)
-            tl.store(of_signal + t * batch + b, of_current)
-            into += of_current * tl.load(v + i, mask=unit, other=0.0)
-        slope = tl.where(post > 0, into, 0.0) if relu else into * (1 - post * post)
-        if masked:
-            clamped = tl.load(mask + now + i, mask=unit, other=0) != 0
-            tl.store(grad_drive + now + i, tl.where(clamped, into, slope), mask=unit)
-            slope = tl.where(clamped, 0.0, slope)
-        tl.store(delta + now + i, slope, mask=unit)
-
-
-@triton.jit(do_not_specialize=["origin", "begin", "end", "time", "batch"])
-@no_type_check
-def undo_kernel(
-    grad_outputs, mask, activities, signals, weight, alpha, eta, v, fan, base, bound, history, recent, G, F,
-    sums, sent, ruled, delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal,
-    origin, begin, end, time, batch, size,
-    connection: tl.constexpr, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr,
-    relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr, forgets: tl.constexpr, masked: tl.constexpr,
-    rows: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
-    """Undo steps, the last first; step -1 is what precedes the first."""
-    b = tl.program_id(0).to(tl.int64)
-    for n in range(end - begin):
-        t = end - 1 - n
-        undo_rows(
-            t, b, activities, signals, weight, alpha, eta, fan, base, bound, history, recent, delta, G, F,
-            sums, sent, ruled, origin, time, batch, size, connection, recursion, clipped, trace_first,
-            modulated, forgets, rows, columns,
-        )  # fmt: skip
-        # The units need the sums of all rows,
-        tl.debug_barrier()
-        undo_units(
-            t, b, grad_outputs, mask, activities, signals, eta, v, fan, base, sums, sent, ruled,
-            delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal, batch, size,
-            recursion, relu, modulated, squash, forgets, masked, columns,
-        )  # fmt: skip
-        # and the rows what all units give back, in the step before.
-        tl.debug_barrier()
-
-
-@triton.jit(do_not_specialize=["begin", "end", "batch", "groups"])
-@no_type_check
-def collect_kernel(
-    activities, delta, history, grad_alpha, begin, end, batch, size, groups, rows: tl.constexpr, columns: tl.constexpr
-):
-    """Add H x d, of some rows, samples and steps, to the gradient of alpha."""
-    group = tl.program_id(1).to(tl.int64)
-    j, place, inside = tile(tl.program_id(0), size, rows, columns)
-    i = tl.arange(0, columns)
-    total = tl.load(grad_alpha + group * size * size + place, mask=inside, other=0.0)
-    for b in range(group * batch // groups, (group + 1) * batch // groups):
-        for t in range(begin, end):
-            now = (t * batch + b) * size
-            h = tl.load(history + ((t - begin) * batch + b) * size * size + place, mask=inside, other=0.0)
-            d = tl.load(delta + now + j, mask=j < size, other=0.0)
-            x = tl.load(activities + now + i, mask=i < size, other=0.0)
-            total += h * (d[:, None] * x[None, :])
-    tl.store(grad_alpha + group * size * size + place, total, mask=inside)
 
 
 class _Tiles(NamedTuple):
@@ -420,7 +30,7 @@ class _Tiles(NamedTuple):
     rows: int
     columns: int
     warps: int
-    count: int
+    programs: int
 
 
 def _tiles(size: int, element_size: int, share: int = 1) -> _Tiles:
@@ -476,7 +86,7 @@ def forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     time, batch, size = drive.shape
     activities = drive.new_empty(time + 1, batch, size)
     activities[0] = scan.hidden
-    with torch.cuda.device_of(drive):
+    with torch.cuda.device_of(drive):  # type: ignore[no-untyped-call]
         _launch(
             forward_kernel, (batch, 1), _tiles(size, drive.element_size()), drive=drive.detach().contiguous(),
             mask=scan.mask, activities=activities, v0=scan.v0, H=last_trace,
@@ -516,19 +126,19 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     sums, sent, ruled = (outputs.new_zeros(n, batch, size) for n in (3, 1, 2))
     known = {"activities": activities, **scan.sizes}
     remade = {**known, "signals": signals, **scan.rates, **scan.rule}
-    with torch.cuda.device_of(outputs):
+    with torch.cuda.device_of(outputs):  # type: ignore[no-untyped-call]
         starts, early = scan.trace, scan.eligibility
         if stretches > 1:
             starts = outputs.new_empty(stretches, batch, size, size)
             early = torch.empty_like(starts) if retroactive else starts
             _launch(
-                replay_kernel, (batch, small.count), small, from_H=scan.trace, from_E=scan.eligibility, to_H=starts,
+                replay_kernel, (batch, small.programs), small, from_H=scan.trace, from_E=scan.eligibility, to_H=starts,
                 to_E=early, source=0, begin=0, end=(stretches - 1) * stretch + 1, every=stretch, **remade,
             )  # fmt: skip
         for part in range(stretches - 1, -1, -1):
             begin, end = part * stretch, min(time, (part + 1) * stretch)
             _launch(
-                replay_kernel, (batch, small.count), small, from_H=starts, from_E=early, to_H=history, to_E=recent,
+                replay_kernel, (batch, small.programs), small, from_H=starts, from_E=early, to_H=history, to_E=recent,
                 source=part, begin=begin, end=end, every=1, **remade,
             )  # fmt: skip
             _launch(
@@ -540,7 +150,7 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
                 **remade, **scan.layer, **scan.units,
             )  # fmt: skip
             _launch(
-                collect_kernel, (small.count, groups), small, delta=delta, history=history, grad_alpha=alphas,
+                collect_kernel, (small.programs, groups), small, delta=delta, history=history, grad_alpha=alphas,
                 begin=begin, end=end, groups=groups, **known,
             )  # fmt: skip
 

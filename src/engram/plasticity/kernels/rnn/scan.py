@@ -98,23 +98,14 @@ def fused_scan(
     """As ``plastic_scan``, by the operator.
 
     ``stretch`` is the number of steps whose traces of one sample the backward pass holds at once; if 0, as many as fit
-    the cache, and at least sqrt(T). ``supported`` says that ``unsupported`` was asked already, and had nothing against
-    it.
+    the cache, and at least sqrt(T). With ``supported``, ``unsupported`` was asked already.
 
     Raises:
         ValueError: What the operator cannot run, in the words of ``unsupported``.
-
-    Examples:
-        >>> from engram.plasticity import Hebb
-        >>> rule, one = Hebb(), torch.ones(1, 1)
-        >>> state = PlasticState(one, rule.init(1, 1, 1))
-        >>> fused_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
-        [0.7615..., 0.6454...]
     """
-    given = {"neuromodulator": neuromodulator, "clamp": clamp, "nonlinearity": nonlinearity}
-    reason = None if supported else unsupported(drive, weight, alpha, rule, state, **given)  # type: ignore[arg-type]
-    if reason is not None:
-        raise ValueError(f"backend = 'fused': {reason}")
+    if not supported:
+        given: Any = {"neuromodulator": neuromodulator, "clamp": clamp, "nonlinearity": nonlinearity}
+        encoding.refuse(unsupported(drive, weight, alpha, rule, state, **given))
     assert alpha is not None
     assert rule is not None
     hidden, synapses = state
@@ -137,38 +128,14 @@ def fused_scan(
     return outputs, state._replace(hidden=last, rule=encoding.state_of(trace, eligibility))
 
 
-class _Prepared(NamedTuple):
-    """What both passes are given alike, as arrays, with rows of whole registers, and matrices tile after tile."""
-
-    mask: Any
-    hidden: Any
-    trace: Any
-    eligibility: Any
-    weight: Any
-    alpha: Any
-    eta: Any
-    v: Any
-    v0: Any
-    fan: Any
-    base: Any
-
-
-def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> _Prepared:
-    trace, eligibility, weight, alpha, eta, v, v0, fan, base = rest
+def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> tuple[tuple[Any, ...], int, int]:
+    """Return what both passes are given alike, as arrays with rows of whole registers; rows and width of a trace."""
+    trace, eligibility, weight, alpha, *ends = rest
     rows, width, _ = operator.registers(len(weight), len(weight), weight.element_size())
     clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
-    return _Prepared(
-        array(clamped),
-        array(hidden),
-        *traces(trace, eligibility),
-        _tiles(weight, rows, width),
-        _tiles(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width),
-        array(eta),
-        padded(v, width),
-        array(v0),
-        padded(fan, width),
-        padded(base, width),
-    )
+    alphas = _tiles(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
+    state = array(clamped), array(hidden), *traces(trace, eligibility)
+    return (*state, _tiles(weight, rows, width), alphas, *operator.modulating(width, *ends)), rows, width
 
 
 def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
@@ -207,9 +174,9 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     from engram.plasticity.kernels.rnn import cpu
 
     made = like((drive, trace, eligibility))
-    arrays, kind = _prepare(drive, *args[:11]), _kind(options)
+    (arrays, rows, width), kind = _prepare(drive, *args[:11]), _kind(options)
     forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, *kind)
-    size = passes.scratch_size("forward", kind[0], arrays.weight.size, len(arrays.fan))
+    size = passes.scratch_size("forward", kind[0], rows * width, width)
     fixed = (array(drive), *arrays, *options[1:-1], array(made[0]), *traces(*made[1:]))
     operator.in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
     return tuple(made)
@@ -220,23 +187,18 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (mask, *inputs), options = args[:11], Options(*args[11:])
     hidden, trace, eligibility, _, alpha, *_ = inputs
     if outputs.numel() == 0:
-        return (
-            *like([outputs]),
-            *zeros([hidden]),
-            *copies(grad_last),
-            *zeros(inputs[3:]),
-        )
+        return (*like([outputs]), *zeros([hidden]), *copies(grad_last), *zeros(inputs[3:]))
     from engram.plasticity.kernels import trace as passes
     from engram.plasticity.kernels.rnn import cpu
 
     time, batch, size = outputs.shape
-    arrays, kind = _prepare(outputs, *args[:11]), _kind(options)
-    width, stretch = len(arrays.fan), operator.stretch_of(time, options.stretch, arrays.weight.nbytes)
+    (arrays, rows, width), kind = _prepare(outputs, *args[:11]), _kind(options)
+    stretch = operator.stretch_of(time, options.stretch, rows * width * outputs.element_size())
     made = like((outputs, hidden, trace, eligibility))
-    alpha_sums = outputs.new_empty(min(operator.GROUPS, batch), len(arrays.weight))
+    alpha_sums = outputs.new_empty(min(operator.GROUPS, batch), rows * width)
     sums = operator.ModulatorSums.zeros(outputs, batch, width)
     backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, *kind)
-    numbers = passes.scratch_size("backward", kind[0], arrays.weight.size, width, time, stretch)
+    numbers = passes.scratch_size("backward", kind[0], rows * width, width, time, stretch)
     read = (array(grad_outputs), *traces(*grad_last), array(outputs))
     written = (*map(array, made[:2]), *traces(*made[2:]))
     fixed, ends, alphas = (*read, *arrays, *options[1:-1], stretch, *written), sums.arrays(), alpha_sums.numpy()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels.encoding import coefficients_of, rate, rule_numbers, signal
-from engram.plasticity.kernels.operator import array, like, padded, registers
+from engram.plasticity.kernels.operator import array, like, modulating, registers
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
 
@@ -32,16 +32,7 @@ def step_scan(
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-    """As ``plastic_scan``, on the CPU, without a graph, for what ``rnn.unsupported`` has nothing against.
-
-    Examples:
-        >>> from engram.plasticity import Hebb, PlasticState
-        >>> rule, one = Hebb(), torch.ones(1, 1)
-        >>> state = PlasticState(one, rule.init(1, 1, 1))
-        >>> with torch.no_grad():
-        ...     step_scan(torch.zeros(2, 1, 1), one, one[0, 0], rule, state)[0].flatten().tolist()
-        [0.7615..., 0.6454...]
-    """
+    """As ``plastic_scan``, on the CPU, without a graph, for what ``rnn.unsupported`` has nothing against."""
     from engram.plasticity.kernels.rnn.cpu_step import steps
 
     hidden, synapses = state
@@ -76,37 +67,29 @@ def stepper(
         [0.7615..., 0.6454...]
     """
     if alpha is None or rule is None:
-        return _ordinary(weight.t(), state.hidden, nonlinearity)
+        hidden, fixed = state.hidden, weight.t()
+
+        def ordinary(drive: Float[Tensor, "1 batch hidden"]) -> Float[Tensor, "1 batch hidden"]:
+            nonlocal hidden
+            hidden = nonlinearity(torch.addmm(drive[0], hidden, fixed))
+            return hidden.unsqueeze(0)
+
+        return ordinary  # which is too short to repay a kernel
     from engram.plasticity.kernels.rnn.cpu_step import steps
 
     constants = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
     mask = np.empty((1, len(state.hidden), 0), dtype=bool)
-    hidden = state.hidden.numpy()
+    last = state.hidden.numpy()
     # The new trace goes to other memory than the old one: only then may the kernel's loops be vector instructions.
     before, after = ([t.numpy().copy() for t in state.rule] for _ in range(2))
 
     def step(drive: Float[Tensor, "1 batch hidden"]) -> Float[Tensor, "1 batch hidden"]:
-        nonlocal hidden, before, after
+        nonlocal last, before, after
         outputs = torch.empty_like(drive)
         activity = outputs.numpy()
-        steps(drive.numpy(), mask, hidden, before[0], before[-1], *constants, activity, after[0], after[-1])
-        hidden, before, after = activity[0], after, before
+        steps(drive.numpy(), mask, last, before[0], before[-1], *constants, activity, after[0], after[-1])
+        last, before, after = activity[0], after, before
         return outputs
-
-    return step
-
-
-def _ordinary(
-    weight: Float[Tensor, "hidden hidden"],
-    hidden: Float[Tensor, "batch hidden"],
-    nonlinearity: Callable[[Tensor], Tensor],
-) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
-    """Return a step of the network without plasticity, which is too short to repay a kernel."""
-
-    def step(drive: Float[Tensor, "1 batch hidden"]) -> Float[Tensor, "1 batch hidden"]:
-        nonlocal hidden
-        hidden = nonlinearity(torch.addmm(drive[0], hidden, weight))
-        return hidden.unsqueeze(0)
 
     return step
 
@@ -120,16 +103,12 @@ def _constants(
 ) -> tuple[Any, ...]:
     """Return what the kernel is told of a layer, in its order."""
     _, width, _ = registers(len(weight), len(weight), weight.element_size())
-    v, v0, fan, base, squash = signal(neuromodulator, weight)
+    *sent, squash = signal(neuromodulator, weight)
     recursion, clip, trace_first, forgets = rule_numbers(rule)
     modulated, relu = neuromodulator is not None, nonlinearity is torch.relu
     return (
         array(weight),
         array(coefficients_of(alpha, len(weight))),
-        array(rate(rule, weight)),
-        padded(v, width),
-        array(v0),
-        padded(fan, width),
-        padded(base, width),
+        *modulating(width, rate(rule, weight), *sent),
         *(recursion, clip, trace_first, relu, modulated, squash, forgets),
     )
