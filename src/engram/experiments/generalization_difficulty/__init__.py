@@ -18,12 +18,11 @@ from plotly.subplots import make_subplots
 from engram.analysis import BENCHMARKS
 from engram.experiments.generalization_difficulty import (
     architectures,
-    cartpole,
     data_sets,
+    dimensions,
     direct,
     published,
     regression,
-    shapes,
 )
 from engram.experiments.generalization_difficulty.claims import claims
 from engram.experiments.generalization_difficulty.data_sets import DATA, ERROR
@@ -44,7 +43,7 @@ class Config:
 
     data: data_sets.Sizes
     """Data sets."""
-    cartpole: cartpole.Config
+    cartpole: dimensions.CartPole
     """Noise and partial observation."""
     regression: regression.Config
     """What the dimension predicts of regression."""
@@ -58,13 +57,13 @@ def arms(config: Config) -> dict[str, Arm]:
     """The published table, then what is measured."""
     found = {
         "published": Arm(published.trial, Fixed(), 1.0),
-        "shapes": Arm(shapes.trial, Fixed(), 1.0),
+        "shapes": Arm(dimensions.shapes, Fixed(), 1.0),
         **arms_of(
             data_sets.trial,
             {name: data_sets.Config(**vars(config.data), name=name) for name in DATA},
             data_sets.seconds,
         ),
-        "cartpole": Arm(cartpole.trial, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
+        "cartpole": Arm(dimensions.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
         "regression": Arm(regression.trial, config.regression, 1.0),
         "direct": Arm(direct.trial, Fixed(), 1.0),
         "architectures": Arm(architectures.trial, config.architectures, 1 + 0.2 * config.architectures.epochs),
@@ -108,7 +107,7 @@ def _mean(results: Results, arm: str, key: str) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-LAPTOP = Config(data_sets.Sizes(), cartpole.Config(), regression.Config(), architectures.Config())
+LAPTOP = Config(data_sets.Sizes(), dimensions.CartPole(), regression.Config(), architectures.Config())
 experiment = Experiment(
     name="generalization-difficulty",
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
@@ -117,7 +116,7 @@ experiment = Experiment(
         "smoke": Preset(
             Config(
                 data_sets.Sizes(queries=100, pairs=3000),
-                cartpole.Config(steps=2000),
+                dimensions.CartPole(steps=2000),
                 regression.Config(draws=3),
                 architectures.Config(epochs=1),
                 everything=False,
@@ -129,7 +128,7 @@ experiment = Experiment(
             replace(
                 LAPTOP,
                 data=data_sets.Sizes(whole=True, queries=10_000, pairs=4_000_000),
-                cartpole=cartpole.Config(steps=200_000),
+                cartpole=dimensions.CartPole(steps=200_000),
             ),
             seeds=10,
         ),
