@@ -4,10 +4,10 @@ import pytest
 from engram.analysis import BENCHMARKS, intrinsic_dimension
 from engram.experiments.generalization_difficulty import LAPTOP, arms, claims, experiment
 from engram.experiments.generalization_difficulty.data_sets import DATA, Config, images_of
+from engram.experiments.generalization_difficulty.dimensions import points_on
 from engram.experiments.generalization_difficulty.direct import SIZES
 from engram.experiments.generalization_difficulty.published import PUBLISHED
 from engram.experiments.generalization_difficulty.regression import MODES
-from engram.experiments.generalization_difficulty.shapes import points_on
 from engram.lab.config import override
 
 

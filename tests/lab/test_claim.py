@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.lab import Claim, Measure, at_least, at_most, judge, largest, smallest, value, within
+from engram.lab import Claim, Measure, at_least, at_most, claimed, judge, largest, smallest, value, within
 from engram.lab.claim import interval
 
 finite = st.floats(-1e6, 1e6)
@@ -130,3 +130,12 @@ def test_a_measure_says_which_arms_it_reads():
     assert (ratio(found), ratio.arms) == (2.0 - 4.0, ("a", "b", "c"))
     assert claim(metric=ratio, arms=()).arms == ratio.arms
     assert claim(metric=Measure(len, ("a", "b")), arms=("a",)).arms == ("a",)
+
+
+def test_a_condition_is_a_measure_and_its_criterion():
+    x = value("a", "x")
+    conditions = (x <= 0.5, x >= 0.5, x.within(0.5, 0.1))
+    assert [condition.holds for condition in conditions] == [at_most(0.5), at_least(0.5), within(0.5, 0.1)]
+    assert all(condition.metric is x for condition in conditions)
+    made = claimed("c", "A statement", x <= 0.5, source="ours", published="no figure", seeds=4)
+    assert (made.id, made.holds, made.arms, made.seeds) == ("c", at_most(0.5), ("a",), 4)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from engram.lab.claim import ResultsOfSeed
+from engram.lab.claim import Claim, Criterion, ResultsOfSeed, at_least, at_most, within
+
+
+class Condition(NamedTuple):
+    """A measure and the criterion that it must meet, as ``measure <= 0.1`` makes it."""
+
+    metric: Measure
+    holds: Criterion
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of one seed's results; measures can be subtracted and divided.
+    """A number of one seed's results; measures can be subtracted, divided and held against thresholds.
 
     Attributes:
         compute: From the results of one seed, ``{arm: result}``, to the number.
@@ -34,6 +42,16 @@ class Measure:
 
     def __truediv__(self, other: Measure) -> Measure:
         return Measure(lambda results: self(results) / other(results), self._and(other))
+
+    def __le__(self, threshold: float) -> Condition:
+        return Condition(self, at_most(threshold))
+
+    def __ge__(self, threshold: float) -> Condition:
+        return Condition(self, at_least(threshold))
+
+    def within(self, target: float, tolerance: float) -> Condition:
+        """Return the condition ``|self - target| <= tolerance``."""
+        return Condition(self, within(target, tolerance))
 
     def _and(self, other: Measure) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.arms + other.arms))
@@ -64,3 +82,13 @@ def most(*measures: Measure) -> Measure:
     """Return the largest of some measures."""
     arms = tuple(dict.fromkeys(arm for measure in measures for arm in measure.arms))
     return Measure(lambda results: max(measure(results) for measure in measures), arms)
+
+
+def claimed(name: str, statement: str, condition: Condition, **about: Any) -> Claim:
+    """Return the claim that a condition decides; ``about`` holds the further fields of ``Claim``.
+
+    Examples:
+        >>> claimed("small", "The error is small", value("main", "error") <= 0.1, source="", published="").arms
+        ('main',)
+    """
+    return Claim(name, statement, metric=condition.metric, holds=condition.holds, **about)

@@ -64,7 +64,7 @@ def arms(config: Config) -> dict[str, Arm]:
     found = {
         **arms_of(control.trial, agents(config), control.seconds),
         **arms_of(stream.trial, streams, stream.seconds),
-        **arms_of(look_up.trial, {"look-up": config.look_up}, look_up.seconds),
+        "look-up": Arm(look_up.trial, config.look_up, 1.0),
     }
     return found if config.everything else {arm: found[arm] for arm in QUICK}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -28,7 +28,7 @@ from engram.memory import DND, KeyValueMemory
 from engram.tasks.environments.atari import make_atari, ram
 
 Game = Literal["Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert"]
-GAMES: tuple[Game, ...] = ("Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert")
+GAMES: tuple[Game, ...] = get_args(Game)  # of Atari
 PIXELS = 4 * 84 * 84
 # Where a grid for tabular Q-learning begins and ends, and its cells.
 GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
@@ -42,17 +42,8 @@ CHUNKS, SHORTEST = 100, 40  # most points of a curve of returns, and least steps
 class Config:
     """The agent, and where it acts."""
 
-    environment: Literal[
-        "CartPole-v1",
-        "Acrobot-v1",
-        "engram/FourRoom-v0",
-        "Pong",
-        "Bowling",
-        "MsPacman",
-        "SpaceInvaders",
-        "Qbert",
-    ] = "CartPole-v1"
-    """Where the agent acts; the last five are Atari games."""
+    environment: Literal["CartPole-v1", "Acrobot-v1", "engram/FourRoom-v0", Game] = "CartPole-v1"
+    """Where the agent acts."""
     learner: Literal["mfec", "nec", "tabular-q"] = "mfec"
     """The agent."""
     policy: PolicyName = "lru"

@@ -39,8 +39,3 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
                 shortest[i] = min(shortest[i], time.perf_counter() - began)
     found = {f"microseconds_{rows}": 1e6 * float(taken) for rows, taken in zip(LOOKED_UP, shortest, strict=True)}
     return found | {"exponent": float(np.log(shortest[-1] / shortest[-2]) / np.log(LOOKED_UP[-1] / LOOKED_UP[-2]))}
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return 1.0

@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 import plotly.graph_objects as go
 
-from engram.experiments.expander_memory import faults, learning, load, recovery, stored
+from engram.experiments.expander_memory import clusters, recovery, stored
 from engram.experiments.expander_memory.claims import claims
 from engram.experiments.expander_memory.network import Network
 from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder
@@ -34,9 +34,9 @@ class Config:
 
     recovery: recovery.Config
     """Recovery by size and share of errors."""
-    faults: faults.Config
+    faults: clusters.Faults
     """Failing hidden neurons."""
-    learning: learning.Config
+    learning: clusters.Learning
     """Clusters that learn."""
     load: Network
     """The classic network by load."""
@@ -51,9 +51,9 @@ def arms(config: Config) -> dict[str, Arm]:
     memories = {f"stored-{memory}": replace(config.stored, memory=memory) for memory in get_args(stored.Memory)}
     found = {
         **arms_of(recovery.trial, recoveries(config.recovery), recovery.seconds),
-        **arms_of(faults.trial, {"faults": config.faults}, faults.seconds),
-        **arms_of(learning.trial, {"learning": config.learning}, learning.seconds),
-        **arms_of(load.trial, {"load": config.load}, load.seconds),
+        **arms_of(clusters.failing, {"faults": config.faults}, clusters.failing_seconds),
+        **arms_of(clusters.learning, {"learning": config.learning}, clusters.learning_seconds),
+        **arms_of(stored.classic, {"load": config.load}, stored.classic_seconds),
         **arms_of(stored.trial, memories, stored.seconds),
     }
     return found if config.everything else {arm: found[arm] for arm in QUICK}
@@ -104,7 +104,7 @@ def figure(results: Results) -> go.Figure:
     return plot
 
 
-LAPTOP = Config(recovery.Config(), faults.Config(), learning.Config(), Network(), stored.Config())
+LAPTOP = Config(recovery.Config(), clusters.Faults(), clusters.Learning(), Network(), stored.Config())
 experiment = Experiment(
     name="expander-memory",
     summary="An expander network stores exponentially many states and corrects errors in a fixed share of its nodes",
@@ -113,8 +113,8 @@ experiment = Experiment(
         "smoke": Preset(
             Config(
                 recovery.Config(smallest=60, doublings=1, highest=0.06, words=5, sweeps=20),
-                faults.Config(nodes=60, words=5, sweeps=20),
-                learning.Config(nodes=60, words=5, samples=40),
+                clusters.Faults(nodes=60, words=5, sweeps=20),
+                clusters.Learning(nodes=60, words=5, samples=40),
                 Network(nodes=60, words=5),
                 stored.Config(nodes=60, words=5, most_stored=100),
                 everything=False,
@@ -125,8 +125,8 @@ experiment = Experiment(
         "paper": Preset(
             Config(
                 recovery.Config(doublings=5, words=1000),
-                faults.Config(words=1000),
-                learning.Config(words=1000),
+                clusters.Faults(words=1000),
+                clusters.Learning(words=1000),
                 Network(words=1000),
                 stored.Config(words=1000),
             ),

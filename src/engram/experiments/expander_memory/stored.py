@@ -1,4 +1,4 @@
-"""Associative memories that store states of a code: what they recover of those, and of others."""
+"""Associative memories by load: states of a code that they store, others, and a classic network's random patterns."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from engram.lab import Run
 from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupted
 from engram.memory.expander.recovery import random_states
 
+LOADS = (0.04, 0.08, 0.12, 0.14, 0.2)  # random patterns a node
 Memory = Literal["expander", "hebb", "dense-3", "dense-exponential", "attention"]
 
 
@@ -74,3 +75,27 @@ def seconds(config: Config) -> float:
     """Time of a trial on one core."""
     each = {"expander": 0.0, "hebb": 0.0, "dense-3": 9e-9, "dense-exponential": 5e-9, "attention": 4e-10}
     return 0.3 + each[config.memory] * 2 * config.words * 1.1 * config.most_stored * config.nodes
+
+
+def classic(config: Network, run: Run) -> dict[str, Any]:
+    """Recover random patterns from a classic Hopfield network, by the number of patterns that it holds."""
+    rates = np.zeros(len(LOADS))
+    for step in run.steps(len(LOADS), rates=rates):
+        shape = max(1, round(LOADS[step] * config.nodes)), config.nodes
+        patterns = 1 - 2 * torch.randint(0, 2, shape, generator=run.generator, dtype=torch.int8)
+        memory = HebbHopfield(config.nodes)
+        memory.store(patterns)
+        x = patterns[torch.randint(len(patterns), (config.words,), generator=run.generator)]
+        noisy = corrupted(x, 0.04, generator=run.generator)
+        rates[step] = rate(memory.recall(noisy, generator=run.generator).x, x)
+        run.log(len(patterns), recovery=rates[step])
+    return {
+        **{f"recovery_{share}": float(recovered) for share, recovered in zip(LOADS, rates, strict=True)},
+        "recovery": float(rates[0]),
+        "capacity": float(max(np.array(LOADS)[rates >= 0.5], default=0.0)),
+    }
+
+
+def classic_seconds(config: Network) -> float:
+    """Time of a trial on one core."""
+    return 0.1 + 1e-6 * config.nodes * config.words

@@ -18,19 +18,23 @@ from plotly.subplots import make_subplots
 from engram.analysis import BENCHMARKS
 from engram.experiments.generalization_difficulty import (
     architectures,
-    cartpole,
     data_sets,
+    dimensions,
     direct,
     published,
     regression,
-    shapes,
 )
 from engram.experiments.generalization_difficulty.claims import claims
 from engram.experiments.generalization_difficulty.data_sets import DATA, ERROR
 from engram.experiments.generalization_difficulty.published import PUBLISHED
-from engram.lab import Arm, Experiment, Preset, Results
+from engram.lab import Arm, Experiment, Preset, Results, arms_of
 
 QUICK = ("published", "digits", "cartpole", "regression", "architectures")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The config of a study in which nothing is to be set."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Config:
 
     data: data_sets.Sizes
     """Data sets."""
-    cartpole: cartpole.Config
+    cartpole: dimensions.CartPole
     """Noise and partial observation."""
     regression: regression.Config
     """What the dimension predicts of regression."""
@@ -51,17 +55,19 @@ class Config:
 
 def arms(config: Config) -> dict[str, Arm]:
     """The published table, then what is measured."""
-    found: dict[str, Arm] = {}
-    for name, study, own in (
-        ("published", published, published.Config()),
-        ("shapes", shapes, shapes.Config()),
-        *((name, data_sets, data_sets.Config(**vars(config.data), name=name)) for name in DATA),
-        ("cartpole", cartpole, config.cartpole),
-        ("regression", regression, config.regression),
-        ("direct", direct, direct.Config()),
-        ("architectures", architectures, config.architectures),
-    ):
-        found[name] = Arm(study.trial, own, study.seconds(own))
+    found = {
+        "published": Arm(published.trial, Fixed(), 1.0),
+        "shapes": Arm(dimensions.shapes, Fixed(), 1.0),
+        **arms_of(
+            data_sets.trial,
+            {name: data_sets.Config(**vars(config.data), name=name) for name in DATA},
+            data_sets.seconds,
+        ),
+        "cartpole": Arm(dimensions.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
+        "regression": Arm(regression.trial, config.regression, 1.0),
+        "direct": Arm(direct.trial, Fixed(), 1.0),
+        "architectures": Arm(architectures.trial, config.architectures, 1 + 0.2 * config.architectures.epochs),
+    }
     return found if config.everything else {name: found[name] for name in QUICK}
 
 
@@ -101,7 +107,7 @@ def _mean(results: Results, arm: str, key: str) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-LAPTOP = Config(data_sets.Sizes(), cartpole.Config(), regression.Config(), architectures.Config())
+LAPTOP = Config(data_sets.Sizes(), dimensions.CartPole(), regression.Config(), architectures.Config())
 experiment = Experiment(
     name="generalization-difficulty",
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
@@ -110,7 +116,7 @@ experiment = Experiment(
         "smoke": Preset(
             Config(
                 data_sets.Sizes(queries=100, pairs=3000),
-                cartpole.Config(steps=2000),
+                dimensions.CartPole(steps=2000),
                 regression.Config(draws=3),
                 architectures.Config(epochs=1),
                 everything=False,
@@ -122,7 +128,7 @@ experiment = Experiment(
             replace(
                 LAPTOP,
                 data=data_sets.Sizes(whole=True, queries=10_000, pairs=4_000_000),
-                cartpole=cartpole.Config(steps=200_000),
+                cartpole=dimensions.CartPole(steps=200_000),
             ),
             seeds=10,
         ),

@@ -65,8 +65,3 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 def wrong(network: nn.Module, x: Tensor, y: Tensor) -> float:
     """Return the share of inputs that a network puts into a wrong class."""
     return float((network(x).argmax(1) != y).float().mean())
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return 1 + 0.2 * config.epochs

@@ -61,8 +61,3 @@ def least_fit(basis: np.ndarray, target: np.ndarray) -> np.ndarray:
     for _ in range(4):
         fitted += np.linalg.lstsq(basis, (values - exact @ fitted).astype(float), rcond=None)[0]
     return fitted
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return 1.0

@@ -2,16 +2,16 @@
 
 from functools import partial
 
-from engram.lab import Claim, Measure, at_least, at_most, largest, most, smallest, value, within
+from engram.lab import Measure, claimed, largest, most, smallest, value
 
 ALPHAS = (0.01, 0.03, 0.1, 0.3)  # of the lasso
 NOISES = (0.01, 0.03, 0.1)
 LASSOS = tuple(f"lasso-{alpha}" for alpha in ALPHAS)
 OTHERS = ("arora-biased", "arora-unbiased", *LASSOS)
 BLIND = ("blind-64-3", "blind-96-3", "blind-96-5")
-demonstration = partial(Claim, source="author code, main demonstration", published="no figure")
+demonstration = partial(claimed, source="author code, main demonstration", published="no figure")
 abstract = partial(
-    Claim,
+    claimed,
     source="abstract; author code, main demonstration",
     published="recovers dictionary and coefficients exactly at a geometric rate (curves)",
 )
@@ -23,195 +23,159 @@ claims = [
     abstract(
         "exact-dictionary",
         "NOODL recovers the dictionary to a relative error of a millionth in 60 batches",
-        metric=value("noodl", "error"),
-        holds=at_most(1e-6),
+        value("noodl", "error") <= 1e-6,
         sameness="numeric",
     ),
     abstract(
-        "exact-codes",
-        "and the codes to two millionths",
-        metric=value("noodl", "code_error"),
-        holds=at_most(2e-6),
-        sameness="numeric",
+        "exact-codes", "and the codes to two millionths", value("noodl", "code_error") <= 2e-6, sameness="numeric"
     ),
     demonstration(
         "published-solver-as-well",
         "So it does with the published iterations alone",
+        value("noodl-iht", "error") <= 1e-6,
         published="recovers exactly (curves)",
-        metric=value("noodl-iht", "error"),
-        holds=at_most(1e-6),
         sameness="numeric",
     ),
     comparison(
         "arora-stalls",
         "The rules of Arora et al. stall at a bias (the smaller error of the two dictionaries)",
-        metric=smallest("error", "arora-biased", "arora-unbiased"),
-        holds=at_least(0.08),
+        smallest("error", "arora-biased", "arora-unbiased") >= 0.08,
     ),
     comparison(
         "arora-codes-stall",
         "and so do their codes (the smaller error)",
-        metric=smallest("code_error", "arora-biased", "arora-unbiased"),
-        holds=at_least(0.15),
+        smallest("code_error", "arora-biased", "arora-unbiased") >= 0.15,
     ),
     comparison(
         "lasso-stays-behind",
         "After 60 batches, the best of four lassos (scikit-learn) has an error of 0.001 or more",
+        smallest("error", *LASSOS) >= 1e-3,
         published="Mairal et al.'s online learning is beaten by NOODL (curves)",
-        metric=smallest("error", *LASSOS),
-        holds=at_least(1e-3),
     ),
     abstract(
         "noodl-beats-all",
         "NOODL's error of the dictionary is a hundredth or less of that of the best other method",
+        value("noodl", "error") / smallest("error", *OTHERS) <= 1e-2,
         published="beats current techniques (curves)",
-        metric=value("noodl", "error") / smallest("error", *OTHERS),
-        holds=at_most(1e-2),
     ),
     unstated(
         "lasso-leads-early",
         "In the first batches the lasso leads: after 5, the best has no larger an error than NOODL (ratio)",
-        metric=smallest("error_5", *LASSOS) / value("noodl", "error_5"),
-        holds=at_most(1.0),
+        smallest("error_5", *LASSOS) / value("noodl", "error_5") <= 1.0,
     ),
     abstract(
         "geometric",
         "The error falls geometrically: its logarithm is linear in the batch, 5 to 45 (share explained)",
+        value("noodl", "linearity") >= 0.99,
         published="at a geometric rate",
-        metric=value("noodl", "linearity"),
-        holds=at_least(0.99),
     ),
-    demonstration(
-        "rate", "with a slope of -0.08 decades a batch or steeper", metric=value("noodl", "slope"), holds=at_most(-0.08)
-    ),
+    demonstration("rate", "with a slope of -0.08 decades a batch or steeper", value("noodl", "slope") <= -0.08),
     demonstration(
         "exact-supports",
         "From the sixth batch on, 99 % of the samples have exactly the right atoms and signs (either solver)",
+        smallest("support", "noodl", "noodl-iht") >= 0.99,
         published="the signed support is exact",
-        metric=smallest("support", "noodl", "noodl-iht"),
-        holds=at_least(0.99),
     ),
     own_solver(
         "pruning-is-needed",
         "Least squares without pruning have no such supports",
-        metric=value("noodl-unpruned", "support"),
-        holds=at_most(0.8),
+        value("noodl-unpruned", "support") <= 0.8,
     ),
     demonstration(
         "up-to-16-atoms",
         "With up to 4, 8 and 16 of 250 atoms in a sample the dictionary is recovered (the largest error)",
+        largest("error", "nonzero-4", "noodl", "nonzero-16") <= 1e-4,
         published="compared over the sparsity (curves)",
-        metric=largest("error", "nonzero-4", "noodl", "nonzero-16"),
-        holds=at_most(1e-4),
     ),
-    demonstration(
-        "not-with-32-atoms", "With up to 32 it is not", metric=value("nonzero-32", "error"), holds=at_least(1e-4)
-    ),
+    demonstration("not-with-32-atoms", "With up to 32 it is not", value("nonzero-32", "error") >= 1e-4),
     demonstration(
         "wide-basin",
         "It is recovered from starts 1, 4, 6 and 10 / log n away (the largest error, matched)",
+        largest("matched_error", "start-1", "start-4", "start-6", "start-10") <= 1e-4,
         published="started at 2 / log n",
-        metric=largest("matched_error", "start-1", "start-4", "start-6", "start-10"),
-        holds=at_most(1e-4),
     ),
     demonstration(
         "basin-with-16-atoms",
         "With 16 atoms in a sample, too, up to 10 / log n (the largest error, matched)",
-        metric=largest("matched_error", "start-4-nonzero-16", "start-10-nonzero-16"),
-        holds=at_most(1e-4),
+        largest("matched_error", "start-4-nonzero-16", "start-10-nonzero-16") <= 1e-4,
     ),
     demonstration(
         "basin-ends",
         "From 14 / log n away it is not, with 8 or with 16 atoms (the smaller error, matched)",
-        metric=smallest("matched_error", "start-14", "start-14-nonzero-16"),
-        holds=at_least(1e-4),
+        smallest("matched_error", "start-14", "start-14-nonzero-16") >= 1e-4,
     ),
     demonstration(
         "small-batches",
         "With the automatic step, batches of 250, 100 and 50 samples are enough (largest error, 120 batches)",
+        largest("error", "batch-250", "batch-100", "batch-50") <= 1e-3,
         published="the theory asks for m k^2 samples",
-        metric=largest("error", "batch-250", "batch-100", "batch-50"),
-        holds=at_most(1e-3),
     ),
     demonstration(
         "large-steps-need-large-batches",
         "With the step that suits large batches, 100 samples are not",
-        metric=value("batch-100-fixed", "error"),
-        holds=at_least(1e-2),
+        value("batch-100-fixed", "error") >= 1e-2,
     ),
     demonstration(
         "noise-floor",
         "Under noise the error of the dictionary ends at twice its standard deviation (mean ratio of three)",
-        published="outside the theory",
-        metric=Measure(
+        Measure(
             lambda results: sum(results[f"noise-{noise}"]["error"] / noise for noise in NOISES) / len(NOISES),
             tuple(f"noise-{noise}" for noise in NOISES),
-        ),
-        holds=within(2.0, 0.5),
+        ).within(2.0, 0.5),
+        published="outside the theory",
     ),
     hypothesis(
         "averaging-lowers-the-floor",
         "The mean dictionary of the second half has 0.8 of that error or less (the largest ratio)",
-        metric=most(
-            *(value(arm, "averaged_error") / value(arm, "matched_error") for arm in ("noise-0.03", "noise-0.1"))
-        ),
-        holds=at_most(0.8),
+        most(*(value(arm, "averaged_error") / value(arm, "matched_error") for arm in ("noise-0.03", "noise-0.1")))
+        <= 0.8,
     ),
     own_solver(
         "least-squares-as-exact",
         "Codes by pruned least squares give no larger an error than the published iterations (ratio)",
-        metric=value("noodl", "error") / value("noodl-iht", "error"),
-        holds=at_most(1.0),
+        value("noodl", "error") / value("noodl-iht", "error") <= 1.0,
     ),
     own_solver(
         "least-squares-in-fewer-iterations",
         "in a quarter of the iterations or fewer (ratio)",
-        metric=value("noodl", "iterations") / value("noodl-iht", "iterations"),
-        holds=at_most(0.25),
+        value("noodl", "iterations") / value("noodl-iht", "iterations") <= 0.25,
     ),
     demonstration(
         "blind-start",
         "Started from samples, it finds 90 % of the atoms (the smallest share of three sizes)",
+        smallest("found", *BLIND) >= 0.9,
         published="outside the theory",
-        metric=smallest("found", *BLIND),
-        holds=at_least(0.9),
     ),
     hypothesis(
         "blind-start-with-replacement",
         "and all of them if unused and duplicate atoms are replaced",
-        metric=smallest("found", *(f"{arm}-reinit" for arm in BLIND)),
-        holds=at_least(1.0),
+        smallest("found", *(f"{arm}-reinit" for arm in BLIND)) >= 1.0,
     ),
     hypothesis(
         "tracks",
         "When every true atom turns by half a degree between batches, the error stays below 0.04",
-        metric=value("drift", "late_error"),
-        holds=at_most(0.04),
+        value("drift", "late_error") <= 0.04,
     ),
     hypothesis(
         "lasso-lags",
         "and is smaller than that of a lasso, whose statistics remember all batches (ratio)",
-        metric=value("drift", "late_error") / value("drift-lasso", "late_error"),
-        holds=at_most(1.0),
+        value("drift", "late_error") / value("drift-lasso", "late_error") <= 1.0,
     ),
     unstated(
         "patches-beat-random",
         "On patches of a photograph, 4 of its atoms explain more than 4 random patches (difference)",
-        metric=value("patches-noodl", "explained_4") - value("patches-random", "explained_4"),
-        holds=at_least(0.0),
+        value("patches-noodl", "explained_4") - value("patches-random", "explained_4") >= 0.0,
     ),
     unstated(
         "lasso-is-better-on-patches",
         "but a lasso's explain more, since coefficients are not bounded below there (difference)",
-        metric=value("patches-lasso-0.2", "explained_4") - value("patches-noodl", "explained_4"),
-        holds=at_least(0.0),
+        value("patches-lasso-0.2", "explained_4") - value("patches-noodl", "explained_4") >= 0.0,
     ),
     demonstration(
         "large-dictionary",
         "At the size of the published TensorFlow demonstration, 1500 atoms and up to 100 in a sample, the "
         "error falls below 0.01 in 50 batches",
-        metric=value("large", "error"),
-        holds=at_most(1e-2),
+        value("large", "error") <= 1e-2,
         presets=("paper",),
         source="author code, TensorFlow demonstration; the criterion is ours",
     ),

@@ -13,11 +13,7 @@ from jaxtyping import Float
 
 from engram.experiments.noodl import learner
 from engram.lab import Run
-from engram.memory import (
-    NOODL,
-    match_dictionaries,
-    relative_error,
-)
+from engram.memory import NOODL, match_dictionaries, relative_error
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
 from engram.unit_rows import unit_rows
 

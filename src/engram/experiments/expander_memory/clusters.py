@@ -1,4 +1,4 @@
-"""Clusters that fail: recovery by votes of their winners, some of which are random in every sweep."""
+"""Clusters that fail, by votes of their winners, and clusters that learn their patterns from samples of a code."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SHARES = (0.02, 0.04)  # of flipped nodes
 
 
 @dataclass(frozen=True)
-class Config(Network):
+class Faults(Network):
     """A network, and how long its clusters vote."""
 
     sweeps: Annotated[int, Ge(1)] = 1500
     """Most sweeps."""
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def failing(config: Faults, run: Run) -> dict[str, Any]:
     """Recover states by votes of the clusters' winners, some of which are random in every sweep."""
     memory = ExpanderMemory(config.graph(run.rng), order="wta")
     rates = np.zeros((len(FAULTS), len(SHARES)))
@@ -53,6 +53,42 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return {**result, "recovery": float(rates[0, -1]), "same_rest": float(same)}
 
 
-def seconds(config: Config) -> float:
+def failing_seconds(config: Faults) -> float:
     """Time of a trial on one core."""
     return 0.2 + 6e-9 * config.words * 6 * config.sweeps * config.nodes
+
+
+@dataclass(frozen=True)
+class Learning(Network):
+    """A network, and what it learns from."""
+
+    samples: Annotated[int, Ge(1)] = 600
+    """States from which clusters learn."""
+
+
+def learning(config: Learning, run: Run) -> dict[str, Any]:
+    """Teach clusters their patterns by samples of a code, and recover states that they have not seen."""
+    graph = config.graph(run.rng)
+    code, memory = ExpanderMemory(graph), ExpanderMemory(graph, "learn")
+    sizes = [len(part) for part in np.array_split(np.arange(config.samples), min(20, config.samples))]
+    for step in run.steps(len(sizes), memory=memory):
+        memory.learn(random_states(code, sizes[step], run.generator))
+        known = ~memory.violated(random_states(code, config.words, run.generator)).any(1)
+        run.log(sum(sizes[: step + 1]), known=known.double().mean(), coverage=memory.coverage().double().mean())
+    fresh = random_states(code, config.words, run.generator)
+    noisy = corrupted(fresh, 0.04, generator=run.generator)
+    seed = int(torch.randint(2**62, (), generator=run.generator))
+    learned, built = (
+        rate(m.recall(noisy, generator=torch.Generator().manual_seed(seed)).x, fresh) for m in (memory, code)
+    )
+    return {
+        "known": float((~memory.violated(fresh).any(1)).double().mean()),
+        "coverage": float(memory.coverage().double().mean()),
+        "recovery": learned,
+        "loss": built - learned,
+    }
+
+
+def learning_seconds(config: Learning) -> float:
+    """Time of a trial on one core."""
+    return 0.3 + 1e-6 * config.nodes * (config.samples + 30 * config.words)

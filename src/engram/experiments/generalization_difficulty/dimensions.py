@@ -1,4 +1,4 @@
-"""What noise and partial observation do to the dimension of what is seen of a cart and pole."""
+"""The dimension of shapes that have a known one, and of what is seen of a cart and pole, in part and with noise."""
 
 from __future__ import annotations
 
@@ -12,18 +12,41 @@ from annotated_types import Ge
 from engram.analysis import control_task, intrinsic_dimension, roll_out, stacked, standardised
 from engram.lab import Run
 
+SHAPES = {"sphere": (1, 2, 5), "torus": (2, 4), "cube": (2, 4)}
 NOISE, STRIDE, WINDOWS = 0.1, 3, 4000  # of the cart and pole's observations
 
 
+def shapes(config: object, run: Run) -> dict[str, Any]:
+    """Measure the dimension of shapes that have a known one, by 2000 points of each."""
+    todo = [(shape, m) for shape, dimensions in SHAPES.items() for m in dimensions]
+    found = np.zeros(len(todo))
+    for step in run.steps(len(todo), found=found):
+        shape, m = todo[step]
+        found[step] = intrinsic_dimension(points_on(shape, m, 2000, run.rng)).value
+        run.log(step + 1, relative_error=found[step] / m - 1)
+    result = {f"m_{shape}_{m}": value for (shape, m), value in zip(todo, found.tolist(), strict=True)}
+    return {**result, "error": max(abs(found[step] / m - 1) for step, (_, m) in enumerate(todo))}
+
+
+def points_on(shape: str, m: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw points of an m-dimensional sphere, flat torus or cube."""
+    if shape == "cube":
+        return rng.random((count, m))
+    if shape == "torus":
+        return np.asarray(np.exp(2j * np.pi * rng.random((count, m))).view(float))
+    points = rng.normal(size=(count, m + 1))
+    return np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True))
+
+
 @dataclass(frozen=True)
-class Config:
-    """How long it is watched."""
+class CartPole:
+    """How long the cart and pole is watched."""
 
     steps: Annotated[int, Ge(2000)] = 50_000
     """Steps of the cart and pole."""
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def cartpole(config: CartPole, run: Run) -> dict[str, Any]:
     """Measure the dimension of windows of what is seen of a cart and pole: all or the positions, exact or noisy."""
     rng = run.rng
 
@@ -53,8 +76,3 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         task = control_task(max(1.0, result[f"m_{name}_{window}"]), 1, n=10_000, resolution=0.01)
         result[f"log10_bits_{name}_{window}"] = task.difficulty().log10_bits
     return result
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return 1 + 5e-5 * config.steps
