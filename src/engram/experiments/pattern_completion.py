@@ -87,7 +87,7 @@ class Config(Training):
 
 def arms(config: Config) -> dict[str, Arm]:
     """The plastic network, its controls, and the plastic network on the long task."""
-    plastic = narrow(config, Training)
+    plastic = replace(narrow(config, Training), network="plastic")
     control = replace(
         plastic,
         network="non-plastic",
