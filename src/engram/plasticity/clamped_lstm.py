@@ -40,7 +40,8 @@ class ClampedLSTM(nn.LSTM):
         input_size: Number of input features.
         hidden_size: Number of units, at least ``input_size``.
         batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
-        device, dtype: Of the parameters.
+        device: Of the parameters.
+        dtype: Of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Raises:

@@ -18,7 +18,10 @@ class ClippedHebb(PlasticityRule):
 
     Args:
         clip: Bound c of the trace; None for none.
-        eta, eta_param, device, dtype: As of ``Hebb``.
+        eta: As of ``Hebb``.
+        eta_param: As of ``Hebb``.
+        device: As of ``Hebb``.
+        dtype: As of ``Hebb``.
 
     Raises:
         ValueError: As of ``Hebb``; or ``clip`` is not positive and finite.

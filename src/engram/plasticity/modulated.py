@@ -32,7 +32,8 @@ class Modulated(PlasticityRule):
         only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
         hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
-        device, dtype: Of the states.
+        device: Of the states.
+        dtype: Of the states.
 
     Raises:
         ValueError: An argument is out of range or unknown, or the mode is not one for ``only_half``.

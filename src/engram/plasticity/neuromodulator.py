@@ -28,7 +28,8 @@ class Neuromodulator(nn.Module):
         fan_out: Whether every receiving unit turns the signal into one of its own. Mind that b is not zero at first,
             so that there is plasticity even where M is zero.
         nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
-        device, dtype: Of the parameters.
+        device: Of the parameters.
+        dtype: Of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

@@ -100,7 +100,9 @@ class NodePerturbationRNN(nn.Module):
 
     Args:
         units: Number of units N, at least 12.
-        tau, dt, tau_e: Time constant of x, duration of a step, and time constant of the eligibility trace, ms.
+        tau: Time constant of x, ms.
+        dt: Duration of a step, ms.
+        tau_e: Time constant of the eligibility trace, ms.
         perturbation_prob: Probability p that a unit is perturbed in a step.
         perturbation: Largest size of a perturbation, which is uniform within it.
         eta: Learning rate; 0: no plasticity.

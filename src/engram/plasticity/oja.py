@@ -19,7 +19,10 @@ class Oja(PlasticityRule):
     squared activity exceeds two.
 
     Args:
-        eta, eta_param, device, dtype: As of ``Hebb``.
+        eta: As of ``Hebb``.
+        eta_param: As of ``Hebb``.
+        device: As of ``Hebb``.
+        dtype: As of ``Hebb``.
 
     Raises:
         ValueError: As of ``Hebb``.

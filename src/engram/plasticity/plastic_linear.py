@@ -36,7 +36,13 @@ class PlasticLinear(nn.Module):
         out_features: Number of receiving units.
         bias: Whether there is a bias.
         nonlinearity: f, ``"identity"``, ``"tanh"`` or ``"softmax"`` (over the receiving units).
-        rule, alpha, batch_first, backend, device, dtype, generator: As of ``PlasticRNN``; ``alpha`` is not None.
+        rule: As of ``PlasticRNN``; ``alpha`` is not None.
+        alpha: As of ``PlasticRNN``; ``alpha`` is not None.
+        batch_first: As of ``PlasticRNN``; ``alpha`` is not None.
+        backend: As of ``PlasticRNN``; ``alpha`` is not None.
+        device: As of ``PlasticRNN``; ``alpha`` is not None.
+        dtype: As of ``PlasticRNN``; ``alpha`` is not None.
+        generator: As of ``PlasticRNN``; ``alpha`` is not None.
 
     Attributes:
         weight: Fixed weights W, (out, in); initially normal with standard deviation 0.01.

@@ -31,7 +31,9 @@ class PlasticLSTM(nn.Module):
         H' = rule(H, x = h, y = g, m = m)
 
     Args:
-        input_size, hidden_size, alpha: As of ``PlasticRNN``; ``alpha`` is not None.
+        input_size: As of ``PlasticRNN``; ``alpha`` is not None.
+        hidden_size: As of ``PlasticRNN``; ``alpha`` is not None.
+        alpha: As of ``PlasticRNN``; ``alpha`` is not None.
         rule: As of ``PlasticRNN``; ``Modulated(clip=2.0)`` if None.
         neuromodulator: As of ``PlasticRNN``, but the one that is made has a fan-out.
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
@@ -39,7 +41,11 @@ class PlasticLSTM(nn.Module):
         modulator_source: What the neuromodulator reads, ``"hidden"`` (h') or ``"cell"`` (c').
         read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
             (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
-        batch_first, backend, device, dtype, generator: As of ``PlasticRNN``.
+        batch_first: As of ``PlasticRNN``.
+        backend: As of ``PlasticRNN``.
+        device: As of ``PlasticRNN``.
+        dtype: As of ``PlasticRNN``.
+        generator: As of ``PlasticRNN``.
 
     Attributes:
         weight_ih, bias_ih: Input weights U, (4 hidden, input), and b, (4 hidden,), the gates in torch's order i, f, g,

@@ -41,7 +41,8 @@ class PlasticityRule(nn.Module, ABC):
     serves a layer of any shape. As the rules differ by their coefficients alone, one kernel can run them all.
 
     Args:
-        device, dtype: Of the states of a rule without parameters.
+        device: Of the states of a rule without parameters.
+        dtype: Of the states of a rule without parameters.
 
     Attributes:
         modulated: Whether ``update`` needs a neuromodulatory signal.

@@ -92,7 +92,7 @@ def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
 
 
 @functools.cache
-def of_named_tasks() -> dict[str, float]:
+def of_named_tasks() -> dict[str, float | int]:
     """Return how many degeneracies are found in named tasks, and the share of planted defects that is."""
     return {
         "false_alarms": sum(len(diagnose(task).degeneracies) for task in named.catalogue().values()),

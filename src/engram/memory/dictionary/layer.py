@@ -30,7 +30,8 @@ class NOODLLayer(nn.Module):
         code_step: Step size of the code, below 2 over the largest eigenvalue of W W^T.
         iterations: R.
         dict_step: Step size of the weights, about 0.5 out_features / (mean support x mean size of a coefficient).
-        device, dtype: Of the weights.
+        device: Of the weights.
+        dtype: Of the weights.
         generator: Source of the initial weights; torch's global one if None.
 
     Attributes:
