@@ -31,8 +31,8 @@ class PlasticLSTM(nn.Module):
         H' = rule(H, x = h, y = g, m = m)
 
     Args:
-        input_size: As of ``PlasticRNN``; ``alpha`` is not None.
-        hidden_size: As of ``PlasticRNN``; ``alpha`` is not None.
+        input_size: As of ``PlasticRNN``.
+        hidden_size: As of ``PlasticRNN``.
         alpha: As of ``PlasticRNN``; ``alpha`` is not None.
         rule: As of ``PlasticRNN``; ``Modulated(clip=2.0)`` if None.
         neuromodulator: As of ``PlasticRNN``, but the one that is made has a fan-out.
