@@ -24,11 +24,9 @@ def test_the_published_network_has_the_published_size_and_length():
     net = build(PAPER, seeded())
     assert net.hidden_size == 1025
     assert trained(net) == 2_101_251
-    images = torch.zeros(1, 32, 32)
-    task = ImageCompletion(
-        images, PAPER.patterns, PAPER.cycles, PAPER.presentation_steps, PAPER.blank_steps, PAPER.probe_steps
-    )
-    assert task.length == 201
+    steps = PAPER.presentation_steps, PAPER.blank_steps, PAPER.probe_steps
+    task = ImageCompletion(torch.zeros(1, 32, 32), PAPER.patterns, PAPER.cycles, *steps)
+    assert len(task.sample(1, seeded()).clamp) == 201
     assert (PAPER.learning_rate, PAPER.updates, PAPER.batch_size) == (1e-4, 100_000, 1)
 
 

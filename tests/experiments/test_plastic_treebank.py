@@ -93,7 +93,7 @@ def test_the_text_of_the_users_files_is_learned(tmp_path, monkeypatch, network):
 def test_without_the_files_the_first_of_them_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
     missing = re.escape(str(tmp_path / "penn-treebank" / "ptb.train.txt"))
-    with pytest.raises(DataError, match=f"cannot read {missing}: .*No such file"):
+    with pytest.raises(DataError, match=f"cannot read {missing} as text: .*No such file"):
         trial_in(tmp_path / "trial", experiment.presets["paper"].config)
 
 
