@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from engram import checks
 from engram.lab import config as configs
@@ -201,7 +202,8 @@ def _stoppable(root: Path, console: Console) -> Iterator[Path]:
         if stop.exists():
             raise KeyboardInterrupt
         stop.touch()
-        console.print("[yellow]stopping: trials write their checkpoints (Ctrl-C again: at once)[/]")
+        # No markup or emoji: rich imports what reads them when first needed, and may be amid that import right now.
+        console.print(Text("stopping: trials write their checkpoints (Ctrl-C again: at once)", "yellow"))
 
     # Ignored, as in a shell's background, it stays so.
     in_main = threading.current_thread() is threading.main_thread()
