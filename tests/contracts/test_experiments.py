@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
+from importlib.metadata import entry_points
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,14 @@ def browser():
         return
     with open_browser() as one:  # for all reports
         yield one
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported_once():
+    """Let one server import all experiments, and fork the processes of all of them."""
+    modules = {entry.module for entry in entry_points(group="engram.experiments")}
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["engram.testing.experiment", *sorted(modules)])
+    ensure_running()
 
 
 @pytest.mark.parametrize("name", registry.names("experiments"))
