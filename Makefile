@@ -5,20 +5,23 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Tests start hundreds of processes, which would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak mutate lint install docs results bench clean
+.PHONY: demo test check soak mutate lint install docs results bench clean
 
 # Runs a first published claim and judges it. Exit code 1 of `engram run` means that a claim failed: a result, no error.
 demo: .venv/installed
 	$(BIN)/engram run pattern-completion || test $$? -eq 1
 	$(BIN)/engram report pattern-completion
 
-# Everything that must pass.
-test: lint
-	$(BIN)/pytest -n auto --dist worksteal
+# Everything that must pass; what looks at the source alone goes beside what runs it.
+test: .venv/installed-dev
+	$(MAKE) --jobs 2 lint check
+
+check: .venv/installed-dev
+	$(BIN)/pytest -n logical --dist worksteal
 
 # The same tests at a larger size: hours. Run on a schedule.
 soak: .venv/installed-dev
-	$(BIN)/pytest -n auto --dist worksteal --soak
+	$(BIN)/pytest -n logical --dist worksteal --soak
 
 # Which changes of a module do its tests not notice? `make mutate MODULE=analysis/decoding.py`
 mutate: .venv/installed-dev
