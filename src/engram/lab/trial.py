@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,13 @@ def code_digest(module: str) -> str:
     Raises:
         ValueError: The module has no source file, as in an interactive session.
     """
-    own = module.partition(".")[0]
+    packages = {module.partition(".")[0], "engram"}
     digest = hashlib.sha256()
     found: dict[str, Path] = {}
     pending = [module, "engram.lab.loop"]
     while pending:
         name = pending.pop()
-        if name in found or name.partition(".")[0] not in (own, "engram"):
+        if name in found:
             continue
         if name.startswith(("engram.lab", "engram.storage")) and name != "engram.lab.loop":
             continue
@@ -104,7 +104,7 @@ def code_digest(module: str) -> str:
                 raise ValueError(f"the trial's module {module!r} has no source file: write it into one")
             continue
         found[name] = path
-        pending += _imports(name, path)
+        pending += _imports(name, path, packages)
     for name in sorted(found):
         digest.update(name.encode() + found[name].read_bytes())
     return digest.hexdigest()[:16]
@@ -121,18 +121,19 @@ def _source(module: str) -> Path | None:
     return Path(origin) if origin is not None and Path(origin).is_file() else None
 
 
-def _imports(module: str, path: Path) -> list[str]:
-    """Return the modules that a module's source imports; of a package from which it takes modules only these."""
+def _imports(module: str, path: Path, packages: Set[str]) -> list[str]:
+    """Return what a module's source imports of some packages; where it takes modules of a package, only these."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names = []
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names if alias.name.partition(".")[0] in packages]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parents = package.split(".")
                 base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
-            within = (f"{base}.{alias.name}" for alias in node.names)
-            names += [name if _source(name) is not None else base for name in within]
+            if base.partition(".")[0] in packages:
+                within = (f"{base}.{alias.name}" for alias in node.names)
+                names += [name if _source(name) is not None else base for name in within]
     return names

@@ -130,13 +130,16 @@ def _locked(folder: TrialFolder, stop: Path) -> Iterator[None]:
 def _computing(trial: Trial) -> Iterator[None]:
     """Compute with the trial's number of threads, and leave the caller's threads and global generators as they were."""
     threads = torch.get_num_threads()
+    cuda = trial.device == "cuda"
     deterministic = torch.are_deterministic_algorithms_enabled()
-    devices = range(torch.cuda.device_count()) if trial.device == "cuda" else ()
+    devices = range(torch.cuda.device_count()) if cuda else ()
     with threadpoolctl.threadpool_limits(trial.threads), torch.random.fork_rng(devices):
         torch.set_num_threads(trial.threads)
-        torch.use_deterministic_algorithms(trial.device == "cuda", warn_only=True)
+        if cuda != deterministic:  # since to say so loads the compiler of PyTorch, which takes two seconds
+            torch.use_deterministic_algorithms(cuda, warn_only=True)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic)
+            if cuda != deterministic:
+                torch.use_deterministic_algorithms(deterministic)
