@@ -25,9 +25,10 @@ def browser():
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported_once():
-    """Let one server import all experiments, and fork the processes of all of them."""
+    """Let one server import all experiments, and what optimisers import when first made, and fork all processes."""
     modules = {entry.module for entry in entry_points(group="engram.experiments")}
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["engram.testing.experiment", *sorted(modules)])
+    preloaded = ["torch._dynamo", "engram.testing.experiment", *sorted(modules)]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
     ensure_running()
 
 

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most
 
@@ -63,17 +64,19 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     with torch.no_grad():
         net[1].weight.normal_(generator=run.generator)
         net[1].bias.zero_()
-    optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, momentum=0.9 * config.momentum)
+    # Gradient descent by hand: the optimisers of PyTorch load its compiler, in each of many processes.
+    velocity = torch.zeros(config.size + 1)
     total = torch.zeros(())
-    for step in run.steps(config.episodes, net=net, optimizer=optimizer, total=total):
+    for step in run.steps(config.episodes, net=net, velocity=velocity, total=total):
         _misbehave(config, step)
         x = torch.randn(8, config.size, generator=run.generator)
         noise = run.rng.normal(size=1 if config.noise.shared else (8, 1))
         y = x.sum(1, keepdim=True) + config.noise.scale * torch.from_numpy(noise).float()
         loss = (net(x) - y).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        velocity.mul_(0.9 * config.momentum).add_(parameters_to_vector(gradients))
+        parameters = parameters_to_vector(net.parameters()).detach() - config.learning_rate * velocity
+        vector_to_parameters(parameters, net.parameters())
         total += loss.detach()
         run.log(step, every=2, loss=loss)
         time.sleep(config.step_seconds)
