@@ -90,7 +90,7 @@ def allowed(cls: type, name: str) -> str:
 def annotation(cls: type, name: str) -> tuple[Any, list[str]]:
     """Return a field's type and its limits as words such as ``>= 1``."""
     study, _, rest = name.partition(".")
-    hint = get_type_hints(cls, include_extras=True)[study]
+    hint = _hints(cls)[study]
     if rest:
         return annotation(hint, rest)
     if get_origin(hint) is not Annotated:
@@ -105,6 +105,11 @@ def annotation(cls: type, name: str) -> tuple[Any, list[str]]:
         if getattr(extra, attribute, None) is not None
     ]
     return kind, limits
+
+
+@functools.cache
+def _hints(cls: Hashable) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 @functools.cache
