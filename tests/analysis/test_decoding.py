@@ -4,10 +4,10 @@ import pytest
 from engram.analysis import cross_temporal_decoding
 
 
-def noisy(signal, samples=600, units=12, seed=0):
-    """Activity in which the class shows along one direction at each step; 0: not at all."""
+def noisy(signal, samples=600, units=12, share=0.5, seed=0):
+    """Activity in which the class, 1 for a share of the samples, shows along one direction at each step; 0: not."""
     rng = np.random.default_rng(seed)
-    labels = rng.integers(2, size=samples)
+    labels = (rng.random(samples) < share).astype(int)
     activity = rng.normal(size=(samples, len(signal), units))
     for step, (strength, axis) in enumerate(signal):
         direction = np.zeros(units)
@@ -25,9 +25,10 @@ def test_a_code_is_read_where_it_is_and_where_it_is_the_same():
     assert matrix[1, 3] < 0.8, "another code is not read by this one's templates"
 
 
-def test_rows_are_the_times_of_the_templates():
+@pytest.mark.parametrize("share", [0.5, 0.85])  # where one class is rare, its template is long and the other short
+def test_rows_are_the_times_of_the_templates(share):
     # The definition, one time and one sample after another.
-    activity, labels = noisy([(2, 0), (0.3, 0), (1, 4)], samples=90)
+    activity, labels = noisy([(2, 0), (0.3, 0), (1, 4)], samples=90, share=share)
     found = cross_temporal_decoding(activity, labels)
     scores = (activity - activity[:30].mean(0)) / activity[:30].std(0)
     for learned, tested in np.ndindex(3, 3):
@@ -50,6 +51,19 @@ def test_silent_units_are_no_trouble():
     activity, labels = noisy([(4, 0)])
     activity[:, :, 5] = 0
     assert cross_temporal_decoding(activity, labels)[0, 0] > 0.95
+
+
+def test_where_nothing_happens_all_samples_are_of_the_first_class():
+    activity, labels = noisy([(4, 0), (0, 0)], samples=90)
+    activity[:, 1] = 0
+    found = cross_temporal_decoding(activity, labels)
+    assert found[0, 0] > 0.95
+    np.testing.assert_allclose([found[0, 1], found[1, 0], found[1, 1]], np.mean(labels[30:] == 0))
+
+
+def test_two_samples_are_enough_to_learn_from_and_one_to_test():
+    activity = np.array([[[1.0, -1.0]], [[-1.0, 1.0]], [[2.0, 0.0]]])
+    assert cross_temporal_decoding(activity, np.array(["no", "yes", "no"]), train_fraction=0.7) == [[1.0]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""How fast the other plastic layers train and a plastic agent acts: engram's kernels against the plain scans.
+
+Both ways run in one process, in turn, with the same call, ``backend="auto"`` and ``backend="eager"``; a table shows
+medians and their ratio. ``python benchmarks/layers.py`` takes a minute and writes the record beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from engram.plasticity import Modulated, PlasticLinear, PlasticLSTM, PlasticRNN
+
+RECORD = Path(__file__).with_suffix(".json")
+TRAINED: dict[str, Callable[..., nn.Module]] = {"PlasticLSTM": PlasticLSTM, "PlasticLinear": PlasticLinear}
+SIZES = [(1, 100, 100), (30, 32, 50), (30, 100, 100)]  # batch, units, steps
+ACTING = [(1, 32), (1, 100), (32, 32), (32, 100)]
+REPEATS = 15
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def training(kind: str, backend: str, batch: int, units: int, steps: int) -> Callable[[], None]:
+    """Return the forward and backward pass of a layer with as many inputs as units."""
+    net = TRAINED[kind](units, units, backend=backend, generator=generator())
+    inputs = torch.randn(steps, batch, units, generator=generator())
+
+    def train() -> None:
+        net.zero_grad()
+        net(inputs)[0].square().mean().backward()
+
+    return train
+
+
+def acting(rule: str, backend: str, batch: int, units: int) -> Callable[[], None]:
+    """Return a hundred steps of a recurrent network, one after another, as an agent takes them."""
+    rules: dict[str, Any] = {"modulated": Modulated(), "hebb": None}
+    options = {} if rules[rule] is None else {"rule": rules[rule]}
+    net = PlasticRNN(units, units, backend=backend, generator=generator(), **options)
+    observation = torch.randn(1, batch, units, generator=generator())
+
+    @torch.no_grad()
+    def act() -> None:
+        state: Any = None
+        for _ in range(100):
+            _, state = net(observation, state)
+
+    return act
+
+
+def compare(ways: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+    """Return the seconds that each way took, in turn, after a first call that compiles."""
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()
+    for _, (name, way) in product(range(REPEATS), ways.items()):
+        start = time.perf_counter()
+        way()
+        taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def section(record: dict[str, Any]) -> list[str]:
+    rows = []
+    for row in record["rows"]:
+        plain, ours = (statistics.median(row["seconds"][way]) for way in ("eager", "auto"))
+        low, _, high = statistics.quantiles(row["seconds"]["auto"], n=4)
+        spread = f"{100 * (high - low) / ours:.0f}%"
+        rows.append(
+            f"| {row['what']} | {row['size']} | {1e3 * plain:.1f} | {1e3 * ours:.1f} | {spread} | {plain / ours:.1f}x |"
+        )
+    return [
+        "## Other plastic layers, and acting",
+        "",
+        "Forward and backward pass of a plastic LSTM and of a plastic linear layer, and a hundred steps of a plastic",
+        "recurrent network that acts, one call a step, without a gradient: medians in milliseconds of repetitions in",
+        "turn, of engram's plain scan and of its kernel, by the same call. *Spread*: interquartile range over median.",
+        "",
+        f"{record['cores']} threads; load average before the run {record['load']:.1f}.",
+        "",
+        "| what | batch x units x steps | plain scan | kernel | spread | ratio |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    torch.set_num_threads(cores)
+    record: dict[str, Any] = {"cores": cores, "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0}
+    cases = [(kind, size, training) for kind, size in product(TRAINED, SIZES)]
+    cases += [(rule, size, acting) for rule, size in product(("hebb", "modulated"), ACTING)]
+    record["rows"] = []
+    for kind, size, make in cases:
+        seconds = compare({backend: make(kind, backend, *size) for backend in ("eager", "auto")})
+        what = kind if make is training else f"PlasticRNN acting, {kind}"
+        record["rows"].append({"what": what, "size": " x ".join(map(str, size)), "seconds": seconds})
+    print("\n".join(section(record)))
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
