@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engram.plasticity import Modulated, PlasticLinear, PlasticLSTM, PlasticRNN
 
