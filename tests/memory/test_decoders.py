@@ -30,6 +30,10 @@ def test_a_matrix_is_decoded_as_its_graph_is():
     assert torch.equal(of_graph.x, of_matrix.x)
     signs = ExpanderMemory(graph).recall
     assert torch.equal(1 - 2 * of_graph.x.long(), signs(1 - 2 * x.long(), generator=seeded()).x)
+    few = bit_flip_decode(graph, x, order="random", max_iter=2, generator=seeded())
+    wanted = ExpanderMemory(graph, order="random", encoding="bits").recall(x, 2, generator=seeded())
+    assert torch.equal(few.x, wanted.x)
+    assert not few.converged.all()
 
 
 def test_beliefs_on_a_tree_are_exact():
@@ -78,13 +82,14 @@ def gallager_b(H, x, threshold, rounds):
     return word
 
 
-@pytest.mark.parametrize(("z", "threshold"), [(3, 1), (3, 2), (5, 3)])
+@pytest.mark.parametrize(("z", "threshold"), [(3, 1), (3, None), (4, 2), (5, 3)])
 def test_gallagers_messages_are_those_of_the_equations(z, threshold):
     graph = array_graph(5, z)
     x = (torch.rand(20, 25, generator=seeded()) < 0.15).to(torch.uint8)
     for rounds in (1, 2, 5):
         found = gallager_b_decode(graph, x, threshold=threshold, max_iter=rounds)
-        expected = [gallager_b(graph.parity_check(), row, threshold, rounds) for row in x.numpy()]
+        others = z - 1 if threshold is None else threshold
+        expected = [gallager_b(graph.parity_check(), row, others, rounds) for row in x.numpy()]
         np.testing.assert_array_equal(found.numpy(), expected)
 
 
