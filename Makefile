@@ -50,6 +50,7 @@ results: .venv/installed-dev
 # `make bench QUICK=--quick` takes a few sizes.
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/plasticity.py $(QUICK)
+	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/environments.py $(if $(QUICK),--num-envs 256 --repetitions 3)
 	$(BIN)/python benchmarks/meta.py
 	$(BIN)/python benchmarks/meta_tasks.py

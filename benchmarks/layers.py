@@ -50,13 +50,12 @@ def acting(rule: str, backend: str, batch: int, units: int) -> Callable[[], None
     rules: dict[str, Any] = {"modulated": Modulated(), "hebb": None}
     options = {} if rules[rule] is None else {"rule": rules[rule]}
     net = PlasticRNN(units, units, backend=backend, generator=generator(), **options)
-    observation = torch.randn(1, batch, units, generator=generator())
+    observation = torch.randn(batch, units, generator=generator())
 
-    @torch.no_grad()
     def act() -> None:
-        state: Any = None
+        step = net.acting(batch)
         for _ in range(100):
-            _, state = net(observation, state)
+            step(observation)
 
     return act
 
@@ -86,7 +85,7 @@ def section(record: dict[str, Any]) -> list[str]:
         "## Other plastic layers, and acting",
         "",
         "Forward and backward pass of a plastic LSTM and of a plastic linear layer, and a hundred steps of a plastic",
-        "recurrent network that acts, one call a step, without a gradient: medians in milliseconds of repetitions in",
+        "recurrent network that acts (`PlasticRNN.acting`), one call a step: medians in milliseconds of repetitions in",
         "turn, of engram's plain scan and of its kernel, by the same call. *Spread*: interquartile range over median.",
         "",
         f"{record['cores']} threads; load average before the run {record['load']:.1f}.",

@@ -10,6 +10,7 @@ from typing import Any
 import difficulty
 import dsa
 import environments
+import layers
 import memory
 import meta
 import meta_tasks
@@ -223,6 +224,7 @@ def environments_section(record: FOUND) -> list[str]:
 def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
+    sections.insert(1, (layers, layers.section))
     sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, difficulty, verify)]
     for module, section in sections:
         record: Path = module.RECORD
