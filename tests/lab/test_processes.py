@@ -154,7 +154,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path):
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "stopped; the same command goes on from the last checkpoints" in errors
-    assert not alive_in_group(process.pid)
+    wait(lambda: not alive_in_group(process.pid))  # the trackers of resources end when they notice
 
 
 def alive_in_group(group: int) -> list[int]:
