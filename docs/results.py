@@ -55,17 +55,19 @@ def claims_table(results: Results) -> str:
         claim = judged.claim
         ours = f"{judged.ours:.4f} [{judged.low:.4f}, {judged.high:.4f}]"
         ours = ours if math.isfinite(judged.ours) else ""
+        resolved = "" if math.isnan(judged.resolution) else f", resolve {judged.resolution:.2g}"
         verdict = f"**{judged.verdict}**" + (f" ({judged.why})" if judged.why else "")
         rows.append(
             f"| {claim.statement} | {claim.published} | {claim.holds} ({OWNERS[claim.threshold]}) | {ours} "
-            f"| {len(judged.values)} | {verdict} |"
+            f"| {len(judged.values)}{resolved} | {verdict} |"
         )
     versions, hardware = results.environment["versions"], results.environment["hardware"]
     rows += [
         "",
         f"`engram run {results.experiment}`, preset {results.preset}, {results.seeds} seeds; "
         f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
-        f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing on one core.",
+        f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing on one core. "
+        + results.family(),
     ]
     return "\n".join(rows)
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import gc
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -289,16 +290,18 @@ def _print_results(results: Results) -> None:
     for judged in results.claims():
         claim = judged.claim
         color = COLORS[judged.verdict]
+        resolve = "" if math.isnan(judged.resolution) else f"\n[dim]resolve {judged.resolution:.2g}[/]"
         table.add_row(
             f"{claim.statement}\n[dim]{claim.id}[/]",
             claim.published,
             f"{claim.holds}\n[dim]{OWNERS[claim.threshold]}[/]",
             f"{judged.ours:.4g}" if judged.values else "",
             escape(f"[{judged.low:.3g}, {judged.high:.3g}]") if judged.values else "",
-            str(len(judged.values)),
+            f"{len(judged.values)}{resolve}",
             f"[{color}]{judged.verdict}[/]" + (f"\n[dim]{escape(judged.why)}[/]" if judged.why else ""),
         )
     out.print(table)
+    out.print(results.family(), soft_wrap=True)
     for trial in results.trials:
         if trial.state == "failed":
             traceback = Path(trial.folder) / "error.txt"
@@ -365,7 +368,7 @@ def _state(results: Results) -> str:
         return f"{results.preset}: {states.count('finished')} of {len(states)} trials done"
     verdicts = [judged.verdict for judged in results.claims()]
     good = sum(verdict.startswith("reproduced") for verdict in verdicts)
-    return f"{results.preset}: {good} of {len(verdicts)} claims reproduced"
+    return f"{results.preset}: {good} of {len(verdicts) - verdicts.count('identity')} claims reproduced"
 
 
 def _field_texts(kind: Any) -> dict[str, str]:

@@ -6,7 +6,7 @@ from engram.lab.experiment import Arm, Experiment, Preset, arms_of
 from engram.lab.laboratory import run
 from engram.lab.last_run import load
 from engram.lab.loop import Run
-from engram.lab.measure import Measure, claimed, largest, least, most, smallest, value
+from engram.lab.measure import Measure, claimed, largest, least, most, share, smallest, value
 from engram.lab.results import Results, TrialResult
 from engram.storage.files import CannotWriteError, CorruptFileError
 
@@ -33,6 +33,7 @@ __all__ = [
     "most",
     "narrow",
     "run",
+    "share",
     "smallest",
     "value",
     "within",

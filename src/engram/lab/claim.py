@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
+from engram.lab.inference import CONFIDENCE, Estimate, Form, estimate, holm, p_value
 
-Verdict = Literal["reproduced", "reproduced at laptop scale", "not reproduced", "undecided", "not testable here"]
-CONFIDENCE = 0.95
+Verdict = Literal[
+    "reproduced", "reproduced at laptop scale", "not reproduced", "undecided", "identity", "not testable here"
+]
 OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
 ResultsOfSeed = Mapping[str, Mapping[str, Any]]
 """The results of one seed: arm -> what its trial returned."""
@@ -60,8 +61,10 @@ class Claim:
         threshold: Whose criterion it is: the ``"paper"``'s, or our own ``"laptop"``-size design.
         presets: The presets at whose size the claim means something.
         seeds: How many seeds a verdict needs at least; one seed decides nothing.
-        sameness: What has to meet the criterion. ``"statistical"``: the mean over seeds, with a bootstrap interval.
-            ``"numeric"``: every seed's value. ``"bitwise"``: every seed's value, all of them equal.
+        sameness: What has to meet the criterion. ``"statistical"``: the mean over seeds, with its interval; what a
+            measure says of itself (a ratio, a share of trials) decides which. ``"numeric"``: every seed's value.
+            ``"bitwise"``: every seed's value, all of them equal. ``"identity"``: every seed's value, by construction,
+            so that it is a test of the code and no claim.
     """
 
     id: str
@@ -74,7 +77,7 @@ class Claim:
     threshold: Literal["paper", "laptop"] = "laptop"
     presets: tuple[str, ...] = ("laptop", "paper")
     seeds: int = 3
-    sameness: Literal["statistical", "numeric", "bitwise"] = "statistical"
+    sameness: Literal["statistical", "numeric", "bitwise", "identity"] = "statistical"
 
     def __post_init__(self) -> None:
         if self.seeds < 2:
@@ -85,9 +88,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim with what a run found: our value by seed, its mean, the interval (NaN without values), and the verdict.
+    """A claim with what a run found.
 
-    ``why`` is the reason, where the verdict is not decided by the interval.
+    Attributes:
+        claim: The claim.
+        values: Our value by seed.
+        ours, low, high: Our value and its interval; NaN without values.
+        verdict: What follows.
+        why: The reason, where the verdict is not decided by the interval.
+        resolution: How far from the threshold our value must be for so many seeds to decide four times in five; of a
+            statistical claim, else NaN.
+        p: The p-value of the threshold; NaN where nothing was tested. Below 5 % the interval decides.
+        adjusted: The verdict after Holm's correction over all that were tested in the run.
     """
 
     claim: Claim
@@ -97,25 +109,20 @@ class JudgedClaim:
     high: float
     verdict: Verdict
     why: str = ""
+    resolution: float = math.nan
+    p: float = math.nan
+    adjusted: Verdict = "undecided"
 
 
-def interval(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
-    """Return the interval in which the claim's value lies.
-
-    For a statistical claim the 95 % percentile bootstrap of the mean over seeds (9999 resamples, fixed generator; its
-    ends never leave the range of the data, which matters for few seeds); for the others the range over seeds.
-    """
-    if not all(map(math.isfinite, values)):
-        return math.nan, math.nan
-    if claim.sameness != "statistical" or len(set(values)) == 1:
-        return min(values), max(values)
-    from scipy import stats  # takes a second to import, and no worker needs it
-
-    data, rng = (np.asarray(values),), np.random.default_rng(0)
-    bootstrap = stats.bootstrap(data, np.mean, confidence_level=CONFIDENCE, method="percentile", rng=rng)
-    # A mean of resampled values can leave their range by a rounding error.
-    low, high = np.clip(bootstrap.confidence_interval, min(values), max(values))
-    return float(low), float(high)
+def interval(claim: Claim, values: Mapping[int, float], trials: Mapping[int, int]) -> Estimate:
+    """Return our value and the interval in which it lies: that of ``estimate``, or the range over seeds."""
+    numbers = list(values.values())
+    if not numbers:
+        return Estimate(math.nan, math.nan, math.nan, math.nan)
+    if claim.sameness == "statistical":
+        return estimate(numbers, getattr(claim.metric, "form", "mean"), [trials[seed] for seed in values])
+    low, high = (min(numbers), max(numbers)) if all(map(math.isfinite, numbers)) else (math.nan, math.nan)
+    return Estimate(math.fsum(numbers) / len(numbers), low, high, math.nan)
 
 
 def judge(
@@ -136,19 +143,22 @@ def judge(
     """
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}
+    trials: dict[int, int] = {}
     broken = ""
     for seed, arms in complete.items():
         try:
             values[seed] = float(claim.metric(arms))
+            trials[seed] = getattr(claim.metric, "trials", lambda arms: 1)(arms)
         except Exception as error:
+            values.pop(seed, None)
             broken = f"no value for seed {seed}: {type(error).__name__}: {error}"
+    found = interval(claim, values, trials)
     numbers = list(values.values())
-    ours = float(np.mean(numbers)) if numbers else math.nan
-    low, high = interval(claim, numbers) if numbers else (math.nan, math.nan)
     needed = max(claim.seeds, seeds)
 
-    def judged(verdict: Verdict, why: str = "") -> JudgedClaim:
-        return JudgedClaim(claim, values, ours, low, high, verdict, why)
+    def judged(verdict: Verdict, why: str = "", p: float = math.nan) -> JudgedClaim:
+        ours, low, high, resolution = found
+        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, p, adjusted=verdict)
 
     if why_not:
         return judged("not testable here", why_not)
@@ -164,8 +174,34 @@ def judge(
         return judged("not reproduced", "a seed's value is not finite")
     if claim.sameness == "bitwise" and len(set(numbers)) > 1:
         return judged("not reproduced", "the seeds differ")
-    if claim.holds.low <= low and high <= claim.holds.high:
-        return judged("reproduced" if preset == "paper" else "reproduced at laptop scale")
-    if high < claim.holds.low or claim.holds.high < low:
-        return judged("not reproduced")
-    return judged("undecided", "the interval straddles the threshold")
+    if claim.sameness == "identity":
+        every = claim.holds.low <= found.low and found.high <= claim.holds.high
+        return judged("identity") if every else judged("not reproduced", "an identity is broken: an error of ours")
+    p = _p_value(claim, found.value, numbers, list(trials.values()))
+    if claim.holds.low <= found.low and found.high <= claim.holds.high:
+        return judged("reproduced" if preset == "paper" else "reproduced at laptop scale", p=p)
+    if found.high < claim.holds.low or claim.holds.high < found.low:
+        return judged("not reproduced", p=p)
+    return judged("undecided", "the interval straddles the threshold", p=p)
+
+
+def _p_value(claim: Claim, ours: float, values: Sequence[float], trials: Sequence[int]) -> float:
+    """Return the p-value of the criterion's threshold: of a range both must be left out to hold, and one to fail."""
+    form: Form = getattr(claim.metric, "form", "mean")
+    if claim.sameness != "statistical" or (len(set(values)) == 1 and form != "share"):
+        return math.nan
+    low, high = (0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.holds).values())
+    if ours < claim.holds.low:
+        return low
+    return high if ours > claim.holds.high else max(low, high)
+
+
+def adjust(claims: Sequence[JudgedClaim]) -> list[JudgedClaim]:
+    """Return the judged claims of one run with the verdicts that are left after Holm's correction over all tests."""
+    tested = [judged for judged in claims if not math.isnan(judged.p)]
+    left = dict(zip((judged.claim.id for judged in tested), holm([judged.p for judged in tested]), strict=True))
+    undecided: Verdict = "undecided"
+    return [
+        replace(judged, adjusted=undecided) if left.get(judged.claim.id, 0.0) > 1 - CONFIDENCE else judged
+        for judged in claims
+    ]

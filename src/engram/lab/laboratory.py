@@ -38,6 +38,7 @@ COLORS = {
     "reproduced at laptop scale": "green",
     "not reproduced": "red",
     "undecided": "yellow",
+    "identity": "cyan",
     "not testable here": "dim",
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from engram.lab.claim import Claim, Criterion, ResultsOfSeed, at_least, at_most, within
+from engram.lab.inference import Form
 
 
 class Condition(NamedTuple):
@@ -23,6 +24,9 @@ class Measure:
     Attributes:
         compute: From the results of one seed, ``{arm: result}``, to the number.
         arms: The arms that it reads.
+        form: How seeds are put together: by their ``"mean"``; as a quotient of measures is, by the geometric mean of
+            their ``"ratio"``s; or as the ``"share"`` of all trials.
+        trials: Of a share, in how many trials a seed found it.
 
     Examples:
         >>> lead = value("fast", "error") - value("slow", "error")
@@ -32,6 +36,8 @@ class Measure:
 
     compute: Callable[[ResultsOfSeed], float]
     arms: tuple[str, ...]
+    form: Form = "mean"
+    trials: Callable[[ResultsOfSeed], int] = lambda results: 1
 
     def __call__(self, results: ResultsOfSeed) -> float:
         """Return the number."""
@@ -41,7 +47,7 @@ class Measure:
         return Measure(lambda results: self(results) - other(results), self._and(other))
 
     def __truediv__(self, other: Measure) -> Measure:
-        return Measure(lambda results: self(results) / other(results), self._and(other))
+        return Measure(lambda results: self(results) / other(results), self._and(other), "ratio")
 
     def __le__(self, threshold: float) -> Condition:
         return Condition(self, at_most(threshold))
@@ -60,6 +66,18 @@ class Measure:
 def value(arm: str, key: str) -> Measure:
     """Return what an arm's trial returned under a key."""
     return Measure(lambda results: float(results[arm][key]), (arm,))
+
+
+def share(arm: str, key: str, trials: str = "") -> Measure:
+    """Return a share that an arm's trial returned under a key, of as many trials as it returned under another.
+
+    Without the latter each seed is one trial, whose result is 0 or 1.
+    """
+
+    def counted(results: ResultsOfSeed) -> int:
+        return int(results[arm][trials]) if trials else 1
+
+    return Measure(lambda results: float(results[arm][key]), (arm,), "share", counted)
 
 
 def smallest(key: str, *arms: str) -> Measure:

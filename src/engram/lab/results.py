@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from engram.lab import config as configs
-from engram.lab.claim import Claim, JudgedClaim, judge
+from engram.lab.claim import Claim, JudgedClaim, adjust, judge
 from engram.lab.metrics import windows
 from engram.storage.files import finite_or_none
 
@@ -84,7 +85,18 @@ class Results:
         """Judge every claim of the experiment."""
         changed = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
         why_not = f"the config is not the preset's: {changed}" if changed else ""
-        return [judge(claim, self.by_seed, preset=self.preset, why_not=why_not) for claim in self.claimed]
+        by_seed = self.by_seed
+        return adjust([judge(claim, by_seed, preset=self.preset, why_not=why_not) for claim in self.claimed])
+
+    def family(self) -> str:
+        """Return in a sentence what Holm's correction leaves of the verdicts on all claims that were tested."""
+        claims = self.claims()
+        tests = sum(not math.isnan(judged.p) for judged in claims)
+        lost = [judged.claim.id for judged in claims if judged.adjusted != judged.verdict]
+        if tests < 2:
+            return ""
+        left = f"leaves undecided: {', '.join(lost)}" if lost else "leaves all verdicts as they are"
+        return f"Holm's correction over {tests} tests (one false verdict in any of them: 5 %) {left}."
 
     def exit_code(self) -> int:
         """Return 0 if no claim failed, 1 if one is *not reproduced*, 2 if a trial failed."""
@@ -104,7 +116,8 @@ class Results:
                 {
                     **{name: getattr(judged.claim, name) for name in ("id", "statement", "published", "threshold")},
                     "criterion": str(judged.claim.holds),
-                    **{name: getattr(judged, name) for name in ("ours", "low", "high", "verdict", "why")},
+                    **{name: getattr(judged, name) for name in ("ours", "low", "high", "resolution", "p")},
+                    **{name: getattr(judged, name) for name in ("verdict", "adjusted", "why")},
                     "seeds": len(judged.values),
                 }
                 for judged in self.claims()

@@ -1,0 +1,123 @@
+"""Inference from few seeds: the interval of a value, the test of a threshold, and Holm's correction for several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import special
+
+Form = Literal["mean", "ratio", "share"]
+CONFIDENCE, POWER = 0.95, 0.8
+
+
+class Estimate(NamedTuple):
+    """A value with the interval in which it lies; NaN where a seed's value is not finite.
+
+    ``resolution`` is the smallest distance from a threshold that so many seeds would have decided four times in five.
+    """
+
+    value: float
+    low: float
+    high: float
+    resolution: float
+
+
+def estimate(values: Sequence[float], form: Form = "mean", trials: Sequence[int] = ()) -> Estimate:
+    """Return the value that seeds have together, and its 95 % interval.
+
+    ``"mean"``: the mean, by Student's t. ``"ratio"``: the geometric mean, by Student's t of the logarithms, or the mean
+    where a value is not positive. ``"share"``: the share of all trials, by Clopper and Pearson's exact interval.
+    The interval of equal values (but of shares) is that value.
+
+    Args:
+        values: One for each seed; of shares each between 0 and 1.
+        form: What is estimated.
+        trials: Of shares, in how many trials each was found (default: 1).
+
+    Raises:
+        ValueError: A share is not one of its number of trials.
+
+    Examples:
+        >>> [round(end, 3) for end in estimate([1.0, 2.0, 3.0])]
+        [2.0, -0.484, 4.484, 3.097]
+        >>> [round(end, 3) for end in estimate([1.0, 1.0], "share", trials=[50, 50])]
+        [1.0, 0.964, 1.0, 0.026]
+    """
+    if not all(map(math.isfinite, values)):
+        return Estimate(float(np.mean(values)), math.nan, math.nan, math.nan)
+    if form == "share":
+        successes, n = _counts(values, trials)
+        tail = (1 - CONFIDENCE) / 2
+        low = special.betaincinv(successes, n - successes + 1, tail) if successes else 0.0
+        high = special.betaincinv(successes + 1, n - successes, 1 - tail) if successes < n else 1.0
+        return _estimate(successes / n, float(low), float(high), n)
+    if _logarithmic(values, form):
+        value, low, high = (math.exp(end) for end in estimate(np.log(values).tolist())[:3])
+        return _estimate(value, low, high, len(values))
+    mean = float(np.mean(values))
+    if len(set(values)) == 1:
+        return Estimate(values[0], values[0], values[0], 0.0)
+    half = float(np.std(values, ddof=1) / len(values) ** 0.5 * special.stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
+    return _estimate(mean, mean - half, mean + half, len(values))
+
+
+def p_value(values: Sequence[float], threshold: float, form: Form = "mean", trials: Sequence[int] = ()) -> float:
+    """Return the two-sided p-value of a threshold: below 5 % where ``estimate``'s interval leaves it out.
+
+    Args:
+        values: As of ``estimate``.
+        threshold: The value that is tested.
+        form: As of ``estimate``.
+        trials: As of ``estimate``.
+
+    Examples:
+        >>> round(p_value([1.0, 2.0, 3.0], 0.0), 3)
+        0.074
+    """
+    if form == "share":
+        successes, n = _counts(values, trials)
+        at_most, at_least = special.bdtr(successes, n, threshold), special.bdtrc(successes - 1, n, threshold)
+        return float(min(1.0, 2 * min(at_most, at_least if successes else 1.0))) if 0 <= threshold <= 1 else 0.0
+    if _logarithmic(values, form):
+        return p_value(np.log(values).tolist(), math.log(threshold)) if threshold > 0 else 0.0
+    if len(set(values)) == 1:
+        return float(values[0] == threshold)
+    t = (np.mean(values) - threshold) / (np.std(values, ddof=1) / len(values) ** 0.5)
+    return float(2 * special.stdtr(len(values) - 1, -abs(t)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values of several tests, adjusted so that one false decision among all has the probability of each.
+
+    The k-th smallest of m is multiplied by m - k + 1, and is at least the one before (Holm, 1979).
+
+    Examples:
+        >>> holm([0.04, 0.01, 0.03])
+        [0.06, 0.03, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    raised = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
+    return adjusted.tolist()
+
+
+def _logarithmic(values: Sequence[float], form: Form) -> bool:
+    return form == "ratio" and min(values) > 0
+
+
+def _counts(values: Sequence[float], trials: Sequence[int]) -> tuple[int, int]:
+    """Return the successes and the trials of all seeds."""
+    counts = np.asarray(trials or [1] * len(values))
+    successes = np.asarray(values) * counts
+    if np.any(np.abs(successes - np.round(successes)) > 0.2) or np.any((successes < 0) | (successes > counts)):
+        raise ValueError(f"values = {list(values)}: expected shares of trials = {counts.tolist()}")
+    return int(np.round(successes).sum()), int(counts.sum())
+
+
+def _estimate(value: float, low: float, high: float, n: int) -> Estimate:
+    certain, likely = (special.stdtrit(max(n - 1, 1), level) for level in ((1 + CONFIDENCE) / 2, POWER))
+    return Estimate(value, low, high, float((high - low) / 2 * (1 + likely / certain)))

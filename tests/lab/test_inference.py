@@ -1,0 +1,88 @@
+"""The interval covers the truth as often as it says; its test and Holm's correction decide as often as they may."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from engram.lab.inference import estimate, holm, p_value
+
+RUNS = 5000
+THREE_ERRORS = 3 * (0.05 * 0.95 / RUNS) ** 0.5  # of a simulated coverage
+DRAWS = {
+    "normal": (lambda rng, n: rng.normal(size=n), 0.0, "mean", 0.95),
+    "log-normal": (lambda rng, n: rng.lognormal(0, 0.5, n), np.exp(0.125), "mean", 0.91),
+    "beta": (lambda rng, n: rng.beta(18, 2, n), 0.9, "mean", 0.91),
+    "ratio": (lambda rng, n: rng.lognormal(0, 0.5, n) / rng.lognormal(0, 0.5, n), 1.0, "ratio", 0.95),
+}
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 50])
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_interval_covers_the_truth_as_often_as_it_says(name, n, effort):
+    draw, truth, form, least = DRAWS[name]
+    rng = np.random.default_rng(n)
+    intervals = [estimate(draw(rng, n).tolist(), form) for _ in range(RUNS * effort)]
+    covered = np.mean([found.low <= truth <= found.high for found in intervals])
+    assert least - THREE_ERRORS <= covered <= 0.95 + THREE_ERRORS
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
+def test_the_interval_of_a_share_is_exact(share):
+    rng = np.random.default_rng(0)
+    trials = [20, 30]
+    found = [
+        estimate([rng.binomial(n, share) / n for n in trials], "share", trials).low <= share <= 1 for _ in range(400)
+    ]
+    assert np.mean(found) >= 0.95
+    known = stats.binomtest(45, 50).proportion_ci()
+    assert estimate([0.9, 0.9], "share", trials)[:3] == pytest.approx((0.9, known.low, known.high))
+
+
+@pytest.mark.parametrize(("form", "truth"), [("mean", 0.0), ("ratio", 1.0)])
+def test_a_claim_on_noise_is_decided_one_time_in_twenty(form, truth):
+    rng = np.random.default_rng(1)
+    draws = [rng.normal(size=4) if form == "mean" else np.exp(rng.normal(size=4)) for _ in range(RUNS)]
+    decided = np.mean([p_value(values.tolist(), truth, form) < 0.05 for values in draws])
+    assert decided == pytest.approx(0.05, abs=THREE_ERRORS)
+
+
+@pytest.mark.parametrize("form", ["mean", "ratio", "share"])
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=6), st.floats(0.01, 0.99))
+def test_the_p_value_is_small_where_the_interval_leaves_the_threshold_out(form, counts, threshold):
+    values = [count / 20 for count in counts]
+    trials = [20] * len(values)
+    found, p = estimate(values, form, trials), p_value(values, threshold, form, trials)
+    if abs(p - 0.05) > 1e-9:
+        assert (found.low <= threshold <= found.high) == (p > 0.05)
+
+
+def test_as_many_seeds_resolve_what_they_say_four_times_in_five():
+    rng = np.random.default_rng(2)
+    n, effect = 8, 1.15
+    found = [estimate(rng.normal(effect, 1.0, n).tolist()) for _ in range(RUNS)]
+    assert np.mean([one.resolution for one in found]) == pytest.approx(effect, abs=0.06)
+    assert np.mean([one.low > 0 for one in found]) == pytest.approx(0.8, abs=0.05)
+
+
+def test_a_share_that_is_none_is_named():
+    with pytest.raises(ValueError, match=r"values = \[0.5\]: expected shares of trials = \[1\]"):
+        estimate([0.5], "share")
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holms_adjustment_is_monotone_and_between_one_and_m_times(p_values):
+    adjusted = holm(p_values)
+    order = np.argsort(p_values, kind="stable")
+    assert np.all(np.diff(np.asarray(adjusted)[order]) >= 0)
+    for p, raised in zip(p_values, adjusted, strict=True):
+        assert p <= raised <= min(1.0, len(p_values) * p) or raised == pytest.approx(p)
+
+
+def test_one_false_decision_among_many_is_as_rare_as_one():
+    rng = np.random.default_rng(3)
+    wrong = [min(holm(rng.uniform(size=10).tolist())) < 0.05 for _ in range(RUNS)]
+    assert np.mean(wrong) <= 0.05 + THREE_ERRORS
