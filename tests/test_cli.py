@@ -186,13 +186,45 @@ def test_a_corrupt_checkpoint_is_kept_aside_and_the_trial_starts_again(toy, caps
     assert json.loads(captured.out)["trials"][0]["result"] == whole
 
 
-def test_a_corrupt_note_of_the_last_run_is_named(toy, capsys, tmp_path):
-    root = tmp_path / "runs" / "toy"
-    root.mkdir(parents=True)
-    (root / "last-run.json").write_text("{")
+NESTED = '{"config": ' * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "{}", NESTED, '{"preset": "huge", "changed": {}, "config": {}, "seeds": 1, "trials": []}', None],
+    ids=["cut", "list", "empty", "nested", "preset", "folder"],
+)
+def test_a_corrupt_note_of_the_last_run_is_named(toy, capsys, tmp_path, content):
+    note = tmp_path / "runs" / "toy" / "last-run.json"
+    note.parent.mkdir(parents=True)
+    if content is None:
+        note.mkdir()
+    else:
+        note.write_text(content)
     assert cli.run(["report", "toy"]) == 2
     assert "last-run.json is corrupt" in capsys.readouterr().err.replace("\n", "")
     assert cli.run(["list"]) == 0
+
+
+@pytest.mark.parametrize("name", ["result.json", "trial.json", "status.json"])
+@pytest.mark.parametrize(
+    "content", ["{}", '{"result": 1, "state": []}', NESTED, None], ids=["empty", "1", "nested", "-"]
+)
+def test_a_file_of_another_shape_costs_its_trial_alone(toy, capsys, tmp_path, name, content):
+    arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--json"]
+    cli.run(arguments)
+    before = json.loads(capsys.readouterr().out)
+    path = next((tmp_path / "runs" / "toy").glob("momentum-0-*")) / name
+    path.unlink()
+    path.mkdir() if content is None else path.write_text(content)
+    assert cli.run(["report", "toy"]) == 0
+    assert cli.run(["list"]) == 0
+    capsys.readouterr()
+    assert cli.run(arguments) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert [trial["state"] for trial in again["trials"]] == ["finished"] * 2
+    assert [trial["result"] for trial in again["trials"]] == [trial["result"] for trial in before["trials"]]
+    assert name == "status.json" or path.with_name(f"{name}.corrupt-1").exists()
 
 
 def test_a_folder_that_cannot_be_locked_fails_its_trial_alone(toy, capsys, tmp_path):

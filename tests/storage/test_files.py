@@ -46,7 +46,7 @@ def test_an_interrupt_during_a_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_what_is_no_json_object_is_corrupt(tmp_path, content):
     (tmp_path / "f.json").write_bytes(content)
     with pytest.raises(CorruptFileError, match=r"f\.json is corrupt"):
-        read_json(tmp_path / "f.json")
+        read_json(tmp_path / "f.json", dict)
 
 
 def test_corrupt_files_are_kept_aside_one_by_one(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import filelock
 import polars as pl
+from typing_extensions import TypedDict
 
 from engram.lab import metrics
 from engram.lab.machine import hardware, versions
@@ -42,6 +43,22 @@ class Status:
     note: str = ""
 
 
+class Identity(TypedDict):
+    """What is run and on what machine; beside these all that names a trial."""
+
+    versions: dict[str, Any]
+    hardware: dict[str, Any]
+
+
+class Stored(TypedDict):
+    """What came of a finished trial."""
+
+    result: dict[str, Any]
+    metrics: metrics.Mark
+    seconds: float
+    sha256: str
+
+
 class TrialFolder:
     """The folder of one trial; it need not exist yet."""
 
@@ -58,15 +75,19 @@ class TrialFolder:
         """Write down what is run and on what machine."""
         write_json(self.path / "trial.json", {**identity, "versions": versions(), "hardware": hardware()})
 
-    def identity(self) -> dict[str, Any]:
-        """Return what ``begin`` wrote."""
-        return read_json(self.path / "trial.json")
+    def identity(self) -> Identity:
+        """Return what ``begin`` wrote; raise CorruptFileError where it cannot be read."""
+        path = self.path / "trial.json"
+        try:
+            return read_json(path, Identity)
+        except FileNotFoundError:
+            raise CorruptFileError(path, "it is missing") from None
 
     def status(self) -> Status:
         """Return how far the trial is; ``waiting`` where nothing was written or it cannot be read."""
         try:
-            return Status(**read_json(self.path / "status.json"))
-        except (FileNotFoundError, CorruptFileError, TypeError):
+            return read_json(self.path / "status.json", Status)
+        except (FileNotFoundError, CorruptFileError):
             return Status()
 
     def set_status(self, status: Status, *, durable: bool = True) -> None:
@@ -81,26 +102,29 @@ class TrialFolder:
         """Return the number of the last loop that has a checkpoint; -1 without any."""
         return max((int(p.stem.partition("-")[2]) for p in self.path.glob("checkpoint-*.safetensors")), default=-1)
 
-    def finish(self, result: dict[str, Any], mark: dict[str, int | str], seconds: float) -> None:
+    def finish(self, result: dict[str, Any], mark: metrics.Mark, seconds: float) -> None:
         """Write the result down; from here on the trial is finished, and its checkpoints are no longer needed."""
-        stored = {"result": result, "metrics": mark, "seconds": seconds}
+        stored: Stored = {"result": result, "metrics": mark, "seconds": seconds, "sha256": ""}
         write_json(self.path / "result.json", {**stored, "sha256": _digest(stored)})
         for loop in range(self.last_loop() + 1):
             self.checkpoint(loop).unlink(missing_ok=True)
 
-    def result(self) -> dict[str, Any] | None:
-        """Return the finished trial's ``{"result": ..., "seconds": ...}``; None if unfinished.
+    def result(self) -> Stored | None:
+        """Return what came of a finished trial; None if unfinished.
 
         Raises:
-            CorruptFileError: The result or the metrics, which are verified, are truncated or altered.
+            CorruptFileError: The result or the metrics, which are verified, are truncated or altered, or what the trial
+                is cannot be read.
         """
         path = self.path / "result.json"
-        if not path.exists():
+        try:
+            stored = read_json(path, Stored)
+        except FileNotFoundError:
             return None
-        stored = read_json(path)
-        if stored.pop("sha256", None) != _digest(stored):
+        if stored["sha256"] != _digest(stored):
             raise CorruptFileError(path, "its checksum differs")
         metrics.check(self.metrics_path, stored["metrics"])
+        self.identity()
         return stored
 
     def metrics(self) -> pl.DataFrame:
@@ -131,5 +155,6 @@ class TrialFolder:
         return False
 
 
-def _digest(content: dict[str, Any]) -> str:
+def _digest(stored: Stored) -> str:
+    content = {name: value for name, value in stored.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from typing_extensions import TypedDict
 
-from engram import registry
+from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment
-from engram.lab.folder import Status, TrialFolder
+from engram.lab.folder import Identity, Status, TrialFolder
 from engram.lab.metrics import SCHEMA
 from engram.lab.results import Results, TrialResult
 from engram.lab.worker import Job
@@ -21,6 +22,24 @@ from engram.storage.files import CorruptFileError, read_json, write_json
 
 NOTE = "last-run.json"
 COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}
+
+
+class Entry(TypedDict):
+    """One trial of a run."""
+
+    arm: str
+    seed: int
+    folder: str
+
+
+class Note(TypedDict):
+    """What a run consists of."""
+
+    preset: str
+    changed: dict[str, Any]
+    config: dict[str, Any]
+    seeds: int
+    trials: list[Entry]
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:
@@ -44,9 +63,9 @@ def resolve(experiment: str | Experiment) -> Experiment:
 
 def write_note(
     root: Path, *, preset: str, changed: Mapping[str, Any], config: Any, seeds: int, jobs: Sequence[Job]
-) -> dict[str, Any]:
+) -> Note:
     """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``; return the note."""
-    note = {
+    note: Note = {
         "preset": preset,
         "changed": dict(changed),
         "config": configs.to_dict(config),
@@ -66,33 +85,37 @@ def load(experiment: str | Experiment, runs: str | Path | None = None) -> Result
 
     Raises:
         ValueError: It was never run there.
-        CorruptFileError: The note of the last run cannot be read.
+        CorruptFileError: The note of the last run cannot be read, or is of an experiment that has changed.
     """
     experiment = resolve(experiment)
     root = runs_folder(runs) / experiment.name
     try:
-        note = read_json(root / NOTE)
+        note = read_json(root / NOTE, Note)
+        _config(experiment, note)
     except FileNotFoundError:
         raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
+    except CorruptFileError:
+        raise
+    except ValueError as error:
+        raise CorruptFileError(root / NOTE, str(error)) from None
     return read_back(experiment, root, note)
 
 
-def read_back(
-    experiment: Experiment, root: Path, note: Mapping[str, Any], last: Mapping[str, Status] | None = None
-) -> Results:
+def read_back(experiment: Experiment, root: Path, note: Note, last: Mapping[str, Status] | None = None) -> Results:
     """Collect the results of a run from its note in the experiment's folder.
 
-    ``last`` has the last status of trials, by trial folder, which some could not write down.
+    ``last`` has the last status of trials, by trial folder, which some could not write down. A finished trial whose
+    files are corrupt counts as failed; the next run does it again.
     """
-    found = [_trial_result(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
-    finished = [(trial, TrialFolder(Path(trial.folder))) for trial in found if trial.state == "finished"]
+    found = [_read_trial(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
     frames = [
-        folder.metrics().select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
-        for trial, folder in finished
+        metrics.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
+        for trial, metrics, _ in found
+        if metrics is not None
     ]
     metrics = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
-    environment = _environment([folder.identity() for _, folder in finished])
-    return _results(experiment, {**note, "environment": environment}, found, metrics)
+    environment = _environment([identity for _, _, identity in found if identity is not None])
+    return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in found], metrics)
 
 
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
@@ -118,7 +141,7 @@ def _results(
         headline=experiment.headline,
         preset=stored["preset"],
         changed=stored["changed"],
-        config=configs.from_dict(type(experiment.presets[stored["preset"]].config), stored["config"]),
+        config=_config(experiment, stored),
         seeds=stored["seeds"],
         trials=trials,
         metrics=metrics,
@@ -131,23 +154,32 @@ def _or_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def _trial_result(entry: Mapping[str, Any], root: Path, last: Status | None) -> TrialResult:
+def _config(experiment: Experiment, stored: Mapping[str, Any]) -> Any:
+    preset = experiment.presets[checks.choice("preset", stored["preset"], experiment.presets)]
+    return configs.from_dict(type(preset.config), stored["config"])
+
+
+def _read_trial(
+    entry: Entry, root: Path, last: Status | None
+) -> tuple[TrialResult, pl.DataFrame | None, Identity | None]:
+    """Return a trial and, of a finished one, its metrics and what it is."""
     folder = TrialFolder(root / entry["folder"])
     name = (entry["arm"], entry["seed"])
     try:
         stored = folder.result()
+        if stored is not None:
+            trial = TrialResult(*name, "finished", stored["result"], stored["seconds"], str(folder.path))
+            return trial, folder.metrics(), folder.identity()
     except CorruptFileError as error:
-        return TrialResult(*name, "failed", {}, folder=str(folder.path), message=str(error))
-    if stored is not None:
-        return TrialResult(*name, "finished", stored["result"], stored["seconds"], str(folder.path))
+        return TrialResult(*name, "failed", {}, folder=str(folder.path), message=str(error)), None, None
     status = last or folder.status()
     # Where nobody is at work, whoever was has died.
     died = status.state == "running" and not folder.is_locked()
     state = "interrupted" if died else status.state
-    return TrialResult(*name, state, {}, status.seconds, str(folder.path), status.message)
+    return TrialResult(*name, state, {}, status.seconds, str(folder.path), status.message), None, None
 
 
-def _environment(identities: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _environment(identities: Sequence[Identity]) -> dict[str, dict[str, Any]]:
     """Return versions and hardware of all trials; where they differ, all that occur."""
     found: dict[str, dict[str, Any]] = {}
     for group in ("versions", "hardware"):

@@ -15,7 +15,7 @@ import torch
 
 from engram import checks
 from engram.lab.folder import TrialFolder
-from engram.lab.metrics import MetricsFile
+from engram.lab.metrics import Mark, MetricsFile
 from engram.storage import checkpoint
 from engram.storage.files import CorruptFileError
 
@@ -163,7 +163,7 @@ class Run:
         part = max(1, len(curve) // parts)
         return float(curve[:part].mean()), float(curve[-part:].mean())
 
-    def close(self) -> tuple[dict[str, int | str], Status]:
+    def close(self) -> tuple[Mark, Status]:
         """End the trial: flush everything; return the mark of the metrics and the final status."""
         self._check_complete()
         if self._events is not None:

@@ -8,12 +8,20 @@ import re
 from pathlib import Path
 
 import polars as pl
+from typing_extensions import TypedDict  # that of Python 3.11 has no shape for pydantic
 
 from engram.storage.files import CorruptFileError, writing
 
 SCHEMA = {"step": pl.Int64, "metric": pl.String, "value": pl.Float64}
 _HEADER = "step,metric,value\n"
 _NAME = re.compile(r"[A-Za-z0-9_./-]+")
+
+
+class Mark(TypedDict):
+    """How long a metrics file was, and what was in it."""
+
+    bytes: int
+    sha256: str
 
 
 class MetricsFile:
@@ -33,7 +41,7 @@ class MetricsFile:
             raise ValueError(f"metric = {name!r}: expected letters, digits and _ . / - only")
         self._pending.append(f"{step},{name},{value!r}\n")
 
-    def mark(self) -> dict[str, int | str]:
+    def mark(self) -> Mark:
         """Bring all rows to the disk, and return what ``cut`` needs to come back; a failed write loses no row."""
         content = ("" if self._written else _HEADER) + "".join(self._pending)
         with writing(self.path), self.path.open("ab") as file:
@@ -46,7 +54,7 @@ class MetricsFile:
         self._pending.clear()
         return {"bytes": len(self._written), "sha256": hashlib.sha256(self._written).hexdigest()}
 
-    def cut(self, mark: dict[str, int | str]) -> None:
+    def cut(self, mark: Mark) -> None:
         """Go back to a marked moment, if the rows before it are as written; the next ``mark`` removes those since."""
         self._written = check(self.path, mark, whole=False)
         self._pending.clear()
@@ -58,10 +66,13 @@ class MetricsFile:
         )
 
 
-def check(path: Path, mark: dict[str, int | str], *, whole: bool = True) -> bytes:
+def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
     """Return the file's content up to the mark; raise CorruptFileError if it is not that or, if ``whole``, longer."""
-    size = int(mark["bytes"])
-    content = path.read_bytes() if path.exists() else b""
+    size = mark["bytes"]
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise CorruptFileError(path, error.strerror or str(error)) from None
     if len(content) < size or (whole and len(content) > size):
         raise CorruptFileError(path, f"{len(content)} bytes where {size} were written")
     if hashlib.sha256(content[:size]).hexdigest() != mark["sha256"]:

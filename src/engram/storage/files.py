@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
+
+import pydantic
+
+Shape = TypeVar("Shape")
 
 
 class CorruptFileError(ValueError):
@@ -63,15 +68,29 @@ def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True) 
     write_atomic(path, (json.dumps(content, indent=1) + "\n").encode(), durable=durable)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raise CorruptFileError where the file holds none."""
+def read_json(path: Path, shape: type[Shape]) -> Shape:
+    """Read a JSON file whose content has a shape: that of a dataclass or a ``TypedDict``.
+
+    Raises:
+        FileNotFoundError: There is none.
+        CorruptFileError: It cannot be read, holds no JSON, or its content has another shape.
+    """
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFileError(path, f"not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise CorruptFileError(path, "not a JSON object")
-    return content
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CorruptFileError(path, error.strerror or str(error)) from None
+    try:
+        return cast(Shape, _adapter(cast(Hashable, shape)).validate_json(content, strict=True))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise CorruptFileError(path, ": ".join([*map(str, first["loc"]), first["msg"]])) from None
+
+
+@cache
+def _adapter(shape: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(shape)
 
 
 def sweep(folder: Path) -> None:
