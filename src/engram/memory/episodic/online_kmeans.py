@@ -56,10 +56,7 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
 
     # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
     def __init__(
-        self,
-        n_clusters: Annotated[Any, int] = 8,
-        *,
-        weighting: Annotated[Any, Literal["count", "author"]] = "count",
+        self, n_clusters: Annotated[Any, int] = 8, *, weighting: Annotated[Any, Literal["count", "author"]] = "count"
     ) -> None:
         self.n_clusters = n_clusters
         self.weighting = weighting

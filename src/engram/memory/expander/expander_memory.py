@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.memory.counted_random import number, seeds
-from engram.memory.expander.bipartite_graph import BipartiteGraph
+from engram.memory.expander.bipartite_graph import BipartiteGraph, SolutionSpace, solve
 from engram.memory.expander.clusters import given_table, nearest_patterns, parity_table
 from engram.memory.expander.flip_dynamics import (
     ORDERS,
@@ -25,7 +25,6 @@ from engram.memory.expander.flip_dynamics import (
     patterns_seen,
     settle_fast,
 )
-from engram.memory.expander.gf2 import SolutionSpace, solve
 from engram.storage.stored import Stored
 
 POLICIES = ("reject", "allow", "repair")
@@ -126,11 +125,8 @@ class ExpanderMemory(Stored, nn.Module):
             raise ValueError(f"target_parity of shape {target.shape}: expected +1 or -1, ({graph.n_constraints},)")
         odd = (target < 0).astype(np.uint8)
         self.register_buffer("target", torch.from_numpy(odd), persistent=False)
-        if not self.explicit_hidden:
-            permitted = np.zeros((0, 0), bool)
-        elif self.patterns == "learn":
-            permitted = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]), bool)
-        else:
+        permitted = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]) if self.explicit_hidden else (0, 0), bool)
+        if self.explicit_hidden and self.patterns != "learn":
             permitted = parity_table(graph, odd) if self.patterns == "parity" else given_table(graph, patterns)
         self.register_buffer("permitted", torch.from_numpy(permitted))
         self._solutions: SolutionSpace | None = None
@@ -211,8 +207,7 @@ class ExpanderMemory(Stored, nn.Module):
 
         The winner's pattern is an integer as in ``permitted``; of a cluster without hidden neurons it is what it sees.
         """
-        bits = self._encoded(x)[0]
-        net = self._network
+        bits, net = self._encoded(x)[0], self._network
         local = local_patterns(net, bits)
         cluster = torch.arange(local.shape[1], device=bits.device)
         draw = number(seeds(len(bits), generator, bits.device)[:, None], cluster)
@@ -267,7 +262,6 @@ class ExpanderMemory(Stored, nn.Module):
             erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each of them gets what most of its
                 clusters that miss nobody else ask for, ties at random.
             trace: Whether to return the energy on the way, which is slower.
-
         """
         order = checks.choice("order", self.order if order is None else order, ORDERS)
         limit = None if max_iter is None else checks.size("max_iter", max_iter, least=0)
@@ -278,15 +272,12 @@ class ExpanderMemory(Stored, nn.Module):
         seed = seeds(len(cue), generator, cue.device)
         bits = fill_erased(self._network, cue, erased, seed) if erased is not None else cue
         if limit is None:
-            # A flip lowers V by at least 1.
-            limit = SWEEPS.get(order, int(self._network.C.shape[0] * self._network.C.shape[1]))
-        if order == "glauber":
-            limit *= self._nodes
-        settled = settle_fast(self._network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)
+            limit = SWEEPS.get(order, self.graph.C.size)  # a flip lowers V by at least 1
+        steps = self._nodes if order == "glauber" else 1
+        settled = settle_fast(self._network, bits, order, steps * limit, seed, beta=beta, faults=faults, trace=trace)
         moved = settled.bits != cue
         if erased is not None:
             moved &= ~erased
-        sweeps = self._nodes if order == "glauber" else 1
         return RecallResult(
             self._decoded(settled.bits, x.dtype),
             settled.stable & (settled.violated == 0),
@@ -295,7 +286,7 @@ class ExpanderMemory(Stored, nn.Module):
             settled.oscillating,
             settled.flips,
             moved.sum(1),
-            -(-settled.iterations // sweeps),
+            -(-settled.iterations // steps),
             None if settled.trace is None else self._energy_of(settled.trace),
         )
 
@@ -322,14 +313,12 @@ class ExpanderMemory(Stored, nn.Module):
         checks.choice("policy", policy, POLICIES)
         bits = self._encoded(x)[0].cpu().numpy().copy()
         permitted = self.permitted.numpy(force=True).copy()
-        recruited, conflicts = np.zeros((2, len(bits)), np.int64)
-        learning.learn(
-            bits, self.graph.C, self.graph.constraint_degrees, permitted, POLICIES.index(policy), recruited, conflicts
-        )
+        counts, wires = np.zeros((2, len(bits)), np.int64), (self.graph.C, self.graph.constraint_degrees)
+        learning.learn(bits, *wires, permitted, POLICIES.index(policy), *counts)
         self.permitted.copy_(torch.from_numpy(permitted))
         self._refresh()
-        states, *counts = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, recruited, conflicts))
-        return LearnResult(self._decoded(states, x.dtype), *counts)
+        states, *found = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, *counts))
+        return LearnResult(self._decoded(states, x.dtype), *found)
 
     def coverage(self) -> Float[Tensor, " constraints"]:
         """Return the patterns that each cluster permits, as a share of the 2^(r-1) of a parity."""
@@ -344,15 +333,10 @@ class ExpanderMemory(Stored, nn.Module):
 
     @classmethod
     def _from_content(cls, content: dict[str, Any]) -> ExpanderMemory:
-        parity = content["patterns"] == "parity"
-        memory = cls(
-            BipartiteGraph(content["C"], content["n_nodes"]),
-            "parity" if parity else "learn",
-            1 - 2 * content["target"].long() if parity else None,
-            content["order"],
-            content["explicit_hidden"],
-            encoding=content["encoding"],
-        )
+        graph, parity = BipartiteGraph(content["C"], content["n_nodes"]), content["patterns"] == "parity"
+        target = 1 - 2 * content["target"].long() if parity else None
+        others = {name: content[name] for name in ("order", "explicit_hidden", "encoding")}
+        memory = cls(graph, "parity" if parity else "learn", target, **others)
         memory.patterns = content["patterns"]
         memory.load_state_dict({"permitted": content["permitted"]})
         return memory

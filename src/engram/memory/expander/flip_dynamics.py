@@ -1,17 +1,13 @@
 """How a network of nodes and constraint clusters settles: five orders in which nodes flip, in plain torch.
 
-A cluster j has one hidden neuron for each local pattern that it permits; d_j is the distance of what it sees from the
-nearest of them, which is 0 or 1 for a parity. The energy is a constant and 2 V, V being the sum of all d_j, and
-flipping node i lowers V by its excess
+With d_j the distance of what cluster j sees from the nearest pattern that it permits and V the sum of all d_j, flipping
+node i lowers V by its excess
 
     e_i = sum over its clusters of d_j(x) - d_j(x with i flipped)
 
-which for parity is u_i - (z_i - u_i), with u_i of its z_i constraints violated. ``ExpanderMemory.recall`` describes
-the orders. This is the definition, and runs on any device; ``engram.memory.expander.kernels.flips`` is the same,
-faster. The n-th random number of a sample does not depend on what its nodes are, or on other samples.
-
-Source: the rule is that of Sipser and Spielman, "Expander codes" (1996), and the zero-temperature dynamics of the
-bipartite Hopfield network of Chaudhuri and Fiete (2019); the orders are ours, since theirs could not be read.
+``ExpanderMemory`` says what these are, its ``recall`` describes the orders. This is the definition, and runs on any
+device; ``engram.memory.expander.kernels.flips`` is the same, faster. The n-th random number of a sample does not depend
+on what its nodes are, or on other samples.
 """
 
 from __future__ import annotations

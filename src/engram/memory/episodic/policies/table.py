@@ -157,10 +157,7 @@ def sums(
 
 
 def merged_values(
-    old: Annotated[np.ndarray, "rows value_dim"],
-    counts: Annotated[np.ndarray, " rows"],
-    batch: Batch,
-    merging: Merging,
+    old: Annotated[np.ndarray, "rows value_dim"], counts: Annotated[np.ndarray, " rows"], batch: Batch, merging: Merging
 ) -> Float[np.ndarray, "rows value_dim"]:
     """Return the values of rows whose states came again, once each."""
     if merging.value_update == "max":
