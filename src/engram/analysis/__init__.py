@@ -2,7 +2,6 @@
 
 from engram.analysis.decoding import cross_temporal_decoding
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
-from engram.analysis.difficulty.classification import classification_difficulty
 from engram.analysis.difficulty.closed_form import (
     Difficulty,
     GeneralizationTask,
@@ -16,8 +15,14 @@ from engram.analysis.difficulty.dimension import (
     maximum_likelihood_dimension,
 )
 from engram.analysis.difficulty.direct_bias import FittedBias, TestError, gaussian_process_test_error, sampled_bias
-from engram.analysis.difficulty.environment import environment_difficulty, roll_out, stacked, standardised
 from engram.analysis.difficulty.margin import Margin, class_margin, extreme_quantile
+from engram.analysis.difficulty.measured import (
+    classification_difficulty,
+    environment_difficulty,
+    roll_out,
+    stacked,
+    standardised,
+)
 from engram.analysis.difficulty.nearest_neighbours import nearest_distances
 from engram.analysis.difficulty.published_tasks import (
     BENCHMARKS,

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import linprog
-from scipy.stats import norm
+from scipy.stats import binomtest
 
 from engram.analysis.verify.bounds import FREE, ON, Phases
 from engram.analysis.verify.network import AffineReLU, Array, Mask
@@ -156,11 +156,9 @@ class Region:
         size = len(self.box.low)
         if size > MOST_DIMENSIONS:
             raise ValueError(f"{size} inputs: expected at most {MOST_DIMENSIONS}; take volume_box in more dimensions")
-        share = float(self.contains(rng.uniform(self.box.low, self.box.high, (n, size))).mean())
-        z = float(norm.ppf(0.975))
-        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-        return share, float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
+        inside = int(self.contains(rng.uniform(self.box.low, self.box.high, (n, size))).sum())
+        interval = binomtest(inside, n).proportion_ci(0.95, "wilson")
+        return inside / n, float(interval.low), float(interval.high)
 
     def perimeter_box(self, contain: Float[np.ndarray, " inputs"] | None = None) -> InnerBox:
         """Return the box inside with the largest sum of sides that holds the point ``contain``; it may be flat.

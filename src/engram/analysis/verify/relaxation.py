@@ -262,13 +262,9 @@ class _Maker:
     def holds(self, pattern: Pattern, wanted: list[_Obligation]) -> bool:
         """Say whether the obligations are proved; what cannot be settled is not."""
         zs = self.net.preactivations(self.pool)
-        within = np.all(
-            [
-                ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
-                for codes, z in zip(pattern, zs, strict=False)
-            ],
-            axis=0,
-        )
+        within = np.ones(len(self.pool), dtype=bool)
+        for codes, z in zip(pattern, zs, strict=False):
+            within &= ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
         for one in wanted:
             values = zs[-1] @ one.q + self.pool @ one.r + one.c
             if (values[within] > one.target).any():

@@ -228,14 +228,8 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         scaled, components = samples / scale, self.components_.astype(samples.dtype, copy=False)
         if self.transform_algorithm == "noodl":
             return np.asarray(encode(scaled, components, self.update, **self._code_settings()).code * scale)
-        code = sparse_encode(
-            scaled,
-            components,
-            algorithm=self.transform_algorithm,
-            n_nonzero_coefs=self.transform_n_nonzero_coefs,
-            alpha=self.transform_alpha,
-            n_jobs=self.n_jobs,
-        )
+        how = {"algorithm": self.transform_algorithm, "n_nonzero_coefs": self.transform_n_nonzero_coefs}
+        code = sparse_encode(scaled, components, alpha=self.transform_alpha, n_jobs=self.n_jobs, **how)
         return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:

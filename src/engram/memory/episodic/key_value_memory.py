@@ -314,9 +314,7 @@ class KeyValueMemory(Stored, nn.Module):
         return Recall(*(each.reshape(samples, self.tables, each.shape[1]) for each in found))
 
     def _table(self, table: int) -> Table:
-        keys, values, counts, coef = (
-            array(tensor[table]) for tensor in (self.keys, self.values, self.counts, self.coef)
-        )
+        keys, values, counts, coef = (array(each[table]) for each in (self.keys, self.values, self.counts, self.coef))
         hashes = keys if self.hash_dim is None else array(self.hashes[table])
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
         return Table(keys, values, hashes, counts, coef, filled, clock, seed)

@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, ClusterMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.kmeans import FREE, WEIGHTINGS
-from engram.memory.episodic.policies.table import closest
 from engram.storage.fitted import Fitted
 from engram.storage.stored import Stored
 

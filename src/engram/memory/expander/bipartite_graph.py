@@ -54,13 +54,11 @@ class BipartiteGraph:
             raise ValueError(f"C has values from {C.min()} to {C.max()}: expected nodes, 0 .. {nodes - 1}, or -1")
         C = C.astype(np.int32)
         padding, ordered = C == NOBODY, np.sort(C, axis=1)
+        repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)
         for wrong, what in (
             ((padding[:, :-1] & ~padding[:, 1:]).any(axis=1), ": expected -1 only at its end"),
             ((~padding).sum(axis=1) < 2, " sees fewer than 2 nodes: expected at least r = 2 of a constraint"),
-            (
-                ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)).any(axis=1),
-                " sees a node twice: expected no repeated edge",
-            ),
+            (repeated.any(axis=1), " sees a node twice: expected no repeated edge"),
         ):
             if wrong.any():
                 raise ValueError(f"C[{wrong.argmax()}]{what}")

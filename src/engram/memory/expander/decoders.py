@@ -18,8 +18,11 @@ from engram.memory.expander.expander_memory import ExpanderMemory, RecallResult
 LARGEST = 30.0  # log-likelihood ratio at which messages are held: tanh of half of it is 1 in 64 bits
 
 
+ParityCheck = Annotated[Any, ArrayLike] | BipartiteGraph
+
+
 def bit_flip_decode(
-    H: Annotated[Any, ArrayLike] | BipartiteGraph,
+    H: ParityCheck,
     x: Annotated[Tensor, "batch nodes"],
     *,
     order: str = "max",
@@ -43,11 +46,7 @@ def bit_flip_decode(
 
 
 def gallager_b_decode(
-    H: Annotated[Any, ArrayLike] | BipartiteGraph,
-    x: Annotated[Tensor, "batch nodes"],
-    *,
-    threshold: int | None = None,
-    max_iter: int = 100,
+    H: ParityCheck, x: Annotated[Tensor, "batch nodes"], *, threshold: int | None = None, max_iter: int = 100
 ) -> UInt8[Tensor, "batch nodes"]:
     """Return words of a regular code corrected by messages of one bit (Gallager's algorithm B).
 
@@ -96,7 +95,7 @@ def gallager_b_decode(
     return word
 
 
-def as_graph(H: Annotated[Any, ArrayLike] | BipartiteGraph) -> BipartiteGraph:
+def as_graph(H: ParityCheck) -> BipartiteGraph:
     """Return the graph of a parity-check matrix, without warnings."""
     if isinstance(H, BipartiteGraph):
         return H
@@ -114,11 +113,7 @@ class BeliefResult(NamedTuple):
 
 
 def belief_propagation(
-    H: Annotated[Any, ArrayLike] | BipartiteGraph,
-    x: Annotated[Tensor, "batch nodes"],
-    flip_probability: float,
-    *,
-    max_iter: int = 50,
+    H: ParityCheck, x: Annotated[Tensor, "batch nodes"], flip_probability: float, *, max_iter: int = 50
 ) -> BeliefResult:
     """Correct words sent through a channel that flips each bit with a known probability, by the sum-product algorithm.
 

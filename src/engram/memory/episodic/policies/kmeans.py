@@ -9,17 +9,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from engram import checks
+from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.replacement import lowest, placed
-from engram.memory.episodic.policies.table import (
-    Batch,
-    Change,
-    Merging,
-    Table,
-    closest,
-    merged_values,
-    recognised,
-    sums,
-)
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Table, merged_values, recognised, sums
 
 WEIGHTINGS = ("count", "author")
 FREE = 1e-6  # count up to which a cluster has starved

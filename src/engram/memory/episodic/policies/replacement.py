@@ -11,16 +11,7 @@ import torch
 from engram import checks
 from engram.memory.counted_random import chance, number
 from engram.memory.episodic.neighbours import ALL, Averaging, exact_neighbours, fast_estimate
-from engram.memory.episodic.policies.table import (
-    Batch,
-    Change,
-    Merging,
-    Table,
-    best,
-    groups,
-    merged_values,
-    recognised,
-)
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Table, best, groups, merged_values, recognised
 
 
 @dataclass(frozen=True)

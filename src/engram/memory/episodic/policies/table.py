@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from engram.memory.episodic.neighbours import exact_neighbours
+from engram.memory.episodic.neighbours import closest
 
 
 class Table(NamedTuple):
@@ -96,14 +96,6 @@ def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0
     new = batch.take(~known)
     same = groups(new.hashes) if radius == 0 else aggregated(new.keys, radius)
     return Recognised(combined(batch.take(known), group, merging), rows, combined(new, same, merging))
-
-
-def closest(
-    keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"]
-) -> tuple[Int[np.ndarray, " samples"], Float[np.ndarray, " samples"]]:
-    """Return the row of the nearest of the first ``filled`` keys, -1 if there is none, and its squared distance."""
-    rows, distances = exact_neighbours(keys[None], np.array([filled]), x, 1)
-    return rows[:, 0], distances[:, 0]
 
 
 def groups(hashes: Annotated[np.ndarray, "samples hash_dim"]) -> Int[np.ndarray, " samples"]:
