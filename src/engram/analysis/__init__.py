@@ -32,7 +32,6 @@ from engram.analysis.difficulty.published_tasks import (
     few_shot_task,
 )
 from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_probabilities, within_lifetime_gain
-from engram.analysis.similarity.delay_embedding import delay_embedding
 from engram.analysis.similarity.distance_matrix import PermutationTest, pairwise, permutation_test, silhouette
 from engram.analysis.similarity.dsa import DSA, split_half_floor
 from engram.analysis.similarity.hankel_dmd import HankelDMD, departure_from_normality
@@ -49,6 +48,7 @@ from engram.analysis.similarity.operator_distance import (
 )
 from engram.analysis.similarity.shape import linear_cka, procrustes_angle, rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
+from engram.analysis.similarity.trials import delay_embedding
 
 __all__ = [
     "BENCHMARKS",

@@ -11,6 +11,8 @@ import numpy as np
 from engram import checks
 from engram.analysis.difficulty.closed_form import Difficulty, GeneralizationTask, Number, check_range, log_modes_up_to
 
+Real = float | int
+
 
 def control_task(
     n_obs: Number, n_act: Number, *, n: Number, resolution: Number = 1e-3, error: Number = 1e-3, window: Number = 1
@@ -32,14 +34,7 @@ def control_task(
 
 
 def few_shot_task(
-    m_within: float | int,
-    m_across: float | int,
-    radius: float | int,
-    resolution: float | int,
-    *,
-    ways: int = 20,
-    n_tasks: float | int,
-    error: float,
+    m_within: Real, m_across: Real, radius: Real, resolution: Real, *, ways: int = 20, n_tasks: Real, error: float
 ) -> GeneralizationTask:
     """Return a one-shot classification task: sets of ``ways`` images, each set to be mapped to its classifier.
 

@@ -1,4 +1,4 @@
-"""Bounds by intervals (IBP) and by linear relaxation (CROWN), sound in floating point.
+"""Bounds by intervals (IBP), by linear relaxation (CROWN) and from multipliers, sound in floating point.
 
 Every bound is outward: the rounding of its own computation is taken off, by the standard model of a sum of n products,
 |fl(x . y) - x . y| <= gamma_n |x| . |y| <= gamma_n |x|_2 |y|_2, so that it is true of the real network.
@@ -18,10 +18,12 @@ from jaxtyping import Float
 
 from engram.analysis.verify.kernels import through_relu
 from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
+from engram.analysis.verify.specification import Clause, Domain
 
 ON, OFF, FREE = 1, 0, 2
 Phases = np.ndarray[Any, np.dtype[np.int8]]
-LowerLine = Literal["adaptive", "zero"]
+Layers = Sequence[Phases] | None  # of the units of each hidden layer; None: all are free
+Line = Literal["adaptive", "zero"]
 TINY = 1e-290  # more than what underflow can take from any of the sums
 
 
@@ -31,8 +33,7 @@ class LinearBounds(NamedTuple):
         lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
 
     Slopes are (..., outputs, inputs), all else (..., outputs). ``lower`` and ``upper`` are what the box makes of them,
-    infinite where the pattern cannot occur in it; ``layers`` has lower and upper bounds of the pre-activations of each
-    hidden layer, (..., units).
+    infinite where the pattern cannot occur in it; ``layers`` has those of each hidden layer's pre-activations.
     """
 
     lower_slope: Array
@@ -67,7 +68,7 @@ def interval_bounds(
     net: AffineReLU,
     low: Float[np.ndarray, "*batch inputs"],
     high: Float[np.ndarray, "*batch inputs"],
-    pattern: Sequence[Phases] | None = None,
+    pattern: Layers = None,
 ) -> tuple[Float[np.ndarray, "*batch outputs"], Float[np.ndarray, "*batch outputs"]]:
     """Return lower and upper bounds of the outputs by interval arithmetic, c' = W c + b, r' = |W| r.
 
@@ -93,8 +94,8 @@ def crown_bounds(
     high: Float[np.ndarray, "*batch inputs"],
     spec: Float[np.ndarray, "rows outputs"] | None = None,
     *,
-    pattern: Sequence[Phases] | None = None,
-    lower: LowerLine = "adaptive",
+    pattern: Layers = None,
+    lower: Line = "adaptive",
 ) -> LinearBounds:
     """Return linear bounds of the outputs, or of combinations of them, by backward linear relaxation.
 
@@ -104,8 +105,7 @@ def crown_bounds(
 
     which are carried back to the inputs; intermediate bounds likewise, cut with those of ``interval_bounds``.
 
-    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs, by default each; ``lower``: with
-    ``"zero"``, a = 0 everywhere.
+    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs; ``lower``: ``"zero"`` has a = 0.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -151,13 +151,7 @@ def minimum(A: Array, c: Array, low: Array, high: Array) -> Array:
 
 
 def relax(
-    net: AffineReLU,
-    low: Array,
-    high: Array,
-    phases: Sequence[Phases] | None = None,
-    line: LowerLine = "adaptive",
-    *,
-    backward: bool = True,
+    net: AffineReLU, low: Array, high: Array, phases: Layers = None, line: Line = "adaptive", *, backward: bool = True
 ) -> Relaxation:
     """Bound all hidden units over many boxes, (boxes, inputs), with phases (boxes, units) of each hidden layer."""
     hidden = len(net.weights) - 1
@@ -184,7 +178,7 @@ def relax(
     return found
 
 
-def _with_layer(found: Relaxation, lower: Array, upper: Array, line: LowerLine) -> Relaxation:
+def _with_layer(found: Relaxation, lower: Array, upper: Array, line: Line) -> Relaxation:
     unstable, on = (lower < 0) & (upper > 0), lower >= 0
     with np.errstate(invalid="ignore"):
         slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
@@ -256,7 +250,7 @@ def _last(found: Relaxation) -> tuple[Array, Array]:
     return np.maximum(found.lower[-1], 0), np.maximum(found.upper[-1], 0)
 
 
-def batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:
+def batched(pattern: Layers, boxes: int) -> list[Phases] | None:
     """Return the phases of each hidden layer once for every box."""
     if pattern is None:
         return None
@@ -265,3 +259,53 @@ def batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None
 
 def _norm(a: Array) -> Array:
     return np.asarray(np.sqrt((a * a).sum(1)))
+
+
+def dual_bound(
+    net: AffineReLU, relaxation: Relaxation, clause: Clause, place: Domain, multipliers: Float[np.ndarray, " n"]
+) -> float:
+    """Return a lower bound of w . (Q y + c) over one box, cut by half-spaces, whatever the multipliers are.
+
+    With lambda_L = Q' w, and any lambda_k and nu >= 0, for all x in the box with H x <= v,
+
+        w . (Q y + c) >= w . c - nu . v + sum_k lambda_k . b_k + min_x (W_1' lambda_1 + H' nu) . x
+                         + sum_k min_z ((W_{k+1}' lambda_{k+1}) . relu(z) - lambda_k . z),   l_k <= z <= u_k,
+
+    since z_k = W_k h_{k-1} + b_k; each minimum is at an end or at zero. If the bound is positive and w >= 0, one of the
+    rows is. Rounding is accounted for. ``multipliers`` are w, lambda_1 .. lambda_{L-1} and nu, one after another.
+
+    Source: Dvijotham et al., "A dual approach to scalable verification of deep networks" (2018), equation 6.
+    """
+    sizes = [len(clause.c), *net.sizes[1:-1], len(place.v)]
+    if len(multipliers) != sum(sizes) or not np.isfinite(multipliers).all():
+        return -np.inf
+    w, *lambdas, nu = np.split(multipliers, np.cumsum(sizes)[:-1])
+    w, nu = np.maximum(w, 0), np.maximum(nu, 0)
+    gamma = (max(*net.sizes, *sizes) + 8) * 2.0**-50
+    y_low, y_high = (end[0] for end in interval_bounds(net, relaxation.low, relaxation.high))
+    value: Any = w @ clause.c
+    size: Any = w @ np.abs(clause.c)
+    slack = (w @ np.abs(clause.Q)) @ np.maximum(np.abs(y_low), np.abs(y_high))
+    current: Array = w @ clause.Q
+    for k in range(len(net.weights) - 1, -1, -1):
+        value += current @ net.biases[k]
+        size += np.abs(current) @ np.abs(net.biases[k])
+        spread = np.abs(current) @ np.abs(net.weights[k])
+        current = current @ net.weights[k]
+        if k == 0:
+            break
+        lower, upper, mine = relaxation.lower[k - 1][0], relaxation.upper[k - 1][0], lambdas[k - 1]
+        ends = np.stack([lower, upper, np.clip(0, lower, upper)])
+        terms = current * np.maximum(ends, 0) - mine * ends
+        reach = np.maximum(np.abs(lower), np.abs(upper))
+        value += terms.min(0).sum()
+        size += (np.abs(current) + np.abs(mine)) @ reach
+        slack += spread @ reach
+        current = mine
+    slack += spread @ np.maximum(np.abs(place.low), np.abs(place.high))
+    total = current + nu @ place.H
+    ends = np.stack([place.low, place.high])
+    value += (total * ends).min(0).sum() - nu @ place.v
+    size += (np.abs(current) + nu @ np.abs(place.H)) @ np.abs(ends).max(0) + nu @ np.abs(place.v)
+    found = value - gamma * (size + slack) - TINY
+    return float(found) if np.isfinite(found) else -np.inf

@@ -12,8 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter
 from torch import nn
 
-from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, lower_lines, minimum, relax
-from engram.analysis.verify.dual import dual_bound
+from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, dual_bound, lower_lines, minimum, relax
 from engram.analysis.verify.network import AffineReLU, Array, Mask, as_affine_relu
 from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
 
@@ -81,8 +80,7 @@ def check_certificate(
 
     The cases cover all inputs, since each split has two children. Each is bounded afresh from its box, its phases and
     the units that are stable in the cases above it, with the multipliers that are noted, by ``relax``, ``minimum`` and
-    ``dual_bound``, which account for rounding; neither the solver nor anything of the search is used. Arguments as of
-    ``verify``.
+    ``dual_bound``, which account for rounding; nothing of the solver or the search is used. Arguments as of ``verify``.
 
     Examples:
         >>> from engram.analysis.verify import Argmax, verify

@@ -15,8 +15,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from engram import checks
-from engram.analysis.verify.bounds import ON, Phases, Relaxation, batched, lower_lines, minimum, relax
-from engram.analysis.verify.dual import dual_bound
+from engram.analysis.verify.bounds import ON, Phases, Relaxation, batched, dual_bound, lower_lines, minimum, relax
 from engram.analysis.verify.network import AffineReLU, Array, Index
 from engram.analysis.verify.specification import Box, Clause, Domain, domain
 
@@ -131,8 +130,7 @@ def solve(
 
     With ``below``, any value below it will do (much sooner), and none is infinity. With ``radius_from``, a point, the
     largest |x - point| is minimised where all rows are at most zero. With ``elastic``, bounds of units and half-spaces
-    may be overstepped at a price: such a program always has multipliers, and they show it if nothing satisfies the
-    constraints.
+    may be overstepped at a price: such a program always has multipliers, which show it if nothing is feasible.
     """
     fixed = batched(pattern, 1)
     model = _Model()

@@ -54,8 +54,7 @@ def pattern_halfspaces(
 ) -> tuple[Array, Array]:
     """Return the half-spaces G x <= h of the inputs that have a pattern, a unit counting as on from z = tau.
 
-    ``at`` is the full pattern from which units were freed (2). If a unit is fixed, so must be all in the layers before:
-    the set is convex then.
+    ``at`` is the full pattern from which units were freed (2). Before a layer with a fixed unit none may be free.
     """
     rows, right = [np.zeros((0, net.sizes[0]))], [np.zeros(0)]
     free = False

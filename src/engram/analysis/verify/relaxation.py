@@ -54,8 +54,7 @@ def relaxed_region(
         structural:  M_i(x) > g_i(x) - eps for all x in Q(s); the region is Q(s) with g_i(x) >= eps
 
     can be proved: first whole layers from the last on, then the units of the first layer that cannot be freed whole.
-    Where the direct proof fails for s(x0) already, the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``; at a tie
-    of two classes it is empty, status ``"tie"``.
+    Where the direct proof fails for s(x0), the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``; at a tie, empty.
 
     Args:
         net: The network.

@@ -45,8 +45,7 @@ class KeyValueMemory(Stored, nn.Module):
         answer = sum_i w_i v_i / sum_i w_i   over the k nearest of the keys that are there, d_i Euclidean
 
     All is in buffers, so that ``state_dict`` holds everything, the source of random choices included, and a memory that
-    is loaded goes on as the other would have. Nothing is learned by gradients; see ``DND`` for that. On whatever device
-    they are, the processor searches and writes.
+    is loaded goes on as the other would have. On any device the processor searches and writes. ``DND`` has gradients.
 
     Args:
         capacity: Rows in a table, M, at least 2.
@@ -227,8 +226,6 @@ class KeyValueMemory(Stored, nn.Module):
         """Return what ``repr`` shows of the arguments."""
         tables = "" if self.tables is None else f"tables={self.tables}, "
         return f"{self.capacity}, key_dim={self.key_dim}, {tables}policy={self.policy}, {self.merging}"
-
-    # Within.
 
     def _content(self) -> dict[str, Any]:
         name = type(self.policy).__name__

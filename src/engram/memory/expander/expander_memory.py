@@ -133,8 +133,6 @@ class ExpanderMemory(Stored, nn.Module):
         self._refresh()
         self.register_load_state_dict_post_hook(lambda module, _: module._refresh())  # type: ignore[no-untyped-call]
 
-    # What is stored.
-
     @property
     def n_states_log2(self) -> float:
         """Logarithm to base 2 of the number of states that satisfy all constraints; for parities only."""
@@ -190,8 +188,6 @@ class ExpanderMemory(Stored, nn.Module):
         packed = np.packbits(self.message(x).numpy(force=True), axis=1, bitorder="little")
         return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
-    # The energy.
-
     def violated(self, x: Annotated[Tensor, "batch nodes"]) -> Bool[Tensor, "batch constraints"]:
         """Return which constraints states violate."""
         return self._distances(x)[1] > 0
@@ -212,8 +208,6 @@ class ExpanderMemory(Stored, nn.Module):
         cluster = torch.arange(local.shape[1], device=bits.device)
         draw = number(seeds(len(bits), generator, bits.device)[:, None], cluster)
         return patterns_seen(net, bits) ^ nearest_change(net, local, draw)
-
-    # Recall.
 
     def forward(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
         """Return what states are recalled to; ``x + (memory(x) - x).detach()`` passes gradients straight through."""
@@ -247,8 +241,7 @@ class ExpanderMemory(Stored, nn.Module):
         - ``"parallel"``: all that may; the fastest, and the only one that may oscillate.
         - ``"wta"``: the pairwise network alone. Each cluster's winner, one of the nearest patterns at random, votes,
           and a node follows the majority. Takes hundreds of sweeps.
-        - ``"glauber"``: a random node flips with probability sigmoid(2 beta e_i), until all constraints hold; a sweep
-          is N of them.
+        - ``"glauber"``: a random node, with probability sigmoid(2 beta e_i), until all constraints hold; N are a sweep.
 
         Args:
             x: Noisy states, (batch, nodes), of any dtype.
@@ -290,8 +283,6 @@ class ExpanderMemory(Stored, nn.Module):
             None if settled.trace is None else self._energy_of(settled.trace),
         )
 
-    # Learning.
-
     def learn(self, x: Annotated[Tensor, "batch nodes"], policy: str = "reject") -> LearnResult:
         """Show states one after another: each cluster recruits a hidden neuron for what it has not seen before.
 
@@ -306,7 +297,7 @@ class ExpanderMemory(Stored, nn.Module):
                 ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, taking the
                 permitted pattern (the first in rising order) for it before the next cluster looks.
         """
-        from engram.memory.expander.kernels import learning
+        from engram.memory.expander.kernels import graphs
 
         if self.patterns != "learn":
             raise ValueError(f"patterns = {self.patterns!r}: expected 'learn'")
@@ -314,7 +305,7 @@ class ExpanderMemory(Stored, nn.Module):
         bits = self._encoded(x)[0].cpu().numpy().copy()
         permitted = self.permitted.numpy(force=True).copy()
         counts, wires = np.zeros((2, len(bits)), np.int64), (self.graph.C, self.graph.constraint_degrees)
-        learning.learn(bits, *wires, permitted, POLICIES.index(policy), *counts)
+        graphs.learn(bits, *wires, permitted, POLICIES.index(policy), *counts)
         self.permitted.copy_(torch.from_numpy(permitted))
         self._refresh()
         states, *found = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, *counts))
@@ -324,8 +315,6 @@ class ExpanderMemory(Stored, nn.Module):
         """Return the patterns that each cluster permits, as a share of the 2^(r-1) of a parity."""
         full = 2.0 ** (self._network.constraint_degrees - 1)
         return self.permitted.sum(1) / full if self.explicit_hidden else torch.ones_like(full)
-
-    # Files.
 
     def _content(self) -> dict[str, Any]:
         names = ("patterns", "target", "order", "explicit_hidden", "encoding", "permitted")
@@ -340,8 +329,6 @@ class ExpanderMemory(Stored, nn.Module):
         memory.patterns = content["patterns"]
         memory.load_state_dict({"permitted": content["permitted"]})
         return memory
-
-    # Within.
 
     @property
     def _nodes(self) -> int:

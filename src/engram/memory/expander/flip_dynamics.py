@@ -5,9 +5,8 @@ node i lowers V by its excess
 
     e_i = sum over its clusters of d_j(x) - d_j(x with i flipped)
 
-``ExpanderMemory`` says what these are, its ``recall`` describes the orders. This is the definition, and runs on any
-device; ``engram.memory.expander.kernels.flips`` is the same, faster. The n-th random number of a sample does not depend
-on what its nodes are, or on other samples.
+``ExpanderMemory`` says what these are, its ``recall`` describes the orders. This is the definition, on any device;
+``kernels.flips`` is the same, faster. A sample's n-th random number depends on neither its nodes nor other samples.
 """
 
 from __future__ import annotations

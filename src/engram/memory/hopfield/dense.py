@@ -18,8 +18,7 @@ class DenseHopfield(PatternStore):
         E = - sum over patterns of F(p . x),   F(m) = m^n or exp(m)
         x_i flips if that lowers E; one node after another in random order
 
-    With a power n it stores about N^(n-1) patterns, with the exponential exponentially many; each costs N weights, and
-    a state that is not stored is drawn to one that is.
+    With a power n it stores about N^(n-1) patterns, with the exponential exponentially many; each costs N weights.
 
     Args:
         n: The power, at least 2, or ``"exponential"``. 2 is the classic network with its diagonal.

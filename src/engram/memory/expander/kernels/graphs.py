@@ -1,9 +1,11 @@
-"""Bipartite graphs as numba kernels: the shortest cycle, the least expansion, equations modulo 2."""
+"""Bipartite graphs as numba kernels: shortest cycle, least expansion, equations modulo 2, learning by clusters."""
 
 from typing import no_type_check
 
 import numpy as np
 from numba import njit
+
+REJECT, ALLOW, REPAIR = 0, 1, 2
 
 
 @njit(cache=True, nogil=True)
@@ -96,3 +98,27 @@ def eliminate(rows, target, columns):
         if rank == pivots.size:
             break
     return pivots[:rank]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def learn(bits, C, constraint_degrees, permitted, policy, recruited, conflicts):
+    """Show samples to one cluster after another: ``permitted`` and the counts change, under ``REPAIR`` ``bits`` too."""
+    for sample in range(bits.shape[0]):
+        for j in range(C.shape[0]):
+            local = 0
+            for k in range(constraint_degrees[j]):
+                local |= int(bits[sample, C[j, k]]) << k
+            if permitted[j, local]:
+                continue
+            near, nearest = -1, -1
+            for k in range(constraint_degrees[j]):
+                other = local ^ (1 << k)
+                if permitted[j, other] and (near < 0 or other < nearest):
+                    near, nearest = k, other
+            conflicts[sample] += near >= 0
+            if near < 0 or policy == ALLOW:
+                permitted[j, local] = True
+                recruited[sample] += 1
+            elif policy == REPAIR:
+                bits[sample, C[j, near]] ^= 1
