@@ -4,7 +4,7 @@ import pytest
 from gymnasium import spaces
 
 from engram.analysis import environment_difficulty, roll_out, stacked, standardised
-from engram.analysis.difficulty.measured import action_dimension
+from engram.analysis.difficulty.environment import action_dimension
 
 
 class Walk(gym.Env):

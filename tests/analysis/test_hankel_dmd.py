@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
 from engram.analysis import HankelDMD, delay_embedding, departure_from_normality, operator_distance
-from engram.analysis.similarity.trials import lagged_moments
+from engram.analysis.similarity.delay_embedding import lagged_moments
 
 
 def autoregression(trials=5, time=300, size=3, seed=0):

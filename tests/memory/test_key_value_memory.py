@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.memory import DND, FaissSearch, KeyValueMemory
-from engram.memory.episodic.neighbours import Averaging, estimate
+from engram.memory.episodic.estimate import Averaging, estimate
 from engram.memory.episodic.policies import (
     FIFO,
     LRU,

@@ -2,6 +2,7 @@
 
 from engram.analysis.decoding import cross_temporal_decoding
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
+from engram.analysis.difficulty.classification import classification_difficulty
 from engram.analysis.difficulty.closed_form import (
     Difficulty,
     GeneralizationTask,
@@ -15,14 +16,8 @@ from engram.analysis.difficulty.dimension import (
     maximum_likelihood_dimension,
 )
 from engram.analysis.difficulty.direct_bias import FittedBias, TestError, gaussian_process_test_error, sampled_bias
+from engram.analysis.difficulty.environment import environment_difficulty, roll_out, stacked, standardised
 from engram.analysis.difficulty.margin import Margin, class_margin, extreme_quantile
-from engram.analysis.difficulty.measured import (
-    classification_difficulty,
-    environment_difficulty,
-    roll_out,
-    stacked,
-    standardised,
-)
 from engram.analysis.difficulty.nearest_neighbours import nearest_distances
 from engram.analysis.difficulty.published_tasks import (
     BENCHMARKS,
@@ -32,11 +27,12 @@ from engram.analysis.difficulty.published_tasks import (
     few_shot_task,
 )
 from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_probabilities, within_lifetime_gain
-from engram.analysis.similarity.distance_matrix import PermutationTest, pairwise, permutation_test, silhouette
-from engram.analysis.similarity.dsa import DSA, split_half_floor
+from engram.analysis.similarity.delay_embedding import delay_embedding
+from engram.analysis.similarity.dsa import DSA
 from engram.analysis.similarity.hankel_dmd import HankelDMD, departure_from_normality
 from engram.analysis.similarity.hidden_states import HiddenStates
 from engram.analysis.similarity.input_dsa import DrivenDistance, DrivenOperators, driven_distance, fit_driven
+from engram.analysis.similarity.linear_cka import linear_cka
 from engram.analysis.similarity.operator_distance import (
     Alignment,
     OperatorComparison,
@@ -46,9 +42,12 @@ from engram.analysis.similarity.operator_distance import (
     operator_distance,
     operator_distances,
 )
-from engram.analysis.similarity.shape import linear_cka, procrustes_angle, rsa
+from engram.analysis.similarity.pairwise import pairwise
+from engram.analysis.similarity.permutation_test import PermutationTest, permutation_test, silhouette
+from engram.analysis.similarity.procrustes_angle import procrustes_angle
+from engram.analysis.similarity.rsa import rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
-from engram.analysis.similarity.trials import delay_embedding
+from engram.analysis.similarity.split_half_floor import split_half_floor
 
 __all__ = [
     "BENCHMARKS",

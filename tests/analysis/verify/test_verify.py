@@ -38,8 +38,9 @@ from engram.analysis.verify import (
     relaxed_region,
     verify,
 )
-from engram.analysis.verify.bounds import dual_bound, relax
+from engram.analysis.verify.bounds import relax
 from engram.analysis.verify.certificate import Case
+from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.specification import Clause, Domain
 from engram.tasks.data import load
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,7 @@ from engram import checks
 from engram.analysis.similarity.hankel_dmd import HankelDMD
 from engram.analysis.similarity.operator_distance import OperatorComparison, compare_operators, operator_bounds
 from engram.analysis.similarity.spectral_distance import eigenvalue_distance
-from engram.analysis.similarity.trials import Data, as_trials, dimensions
+from engram.analysis.similarity.trials import Data, dimensions
 
 
 class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -148,28 +147,3 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             points, other_points = ([np.linalg.eigvals(A) for A in each] for each in (operators, others or operators))
             values = np.array([[eigenvalue_distance(a, b) for b in other_points] for a in points])
         return OperatorComparison(values, values, np.ones(values.shape, dtype=bool))
-
-
-def split_half_floor(
-    systems: Sequence[Data], rng: np.random.Generator, dsa: DSA | None = None, n_splits: int = 10
-) -> Float[np.ndarray, "systems splits"]:
-    """Return the distances between halves of the trials of each system, split at random n_splits times.
-
-    Two systems whose distance is not larger cannot be told apart by these data. Each system has at least two trials,
-    (trials, time, features) or a list of them; ``dsa`` compares them (None: ``DSA(rank="common")``) and is cloned.
-
-    Examples:
-        >>> system = np.random.default_rng(0).normal(size=(6, 100, 2)).cumsum(1)
-        >>> split_half_floor([system], np.random.default_rng(0), n_splits=3).shape
-        (1, 3)
-    """
-    floors = np.empty((len(systems), checks.size("n_splits", n_splits)))
-    for number, system in enumerate(systems):
-        trials = as_trials(system, f"systems[{number}]")
-        if len(trials) < 2:
-            raise ValueError(f"systems[{number}] has 1 trial: expected at least two, to be split")
-        for split in range(n_splits):
-            order = rng.permutation(len(trials))
-            halves = [[trials[k] for k in part] for part in np.array_split(order, 2)]
-            floors[number, split] = clone(dsa or DSA(rank="common")).fit_transform(halves)[0, 1]
-    return floors

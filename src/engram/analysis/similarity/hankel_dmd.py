@@ -15,16 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram import checks
-from engram.analysis.similarity.trials import (
-    Data,
-    Recording,
-    as_array,
-    as_trials,
-    delay_embedding,
-    is_trials,
-    lagged_moments,
-    refuse_shorter,
-)
+from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
+from engram.analysis.similarity.trials import Data, Recording, as_array, as_trials, is_trials, refuse_shorter
 
 ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values tell too little
 UNSTABLE = 1.05

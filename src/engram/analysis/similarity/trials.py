@@ -1,8 +1,8 @@
-"""Trials, what a system was seen to do, and their delay embedding."""
+"""Trials: what a system was seen to do, as arrays of equal or of different length."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +13,6 @@ from engram import checks
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, it is refused by name
 Recording = Float[np.ndarray, "_ features"]  # of one trial; trials differ in length
-CHUNK = 4096  # steps whose lagged copies fit in the processor's cache, or nearly
 
 
 def dimensions(X: Data) -> int:
@@ -53,81 +52,3 @@ def refuse_shorter(trials: list[Recording], least: int, why: str) -> None:
         if len(trial) < least:
             called = f"X[{number}]" if len(trials) > 1 else "X"
             raise ValueError(f"{called} has n_samples = {len(trial)}: expected at least {least}, {why}")
-
-
-def delay_embedding(
-    trial: Float[np.ndarray, "time features"], n_delays: int, delay_interval: int = 1
-) -> Float[np.ndarray, "rows delayed"]:
-    """Return the delay embedding of a trial, p = ``n_delays`` samples a row, the most recent first.
-
-        H[t] = [x(t + (p - 1) tau), ..., x(t + tau), x(t)],   (time - (p - 1) tau, p features)
-
-    Source: Ostrow et al. (2023), section 3.
-
-    Examples:
-        >>> delay_embedding(np.arange(6.0)[:, None], 3, 2)
-        array([[4., 2., 0.],
-               [5., 3., 1.]])
-    """
-    rows = len(trial) - (n_delays - 1) * delay_interval
-    if rows < 1:
-        raise ValueError(f"trial has {len(trial)} samples: expected at least {(n_delays - 1) * delay_interval + 1}")
-    lags = delay_interval * np.arange(n_delays - 1, -1, -1)
-    return np.concatenate([trial[lag : lag + rows] for lag in lags], axis=1)
-
-
-class Moments(NamedTuple):
-    """Second moments of the delay embedding H of all trials."""
-
-    whole: Float[np.ndarray, "delayed delayed"]  # H^T H over all rows
-    before: Float[np.ndarray, "delayed delayed"]  # H_-^T H_- over those with a row ``steps_ahead`` later in their trial
-    cross: Float[np.ndarray, "delayed delayed"]  # H_-^T H_+ of these and the later ones
-    rows: int
-
-
-def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, steps_ahead: int) -> Moments:
-    """Return the second moments of the delay embedding, from lagged covariances of the samples alone.
-
-    With G(u, v) the sum over t of x(t + u tau) x(t + v tau)^T, only the blocks G(0, v) and G(u, 0) need all samples;
-    along a diagonal G(u, v) is G(u - 1, v - 1) without its first tau terms, and with the next tau terms at the end.
-    """
-    p, tau, ahead, features = n_delays, delay_interval, steps_ahead, trials[0].shape[1]
-    lags = np.unique(np.concatenate([tau * np.arange(p), ahead + tau * np.arange(p)]))
-    sums = np.zeros((2 * features, len(lags) * features))
-    for trial in trials:
-        length = len(trial) - (p - 1) * tau - ahead
-        for start in range(0, length, CHUNK):
-            stop = min(start + CHUNK, length)
-            lagged = np.concatenate([trial[start + lag : stop + lag] for lag in lags], axis=1)
-            sums += np.concatenate([trial[start:stop], trial[start + ahead : stop + ahead]], axis=1).T @ lagged
-    # (which of the two, features, lag, features)
-    blocks = sums.reshape(2, features, len(lags), features)
-    level, later = np.searchsorted(lags, tau * np.arange(p)), np.searchsorted(lags, ahead + tau * np.arange(p))
-
-    def terms(shift: int, last: bool) -> np.ndarray:
-        """The first tau rows of all trials, oldest sample first; or those after the last row of H_-."""
-        starts = [shift + (len(trial) - (p - 1) * tau - ahead if last else 0) for trial in trials]
-        # A row is p - 1 samples that are tau apart.
-        return np.concatenate(
-            [
-                np.concatenate([trial[start + u * tau : start + (u + 1) * tau] for u in range(p - 1)], axis=1)
-                for trial, start in zip(trials, starts, strict=True)
-            ]
-        )
-
-    def assembled(row: np.ndarray, column: np.ndarray, shift: int) -> np.ndarray:
-        full = np.empty((p, p, features, features))
-        full[0], full[:, 0] = row, column
-        if p > 1:
-            ends = [terms(0, last).T @ terms(shift, last) for last in (False, True)]
-            change = (ends[1] - ends[0]).reshape(p - 1, features, p - 1, features).transpose(0, 2, 1, 3)
-            for u in range(1, p):
-                full[u, 1:] = full[u - 1, :-1] + change[u - 1]
-        return np.ascontiguousarray(full[::-1, ::-1].transpose(0, 2, 1, 3)).reshape(p * features, p * features)
-
-    row = blocks[0][:, level].transpose(1, 0, 2)
-    before = assembled(row, row.transpose(0, 2, 1), 0)
-    cross = assembled(blocks[0][:, later].transpose(1, 0, 2), blocks[1][:, level].transpose(1, 2, 0), ahead)
-    last = np.concatenate([delay_embedding(trial[-(ahead + (p - 1) * tau) :], p, tau) for trial in trials])
-    rows = sum(len(trial) - (p - 1) * tau for trial in trials)
-    return Moments(before + last.T @ last, before, cross, rows)

@@ -1,4 +1,4 @@
-"""Bounds by intervals (IBP), by linear relaxation (CROWN) and from multipliers, sound in floating point.
+"""Bounds by intervals (IBP) and by linear relaxation (CROWN), sound in floating point.
 
 Every bound is outward: the rounding of its own computation is taken off, by the standard model of a sum of n products,
 |fl(x . y) - x . y| <= gamma_n |x| . |y| <= gamma_n |x|_2 |y|_2, so that it is true of the real network.
@@ -18,7 +18,6 @@ from jaxtyping import Float
 
 from engram.analysis.verify.kernels import through_relu
 from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
-from engram.analysis.verify.specification import Clause, Domain
 
 ON, OFF, FREE = 1, 0, 2
 Phases = np.ndarray[Any, np.dtype[np.int8]]
@@ -259,53 +258,3 @@ def batched(pattern: Layers, boxes: int) -> list[Phases] | None:
 
 def _norm(a: Array) -> Array:
     return np.asarray(np.sqrt((a * a).sum(1)))
-
-
-def dual_bound(
-    net: AffineReLU, relaxation: Relaxation, clause: Clause, place: Domain, multipliers: Float[np.ndarray, " n"]
-) -> float:
-    """Return a lower bound of w . (Q y + c) over one box, cut by half-spaces, whatever the multipliers are.
-
-    With lambda_L = Q' w, and any lambda_k and nu >= 0, for all x in the box with H x <= v,
-
-        w . (Q y + c) >= w . c - nu . v + sum_k lambda_k . b_k + min_x (W_1' lambda_1 + H' nu) . x
-                         + sum_k min_z ((W_{k+1}' lambda_{k+1}) . relu(z) - lambda_k . z),   l_k <= z <= u_k,
-
-    since z_k = W_k h_{k-1} + b_k; each minimum is at an end or at zero. If the bound is positive and w >= 0, one of the
-    rows is. Rounding is accounted for. ``multipliers`` are w, lambda_1 .. lambda_{L-1} and nu, one after another.
-
-    Source: Dvijotham et al., "A dual approach to scalable verification of deep networks" (2018), equation 6.
-    """
-    sizes = [len(clause.c), *net.sizes[1:-1], len(place.v)]
-    if len(multipliers) != sum(sizes) or not np.isfinite(multipliers).all():
-        return -np.inf
-    w, *lambdas, nu = np.split(multipliers, np.cumsum(sizes)[:-1])
-    w, nu = np.maximum(w, 0), np.maximum(nu, 0)
-    gamma = (max(*net.sizes, *sizes) + 8) * 2.0**-50
-    y_low, y_high = (end[0] for end in interval_bounds(net, relaxation.low, relaxation.high))
-    value: Any = w @ clause.c
-    size: Any = w @ np.abs(clause.c)
-    slack = (w @ np.abs(clause.Q)) @ np.maximum(np.abs(y_low), np.abs(y_high))
-    current: Array = w @ clause.Q
-    for k in range(len(net.weights) - 1, -1, -1):
-        value += current @ net.biases[k]
-        size += np.abs(current) @ np.abs(net.biases[k])
-        spread = np.abs(current) @ np.abs(net.weights[k])
-        current = current @ net.weights[k]
-        if k == 0:
-            break
-        lower, upper, mine = relaxation.lower[k - 1][0], relaxation.upper[k - 1][0], lambdas[k - 1]
-        ends = np.stack([lower, upper, np.clip(0, lower, upper)])
-        terms = current * np.maximum(ends, 0) - mine * ends
-        reach = np.maximum(np.abs(lower), np.abs(upper))
-        value += terms.min(0).sum()
-        size += (np.abs(current) + np.abs(mine)) @ reach
-        slack += spread @ reach
-        current = mine
-    slack += spread @ np.maximum(np.abs(place.low), np.abs(place.high))
-    total = current + nu @ place.H
-    ends = np.stack([place.low, place.high])
-    value += (total * ends).min(0).sum() - nu @ place.v
-    size += (np.abs(current) + nu @ np.abs(place.H)) @ np.abs(ends).max(0) + nu @ np.abs(place.v)
-    found = value - gamma * (size + slack) - TINY
-    return float(found) if np.isfinite(found) else -np.inf

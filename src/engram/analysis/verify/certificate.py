@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import TypeAdapter
 from torch import nn
 
-from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, dual_bound, lower_lines, minimum, relax
+from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, lower_lines, minimum, relax
+from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Mask, as_affine_relu
 from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
 

@@ -15,7 +15,8 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from engram import checks
-from engram.analysis.verify.bounds import ON, Phases, Relaxation, batched, dual_bound, lower_lines, minimum, relax
+from engram.analysis.verify.bounds import ON, Phases, Relaxation, batched, lower_lines, minimum, relax
+from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Index
 from engram.analysis.verify.specification import Box, Clause, Domain, domain
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from engram import checks
 from engram.analysis.verify.bounds import relax
-from engram.analysis.verify.branch import Outcome, branch_inputs, branch_relus
+from engram.analysis.verify.branch_inputs import Outcome, branch_inputs
+from engram.analysis.verify.branch_relus import branch_relus
 from engram.analysis.verify.certificate import Certificate, Tree, bound_clauses, subject
 from engram.analysis.verify.counterexample import attack, first_counterexample
 from engram.analysis.verify.exact import FEASIBILITY, solve

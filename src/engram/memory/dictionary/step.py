@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from engram import checks
+from engram.memory.dictionary.arora import unbiased_gradient
 from engram.memory.dictionary.iht import IHTCode, check_data, hard_threshold, iht_encode
 from engram.threads import in_ranges
 from engram.unit_rows import unit_rows
@@ -99,36 +100,3 @@ def dictionary_gradient(
     residual, total = np.empty_like(X), np.zeros_like(dictionary)
     in_ranges(partial(kernels.gradient, dictionary, X, code, residual, total), X.shape[1], n_jobs)
     return total / X.dtype.type(len(X)), residual
-
-
-def unbiased_gradient(
-    dictionary: Float[np.ndarray, "atoms features"],
-    X: Float[np.ndarray, "samples features"],
-    code: Float[np.ndarray, "samples atoms"],
-    coef_min: float,
-) -> Float[np.ndarray, "atoms features"]:
-    """Return the gradient that removes, for each atom, the part of the others along it.
-
-        B(i)_i = A_i,    B(i)_j = A_j - <A_i, A_j> A_i
-        T(i) = H'(B(i) y),    g_i = mean over samples of (B(i)^T T(i) - y) sign(x_i)
-
-    No B(i) is ever made: with s = A y and the Gram matrix G, (B(i) y)_j = s_j - G_ij s_i, and B(i)^T T is
-    A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes are x = H'(A y),
-    and H' keeps what is at least coef_min / 2.
-
-    Source: Arora, Ge, Ma and Moitra, "Simple, efficient, and neural algorithms for sparse coding" (2015), section 5.
-    """
-    gram = dictionary @ dictionary.T
-    np.fill_diagonal(gram, 0)
-    correlations = X @ dictionary.T
-    gradient = np.zeros_like(dictionary)
-    for i, atom in enumerate(dictionary):
-        users = np.flatnonzero(code[:, i])
-        if not users.size:
-            continue
-        others = correlations[users] - correlations[users, i, None] * gram[i]
-        kept = hard_threshold(others, coef_min / 2, keep_equal=True)
-        sign = np.sign(code[users, i])
-        total = sign @ kept
-        gradient[i] = total @ dictionary - (total @ gram[i]) * atom - sign @ X[users]
-    return gradient / len(X)

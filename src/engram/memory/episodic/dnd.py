@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from engram.memory.episodic.estimate import Averaging
 from engram.memory.episodic.key_value_memory import KeyValueMemory, Recall
-from engram.memory.episodic.neighbours import Averaging
 
 
 class DND(KeyValueMemory):

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from engram import checks
 from engram.memory.counted_random import seeds
 from engram.memory.episodic import policies
+from engram.memory.episodic.estimate import Averaging, estimate, fast_estimate
 from engram.memory.episodic.faiss_search import FaissSearch
-from engram.memory.episodic.neighbours import ALL, Averaging, estimate, exact_neighbours, fast_estimate
+from engram.memory.episodic.neighbours import ALL, exact_neighbours
 from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table, first_coef
 from engram.storage.stored import Stored
 

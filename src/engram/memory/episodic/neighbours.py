@@ -1,16 +1,14 @@
-"""The nearest keys of a table, exactly, and what they answer: the weighted mean of their values."""
+"""The nearest keys of a table, exactly: by differences, or for large batches by matrix products first."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from engram import checks
 from engram.threads import in_ranges
 
 BLOCK = 2048  # keys in one matrix product
@@ -19,7 +17,6 @@ SAMPLES = 1024  # in one matrix product
 WORK = 2**24  # multiplications worth a thread
 ALL = np.zeros(0, np.int64)  # in place of the table of each sample: all tables are asked
 Found = tuple[Int[np.ndarray, "pairs k"], Float[np.ndarray, "pairs k"]]
-KERNELS = ("idw", "mean")
 
 
 def exact_neighbours(
@@ -81,60 +78,3 @@ def by_products(
             args = (keys, norms, largest[0], slack, block.numpy(), offset, begin, x, squares, rows, distances)
             in_ranges(partial(kernels.refine, *args), len(block), threads)
     return rows, distances
-
-
-class Averaging(NamedTuple):
-    """How values of neighbours are averaged."""
-
-    kernel: str = "idw"  # weights 1 / (squared distance + delta), or equal ones, "mean"
-    delta: float | str = 1e-3  # "auto": the mean squared distance
-    exact_match: bool = True  # a neighbour at distance 0 answers alone
-    empty_value: float = 0.0  # the answer without neighbours
-
-    def checked(self) -> Averaging:
-        """Return the same; raise where a setting is out of range."""
-        checks.choice("kernel", self.kernel, KERNELS)
-        if self.delta != "auto":
-            checks.number("delta", self.delta, least=0)
-        return self
-
-
-def estimate(
-    values: Annotated[Tensor, "*batch k value_dim"], squared_distances: Annotated[Tensor, "*batch k"], how: Averaging
-) -> Float[Tensor, "*batch value_dim"]:
-    """Return the weighted mean of neighbours' values, nearest first; a squared distance d^2 is infinite for none.
-
-        w_i = 1 / (d_i^2 + delta), or 1;   sum_i w_i v_i / sum_i w_i
-
-    Source: Pritzel et al., "Neural episodic control" (2017), equations 2 and 5.
-    """
-    there = squared_distances.isfinite()
-    d2 = squared_distances.masked_fill(~there, 0)
-    found = there.sum(-1, keepdim=True)
-    added = d2.sum(-1, keepdim=True) / found.clamp(min=1) if how.delta == "auto" else float(how.delta)
-    endless = (d2[..., :1] + added == 0) & (found > 0)
-    weights = there.to(d2.dtype)
-    if how.kernel == "idw":
-        inverse = weights / (d2 + added).masked_fill(~there | endless, 1)
-        weights = torch.where(endless, (there & (d2 == 0)).to(d2.dtype), inverse)
-    answer = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(found == 0, 1)
-    if how.exact_match:
-        answer = torch.where((d2[..., :1] == 0) & (found > 0), values[..., 0, :], answer)
-    return torch.where(found == 0, how.empty_value, answer)
-
-
-def fast_estimate(
-    values: Annotated[np.ndarray, "tables capacity value_dim"],
-    rows: Annotated[np.ndarray, "pairs k"],
-    squared_distances: Annotated[np.ndarray, "pairs k"],
-    tables: Annotated[np.ndarray, " samples_or_none"],
-    how: Averaging,
-) -> Float[np.ndarray, "pairs value_dim"]:
-    """As ``estimate``, of the values in rows, -1 being none; see ``exact_neighbours`` for pairs and tables."""
-    from engram.memory.episodic import kernels
-
-    out = np.empty((len(rows), values.shape[2]), values.dtype)
-    added = -1.0 if how.delta == "auto" else float(how.delta)
-    idw = how.kernel == "idw"
-    kernels.estimate(values, rows, squared_distances, tables, idw, added, how.exact_match, how.empty_value, out)
-    return out

@@ -1,4 +1,4 @@
-"""Graphs to make expander memories of: random ones, nearly all of them expanders, array codes, and two controls."""
+"""Random regular bipartite graphs: nearly all of them are expanders."""
 
 from __future__ import annotations
 
@@ -67,70 +67,6 @@ def random_regular(
             edges[edge], edges[other] = b, a
             where[a][where[a].index(j)], where[b][where[b].index(k)] = k, j
     raise RuntimeError(f"N = {N}: found no graph with z = {z}, r = {r}, min_girth = {min_girth}; take a larger N")
-
-
-def array_graph(p: int, z: int) -> BipartiteGraph:
-    """Return the graph of an array code: p^2 nodes, z p constraints that see p nodes each, girth 6 or more.
-
-    Node (i, j), which is number i p + j, is for every l < z in constraint (l, c), number l p + c, with
-
-        c = (j - l i) mod p
-
-    so that two nodes share at most one constraint. The rank of the parity-check matrix is z p - z + 1.
-
-    Args:
-        p: A prime; p is also r, the nodes of a constraint.
-        z: Constraints of each node, 1 .. p.
-
-    Source: Fan, "Array codes as low-density parity-check codes" (2000).
-
-    Examples:
-        >>> graph = array_graph(7, 5)
-        >>> graph.n_nodes, graph.n_constraints, graph.girth()
-        (49, 35, 6)
-    """
-    if checks.size("p", p) < 2 or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
-        raise ValueError(f"p = {p}: expected a prime")
-    checks.size("z", z, most=p)
-    layer, c, i = np.ogrid[:z, :p, :p]
-    return BipartiteGraph((i * p + (c + layer * i) % p).reshape(z * p, p), p * p)
-
-
-def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Generator = 0) -> BipartiteGraph:
-    """Return a (z, r)-regular graph whose constraints see nodes near each other: the control without expansion.
-
-    For each of z layers the order of the N nodes is rolled by a random offset below ``span``, permuted within windows
-    of ``span``, at least r, and cut into groups of r, one for each constraint. r and ``span`` divide N.
-
-    Source: ours.
-
-    Examples:
-        >>> local_graph(48, 5, 6, span=12).C.shape
-        (40, 6)
-    """
-    check_degrees(N, z, r)
-    checks.size("span", span, least=r, most=N)
-    if N % r or N % span:
-        raise ValueError(f"N = {N}: expected a multiple of r = {r} and of span = {span}")
-    rng, nodes = np.random.default_rng(seed), np.arange(N)
-    layers = (rng.permuted(np.roll(nodes, rng.integers(span)).reshape(-1, span), axis=1) for _ in range(z))
-    return BipartiteGraph(np.concatenate([layer.reshape(-1, r) for layer in layers]), N)
-
-
-def hamming74_blocks(B: int) -> BipartiteGraph:
-    """Return the graph of B Hamming (7,4) codes side by side, 7 B nodes and 3 B constraints: the control of blocks.
-
-    Position k = 1 .. 7 of a block is in the constraints that are the ones in k written in binary.
-
-    Source: Hamming, "Error detecting and error correcting codes" (1950).
-
-    Examples:
-        >>> hamming74_blocks(1).C.tolist()
-        [[0, 2, 4, 6], [1, 2, 5, 6], [3, 4, 5, 6]]
-    """
-    checks.size("B", B)
-    block = np.array([[position - 1 for position in range(1, 8) if position >> bit & 1] for bit in range(3)])
-    return BipartiteGraph((block + 7 * np.arange(B)[:, None, None]).reshape(-1, 4), 7 * B)
 
 
 def check_degrees(N: int, z: int, r: int) -> None:

@@ -1,31 +1,15 @@
-"""Matrices of distances between systems, and whether labels explain them."""
+"""Whether labels explain distances."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import combinations
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from sklearn.metrics import silhouette_score
 
 from engram import checks
-
-
-def pairwise(
-    systems: Sequence[Any] | Shaped[np.ndarray, "systems ..."], distance: Callable[[Any, Any], float]
-) -> Float[np.ndarray, "systems systems"]:
-    """Return the matrix of a symmetric distance, such as ``procrustes_angle``, between all systems, 0 on its diagonal.
-
-    Examples:
-        >>> pairwise([1.0, 4.0, 6.0], lambda one, other: abs(one - other))[0]
-        array([0., 3., 5.])
-    """
-    found = np.zeros((len(systems), len(systems)))
-    for i, j in combinations(range(len(systems)), 2):
-        found[i, j] = found[j, i] = distance(systems[i], systems[j])
-    return found
 
 
 class PermutationTest(NamedTuple):

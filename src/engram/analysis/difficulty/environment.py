@@ -1,4 +1,4 @@
-"""Difficulty measured: of a classification task on its data, of a reinforcement-learning task on roll-outs."""
+"""Difficulty of a reinforcement-learning task, measured on roll-outs of a Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -9,60 +9,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
 
 from engram import checks
-from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.closed_form import MeasuredDifficulty, with_uncertainty
 from engram.analysis.difficulty.dimension import intrinsic_dimension
-from engram.analysis.difficulty.margin import class_margin
-from engram.analysis.difficulty.nearest_neighbours import as_points
 from engram.analysis.difficulty.published_tasks import control_task
-
-
-def classification_difficulty(
-    X: Shaped[np.ndarray, "samples *features"],
-    y: Shaped[np.ndarray, " labels"],
-    *,
-    error: float,
-    m: float | int | str = "mle",
-    resolution: float | int | str = "evt",
-    k: int = 5,
-    n_queries: int | None = 10_000,
-    drop_conflicts: bool = False,
-    seed: int | np.random.Generator = 0,
-) -> MeasuredDifficulty:
-    """Return the inductive bias complexity of a data set: every class is a manifold of its own.
-
-    The intrinsic dimension and the margin between classes are measured unless given, the radius is the largest norm,
-    and a dimension below 1 is taken as 1. The bits are only as good as the dimension: an error of 1 in it changes them
-    by a factor of about 2 pi radius / resolution; ``low`` and ``high`` say by how much its standard error does.
-
-    X are samples, y their labels; ``error`` is the target, between 0 and 1. ``m`` is the dimension, or the method of
-    ``intrinsic_dimension``, ``resolution`` the margin, or the method of ``class_margin``; other arguments are theirs.
-
-    Source: Boopathy et al. (2023); the dimension is rounded there, and not here.
-
-    Examples:
-        >>> X, y = np.random.default_rng(0).normal(size=(200, 2)), np.repeat([0, 1], 100)
-        >>> round(classification_difficulty(X + 9 * y[:, None], y, error=0.01, resolution="exact").dimension.value)
-        2
-    """
-    points = as_points(X)
-    rng = np.random.default_rng(seed)
-    classes = len(np.unique(y))
-    margin = dimension = None
-    if isinstance(resolution, str):
-        margin = class_margin(points, y, resolution, drop_conflicts=drop_conflicts, seed=rng)
-        resolution = margin.value
-    elif classes < 2:
-        raise ValueError(f"y: expected at least two labels, found {classes}")
-    if isinstance(m, str):
-        dimension = intrinsic_dimension(points, k, n_queries=n_queries, method=m, seed=rng)
-        m = dimension.value
-    radius = math.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64).max())
-    task = GeneralizationTask(len(points), m, radius, resolution, error, n_discrete=classes, out_dim=classes - 1)
-    return with_uncertainty(task, dimension, margin)
 
 
 def environment_difficulty(

@@ -1,0 +1,46 @@
+"""The angle between two sets of activity after the best rotation."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+
+def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:
+    """Return the Procrustes angle: how far two shapes are apart after shift, scale and rotation.
+
+        arccos(||X^T Y||_* / (||X||_F ||Y||_F)), columns centred, in [0, pi / 2]
+
+    X and Y are activity, which must vary, of different units in the same samples (conditions, times, or both).
+
+    Source: Williams et al., "Generalized shape metrics on neural representations" (2021), equation 4.
+
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(20, 2))
+        >>> procrustes_angle(X, 3 * X[:, ::-1] + 1) < 1e-7
+        True
+    """
+    X, Y = centred(X, Y)
+    X, Y = X / np.linalg.norm(X), Y / np.linalg.norm(Y)
+    # 2 arcsin(d / 2) of the distance d after rotation is exact where arccos of nearly 1 is not.
+    cross = X.T @ Y
+    left, _, right = np.linalg.svd(cross, full_matrices=False)
+    distance = float(np.linalg.norm(X @ left - Y @ right.T))
+    apart = float(np.linalg.norm(X - X @ left @ left.T) ** 2 + np.linalg.norm(Y - Y @ right.T @ right) ** 2)
+    return float(2 * np.arcsin(min(np.sqrt(distance**2 + apart), np.sqrt(2)) / 2))
+
+
+def centred(
+    X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]
+) -> tuple[Float[np.ndarray, "samples units"], Float[np.ndarray, "samples others"]]:
+    """Return both without their means, or raise a ValueError where they cannot be compared."""
+    if len(X) != len(Y):
+        raise ValueError(f"Y.shape = {Y.shape}: expected {len(X)} samples, as in X")
+    both = X - X.mean(0), Y - Y.mean(0)
+    for name, values in zip("XY", both, strict=True):
+        norm = np.linalg.norm(values)
+        if not np.isfinite(norm):
+            raise ValueError(f"{name} is not finite: expected finite numbers")
+        if norm == 0:
+            raise ValueError(f"{name} is the same in all samples: expected activity that varies")
+    return both

@@ -1,0 +1,35 @@
+"""Representational similarity analysis."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from scipy.spatial.distance import pdist
+
+
+def rsa(
+    X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"], metric: Annotated[Any, str] = "correlation"
+) -> float:
+    """Return the rank correlation between the distances among samples in two sets of activity.
+
+        Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
+
+    X and Y are as of ``procrustes_angle``, three samples or more, not all as far apart; ``metric`` is one of ``pdist``.
+
+    Source: Kriegeskorte, Mur and Bandettini, "Representational similarity analysis" (2008).
+
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(20, 3))
+        >>> rsa(X, 2 * X)
+        1.0
+    """
+    if len(X) != len(Y) or len(X) < 3:
+        raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected as many samples in both, at least 3")
+    distances = [pdist(values, metric) for values in (X, Y)]
+    for name, found in zip("XY", distances, strict=True):
+        if not np.isfinite(found).all() or np.ptp(found) == 0:
+            raise ValueError(f"{name} has distances among samples that are all the same or not finite")
+    return float(stats.spearmanr(distances[0], distances[1]).statistic)

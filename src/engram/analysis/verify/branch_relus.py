@@ -1,0 +1,73 @@
+"""Branch and bound by the phases of hidden units: for many inputs, and for margins that are as thin as a face."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engram.analysis.verify.bounds import FREE, Phases, relax
+from engram.analysis.verify.branch_inputs import CASE, Outcome, spent
+from engram.analysis.verify.certificate import Case, bound_clauses, by_layer, outside, stable_phases
+from engram.analysis.verify.counterexample import first_counterexample
+from engram.analysis.verify.exact import linear_bound
+from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.specification import Clause, Domain
+
+
+def branch_relus(
+    net: AffineReLU, clause: Clause, place: Domain, *, deadline: float, nodes: int, megabytes: float
+) -> Outcome:
+    """Split units into off and on until each case is proved, or holds a counterexample; limits as in ``branch_inputs``.
+
+    A case is bounded by CROWN, then by the linear program with triangles for the units whose phase is open; its
+    multipliers are noted, since they prove the bound by themselves (``dual_bound``). The unit whose activation is
+    furthest from its ReLU in the program's solution is split next. With all phases fixed the program is exact.
+
+    Source: Bunel et al., "Branch and bound for piecewise linear neural network verification" (2020).
+    """
+    units = sum(net.sizes[1:-1])
+    cases = [Case()]
+    waiting: list[tuple[int, Phases, float]] = [(0, np.full(units, FREE, dtype=np.int8), -np.inf)]
+    done, proved = 0, np.inf
+
+    def ended(exhausted: str, counterexample: Array | None = None) -> Outcome:
+        least = min([proved, *(score for *_, score in waiting)])
+        return Outcome(tuple(cases), counterexample, exhausted, least, done)
+
+    while waiting:
+        memory = len(waiting) * (units + 300) + len(cases) * CASE > megabytes * 1e6
+        if over := spent(deadline, done >= nodes, memory):
+            return ended(over)
+        number, phases, score = waiting.pop()
+        done += 1
+        relaxation = relax(net, place.low[None], place.high[None], by_layer(net, phases[None]))
+        if relaxation.empty[0] or (done == 1 and outside(place, place.low[None], place.high[None])[0]):
+            continue
+        (rows,) = bound_clauses(net, relaxation, [clause])
+        best = float(rows.least.max())
+        if clause.holds(rows.least)[0]:
+            proved = min(proved, best)
+            continue
+        bound, found = linear_bound(net, relaxation, clause, place)
+        if found.x is not None and found.multipliers is not None:
+            points = found.x.clip(place.low, place.high)[None]
+            if (hit := first_counterexample(net, [clause], place, points)) is not None:
+                waiting.append((number, phases, best))
+                return ended("", hit)
+            if bound > 0:
+                cases[number] = Case(multipliers=(tuple(found.multipliers.tolist()),))
+                proved = min(proved, bound)
+                continue
+            best = max(best, bound)
+        unstable = stable_phases(relaxation, phases[None])[0] == FREE
+        if not unstable.any():
+            waiting.append((number, phases, max(best, score)))
+            return ended("precision: the margin of a case is too thin for the solver")
+        gaps = np.concatenate(found.gaps) if found.gaps else np.zeros(units)
+        unit = int(np.where(unstable, gaps, -1).argmax())
+        cases[number] = Case(net.sizes[0] + unit, 0.0, len(cases))
+        for side in (0, 1):
+            fixed = phases.copy()
+            fixed[unit] = side
+            waiting.append((len(cases) + side, fixed, best))
+        cases += [Case(), Case()]
+    return ended("")

@@ -1,0 +1,30 @@
+"""Online state aggregation: states within a radius are one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engram import checks
+from engram.memory.episodic.policies.lru import least_recently_used
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A sample within a radius of a key counts as its state; for others the least recently used row makes room.
+
+    A row keeps the key that it began with. Of several keys within the radius, Euclidean and above 0, the nearest wins.
+
+    Source: Pinto, "Model-free episodic control with state aggregation" (2020), here with a bound on the table.
+    """
+
+    radius: float
+    ages: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.number("radius", self.radius, above=0)
+
+    def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
+        """Merge samples near a key, and put the others in place of the rows that were not used for longest."""
+        return least_recently_used(table, batch, merging, self.radius)

@@ -1,0 +1,33 @@
+"""Least recently used: the rule of MFEC and NEC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engram.memory.episodic.policies.replacement import replaced
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
+
+
+@dataclass(frozen=True)
+class LRU:
+    """The row that was not used for longest makes room; every look-up that it answers and every write uses a row.
+
+    Rows keep the time of their last use, in place of an age that every look-up would have to raise.
+
+    Source: Blundell et al., "Model-free episodic control" (2016); Pritzel et al., "Neural episodic control" (2017).
+    """
+
+    ages: ClassVar[bool] = True
+
+    def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
+        """Merge samples that are there, and put the others in place of the rows unused for longest."""
+        return least_recently_used(table, batch, merging)
+
+
+def least_recently_used(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Change:
+    """Merge samples within a radius of a key, and put the others in place of the rows that were not used longest."""
+    change, _ = replaced(table, batch, merging, table.coef, radius)
+    coef, now = table.coef.copy(), table.clock + 1
+    coef[change.rows] = now
+    return change._replace(coef=coef, clock=now)

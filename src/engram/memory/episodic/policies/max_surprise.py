@@ -1,0 +1,44 @@
+"""Prioritising by surprise: what the memory predicted worst stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from engram import checks
+from engram.memory.episodic.estimate import Averaging, fast_estimate
+from engram.memory.episodic.neighbours import ALL, exact_neighbours
+from engram.memory.episodic.policies.replacement import overwritten
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Table, best, groups
+
+
+@dataclass(frozen=True)
+class MaxSurprise:
+    """The rows with the smallest surprise make room, whatever comes, as published.
+
+        surprise = |R - estimate of the memory|, when the row was written
+
+    Args:
+        k: Neighbours of the estimate; this, ``kernel`` and ``delta`` as in ``KeyValueMemory.query``.
+
+    Source: Agostinelli et al. (2019), "max_surprise" of the published code.
+    """
+
+    k: int = 11
+    kernel: str = "idw"
+    delta: float | str = 1e-3
+    ages: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        checks.size("k", self.k)
+        Averaging(self.kernel, self.delta).checked()
+
+    def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
+        """Put the most surprising of equal samples in place of the rows with the smallest surprise."""
+        found = exact_neighbours(table.keys[None], np.array([table.n_filled]), batch.keys, min(self.k, len(table.keys)))
+        how = Averaging(self.kernel, self.delta, True, merging.empty_value)
+        surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *found, ALL, how)[:, 0])
+        which = best(groups(batch.keys), surprise)
+        return overwritten(table, batch.take(which), surprise[which])

@@ -1,0 +1,29 @@
+"""Random replacement: the baseline that any policy should beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from engram.memory.counted_random import chance, number
+from engram.memory.episodic.policies.replacement import replaced
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
+
+
+@dataclass(frozen=True)
+class RandomReplacement:
+    """A random row makes room, once there is no empty one."""
+
+    ages: ClassVar[bool] = False
+
+    def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
+        """Merge samples that are there, and put the others in place of random rows."""
+        capacity = len(table.keys)
+        place = torch.arange(table.clock, table.clock + capacity)
+        drawn = chance(number(torch.tensor(table.seed), place)).numpy().astype(np.float64)
+        rank = np.where(np.arange(capacity) < table.n_filled, drawn, table.coef)
+        change, _ = replaced(table, batch, merging, rank)
+        return change._replace(clock=table.clock + capacity)

@@ -1,0 +1,75 @@
+"""Belief propagation: the decoder that a network of simple neurons is measured against."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Annotated, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from engram import checks
+from engram.memory.expander.bit_flipping import ParityCheck, as_graph
+from engram.memory.expander.expander_memory import ExpanderMemory
+
+LARGEST = 30.0  # log-likelihood ratio at which messages are held: tanh of half of it is 1 in 64 bits
+
+
+class BeliefResult(NamedTuple):
+    """Decoded words and beliefs."""
+
+    x: UInt8[Tensor, "batch nodes"]  # words of zeros and ones
+    converged: Bool[Tensor, " batch"]  # all checks hold
+    log_ratio: Float[Tensor, "batch nodes"]  # log P(bit = 0) / P(bit = 1), as the last round has it
+
+
+def belief_propagation(
+    H: ParityCheck, x: Annotated[Tensor, "batch nodes"], flip_probability: float, *, max_iter: int = 50
+) -> BeliefResult:
+    """Correct words sent through a channel that flips each bit with a known probability, by the sum-product algorithm.
+
+        prior    L_i    = (1 - 2 x_i) log((1 - f) / f)
+        to check q_ij   = L_i + sum of r_ki over the other checks k
+        to bit   r_ji   = 2 artanh(product over the other bits k of tanh(q_kj / 2))
+        word     x_i    = 1 where L_i + sum of r_ji < 0
+
+    Args:
+        H: As in ``bit_flip_decode``.
+        x: As there.
+        flip_probability: f, in (0, 0.5).
+        max_iter: Most rounds; a word whose checks all hold stays as it is.
+
+    Source: Gallager, "Low-density parity-check codes" (1963), in the logarithmic form of Richardson and Urbanke,
+    "Modern coding theory" (2008).
+
+    Examples:
+        >>> from engram.memory import array_graph
+        >>> int(belief_propagation(array_graph(7, 5), torch.eye(49, dtype=torch.uint8)[3:4], 0.05).x.sum())
+        0
+    """
+    graph = as_graph(H)
+    memory = ExpanderMemory(graph, encoding="bits").to(x.device)
+    word = memory._encoded(x)[0].clone()
+    checks.number("flip_probability", flip_probability, above=0, below=0.5)
+    checks_of, slots, _, nodes = memory._network[:4]
+    C, seen = nodes.clamp(min=0), nodes >= 0
+    A, there = checks_of.clamp(min=0), checks_of >= 0
+    prior = (1 - 2 * word.double()) * log((1 - flip_probability) / flip_probability)
+    belief = prior.clone()
+    to_bit = torch.zeros(len(word), *C.shape, dtype=torch.float64, device=x.device)
+    active = ((word[:, C] * seen).sum(2) & 1).any(1)
+    for _ in range(max_iter):
+        if not active.any():
+            break
+        to_check = (belief[active][:, C] - to_bit[active]).clamp(-LARGEST, LARGEST)
+        half = torch.tanh(to_check / 2).masked_fill(~seen, 1.0)
+        # The product of the others, without a division by what may be zero.
+        ahead = torch.cat((torch.ones_like(half[..., :1]), half.cumprod(2)[..., :-1]), 2)
+        behind = torch.cat((half.flip(2).cumprod(2).flip(2)[..., 1:], torch.ones_like(half[..., :1])), 2)
+        message = (2 * torch.atanh(ahead * behind)).clamp(-LARGEST, LARGEST)
+        to_bit[active] = message
+        belief[active] = prior[active] + (message[:, A, slots] * there).sum(2)
+        word[active] = (belief[active] < 0).to(torch.uint8)
+        active = ((word[:, C] * seen).sum(2) & 1).any(1)
+    return BeliefResult(word, ~active, belief)

@@ -1,0 +1,47 @@
+"""A memory that is one step of softmax attention over what it stores."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from engram import checks
+from engram.memory.hopfield.recall import HopfieldRecall, PatternStore
+
+
+class AttentionMemory(PatternStore):
+    """A modern Hopfield network of continuous states, one step and a sign.
+
+        x' = sign(P^T softmax(beta P x))      P: stored patterns in rows
+
+    Args:
+        beta: Inverse temperature, above 0; 1 / sqrt(N) if None.
+
+    Source: Ramsauer et al., "Hopfield networks is all you need" (2021), equation 3.
+
+    Examples:
+        >>> memory = AttentionMemory()
+        >>> memory.store(torch.tensor([[1, 1, 1, -1, -1, -1], [1, -1, 1, -1, 1, -1]]))
+        >>> memory.recall(torch.tensor([[1, 1, 1, -1, -1, 1]])).x.tolist()
+        [[1, 1, 1, -1, -1, -1]]
+    """
+
+    _made_of, _learned = ("beta",), ("stored",)
+
+    def __init__(self, beta: float | None = None) -> None:
+        super().__init__()
+        self.beta = None if beta is None else checks.number("beta", beta, above=0)
+
+    def recall(self, x: Annotated[Tensor, "batch nodes"]) -> HopfieldRecall:
+        """Return the patterns that attention answers to noisy ones; a node at exactly 0 keeps its sign."""
+        cue = self._cue(x)
+        answer = self._step(cue)
+        return HopfieldRecall(answer.to(x.dtype), (self._step(answer) == answer).all(1), (answer != cue).sum(1))
+
+    def _step(self, x: Tensor) -> Tensor:
+        patterns = self.stored.to(x.dtype)
+        beta = patterns.shape[1] ** -0.5 if self.beta is None else self.beta
+        answer = (beta * (x @ patterns.T)).softmax(1) @ patterns
+        return torch.where(answer == 0, x, answer.sign())
