@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import resource
@@ -14,6 +15,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import beartyped
+import jaxtyping
 import pytest
 import torch
 from filelock import FileLock
@@ -23,9 +26,10 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 
 # The same examples each time, and no test asserts a time.
-settings.register_profile("test", deadline=None, derandomize=True, max_examples=25)
+settings.register_profile("test", deadline=None, derandomize=True, max_examples=12)
 settings.register_profile("soak", deadline=None, max_examples=1000)
 
+jaxtyping.jaxtyped = beartyped.jaxtyped  # which the import hook of jaxtyping puts on every function and class
 _compile = Dispatcher.compile
 THIRD_PARTY = Path(__file__).parent / "third_party"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -38,6 +42,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "test")
     Dispatcher.compile = _compiled_once
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays, and is not to be looked through again and again
 
 
 def _compiled_once(dispatcher: Any, signature: Any) -> Any:

@@ -15,8 +15,7 @@ def cumulative_regret(
 ) -> Float[np.ndarray, "*lifetimes steps"]:
     """Return the cumulative regret, R(t) = sum over s <= t of (best(s) - r(s)).
 
-    ``best`` is the best expected reward of a step, (...,), or of each step, (..., steps); other shapes are a
-    ValueError.
+    ``best`` is the best expected reward of a step, (...,), or of each step, (..., steps), else a ValueError.
 
     Source: Lai and Robbins, "Asymptotically efficient adaptive allocation rules" (1985).
 

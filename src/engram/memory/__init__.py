@@ -5,6 +5,7 @@ The rooms are ``dictionary``, ``hopfield``, ``expander`` and ``episodic``; their
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from engram.memory.dictionary.iht import IHTCode, hard_threshold, iht_encode
@@ -78,19 +79,12 @@ __all__ = [
     "relative_error",
 ]
 
-# What needs scikit-learn, which takes nearly as long to import as torch, by the module that holds it.
-_LAZY = {
-    "NOODL": "engram.memory.dictionary.noodl",
-    "DynamicOnlineKMeans": "engram.memory.episodic.online_kmeans",
-    "OnlineKMeans": "engram.memory.episodic.online_kmeans",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:  # PEP 562
-        from importlib import import_module
-
-        return getattr(import_module(_LAZY[name]), name)
+    # PEP 562: scikit-learn takes nearly as long to import as torch, and three parts need it.
+    if name in ("NOODL", "DynamicOnlineKMeans", "OnlineKMeans"):
+        room = "dictionary.noodl" if name == "NOODL" else "episodic.online_kmeans"
+        return getattr(import_module(f"engram.memory.{room}"), name)
     raise AttributeError(f"module 'engram.memory' has no attribute {name!r}")
 
 

@@ -26,8 +26,7 @@ def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -
 
 def number(seed: Annotated[Tensor, "*shape"], count: Annotated[Tensor, "*shape"] | int) -> Annotated[Tensor, "*shape"]:
     """Return the random 64 bits that a seed has at a count; shapes broadcast."""
-    step = _signed(GOLDEN * (count + 1)) if isinstance(count, int) else _signed(GOLDEN) * (count + 1)
-    value = seed + step
+    value = seed + (_signed(GOLDEN * (count + 1)) if isinstance(count, int) else _signed(GOLDEN) * (count + 1))
     value = (value ^ _shift(value, 30)) * _signed(FIRST)
     value = (value ^ _shift(value, 27)) * _signed(SECOND)
     return value ^ _shift(value, 31)

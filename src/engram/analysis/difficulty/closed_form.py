@@ -104,9 +104,8 @@ class MeasuredDifficulty:
 def inductive_bias_complexity(**inputs: Any) -> Difficulty:
     """Return an upper bound of the information that a designer must supply for a learner to generalise on a task.
 
-    It is minus the logarithm of the share of hypotheses that generalise among those that fit the training data. The
-    hypotheses are all functions of frequency up to M on ``n_discrete`` = C copies of an m-sphere of radius R, or of a
-    flat torus of side 2 pi R:
+    It is minus the logarithm of the share of hypotheses that generalise among those that fit the training data: of all
+    functions of frequency up to M on ``n_discrete`` = C copies of an m-sphere of radius R, or a torus of side 2 pi R:
 
         M = 2 pi R / resolution,   K (K + m - 1) = M^2,   E = binom(m + K, m) + binom(m + K - 1, m)
         W = sqrt(m / 6) (C A_m / n)^(1/m) R,   A_m = 2 pi^((m+1)/2) / Gamma((m+1)/2),   L_f = K sqrt(D) / R

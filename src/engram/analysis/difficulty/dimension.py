@@ -126,8 +126,7 @@ def maximum_likelihood_dimension(
 def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float]:
     """Return the dimension of TwoNN and its standard error, from distances to the two nearest others.
 
-    Source: Facco et al. (2017), equation 5 and the algorithm below it; the standard error is that of the
-    maximum-likelihood estimate from as many ratios.
+    Source: Facco et al. (2017), equation 5 and algorithm; the standard error is that of maximum likelihood.
     """
     logs = np.sort(np.log(distances[:, 1] / distances[:, 0]))
     rank = np.arange(1, len(logs) + 1) / len(logs)

@@ -34,8 +34,7 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
 
     I = -log2 P(error <= target), where the errors have the distribution of scale chi^2(df, nc), fitted by maximum
     likelihood to at least 10 mean squared test errors above 0: for targets that none of the hypotheses sampled reaches.
-    An approximation: errors that are more skewed than any such distribution, as of a Gaussian process on digits, take
-    more bits (9.9 where this says 8.7).
+    Errors more skewed than any such distribution, as of a Gaussian process on digits, take more bits (9.9 for 8.7).
 
     Source: Boopathy et al., "Towards Exact Computation of Inductive Bias" (2024), in the form of the authors' script,
     which says nats where these are bits, and approximates the tail where this is exact.
@@ -102,8 +101,8 @@ def gaussian_process_test_error(
     so that the error is a weighted sum of chi-squares: its weights are the eigenvalues of cov over the number of
     errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled. The kernel
     is called with one or two arrays of inputs, by default scikit-learn's ``RBF(1.0)``; ``jitter`` is added to the
-    variances at training inputs, by default 1e-10 of their mean. Refused are equal inputs with different targets, and
-    a singular matrix of the kernel.
+    variances at training inputs, by default 1e-10 of their mean. Equal inputs with different targets, and a singular
+    kernel's matrix, are refused.
 
     Source: Boopathy et al. (2024), kernel space, where the processes are sampled; that it is exact is ours.
 

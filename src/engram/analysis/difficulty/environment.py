@@ -39,8 +39,7 @@ def environment_difficulty(
 
     ``env``, ``policy`` and ``steps`` are as of ``roll_out``; ``window`` and ``stride`` as of ``stacked`` (neighbours in
     time are neighbours in space); ``resolution`` and ``error`` as of ``control_task``; ``k`` and ``n_queries``, windows
-    here, as of ``intrinsic_dimension``. A learner would have ``n`` steps of experience, by default those rolled out.
-    ``seed`` settles environment, random actions and draws.
+    here, as of ``intrinsic_dimension``. A learner would have ``n`` steps, by default these. ``seed`` settles all draws.
 
     Source: the form of Boopathy et al. (2023), with a measured dimension, which is ours.
 

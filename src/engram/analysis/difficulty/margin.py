@@ -20,8 +20,7 @@ class Margin:
 
     ``smallest`` is the smallest distance that was seen, of the two samples ``pair``. ``extreme_value_index`` is the
     shape of the tail of inverse distances, which have an upper end where it is below 0; NaN if not fitted.
-    ``n_duplicates`` and ``n_conflicts`` are samples left out because they equal another of the same label, or of a
-    different one.
+    ``n_duplicates`` and ``n_conflicts`` are samples left out because they equal another of the same or another label.
     """
 
     value: float
@@ -54,8 +53,7 @@ def class_margin(
     Features of any shape are flattened. The time of ``"exact"`` grows with the square of the samples; ``n_sample`` is
     for ``"sample"``. ``"evt"`` draws ``n_pairs`` pairs and fits the tail to the ``n_top`` nearest; ``author_evt``
     extrapolates as the authors' script, without the factor for tails with an end, to n^2 (1 - 1/C) ordered pairs.
-    Samples that equal one with another label are refused, or left out if ``drop_conflicts``. ``seed`` settles the
-    draws, or is a generator to draw from.
+    Samples that equal one with another label are refused, or left out if ``drop_conflicts``; ``seed``: or a generator.
 
     Source: Boopathy et al. (2023), the authors' script.
 

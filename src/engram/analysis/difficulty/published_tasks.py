@@ -11,6 +11,8 @@ import numpy as np
 from engram import checks
 from engram.analysis.difficulty.closed_form import Difficulty, GeneralizationTask, Number, check_range, log_modes_up_to
 
+Real = float | int
+
 
 def control_task(
     n_obs: Number, n_act: Number, *, n: Number, resolution: Number = 1e-3, error: Number = 1e-3, window: Number = 1
@@ -32,14 +34,7 @@ def control_task(
 
 
 def few_shot_task(
-    m_within: float | int,
-    m_across: float | int,
-    radius: float | int,
-    resolution: float | int,
-    *,
-    ways: int = 20,
-    n_tasks: float | int,
-    error: float,
+    m_within: Real, m_across: Real, radius: Real, resolution: Real, *, ways: int = 20, n_tasks: Real, error: float
 ) -> GeneralizationTask:
     """Return a one-shot classification task: sets of ``ways`` images, each set to be mapped to its classifier.
 
@@ -113,23 +108,17 @@ def architecture_information(
     return {name: task.difficulty(error=max(error, floor)) for name, error in errors.items()}
 
 
-# Characters in the thirty alphabets of Omniglot's background set.
+# Characters in the thirty alphabets of Omniglot's background set, and the sets of twenty of one alphabet.
 _ALPHABETS = [20, 29, 26, 41, 40, 24, 46, 14, 26, 34, 33, 22, 26, 43, 24, 48, 22, 16, 52, 47, 40, 26, 40, 41, 33, 14]
 _ALPHABETS += [42, 23, 17, 55]
+_SETS = float(sum(math.comb(max(characters, 20), 20) for characters in _ALPHABETS) * 20**20)
 
 BENCHMARKS: dict[str, GeneralizationTask] = {
     "mnist": GeneralizationTask(60_000, 14, 17.179045827183984, 2.3987084824335305, 0.001, n_discrete=10, out_dim=9),
     "svhn": GeneralizationTask(73_257, 19, 53.86932485133339, 1.5766998174969105, 0.01, n_discrete=10, out_dim=9),
     "cifar10": GeneralizationTask(50_000, 27, 54.9156786783691, 2.7506414616587023, 0.01, n_discrete=10, out_dim=9),
     "imagenet": GeneralizationTask(1_280_901, 48, 943.5923, 65, 0.1, n_discrete=1000, out_dim=999),
-    "omniglot": few_shot_task(
-        22,
-        29,
-        49.4064773081425,
-        5.477225575051661,
-        n_tasks=float(sum(math.comb(max(characters, 20), 20) for characters in _ALPHABETS) * 20**20),
-        error=0.01,
-    ),
+    "omniglot": few_shot_task(22, 29, 49.4064773081425, 5.477225575051661, n_tasks=_SETS, error=0.01),
     **{f"cartpole-{T}": control_task(2, 1, n=10_000, window=T) for T in range(1, 6)},
     "reacher": control_task(6, 2, n=1_000_000),
     "hopper": control_task(15, 4, n=1_000_000),

@@ -83,8 +83,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         """Fit the operators of all systems X, at least two, and compare them; ``y`` is ignored.
 
         X is a list with what ``HankelDMD.fit`` takes for each, or an array whose first axis is the system. The rows of
-        a two-dimensional array are systems with one trial of one feature. Ranks that differ are refused if ``rank`` is
-        None.
+        a two-dimensional array are systems with one trial of one feature. If ``rank`` is None, ranks must not differ.
         """
         systems = self._systems(X, reset=True)
         if len(systems) < 2:

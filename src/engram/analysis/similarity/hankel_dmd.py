@@ -20,6 +20,7 @@ from engram.analysis.similarity.trials import Data, Recording, as_array, as_tria
 
 ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values tell too little
 UNSTABLE = 1.05
+COUNT = Interval(Integral, 1, None, closed="left")
 Square = Float[np.ndarray, "rank rank"]
 
 
@@ -76,16 +77,11 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  scikit-learn's name and form
-        "n_delays": [Interval(Integral, 1, None, closed="left")],
-        "delay_interval": [Interval(Integral, 1, None, closed="left")],
-        "rank": [
-            None,
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="neither"),
-            StrOptions({"svht", "full"}),
-        ],
+        "n_delays": [COUNT],
+        "delay_interval": [COUNT],
+        "rank": [None, COUNT, Interval(Real, 0, 1, closed="neither"), StrOptions({"svht", "full"})],
         "reg": [Interval(Real, 0, None, closed="left")],
-        "steps_ahead": [Interval(Integral, 1, None, closed="left")],
+        "steps_ahead": [COUNT],
         "method": [StrOptions({"pcr", "rrr"})],
         "center": [None, StrOptions({"global", "trial"})],
     }

@@ -18,8 +18,7 @@ class HiddenStates:
 
     A module that takes sequences (called as ``nn.RNN`` is) gives one trial for each member of the batch in every call;
     of packed sequences each has its own length. A module that takes single steps (``nn.RNNCell`` and such, whose output
-    is (batch, units)) gives a step in every call; ``next_trials`` ends these trials. Of outputs that are tuples the
-    first is taken.
+    is (batch, units)) gives a step in every call; ``next_trials`` ends these trials. Of tuples the first is taken.
 
     Examples:
         >>> net = nn.Sequential(nn.GRU(3, 8))

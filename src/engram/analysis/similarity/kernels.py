@@ -56,8 +56,7 @@ def cayley(G, scale, Q):
 def climb(A, M, C, tol, iterations):
     """Ascend <A, M> on the orthogonal group until the norm of the gradient is ``tol``; return <A, M>.
 
-    Cayley steps of Barzilai and Borwein's two lengths in turn; a step must not fall below the lowest of the last
-    values.
+    Cayley steps of Barzilai and Borwein's two lengths in turn; none may fall below the lowest of the last values.
     """
     n = len(A)
     G, last, Q, work, trial = np.empty((n, n)), np.zeros((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))

@@ -73,8 +73,7 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
         B: Operator of the same size.
         metric: ``"angular"``, ``"euclidean"``, or ``"squared"``, the square of the latter.
         **starts: ``group``, ``"O"`` for rotations and reflections (default) or ``"SO"`` for rotations only;
-            ``restarts``, random starts beside those from eigenvectors (default 1500 / n, at least 12 and at most 100);
-            ``seed`` of these (default 0).
+            ``restarts``, random starts beside those from eigenvectors (default 1500 / n, 12 to 100); their ``seed``.
 
     Source: Ostrow et al. (2023), section 3; the search is ours.
 

@@ -17,8 +17,7 @@ def rsa(
 
         Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
 
-    X and Y are as of ``procrustes_angle``, at least three samples that are not all as far apart; ``metric`` is one of
-    ``scipy.spatial.distance.pdist``.
+    X and Y are as of ``procrustes_angle``, three samples or more, not all as far apart; ``metric`` is one of ``pdist``.
 
     Source: Kriegeskorte, Mur and Bandettini, "Representational similarity analysis" (2008).
 

@@ -2,14 +2,12 @@
 
 from engram.analysis.verify.bounds import LinearBounds, crown_bounds, interval_bounds
 from engram.analysis.verify.certificate import Certificate, Check, check_certificate
-from engram.analysis.verify.covering import class_regions
 from engram.analysis.verify.exact import Bound, maximize
 from engram.analysis.verify.layer_rules import LayerRule, layer_rules, prove_rule
 from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError, as_affine_relu
 from engram.analysis.verify.nnet import AcasProperty, Normalisation, acasxu_property, read_nnet
-from engram.analysis.verify.pattern import activation_pattern, local_affine, pattern_halfspaces
-from engram.analysis.verify.region import InnerBox, Region
-from engram.analysis.verify.relaxation import relaxed_region
+from engram.analysis.verify.region import InnerBox, Region, activation_pattern, local_affine, pattern_halfspaces
+from engram.analysis.verify.relaxation import class_regions, relaxed_region
 from engram.analysis.verify.robustness import certified_radius
 from engram.analysis.verify.specification import AllOf, AnyOf, Argmax, Box, LinearProperty, Polytope
 from engram.analysis.verify.verifier import Budget, Result, verify

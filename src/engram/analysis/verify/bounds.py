@@ -21,7 +21,8 @@ from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
 
 ON, OFF, FREE = 1, 0, 2
 Phases = np.ndarray[Any, np.dtype[np.int8]]
-LowerLine = Literal["adaptive", "zero"]
+Layers = Sequence[Phases] | None  # of the units of each hidden layer; None: all are free
+Line = Literal["adaptive", "zero"]
 TINY = 1e-290  # more than what underflow can take from any of the sums
 
 
@@ -31,8 +32,7 @@ class LinearBounds(NamedTuple):
         lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
 
     Slopes are (..., outputs, inputs), all else (..., outputs). ``lower`` and ``upper`` are what the box makes of them,
-    infinite where the pattern cannot occur in it; ``layers`` has lower and upper bounds of the pre-activations of each
-    hidden layer, (..., units).
+    infinite where the pattern cannot occur in it; ``layers`` has those of each hidden layer's pre-activations.
     """
 
     lower_slope: Array
@@ -67,7 +67,7 @@ def interval_bounds(
     net: AffineReLU,
     low: Float[np.ndarray, "*batch inputs"],
     high: Float[np.ndarray, "*batch inputs"],
-    pattern: Sequence[Phases] | None = None,
+    pattern: Layers = None,
 ) -> tuple[Float[np.ndarray, "*batch outputs"], Float[np.ndarray, "*batch outputs"]]:
     """Return lower and upper bounds of the outputs by interval arithmetic, c' = W c + b, r' = |W| r.
 
@@ -93,8 +93,8 @@ def crown_bounds(
     high: Float[np.ndarray, "*batch inputs"],
     spec: Float[np.ndarray, "rows outputs"] | None = None,
     *,
-    pattern: Sequence[Phases] | None = None,
-    lower: LowerLine = "adaptive",
+    pattern: Layers = None,
+    lower: Line = "adaptive",
 ) -> LinearBounds:
     """Return linear bounds of the outputs, or of combinations of them, by backward linear relaxation.
 
@@ -104,8 +104,7 @@ def crown_bounds(
 
     which are carried back to the inputs; intermediate bounds likewise, cut with those of ``interval_bounds``.
 
-    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs, by default each; ``lower``: with
-    ``"zero"``, a = 0 everywhere.
+    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs; ``lower``: ``"zero"`` has a = 0.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -151,13 +150,7 @@ def minimum(A: Array, c: Array, low: Array, high: Array) -> Array:
 
 
 def relax(
-    net: AffineReLU,
-    low: Array,
-    high: Array,
-    phases: Sequence[Phases] | None = None,
-    line: LowerLine = "adaptive",
-    *,
-    backward: bool = True,
+    net: AffineReLU, low: Array, high: Array, phases: Layers = None, line: Line = "adaptive", *, backward: bool = True
 ) -> Relaxation:
     """Bound all hidden units over many boxes, (boxes, inputs), with phases (boxes, units) of each hidden layer."""
     hidden = len(net.weights) - 1
@@ -184,7 +177,7 @@ def relax(
     return found
 
 
-def _with_layer(found: Relaxation, lower: Array, upper: Array, line: LowerLine) -> Relaxation:
+def _with_layer(found: Relaxation, lower: Array, upper: Array, line: Line) -> Relaxation:
     unstable, on = (lower < 0) & (upper > 0), lower >= 0
     with np.errstate(invalid="ignore"):
         slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
@@ -256,7 +249,7 @@ def _last(found: Relaxation) -> tuple[Array, Array]:
     return np.maximum(found.lower[-1], 0), np.maximum(found.upper[-1], 0)
 
 
-def batched(pattern: Sequence[Phases] | None, boxes: int) -> list[Phases] | None:
+def batched(pattern: Layers, boxes: int) -> list[Phases] | None:
     """Return the phases of each hidden layer once for every box."""
     if pattern is None:
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import TypeAdapter
 from torch import nn
 
 from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, lower_lines, minimum, relax
@@ -56,26 +57,13 @@ class Certificate:
 
     def to_json(self) -> dict[str, Any]:
         """Return the certificate as JSON values."""
-        trees = [
-            {"clauses": list(t.clauses), "cases": [[*c[:3], [list(m) for m in c[3]]] for c in t.cases]}
-            for t in self.trees
-        ]
-        return {"kind": self.kind, "trees": trees, "subject": self.subject, "tol": self.tol}
+        content: dict[str, Any] = TypeAdapter(Certificate).dump_python(self, mode="json")
+        return content
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Certificate:
         """Read what ``to_json`` gave; raise ValueError where it is no certificate."""
-        try:
-            trees = []
-            for tree in content["trees"]:
-                cases = (
-                    Case(int(axis), float(value), int(first), tuple(tuple(map(float, one)) for one in multipliers))
-                    for axis, value, first, multipliers in tree["cases"]
-                )
-                trees.append(Tree(tuple(map(int, tree["clauses"])), tuple(cases)))
-            return cls(content["kind"], tuple(trees), str(content["subject"]), float(content["tol"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"no certificate: {type(error).__name__}: {error}") from error
+        return TypeAdapter(cls).validate_python(content)
 
 
 class Check(NamedTuple):
@@ -93,8 +81,7 @@ def check_certificate(
 
     The cases cover all inputs, since each split has two children. Each is bounded afresh from its box, its phases and
     the units that are stable in the cases above it, with the multipliers that are noted, by ``relax``, ``minimum`` and
-    ``dual_bound``, which account for rounding; neither the solver nor anything of the search is used. Arguments as of
-    ``verify``.
+    ``dual_bound``, which account for rounding; nothing of the solver or the search is used. Arguments as of ``verify``.
 
     Examples:
         >>> from engram.analysis.verify import Argmax, verify
@@ -142,8 +129,7 @@ def _check_tree(net: AffineReLU, place: Domain, chosen: list[Clause], tree: Tree
             if case.axis >= inputs + units or np.isnan(case.value):
                 return f"case {one.number} splits axis {case.axis} at {case.value}", leaves
         cases = [tree.cases[one.number] for one in here]
-        low, high = np.stack([one.low for one in here]), np.stack([one.high for one in here])
-        phases = np.stack([one.phases for one in here])
+        _, low, high, phases = (np.stack(each) for each in zip(*here, strict=True))
         relaxation = relax(net, low, high, by_layer(net, phases))
         ends = np.array([case.axis < 0 for case in cases])
         proved = _proved(net, place, chosen, relaxation, [case.multipliers for case in cases])

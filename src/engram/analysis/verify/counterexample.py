@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 
 from engram.analysis.verify.bounds import interval_bounds
-from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.network import AffineReLU, Array, exact_affine
 from engram.analysis.verify.specification import Clause, Domain
 
 SAMPLES, STARTS, STEPS = 256, 5, 40
@@ -29,14 +28,8 @@ def confirmed(net: AffineReLU, found: Sequence[Clause], x: Array) -> bool:
     if not undecided:
         return False
     y = net.exact(x)
-    return any(
-        all(
-            (value := sum((Fraction(q) * v for q, v in zip(row, y, strict=True)), Fraction(c))) < 0
-            or (value == 0 and strict)
-            for row, c, strict in zip(clause.Q.tolist(), clause.c.tolist(), clause.strict.tolist(), strict=True)
-        )
-        for clause in undecided
-    )
+    values = ((exact_affine(clause.Q, clause.c, y), clause.strict) for clause in undecided)
+    return any(all(v < 0 or (v == 0 and strict) for v, strict in zip(*rows, strict=True)) for rows in values)
 
 
 def first_counterexample(net: AffineReLU, found: Sequence[Clause], place: Domain, points: Array) -> Array | None:

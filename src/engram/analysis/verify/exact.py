@@ -131,8 +131,7 @@ def solve(
 
     With ``below``, any value below it will do (much sooner), and none is infinity. With ``radius_from``, a point, the
     largest |x - point| is minimised where all rows are at most zero. With ``elastic``, bounds of units and half-spaces
-    may be overstepped at a price: such a program always has multipliers, and they show it if nothing satisfies the
-    constraints.
+    may be overstepped at a price: such a program always has multipliers, which show it if nothing is feasible.
     """
     fixed = batched(pattern, 1)
     model = _Model()
@@ -231,14 +230,9 @@ class _Model:
         return sparse.csr_array((value, (row, column)), shape=(len(self.row_low), self.count))
 
     def solved_exactly(self, cost: Array, x: Index, options: Any) -> Solution:
+        ends, rows = Bounds(self.low, self.high), LinearConstraint(self.matrix, self.row_low, self.row_high)
         with _silent():
-            found = milp(
-                cost,
-                integrality=self.integral,
-                bounds=Bounds(self.low, self.high),
-                constraints=LinearConstraint(self.matrix, self.row_low, self.row_high),
-                options=options,
-            )
+            found = milp(cost, integrality=self.integral, bounds=ends, constraints=rows, options=options)
         if found.status == 2:
             return Solution(np.inf, None, (), None, True)
         limit = found.status == 1 or "Solution limit" in found.message  # of time, or of nodes, which has no number
@@ -254,16 +248,10 @@ class _Model:
         matrix, dual = self.matrix, np.zeros(len(self.row_low))
         equal = self.row_low == self.row_high
         below, above = ~equal & np.isfinite(self.row_high), ~equal & np.isfinite(self.row_low)
-        bounds: Any = np.column_stack([self.low, self.high])
-        found: Any = linprog(
-            cost,
-            A_eq=matrix[equal],
-            b_eq=self.row_high[equal],
-            A_ub=sparse.vstack([matrix[below], -matrix[above]]),
-            b_ub=np.concatenate([self.row_high[below], -self.row_low[above]]),
-            bounds=bounds,
-            method="highs",
-        )
+        A = sparse.vstack([matrix[below], -matrix[above]])
+        b = np.concatenate([self.row_high[below], -self.row_low[above]])
+        ends: Any = np.column_stack([self.low, self.high])
+        found: Any = linprog(cost, A, b, matrix[equal], self.row_high[equal], ends, method="highs")
         if found.status == 2:
             return None, dual
         if found.status != 0:

@@ -82,12 +82,17 @@ class AffineReLU:
         """Return the outputs for one input without any rounding, as rational numbers."""
         h = [Fraction(float(v)) for v in x]
         for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            z = [
-                sum((Fraction(w) * v for w, v in zip(row, h, strict=True) if w and v), Fraction(offset))
-                for row, offset in zip(W.tolist(), b.tolist(), strict=True)
-            ]
+            z = exact_affine(W, b, h)
             h = z if k == len(self.weights) - 1 else [max(v, Fraction(0)) for v in z]
         return h
+
+
+def exact_affine(W: Array, b: Array, x: Sequence[Fraction]) -> list[Fraction]:
+    """Return W x + b without any rounding."""
+    return [
+        sum((Fraction(w) * v for w, v in zip(row, x, strict=True) if w and v), Fraction(offset))
+        for row, offset in zip(W.tolist(), b.tolist(), strict=True)
+    ]
 
 
 def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None) -> AffineReLU:

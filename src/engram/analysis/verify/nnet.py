@@ -24,8 +24,7 @@ EVERYWHERE: dict[str, Ends] = {
 class Normalisation(NamedTuple):
     """How a network's inputs and outputs are scaled.
 
-    Inputs are clipped to ``low`` and ``high``. ``mean``, and ``scale``, which differences from the mean are divided by,
-    are of each input and, last, of all outputs.
+    Inputs are clipped to ``low`` and ``high``. ``mean`` and ``scale`` are of each input and, last, of all outputs.
     """
 
     low: Array

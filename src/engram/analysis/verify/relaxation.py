@@ -14,8 +14,15 @@ from engram import checks
 from engram.analysis.verify.bounds import FREE, Phases, crown_bounds, lower_lines, minimum, relax
 from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
 from engram.analysis.verify.network import AffineReLU, Array
-from engram.analysis.verify.pattern import Pattern, activation_pattern, local_affine, pattern_halfspaces
-from engram.analysis.verify.region import MOST_DIMENSIONS, Made, Region
+from engram.analysis.verify.region import (
+    MOST_DIMENSIONS,
+    Made,
+    Pattern,
+    Region,
+    activation_pattern,
+    local_affine,
+    pattern_halfspaces,
+)
 from engram.analysis.verify.specification import Box, Clause, Domain, domain
 
 Mode = Literal["direct", "structural", "best", "crown"]
@@ -47,8 +54,7 @@ def relaxed_region(
         structural:  M_i(x) > g_i(x) - eps for all x in Q(s); the region is Q(s) with g_i(x) >= eps
 
     can be proved: first whole layers from the last on, then the units of the first layer that cannot be freed whole.
-    Where the direct proof fails for s(x0) already, the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``; at a tie
-    of two classes it is empty, status ``"tie"``.
+    Where the direct proof fails for s(x0), the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``; at a tie, empty.
 
     Args:
         net: The network.
@@ -108,6 +114,35 @@ def relaxed_region(
     else:
         region = made.best(margin)
     return replace(region, seconds=time.monotonic() - began, queries=tuple(made.asked))
+
+
+def class_regions(
+    net: AffineReLU,
+    X: Float[np.ndarray, "points inputs"],
+    box: Box,
+    label: int,
+    mode: Mode = "structural",
+    *,
+    most: int = 10,
+    **options: Any,
+) -> list[Region]:
+    """Return at most ``most`` regions of a class, each around the input of largest margin that no earlier region holds.
+
+    Inputs that the network gives another class are left out. Other arguments are those of ``relaxed_region``.
+
+    Examples:
+        >>> net = AffineReLU((np.array([[1.0], [-1.0]]),), (np.zeros(2),))
+        >>> len(class_regions(net, np.array([[0.5], [1.0], [-0.5]]), Box([-1], [1]), 0))
+        1
+    """
+    y = net(X)
+    margin = y[:, label] - np.delete(y, label, axis=1).max(1)
+    waiting = X[np.argsort(-margin, kind="stable")][: int((margin > 0).sum())]
+    found: list[Region] = []
+    while len(waiting) and len(found) < most:
+        found.append(relaxed_region(net, waiting[0], box, mode, label=label, **options))
+        waiting = waiting[1:][~found[-1].contains(waiting[1:])]
+    return found
 
 
 Kept = list[tuple[int, float]]  # half-spaces g_i >= eps_i of a region
@@ -226,13 +261,9 @@ class _Maker:
     def holds(self, pattern: Pattern, wanted: list[_Obligation]) -> bool:
         """Say whether the obligations are proved; what cannot be settled is not."""
         zs = self.net.preactivations(self.pool)
-        within = np.all(
-            [
-                ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
-                for codes, z in zip(pattern, zs, strict=False)
-            ],
-            axis=0,
-        )
+        within = np.ones(len(self.pool), dtype=bool)
+        for codes, z in zip(pattern, zs, strict=False):
+            within &= ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
         for one in wanted:
             values = zs[-1] @ one.q + self.pool @ one.r + one.c
             if (values[within] > one.target).any():

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from engram import checks
-from engram.analysis.verify.network import Array, Mask
+from engram.analysis.verify.network import Array, Mask, exact_affine
 
 ArrayLike = np.ndarray | Sequence[Any]
 
@@ -149,11 +149,7 @@ class Domain(NamedTuple):
 
     def certainly_contains(self, x: Array) -> bool:
         """Say of one point whether it is inside, without rounding."""
-        at = [Fraction(value) for value in x.tolist()]
-        cut = all(
-            sum(Fraction(h) * value for h, value in zip(row, at, strict=True)) <= Fraction(limit)
-            for row, limit in zip(self.H.tolist(), self.v.tolist(), strict=True)
-        )
+        cut = all(value <= 0 for value in exact_affine(self.H, -self.v, [Fraction(value) for value in x.tolist()]))
         return bool((x >= self.low).all() and (x <= self.high).all() and cut)
 
 

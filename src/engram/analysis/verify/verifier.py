@@ -50,9 +50,8 @@ class Result:
 
     ``status`` is ``"proved"`` by the certificate, ``"refuted"`` by the counterexample (inputs,), which was confirmed
     without rounding, or ``"unknown"``; ``exhausted`` then says what ran out: ``"time"``, ``"nodes"``, ``"memory"``, or
-    why the engine can get no further. ``bound`` is a lower bound of what has to be positive; of a proof, by how much it
-    holds. ``engine`` decided: ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after bounding
-    ``nodes`` boxes or cases.
+    why it got no further. ``bound`` is a lower bound of what has to be positive; of a proof, its margin. ``engine``
+    decided: ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after ``nodes`` boxes or cases.
     """
 
     status: Status

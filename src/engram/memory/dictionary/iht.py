@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -71,8 +72,7 @@ def iht_encode(
     with the atoms in the rows of A. Once the support stands still, the limit is least squares on it. ``"iht-ls"``
     takes this way as soon as an iteration leaves the support as it is: it solves the least squares, drops what is not
     larger than the threshold, and solves again until nothing is dropped. If one more iteration keeps this support, it
-    is a limit; if not, the iterations go on, and the next attempt waits twice as long. Every sample stops by itself, so
-    that its code does not depend on what else is in X.
+    is a limit; if not, the iterations go on, and the next attempt waits twice as long. Each sample stops by itself.
 
     Args:
         X: Samples y in rows.
@@ -117,11 +117,10 @@ def iht_encode(
     if grown.any() or not np.linalg.norm(code) <= GROWTH * np.linalg.norm(correlations):
         largest = largest_eigenvalue(dictionary)
         if step * largest >= 2 or not np.isfinite(code).all():
-            raise RuntimeError(
-                f"code_step = {step:g}: expected less than 2 / {largest:.3g}, the largest eigenvalue of the atoms' "
-                "Gram matrix; the codes diverge. Take 'auto'; if they went well before, the dictionary has become bad: "
-                "take a larger batch or a smaller dict_step"
-            )
+            limit = f"2 / {largest:.3g}, the largest eigenvalue of the atoms' Gram matrix"
+            told = f"code_step = {step:g}: expected less than {limit}; the codes diverge. Take 'auto'"
+            bad = "the dictionary has become bad: take a larger batch or a smaller dict_step"
+            raise RuntimeError(f"{told}; if they went well before, {bad}")
     return IHTCode(code, iterations, converged, float(step))
 
 
@@ -219,11 +218,7 @@ def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Set
     how = Settings(*map(number, settings[:4]), *settings[4:])  # type: ignore[call-arg]
     limits = number(smallest_pivot(dictionary.dtype)), number(EXCESSIVE), dictionary.shape[1]
     found = nothing_found(np.zeros_like(correlations))
-    in_ranges(
-        lambda first, stop: kernels.encode(gram, correlations, how, *limits, found, first, stop),
-        len(found.code),
-        n_jobs,
-    )
+    in_ranges(partial(kernels.encode, gram, correlations, how, *limits, found), len(found.code), n_jobs)
     return found
 
 

@@ -87,10 +87,8 @@ class NOODLLayer(nn.Module):
             code = code + self.code_step * ((input - code @ self.weight) @ self.weight.t())
             code = torch.where(code.abs() <= self.threshold, 0, code)  # NaN stays
         if not code.isfinite().all():
-            raise ValueError(
-                f"the codes are not finite: expected a finite input, and code_step = {self.code_step} below 2 over the "
-                "largest eigenvalue of weight weight^T"
-            )
+            small = f"code_step = {self.code_step} below 2 over the largest eigenvalue of weight weight^T"
+            raise ValueError(f"the codes are not finite: expected a finite input, and {small}")
         return code
 
     @torch.no_grad()

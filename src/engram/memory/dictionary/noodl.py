@@ -57,8 +57,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         code_tol: Relative change of a code at which plain iterations end.
         solver: As in ``iht_encode``.
         dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
-            of the size x of its coefficients, times min(1, u / 4) where a batch uses an atom u times; ``"per-atom"``
-            does this for each atom alone.
+            of the size x of its coefficients, times min(1, u / 4) for u uses in a batch; ``"per-atom"``: each its own.
         max_iter: Most passes of ``fit`` over the samples.
         batch_size: Samples in a batch of ``fit``.
         dict_init: Atoms to start from, (atoms, features), or ``"samples"`` (the default of None), or ``"pairwise"``,
@@ -228,14 +227,8 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         scaled, components = samples / scale, self.components_.astype(samples.dtype, copy=False)
         if self.transform_algorithm == "noodl":
             return np.asarray(encode(scaled, components, self.update, **self._code_settings()).code * scale)
-        code = sparse_encode(
-            scaled,
-            components,
-            algorithm=self.transform_algorithm,
-            n_nonzero_coefs=self.transform_n_nonzero_coefs,
-            alpha=self.transform_alpha,
-            n_jobs=self.n_jobs,
-        )
+        how = {"algorithm": self.transform_algorithm, "n_nonzero_coefs": self.transform_n_nonzero_coefs}
+        code = sparse_encode(scaled, components, alpha=self.transform_alpha, n_jobs=self.n_jobs, **how)
         return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
@@ -302,12 +295,8 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         alike = cosines(components)
         if alike.max() > COHERENT:
             first, second = np.unravel_index(alike.argmax(), alike.shape)
-            warnings.warn(
-                f"dict_init[{first}] and dict_init[{second}] have a cosine of {alike.max():.3f}: atoms so alike "
-                "share their samples and stay alike",
-                RuntimeWarning,
-                stacklevel=6,
-            )
+            two = f"dict_init[{first}] and dict_init[{second}] have a cosine of {alike.max():.3f}"
+            warnings.warn(f"{two}: atoms so alike share their samples and stay alike", RuntimeWarning, stacklevel=6)
         return components
 
     def _scale_with(self, samples: np.ndarray, scale: float, seen: int) -> float:
@@ -339,10 +328,8 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 break
             backoffs += 1
             if backoffs > BACKOFFS:
-                raise RuntimeError(
-                    f"dict_step = {self.dict_step!r}: the dictionary does not stay finite, even with the step halved "
-                    f"{BACKOFFS} times; take larger batches or a smaller dict_step"
-                )
+                told = f"the dictionary does not stay finite, even with the step halved {BACKOFFS} times"
+                raise RuntimeError(f"dict_step = {self.dict_step!r}: {told}; take a smaller one, or larger batches")
         new = step.dictionary
         self._warn_of(old, new, used, step.code)
         self.scale_, self.n_samples_seen_ = scale, self.n_samples_seen_ + len(samples)
@@ -393,20 +380,13 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     def _warn_of(self, old: np.ndarray, new: np.ndarray, used: np.ndarray, code: np.ndarray) -> None:
         if not used.any() and not self.n_dead_samples_:
-            warnings.warn(
-                f"coef_min = {self.coef_min_:g}: no sample has a correlation of half of it with any atom, so that "
-                "nothing is learned; lower coef_min, or take coef_min='auto'",
-                RuntimeWarning,
-                stacklevel=6,
-            )
+            why = f"coef_min = {self.coef_min_:g}: no sample has a correlation of half of it with any atom"
+            told = f"{why}, so that nothing is learned; lower coef_min, or take coef_min='auto'"
+            warnings.warn(told, RuntimeWarning, stacklevel=6)
         turned = (old[used] * new[used]).sum(axis=1) < 0
         if used.any() and turned.mean() > 0.1:
-            warnings.warn(
-                f"dict_step = {self.dict_step!r}: {turned.mean():.0%} of the atoms in use turned by more than a right "
-                "angle in one step; take a smaller one",
-                RuntimeWarning,
-                stacklevel=6,
-            )
+            told = f"{turned.mean():.0%} of the atoms in use turned by more than a right angle in one step"
+            warnings.warn(f"dict_step = {self.dict_step!r}: {told}; take a smaller one", RuntimeWarning, stacklevel=6)
 
     @property
     def _n_features_out(self) -> int:

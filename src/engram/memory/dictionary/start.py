@@ -52,10 +52,7 @@ def from_pairs(
         if large and all(abs(atom @ other) <= NEAR for other in found):
             found.append(atom)
     if len(found) < atoms:
-        warnings.warn(
-            f"dict_init = 'pairwise' found {len(found)} of {atoms} atoms: samples take the place of the others",
-            RuntimeWarning,
-            stacklevel=5,
-        )
+        told = f"found {len(found)} of {atoms} atoms: samples take the place of the others"
+        warnings.warn(f"dict_init = 'pairwise' {told}", RuntimeWarning, stacklevel=5)
     kept = np.array(found, X.dtype).reshape(-1, X.shape[1])
     return np.concatenate((kept, from_samples(X, atoms - len(kept), rng))) if len(kept) < atoms else kept

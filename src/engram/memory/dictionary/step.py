@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -97,7 +98,5 @@ def dictionary_gradient(
     # Writable too: an array that can only be read would be another type to compile for.
     dictionary, X, code = (np.require(array, requirements=("C", "W")) for array in (dictionary, X, code))
     residual, total = np.empty_like(X), np.zeros_like(dictionary)
-    in_ranges(
-        lambda first, stop: kernels.gradient(dictionary, X, code, residual, total, first, stop), X.shape[1], n_jobs
-    )
+    in_ranges(partial(kernels.gradient, dictionary, X, code, residual, total), X.shape[1], n_jobs)
     return total / X.dtype.type(len(X)), residual

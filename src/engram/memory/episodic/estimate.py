@@ -31,19 +31,13 @@ class Averaging(NamedTuple):
 
 
 def estimate(
-    values: Annotated[Tensor, "*batch k value_dim"],
-    squared_distances: Annotated[Tensor, "*batch k"],
-    how: Averaging,
+    values: Annotated[Tensor, "*batch k value_dim"], squared_distances: Annotated[Tensor, "*batch k"], how: Averaging
 ) -> Float[Tensor, "*batch value_dim"]:
     """Return the weighted mean of neighbours' values, nearest first; a squared distance d^2 is infinite for none.
 
         w_i = 1 / (d_i^2 + delta), or 1;   sum_i w_i v_i / sum_i w_i
 
     Source: Pritzel et al., "Neural episodic control" (2017), equations 2 and 5.
-
-    Examples:
-        >>> estimate(torch.tensor([[10.0], [20.0]]), torch.tensor([1.0, 9.0]), Averaging(delta=0.0))
-        tensor([11.])
     """
     there = squared_distances.isfinite()
     d2 = squared_distances.masked_fill(~there, 0)

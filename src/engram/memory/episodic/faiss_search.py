@@ -1,4 +1,4 @@
-"""The nearest keys of tables too large to look through: candidates from an index of faiss."""
+"""The nearest keys of large tables by an index of faiss."""
 
 from __future__ import annotations
 

@@ -46,8 +46,7 @@ class KeyValueMemory(Stored, nn.Module):
         answer = sum_i w_i v_i / sum_i w_i   over the k nearest of the keys that are there, d_i Euclidean
 
     All is in buffers, so that ``state_dict`` holds everything, the source of random choices included, and a memory that
-    is loaded goes on as the other would have. Nothing is learned by gradients; see ``DND`` for that. On whatever device
-    they are, the processor searches and writes.
+    is loaded goes on as the other would have. On any device the processor searches and writes. ``DND`` has gradients.
 
     Args:
         capacity: Rows in a table, M, at least 2.
@@ -229,8 +228,6 @@ class KeyValueMemory(Stored, nn.Module):
         tables = "" if self.tables is None else f"tables={self.tables}, "
         return f"{self.capacity}, key_dim={self.key_dim}, {tables}policy={self.policy}, {self.merging}"
 
-    # Within.
-
     def _content(self) -> dict[str, Any]:
         name = type(self.policy).__name__
         if getattr(policies, name, None) is not type(self.policy):
@@ -315,9 +312,7 @@ class KeyValueMemory(Stored, nn.Module):
         return Recall(*(each.reshape(samples, self.tables, each.shape[1]) for each in found))
 
     def _table(self, table: int) -> Table:
-        keys, values, counts, coef = (
-            array(tensor[table]) for tensor in (self.keys, self.values, self.counts, self.coef)
-        )
+        keys, values, counts, coef = (array(each[table]) for each in (self.keys, self.values, self.counts, self.coef))
         hashes = keys if self.hash_dim is None else array(self.hashes[table])
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
         return Table(keys, values, hashes, counts, coef, filled, clock, seed)

@@ -49,6 +49,14 @@ def exact_neighbours(
     return rows, distances
 
 
+def closest(
+    keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"]
+) -> tuple[Int[np.ndarray, " samples"], Float[np.ndarray, " samples"]]:
+    """Return the row of the nearest of the first ``filled`` keys, -1 if there is none, and its squared distance."""
+    rows, distances = exact_neighbours(keys[None], np.array([filled]), x, 1)
+    return rows[:, 0], distances[:, 0]
+
+
 def by_products(
     keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"], k: int
 ) -> Found:

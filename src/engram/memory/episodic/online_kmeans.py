@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, ClusterMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.kmeans import FREE, WEIGHTINGS
-from engram.memory.episodic.policies.table import closest
 from engram.storage.fitted import Fitted
 from engram.storage.stored import Stored
 
@@ -56,10 +56,7 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
 
     # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
     def __init__(
-        self,
-        n_clusters: Annotated[Any, int] = 8,
-        *,
-        weighting: Annotated[Any, Literal["count", "author"]] = "count",
+        self, n_clusters: Annotated[Any, int] = 8, *, weighting: Annotated[Any, Literal["count", "author"]] = "count"
     ) -> None:
         self.n_clusters = n_clusters
         self.weighting = weighting

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from math import log
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, UInt8
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engram import checks
-from engram.memory.expander.bipartite_graph import BipartiteGraph
-from engram.memory.expander.bit_flipping import as_graph
+from engram.memory.expander.bit_flipping import ParityCheck, as_graph
 from engram.memory.expander.expander_memory import ExpanderMemory
 
 LARGEST = 30.0  # log-likelihood ratio at which messages are held: tanh of half of it is 1 in 64 bits
@@ -27,11 +25,7 @@ class BeliefResult(NamedTuple):
 
 
 def belief_propagation(
-    H: Annotated[Any, ArrayLike] | BipartiteGraph,
-    x: Annotated[Tensor, "batch nodes"],
-    flip_probability: float,
-    *,
-    max_iter: int = 50,
+    H: ParityCheck, x: Annotated[Tensor, "batch nodes"], flip_probability: float, *, max_iter: int = 50
 ) -> BeliefResult:
     """Correct words sent through a channel that flips each bit with a known probability, by the sum-product algorithm.
 

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from math import comb
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -54,13 +54,11 @@ class BipartiteGraph:
             raise ValueError(f"C has values from {C.min()} to {C.max()}: expected nodes, 0 .. {nodes - 1}, or -1")
         C = C.astype(np.int32)
         padding, ordered = C == NOBODY, np.sort(C, axis=1)
+        repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)
         for wrong, what in (
             ((padding[:, :-1] & ~padding[:, 1:]).any(axis=1), ": expected -1 only at its end"),
             ((~padding).sum(axis=1) < 2, " sees fewer than 2 nodes: expected at least r = 2 of a constraint"),
-            (
-                ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)).any(axis=1),
-                " sees a node twice: expected no repeated edge",
-            ),
+            (repeated.any(axis=1), " sees a node twice: expected no repeated edge"),
         ):
             if wrong.any():
                 raise ValueError(f"C[{wrong.argmax()}]{what}")
@@ -165,3 +163,39 @@ class BipartiteGraph:
         if sets > SETS:
             raise ValueError(f"max_size = {max_size}: {sets} sets of nodes, expected at most {SETS}")
         return float(graphs.expansion(self.A, self.node_degrees, self.n_constraints, max_size))
+
+
+class SolutionSpace(NamedTuple):
+    """All b with H b = t modulo 2: b[pivots] = parity b[free] + offset, where b[free] takes any values."""
+
+    free: Int[np.ndarray, " message"]
+    pivots: Int[np.ndarray, " rank"]
+    parity: UInt8[np.ndarray, "rank message"]
+    offset: UInt8[np.ndarray, " rank"]
+
+
+def solve(graph: BipartiteGraph, target: UInt8[np.ndarray, " constraints"]) -> SolutionSpace | None:
+    """Solve H b = t modulo 2 by elimination on rows packed into words of 64 bits; None if there are no solutions.
+
+    It takes about M^2 N / 64 steps: a tenth of a second at N = 2000.
+
+    Examples:
+        >>> solve(BipartiteGraph(np.array([[0, 1], [1, 2]])), np.array([0, 1], np.uint8)).offset
+        array([1, 1], dtype=uint8)
+    """
+    from engram.memory.expander.kernels import graphs
+
+    nodes = len(graph.node_degrees)
+    # Bit i of word w of a row is column 64 w + i.
+    rows = np.zeros((graph.n_constraints, (nodes + 63) // 64), np.uint64)
+    constraint, slot = np.nonzero(graph.C != NOBODY)
+    words, bits = np.divmod(graph.C[constraint, slot], 64)
+    np.bitwise_or.at(rows, (constraint, words), np.uint64(1) << bits.astype(np.uint64))
+    offset = target.copy()
+    pivots = graphs.eliminate(rows, offset, nodes)
+    rank, free = len(pivots), np.setdiff1d(np.arange(nodes), pivots)
+    if offset[rank:].any():
+        return None
+    words, bits = np.divmod(free, 64)
+    parity = (rows[:rank, words] >> bits.astype(np.uint64)).astype(np.uint8) & np.uint8(1)
+    return SolutionSpace(free, pivots, parity, offset[:rank])

@@ -14,9 +14,11 @@ from engram import checks
 from engram.memory.expander.bipartite_graph import BipartiteGraph
 from engram.memory.expander.expander_memory import ExpanderMemory, RecallResult
 
+ParityCheck = Annotated[Any, ArrayLike] | BipartiteGraph
+
 
 def bit_flip_decode(
-    H: Annotated[Any, ArrayLike] | BipartiteGraph,
+    H: ParityCheck,
     x: Annotated[Tensor, "batch nodes"],
     *,
     order: str = "max",
@@ -40,11 +42,7 @@ def bit_flip_decode(
 
 
 def gallager_b_decode(
-    H: Annotated[Any, ArrayLike] | BipartiteGraph,
-    x: Annotated[Tensor, "batch nodes"],
-    *,
-    threshold: int | None = None,
-    max_iter: int = 100,
+    H: ParityCheck, x: Annotated[Tensor, "batch nodes"], *, threshold: int | None = None, max_iter: int = 100
 ) -> UInt8[Tensor, "batch nodes"]:
     """Return words of a regular code corrected by messages of one bit (Gallager's algorithm B).
 
@@ -93,7 +91,7 @@ def gallager_b_decode(
     return word
 
 
-def as_graph(H: Annotated[Any, ArrayLike] | BipartiteGraph) -> BipartiteGraph:
+def as_graph(H: ParityCheck) -> BipartiteGraph:
     """Return the graph of a parity-check matrix, without warnings."""
     if isinstance(H, BipartiteGraph):
         return H

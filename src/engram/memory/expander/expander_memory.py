@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.memory.counted_random import number, seeds
-from engram.memory.expander.bipartite_graph import BipartiteGraph
+from engram.memory.expander.bipartite_graph import BipartiteGraph, SolutionSpace, solve
 from engram.memory.expander.clusters import given_table, nearest_patterns, parity_table
 from engram.memory.expander.flip_dynamics import (
     ORDERS,
@@ -25,7 +25,6 @@ from engram.memory.expander.flip_dynamics import (
     patterns_seen,
     settle_fast,
 )
-from engram.memory.expander.gf2 import SolutionSpace, solve
 from engram.storage.stored import Stored
 
 POLICIES = ("reject", "allow", "repair")
@@ -126,18 +125,13 @@ class ExpanderMemory(Stored, nn.Module):
             raise ValueError(f"target_parity of shape {target.shape}: expected +1 or -1, ({graph.n_constraints},)")
         odd = (target < 0).astype(np.uint8)
         self.register_buffer("target", torch.from_numpy(odd), persistent=False)
-        if not self.explicit_hidden:
-            permitted = np.zeros((0, 0), bool)
-        elif self.patterns == "learn":
-            permitted = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]), bool)
-        else:
+        permitted = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]) if self.explicit_hidden else (0, 0), bool)
+        if self.explicit_hidden and self.patterns != "learn":
             permitted = parity_table(graph, odd) if self.patterns == "parity" else given_table(graph, patterns)
         self.register_buffer("permitted", torch.from_numpy(permitted))
         self._solutions: SolutionSpace | None = None
         self._refresh()
         self.register_load_state_dict_post_hook(lambda module, _: module._refresh())  # type: ignore[no-untyped-call]
-
-    # What is stored.
 
     @property
     def n_states_log2(self) -> float:
@@ -194,8 +188,6 @@ class ExpanderMemory(Stored, nn.Module):
         packed = np.packbits(self.message(x).numpy(force=True), axis=1, bitorder="little")
         return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
-    # The energy.
-
     def violated(self, x: Annotated[Tensor, "batch nodes"]) -> Bool[Tensor, "batch constraints"]:
         """Return which constraints states violate."""
         return self._distances(x)[1] > 0
@@ -211,14 +203,11 @@ class ExpanderMemory(Stored, nn.Module):
 
         The winner's pattern is an integer as in ``permitted``; of a cluster without hidden neurons it is what it sees.
         """
-        bits = self._encoded(x)[0]
-        net = self._network
+        bits, net = self._encoded(x)[0], self._network
         local = local_patterns(net, bits)
         cluster = torch.arange(local.shape[1], device=bits.device)
         draw = number(seeds(len(bits), generator, bits.device)[:, None], cluster)
         return patterns_seen(net, bits) ^ nearest_change(net, local, draw)
-
-    # Recall.
 
     def forward(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
         """Return what states are recalled to; ``x + (memory(x) - x).detach()`` passes gradients straight through."""
@@ -252,8 +241,7 @@ class ExpanderMemory(Stored, nn.Module):
         - ``"parallel"``: all that may; the fastest, and the only one that may oscillate.
         - ``"wta"``: the pairwise network alone. Each cluster's winner, one of the nearest patterns at random, votes,
           and a node follows the majority. Takes hundreds of sweeps.
-        - ``"glauber"``: a random node flips with probability sigmoid(2 beta e_i), until all constraints hold; a sweep
-          is N of them.
+        - ``"glauber"``: a random node, with probability sigmoid(2 beta e_i), until all constraints hold; N are a sweep.
 
         Args:
             x: Noisy states, (batch, nodes), of any dtype.
@@ -267,7 +255,6 @@ class ExpanderMemory(Stored, nn.Module):
             erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each of them gets what most of its
                 clusters that miss nobody else ask for, ties at random.
             trace: Whether to return the energy on the way, which is slower.
-
         """
         order = checks.choice("order", self.order if order is None else order, ORDERS)
         limit = None if max_iter is None else checks.size("max_iter", max_iter, least=0)
@@ -278,15 +265,12 @@ class ExpanderMemory(Stored, nn.Module):
         seed = seeds(len(cue), generator, cue.device)
         bits = fill_erased(self._network, cue, erased, seed) if erased is not None else cue
         if limit is None:
-            # A flip lowers V by at least 1.
-            limit = SWEEPS.get(order, int(self._network.C.shape[0] * self._network.C.shape[1]))
-        if order == "glauber":
-            limit *= self._nodes
-        settled = settle_fast(self._network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)
+            limit = SWEEPS.get(order, self.graph.C.size)  # a flip lowers V by at least 1
+        steps = self._nodes if order == "glauber" else 1
+        settled = settle_fast(self._network, bits, order, steps * limit, seed, beta=beta, faults=faults, trace=trace)
         moved = settled.bits != cue
         if erased is not None:
             moved &= ~erased
-        sweeps = self._nodes if order == "glauber" else 1
         return RecallResult(
             self._decoded(settled.bits, x.dtype),
             settled.stable & (settled.violated == 0),
@@ -295,11 +279,9 @@ class ExpanderMemory(Stored, nn.Module):
             settled.oscillating,
             settled.flips,
             moved.sum(1),
-            -(-settled.iterations // sweeps),
+            -(-settled.iterations // steps),
             None if settled.trace is None else self._energy_of(settled.trace),
         )
-
-    # Learning.
 
     def learn(self, x: Annotated[Tensor, "batch nodes"], policy: str = "reject") -> LearnResult:
         """Show states one after another: each cluster recruits a hidden neuron for what it has not seen before.
@@ -315,28 +297,24 @@ class ExpanderMemory(Stored, nn.Module):
                 ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, taking the
                 permitted pattern (the first in rising order) for it before the next cluster looks.
         """
-        from engram.memory.expander.kernels import learning
+        from engram.memory.expander.kernels import graphs
 
         if self.patterns != "learn":
             raise ValueError(f"patterns = {self.patterns!r}: expected 'learn'")
         checks.choice("policy", policy, POLICIES)
         bits = self._encoded(x)[0].cpu().numpy().copy()
         permitted = self.permitted.numpy(force=True).copy()
-        recruited, conflicts = np.zeros((2, len(bits)), np.int64)
-        learning.learn(
-            bits, self.graph.C, self.graph.constraint_degrees, permitted, POLICIES.index(policy), recruited, conflicts
-        )
+        counts, wires = np.zeros((2, len(bits)), np.int64), (self.graph.C, self.graph.constraint_degrees)
+        graphs.learn(bits, *wires, permitted, POLICIES.index(policy), *counts)
         self.permitted.copy_(torch.from_numpy(permitted))
         self._refresh()
-        states, *counts = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, recruited, conflicts))
-        return LearnResult(self._decoded(states, x.dtype), *counts)
+        states, *found = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, *counts))
+        return LearnResult(self._decoded(states, x.dtype), *found)
 
     def coverage(self) -> Float[Tensor, " constraints"]:
         """Return the patterns that each cluster permits, as a share of the 2^(r-1) of a parity."""
         full = 2.0 ** (self._network.constraint_degrees - 1)
         return self.permitted.sum(1) / full if self.explicit_hidden else torch.ones_like(full)
-
-    # Files.
 
     def _content(self) -> dict[str, Any]:
         names = ("patterns", "target", "order", "explicit_hidden", "encoding", "permitted")
@@ -344,20 +322,13 @@ class ExpanderMemory(Stored, nn.Module):
 
     @classmethod
     def _from_content(cls, content: dict[str, Any]) -> ExpanderMemory:
-        parity = content["patterns"] == "parity"
-        memory = cls(
-            BipartiteGraph(content["C"], content["n_nodes"]),
-            "parity" if parity else "learn",
-            1 - 2 * content["target"].long() if parity else None,
-            content["order"],
-            content["explicit_hidden"],
-            encoding=content["encoding"],
-        )
+        graph, parity = BipartiteGraph(content["C"], content["n_nodes"]), content["patterns"] == "parity"
+        target = 1 - 2 * content["target"].long() if parity else None
+        others = {name: content[name] for name in ("order", "explicit_hidden", "encoding")}
+        memory = cls(graph, "parity" if parity else "learn", target, **others)
         memory.patterns = content["patterns"]
         memory.load_state_dict({"permitted": content["permitted"]})
         return memory
-
-    # Within.
 
     @property
     def _nodes(self) -> int:

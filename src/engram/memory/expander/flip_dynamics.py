@@ -1,17 +1,12 @@
 """How a network of nodes and constraint clusters settles: five orders in which nodes flip, in plain torch.
 
-A cluster j has one hidden neuron for each local pattern that it permits; d_j is the distance of what it sees from the
-nearest of them, which is 0 or 1 for a parity. The energy is a constant and 2 V, V being the sum of all d_j, and
-flipping node i lowers V by its excess
+With d_j the distance of what cluster j sees from the nearest pattern that it permits and V the sum of all d_j, flipping
+node i lowers V by its excess
 
     e_i = sum over its clusters of d_j(x) - d_j(x with i flipped)
 
-which for parity is u_i - (z_i - u_i), with u_i of its z_i constraints violated. ``ExpanderMemory.recall`` describes
-the orders. This is the definition, and runs on any device; ``engram.memory.expander.kernels.flips`` is the same,
-faster. The n-th random number of a sample does not depend on what its nodes are, or on other samples.
-
-Source: the rule is that of Sipser and Spielman, "Expander codes" (1996), and the zero-temperature dynamics of the
-bipartite Hopfield network of Chaudhuri and Fiete (2019); the orders are ours, since theirs could not be read.
+``ExpanderMemory`` says what these are, its ``recall`` describes the orders. This is the definition, on any device;
+``kernels.flips`` is the same, faster. A sample's n-th random number depends on neither its nodes nor other samples.
 """
 
 from __future__ import annotations
@@ -30,6 +25,9 @@ from engram.threads import in_ranges
 ORDERS = ("max", "random", "parallel", "wta", "glauber")
 FAR = 2**62  # larger than any local pattern
 CERTAIN = 2**53
+Bits = UInt8[Tensor, "batch nodes"]
+Seeds = Int[Tensor, " batch"]
+PerCluster = Int[Tensor, "batch constraints"]
 
 
 class Network(NamedTuple):
@@ -58,27 +56,27 @@ class Settled(NamedTuple):
     trace: Int[Tensor, "batch steps"] | None = None  # V before each iteration and after the last, if asked for
 
 
-def local_patterns(network: Network, bits: UInt8[Tensor, "batch nodes"]) -> Int[Tensor, "batch constraints"]:
+def local_patterns(network: Network, bits: Bits) -> PerCluster:
     """Return what each cluster sees: for parity 1 where it is violated, else the pattern as an integer."""
     if len(network.distance):
         return patterns_seen(network, bits)
     return (bits[:, network.C.clamp(min=0)] * (network.C >= 0)).sum(2) & 1 ^ network.target
 
 
-def patterns_seen(network: Network, bits: UInt8[Tensor, "batch nodes"]) -> Int[Tensor, "batch constraints"]:
+def patterns_seen(network: Network, bits: Bits) -> PerCluster:
     """Return the pattern that each cluster sees as an integer."""
     seen = bits[:, network.C.clamp(min=0)] * (network.C >= 0)
     return (seen.long() << torch.arange(network.C.shape[1], device=bits.device)).sum(2)
 
 
-def distances(network: Network, local: Int[Tensor, "batch constraints"]) -> Int[Tensor, "batch constraints"]:
+def distances(network: Network, local: PerCluster) -> PerCluster:
     """Return d_j."""
     if not len(network.distance):
         return local
     return network.distance[torch.arange(len(network.C), device=local.device), local].long()
 
 
-def gains(network: Network, local: Int[Tensor, "batch constraints"]) -> Int[Tensor, "batch nodes z"]:
+def gains(network: Network, local: PerCluster) -> Int[Tensor, "batch nodes z"]:
     """Return by how much d_j falls when a node flips, for each node and each of its clusters."""
     clusters, there = network.A.clamp(min=0), network.A >= 0
     seen = local[:, clusters]
@@ -96,15 +94,7 @@ def wants(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> B
 
 
 def settle(
-    network: Network,
-    bits: UInt8[Tensor, "batch nodes"],
-    order: str,
-    limit: int,
-    seed: Int[Tensor, " batch"],
-    *,
-    beta: float,
-    faults: float,
-    trace: bool,
+    network: Network, bits: Bits, order: str, limit: int, seed: Seeds, *, beta: float, faults: float, trace: bool
 ) -> Settled:
     """Let all samples settle, or for ``limit`` iterations, with a seed for each; as ``ExpanderMemory.recall``."""
     bits, accept = bits.clone(), acceptance(beta, network.A.shape[1], bits.device)
@@ -154,7 +144,7 @@ def nth(among: Bool[Tensor, "batch some"], which: Int[Tensor, " batch"]) -> Bool
 
 
 def majority(
-    network: Network, local: Int[Tensor, "batch constraints"], seed: Int[Tensor, " batch"], sweep: int, faults: float
+    network: Network, local: PerCluster, seed: Seeds, sweep: int, faults: float
 ) -> Bool[Tensor, "batch nodes"]:
     """Return the nodes against which more than half of the winners of their clusters vote."""
     constraints = len(network.C)
@@ -169,9 +159,7 @@ def majority(
     return 2 * votes.sum(2) > network.node_degrees
 
 
-def nearest_change(
-    network: Network, local: Int[Tensor, "batch constraints"], draw: Int[Tensor, "batch constraints"]
-) -> Int[Tensor, "batch constraints"]:
+def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
     """Return in which bits a random one of the nearest hidden neurons differs from what the cluster sees."""
     if not len(network.distance):
         return (1 << below(draw, network.constraint_degrees)) * local
@@ -183,9 +171,7 @@ def nearest_change(
     return torch.where(some > 0, change.gather(2, below(draw, some)[:, :, None])[:, :, 0], 0)
 
 
-def any_change(
-    network: Network, local: Int[Tensor, "batch constraints"], draw: Int[Tensor, "batch constraints"]
-) -> Int[Tensor, "batch constraints"]:
+def any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
     """Return in which bits a random hidden neuron of each cluster differs from what the cluster sees."""
     if len(network.distance):
         some = (network.patterns >= 0).sum(1)
@@ -198,12 +184,7 @@ def any_change(
     return change | parity << last
 
 
-def fill_erased(
-    network: Network,
-    bits: UInt8[Tensor, "batch nodes"],
-    erased: Bool[Tensor, "batch nodes"],
-    seed: Int[Tensor, " batch"],
-) -> UInt8[Tensor, "batch nodes"]:
+def fill_erased(network: Network, bits: Bits, erased: Bool[Tensor, "batch nodes"], seed: Seeds) -> Bits:
     """Return bits with each erased node as most of its clusters that miss nobody else ask; ties are random."""
     bits = bits.masked_fill(erased, 0)
     missing = (erased[:, network.C.clamp(min=0)] & (network.C >= 0)).sum(2)
@@ -221,7 +202,7 @@ def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " exces
 
 
 def settle_fast(
-    network: Network, bits: Tensor, order: str, limit: int, seed: Tensor, *, beta: float, faults: float, trace: bool
+    network: Network, bits: Bits, order: str, limit: int, seed: Seeds, *, beta: float, faults: float, trace: bool
 ) -> Settled:
     """As ``settle``, by the kernels where there is one and no trace; ``violated`` may be 1 for any number but 0."""
     from engram.memory.expander.kernels import flips

@@ -65,11 +65,7 @@ def recovery_rate(
 
 
 def recovery_curve(
-    make: Callable[[int], ExpanderMemory],
-    fractions: Sequence[float],
-    sizes: Sequence[int],
-    trials: int,
-    seed: int = 0,
+    make: Callable[[int], ExpanderMemory], fractions: Sequence[float], sizes: Sequence[int], trials: int, seed: int = 0
 ) -> Float[Tensor, "sizes fractions"]:
     """Return the ``recovery_rate`` of random stored states, for memories of N nodes and shares of flipped nodes.
 
@@ -88,16 +84,11 @@ def recovery_curve(
     checks.size("trials", trials)
     generator = torch.Generator().manual_seed(seed)
     rates = torch.zeros(len(sizes), len(fractions))
-    for row, size in enumerate(sizes):
-        memory = make(size)
+    for row, memory in enumerate(map(make, sizes)):
         x = random_states(memory, trials, generator)
         for column, fraction in enumerate(fractions):
-            rates[row, column] = recovery_rate(
-                lambda noisy, memory=memory: memory.recall(noisy, generator=generator).x,  # type: ignore[misc]
-                x,
-                fraction,
-                generator=generator,
-            )
+            found = memory.recall(corrupted(x, fraction, generator=generator), generator=generator).x
+            rates[row, column] = (found == x).all(1).float().mean()
     return rates
 
 

@@ -18,8 +18,7 @@ class DenseHopfield(PatternStore):
         E = - sum over patterns of F(p . x),   F(m) = m^n or exp(m)
         x_i flips if that lowers E; one node after another in random order
 
-    With a power n it stores about N^(n-1) patterns, with the exponential exponentially many; each costs N weights, and
-    a state that is not stored is drawn to one that is.
+    With a power n it stores about N^(n-1) patterns, with the exponential exponentially many; each costs N weights.
 
     Args:
         n: The power, at least 2, or ``"exponential"``. 2 is the classic network with its diagonal.
@@ -43,10 +42,7 @@ class DenseHopfield(PatternStore):
         self.n = n if isinstance(n, str) else checks.size("n", n, least=2)
 
     def recall(
-        self,
-        x: Annotated[Tensor, "batch nodes"],
-        max_iter: int = 100,
-        generator: torch.Generator | None = None,
+        self, x: Annotated[Tensor, "batch nodes"], max_iter: int = 100, generator: torch.Generator | None = None
     ) -> HopfieldRecall:
         """As ``HebbHopfield.recall``; raise RuntimeError where nothing is stored."""
         from engram.memory.hopfield import kernels

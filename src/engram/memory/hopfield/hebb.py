@@ -62,10 +62,7 @@ class HebbHopfield(Stored, nn.Module):
         self.weight.fill_diagonal_(0)
 
     def recall(
-        self,
-        x: Annotated[Tensor, "batch nodes"],
-        max_iter: int = 100,
-        generator: torch.Generator | None = None,
+        self, x: Annotated[Tensor, "batch nodes"], max_iter: int = 100, generator: torch.Generator | None = None
     ) -> HopfieldRecall:
         """Let the network settle from noisy patterns of +1 and -1, in at most ``max_iter`` sweeps through all nodes.
 

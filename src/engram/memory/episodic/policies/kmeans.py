@@ -9,17 +9,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from engram import checks
+from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.replacement import lowest, placed
-from engram.memory.episodic.policies.table import (
-    Batch,
-    Change,
-    Merging,
-    Table,
-    closest,
-    merged_values,
-    recognised,
-    sums,
-)
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Table, merged_values, recognised, sums
 
 WEIGHTINGS = ("count", "author")
 FREE = 1e-6  # count up to which a cluster has starved
@@ -53,11 +45,8 @@ class KMeans:
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Move clusters towards the samples nearest to them, after starved ones were replaced."""
         if self.forgets and len(batch.keys) > len(table.keys) / 4:
-            warnings.warn(
-                f"a batch of more than a quarter of capacity = {len(table.keys)}: clusters starve before they are fed",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            large = f"a batch of more than a quarter of capacity = {len(table.keys)}"
+            warnings.warn(f"{large}: clusters starve before they are fed", RuntimeWarning, stacklevel=3)
         if self.weighting == "author":
             return clustered_as_published(table, batch, merging, self.forgets)
         return clustered(table, batch, merging, self.forgets, self.merge_radius)
@@ -68,8 +57,7 @@ class DynamicKMeans(KMeans):
     """Online k-means whose clusters lose weight over time and make room when they starve; arguments as in ``KMeans``.
 
     A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays near M;
-    a row with no count left is free. A cluster lives that gets its fair share, one sample in M. With
-    ``weighting="count"``:
+    a row with no count left is free. A cluster lives that gets one sample in M. With ``weighting="count"``:
 
         1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, ``value_update``
         2. of equal ones among the rest one stays, with their number as its count
@@ -159,11 +147,5 @@ def joined(table: Table, now: Change, batch: Batch, row: Annotated[np.ndarray, "
         all_rows[joins] = (count[:, None] * all_rows[joins] + total) / (count + added)[:, None]
         return np.asarray(all_rows)
 
-    return now._replace(
-        rows=rows,
-        keys=moved(table.keys, now.keys, batch.keys),
-        values=moved(table.values, now.values, batch.values),
-        hashes=moved(table.hashes, now.hashes, batch.hashes),
-        fresh=fresh,
-        counts=counts,
-    )
+    keys, values, hashes = map(moved, table[:3], (now.keys, now.values, now.hashes), batch[:3])
+    return now._replace(rows=rows, keys=keys, values=values, hashes=hashes, fresh=fresh, counts=counts)

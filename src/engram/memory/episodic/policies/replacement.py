@@ -10,11 +10,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 
 
 def replaced(
-    table: Table,
-    batch: Batch,
-    merging: Merging,
-    rank: Annotated[np.ndarray, " capacity"],
-    radius: float = 0.0,
+    table: Table, batch: Batch, merging: Merging, rank: Annotated[np.ndarray, " capacity"], radius: float = 0.0
 ) -> tuple[Change, int]:
     """Merge samples into the rows of their states, which make no room, and put the others in those of lowest rank.
 

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from engram.memory.episodic.neighbours import exact_neighbours
+from engram.memory.episodic.neighbours import closest
 
 
 class Table(NamedTuple):
@@ -98,14 +98,6 @@ def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0
     return Recognised(combined(batch.take(known), group, merging), rows, combined(new, same, merging))
 
 
-def closest(
-    keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"]
-) -> tuple[Int[np.ndarray, " samples"], Float[np.ndarray, " samples"]]:
-    """Return the row of the nearest of the first ``filled`` keys, -1 if there is none, and its squared distance."""
-    rows, distances = exact_neighbours(keys[None], np.array([filled]), x, 1)
-    return rows[:, 0], distances[:, 0]
-
-
 def groups(hashes: Annotated[np.ndarray, "samples hash_dim"]) -> Int[np.ndarray, " samples"]:
     """Return the number of each sample's group of equal ones, in the order of their first."""
     known: dict[bytes, int] = {}
@@ -157,10 +149,7 @@ def sums(
 
 
 def merged_values(
-    old: Annotated[np.ndarray, "rows value_dim"],
-    counts: Annotated[np.ndarray, " rows"],
-    batch: Batch,
-    merging: Merging,
+    old: Annotated[np.ndarray, "rows value_dim"], counts: Annotated[np.ndarray, " rows"], batch: Batch, merging: Merging
 ) -> Float[np.ndarray, "rows value_dim"]:
     """Return the values of rows whose states came again, once each."""
     if merging.value_update == "max":

@@ -1,13 +1,10 @@
 """The dynamics of ``engram.memory.expander.flip_dynamics`` as numba kernels: the same flips, bit by bit.
 
-Where nodes flip one by one, what a flip changes is all that is touched: the z clusters of the node and their z r nodes.
-Nodes of equal excess are a set of bits, 64 in a word, with a count for every 64 words; the n-th of them is found by
-counting bits, so that ties are drawn as the definition draws them and a flip costs no search through all nodes.
-
-Where all nodes of a parity network flip at once, 64 samples share a word: an exclusive or of r words checks a
-constraint of all of them, and a few more add up u_i in bits that stand above each other.
-
-Samples do not meet: the results are the same for any number of threads.
+Where nodes flip one by one, only the z clusters of the node and their z r nodes are touched. Nodes of equal excess are
+a set of bits, 64 in a word, with a count for every 64 words; the n-th of them is found by counting bits, so that ties
+are drawn as the definition draws them. Where all nodes of a parity network flip at once, 64 samples share a word: an
+exclusive or of r words checks a constraint of all of them, and a few more add up u_i in bits that stand above each
+other. Samples do not meet: the results are the same for any number of threads.
 """
 
 from typing import no_type_check

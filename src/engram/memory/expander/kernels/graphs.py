@@ -1,9 +1,11 @@
-"""Searches in bipartite graphs as numba kernels: the shortest cycle, the set of nodes with the fewest neighbours."""
+"""Bipartite graphs as numba kernels: shortest cycle, least expansion, equations modulo 2, learning by clusters."""
 
 from typing import no_type_check
 
 import numpy as np
 from numba import njit
+
+REJECT, ALLOW, REPAIR = 0, 1, 2
 
 
 @njit(cache=True, nogil=True)
@@ -65,3 +67,58 @@ def expansion(A, node_degrees, constraints, max_size):
             node += 1
         else:
             return best
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def eliminate(rows, target, columns):
+    """Bring rows to reduced echelon form modulo 2, 64 columns in a word, and with them the right-hand side.
+
+    Return the columns of the pivots, row by row.
+    """
+    pivots, rank = np.empty(min(rows.shape[0], columns), np.int64), 0
+    for column in range(columns):
+        word, bit = column // 64, np.uint64(column % 64)
+        found = rank
+        while found < rows.shape[0] and not rows[found, word] >> bit & np.uint64(1):
+            found += 1
+        if found == rows.shape[0]:
+            continue
+        if found != rank:
+            for w in range(word, rows.shape[1]):
+                rows[found, w], rows[rank, w] = rows[rank, w], rows[found, w]
+            target[found], target[rank] = target[rank], target[found]
+        for j in range(rows.shape[0]):
+            if j != rank and rows[j, word] >> bit & np.uint64(1):
+                for w in range(word, rows.shape[1]):
+                    rows[j, w] ^= rows[rank, w]
+                target[j] ^= target[rank]
+        pivots[rank] = column
+        rank += 1
+        if rank == pivots.size:
+            break
+    return pivots[:rank]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def learn(bits, C, constraint_degrees, permitted, policy, recruited, conflicts):
+    """Show samples to one cluster after another: ``permitted`` and the counts change, under ``REPAIR`` ``bits`` too."""
+    for sample in range(bits.shape[0]):
+        for j in range(C.shape[0]):
+            local = 0
+            for k in range(constraint_degrees[j]):
+                local |= int(bits[sample, C[j, k]]) << k
+            if permitted[j, local]:
+                continue
+            near, nearest = -1, -1
+            for k in range(constraint_degrees[j]):
+                other = local ^ (1 << k)
+                if permitted[j, other] and (near < 0 or other < nearest):
+                    near, nearest = k, other
+            conflicts[sample] += near >= 0
+            if near < 0 or policy == ALLOW:
+                permitted[j, local] = True
+                recruited[sample] += 1
+            elif policy == REPAIR:
+                bits[sample, C[j, near]] ^= 1
