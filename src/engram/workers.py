@@ -27,6 +27,10 @@ class Lost:
 LOST: Final = Lost()
 
 
+class NoWorkersError(RuntimeError):
+    """Nothing is left to compute on: all nodes of a cluster that had a CPU are gone."""
+
+
 def share_out(
     function: Callable[[Item], Result],
     items: Sequence[Item],
@@ -53,6 +57,7 @@ def share_out(
 
     Raises:
         Exception: What the function raised; or, after as many attempts, that workers die before they begin.
+        NoWorkersError: No node of the Ray cluster is left that has a CPU.
 
     Examples:
         >>> share_out(abs, [-1, 2], workers=1)
@@ -109,7 +114,7 @@ def start_ray(workers: int, address: str | None = None) -> None:
         ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
     elif not ray.is_initialized():
         ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    found = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+    found = _ray_cpus()
     if found < workers:
         raise ValueError(f"{workers} workers: the Ray cluster has {found} CPUs")
     register_ray()  # type: ignore[no-untyped-call]
@@ -131,11 +136,21 @@ def _pool(backend: Backend, workers: int) -> joblib.Parallel:
         return joblib.Parallel(workers, backend="loky", batch_size=1, pre_dispatch="n_jobs")
     import ray
 
+    left = _ray_cpus()
+    if left == 0:
+        raise NoWorkersError("the Ray cluster has no CPU left")
+    workers = min(workers, left)
     key = workers, ray.get_runtime_context().get_job_id()
     if key not in _ray_pools:
         _ray_pools.clear()
         _ray_pools[key] = joblib.Parallel(workers, backend="ray", batch_size=1, pre_dispatch="n_jobs").__enter__()
     return _ray_pools[key]
+
+
+def _ray_cpus() -> int:
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
 
 
 def _died(backend: Backend) -> tuple[type[Exception], ...]:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -225,3 +226,30 @@ def test_ray_gives_the_same_numbers_also_when_a_worker_dies(toy, tmp_path, comma
     there = json.loads(done.stdout)
     assert there["claims"] == here["claims"]
     assert [trial["result"] for trial in there["trials"]] == [trial["result"] for trial in here["trials"]]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("left", [1, 0])
+def test_a_node_of_a_cluster_that_is_lost_costs_no_finished_work(toy, tmp_path, left):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": left, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=2 - left)
+
+    def lose() -> None:
+        wait(lambda: any(status.step for status in statuses(tmp_path)))
+        node.kill_raylet()
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    slow = {"step_seconds": 0.1, "runs": tmp_path}
+    try:
+        found = run(engine="ray", jobs=2, address=cluster.address, **slow)
+    finally:
+        thread.join()
+        cluster.shutdown()
+    states = {trial.state for trial in found.trials}
+    assert states == {"finished"} if left else states <= {"interrupted", "waiting", "finished"}
+    again = run(jobs=1, **slow)
+    alone = run(jobs=1, runs=tmp_path / "alone", step_seconds=0.1)
+    assert [trial.result for trial in again.trials] == [trial.result for trial in alone.trials]

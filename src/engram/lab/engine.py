@@ -27,18 +27,22 @@ def perform_all(
     """Perform all trials, begun in this order; a worker that dies costs its trial another attempt, the others nothing.
 
     Arguments as of ``engram.lab.run``; one worker of loky is this process, and without an address a Ray cluster is
-    started for the time of the run. Returns the status of each trial.
+    started for the time of the run. Returns the status of each trial; where no node of a cluster is left, some are
+    interrupted or still wait.
     """
     with _connected(engine, workers, address):
-        done = pools.share_out(
-            perform,
-            jobs,
-            workers=workers,
-            backend=engine,
-            attempts=ATTEMPTS,
-            under_way=lambda job: TrialFolder(job.folder).status().state == "running",
-            wait=_undisturbed,
-        )
+        try:
+            done = pools.share_out(
+                perform,
+                jobs,
+                workers=workers,
+                backend=engine,
+                attempts=ATTEMPTS,
+                under_way=lambda job: TrialFolder(job.folder).status().state == "running",
+                wait=_undisturbed,
+            )
+        except pools.NoWorkersError as error:
+            return [_stranded(job, str(error)) for job in jobs]
     return [_lost(job) if isinstance(status, pools.Lost) else status for job, status in zip(jobs, done, strict=True)]
 
 
@@ -46,6 +50,15 @@ def _lost(job: Job) -> Status:
     folder = TrialFolder(job.folder)
     status = replace(folder.status(), state="failed", message=f"its worker process died {ATTEMPTS} times")
     folder.set_status(status)
+    return status
+
+
+def _stranded(job: Job, why: str) -> Status:
+    folder = TrialFolder(job.folder)
+    status = folder.status()
+    if status.state == "running":
+        status = replace(status, state="interrupted", message=why)
+        folder.set_status(status)
     return status
 
 
