@@ -18,7 +18,7 @@ import torch
 from annotated_types import Ge, Le
 
 from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, narrow, smallest, value
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, narrow, smallest, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
 from engram.tasks.environments import grid_maze
@@ -149,39 +149,35 @@ def walk_at_random(config: Training, run: Run, env: gymnasium.vector.VectorEnv[A
 
 LEARNERS = ("non-plastic", "hebb", "oja", "clipped-hebb", "homogeneous", "modulated", "retroactive")
 claims = [
-    Claim(
-        id="plasticity-helps",
-        statement="A plastic network reaches the reward at least 1.15 times as often as one without plasticity",
+    claimed(
+        "plasticity-helps",
+        "A plastic network reaches the reward at least 1.15 times as often as one without plasticity",
+        value("clipped-hebb", "hits") / value("non-plastic", "hits") >= 1.15,
         source="Differentiable plasticity, abstract and maze/README.md; criterion ours",
         published="plastic outperforms its non-plastic equivalent (curves only)",
-        metric=value("clipped-hebb", "hits") / value("non-plastic", "hits"),
-        holds=at_least(1.15),
     ),
-    Claim(
-        id="all-learn",
-        statement="Every network, whatever its rule, reaches the reward at least four times as often as a random walk",
+    claimed(
+        "all-learn",
+        "Every network, whatever its rule, reaches the reward at least four times as often as a random walk",
+        smallest("hits", *LEARNERS) / value("random", "hits") >= 4.0,
         source="ours",
         published="all of them learn (curves only)",
-        metric=smallest("hits", *LEARNERS) / value("random", "hits"),
-        holds=at_least(4.0),
     ),
-    Claim(
-        id="modulation-helps",
-        statement="A modulated network reaches the reward more often than a plastic one that is not modulated",
+    claimed(
+        "modulation-helps",
+        "A modulated network reaches the reward more often than a plastic one that is not modulated",
+        value("modulated", "hits") / value("clipped-hebb", "hits") >= 1.0,
         source="Backpropamine, section 4.2",
         published="modulated above non-modulated plastic, rank-sum p < .05 (curves only)",
-        metric=value("modulated", "hits") / value("clipped-hebb", "hits"),
-        holds=at_least(1.0),
         threshold="paper",
         presets=("paper",),
     ),
-    Claim(
-        id="retroactive-modulation-helps",
-        statement="So does a retroactively modulated one",
+    claimed(
+        "retroactive-modulation-helps",
+        "So does a retroactively modulated one",
+        value("retroactive", "hits") / value("clipped-hebb", "hits") >= 1.0,
         source="Backpropamine, section 4.2",
         published="retroactive above non-modulated plastic, rank-sum p < .05 (curves only)",
-        metric=value("retroactive", "hits") / value("clipped-hebb", "hits"),
-        holds=at_least(1.0),
         threshold="paper",
         presets=("paper",),
     ),

@@ -23,7 +23,7 @@ from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, meta_actor
 from engram.agents.reference import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import normalized_return
 from engram.experiments.meta_task_space.learning import learn, observed
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, largest, smallest, value
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, largest, smallest, value
 from engram.plasticity import ClippedHebb, Modulated
 from engram.tasks.meta import MetaTask, named, pomdp, sample_many
 
@@ -151,55 +151,48 @@ def tested(config: Config, run: Run, agent_of: Callable[[MetaTask], Agent]) -> d
     }
 
 
-ours = partial(Claim, source="ours", published="none")
+ours = partial(claimed, source="ours", published="none")
 claims = [
     ours(
-        id="above-chance",
-        statement="In tasks that they have never seen, all networks with memory do better than chance: their share of "
+        "above-chance",
+        "In tasks that they have never seen, all networks with memory do better than chance: their share of "
         "what the oracle gains over chance is 0.1 or more",
-        metric=smallest("score", *LEARNERS) - value("random", "score"),
-        holds=at_least(0.1),
+        smallest("score", *LEARNERS) - value("random", "score") >= 0.1,
     ),
     ours(
-        id="memory-pays",
-        statement="and better, by 0.05 or more, than a network that sees the present only",
-        metric=smallest("score", *LEARNERS) - value("memoryless", "score"),
-        holds=at_least(0.05),
+        "memory-pays",
+        "and better, by 0.05 or more, than a network that sees the present only",
+        smallest("score", *LEARNERS) - value("memoryless", "score") >= 0.05,
     ),
     ours(
-        id="learns-in-life",
-        statement="The LSTM learns in its lifetime: its share in the last quarter is above that in the first by 0.1",
+        "learns-in-life",
+        "The LSTM learns in its lifetime: its share in the last quarter is above that in the first by 0.1",
+        value("lstm", "gain") >= 0.1,
         source="the criterion of meta-task-space, for fewer and shorter lifetimes",
-        metric=value("lstm", "gain"),
-        holds=at_least(0.1),
     ),
     ours(
-        id="all-learn-in-life",
-        statement="So do the networks that are plastic, and the one that is not",
-        metric=smallest("gain", *LEARNERS),
-        holds=at_least(0.1),
+        "all-learn-in-life",
+        "So do the networks that are plastic, and the one that is not",
+        smallest("gain", *LEARNERS) >= 0.1,
     ),
     ours(
-        id="plasticity-helps",
-        statement="The plastic network does better than one of as many parameters that is not plastic",
+        "plasticity-helps",
+        "The plastic network does better than one of as many parameters that is not plastic",
+        value("plastic", "score") - value("rnn", "score") >= 0.0,
         source="Differentiable plasticity, abstract, and Backpropamine, section 4.2; here for other tasks",
         published="plastic above non-plastic in a maze (curves only)",
-        metric=value("plastic", "score") - value("rnn", "score"),
-        holds=at_least(0.0),
     ),
     ours(
-        id="modulation-helps",
-        statement="The neuromodulated network does better than the plastic one that is not modulated",
+        "modulation-helps",
+        "The neuromodulated network does better than the plastic one that is not modulated",
+        value("modulated", "score") - value("plastic", "score") >= 0.0,
         source="Backpropamine, sections 4.1 and 4.2; here for other tasks",
         published="modulated above non-modulated with cues and in a maze (curves only)",
-        metric=value("modulated", "score") - value("plastic", "score"),
-        holds=at_least(0.0),
     ),
     ours(
-        id="inference-is-above",
-        statement="Who knows each task and infers the instance does better than all of them by 0.05 or more",
-        metric=value("bayes", "score") - largest("score", *LEARNERS),
-        holds=at_least(0.05),
+        "inference-is-above",
+        "Who knows each task and infers the instance does better than all of them by 0.05 or more",
+        value("bayes", "score") - largest("score", *LEARNERS) >= 0.05,
     ),
 ]
 

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from engram.experiments.plastic_language.model import Carried, Memory, in_rows, losses, perplexity, through, uniform
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most, value
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import PlasticLSTM
 from engram.tasks import DocumentBigrams, read_penn_treebank
@@ -261,14 +261,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 claims = [
-    Claim(
-        id="modulated-at-most-lstm",
-        statement="On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many "
-        "parameters",
+    claimed(
+        "modulated-at-most-lstm",
+        "On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many parameters",
+        value("modulated", "perplexity") - value("lstm", "perplexity") <= 0.0,
         source="table 1: test perplexity on the Penn Treebank, large model, 5 runs",
         published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
-        metric=value("modulated", "perplexity") - value("lstm", "perplexity"),
-        holds=at_most(0.0),
         threshold="paper",
         presets=("paper",),
         seeds=5,

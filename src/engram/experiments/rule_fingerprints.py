@@ -33,7 +33,7 @@ from engram.analysis import (
     procrustes_angle,
     rsa,
 )
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import add_map
 from engram.rules import FeedbackAlignmentLinear
 from engram.tasks.dynamics.learning_rule_traces import RATES, RULES, digits
@@ -165,35 +165,31 @@ def probe_bits(activity: np.ndarray, labels: np.ndarray) -> float:
     return float(found.difficulty.log10_bits)
 
 
-ours = partial(Claim, source="ours", published="no figure")
+ours = partial(claimed, source="ours", published="no figure")
 claims = [
     ours(
-        id="all-learn",
-        statement="Networks of every rule learn digits (accuracy of the worst rule)",
-        metric=value("rules", "least_accuracy"),
-        holds=at_least(0.85),
+        "all-learn",
+        "Networks of every rule learn digits (accuracy of the worst rule)",
+        value("rules", "least_accuracy") >= 0.85,
     ),
     *(
         ours(
-            id=f"{name}-tells",
-            statement=f"The rule of a network is that of its nearest by {what} (share of right guesses, chance 0.25)",
-            metric=value("rules", f"{name}_guessed"),
-            holds=at_least(0.5),
+            f"{name}-tells",
+            f"The rule of a network is that of its nearest by {what} (share of right guesses, chance 0.25)",
+            value("rules", f"{name}_guessed") >= 0.5,
         )
         for name, what in MEASURES.items()
     ),
     ours(
-        id="together-they-tell-more",
-        statement="All distances together guess at least as well as the best of them (difference)",
-        metric=value("rules", "together_guessed") - value("rules", "best_guessed"),
-        holds=at_least(0.0),
+        "together-they-tell-more",
+        "All distances together guess at least as well as the best of them (difference)",
+        value("rules", "together_guessed") - value("rules", "best_guessed") >= 0.0,
     ),
     ours(
-        id="one-rule-is-one",
-        statement="Networks of one rule under four names are not told apart (best of all distances)",
+        "one-rule-is-one",
+        "Networks of one rule under four names are not told apart (best of all distances)",
+        value("one rule", "best_guessed") <= 0.4,
         source="ours: the control",
-        metric=value("one rule", "best_guessed"),
-        holds=at_most(0.4),
     ),
 ]
 
