@@ -3,11 +3,8 @@ import pytest
 
 from engram.analysis import BENCHMARKS, intrinsic_dimension
 from engram.experiments.generalization_difficulty import LAPTOP, arms, claims, experiment
-from engram.experiments.generalization_difficulty.data_sets import DATA, Config, images_of
-from engram.experiments.generalization_difficulty.dimensions import points_on
-from engram.experiments.generalization_difficulty.direct import SIZES
-from engram.experiments.generalization_difficulty.published import PUBLISHED
-from engram.experiments.generalization_difficulty.regression import MODES
+from engram.experiments.generalization_difficulty.learners import MODES, SIZES
+from engram.experiments.generalization_difficulty.tasks import DATA, PUBLISHED, DataSet, images_of, points_on
 from engram.lab.config import override
 
 
@@ -49,7 +46,7 @@ def test_shapes_are_what_they_are_called(shape, m, features):
     ],
 )
 def test_data_are_scaled_as_published(data, count, features, classes, radius):
-    points, labels, alphabets = images_of(Config(name=data))
+    points, labels, alphabets = images_of(DataSet(name=data))
     assert points.shape == (count, features)
     assert (points.min(), points.max()) == (0, 1)
     assert len(np.unique(labels)) == classes

@@ -7,7 +7,7 @@ from engram.experiments import noodl
 from engram.experiments.noodl import arms
 from engram.experiments.noodl.claims import LASSOS
 from engram.experiments.noodl.learner import Lasso, Learner, build
-from engram.experiments.noodl.synthetic import Config, draw
+from engram.experiments.noodl.studies import Synthetic, draw
 from engram.lab import at_least, at_most
 from engram.tasks import perturb_dictionary
 from engram.unit_rows import unit_rows
@@ -105,4 +105,4 @@ def test_what_learns_is_what_the_arm_says():
 
 def test_more_atoms_than_there_are_is_named():
     with pytest.raises(ValueError, match="n_nonzero = 251: expected at most n_components = 250"):
-        Config(n_nonzero=251)
+        Synthetic(n_nonzero=251)

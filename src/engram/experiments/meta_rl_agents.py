@@ -22,7 +22,8 @@ from torch import nn
 from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, meta_actor_critic, plastic_actor_critic
 from engram.agents.reference import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import normalized_return
-from engram.experiments.meta_task_space.learning import learn, observed
+from engram.experiments.meta_task_space.learning import observed, rewarded
+from engram.experiments.reinforcement import learn
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, largest, smallest, value
 from engram.plasticity import ClippedHebb, Modulated
 from engram.tasks.meta import MetaTask, named, pomdp, sample_many
@@ -86,12 +87,13 @@ def parameter_count(config: Config) -> int:
 
 def build(config: Config, generator: torch.Generator) -> ActorCritic:
     """Build the network of a trial; one without memory sees no action and no reward."""
+    size = config.hidden_size
     if config.agent in {"memoryless", "lstm"}:
-        size, memory = config.hidden_size, config.agent == "lstm"
-        network = nn.LSTM(OBSERVATION, size) if memory else Memoryless(OBSERVATION - ACTIONS - 1, size)
+        lstm = config.agent == "lstm"
+        network = nn.LSTM(OBSERVATION, size) if lstm else Memoryless(OBSERVATION - ACTIONS - 1, size)
         return meta_actor_critic(network, ACTIONS, generator=generator)
     rule = {"rnn": None, "plastic": ClippedHebb(), "modulated": Modulated()}[config.agent]
-    return plastic_actor_critic(OBSERVATION, config.hidden_size, ACTIONS, rule, generator=generator)
+    return plastic_actor_critic(OBSERVATION, size, ACTIONS, rule, generator=generator)
 
 
 def test_set(config: Config) -> dict[str, MetaTask]:
@@ -118,7 +120,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     tasks = sample_many(config.train_tasks, TASKS_SEED, split="train", horizon=config.horizon)
     env = observed(tasks, config.batch_size, memory=config.agent != "memoryless")
     agent = build(config, run.generator).to(run.device)
-    learn(env, agent, config.a2c, config.iterations, run)
+    learn(env, agent, config, run, rewarded, falling=True)
     return tested(config, run, lambda _: TrainedAgent(agent, run.generator)) | {"parameters": parameter_count(config)}
 
 
@@ -216,39 +218,20 @@ def seconds(config: Config) -> float:
     if config.agent in {"random", "bayes"}:
         return 1 + tests
     n = config.hidden_size
-    fixed, units = {
-        "memoryless": (230e-6, 25e-9 * n),
-        "rnn": (400e-6, 42e-9 * n),
-        "lstm": (410e-6, 90e-9 * n),
-        "plastic": (570e-6, 3.8e-9 * n**2),
-        "modulated": (570e-6, 3.8e-9 * n**2),
-    }[config.agent]
+    plain = {"memoryless": (230e-6, 25e-9 * n), "rnn": (400e-6, 42e-9 * n), "lstm": (410e-6, 90e-9 * n)}
+    fixed, units = plain.get(config.agent, (570e-6, 3.8e-9 * n**2))  # or one with plastic synapses
     return 1 + tests + config.iterations * config.horizon * (fixed + units * config.batch_size)
 
 
+SMOKE = Config(
+    train_tasks=2, test_tasks=1, test_lifetimes=2, horizon=8, hidden_size=4, batch_size=2, iterations=10, points=1
+)
+LARGE = Config(train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000)
 experiment = Experiment(
     name="meta-rl-agents",
     summary="LSTMs, plastic and neuromodulated networks learn to learn on the same random tasks, and meet unseen ones",
     paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(
-                train_tasks=2,
-                test_tasks=1,
-                test_lifetimes=2,
-                horizon=8,
-                hidden_size=4,
-                batch_size=2,
-                iterations=10,
-                points=1,
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(Config(), seeds=3),
-        "paper": Preset(
-            Config(train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000), seeds=5
-        ),
-    },
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(LARGE, seeds=5)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -24,7 +24,6 @@ from engram.plasticity import Hebb, Oja, PlasticLinear, plastic_current
 from engram.tasks import OneShotCharacters, synthetic_glyphs
 from engram.tasks.data import load
 
-PAPER = "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)"
 FEATURES = 64
 CONVOLUTION_SIZE = 31  # which four convolutions of stride 2 bring down to one pixel
 INITIAL_ALPHA = 0.01  # of PlasticLinear
@@ -190,14 +189,14 @@ def query_logits(
     return plastic_current(functional.linear(query, head.weight), query, head.get_parameter("alpha"), trace)
 
 
+@torch.no_grad()
 def judged(net: Classifier, task: OneShotCharacters, config: Training, run: Run) -> float:
     """Return the share of test episodes that the network answers right."""
     right, batch = 0, 250
-    with torch.no_grad():
-        for start in range(0, config.test_episodes, batch):
-            inputs, targets, _ = task.sample(min(batch, config.test_episodes - start), run.generator)
-            logits = net(*task.split(inputs.to(run.device)))
-            right += int((logits.argmax(1).cpu() == targets[-1].argmax(1)).sum())
+    for left in range(config.test_episodes, 0, -batch):
+        inputs, targets, _ = task.sample(min(batch, left), run.generator)
+        logits = net(*task.split(inputs.to(run.device)))
+        right += int((logits.argmax(1).cpu() == targets[-1].argmax(1)).sum())
     return right / config.test_episodes
 
 
@@ -215,12 +214,8 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        run.log(
-            step + 1,
-            every=max(1, config.updates // 100),
-            loss=loss,
-            accuracy=(logits.argmax(1) == target.argmax(1)).float().mean(),
-        )
+        accuracy = (logits.argmax(1) == target.argmax(1)).float().mean()
+        run.log(step + 1, every=max(1, config.updates // 100), loss=loss, accuracy=accuracy)
     result = {
         "accuracy": judged(net, test, config, run),
         "accuracy_other_drawing": judged(net, replace(test, distinct=True), config, run),
@@ -262,30 +257,27 @@ def seconds(config: Training) -> float:
     return 3 + 0.9e-3 * config.updates + drawing * drawings
 
 
+SMOKE = Config(size=8, classes=30, drawings=3, withheld=10, updates=20, batch_size=4, test_episodes=20)
+PUBLISHED = Config(
+    encoder="convolution",
+    characters="omniglot",
+    size=31,
+    withheld=100,
+    updates=5_000_000,
+    batch_size=1,
+    learning_rate=3e-5,
+    test_episodes=100,
+    homogeneous_alpha_init=0.01,
+    homogeneous_eta_init=0.01,
+)
 experiment = Experiment(
     name="one-shot-characters",
     summary="A plastic output layer learns to tell characters apart from one drawing of each",
-    paper=PAPER,
+    paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
     presets={
-        "smoke": Preset(
-            Config(size=8, classes=30, drawings=3, withheld=10, updates=20, batch_size=4, test_episodes=20), seeds=2
-        ),
+        "smoke": Preset(SMOKE, seeds=2),
         "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(
-            Config(
-                encoder="convolution",
-                characters="omniglot",
-                size=31,
-                withheld=100,
-                updates=5_000_000,
-                batch_size=1,
-                learning_rate=3e-5,
-                test_episodes=100,
-                homogeneous_alpha_init=0.01,
-                homogeneous_eta_init=0.01,
-            ),
-            seeds=10,
-        ),
+        "paper": Preset(PUBLISHED, seeds=10),
     },
     arms=arms,
     claims=claims,

@@ -21,8 +21,8 @@ from engram.lab.curves import points_by_arm
 from engram.plasticity import ClampedLSTM, Hebb, Oja, PlasticRNN
 from engram.tasks import PatternCompletion
 
-PAPER = "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)"
 INPUT_GAIN = 20.0  # so large that tanh saturates: the shown units are in effect clamped
+LONG: dict[str, Any] = {"patterns": 5, "cycles": 2, "presentation_steps": 6, "blank_steps": 4}
 CHANCE = 0.25  # half of the bits are shown, and half of the others are guessed
 
 
@@ -88,29 +88,15 @@ class Config(Training):
 def arms(config: Config) -> dict[str, Arm]:
     """The plastic network, its controls, and the plastic network on the long task."""
     plastic = replace(narrow(config, Training), network="plastic")
-    control = replace(
-        plastic,
-        network="non-plastic",
-        rule=Training.rule,
-        alpha=Training.alpha,
-        learning_rate=config.baseline_learning_rate,
-    )
-    lstm_size = max(config.extra_neurons, config.bits)
+    rate = config.baseline_learning_rate
+    control = replace(plastic, network="non-plastic", rule=Training.rule, alpha=Training.alpha, learning_rate=rate)
+    lstm_size, bits = max(config.extra_neurons, config.bits), config.long_bits
     found = {
         "plastic": plastic,
         "non-plastic": control,
         "non-plastic-large": replace(control, hidden_size=config.hidden_size + config.extra_neurons),
         "lstm": replace(control, network="lstm", hidden_size=lstm_size, learning_rate=config.lstm_learning_rate),
-        "plastic-long": replace(
-            plastic,
-            bits=config.long_bits,
-            patterns=5,
-            cycles=2,
-            presentation_steps=6,
-            blank_steps=4,
-            hidden_size=config.long_bits + 1,
-            episodes=config.long_episodes,
-        ),
+        "plastic-long": replace(plastic, bits=bits, hidden_size=bits + 1, episodes=config.long_episodes, **LONG),
     }
     return arms_of(trial, found, seconds)
 
@@ -120,19 +106,12 @@ def build(config: Training, generator: torch.Generator) -> PlasticRNN | ClampedL
     if config.network == "lstm":
         return ClampedLSTM(config.bits, config.hidden_size, generator=generator)
     plastic = config.network == "plastic"
-    net = PlasticRNN(
-        config.bits,
-        config.hidden_size,
-        rule={"hebb": Hebb, "oja": Oja}[config.rule]() if plastic else None,
-        alpha=config.alpha if plastic else None,
-        generator=generator,
-    )
+    rule = (Hebb() if config.rule == "hebb" else Oja()) if plastic else None
+    alpha = config.alpha if plastic else None
+    net = PlasticRNN(config.bits, config.hidden_size, rule=rule, alpha=alpha, generator=generator)
     # Each bit drives one unit, and the last unit has a constant input; neither is learned.
-    with torch.no_grad():
-        net.weight_ih.copy_(INPUT_GAIN * torch.eye(config.hidden_size, config.bits))
-        net.bias.zero_()[-1] = INPUT_GAIN
-    net.weight_ih.requires_grad_(False)
-    net.bias.requires_grad_(False)
+    net.weight_ih.requires_grad_(False).copy_(INPUT_GAIN * torch.eye(config.hidden_size, config.bits))
+    net.bias.requires_grad_(False).zero_()[-1] = INPUT_GAIN
     return net
 
 
@@ -163,6 +142,7 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
 
 
 published = partial(claimed, source="author code, simple/ and its README; criterion ours")
+laptop = partial(published, presets=("laptop",))
 claims = [
     published(
         "plastic-learns",
@@ -170,34 +150,30 @@ claims = [
         value("plastic", "error") <= 0.04,
         published="learns the task (no figure)",
     ),
-    published(
+    laptop(
         "non-plastic-fails",
         "A non-plastic network of the same size does not learn it in as many episodes",
         value("non-plastic", "error") >= 0.22,
         published="needs orders of magnitude more episodes",
-        presets=("laptop",),
     ),
-    published(
+    laptop(
         "neurons-do-not-help",
         "Nor does a non-plastic network with 200 more neurons",
         value("non-plastic-large", "error") >= 0.15,
         published="trained with +2000 neurons for 1e6 episodes (no figure)",
-        presets=("laptop",),
     ),
-    published(
+    laptop(
         "lstm-fails",
         "Nor does an LSTM of 200 units with clamped inputs, at the best of three learning rates",
         value("lstm", "error") >= 0.15,
         source="author code, header of simple/lstm.py",
         published="learns slowly and imperfectly even with about 2000 units",
-        presets=("laptop",),
     ),
-    published(
+    laptop(
         "plastic-beats-non-plastic",
         "The plastic network's error is a quarter of the non-plastic network's, or less",
         value("plastic", "error") / value("non-plastic", "error") <= 0.25,
         published="plastic learns, non-plastic does not (no figure)",
-        presets=("laptop",),
     ),
     published(
         "long-patterns",
@@ -217,8 +193,8 @@ def figure(results: Results) -> go.Figure:
 
 def seconds(config: Training) -> float:
     """Time of a trial on one core: a cost for each operation, and one for each synapse that it touches."""
-    steps = config.patterns * config.cycles * (config.presentation_steps + config.blank_steps)
-    steps += config.presentation_steps
+    shown = config.presentation_steps
+    steps = config.patterns * config.cycles * (shown + config.blank_steps) + shown
     synapses = config.batch_size * config.hidden_size**2
     episode, step, each = {
         "plastic": (1.05e-3, 25e-6, 0.36e-9),
@@ -228,26 +204,23 @@ def seconds(config: Training) -> float:
     return config.episodes * (episode + steps * (step + each * synapses))
 
 
+SMOKE = Config(bits=10, hidden_size=11, episodes=20, extra_neurons=12, long_bits=12, long_episodes=10)
+PUBLISHED = Config(
+    episodes=1_000_000,
+    baseline_learning_rate=3e-5,
+    lstm_learning_rate=3e-5,
+    extra_neurons=2000,
+    long_bits=1000,
+    long_episodes=2000,
+)
 experiment = Experiment(
     name="pattern-completion",
     summary="A plastic recurrent network memorises binary patterns shown once; non-plastic ones do not",
-    paper=PAPER,
+    paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
     presets={
-        "smoke": Preset(
-            Config(bits=10, hidden_size=11, episodes=20, extra_neurons=12, long_bits=12, long_episodes=10), seeds=2
-        ),
+        "smoke": Preset(SMOKE, seeds=2),
         "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(
-            Config(
-                episodes=1_000_000,
-                baseline_learning_rate=3e-5,
-                lstm_learning_rate=3e-5,
-                extra_neurons=2000,
-                long_bits=1000,
-                long_episodes=2000,
-            ),
-            seeds=10,
-        ),
+        "paper": Preset(PUBLISHED, seeds=10),
     },
     arms=arms,
     claims=claims,

@@ -11,12 +11,15 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engram.experiments.episodic_control import control, look_up, stream
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from engram.experiments.episodic_control import control, memories
 from engram.experiments.episodic_control.claims import claims
-from engram.experiments.episodic_control.control import GAMES
-from engram.experiments.episodic_control.figures import SIZES, figure
-from engram.experiments.episodic_control.policies import COMPARED, FORMS, PAIR, PolicyName
-from engram.lab import Arm, Experiment, Preset, arms_of
+from engram.experiments.episodic_control.control import COMPARED, FORMS, GAMES, PAIR, POLICIES, PolicyName
+from engram.lab import Arm, Experiment, Preset, Results, arms_of
+from engram.lab.curves import PALETTE, add_line
 
 PAPER = (
     "Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement learning "
@@ -30,6 +33,7 @@ QUICK = (
     "stream-dkm",
     "cartpole-nec-dkm",
 )
+SIZES = (100, 250, 1000)  # rows for each action on CartPole
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ class Config:
     """Neural episodic control, on CartPole."""
     atari: control.Config
     """On Atari, whichever game."""
-    stream: stream.Config
+    stream: memories.Stream
     """Clusters on a stream of points."""
-    look_up: look_up.Config
+    look_up: memories.LookUp
     """The time of a look-up."""
     games: bool = False
     """Atari, and no other arms."""
@@ -63,8 +67,8 @@ def arms(config: Config) -> dict[str, Arm]:
     streams = {f"stream-{policy}": replace(config.stream, policy=policy) for policy in (*FORMS, "k-means")}
     found = {
         **arms_of(control.trial, agents(config), control.seconds),
-        **arms_of(stream.trial, streams, stream.seconds),
-        "look-up": Arm(look_up.trial, config.look_up, 1.0),
+        **arms_of(memories.follow, streams, lambda config: 0.3e-3 * config.points * config.streams),
+        "look-up": Arm(memories.look_up, config.look_up, 1.0),
     }
     return found if config.everything else {arm: found[arm] for arm in QUICK}
 
@@ -113,6 +117,42 @@ def atari(mfec: control.Config) -> dict[str, control.Config]:
     }
 
 
+def figure(results: Results) -> go.Figure:
+    """Late return by size and policy, with its range; the error on the stream over time; all other late returns."""
+    titles = ("CartPole: late return by memory", "Stream: error over time", "Late return elsewhere")
+    plot = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.1)
+    colors = dict(zip(POLICIES, PALETTE, strict=True))
+
+    def late(arm: str) -> list[float]:
+        return [of_seed[arm]["late_return"] for of_seed in results.by_seed.values() if arm in of_seed]
+
+    for policy, color in colors.items():
+        sizes = [size for size in SIZES if late(f"cartpole-{size}-{policy}")]
+        if sizes:
+            values = [late(f"cartpole-{size}-{policy}") for size in sizes]
+            means = [float(np.mean(of_size)) for of_size in values]
+            spread = {
+                "symmetric": False,
+                "array": [max(of_size) - mean for of_size, mean in zip(values, means, strict=True)],
+                "arrayminus": [mean - min(of_size) for of_size, mean in zip(values, means, strict=True)],
+            }
+            points = go.Scatter(x=sizes, y=means, error_y=spread, mode="lines+markers", line_color=color, name=policy)
+            plot.add_trace(points, row=1, col=1)
+        for metric, dash in (("error_1", "solid"), ("error_8", "dot")):
+            style = {"color": color, "dash": dash}
+            name = f"{policy}, batches of {metric[-1]}"
+            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), name=name, line=style)
+    for arm in results.arms:
+        elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
+        if elsewhere and not arm.startswith(("stream", "look-up", "acrobot")):
+            plot.add_trace(go.Box(y=late(arm), name=arm, boxpoints="all", showlegend=False), row=3, col=1)
+    plot.update_xaxes(title="rows for each action", type="log", row=1, col=1)
+    plot.update_xaxes(title="points seen", row=2, col=1)
+    plot.update_yaxes(title="mean squared distance", type="log", row=2, col=1)
+    plot.update_layout(height=1200)
+    return plot
+
+
 LAPTOP = Config(
     cartpole=control.Config(),
     rooms=control.Config("engram/FourRoom-v0", capacity=60, neighbours=5, epsilon=0.1, steps=15_000, agents=3),
@@ -121,8 +161,8 @@ LAPTOP = Config(
     atari=control.Config(
         "Pong", capacity=10_000, key_dim=128, explore_from=5000, explore_until=25_000, steps=10_000_000
     ),
-    stream=stream.Config(),
-    look_up=look_up.Config(),
+    stream=memories.Stream(),
+    look_up=memories.LookUp(),
 )
 EXPLORED: dict[str, Any] = {"explore_from": 50, "explore_until": 200, "learning_starts": 50}
 SMOKE = replace(
@@ -130,7 +170,7 @@ SMOKE = replace(
     cartpole=replace(LAPTOP.cartpole, steps=400, **EXPLORED),
     rooms=replace(LAPTOP.rooms, steps=400, agents=1, **EXPLORED),
     nec=replace(LAPTOP.nec, steps=200, **EXPLORED),
-    stream=stream.Config(points=960, streams=1),
+    stream=memories.Stream(points=960, streams=1),
     everything=False,
 )
 experiment = Experiment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -22,11 +23,25 @@ from engram.agents import (
     play_episode,
     vector_encoder,
 )
-from engram.experiments.episodic_control.policies import POLICIES, PolicyName
 from engram.lab import Run
 from engram.memory import DND, KeyValueMemory
+from engram.memory.episodic import policies
 from engram.tasks.environments.atari import make_atari, ram
 
+PolicyName = Literal["lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "fifo", "random"]
+POLICIES: dict[PolicyName, Callable[[], policies.Policy]] = {
+    "lru": policies.LRU,
+    "max-surprise": policies.MaxSurprise,
+    "max-value": policies.MaxValue,
+    "k-means": lambda: policies.KMeans(weighting="author"),
+    "dkm-author": lambda: policies.DynamicKMeans(weighting="author"),
+    "dkm": policies.DynamicKMeans,
+    "fifo": policies.FIFO,
+    "random": policies.RandomReplacement,
+}
+FORMS: tuple[PolicyName, ...] = ("lru", "dkm-author", "dkm")
+PAIR: tuple[PolicyName, ...] = ("lru", "dkm")
+COMPARED: tuple[PolicyName, ...] = ("lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm")
 Game = Literal["Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert"]
 GAMES: tuple[Game, ...] = get_args(Game)  # of Atari
 PIXELS = 4 * 84 * 84

@@ -16,8 +16,7 @@ import plotly.graph_objects as go
 
 from engram.experiments.expander_memory import clusters, recovery, stored
 from engram.experiments.expander_memory.claims import claims
-from engram.experiments.expander_memory.network import Network
-from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder
+from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder, Network
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE
 

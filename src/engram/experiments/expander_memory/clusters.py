@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
-from engram.experiments.expander_memory.network import Network, rate
+from engram.experiments.expander_memory.recovery import Network, rate
 from engram.lab import Run
 from engram.memory import ExpanderMemory, corrupted
 from engram.memory.expander.recovery import random_states

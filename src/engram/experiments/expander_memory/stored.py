@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from engram.experiments.expander_memory.network import Network, rate
+from engram.experiments.expander_memory.recovery import Network, rate
 from engram.lab import Run
 from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupted
 from engram.memory.expander.recovery import random_states

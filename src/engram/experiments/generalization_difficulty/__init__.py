@@ -16,17 +16,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engram.analysis import BENCHMARKS
-from engram.experiments.generalization_difficulty import (
-    architectures,
-    data_sets,
-    dimensions,
-    direct,
-    published,
-    regression,
-)
+from engram.experiments.generalization_difficulty import learners, tasks
 from engram.experiments.generalization_difficulty.claims import claims
-from engram.experiments.generalization_difficulty.data_sets import DATA, ERROR
-from engram.experiments.generalization_difficulty.published import PUBLISHED
+from engram.experiments.generalization_difficulty.tasks import DATA, ERROR, PUBLISHED
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 
 QUICK = ("published", "digits", "cartpole", "regression", "architectures")
@@ -41,13 +33,13 @@ class Fixed:
 class Config:
     """The studies whose size can be set, and which arms there are."""
 
-    data: data_sets.Sizes
+    data: tasks.Sizes
     """Data sets."""
-    cartpole: dimensions.CartPole
+    cartpole: tasks.CartPole
     """Noise and partial observation."""
-    regression: regression.Config
+    regression: learners.Regression
     """What the dimension predicts of regression."""
-    architectures: architectures.Config
+    architectures: learners.Architectures
     """Bits that networks bring along."""
     everything: bool = True
     """All arms, not only those that are quick and need no files."""
@@ -56,17 +48,17 @@ class Config:
 def arms(config: Config) -> dict[str, Arm]:
     """The published table, then what is measured."""
     found = {
-        "published": Arm(published.trial, Fixed(), 1.0),
-        "shapes": Arm(dimensions.shapes, Fixed(), 1.0),
+        "published": Arm(tasks.published, Fixed(), 1.0),
+        "shapes": Arm(tasks.shapes, Fixed(), 1.0),
         **arms_of(
-            data_sets.trial,
-            {name: data_sets.Config(**vars(config.data), name=name) for name in DATA},
-            data_sets.seconds,
+            tasks.data_set,
+            {name: tasks.DataSet(**vars(config.data), name=name) for name in DATA},
+            tasks.seconds,
         ),
-        "cartpole": Arm(dimensions.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
-        "regression": Arm(regression.trial, config.regression, 1.0),
-        "direct": Arm(direct.trial, Fixed(), 1.0),
-        "architectures": Arm(architectures.trial, config.architectures, 1 + 0.2 * config.architectures.epochs),
+        "cartpole": Arm(tasks.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
+        "regression": Arm(learners.regression, config.regression, 1.0),
+        "direct": Arm(learners.gaussian_process, Fixed(), 1.0),
+        "architectures": Arm(learners.architectures, config.architectures, 1 + 0.2 * config.architectures.epochs),
     }
     return found if config.everything else {name: found[name] for name in QUICK}
 
@@ -107,7 +99,7 @@ def _mean(results: Results, arm: str, key: str) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-LAPTOP = Config(data_sets.Sizes(), dimensions.CartPole(), regression.Config(), architectures.Config())
+LAPTOP = Config(tasks.Sizes(), tasks.CartPole(), learners.Regression(), learners.Architectures())
 experiment = Experiment(
     name="generalization-difficulty",
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
@@ -115,10 +107,10 @@ experiment = Experiment(
     presets={
         "smoke": Preset(
             Config(
-                data_sets.Sizes(queries=100, pairs=3000),
-                dimensions.CartPole(steps=2000),
-                regression.Config(draws=3),
-                architectures.Config(epochs=1),
+                tasks.Sizes(queries=100, pairs=3000),
+                tasks.CartPole(steps=2000),
+                learners.Regression(draws=3),
+                learners.Architectures(epochs=1),
                 everything=False,
             ),
             seeds=2,
@@ -127,8 +119,8 @@ experiment = Experiment(
         "paper": Preset(
             replace(
                 LAPTOP,
-                data=data_sets.Sizes(whole=True, queries=10_000, pairs=4_000_000),
-                cartpole=dimensions.CartPole(steps=200_000),
+                data=tasks.Sizes(whole=True, queries=10_000, pairs=4_000_000),
+                cartpole=tasks.CartPole(steps=200_000),
             ),
             seeds=10,
         ),

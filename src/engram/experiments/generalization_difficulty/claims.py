@@ -3,8 +3,7 @@
 import itertools
 from functools import partial
 
-from engram.experiments.generalization_difficulty.direct import SIZES
-from engram.experiments.generalization_difficulty.regression import MODES
+from engram.experiments.generalization_difficulty.learners import MODES, SIZES
 from engram.lab import Measure, claimed, least, most, value
 
 

@@ -1,4 +1,4 @@
-"""Samples of a dictionary that nobody knows: how near the learned dictionary and codes come to the truth."""
+"""Samples of a dictionary that nobody knows, and patches of a photograph: how well their atoms are learned."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from jaxtyping import Float
 
 from engram.experiments.noodl import learner
 from engram.lab import Run
-from engram.memory import NOODL, match_dictionaries, relative_error
-from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
+from engram.memory import NOODL, explained_share, match_dictionaries, relative_error
+from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, photograph_patches, turn_dictionary
 from engram.unit_rows import unit_rows
 
 FOUND = 0.99  # cosine from which an atom counts as found
+PATCH = 8
+NONZEROS = (4, 8)  # coefficients with which patches are reconstructed
 
 
 @dataclass(frozen=True)
-class Config(learner.Learner):
+class Synthetic(learner.Learner):
     """A learner, where it starts, and the samples."""
 
     n_features: Annotated[int, Ge(2)] = 200
@@ -47,7 +49,7 @@ class Config(learner.Learner):
 
 
 def draw(
-    config: Config, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
+    config: Synthetic, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
 ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
     """Return fresh samples and their codes."""
     X, _, code = make_sparse_dictionary_data(
@@ -62,7 +64,7 @@ def draw(
     return X, code
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def synthetic(config: Synthetic, run: Run) -> dict[str, Any]:
     """Learn from fresh batches; the result is how near dictionary and codes are to the truth."""
     rng = run.rng
     first = unit_rows(rng.standard_normal((config.n_components, config.n_features)))
@@ -110,7 +112,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
-    """Return what the curves of a trial say; of the error only where atoms keep their places from the start."""
+    """Return what the curves of a synthetic say; of the error only where atoms keep their places from the start."""
     curves = {
         str(name): (rows["step"].to_numpy(), rows["value"].to_numpy())
         for (name,), rows in metrics.group_by("metric", maintain_order=True)
@@ -136,6 +138,32 @@ def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
     return result
 
 
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return learner.seconds(config, config.n_features)
+@dataclass(frozen=True)
+class Patches(learner.Learner):
+    """A learner of patches."""
+
+    learning: bool = True
+    """Whether it learns; if not, its atoms are random patches."""
+    held_out: Annotated[int, Ge(1)] = 2000
+    """Patches on which atoms are judged."""
+
+
+def patches(config: Patches, run: Run) -> dict[str, Any]:
+    """Learn from patches; the result is how well new ones are reconstructed from a few atoms."""
+    rng = run.rng
+    samples = photograph_patches(50 * config.batch_size, PATCH, "train", rng)
+    held_out = photograph_patches(config.held_out, PATCH, "test", rng)
+    start = unit_rows(samples[rng.choice(len(samples), config.n_components, replace=False)])
+    model = learner.build(config, start)
+    for step in run.steps(config.updates, learner=model):
+        batch = samples[rng.choice(len(samples), config.batch_size, replace=False)]
+        if config.learning:
+            learner.learn(model, batch)
+        if (step + 1) % max(1, config.updates // 10) == 0:
+            atoms = getattr(model, "components_", start)
+            run.log(step + 1, unexplained=1 - explained_share(atoms, held_out, NONZEROS[0]))
+    components = unit_rows(getattr(model, "components_", start))
+    result = {f"explained_{nonzero}": explained_share(components, held_out, nonzero) for nonzero in NONZEROS}
+    if isinstance(model, NOODL) and config.learning:
+        result["mean_support"] = model.mean_support_
+    return result
