@@ -16,14 +16,11 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from engram.experiments.plastic_language import documents, treebank
-from engram.experiments.plastic_language.documents import Documents
+from engram.experiments.plastic_language import texts
 from engram.experiments.plastic_language.model import Model
-from engram.experiments.plastic_language.treebank import Treebank
+from engram.experiments.plastic_language.texts import Documents, Treebank
 from engram.lab import Arm, Experiment, Preset, Results, arms_of, claimed, value
 from engram.lab.curves import points_by_arm
-
-PAPER = "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
 
 
 @dataclass(frozen=True)
@@ -39,15 +36,15 @@ class Config:
 def arms(config: Config) -> dict[str, Arm]:
     """The three networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
     if config.corpus == "penn-treebank":
-        of_text = config.treebank.model.matched(treebank.TYPES)
+        of_text = config.treebank.model.matched(texts.TYPES)
         read = {arm: replace(config.treebank, model=model) for arm, model in of_text.items()}
-        return arms_of(treebank.trial, read, treebank.seconds)
+        return arms_of(texts.learn_treebank, read, texts.treebank_seconds)
     of_language = config.documents.model.matched(config.documents.words)
     heard = {arm: replace(config.documents, model=model) for arm, model in of_language.items()}
-    return arms_of(documents.trial, heard, documents.seconds)
+    return arms_of(texts.learn_documents, heard, texts.documents_seconds)
 
 
-on_documents = partial(claimed, source="ours, after section 4.3", threshold="laptop", presets=("laptop",), seeds=5)
+ours = partial(claimed, source="ours, after section 4.3", threshold="laptop", presets=("laptop",), seeds=5)
 on_treebank = partial(
     claimed,
     source="table 1: test perplexity on the Penn Treebank, basic model, 16 runs",
@@ -56,20 +53,20 @@ on_treebank = partial(
     seeds=16,
 )
 claims = [
-    on_documents(
+    ours(
         "plastic-at-most-lstm",
         "On document-specific bigrams, a plastic LSTM predicts attributes that it has met at least as well "
         "as an LSTM with as many parameters (difference of the cross-entropies, nats)",
         value("plastic", "known_attributes") - value("lstm", "known_attributes") <= 0.0,
         published="plastic is better than the LSTM on the Penn Treebank",
     ),
-    on_documents(
+    ours(
         "modulated-at-most-plastic",
         "A neuromodulated one predicts them at least as well as a plastic one",
         value("modulated", "known_attributes") - value("plastic", "known_attributes") <= 0.0,
         published="modulated is better than plastic on the Penn Treebank",
     ),
-    on_documents(
+    ours(
         "modulated-at-most-lstm",
         "A neuromodulated one predicts them at least as well as an LSTM with as many parameters",
         value("modulated", "known_attributes") - value("lstm", "known_attributes") <= 0.0,
@@ -98,25 +95,15 @@ def figure(results: Results) -> go.Figure:
     return points_by_arm(results, "known_attributes", title, "cross-entropy (nats)", chance=guessing)
 
 
+SMALL = Model(embedding_size=4, hidden_size=6)
+SMOKE = Documents(SMALL, words=12, document_length=20, batch_size=4, updates=10, test_documents=8)
 experiment = Experiment(
     name="plastic-language",
     summary="LSTM, plastic and neuromodulated LSTM with equally many parameters, as models of a language whose "
     "bigrams change with the document",
-    paper=PAPER,
+    paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
     presets={
-        "smoke": Preset(
-            Config(
-                documents=Documents(
-                    Model(embedding_size=4, hidden_size=6),
-                    words=12,
-                    document_length=20,
-                    batch_size=4,
-                    updates=10,
-                    test_documents=8,
-                )
-            ),
-            seeds=2,
-        ),
+        "smoke": Preset(Config(documents=SMOKE), seeds=2),
         "laptop": Preset(Config(), seeds=5),
         "paper": Preset(Config(corpus="penn-treebank"), seeds=16),
     },
