@@ -150,7 +150,7 @@ def figure(results: Results) -> go.Figure:
 
 
 SMOKE = Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2, iterations=10, retroactive_iterations=10)
-PUBLISHED = Config(
+PAPER = Config(
     cues=4,
     cue_bits=20,
     episode_len=120,
@@ -164,11 +164,7 @@ experiment = Experiment(
     name="cue-reward",
     summary="A network that modulates its own plasticity learns to associate new cues with reward; others do not",
     paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
-    presets={
-        "smoke": Preset(SMOKE, seeds=2),
-        "laptop": Preset(Config(), seeds=3),
-        "paper": Preset(PUBLISHED, seeds=10),
-    },
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -181,7 +181,7 @@ def seconds(config: Config) -> float:
 
 
 SMOKE = Config(size=4, presentation_steps=2, blank_steps=1, updates=16, test_episodes=4)
-PUBLISHED = Config(
+PAPER = Config(
     images="cifar10",
     size=32,
     cycles=3,
@@ -195,11 +195,7 @@ experiment = Experiment(
     name="image-completion",
     summary="A plastic recurrent network memorises natural images shown a few times and restores their hidden halves",
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
-    presets={
-        "smoke": Preset(SMOKE, seeds=2),
-        "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(PUBLISHED, seeds=10),
-    },
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

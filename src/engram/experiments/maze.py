@@ -24,10 +24,6 @@ from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, 
 from engram.lab.curves import points_by_arm
 from engram.tasks.environments import grid_maze
 
-PAPER = (
-    "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464); "
-    "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
-)
 REWARD = 10.0
 OBSERVATION, ACTIONS = 17, 4
 
@@ -172,7 +168,7 @@ def seconds(config: Training) -> float:
 
 
 SMOKE = Config(size=5, episode_len=12, hidden_size=4, batch_size=4, iterations=10)
-PUBLISHED = Config(
+PAPER = Config(
     size=13,
     episode_len=200,
     hidden_size=100,
@@ -185,12 +181,9 @@ PUBLISHED = Config(
 experiment = Experiment(
     name="maze",
     summary="Plastic networks find a hidden reward in a maze again better than non-plastic ones",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(SMOKE, seeds=2),
-        "laptop": Preset(Config(), seeds=3),
-        "paper": Preset(PUBLISHED, seeds=10),
-    },
+    paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464); "
+    "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

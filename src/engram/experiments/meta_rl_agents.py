@@ -28,10 +28,6 @@ from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, 
 from engram.plasticity import ClippedHebb, Modulated
 from engram.tasks.meta import MetaTask, named, pomdp, sample_many
 
-PAPER = (
-    "Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: Wang "
-    "et al., Learning to reinforcement learn, 2016 (arXiv 1611.05763), Miconi et al., Backpropamine, ICLR 2019"
-)
 TASKS_SEED = 0  # the same tasks for all seeds of the agents
 OBSERVATION, ACTIONS = 9, 2  # stimulus of five bits, last action, last reward and time
 
@@ -226,12 +222,13 @@ def seconds(config: Config) -> float:
 SMOKE = Config(
     train_tasks=2, test_tasks=1, test_lifetimes=2, horizon=8, hidden_size=4, batch_size=2, iterations=10, points=1
 )
-LARGE = Config(train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000)
+PAPER = Config(train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000)
 experiment = Experiment(
     name="meta-rl-agents",
     summary="LSTMs, plastic and neuromodulated networks learn to learn on the same random tasks, and meet unseen ones",
-    paper=PAPER,
-    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(LARGE, seeds=5)},
+    paper="Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: "
+    "Wang et al., Learning to reinforcement learn, 2016 (arXiv 1611.05763), Miconi et al., Backpropamine, ICLR 2019",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=5)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -258,7 +258,7 @@ def seconds(config: Training) -> float:
 
 
 SMOKE = Config(size=8, classes=30, drawings=3, withheld=10, updates=20, batch_size=4, test_episodes=20)
-PUBLISHED = Config(
+PAPER = Config(
     encoder="convolution",
     characters="omniglot",
     size=31,
@@ -274,11 +274,7 @@ experiment = Experiment(
     name="one-shot-characters",
     summary="A plastic output layer learns to tell characters apart from one drawing of each",
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
-    presets={
-        "smoke": Preset(SMOKE, seeds=2),
-        "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(PUBLISHED, seeds=10),
-    },
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

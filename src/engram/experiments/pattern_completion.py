@@ -205,7 +205,7 @@ def seconds(config: Training) -> float:
 
 
 SMOKE = Config(bits=10, hidden_size=11, episodes=20, extra_neurons=12, long_bits=12, long_episodes=10)
-PUBLISHED = Config(
+PAPER = Config(
     episodes=1_000_000,
     baseline_learning_rate=3e-5,
     lstm_learning_rate=3e-5,
@@ -217,11 +217,7 @@ experiment = Experiment(
     name="pattern-completion",
     summary="A plastic recurrent network memorises binary patterns shown once; non-plastic ones do not",
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
-    presets={
-        "smoke": Preset(SMOKE, seeds=2),
-        "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(PUBLISHED, seeds=10),
-    },
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

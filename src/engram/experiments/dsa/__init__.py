@@ -20,11 +20,6 @@ from engram.experiments.dsa.studies import Embeddings, FlipFlop, Ring, Rules, Sa
 from engram.lab import Arm, Experiment, Preset, Results, arms_of, claimed, value
 from engram.lab.curves import add_map
 
-PAPER = (
-    "Ostrow, Eisen, Kozachkov & Fiete, Beyond Geometry: Comparing the Temporal Structure of Computation in Neural "
-    "Circuits with Dynamical Similarity Analysis, NeurIPS 2023 (arXiv 2306.10168)"
-)
-
 
 @dataclass(frozen=True)
 class Config:
@@ -154,23 +149,22 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(title="Three kinds of dynamics with the same mean trajectories")
 
 
+SMOKE = Config(
+    same_geometry=SameGeometry(models=2, trials=4, steps=200, fit=Fit(n_delays=2, rank=4)),
+    embeddings=Embeddings(views=2, trials=2, steps=50, fit=Fit(n_delays=2, rank=4)),
+    ring=Ring(neurons=10, steps=50, fit=Fit(n_delays=1, rank=10)),
+    topology=Topology(neurons=10, steps=100, fit=Fit(n_delays=1, rank=8)),
+    rules=Rules(networks=1, observations=20, fit=Fit(n_delays=2, rank=4)),
+    flip_flop=FlipFlop(trials=4, steps=50, updates=5),
+    everything=False,
+)
 experiment = Experiment(
     name="dsa",
     summary="Operators fitted to activity tell dynamics apart where its geometry does not",
-    paper=PAPER,
+    paper="Ostrow, Eisen, Kozachkov & Fiete, Beyond Geometry: Comparing the Temporal Structure of Computation in "
+    "Neural Circuits with Dynamical Similarity Analysis, NeurIPS 2023 (arXiv 2306.10168)",
     presets={
-        "smoke": Preset(
-            Config(
-                same_geometry=SameGeometry(models=2, trials=4, steps=200, fit=Fit(n_delays=2, rank=4)),
-                embeddings=Embeddings(views=2, trials=2, steps=50, fit=Fit(n_delays=2, rank=4)),
-                ring=Ring(neurons=10, steps=50, fit=Fit(n_delays=1, rank=10)),
-                topology=Topology(neurons=10, steps=100, fit=Fit(n_delays=1, rank=8)),
-                rules=Rules(networks=1, observations=20, fit=Fit(n_delays=2, rank=4)),
-                flip_flop=FlipFlop(trials=4, steps=50, updates=5),
-                everything=False,
-            ),
-            seeds=2,
-        ),
+        "smoke": Preset(SMOKE, seeds=2),
         "laptop": Preset(Config(everything=False), seeds=5),
         "paper": Preset(Config(same_geometry=SameGeometry(models=100)), seeds=10),
     },

@@ -21,10 +21,6 @@ from engram.experiments.episodic_control.control import COMPARED, FORMS, GAMES, 
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE, add_line
 
-PAPER = (
-    "Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement learning "
-    "with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)"
-)
 QUICK = (
     "cartpole-100-lru",
     "cartpole-100-dkm",
@@ -176,7 +172,8 @@ SMOKE = replace(
 experiment = Experiment(
     name="episodic-control",
     summary="What a small episodic memory should keep: dynamic online k-means against other policies",
-    paper=PAPER,
+    paper="Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement "
+    "learning with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)",
     presets={
         "smoke": Preset(SMOKE, seeds=2),
         "laptop": Preset(LAPTOP, seeds=5),

@@ -108,11 +108,7 @@ experiment = Experiment(
     paper="Miconi, Learning to acquire novel cognitive tasks, ICML 2023 (arXiv 2112.08588)",
     presets={
         "smoke": Preset(
-            Config(
-                SMALL,
-                replace(SMALL, decoded_lives=0, controls=False),
-                gru.Config(iterations=10, test_lives=2),
-            ),
+            Config(SMALL, replace(SMALL, decoded_lives=0, controls=False), gru.Config(iterations=10, test_lives=2)),
             seeds=2,
         ),
         "laptop": Preset(Config(evolution.Config(), FIRST_RUNG, gru.Config()), seeds=3),

@@ -20,10 +20,6 @@ from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder, N
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE
 
-PAPER = (
-    "Chaudhuri & Fiete, Bipartite expander Hopfield networks as self-decoding high-capacity error correcting codes, "
-    "NeurIPS 2019 (arXiv 1704.02019)"
-)
 QUICK = ("5-6", "local", "decoder-belief-propagation", "faults", "learning", "stored-attention")
 
 
@@ -104,34 +100,27 @@ def figure(results: Results) -> go.Figure:
 
 
 LAPTOP = Config(recovery.Config(), clusters.Faults(), clusters.Learning(), Network(), stored.Config())
+SMOKE = Config(
+    recovery.Config(smallest=60, doublings=1, highest=0.06, words=5, sweeps=20),
+    clusters.Faults(nodes=60, words=5, sweeps=20),
+    clusters.Learning(nodes=60, words=5, samples=40),
+    Network(nodes=60, words=5),
+    stored.Config(nodes=60, words=5, most_stored=100),
+    everything=False,
+)
+PAPER = Config(
+    recovery.Config(doublings=5, words=1000),
+    clusters.Faults(words=1000),
+    clusters.Learning(words=1000),
+    Network(words=1000),
+    stored.Config(words=1000),
+)
 experiment = Experiment(
     name="expander-memory",
     summary="An expander network stores exponentially many states and corrects errors in a fixed share of its nodes",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(
-                recovery.Config(smallest=60, doublings=1, highest=0.06, words=5, sweeps=20),
-                clusters.Faults(nodes=60, words=5, sweeps=20),
-                clusters.Learning(nodes=60, words=5, samples=40),
-                Network(nodes=60, words=5),
-                stored.Config(nodes=60, words=5, most_stored=100),
-                everything=False,
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(LAPTOP, seeds=5),
-        "paper": Preset(
-            Config(
-                recovery.Config(doublings=5, words=1000),
-                clusters.Faults(words=1000),
-                clusters.Learning(words=1000),
-                Network(words=1000),
-                stored.Config(words=1000),
-            ),
-            seeds=10,
-        ),
-    },
+    paper="Chaudhuri & Fiete, Bipartite expander Hopfield networks as self-decoding high-capacity error correcting "
+    "codes, NeurIPS 2019 (arXiv 1704.02019)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(LAPTOP, seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -51,9 +51,7 @@ def arms(config: Config) -> dict[str, Arm]:
         "published": Arm(tasks.published, Fixed(), 1.0),
         "shapes": Arm(tasks.shapes, Fixed(), 1.0),
         **arms_of(
-            tasks.data_set,
-            {name: tasks.DataSet(**vars(config.data), name=name) for name in DATA},
-            tasks.seconds,
+            tasks.data_set, {name: tasks.DataSet(**vars(config.data), name=name) for name in DATA}, tasks.seconds
         ),
         "cartpole": Arm(tasks.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
         "regression": Arm(learners.regression, config.regression, 1.0),
@@ -100,31 +98,20 @@ def _mean(results: Results, arm: str, key: str) -> float:
 
 
 LAPTOP = Config(tasks.Sizes(), tasks.CartPole(), learners.Regression(), learners.Architectures())
+SMOKE = Config(
+    tasks.Sizes(queries=100, pairs=3000),
+    tasks.CartPole(steps=2000),
+    learners.Regression(draws=3),
+    learners.Architectures(epochs=1),
+    everything=False,
+)
+WHOLE = tasks.Sizes(whole=True, queries=10_000, pairs=4_000_000)
+PAPER = replace(LAPTOP, data=WHOLE, cartpole=tasks.CartPole(steps=200_000))
 experiment = Experiment(
     name="generalization-difficulty",
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
     paper="Boopathy et al., Model-agnostic Measure of Generalization Difficulty, ICML 2023 (arXiv 2305.01034)",
-    presets={
-        "smoke": Preset(
-            Config(
-                tasks.Sizes(queries=100, pairs=3000),
-                tasks.CartPole(steps=2000),
-                learners.Regression(draws=3),
-                learners.Architectures(epochs=1),
-                everything=False,
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(LAPTOP, seeds=5),
-        "paper": Preset(
-            replace(
-                LAPTOP,
-                data=tasks.Sizes(whole=True, queries=10_000, pairs=4_000_000),
-                cartpole=tasks.CartPole(steps=200_000),
-            ),
-            seeds=10,
-        ),
-    },
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(LAPTOP, seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -20,8 +20,6 @@ from engram.experiments.meta_task_space.space import Anchors, Generator, measure
 from engram.lab import Arm, Experiment, Measure, Preset, Results, claimed, value
 from engram.lab.curves import PALETTE
 
-PAPER = "Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583)"
-
 
 @dataclass(frozen=True)
 class Config:
@@ -195,32 +193,24 @@ def figure(results: Results) -> go.Figure:
 
 
 SMALL: dict[str, Any] = {"test_lifetimes": 2, "horizon": 8, "hidden_size": 4, "batch_size": 2, "iterations": 10}
+SMOKE = Config(
+    anchors=Anchors(8),
+    generator=Generator(attempts=20, accepted=2),
+    one_task=OneTask(**SMALL),
+    memoryless=OneTask(**SMALL, memory=False),
+    many_tasks=ManyTasks(**SMALL, train_tasks=2, test_tasks=1),
+)
+PAPER = Config(
+    anchors=Anchors(20_000),
+    one_task=OneTask(iterations=3000),
+    memoryless=OneTask(memory=False, iterations=3000),
+    many_tasks=ManyTasks(iterations=100_000, train_tasks=1000, test_tasks=100),
+)
 experiment = Experiment(
     name="meta-task-space",
     summary="One description holds the tasks of the meta-learning literature and an unlimited number of others",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(
-                anchors=Anchors(8),
-                generator=Generator(attempts=20, accepted=2),
-                one_task=OneTask(**SMALL),
-                memoryless=OneTask(**SMALL, memory=False),
-                many_tasks=ManyTasks(**SMALL, train_tasks=2, test_tasks=1),
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(Config(), seeds=3),
-        "paper": Preset(
-            Config(
-                anchors=Anchors(20_000),
-                one_task=OneTask(iterations=3000),
-                memoryless=OneTask(memory=False, iterations=3000),
-                many_tasks=ManyTasks(iterations=100_000, train_tasks=1000, test_tasks=100),
-            ),
-            seeds=5,
-        ),
-    },
+    paper="Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=5)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -117,13 +117,7 @@ def figure(results: Results) -> go.Figure:
 LAPTOP = Config(
     synthetic=studies.Synthetic(),
     patches=studies.Patches(
-        n_components=128,
-        batch_size=400,
-        updates=200,
-        coef_min=0.5,
-        threshold=0.2,
-        code_step=0.0,
-        dict_step=2.2,
+        n_components=128, batch_size=400, updates=200, coef_min=0.5, threshold=0.2, code_step=0.0, dict_step=2.2
     ),
 )
 SMOKE = Config(

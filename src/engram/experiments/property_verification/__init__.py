@@ -20,10 +20,6 @@ from engram.experiments.property_verification.regions import Data, DataSet
 from engram.lab import Arm, Experiment, Measure, Preset, Results, arms_of, claimed, largest, least, value
 from engram.lab.curves import PALETTE
 
-PAPER = (
-    "Dingliwal, Pareek & Arora, Finding input characterizations for output properties in ReLU neural networks, 2020 "
-    "(arXiv 2003.04273)"
-)
 SIZES: tuple[Sizes, ...] = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
 DATA_SETS = get_args(DataSet)
 
@@ -160,26 +156,19 @@ def figure(results: Results) -> go.Figure:
     return plot
 
 
+SMOKE = Config(
+    random=RandomNetworks(networks=2, points=1000),
+    data=Data(inputs=2, points=1000, epochs=1),
+    radii=Radii(epochs=1, hidden=8),
+    scope="few",
+)
+PAPER = Config(random=RandomNetworks(networks=50), data=Data(inputs=50), radii=Radii(exact=50), scope="all")
 experiment = Experiment(
     name="property-verification",
     summary="Input regions with a proof for ReLU networks, by decision patterns and by structure; certified radii",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(
-                random=RandomNetworks(networks=2, points=1000),
-                data=Data(inputs=2, points=1000, epochs=1),
-                radii=Radii(epochs=1, hidden=8),
-                scope="few",
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(
-            Config(random=RandomNetworks(networks=50), data=Data(inputs=50), radii=Radii(exact=50), scope="all"),
-            seeds=10,
-        ),
-    },
+    paper="Dingliwal, Pareek & Arora, Finding input characterizations for output properties in ReLU neural networks, "
+    "2020 (arXiv 2003.04273)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,
