@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from engram.analysis import BENCHMARKS, intrinsic_dimension
-from engram.experiments.generalization_difficulty import LAPTOP, arms, claims, experiment
+from engram.experiments.generalization_difficulty import Config, arms, claims, experiment
 from engram.experiments.generalization_difficulty.learners import MODES, SIZES
 from engram.experiments.generalization_difficulty.tasks import DATA, PUBLISHED, DataSet, images_of, points_on
 from engram.lab.config import override
@@ -20,13 +20,13 @@ def test_the_table_names_every_published_task():
 
 
 def test_what_shapes_one_arm_is_no_part_of_another():
-    usual = configs(LAPTOP)
+    usual = configs(Config())
     for changes, concerned in (
         ({"architectures.epochs": 3, "cartpole.steps": 3000}, {"cartpole", "architectures"}),
         ({"regression.draws": 3}, {"regression"}),
         ({"data.pairs": 5000}, set(DATA)),
     ):
-        changed = configs(override(LAPTOP, changes))
+        changed = configs(override(Config(), changes))
         assert {arm for arm in usual if usual[arm] != changed[arm]} == concerned
 
 

@@ -129,14 +129,10 @@ class Classifier(nn.Module):
                     bound = layer.weight[0].numel() ** -0.5
                     for parameter in layer.parameters():
                         parameter.uniform_(-bound, bound, generator=generator)
+        rule = {"oja": Oja, "hebb": Hebb}[config.rule](config.eta_init)
+        alpha: Literal["connection", "homogeneous"] = "homogeneous" if config.network == "homogeneous" else "connection"
         self.head = PlasticLinear(
-            FEATURES,
-            config.ways,
-            rule={"oja": Oja, "hebb": Hebb}[config.rule](config.eta_init),
-            alpha="homogeneous" if config.network == "homogeneous" else "connection",
-            bias=False,
-            nonlinearity="softmax",
-            generator=generator,
+            FEATURES, config.ways, rule=rule, alpha=alpha, bias=False, nonlinearity="softmax", generator=generator
         )
         with torch.no_grad():
             self.head.get_parameter("alpha").mul_(config.alpha_init / INITIAL_ALPHA)

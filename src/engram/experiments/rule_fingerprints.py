@@ -21,7 +21,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import ClassicalMDS
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from engram.analysis import (
@@ -48,7 +48,7 @@ MEASURES = {
 HIDDEN, BATCH, TESTED = 32, 32, 360
 COMPONENTS, DELAYS, RANK = 8, 10, 10
 LOOKS = 30  # that an operator takes at least
-ERROR = 0.01
+difficulty = partial(classification_difficulty, error=0.01, resolution="exact", drop_conflicts=True)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         optimizer = optimizer_of(rule, RATES[rule][number % 3], network)
         for step in range(config.steps):
             if step % config.every == 0 and step // config.every < looks:
-                paths[number, step // config.every] = hidden(network, probes)
+                paths[number, step // config.every] = network[:2](probes).detach()
             batch = torch.randint(len(x[trained]), (BATCH,), generator=run.generator)
             loss = cross_entropy(network(x[trained][batch]), y[trained][batch])
             optimizer.zero_grad()
@@ -121,7 +121,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         with torch.no_grad():
             accuracy[number] = float((network(x[tested]).argmax(1) == y[tested]).float().mean())
         run.log(number + 1, accuracy=accuracy[number])
-    bits = np.array([probe_bits(path[-1], labels) for path in paths])
+    bits = np.array([difficulty(path[-1], labels).difficulty.log10_bits for path in paths])
     shapes = paths[:, -1].astype(float)
     distances = {
         "dynamics": operator_distances(np.stack([operator_of(path) for path in paths])),
@@ -146,23 +146,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return result
 
 
-@torch.no_grad()
-def hidden(network: nn.Sequential, images: Tensor) -> np.ndarray:
-    """Return the activity of the hidden units."""
-    return np.asarray(network[:2](images))
-
-
 def operator_of(path: np.ndarray) -> np.ndarray:
     """Return the operator of how activity at the probes changes while a network learns."""
     flat = path.reshape(len(path), -1)
     reduced = PCA(COMPONENTS, random_state=0).fit_transform(flat)
     return np.asarray(HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_)
-
-
-def probe_bits(activity: np.ndarray, labels: np.ndarray) -> float:
-    """Return log10 of the bits that it takes to generalise from activity at the probes."""
-    found = classification_difficulty(activity, labels, error=ERROR, resolution="exact", drop_conflicts=True)
-    return float(found.difficulty.log10_bits)
 
 
 ours = partial(claimed, source="ours", published="no figure")

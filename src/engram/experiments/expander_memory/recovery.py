@@ -60,7 +60,7 @@ def rate(found: Tensor, right: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Config:
+class Recovery:
     """The networks, what is asked of them, and how they answer."""
 
     graph: Literal["random", "local", "hamming"] = "random"
@@ -103,7 +103,7 @@ class Config:
         return [round(self.lowest + 0.02 * k, 3) for k in range(count)]
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Recovery, run: Run) -> dict[str, Any]:
     """Recover random stored states, for each size and each share of flipped nodes."""
     sizes, shares = config.sizes(), config.shares()
     reference = int(np.abs(np.array(shares) - 0.04).argmin())  # the share that stands for all
@@ -130,7 +130,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return result
 
 
-def build_graph(config: Config, nodes: int, rng: np.random.Generator) -> BipartiteGraph:
+def build_graph(config: Recovery, nodes: int, rng: np.random.Generator) -> BipartiteGraph:
     """Draw the graph of a network."""
     if config.graph == "hamming":
         return hamming74_blocks(-(-nodes // 7))
@@ -140,7 +140,7 @@ def build_graph(config: Config, nodes: int, rng: np.random.Generator) -> Biparti
 
 
 def decoded(
-    config: Config, memory: ExpanderMemory, noisy: Tensor, fraction: float, generator: torch.Generator
+    config: Recovery, memory: ExpanderMemory, noisy: Tensor, fraction: float, generator: torch.Generator
 ) -> Tensor:
     """Return what a decoder makes of noisy states."""
     match config.decoder:
@@ -158,7 +158,7 @@ def decoded(
             return memory.recall(noisy, limit, order, generator).x
 
 
-def seconds(config: Config) -> float:
+def seconds(config: Recovery) -> float:
     """Time of a trial on one core: of each noisy state, and of encoders, which grows with the cube of the size."""
     each = {"gallager-b": 14e-6, "belief-propagation": 1.3e-6, "wta": 1.3e-6, "nearest": 1e-6}
     word = each.get(config.decoder, 4e-7) * config.words

@@ -13,8 +13,7 @@ import plotly.graph_objects as go
 
 from engram.experiments.noodl import studies
 from engram.experiments.noodl.claims import ALPHAS, NOISES, claims
-from engram.experiments.noodl.learner import seconds
-from engram.experiments.noodl.studies import PATCH
+from engram.experiments.noodl.studies import PATCH, seconds
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE, add_line
 
@@ -63,21 +62,14 @@ def synthetic_arms(config: Config) -> dict[str, studies.Synthetic]:
     found["drift-lasso"] = replace(tracking, method="lasso", lasso_alpha=0.1)
     blind = replace(base, n_features=64, exact=True, start="samples", updates=base.updates * 5 // 3)
     for atoms, nonzero in ((64, 3), (96, 3), (96, 5)) if config.sweeps else ((64, 3),):
-        settings = replace(
-            blind,
-            n_components=atoms,
-            n_nonzero=nonzero,
-            dict_step=step_for(atoms, nonzero),
-            code_step=0.0 if nonzero == 5 else base.code_step,
-        )
+        step, code_step = step_for(atoms, nonzero), 0.0 if nonzero == 5 else base.code_step
+        settings = replace(blind, n_components=atoms, n_nonzero=nonzero, dict_step=step, code_step=code_step)
         found[f"blind-{atoms}-{nonzero}"] = settings
         found[f"blind-{atoms}-{nonzero}-reinit"] = replace(settings, reinit=True)
     if config.sweeps:
         for nonzero in (4, 16, 24, 32):
-            step = step_for(base.n_components, (nonzero + 1) / 2)
-            found[f"nonzero-{nonzero}"] = replace(
-                base, n_nonzero=nonzero, updates=base.updates * 4 // 3, dict_step=step
-            )
+            step, updates = step_for(base.n_components, (nonzero + 1) / 2), base.updates * 4 // 3
+            found[f"nonzero-{nonzero}"] = replace(base, n_nonzero=nonzero, updates=updates, dict_step=step)
         for radius in (1, 4, 6, 10, 14):
             found[f"start-{radius}"] = replace(base, start_radius=float(radius), dict_step=per_support)
         for radius in (4, 10, 14):

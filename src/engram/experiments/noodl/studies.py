@@ -1,17 +1,19 @@
-"""Samples of a dictionary that nobody knows, and patches of a photograph: how well their atoms are learned."""
+"""Dictionaries learned from batches, of samples whose dictionary nobody knows and of a photograph's patches."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
+from sklearn.decomposition import MiniBatchDictionaryLearning
+from sklearn.exceptions import ConvergenceWarning
 
-from engram.experiments.noodl import learner
 from engram.lab import Run
 from engram.memory import NOODL, explained_share, match_dictionaries, relative_error
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, photograph_patches, turn_dictionary
@@ -23,7 +25,98 @@ NONZEROS = (4, 8)  # coefficients with which patches are reconstructed
 
 
 @dataclass(frozen=True)
-class Synthetic(learner.Learner):
+class Learner:
+    """A learner and the batches that it gets; the config of each study is a subclass."""
+
+    method: Literal["iht-ls", "iht", "iht-ls-unpruned", "arora-biased", "arora-unbiased", "lasso"] = "iht-ls"
+    """NOODL with a solver of its codes, a rule of Arora et al., or a lasso (scikit-learn)."""
+    n_components: Annotated[int, Ge(2)] = 250
+    """Atoms of the dictionary."""
+    batch_size: Annotated[int, Ge(1)] = 500
+    """Samples in a batch."""
+    updates: Annotated[int, Ge(6)] = 60
+    """Batches, each of fresh samples and a step of the dictionary."""
+    dict_step: Annotated[float, Ge(0)] = 15.0
+    """Step size of the dictionary; 0: automatic."""
+    code_step: Annotated[float, Ge(0)] = 0.2
+    """Step size of the codes; 0: automatic."""
+    coef_min: Annotated[float, Gt(0)] = 1.0
+    """Least size of a coefficient; the synthetic ones have it."""
+    threshold: Annotated[float, Ge(0)] = 0.1
+    """Threshold of the codes."""
+    lasso_alpha: Annotated[float, Ge(0)] = 0.0
+    """Penalty of the lasso."""
+
+
+class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
+    """scikit-learn's online dictionary learning, with its state at hand so that a killed trial goes on exactly."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all but the arguments."""
+        state = {name: held for name, held in vars(self).items() if name not in self.get_params()}
+        if "_random_state" in state:
+            state["_random_state"] = state["_random_state"].get_state(legacy=False)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        for name, held in state.items():
+            setattr(self, name, np.asfortranarray(held) if name == "components_" else held)
+        if "_random_state" in state:
+            self._random_state = np.random.RandomState()
+            self._random_state.set_state(state["_random_state"])
+
+
+def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"], reinit: bool = False) -> NOODL | Lasso:
+    """Make what learns in a trial, from a dictionary to start with."""
+    if config.method == "lasso":
+        return Lasso(
+            config.n_components,
+            alpha=config.lasso_alpha,
+            batch_size=config.batch_size,
+            fit_algorithm="cd",
+            dict_init=start.copy(),  # it writes into the start that it is given
+            random_state=0,
+        )
+    neural = config.method.startswith("arora")
+    return NOODL(
+        config.n_components,
+        coef_min=config.coef_min,
+        threshold=config.threshold,
+        code_step=config.code_step or "auto",
+        dict_step=config.dict_step or "auto",
+        solver="iht-ls" if neural else config.method,
+        update=config.method if neural else "noodl",
+        dict_init=start,
+        reinit="both" if reinit else None,
+    )
+
+
+def learn(learner: NOODL | Lasso, X: Float[np.ndarray, "samples features"]) -> None:
+    """Take one step; that an arm's step is too large is seen in its results."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        learner.partial_fit(X)
+
+
+def seconds(config: Learner, n_features: int) -> float:
+    """Time of a trial on one core: drawing and coding the samples, and the steps of the dictionary."""
+    entries = config.batch_size * config.n_components
+    products = entries * n_features
+    each = {
+        "iht-ls": 40e-9 * entries + 0.15e-9 * products,
+        "iht-ls-unpruned": 40e-9 * entries + 0.15e-9 * products,
+        "iht": 250e-9 * entries,
+        "arora-biased": 40e-9 * entries + 0.1e-9 * products,
+        "arora-unbiased": 100e-9 * entries + 1e-9 * products,
+        "lasso": (600e-9 + 36e-9 / max(config.lasso_alpha, 1e-3)) * entries,
+    }[config.method]
+    return 0.3 + config.updates * (2e-3 + 30e-9 * entries + each)
+
+
+@dataclass(frozen=True)
+class Synthetic(Learner):
     """A learner, where it starts, and the samples."""
 
     n_features: Annotated[int, Ge(2)] = 200
@@ -73,7 +166,7 @@ def synthetic(config: Synthetic, run: Run) -> dict[str, Any]:
         start = perturb_dictionary(first, config.start_radius / math.log(config.n_features), rng)
     else:
         start = unit_rows(draw(config, first, rng, config.n_components)[0])
-    model = learner.build(config, start, config.reinit)
+    model = build_learner(config, start, config.reinit)
     average, broken = np.zeros_like(first), np.zeros(1)
     for step in run.steps(config.updates, learner=model, average=average, broken=broken):
         true = turn_dictionary(first, towards, step * config.drift)
@@ -86,7 +179,7 @@ def synthetic(config: Synthetic, run: Run) -> dict[str, Any]:
                     found = model.transform(X)
                     values["code_error"] = relative_error(found, code)
                     values["support"] = float((np.sign(found) == np.sign(code)).all(axis=1).mean())
-                learner.learn(model, X)
+                learn(model, X)
             except RuntimeError:  # it diverges, and stays what it was
                 broken[0] = 1
         if coded:
@@ -139,7 +232,7 @@ def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Patches(learner.Learner):
+class Patches(Learner):
     """A learner of patches."""
 
     learning: bool = True
@@ -154,11 +247,11 @@ def patches(config: Patches, run: Run) -> dict[str, Any]:
     samples = photograph_patches(50 * config.batch_size, PATCH, "train", rng)
     held_out = photograph_patches(config.held_out, PATCH, "test", rng)
     start = unit_rows(samples[rng.choice(len(samples), config.n_components, replace=False)])
-    model = learner.build(config, start)
+    model = build_learner(config, start)
     for step in run.steps(config.updates, learner=model):
         batch = samples[rng.choice(len(samples), config.batch_size, replace=False)]
         if config.learning:
-            learner.learn(model, batch)
+            learn(model, batch)
         if (step + 1) % max(1, config.updates // 10) == 0:
             atoms = getattr(model, "components_", start)
             run.log(step + 1, unexplained=1 - explained_share(atoms, held_out, NONZEROS[0]))

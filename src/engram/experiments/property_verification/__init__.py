@@ -43,7 +43,7 @@ def arms(config: Config) -> dict[str, Arm]:
     learned = {f"radius-{way}": replace(config.radii, training=way) for way in get_args(Training)}
     found = arms_of(regions.random_regions, random, regions.random_seconds)
     found |= arms_of(regions.data_regions, sets, regions.data_seconds)
-    found |= arms_of(bounds.certified_radii, learned, bounds.seconds)
+    found |= arms_of(bounds.certified_radii, learned, lambda config: 0.04 * config.epochs + 2.0 + 3.0 * config.exact)
     found["bounds"] = Arm(bounds.order, replace(config.random, sizes="5-8-8-3"), config.random.networks * 0.06)
     if config.scope == "all":
         found["acasxu"] = Arm(bounds.acasxu, config.acasxu, 2e-3 * config.acasxu.boxes)

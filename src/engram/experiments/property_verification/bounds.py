@@ -142,8 +142,3 @@ def certified_radii(config: Radii, run: Run) -> dict[str, Any]:
         "unstable": float(((lower < 0) & (upper > 0)).mean()),
         "disorder": float((crown[: len(exact)] > exact + 1e-6).sum()),
     }
-
-
-def seconds(config: Radii) -> float:
-    """Time of a certified_radii on one core."""
-    return 0.04 * config.epochs + 2.0 + 3.0 * config.exact
