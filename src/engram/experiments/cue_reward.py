@@ -89,15 +89,9 @@ def build(config: Training, features: int, actions: int, generator: torch.Genera
 
 def trial(config: Training, run: Run) -> dict[str, Any]:
     """Train one agent; its result is the share of right answers over the last tenth of training."""
-    one_hot = torch.eye(config.cues, config.cue_bits).tolist()
-    env = gymnasium.make_vec(
-        cue_reward.ENV_ID,
-        config.batch_size,
-        n_cues=config.cues,
-        cue_bits=config.cue_bits,
-        episode_len=config.episode_len,
-        fixed_cues=one_hot if config.fixed_cues else None,
-    )
+    task: dict[str, Any] = {"n_cues": config.cues, "cue_bits": config.cue_bits, "episode_len": config.episode_len}
+    one_hot = torch.eye(config.cues, config.cue_bits).tolist() if config.fixed_cues else None
+    env = gymnasium.make_vec(cue_reward.ENV_ID, config.batch_size, **task, fixed_cues=one_hot)
     agent = build(config, config.cue_bits + 7, 2, run.generator).to(run.device)
     learn(env, agent, config, run, answered)
     first, last = run.ends("accuracy")

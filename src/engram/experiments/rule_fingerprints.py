@@ -24,15 +24,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from engram.analysis import (
-    HankelDMD,
-    classification_difficulty,
-    linear_cka,
-    operator_distances,
-    pairwise,
-    procrustes_angle,
-    rsa,
-)
+from engram import analysis
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import add_map
 from engram.rules import FeedbackAlignmentLinear
@@ -48,7 +40,7 @@ MEASURES = {
 HIDDEN, BATCH, TESTED = 32, 32, 360
 COMPONENTS, DELAYS, RANK = 8, 10, 10
 LOOKS = 30  # that an operator takes at least
-difficulty = partial(classification_difficulty, error=0.01, resolution="exact", drop_conflicts=True)
+difficulty = partial(analysis.classification_difficulty, error=0.01, resolution="exact", drop_conflicts=True)
 
 
 @dataclass(frozen=True)
@@ -124,10 +116,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     bits = np.array([difficulty(path[-1], labels).difficulty.log10_bits for path in paths])
     shapes = paths[:, -1].astype(float)
     distances = {
-        "dynamics": operator_distances(np.stack([operator_of(path) for path in paths])),
-        "procrustes": pairwise(shapes, procrustes_angle),
-        "cka": pairwise(shapes, lambda one, other: 1 - linear_cka(one, other)),
-        "rsa": pairwise(shapes, lambda one, other: 1 - rsa(one, other)),
+        "dynamics": analysis.operator_distances(np.stack([operator_of(path) for path in paths])),
+        "procrustes": analysis.pairwise(shapes, analysis.procrustes_angle),
+        "cka": analysis.pairwise(shapes, lambda one, other: 1 - analysis.linear_cka(one, other)),
+        "rsa": analysis.pairwise(shapes, lambda one, other: 1 - analysis.rsa(one, other)),
         "difficulty": np.abs(bits[:, None] - bits),
     }
     distances["together"] = np.mean([found / found.mean() for found in distances.values()], axis=0)
@@ -150,7 +142,7 @@ def operator_of(path: np.ndarray) -> np.ndarray:
     """Return the operator of how activity at the probes changes while a network learns."""
     flat = path.reshape(len(path), -1)
     reduced = PCA(COMPONENTS, random_state=0).fit_transform(flat)
-    return np.asarray(HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_)
+    return np.asarray(analysis.HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_)
 
 
 ours = partial(claimed, source="ours", published="no figure")

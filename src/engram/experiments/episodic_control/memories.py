@@ -59,8 +59,7 @@ def follow(config: Stream, run: Run) -> dict[str, Any]:
             for part in torch.split(points[:, seen - MEASURED : seen], batch, dim=1):
                 memory.write(part.flatten(0, 1), torch.zeros(len(tables)), tables=tables)
             found = memory.query(tests[int(seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
-            error: dict[str, Any] = {f"error_{batch}": found.squared_distances.double().mean()}
-            run.log(seen, **error)
+            run.log(seen, **{f"error_{batch}": found.squared_distances.double().mean()})
     moments = {"before": half, "after": half + 10 * CENTRES, "end": config.points}
     errors = {(metric, step): value for step, metric, value in run.metrics().select("step", "metric", "value").rows()}
     return {

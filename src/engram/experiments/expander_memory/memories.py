@@ -140,7 +140,7 @@ def associative(
 
 
 def stored_seconds(config: Stored) -> float:
-    """Time of a recall_stored on one core."""
+    """Time of a trial on one core."""
     each = {"expander": 0.0, "hebb": 0.0, "dense-3": 9e-9, "dense-exponential": 5e-9, "attention": 4e-10}
     return 0.3 + each[config.memory] * 2 * config.words * 1.1 * config.most_stored * config.nodes
 

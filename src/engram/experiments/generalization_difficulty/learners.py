@@ -13,14 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.gaussian_process.kernels import RBF
 from torch import Tensor, nn
 
-from engram.analysis import (
-    GeneralizationTask,
-    architecture_information,
-    class_margin,
-    control_task,
-    gaussian_process_test_error,
-    intrinsic_dimension,
-)
+from engram import analysis
 from engram.experiments.generalization_difficulty.tasks import ERROR
 from engram.lab import Run
 
@@ -54,12 +47,11 @@ def regression(config: Regression, run: Run) -> dict[str, Any]:
             basis[:, (frequencies == 0).all(1)] = 1
             for column, size in enumerate(sizes):
                 errors[draw, column] = ((least_fit(basis[:size], target) - target) ** 2).sum()
-            error: dict[str, Any] = {f"error_{m}": errors[draw, -2]}
-            run.log(draw + 1, **error)
+            run.log(draw + 1, **{f"error_{m}": errors[draw, -2]})
         names = ("fifth", "half", "but_one", "all")
         result |= {f"error_{m}_{name}": mean for name, mean in zip(names, errors.mean(0).tolist(), strict=True)}
         # Samples from which the formula's free dimensions are none, over those from which the fit is exact.
-        task = control_task(m, 1, n=1, resolution=2 * np.pi / M)
+        task = analysis.control_task(m, 1, n=1, resolution=2 * np.pi / M)
         result[f"modes_{m}"] = modes
         result[f"formula_{m}"] = float(2 ** task.difficulty().dim_theta_log2) / modes
     return result
@@ -98,10 +90,10 @@ def gaussian_process(config: object, run: Run) -> dict[str, Any]:
     for step in run.steps(len(todo), bits=bits):
         name, size = todo[step]
         x, y, _ = sets[name]
-        error = gaussian_process_test_error(x[:size], y[:size], x[-200:], y[-200:], RBF(2.0), jitter=1e-8)
+        error = analysis.gaussian_process_test_error(x[:size], y[:size], x[-200:], y[-200:], RBF(2.0), jitter=1e-8)
         bits[step] = error.bits(TARGET)
         run.log(size, **{f"bits_{name}": bits[step]})
-    error = gaussian_process_test_error(images[:200], targets[:200], images[-200:], targets[-200:], RBF(2.0))
+    error = analysis.gaussian_process_test_error(images[:200], targets[:200], images[-200:], targets[-200:], RBF(2.0))
     drawn = error.sample(SAMPLES, run.rng)
     found = error.bits(float(np.quantile(drawn, RARE)))
     result = {f"bits_{name}_{size}": value for (name, size), value in zip(todo, bits.tolist(), strict=True)}
@@ -119,7 +111,7 @@ class Architectures:
 def architectures(config: Architectures, run: Run) -> dict[str, Any]:
     """Train three networks on digits, and compute the bits at the errors that they reach."""
     images, labels = load_digits(return_X_y=True)
-    margin = class_margin(images / 16, labels, "exact").value
+    margin = analysis.class_margin(images / 16, labels, "exact").value
     order = run.rng.permutation(len(images))
     x = torch.tensor(images[order] / 16, dtype=torch.float32)
     y = torch.tensor(labels[order])
@@ -142,13 +134,12 @@ def architectures(config: Architectures, run: Run) -> dict[str, Any]:
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            error: dict[str, Any] = {f"error_{name}": wrong(network, x[-n_test:], y[-n_test:])}
-            run.log(epoch + 1, **error)
+            run.log(epoch + 1, **{f"error_{name}": wrong(network, x[-n_test:], y[-n_test:])})
         errors[name] = wrong(network, x[-n_test:], y[-n_test:])
-    m = intrinsic_dimension(images / 16).value
+    m = analysis.intrinsic_dimension(images / 16).value
     radius = float(np.linalg.norm(images / 16, axis=1).max())
-    task = GeneralizationTask(len(x) - n_test, m, radius, margin, ERROR, 10, 9)
-    found = architecture_information(task, errors, n_test)
+    task = analysis.GeneralizationTask(len(x) - n_test, m, radius, margin, ERROR, 10, 9)
+    found = analysis.architecture_information(task, errors, n_test)
     result = {f"error_{name}": error for name, error in errors.items()}
     return {**result, **{f"log10_bits_{name}": each.log10_bits for name, each in found.items()}}
 

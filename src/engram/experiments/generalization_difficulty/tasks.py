@@ -11,18 +11,7 @@ from annotated_types import Ge
 from scipy.stats import linregress
 from sklearn.datasets import load_digits
 
-from engram.analysis import (
-    BENCHMARKS,
-    GeneralizationTask,
-    class_margin,
-    control_task,
-    intrinsic_dimension,
-    maximum_likelihood_dimension,
-    nearest_distances,
-    roll_out,
-    stacked,
-    standardised,
-)
+from engram import analysis
 from engram.analysis.difficulty.nearest_neighbours import distinct
 from engram.lab import Run
 from engram.tasks.data import load
@@ -49,10 +38,10 @@ def published(config: object, run: Run) -> dict[str, Any]:
     """Compute the published table, and how the bits depend on each of their inputs."""
     found = np.zeros(len(PUBLISHED))
     for step in run.steps(len(PUBLISHED), found=found):
-        found[step] = BENCHMARKS[list(PUBLISHED)[step]].difficulty().log10_bits
+        found[step] = analysis.BENCHMARKS[list(PUBLISHED)[step]].difficulty().log10_bits
         run.log(step + 1, log10_bits=found[step])
     log10 = dict(zip(PUBLISHED, found.tolist(), strict=True))
-    mnist, imagenet = BENCHMARKS["mnist"], BENCHMARKS["imagenet"]
+    mnist, imagenet = analysis.BENCHMARKS["mnist"], analysis.BENCHMARKS["imagenet"]
     slopes = np.diff(mnist.difficulty(m=np.arange(8, 30)).log10_bits)
     per_decade = np.diff(imagenet.difficulty(n=10.0 ** np.arange(2, 20)).bits)
     errors = imagenet.difficulty(error=np.array([0.1, 0.2]))
@@ -86,7 +75,7 @@ def shapes(config: object, run: Run) -> dict[str, Any]:
     found = np.zeros(len(todo))
     for step in run.steps(len(todo), found=found):
         shape, m = todo[step]
-        found[step] = intrinsic_dimension(points_on(shape, m, 2000, run.rng)).value
+        found[step] = analysis.intrinsic_dimension(points_on(shape, m, 2000, run.rng)).value
         run.log(step + 1, relative_error=found[step] / m - 1)
     result = {f"m_{shape}_{m}": value for (shape, m), value in zip(todo, found.tolist(), strict=True)}
     return {**result, "error": max(abs(found[step] / m - 1) for step, (_, m) in enumerate(todo))}
@@ -120,7 +109,7 @@ def cartpole(config: CartPole, run: Run) -> dict[str, Any]:
         return int(observation[2] + 0.5 * observation[3] > 0)
 
     seed = int(rng.integers(2**31))
-    episodes = standardised(roll_out(gym.make("CartPole-v1"), policy, steps=config.steps, seed=seed))
+    episodes = analysis.standardised(analysis.roll_out(gym.make("CartPole-v1"), policy, steps=config.steps, seed=seed))
     noisy = [episode + rng.normal(scale=NOISE, size=episode.shape) for episode in episodes]
     seen = {
         "clean": [episode[:, [0, 2]] for episode in episodes],
@@ -131,13 +120,13 @@ def cartpole(config: CartPole, run: Run) -> dict[str, Any]:
     found = np.zeros(len(todo))
     for step in run.steps(len(todo), found=found):
         name, window = todo[step]
-        points = stacked(seen[name], window, STRIDE)
+        points = analysis.stacked(seen[name], window, STRIDE)
         points = points[rng.choice(len(points), min(WINDOWS, len(points)), replace=False)]
-        found[step] = intrinsic_dimension(points).value
+        found[step] = analysis.intrinsic_dimension(points).value
         run.log(window, **{f"m_{name}": found[step]})
     result = {f"m_{name}_{window}": value for (name, window), value in zip(todo, found.tolist(), strict=True)}
     for name, window in (("clean", 1), ("clean", 3), ("noisy", 3)):
-        task = control_task(max(1.0, result[f"m_{name}_{window}"]), 1, n=10_000, resolution=0.01)
+        task = analysis.control_task(max(1.0, result[f"m_{name}_{window}"]), 1, n=10_000, resolution=0.01)
         result[f"log10_bits_{name}_{window}"] = task.difficulty().log10_bits
     return result
 
@@ -196,26 +185,28 @@ def data_set(config: DataSet, run: Run) -> dict[str, Any]:
             first, _ = distinct(images)
             points = images if len(first) == len(images) else images[first]
             asked = np.sort(run.rng.choice(len(points), min(config.queries, len(points)), replace=False))
-            distances = nearest_distances(points, max(NEIGHBOURS), asked)
-            found[:-1] = [maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
+            distances = analysis.nearest_distances(points, max(NEIGHBOURS), asked)
+            found[:-1] = [analysis.maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
         else:
-            found[-1] = class_margin(images, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng).value
+            found[-1] = analysis.class_margin(
+                images, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng
+            ).value
     *dimensions, margin = found.tolist()
     result: dict[str, Any] = {f"m_{k}": m for k, m in zip(NEIGHBOURS, dimensions, strict=True)}
     classes, radius = len(np.unique(labels)), float(np.linalg.norm(images, axis=1).max())
-    task = GeneralizationTask(len(images), result["m_5"], radius, margin, ERROR, classes, classes - 1)
+    task = analysis.GeneralizationTask(len(images), result["m_5"], radius, margin, ERROR, classes, classes - 1)
     result |= {"n": len(images), "m": result["m_5"], "radius": radius, "margin": margin}
     result["log10_bits"] = task.difficulty().log10_bits
     if alphabets:
         kind = np.array(alphabets)[labels]
-        each = [intrinsic_dimension(images[kind == name]).value for name in sorted(set(alphabets))]
+        each = [analysis.intrinsic_dimension(images[kind == name]).value for name in sorted(set(alphabets))]
         result["m_within"] = float(np.mean(each))
     run.log(1, m=result["m"], log10_bits=result["log10_bits"])
     return result
 
 
 def seconds(config: DataSet) -> float:
-    """Time of a data_set on one core."""
+    """Time of a trial on one core."""
     samples, features = {
         "digits": (1797, 64),
         "mnist": (60_000 if config.whole else 10_000, 784),

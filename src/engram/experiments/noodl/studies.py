@@ -205,7 +205,7 @@ def synthetic(config: Synthetic, run: Run) -> dict[str, Any]:
 
 
 def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
-    """Return what the curves of a synthetic say; of the error only where atoms keep their places from the start."""
+    """Return what the curves of a trial say; of the error only where atoms keep their places from the start."""
     curves = {
         str(name): (rows["step"].to_numpy(), rows["value"].to_numpy())
         for (name,), rows in metrics.group_by("metric", maintain_order=True)

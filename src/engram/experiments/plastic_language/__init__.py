@@ -45,13 +45,8 @@ def arms(config: Config) -> dict[str, Arm]:
 
 
 ours = partial(claimed, source="ours, after section 4.3", threshold="laptop", presets=("laptop",), seeds=5)
-on_treebank = partial(
-    claimed,
-    source="table 1: test perplexity on the Penn Treebank, basic model, 16 runs",
-    threshold="paper",
-    presets=("paper",),
-    seeds=16,
-)
+paper = partial(claimed, threshold="paper", presets=("paper",), seeds=16)
+on_treebank = partial(paper, source="table 1: test perplexity on the Penn Treebank, basic model, 16 runs")
 claims = [
     ours(
         "plastic-at-most-lstm",

@@ -79,7 +79,7 @@ def learn_documents(config: Documents, run: Run) -> dict[str, Any]:
 
 
 def documents_seconds(config: Documents) -> float:
-    """Time of a learn_documents on one core: a cost for each step, and one for each synapse that it touches."""
+    """Time of a trial on one core: a cost for each step, and one for each synapse that it touches."""
     batches = config.updates + config.test_documents / (3 * config.batch_size)
     return 4 + batches * (2e-3 + config.document_length * config.model.seconds(config.batch_size))
 
