@@ -10,6 +10,8 @@ from engram.agents import ActorCritic, Rollout, a2c_step, rollout
 from engram.lab import Run
 from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
 
+Measured = Callable[[Rollout], dict[str, Any]]
+
 
 def rule_of(name: str, eta: float) -> PlasticityRule | None:
     """Return the rule of a name with this initial rate, where it has one; None for any other name."""
@@ -18,9 +20,6 @@ def rule_of(name: str, eta: float) -> PlasticityRule | None:
     rules: dict[str, Callable[[float], PlasticityRule]]
     rules = {"hebb": Hebb, "oja": Oja, "clipped-hebb": ClippedHebb, "retroactive": Retroactive}
     return rules[name](eta) if name in rules else None
-
-
-Measured = Callable[[Rollout], dict[str, Any]]
 
 
 def learn(env: Any, agent: ActorCritic, config: Any, run: Run, measured: Measured, *, falling: bool = False) -> None:
