@@ -7,7 +7,7 @@ import pytest
 
 from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import stay_probabilities
-from engram.experiments.meta_task_space.space import exact_returns, ideal_returns
+from engram.experiments.meta_task_space.known_returns import exact_returns, ideal_returns
 from engram.tasks.meta import MetaTaskVectorEnv, Stim, named, pomdp
 from engram.tasks.meta.pomdp import _drift
 

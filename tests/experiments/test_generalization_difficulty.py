@@ -3,8 +3,11 @@ import pytest
 
 from engram.analysis import BENCHMARKS, intrinsic_dimension
 from engram.experiments.generalization_difficulty import Config, arms, claims, experiment
-from engram.experiments.generalization_difficulty.learners import MODES, SIZES
-from engram.experiments.generalization_difficulty.tasks import DATA, PUBLISHED, DataSet, images_of, points_on
+from engram.experiments.generalization_difficulty.data_sets import DATA, DataSet, images_of
+from engram.experiments.generalization_difficulty.dimensions import points_on
+from engram.experiments.generalization_difficulty.direct import SIZES
+from engram.experiments.generalization_difficulty.published import PUBLISHED
+from engram.experiments.generalization_difficulty.regression import MODES
 from engram.lab.config import override
 
 

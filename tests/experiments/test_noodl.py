@@ -6,7 +6,8 @@ import pytest
 from engram.experiments import noodl
 from engram.experiments.noodl import arms
 from engram.experiments.noodl.claims import LASSOS
-from engram.experiments.noodl.studies import Lasso, Learner, Synthetic, build_learner, draw
+from engram.experiments.noodl.learner import Lasso, Learner, build_learner
+from engram.experiments.noodl.synthetic import Synthetic, draw
 from engram.lab import at_least, at_most
 from engram.tasks import perturb_dictionary
 from engram.unit_rows import unit_rows

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from engram.experiments import plastic_language as language
-from engram.experiments.plastic_language import Config, texts
+from engram.experiments.plastic_language import Config, documents, treebank
+from engram.experiments.plastic_language.documents import Documents
 from engram.experiments.plastic_language.model import LanguageModel, Model, in_rows, perplexity
-from engram.experiments.plastic_language.texts import Documents, Treebank
+from engram.experiments.plastic_language.treebank import Treebank
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import Run
 from engram.tasks import PennTreebank
@@ -105,13 +106,13 @@ def corpus(monkeypatch):
     """A corpus in the place of the real one: 0 1 2 ... 6 over and over, so that the next word is certain."""
     text = torch.arange(7).repeat(60)
     corpus = PennTreebank(text, text[:70], text[:84], tuple("abcdefg"))
-    monkeypatch.setattr(texts, "read_penn_treebank", lambda: corpus)
+    monkeypatch.setattr(treebank, "read_penn_treebank", lambda: corpus)
 
 
 def trial_in(folder, config, stop=None):
     folder.mkdir(exist_ok=True)
     run = Run(TrialFolder(folder), seed=0, checkpoint_seconds=0, stop=stop)
-    return texts.learn_treebank(config, run), run.metrics()
+    return treebank.trial(config, run), run.metrics()
 
 
 @pytest.mark.parametrize("network", ["lstm", pytest.param("plastic", marks=pytest.mark.soak), "modulated"])
@@ -169,6 +170,6 @@ def test_impossible_configs_are_refused():
 def test_each_text_has_arms_of_its_own():
     config = language.experiment.presets["smoke"].config
     trials = {corpus: language.arms(replace(config, corpus=corpus)) for corpus in ("document-bigrams", "penn-treebank")}
-    assert {arm.trial for arm in trials["document-bigrams"].values()} == {texts.learn_documents}
-    assert {arm.trial for arm in trials["penn-treebank"].values()} == {texts.learn_treebank}
+    assert {arm.trial for arm in trials["document-bigrams"].values()} == {documents.trial}
+    assert {arm.trial for arm in trials["penn-treebank"].values()} == {treebank.trial}
     assert list(trials["penn-treebank"]) == ["lstm", "plastic", "modulated"]

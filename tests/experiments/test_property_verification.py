@@ -5,8 +5,8 @@ from sklearn.datasets import load_digits
 
 from engram.analysis.verify import Box, relaxed_region
 from engram.experiments.property_verification import arms, experiment
-from engram.experiments.property_verification.bounds import hebbian_layer
 from engram.experiments.property_verification.networks import data_set, random_network, trained
+from engram.experiments.property_verification.radii import hebbian_layer
 from engram.experiments.property_verification.regions import polygon
 
 

@@ -16,7 +16,8 @@ from plotly.subplots import make_subplots
 from sklearn.manifold import ClassicalMDS
 
 from engram.experiments.dsa.comparison import Fit, Study, trial
-from engram.experiments.dsa.studies import Embeddings, FlipFlop, Ring, Rules, SameGeometry, Topology
+from engram.experiments.dsa.networks import FlipFlop, Rules
+from engram.experiments.dsa.simulated import Embeddings, Ring, SameGeometry, Topology
 from engram.lab import Arm, Experiment, Preset, Results, arms_of, claimed, value
 from engram.lab.curves import add_map
 

@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from engram.experiments.episodic_control import control, memories
+from engram.experiments.episodic_control import control, look_up, stream
 from engram.experiments.episodic_control.claims import claims
 from engram.experiments.episodic_control.control import COMPARED, FORMS, GAMES, PAIR, POLICIES, PolicyName
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
@@ -46,9 +46,9 @@ class Config:
     """Neural episodic control, on CartPole."""
     atari: control.Config
     """On Atari, whichever game."""
-    stream: memories.Stream
+    stream: stream.Stream
     """Clusters on a stream of points."""
-    look_up: memories.LookUp
+    look_up: look_up.LookUp
     """The time of a look-up."""
     games: bool = False
     """Atari, and no other arms."""
@@ -63,8 +63,8 @@ def arms(config: Config) -> dict[str, Arm]:
     streams = {f"stream-{policy}": replace(config.stream, policy=policy) for policy in (*FORMS, "k-means")}
     found = {
         **arms_of(control.trial, agents(config), control.seconds),
-        **arms_of(memories.follow, streams, lambda config: 0.3e-3 * config.points * config.streams),
-        "look-up": Arm(memories.look_up, config.look_up, 1.0),
+        **arms_of(stream.trial, streams, lambda config: 0.3e-3 * config.points * config.streams),
+        "look-up": Arm(look_up.trial, config.look_up, 1.0),
     }
     return found if config.everything else {arm: found[arm] for arm in QUICK}
 
@@ -157,8 +157,8 @@ LAPTOP = Config(
     atari=control.Config(
         "Pong", capacity=10_000, key_dim=128, explore_from=5000, explore_until=25_000, steps=10_000_000
     ),
-    stream=memories.Stream(),
-    look_up=memories.LookUp(),
+    stream=stream.Stream(),
+    look_up=look_up.LookUp(),
 )
 EXPLORED: dict[str, Any] = {"explore_from": 50, "explore_until": 200, "learning_starts": 50}
 SMOKE = replace(
@@ -166,7 +166,7 @@ SMOKE = replace(
     cartpole=replace(LAPTOP.cartpole, steps=400, **EXPLORED),
     rooms=replace(LAPTOP.rooms, steps=400, agents=1, **EXPLORED),
     nec=replace(LAPTOP.nec, steps=200, **EXPLORED),
-    stream=memories.Stream(points=960, streams=1),
+    stream=stream.Stream(points=960, streams=1),
     everything=False,
 )
 experiment = Experiment(

@@ -3,7 +3,7 @@
 from functools import partial
 
 from engram.experiments.episodic_control.control import GAMES
-from engram.experiments.episodic_control.memories import BATCHES
+from engram.experiments.episodic_control.stream import BATCHES
 from engram.lab import Measure, claimed, most, value
 from engram.lab.claim import ResultsOfSeed
 

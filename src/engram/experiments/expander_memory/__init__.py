@@ -14,10 +14,11 @@ from typing import get_args
 import numpy as np
 import plotly.graph_objects as go
 
-from engram.experiments.expander_memory import memories, recovery
+from engram.experiments.expander_memory import clusters, recovery, stored
 from engram.experiments.expander_memory.claims import claims
-from engram.experiments.expander_memory.memories import Faults, Learning, Stored
+from engram.experiments.expander_memory.clusters import Faults, Learning
 from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder, Network, Recovery
+from engram.experiments.expander_memory.stored import Stored
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE
 
@@ -39,14 +40,14 @@ class Config:
 
 def arms(config: Config) -> dict[str, Arm]:
     """Expanders and what is none, then decoders, faults, learning, and other associative memories."""
-    stored = {f"stored-{memory}": replace(config.stored, memory=memory) for memory in get_args(memories.Memory)}
+    memories = {f"stored-{memory}": replace(config.stored, memory=memory) for memory in get_args(stored.Memory)}
     faults, taught, load = config.faults, config.learning, config.load
     found = {
         **arms_of(recovery.trial, recoveries(config.recovery), recovery.seconds),
-        "faults": Arm(memories.failing, faults, 0.2 + 6e-9 * faults.words * 6 * faults.sweeps * faults.nodes),
-        "learning": Arm(memories.learning, taught, 0.3 + 1e-6 * taught.nodes * (taught.samples + 30 * taught.words)),
-        "load": Arm(memories.classic, load, 0.1 + 1e-6 * load.nodes * load.words),
-        **arms_of(memories.recall_stored, stored, memories.stored_seconds),
+        "faults": Arm(clusters.failing, faults, 0.2 + 6e-9 * faults.words * 6 * faults.sweeps * faults.nodes),
+        "learning": Arm(clusters.learning, taught, 0.3 + 1e-6 * taught.nodes * (taught.samples + 30 * taught.words)),
+        "load": Arm(stored.classic, load, 0.1 + 1e-6 * load.nodes * load.words),
+        **arms_of(stored.trial, memories, stored.seconds),
     }
     return found if config.everything else {arm: found[arm] for arm in QUICK}
 

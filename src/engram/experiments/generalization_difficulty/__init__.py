@@ -16,9 +16,20 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engram.analysis import BENCHMARKS
-from engram.experiments.generalization_difficulty import learners, tasks
+from engram.experiments.generalization_difficulty import (
+    architectures,
+    data_sets,
+    dimensions,
+    direct,
+    published,
+    regression,
+)
+from engram.experiments.generalization_difficulty.architectures import Architectures
 from engram.experiments.generalization_difficulty.claims import claims
-from engram.experiments.generalization_difficulty.tasks import DATA, ERROR, PUBLISHED
+from engram.experiments.generalization_difficulty.data_sets import DATA, ERROR, DataSet, Sizes
+from engram.experiments.generalization_difficulty.dimensions import CartPole
+from engram.experiments.generalization_difficulty.published import PUBLISHED
+from engram.experiments.generalization_difficulty.regression import Regression
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 
 QUICK = ("published", "digits", "cartpole", "regression", "architectures")
@@ -33,10 +44,10 @@ class Fixed:
 class Config:
     """The studies whose size can be set, and which arms there are."""
 
-    data: tasks.Sizes = tasks.Sizes()
-    cartpole: tasks.CartPole = tasks.CartPole()
-    regression: learners.Regression = learners.Regression()
-    architectures: learners.Architectures = learners.Architectures()
+    data: Sizes = Sizes()
+    cartpole: CartPole = CartPole()
+    regression: Regression = Regression()
+    architectures: Architectures = Architectures()
     everything: bool = True
     """All arms, not only those that are quick and need no files."""
 
@@ -44,15 +55,13 @@ class Config:
 def arms(config: Config) -> dict[str, Arm]:
     """The published table, then what is measured."""
     found = {
-        "published": Arm(tasks.published, Fixed(), 1.0),
-        "shapes": Arm(tasks.shapes, Fixed(), 1.0),
-        **arms_of(
-            tasks.data_set, {name: tasks.DataSet(**vars(config.data), name=name) for name in DATA}, tasks.seconds
-        ),
-        "cartpole": Arm(tasks.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
-        "regression": Arm(learners.regression, config.regression, 1.0),
-        "direct": Arm(learners.gaussian_process, Fixed(), 1.0),
-        "architectures": Arm(learners.architectures, config.architectures, 1 + 0.2 * config.architectures.epochs),
+        "published": Arm(published.trial, Fixed(), 1.0),
+        "shapes": Arm(dimensions.shapes, Fixed(), 1.0),
+        **arms_of(data_sets.trial, {name: DataSet(**vars(config.data), name=name) for name in DATA}, data_sets.seconds),
+        "cartpole": Arm(dimensions.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
+        "regression": Arm(regression.trial, config.regression, 1.0),
+        "direct": Arm(direct.trial, Fixed(), 1.0),
+        "architectures": Arm(architectures.trial, config.architectures, 1 + 0.2 * config.architectures.epochs),
     }
     return found if config.everything else {name: found[name] for name in QUICK}
 
@@ -94,14 +103,10 @@ def _mean(results: Results, arm: str, key: str) -> float:
 
 
 SMOKE = Config(
-    tasks.Sizes(queries=100, pairs=3000),
-    tasks.CartPole(steps=2000),
-    learners.Regression(draws=3),
-    learners.Architectures(epochs=1),
-    everything=False,
+    Sizes(queries=100, pairs=3000), CartPole(steps=2000), Regression(draws=3), Architectures(epochs=1), everything=False
 )
-WHOLE = tasks.Sizes(whole=True, queries=10_000, pairs=4_000_000)
-PAPER = Config(data=WHOLE, cartpole=tasks.CartPole(steps=200_000))
+WHOLE = Sizes(whole=True, queries=10_000, pairs=4_000_000)
+PAPER = Config(data=WHOLE, cartpole=CartPole(steps=200_000))
 experiment = Experiment(
     name="generalization-difficulty",
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",

@@ -3,7 +3,8 @@
 import itertools
 from functools import partial
 
-from engram.experiments.generalization_difficulty.learners import MODES, SIZES
+from engram.experiments.generalization_difficulty.direct import SIZES
+from engram.experiments.generalization_difficulty.regression import MODES
 from engram.lab import Measure, claimed, least, most, value
 
 

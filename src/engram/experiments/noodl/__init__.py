@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 
-from engram.experiments.noodl import studies
+from engram.experiments.noodl import patches, synthetic
 from engram.experiments.noodl.claims import ALPHAS, NOISES, claims
-from engram.experiments.noodl.studies import PATCH, seconds
+from engram.experiments.noodl.learner import seconds
+from engram.experiments.noodl.patches import PATCH
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE, add_line
 
@@ -22,9 +23,9 @@ from engram.lab.curves import PALETTE, add_line
 class Config:
     """The main arm of each study, from which the others are derived, and which arms there are."""
 
-    synthetic: studies.Synthetic
+    synthetic: synthetic.Synthetic
     """Samples of a dictionary that nobody knows."""
-    patches: studies.Patches
+    patches: patches.Patches
     """Patches of a photograph that comes with scikit-learn."""
     sweeps: bool = True
     """All arms, not only the few of a first look."""
@@ -39,12 +40,12 @@ def arms(config: Config) -> dict[str, Arm]:
     for alpha in (0.05, 0.2) if config.sweeps else (0.2,):
         images[f"patches-lasso-{alpha}"] = replace(config.patches, method="lasso", lasso_alpha=alpha)
     return {
-        **arms_of(studies.synthetic, found, lambda config: seconds(config, config.n_features)),
-        **arms_of(studies.patches, images, lambda config: seconds(config, PATCH**2) if config.learning else 0.5),
+        **arms_of(synthetic.trial, found, lambda config: seconds(config, config.n_features)),
+        **arms_of(patches.trial, images, lambda config: seconds(config, PATCH**2) if config.learning else 0.5),
     }
 
 
-def synthetic_arms(config: Config) -> dict[str, studies.Synthetic]:
+def synthetic_arms(config: Config) -> dict[str, synthetic.Synthetic]:
     """Return the configs of all arms on synthetic samples."""
     base = config.synthetic
     per_support = step_for(base.n_components, (base.n_nonzero + 1) / 2)
@@ -107,13 +108,13 @@ def figure(results: Results) -> go.Figure:
 
 
 LAPTOP = Config(
-    synthetic=studies.Synthetic(),
-    patches=studies.Patches(
+    synthetic=synthetic.Synthetic(),
+    patches=patches.Patches(
         n_components=128, batch_size=400, updates=200, coef_min=0.5, threshold=0.2, code_step=0.0, dict_step=2.2
     ),
 )
 SMOKE = Config(
-    studies.Synthetic(n_features=16, n_components=20, n_nonzero=2, batch_size=50, updates=8, dict_step=6.0),
+    synthetic.Synthetic(n_features=16, n_components=20, n_nonzero=2, batch_size=50, updates=8, dict_step=6.0),
     replace(LAPTOP.patches, n_components=32, batch_size=20, updates=10, held_out=20),
     sweeps=False,
 )

@@ -16,9 +16,10 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from engram.experiments.plastic_language import texts
+from engram.experiments.plastic_language import documents, treebank
+from engram.experiments.plastic_language.documents import Documents
 from engram.experiments.plastic_language.model import Model
-from engram.experiments.plastic_language.texts import Documents, Treebank
+from engram.experiments.plastic_language.treebank import Treebank
 from engram.lab import Arm, Experiment, Preset, Results, arms_of, claimed, value
 from engram.lab.curves import points_by_arm
 
@@ -36,12 +37,12 @@ class Config:
 def arms(config: Config) -> dict[str, Arm]:
     """The three networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
     if config.corpus == "penn-treebank":
-        of_text = config.treebank.model.matched(texts.TYPES)
+        of_text = config.treebank.model.matched(treebank.TYPES)
         read = {arm: replace(config.treebank, model=model) for arm, model in of_text.items()}
-        return arms_of(texts.learn_treebank, read, texts.treebank_seconds)
+        return arms_of(treebank.trial, read, treebank.seconds)
     of_language = config.documents.model.matched(config.documents.words)
     heard = {arm: replace(config.documents, model=model) for arm, model in of_language.items()}
-    return arms_of(texts.learn_documents, heard, texts.documents_seconds)
+    return arms_of(documents.trial, heard, documents.seconds)
 
 
 ours = partial(claimed, source="ours, after section 4.3", threshold="laptop", presets=("laptop",), seeds=5)

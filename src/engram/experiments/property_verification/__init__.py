@@ -13,9 +13,10 @@ from typing import Literal, get_args
 
 import plotly.graph_objects as go
 
-from engram.experiments.property_verification import bounds, regions
-from engram.experiments.property_verification.bounds import AcasXu, Radii, Training
+from engram.experiments.property_verification import engines, radii, regions
+from engram.experiments.property_verification.engines import AcasXu
 from engram.experiments.property_verification.networks import RandomNetworks, Sizes
+from engram.experiments.property_verification.radii import Radii, Training
 from engram.experiments.property_verification.regions import Data, DataSet
 from engram.lab import Arm, Experiment, Measure, Preset, Results, arms_of, claimed, largest, least, value
 from engram.lab.curves import PALETTE
@@ -43,10 +44,10 @@ def arms(config: Config) -> dict[str, Arm]:
     learned = {f"radius-{way}": replace(config.radii, training=way) for way in get_args(Training)}
     found = arms_of(regions.random_regions, random, regions.random_seconds)
     found |= arms_of(regions.data_regions, sets, regions.data_seconds)
-    found |= arms_of(bounds.certified_radii, learned, lambda config: 0.04 * config.epochs + 2.0 + 3.0 * config.exact)
-    found["bounds"] = Arm(bounds.order, replace(config.random, sizes="5-8-8-3"), config.random.networks * 0.06)
+    found |= arms_of(radii.trial, learned, lambda config: 0.04 * config.epochs + 2.0 + 3.0 * config.exact)
+    found["bounds"] = Arm(engines.order, replace(config.random, sizes="5-8-8-3"), config.random.networks * 0.06)
     if config.scope == "all":
-        found["acasxu"] = Arm(bounds.acasxu, config.acasxu, 2e-3 * config.acasxu.boxes)
+        found["acasxu"] = Arm(engines.acasxu, config.acasxu, 2e-3 * config.acasxu.boxes)
     if config.scope == "few":
         return {arm: found[arm] for arm in ("2-4-2", "moons", "radius-hebbian", "bounds")}
     return found

@@ -1,12 +1,10 @@
-"""Memories on their own: clusters that follow a stream of points, and the time of a look-up."""
+"""Clusters that follow a stream of points whose centres jump."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from annotated_types import Ge
 
@@ -16,7 +14,6 @@ from engram.memory import KeyValueMemory
 from engram.tasks import DriftingGaussians
 
 CENTRES, BATCHES, TESTED = 32, (1, 8), 1000
-LOOKED_UP = (1000, 4000, 16000, 64000)  # rows of a table
 MEASURED = 80  # points between two measurements
 
 
@@ -36,7 +33,7 @@ class Stream:
             raise ValueError(f"points = {self.points}: expected a multiple of {2 * MEASURED}")
 
 
-def follow(config: Stream, run: Run) -> dict[str, Any]:
+def trial(config: Stream, run: Run) -> dict[str, Any]:
     """Follow points around centres that jump at half time; the result is how far points are from the nearest key."""
     half, streams = config.points // 2, config.streams
     points, tests = torch.zeros(streams, config.points, 2), torch.zeros(2, streams, TESTED, 2)
@@ -65,28 +62,3 @@ def follow(config: Stream, run: Run) -> dict[str, Any]:
     return {
         f"{moment}_{batch}": errors[f"error_{batch}", seen] for moment, seen in moments.items() for batch in BATCHES
     }
-
-
-@dataclass(frozen=True)
-class LookUp:
-    """What is looked for."""
-
-    neighbours: Annotated[int, Ge(1)] = 11
-    """Rows that an estimate is made from."""
-
-
-def look_up(config: LookUp, run: Run) -> dict[str, Any]:
-    """Measure how long two full tables are searched, by their size; the result is the exponent of its growth."""
-    shortest = np.full(len(LOOKED_UP), np.inf)
-    for _ in run.steps(1, shortest=shortest):
-        for i, rows in enumerate(LOOKED_UP):
-            memory = KeyValueMemory(rows, 4, tables=2, generator=run.generator)
-            keys = torch.randn(rows, 4, generator=run.generator)
-            for table in range(2):
-                memory.write(keys, torch.zeros(rows), tables=table)
-            for asked in torch.randn(200, 1, 4, generator=run.generator):
-                began = time.perf_counter()
-                memory.query(asked, config.neighbours)
-                shortest[i] = min(shortest[i], time.perf_counter() - began)
-    found = {f"microseconds_{rows}": 1e6 * float(taken) for rows, taken in zip(LOOKED_UP, shortest, strict=True)}
-    return found | {"exponent": float(np.log(shortest[-1] / shortest[-2]) / np.log(LOOKED_UP[-1] / LOOKED_UP[-2]))}

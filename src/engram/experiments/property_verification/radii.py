@@ -1,4 +1,4 @@
-"""Bounds and radii: the engines' order, questions about ACAS Xu, radii by how a hidden layer learned."""
+"""Certified radii of networks of one hidden layer on digits, whose hidden layer learned in one of four ways."""
 
 from __future__ import annotations
 
@@ -11,66 +11,9 @@ import torch
 from annotated_types import Ge
 from sklearn.datasets import load_digits
 
-from engram.analysis.verify import (
-    AffineReLU,
-    Box,
-    Budget,
-    acasxu_property,
-    certified_radius,
-    crown_bounds,
-    interval_bounds,
-    maximize,
-    read_nnet,
-    verify,
-)
-from engram.experiments.property_verification.networks import Array, RandomNetworks, random_network, trained
+from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
+from engram.experiments.property_verification.networks import Array, trained
 from engram.lab import Run
-from engram.tasks.data import load
-
-
-@dataclass(frozen=True)
-class AcasXu:
-    """What a question may cost."""
-
-    boxes: Annotated[int, Ge(1)] = 20_000
-    """Most boxes for one question; not seconds, so that answers are the same everywhere."""
-
-
-def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
-    """Compare the bounds of all engines with the exact maximum and with samples."""
-    names = ("interval", "crown", "lp", "milp", "sampled")
-    table = np.zeros((config.networks, len(names)))
-    for number in run.steps(config.networks, table=table):
-        net = random_network(config.sizes, run.rng)
-        centre = run.rng.normal(size=net.sizes[0])
-        box = Box(centre - 0.5, centre + 0.5)
-        q = np.eye(net.sizes[-1])[0]
-        sampled = net(run.rng.uniform(box.low, box.high, (config.points, net.sizes[0])))[:, 0].max()
-        upper = {engine: maximize(net, box, q, engine=engine).upper for engine in ("crown", "lp", "milp")}
-        interval = float(interval_bounds(net, box.low, box.high)[1][0])
-        # Layers within are cut with intervals by the bounds themselves, the output is here: neither is always tighter.
-        upper["crown"] = min(upper["crown"], interval)
-        table[number] = interval, *upper.values(), sampled
-        run.log(number + 1, gap=upper["crown"] - upper["milp"])
-    steps = table[:, :-1] - table[:, 1:]
-    result = {f"gap_{name}": float((table[:, i] - table[:, 3]).mean()) for i, name in enumerate(names)}
-    return {**result, "disorder": float((steps < -1e-6).sum())}
-
-
-def acasxu(config: AcasXu, run: Run) -> dict[str, Any]:
-    """Ask the standard questions about the ACAS Xu networks."""
-    asked = [(number, name) for number in (1, 3, 4) for name in acasxu_property(number).networks]
-    answers = np.zeros(len(asked))
-    for i in run.steps(len(asked), answers=answers):
-        number, name = asked[i]
-        net, scale = read_nnet(load("acasxu", network=name))
-        one = acasxu_property(number)
-        budget = Budget(seconds=1e6, nodes=config.boxes)
-        found = [verify(net, scale.box(box), one.claim, budget=budget).status for box in one.boxes]
-        answers[i] = all(status == "proved" for status in found) - any(status == "refuted" for status in found)
-        run.log(i + 1, proved=answers[i])
-    return {"proved": float((answers > 0).mean()), "refuted": float((answers < 0).mean())}
-
 
 Training = Literal["backprop", "matched", "hebbian", "random"]
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
@@ -104,7 +47,7 @@ def hebbian_layer(X: Array, units: int, rng: np.random.Generator) -> tuple[Array
     return W, -W @ mean
 
 
-def certified_radii(config: Radii, run: Run) -> dict[str, Any]:
+def trial(config: Radii, run: Run) -> dict[str, Any]:
     """Measure certified radii of a network on digits, whose hidden layer learned in one of four ways."""
     X, y = load_digits(return_X_y=True)
     order = run.rng.permutation(len(X))

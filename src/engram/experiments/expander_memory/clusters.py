@@ -1,0 +1,84 @@
+"""Clusters that fail, by votes of their winners, and clusters that learn their patterns from samples of a code."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge
+
+from engram.experiments.expander_memory.recovery import Network, rate
+from engram.lab import Run
+from engram.memory import ExpanderMemory, corrupted
+from engram.memory.expander.recovery import random_states
+
+FAULTS = (0.0, 0.02, 0.05)
+SHARES = (0.02, 0.04)  # of flipped nodes
+
+
+@dataclass(frozen=True)
+class Faults(Network):
+    """A network, and how long its clusters vote."""
+
+    sweeps: Annotated[int, Ge(1)] = 1500
+    """Most sweeps."""
+
+
+def failing(config: Faults, run: Run) -> dict[str, Any]:
+    """Recover states by votes of the clusters' winners, some of which are random in every sweep."""
+    memory = ExpanderMemory(config.graph(run.rng), order="wta")
+    rates = np.zeros((len(FAULTS), len(SHARES)))
+    x = random_states(memory, config.words, run.generator)
+    for step in run.steps(rates.size, rates=rates):
+        row, column = divmod(step, len(SHARES))
+        noisy = corrupted(x, SHARES[column], generator=run.generator)
+        found = memory.recall(noisy, config.sweeps, generator=run.generator, faults=FAULTS[row])
+        rates[row, column] = rate(found.x, x)
+        run.log(step + 1, recovery=rates[row, column])
+    result = {
+        f"recovery_{q}_{share}": float(rates[row, column])
+        for (row, q), (column, share) in itertools.product(enumerate(FAULTS), enumerate(SHARES))
+    }
+    # Where the votes rest, single flips rest too, and the other way round: from far away, where nearly all end wrong.
+    far = corrupted(x, 0.1, generator=run.generator)
+    ends = memory.recall(far, order="random", generator=run.generator).x
+    votes = memory.recall(ends, 10, "wta", run.generator).x
+    late = memory.recall(far, config.sweeps, "wta", run.generator)
+    at_rest = late.x[late.stable]
+    flips = memory.recall(at_rest, order="random", generator=run.generator).x if len(at_rest) else at_rest
+    same = torch.cat(((votes == ends).all(1), (flips == at_rest).all(1))).double().mean()
+    return {**result, "recovery": float(rates[0, -1]), "same_rest": float(same)}
+
+
+@dataclass(frozen=True)
+class Learning(Network):
+    """A network, and what it learns from."""
+
+    samples: Annotated[int, Ge(1)] = 600
+    """States from which clusters learn."""
+
+
+def learning(config: Learning, run: Run) -> dict[str, Any]:
+    """Teach clusters their patterns by samples of a code, and recover states that they have not seen."""
+    graph = config.graph(run.rng)
+    code, memory = ExpanderMemory(graph), ExpanderMemory(graph, "learn")
+    sizes = [len(part) for part in np.array_split(np.arange(config.samples), min(20, config.samples))]
+    for step in run.steps(len(sizes), memory=memory):
+        memory.learn(random_states(code, sizes[step], run.generator))
+        known = ~memory.violated(random_states(code, config.words, run.generator)).any(1)
+        run.log(sum(sizes[: step + 1]), known=known.double().mean(), coverage=memory.coverage().double().mean())
+    fresh = random_states(code, config.words, run.generator)
+    noisy = corrupted(fresh, 0.04, generator=run.generator)
+    seed = int(torch.randint(2**62, (), generator=run.generator))
+    learned, built = (
+        rate(m.recall(noisy, generator=torch.Generator().manual_seed(seed)).x, fresh) for m in (memory, code)
+    )
+    return {
+        "known": float((~memory.violated(fresh).any(1)).double().mean()),
+        "coverage": float(memory.coverage().double().mean()),
+        "recovery": learned,
+        "loss": built - learned,
+    }

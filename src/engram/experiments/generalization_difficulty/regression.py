@@ -1,0 +1,62 @@
+"""What the dimension predicts of regression: how many samples a band-limited function takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge
+
+from engram import analysis
+from engram.lab import Run
+
+MODES = {1: 8, 2: 4, 3: 4}  # highest frequency on the torus, by its dimension
+
+
+@dataclass(frozen=True)
+class Regression:
+    """How often functions are drawn."""
+
+    draws: Annotated[int, Ge(1)] = 20
+    """Random functions of each dimension."""
+
+
+def trial(config: Regression, run: Run) -> dict[str, Any]:
+    """Fit random functions of limited frequency on the torus, with as many samples as there are modes, or fewer."""
+    result: dict[str, Any] = {}
+    for m, M in MODES.items():
+        grid = np.stack(np.meshgrid(*[np.arange(-M, M + 1)] * m, indexing="ij"), -1).reshape(-1, m)
+        frequencies = grid[(grid**2).sum(1) <= M**2]
+        modes = len(frequencies)
+        sizes = [modes // 5, modes // 2, modes - 1, modes]
+        errors = np.zeros((config.draws, len(sizes)))
+        for draw in run.steps(config.draws, errors=errors):
+            target = run.rng.normal(size=modes) / math.sqrt(modes)
+            x = run.rng.uniform(0, 2 * np.pi, size=(modes, m))
+            # Of k and -k, one is a cosine and one a sine: an orthonormal basis, in which errors are of coefficients.
+            cosine = (frequencies > 0).any(1) & (frequencies[np.arange(modes), (frequencies != 0).argmax(1)] > 0)
+            phase = x @ frequencies.T
+            basis = math.sqrt(2) * np.where(cosine, np.cos(phase), np.sin(phase))
+            basis[:, (frequencies == 0).all(1)] = 1
+            for column, size in enumerate(sizes):
+                errors[draw, column] = ((least_fit(basis[:size], target) - target) ** 2).sum()
+            run.log(draw + 1, **{f"error_{m}": errors[draw, -2]})
+        names = ("fifth", "half", "but_one", "all")
+        result |= {f"error_{m}_{name}": mean for name, mean in zip(names, errors.mean(0).tolist(), strict=True)}
+        # Samples from which the formula's free dimensions are none, over those from which the fit is exact.
+        task = analysis.control_task(m, 1, n=1, resolution=2 * np.pi / M)
+        result[f"modes_{m}"] = modes
+        result[f"formula_{m}"] = float(2 ** task.difficulty().dim_theta_log2) / modes
+    return result
+
+
+def least_fit(basis: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the smallest coefficients that have the values of the target's."""
+    # Samples that are nearly dependent magnify rounding, so that values and residuals are of higher precision.
+    exact, fitted = basis.astype(np.longdouble), np.zeros(len(target), np.longdouble)
+    values = exact @ target
+    for _ in range(4):
+        fitted += np.linalg.lstsq(basis, (values - exact @ fitted).astype(float), rcond=None)[0]
+    return fitted
