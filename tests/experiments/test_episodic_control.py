@@ -3,8 +3,7 @@ import pytest
 from engram.experiments.episodic_control import arms, claims, experiment
 from engram.experiments.episodic_control.control import GAMES
 from engram.experiments.episodic_control.control import Config as Control
-from engram.experiments.episodic_control.stream import CENTRES
-from engram.experiments.episodic_control.stream import Config as Stream
+from engram.experiments.episodic_control.stream import CENTRES, Stream
 from engram.lab import at_least, at_most
 
 

@@ -4,9 +4,7 @@ import torch
 
 from engram.experiments.expander_memory import arms, experiment
 from engram.experiments.expander_memory.claims import growth, lead, least_recovery
-from engram.experiments.expander_memory.network import Network
-from engram.experiments.expander_memory.recovery import Config as Recovery
-from engram.experiments.expander_memory.recovery import build_graph, decoded
+from engram.experiments.expander_memory.recovery import Network, Recovery, build_graph, decoded
 from engram.memory import ExpanderMemory, corrupted
 from engram.memory.expander.recovery import nearest_state, random_states
 

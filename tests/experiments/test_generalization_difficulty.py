@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from engram.analysis import BENCHMARKS, intrinsic_dimension
-from engram.experiments.generalization_difficulty import LAPTOP, arms, claims, experiment
-from engram.experiments.generalization_difficulty.data_sets import DATA, Config, images_of
+from engram.experiments.generalization_difficulty import Config, arms, claims, experiment
+from engram.experiments.generalization_difficulty.data_sets import DATA, DataSet, images_of
 from engram.experiments.generalization_difficulty.dimensions import points_on
 from engram.experiments.generalization_difficulty.direct import SIZES
 from engram.experiments.generalization_difficulty.published import PUBLISHED
@@ -23,13 +23,13 @@ def test_the_table_names_every_published_task():
 
 
 def test_what_shapes_one_arm_is_no_part_of_another():
-    usual = configs(LAPTOP)
+    usual = configs(Config())
     for changes, concerned in (
         ({"architectures.epochs": 3, "cartpole.steps": 3000}, {"cartpole", "architectures"}),
         ({"regression.draws": 3}, {"regression"}),
         ({"data.pairs": 5000}, set(DATA)),
     ):
-        changed = configs(override(LAPTOP, changes))
+        changed = configs(override(Config(), changes))
         assert {arm for arm in usual if usual[arm] != changed[arm]} == concerned
 
 
@@ -49,7 +49,7 @@ def test_shapes_are_what_they_are_called(shape, m, features):
     ],
 )
 def test_data_are_scaled_as_published(data, count, features, classes, radius):
-    points, labels, alphabets = images_of(Config(name=data))
+    points, labels, alphabets = images_of(DataSet(name=data))
     assert points.shape == (count, features)
     assert (points.min(), points.max()) == (0, 1)
     assert len(np.unique(labels)) == classes

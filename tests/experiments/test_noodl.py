@@ -6,8 +6,8 @@ import pytest
 from engram.experiments import noodl
 from engram.experiments.noodl import arms
 from engram.experiments.noodl.claims import LASSOS
-from engram.experiments.noodl.learner import Lasso, Learner, build
-from engram.experiments.noodl.synthetic import Config, draw
+from engram.experiments.noodl.learner import Lasso, Learner, build_learner
+from engram.experiments.noodl.synthetic import Synthetic, draw
 from engram.lab import at_least, at_most
 from engram.tasks import perturb_dictionary
 from engram.unit_rows import unit_rows
@@ -79,7 +79,7 @@ def test_a_lasso_goes_on_exactly_from_its_state():
     X, _ = draw(config, unit_rows(rng.standard_normal((20, 16))), rng, 50)
     start = perturb_dictionary(unit_rows(rng.standard_normal((20, 16))), random_state=rng)
     given = start.copy()
-    whole, first, second = (build(config, start) for _ in range(3))
+    whole, first, second = (build_learner(config, start) for _ in range(3))
     np.testing.assert_array_equal(start, given)
     second.load_state_dict(first.state_dict())  # before there is any
     for chunk in (X[:25], X[25:]):
@@ -91,12 +91,12 @@ def test_a_lasso_goes_on_exactly_from_its_state():
 
 
 def test_what_learns_is_what_the_arm_says():
-    found = {arm: build(config, np.eye(20, 16)) for arm, config in configs(SMOKE).items()}
+    found = {arm: build_learner(config, np.eye(20, 16)) for arm, config in configs(SMOKE).items()}
     assert found["noodl-iht"].solver == "iht"
     assert found["arora-unbiased"].update == "arora-unbiased"
     assert isinstance(found["lasso-0.1"], Lasso)
     assert found["noodl"].reinit is None
-    assert build(Learner(dict_step=0.0, code_step=0.0), np.eye(3), reinit=True).get_params().items() >= {
+    assert build_learner(Learner(dict_step=0.0, code_step=0.0), np.eye(3), reinit=True).get_params().items() >= {
         ("dict_step", "auto"),
         ("code_step", "auto"),
         ("reinit", "both"),
@@ -105,4 +105,4 @@ def test_what_learns_is_what_the_arm_says():
 
 def test_more_atoms_than_there_are_is_named():
     with pytest.raises(ValueError, match="n_nonzero = 251: expected at most n_components = 250"):
-        Config(n_nonzero=251)
+        Synthetic(n_nonzero=251)

@@ -42,7 +42,8 @@ def seeded(seed=0):
 @pytest.mark.parametrize(("arm", "published"), [("lstm", 24_221_600), ("modulated", 24_198_893)])
 def test_the_paper_preset_has_as_many_parameters_as_the_published_networks(arm, published):
     config = configs(experiment.presets["paper"].config)[arm]
-    net = LanguageModel(config, 10_000, None, device="meta")
+    with torch.device("meta"):
+        net = LanguageModel(config, 10_000, None)
     assert sum(p.numel() for p in net.parameters()) == published
     assert config.hidden_size == {"lstm": 1150, "modulated": 1149}[arm]
     assert count(config, config.network, config.hidden_size) == published - 10_000 * 401

@@ -1,6 +1,6 @@
 """The published systems as experiments, a file or a folder each; calling the package lists them, and others' with them.
 
-The registry looks an experiment up by name; only experiments import from another one.
+The registry looks an experiment up by name. Only experiments import from another one, and from ``reinforcement``.
 """
 
 import sys

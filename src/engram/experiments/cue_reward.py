@@ -15,13 +15,12 @@ import plotly.graph_objects as go
 import torch
 from annotated_types import Ge, Le
 
-from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, largest, narrow, value
+from engram.agents import A2C, ActorCritic, Rollout, plastic_actor_critic
+from engram.experiments.reinforcement import learn, rule_of, seconds
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, largest, narrow, value
 from engram.lab.curves import points_by_arm
-from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, Retroactive
 from engram.tasks.environments import cue_reward
 
-PAPER = "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
 CHANCE = 0.5
 
 
@@ -53,9 +52,8 @@ class Training:
         if self.cues % 2:
             raise ValueError(f"cues = {self.cues}: expected an even number")
         if self.cues > 2**self.cue_bits:
-            raise ValueError(
-                f"cues = {self.cues}: expected at most {2**self.cue_bits}, with cue_bits = {self.cue_bits}"
-            )
+            most = 2**self.cue_bits
+            raise ValueError(f"cues = {self.cues}: expected at most {most}, with cue_bits = {self.cue_bits}")
         if self.fixed_cues and self.cues > self.cue_bits:
             raise ValueError(f"cues = {self.cues}: expected at most cue_bits = {self.cue_bits}, as fixed_cues = True")
         longest = self.cues // 2 + self.cues + 2
@@ -85,43 +83,17 @@ def arms(config: Config) -> dict[str, Arm]:
 
 def build(config: Training, features: int, actions: int, generator: torch.Generator) -> ActorCritic:
     """Build the network of a trial."""
-    rule: PlasticityRule | None = None
-    match config.rule:
-        case "modulated":
-            rule = Modulated()
-        case "retroactive":
-            rule = Retroactive(config.eta)
-        case "clipped-hebb":
-            rule = ClippedHebb(config.eta)
+    rule = rule_of(config.rule, config.eta)
     return plastic_actor_critic(features, config.hidden_size, actions, rule, generator=generator)
 
 
 def trial(config: Training, run: Run) -> dict[str, Any]:
     """Train one agent; its result is the share of right answers over the last tenth of training."""
-    one_hot = torch.eye(config.cues, config.cue_bits).tolist()
-    env = gymnasium.make_vec(
-        cue_reward.ENV_ID,
-        config.batch_size,
-        n_cues=config.cues,
-        cue_bits=config.cue_bits,
-        episode_len=config.episode_len,
-        fixed_cues=one_hot if config.fixed_cues else None,
-    )
+    task: dict[str, Any] = {"n_cues": config.cues, "cue_bits": config.cue_bits, "episode_len": config.episode_len}
+    one_hot = torch.eye(config.cues, config.cue_bits).tolist() if config.fixed_cues else None
+    env = gymnasium.make_vec(cue_reward.ENV_ID, config.batch_size, **task, fixed_cues=one_hot)
     agent = build(config, config.cue_bits + 7, 2, run.generator).to(run.device)
-    optimizer = config.a2c.optimizer(agent)
-    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
-        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        loss, parts = a2c_step(agent, optimizer, episodes, config.a2c)
-        answers = sum(int(told["_correct"].sum()) for told in episodes.infos if told)
-        right = sum(int(told["correct"].sum()) for told in episodes.infos if told)
-        run.log(
-            iteration + 1,
-            every=max(1, config.iterations // 100),
-            accuracy=right / answers,
-            loss=loss,
-            value_loss=parts.value,
-            concentration=parts.concentration,
-        )
+    learn(env, agent, config, run, answered)
     first, last = run.ends("accuracy")
     result = {"accuracy": last, "first_accuracy": first}
     if "network.rule.eta" in (parameters := agent.state_dict()):
@@ -129,36 +101,37 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     return result
 
 
-published = partial(Claim, source="Backpropamine, section 4.1; criterion ours")
+def answered(episodes: Rollout) -> dict[str, float]:
+    """Return the share of answers that are right."""
+    answers, right = (sum(int(told[key].sum()) for told in episodes.infos if told) for key in ("_correct", "correct"))
+    return {"accuracy": right / answers}
+
+
+published = partial(claimed, source="Backpropamine, section 4.1; criterion ours")
+learns = partial(published, published="learns the task (10 runs, curves only)")
 claims = [
-    published(
-        id="modulated-learns",
-        statement="A modulated network learns to associate new cues with reward, with every seed",
-        published="learns the task (10 runs, curves only)",
-        metric=value("modulated", "accuracy"),
-        holds=at_least(0.85),
+    learns(
+        "modulated-learns",
+        "A modulated network learns to associate new cues with reward, with every seed",
+        value("modulated", "accuracy") >= 0.85,
         sameness="numeric",
     ),
     published(
-        id="non-modulated-fail",
-        statement="In as many episodes neither a plastic network without modulation nor a non-plastic one does",
+        "non-modulated-fail",
+        "In as many episodes neither a plastic network without modulation nor a non-plastic one does",
+        largest("accuracy", "clipped-hebb", "non-plastic") <= 0.55,
         published="non-modulated plastic and plain networks fail (curves only)",
-        metric=largest("accuracy", "clipped-hebb", "non-plastic"),
-        holds=at_most(0.55),
     ),
     published(
-        id="modulation-matters",
-        statement="The modulated network's share of right answers is above that of the better other one by 0.3 or more",
+        "modulation-matters",
+        "The modulated network's share of right answers is above that of the better other one by 0.3 or more",
+        value("modulated", "accuracy") - largest("accuracy", "clipped-hebb", "non-plastic") >= 0.30,
         published="modulated far above non-modulated (curves only)",
-        metric=value("modulated", "accuracy") - largest("accuracy", "clipped-hebb", "non-plastic"),
-        holds=at_least(0.30),
     ),
-    published(
-        id="retroactive-learns",
-        statement="A retroactively modulated network learns it too, given more episodes",
-        published="learns the task (10 runs, curves only)",
-        metric=value("retroactive", "accuracy"),
-        holds=at_least(0.85),
+    learns(
+        "retroactive-learns",
+        "A retroactively modulated network learns it too, given more episodes",
+        value("retroactive", "accuracy") >= 0.85,
     ),
 ]
 
@@ -166,42 +139,26 @@ claims = [
 def figure(results: Results) -> go.Figure:
     """Each trial's share of right answers over its last tenth, arm by arm, with chance."""
     title = "Right answers over the last tenth of training, one point a seed"
-    return points_by_arm(results, "accuracy", title, "share of right answers", chance=CHANCE).update_yaxes(
-        range=[0.4, 1]
-    )
+    plot = points_by_arm(results, "accuracy", title, "share of right answers", chance=CHANCE)
+    return plot.update_yaxes(range=[0.4, 1])
 
 
-def seconds(config: Training) -> float:
-    """Time of a trial on one core: a cost for each step of acting and of learning, and one for each synapse."""
-    steps, synapses = config.iterations * config.episode_len, config.batch_size * config.hidden_size**2
-    fixed, each = (200e-6, 0.5e-9) if config.rule == "none" else (160e-6, 3e-9)
-    return steps * (fixed + each * synapses)
-
-
+SMOKE = Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2, iterations=10, retroactive_iterations=10)
+PAPER = Config(
+    cues=4,
+    cue_bits=20,
+    episode_len=120,
+    hidden_size=200,
+    batch_size=30,
+    iterations=180_000,
+    retroactive_iterations=180_000,
+    a2c=A2C(learning_rate=1e-4, adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.1),
+)
 experiment = Experiment(
     name="cue-reward",
     summary="A network that modulates its own plasticity learns to associate new cues with reward; others do not",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2, iterations=10, retroactive_iterations=10),
-            seeds=2,
-        ),
-        "laptop": Preset(Config(), seeds=3),
-        "paper": Preset(
-            Config(
-                cues=4,
-                cue_bits=20,
-                episode_len=120,
-                hidden_size=200,
-                batch_size=30,
-                iterations=180_000,
-                retroactive_iterations=180_000,
-                a2c=A2C(learning_rate=1e-4, adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.1),
-            ),
-            seeds=10,
-        ),
-    },
+    paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -15,13 +15,12 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most, value
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import PALETTE, points_by_arm
 from engram.plasticity import PlasticRNN
 from engram.tasks import ClampedEpisode, ImageCompletion, natural_crops, standardise
 from engram.tasks.data import load
 
-PAPER = "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)"
 CIFAR_TRAINING = 40_000  # the first four of CIFAR-10's five training batches; the fifth is held out
 CIFAR_SIZE = 32
 Network = Literal["connection", "homogeneous", "non-plastic"]
@@ -73,9 +72,8 @@ def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
     if config.images == "photographs":
         images = natural_crops(config.size, split)
     else:
-        photographs = load(config.images, split="train").images
-        part = photographs[:CIFAR_TRAINING] if split == "train" else photographs[CIFAR_TRAINING:]
-        images = standardise(part)
+        part = slice(CIFAR_TRAINING) if split == "train" else slice(CIFAR_TRAINING, None)
+        images = standardise(load(config.images, split="train").images[part])
     return ImageCompletion(
         images, config.patterns, config.cycles, config.presentation_steps, config.blank_steps, config.probe_steps
     )
@@ -83,16 +81,11 @@ def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
 
 def build(config: Config, generator: torch.Generator) -> PlasticRNN:
     """Build the network of a trial: one unit for each pixel, and a last one whose activity is always 1."""
-    pixels = config.size**2
-    net = PlasticRNN(
-        pixels, pixels + 1, alpha=None if config.network == "non-plastic" else config.network, generator=generator
-    )
+    pixels, alpha = config.size**2, None if config.network == "non-plastic" else config.network
+    net = PlasticRNN(pixels, pixels + 1, alpha=alpha, generator=generator)
     # Each pixel is the input of its unit; this is not learned.
-    with torch.no_grad():
-        net.weight_ih.copy_(torch.eye(pixels + 1, pixels))
-        net.bias.zero_()[-1] = 1.0
-    net.weight_ih.requires_grad_(False)
-    net.bias.requires_grad_(False)
+    net.weight_ih.requires_grad_(False).copy_(torch.eye(pixels + 1, pixels))
+    net.bias.requires_grad_(False).zero_()[-1] = 1.0
     return net
 
 
@@ -109,19 +102,18 @@ def squared_errors(answer: Tensor, episode: ClampedEpisode) -> Tensor:
     return (answer - episode.targets[-1])[hidden].square().view(len(answer), -1)
 
 
-def on_device(episode: ClampedEpisode, run: Run) -> ClampedEpisode:
-    """Return the episode on the device of the trial."""
-    return ClampedEpisode(*(tensor.to(run.device) for tensor in episode))
-
-
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network on fresh episodes; its result is the error over the last eighth of them, and on new images."""
     task, held_out = task_of(config, "train"), task_of(config, "test")
     net = build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
+
+    def errors_in(task: ImageCompletion, episodes: int) -> Tensor:
+        episode = ClampedEpisode(*(tensor.to(run.device) for tensor in task.sample(episodes, run.generator)))
+        return squared_errors(answer(net, episode), episode)
+
     for step in run.steps(config.updates, net=net, optimizer=optimizer):
-        episode = on_device(task.sample(config.batch_size, run.generator), run)
-        errors = squared_errors(answer(net, episode), episode)
+        errors = errors_in(task, config.batch_size)
         loss = errors.sum() / config.batch_size
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -131,40 +123,34 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     result = {"error": last, "first_error": first}
     with torch.no_grad():
         batch = 1 + 2_000_000 // net.hidden_size**2  # as many episodes at once as fit in little memory
-        new = []
-        for start in range(0, config.test_episodes, batch):
-            episode = on_device(held_out.sample(min(batch, config.test_episodes - start), run.generator), run)
-            new.append(squared_errors(answer(net, episode), episode))
+        sizes = [min(batch, left) for left in range(config.test_episodes, 0, -batch)]
+        new = [errors_in(held_out, size) for size in sizes]
     result["held_out_error"] = float(torch.cat(new).mean())
     if config.network != "non-plastic":
         result["eta"] = float(net.state_dict()["rule.eta"])
     return result
 
 
-published = partial(Claim, source="author code, images/images.py; criterion ours")
+published = partial(claimed, source="author code, images/images.py; criterion ours")
 claims = [
     published(
-        id="connection-beats-homogeneous",
-        statement="On natural images, a plasticity coefficient for each connection is better than a single one",
+        "connection-beats-homogeneous",
+        "On natural images, a plasticity coefficient for each connection is better than a single one",
+        value("connection", "error") / value("homogeneous", "error") <= 0.95,
         published="plasticity is structured by training (no figure)",
-        metric=value("connection", "error") / value("homogeneous", "error"),
-        holds=at_most(0.95),
     ),
     published(
-        id="homogeneous-beats-non-plastic",
-        statement="Even a single plasticity coefficient is better than none",
+        "homogeneous-beats-non-plastic",
+        "Even a single plasticity coefficient is better than none",
+        value("homogeneous", "error") / value("non-plastic", "error") <= 0.75,
         published="non-plastic recurrent networks fail (no figure)",
-        metric=value("homogeneous", "error") / value("non-plastic", "error"),
-        holds=at_most(0.75),
     ),
     published(
-        id="plastic-completes-new-images",
-        statement="A plastic network restores images of a kind that it has not been trained on better than a "
-        "non-plastic one",
+        "plastic-completes-new-images",
+        "A plastic network restores images of a kind that it has not been trained on better than a non-plastic one",
+        value("connection", "held_out_error") / value("non-plastic", "held_out_error") <= 0.7,
         source="abstract: memorises and reconstructs novel natural images; criterion ours",
         published="reconstructs novel images; non-plastic networks fail (no figure)",
-        metric=value("connection", "held_out_error") / value("non-plastic", "held_out_error"),
-        holds=at_most(0.7),
     ),
 ]
 
@@ -177,45 +163,39 @@ def figure(results: Results) -> go.Figure:
         for box in points_by_arm(results, key).data:
             box.update(x=[box.name] * len(box.y), name=name, legendgroup=key, offsetgroup=key)
             plot.add_trace(box.update(marker_color=color, showlegend=box.x[0] == results.arms[0]))
-    return plot.update_layout(
-        title="Squared error of a hidden pixel, one point a seed",
-        yaxis={"title": "mean squared error", "rangemode": "tozero"},
-        boxmode="group",
+    title, axis = (
+        "Squared error of a hidden pixel, one point a seed",
+        {"title": "mean squared error", "rangemode": "tozero"},
     )
+    return plot.update_layout(title=title, yaxis=axis, boxmode="group")
 
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core: a cost for each operation, and one for each synapse that it touches."""
     steps = config.cycles * config.patterns * (config.presentation_steps + config.blank_steps) + config.probe_steps
     synapses = (config.size**2 + 1) ** 2
-    fixed, each = {"connection": (210e-6, 4.5e-9), "homogeneous": (210e-6, 3.5e-9), "non-plastic": (60e-6, 0.5e-9)}[
-        config.network
-    ]
+    costs = {"connection": (210e-6, 4.5e-9), "homogeneous": (210e-6, 3.5e-9), "non-plastic": (60e-6, 0.5e-9)}
+    fixed, each = costs[config.network]
     training = config.updates * (800e-6 + steps * (fixed + each * config.batch_size * synapses))
     return 3 + training + config.test_episodes * steps * each * synapses
 
 
+SMOKE = Config(size=4, presentation_steps=2, blank_steps=1, updates=16, test_episodes=4)
+PAPER = Config(
+    images="cifar10",
+    size=32,
+    cycles=3,
+    presentation_steps=20,
+    updates=100_000,
+    batch_size=1,
+    learning_rate=1e-4,
+    test_episodes=1000,
+)
 experiment = Experiment(
     name="image-completion",
     summary="A plastic recurrent network memorises natural images shown a few times and restores their hidden halves",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(Config(size=4, presentation_steps=2, blank_steps=1, updates=16, test_episodes=4), seeds=2),
-        "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(
-            Config(
-                images="cifar10",
-                size=32,
-                cycles=3,
-                presentation_steps=20,
-                updates=100_000,
-                batch_size=1,
-                learning_rate=1e-4,
-                test_episodes=1000,
-            ),
-            seeds=10,
-        ),
-    },
+    paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -7,8 +7,8 @@ pays to remember where it was. What is remembered differs from episode to episod
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import gymnasium
@@ -17,16 +17,13 @@ import plotly.graph_objects as go
 import torch
 from annotated_types import Ge, Le
 
-from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, narrow, smallest, value
+from engram.agents import A2C, ActorCritic, plastic_actor_critic
+from engram.experiments import reinforcement
+from engram.experiments.reinforcement import learn, rule_of
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, narrow, smallest, value
 from engram.lab.curves import points_by_arm
-from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
 from engram.tasks.environments import grid_maze
 
-PAPER = (
-    "Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464); "
-    "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
-)
 REWARD = 10.0
 OBSERVATION, ACTIONS = 17, 4
 
@@ -100,38 +97,18 @@ def parameter_count(config: Training) -> int:
 
 def build(config: Training, generator: torch.Generator) -> ActorCritic:
     """Build the network of a trial."""
-    rules: dict[str, Callable[[], PlasticityRule]] = {
-        "hebb": lambda: Hebb(config.eta),
-        "oja": lambda: Oja(config.eta),
-        "clipped-hebb": lambda: ClippedHebb(config.eta),
-        "modulated": Modulated,
-        "retroactive": lambda: Retroactive(config.eta),
-    }
-    rule = rules[config.rule]() if config.rule in rules else None
+    rule = rule_of(config.rule, config.eta)
     return plastic_actor_critic(OBSERVATION, config.hidden_size, ACTIONS, rule, alpha=config.alpha, generator=generator)
 
 
 def trial(config: Training, run: Run) -> dict[str, Any]:
     """Train one agent; its result is how often it reaches the reward in an episode, over the last tenth of training."""
-    env = gymnasium.make_vec(
-        grid_maze.ENV_ID, config.batch_size, size=config.size, episode_len=config.episode_len, reward=REWARD
-    )
+    shape: dict[str, Any] = {"size": config.size, "episode_len": config.episode_len, "reward": REWARD}
+    env = gymnasium.make_vec(grid_maze.ENV_ID, config.batch_size, **shape)
     if config.rule == "random":
         return walk_at_random(config, run, env)
     agent = build(config, run.generator).to(run.device)
-    optimizer = config.a2c.optimizer(agent)
-    for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
-        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        loss, parts = a2c_step(agent, optimizer, episodes, config.a2c)
-        hits = (episodes.rewards > 0).sum() / config.batch_size
-        run.log(
-            iteration + 1,
-            every=max(1, config.iterations // 100),
-            hits=hits,
-            loss=loss,
-            value_loss=parts.value,
-            concentration=parts.concentration,
-        )
+    learn(env, agent, config, run, lambda episodes: {"hits": (episodes.rewards > 0).sum() / config.batch_size})
     first, last = run.ends("hits")
     return {"hits": last, "first_hits": first, "parameters": parameter_count(config)}
 
@@ -148,42 +125,33 @@ def walk_at_random(config: Training, run: Run, env: gymnasium.vector.VectorEnv[A
 
 
 LEARNERS = ("non-plastic", "hebb", "oja", "clipped-hebb", "homogeneous", "modulated", "retroactive")
+published = partial(claimed, source="Backpropamine, section 4.2", threshold="paper", presets=("paper",))
 claims = [
-    Claim(
-        id="plasticity-helps",
-        statement="A plastic network reaches the reward at least 1.15 times as often as one without plasticity",
+    claimed(
+        "plasticity-helps",
+        "A plastic network reaches the reward at least 1.15 times as often as one without plasticity",
+        value("clipped-hebb", "hits") / value("non-plastic", "hits") >= 1.15,
         source="Differentiable plasticity, abstract and maze/README.md; criterion ours",
         published="plastic outperforms its non-plastic equivalent (curves only)",
-        metric=value("clipped-hebb", "hits") / value("non-plastic", "hits"),
-        holds=at_least(1.15),
     ),
-    Claim(
-        id="all-learn",
-        statement="Every network, whatever its rule, reaches the reward at least four times as often as a random walk",
+    claimed(
+        "all-learn",
+        "Every network, whatever its rule, reaches the reward at least four times as often as a random walk",
+        smallest("hits", *LEARNERS) / value("random", "hits") >= 4.0,
         source="ours",
         published="all of them learn (curves only)",
-        metric=smallest("hits", *LEARNERS) / value("random", "hits"),
-        holds=at_least(4.0),
     ),
-    Claim(
-        id="modulation-helps",
-        statement="A modulated network reaches the reward more often than a plastic one that is not modulated",
-        source="Backpropamine, section 4.2",
+    published(
+        "modulation-helps",
+        "A modulated network reaches the reward more often than a plastic one that is not modulated",
+        value("modulated", "hits") / value("clipped-hebb", "hits") >= 1.0,
         published="modulated above non-modulated plastic, rank-sum p < .05 (curves only)",
-        metric=value("modulated", "hits") / value("clipped-hebb", "hits"),
-        holds=at_least(1.0),
-        threshold="paper",
-        presets=("paper",),
     ),
-    Claim(
-        id="retroactive-modulation-helps",
-        statement="So does a retroactively modulated one",
-        source="Backpropamine, section 4.2",
+    published(
+        "retroactive-modulation-helps",
+        "So does a retroactively modulated one",
+        value("retroactive", "hits") / value("clipped-hebb", "hits") >= 1.0,
         published="retroactive above non-modulated plastic, rank-sum p < .05 (curves only)",
-        metric=value("retroactive", "hits") / value("clipped-hebb", "hits"),
-        holds=at_least(1.0),
-        threshold="paper",
-        presets=("paper",),
     ),
 ]
 
@@ -195,35 +163,27 @@ def figure(results: Results) -> go.Figure:
 
 
 def seconds(config: Training) -> float:
-    """Time of a trial on one core: a cost for each step of acting and of learning, and one for each synapse."""
-    if config.rule == "random":
-        return 20 * config.episode_len * 30e-6
-    steps, synapses = config.iterations * config.episode_len, config.batch_size * config.hidden_size**2
-    fixed, each = (200e-6, 0.5e-9) if config.rule == "none" else (160e-6, 3e-9)
-    return steps * (fixed + each * synapses)
+    """Time of a trial on one core."""
+    return 20 * config.episode_len * 30e-6 if config.rule == "random" else reinforcement.seconds(config)
 
 
+SMOKE = Config(size=5, episode_len=12, hidden_size=4, batch_size=4, iterations=10)
+PAPER = Config(
+    size=13,
+    episode_len=200,
+    hidden_size=100,
+    batch_size=30,
+    iterations=100_000,
+    a2c=A2C(learning_rate=1e-4, adam_eps=1e-4),
+    match_parameters=True,
+    with_author_value_bug=True,
+)
 experiment = Experiment(
     name="maze",
     summary="Plastic networks find a hidden reward in a maze again better than non-plastic ones",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(Config(size=5, episode_len=12, hidden_size=4, batch_size=4, iterations=10), seeds=2),
-        "laptop": Preset(Config(), seeds=3),
-        "paper": Preset(
-            Config(
-                size=13,
-                episode_len=200,
-                hidden_size=100,
-                batch_size=30,
-                iterations=100_000,
-                a2c=A2C(learning_rate=1e-4, adam_eps=1e-4),
-                match_parameters=True,
-                with_author_value_bug=True,
-            ),
-            seeds=10,
-        ),
-    },
+    paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464); "
+    "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

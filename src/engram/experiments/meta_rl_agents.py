@@ -22,15 +22,12 @@ from torch import nn
 from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, meta_actor_critic, plastic_actor_critic
 from engram.agents.reference import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import normalized_return
-from engram.experiments.meta_task_space.learning import learn, observed
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, largest, smallest, value
+from engram.experiments.meta_task_space.learning import observed, rewarded
+from engram.experiments.reinforcement import learn
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, largest, smallest, value
 from engram.plasticity import ClippedHebb, Modulated
 from engram.tasks.meta import MetaTask, named, pomdp, sample_many
 
-PAPER = (
-    "Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: Wang "
-    "et al., Learning to reinforcement learn, 2016 (arXiv 1611.05763), Miconi et al., Backpropamine, ICLR 2019"
-)
 TASKS_SEED = 0  # the same tasks for all seeds of the agents
 OBSERVATION, ACTIONS = 9, 2  # stimulus of five bits, last action, last reward and time
 
@@ -86,12 +83,13 @@ def parameter_count(config: Config) -> int:
 
 def build(config: Config, generator: torch.Generator) -> ActorCritic:
     """Build the network of a trial; one without memory sees no action and no reward."""
+    size = config.hidden_size
     if config.agent in {"memoryless", "lstm"}:
-        size, memory = config.hidden_size, config.agent == "lstm"
-        network = nn.LSTM(OBSERVATION, size) if memory else Memoryless(OBSERVATION - ACTIONS - 1, size)
+        lstm = config.agent == "lstm"
+        network = nn.LSTM(OBSERVATION, size) if lstm else Memoryless(OBSERVATION - ACTIONS - 1, size)
         return meta_actor_critic(network, ACTIONS, generator=generator)
     rule = {"rnn": None, "plastic": ClippedHebb(), "modulated": Modulated()}[config.agent]
-    return plastic_actor_critic(OBSERVATION, config.hidden_size, ACTIONS, rule, generator=generator)
+    return plastic_actor_critic(OBSERVATION, size, ACTIONS, rule, generator=generator)
 
 
 def test_set(config: Config) -> dict[str, MetaTask]:
@@ -118,7 +116,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     tasks = sample_many(config.train_tasks, TASKS_SEED, split="train", horizon=config.horizon)
     env = observed(tasks, config.batch_size, memory=config.agent != "memoryless")
     agent = build(config, run.generator).to(run.device)
-    learn(env, agent, config.a2c, config.iterations, run)
+    learn(env, agent, config, run, rewarded, falling=True)
     return tested(config, run, lambda _: TrainedAgent(agent, run.generator)) | {"parameters": parameter_count(config)}
 
 
@@ -151,55 +149,48 @@ def tested(config: Config, run: Run, agent_of: Callable[[MetaTask], Agent]) -> d
     }
 
 
-ours = partial(Claim, source="ours", published="none")
+ours = partial(claimed, source="ours", published="none")
 claims = [
     ours(
-        id="above-chance",
-        statement="In tasks that they have never seen, all networks with memory do better than chance: their share of "
+        "above-chance",
+        "In tasks that they have never seen, all networks with memory do better than chance: their share of "
         "what the oracle gains over chance is 0.1 or more",
-        metric=smallest("score", *LEARNERS) - value("random", "score"),
-        holds=at_least(0.1),
+        smallest("score", *LEARNERS) - value("random", "score") >= 0.1,
     ),
     ours(
-        id="memory-pays",
-        statement="and better, by 0.05 or more, than a network that sees the present only",
-        metric=smallest("score", *LEARNERS) - value("memoryless", "score"),
-        holds=at_least(0.05),
+        "memory-pays",
+        "and better, by 0.05 or more, than a network that sees the present only",
+        smallest("score", *LEARNERS) - value("memoryless", "score") >= 0.05,
     ),
     ours(
-        id="learns-in-life",
-        statement="The LSTM learns in its lifetime: its share in the last quarter is above that in the first by 0.1",
+        "learns-in-life",
+        "The LSTM learns in its lifetime: its share in the last quarter is above that in the first by 0.1",
+        value("lstm", "gain") >= 0.1,
         source="the criterion of meta-task-space, for fewer and shorter lifetimes",
-        metric=value("lstm", "gain"),
-        holds=at_least(0.1),
     ),
     ours(
-        id="all-learn-in-life",
-        statement="So do the networks that are plastic, and the one that is not",
-        metric=smallest("gain", *LEARNERS),
-        holds=at_least(0.1),
+        "all-learn-in-life",
+        "So do the networks that are plastic, and the one that is not",
+        smallest("gain", *LEARNERS) >= 0.1,
     ),
     ours(
-        id="plasticity-helps",
-        statement="The plastic network does better than one of as many parameters that is not plastic",
+        "plasticity-helps",
+        "The plastic network does better than one of as many parameters that is not plastic",
+        value("plastic", "score") - value("rnn", "score") >= 0.0,
         source="Differentiable plasticity, abstract, and Backpropamine, section 4.2; here for other tasks",
         published="plastic above non-plastic in a maze (curves only)",
-        metric=value("plastic", "score") - value("rnn", "score"),
-        holds=at_least(0.0),
     ),
     ours(
-        id="modulation-helps",
-        statement="The neuromodulated network does better than the plastic one that is not modulated",
+        "modulation-helps",
+        "The neuromodulated network does better than the plastic one that is not modulated",
+        value("modulated", "score") - value("plastic", "score") >= 0.0,
         source="Backpropamine, sections 4.1 and 4.2; here for other tasks",
         published="modulated above non-modulated with cues and in a maze (curves only)",
-        metric=value("modulated", "score") - value("plastic", "score"),
-        holds=at_least(0.0),
     ),
     ours(
-        id="inference-is-above",
-        statement="Who knows each task and infers the instance does better than all of them by 0.05 or more",
-        metric=value("bayes", "score") - largest("score", *LEARNERS),
-        holds=at_least(0.05),
+        "inference-is-above",
+        "Who knows each task and infers the instance does better than all of them by 0.05 or more",
+        value("bayes", "score") - largest("score", *LEARNERS) >= 0.05,
     ),
 ]
 
@@ -223,39 +214,21 @@ def seconds(config: Config) -> float:
     if config.agent in {"random", "bayes"}:
         return 1 + tests
     n = config.hidden_size
-    fixed, units = {
-        "memoryless": (230e-6, 25e-9 * n),
-        "rnn": (400e-6, 42e-9 * n),
-        "lstm": (410e-6, 90e-9 * n),
-        "plastic": (570e-6, 3.8e-9 * n**2),
-        "modulated": (570e-6, 3.8e-9 * n**2),
-    }[config.agent]
+    plain = {"memoryless": (230e-6, 25e-9 * n), "rnn": (400e-6, 42e-9 * n), "lstm": (410e-6, 90e-9 * n)}
+    fixed, units = plain.get(config.agent, (570e-6, 3.8e-9 * n**2))  # or one with plastic synapses
     return 1 + tests + config.iterations * config.horizon * (fixed + units * config.batch_size)
 
 
+SMOKE = Config(
+    train_tasks=2, test_tasks=1, test_lifetimes=2, horizon=8, hidden_size=4, batch_size=2, iterations=10, points=1
+)
+PAPER = Config(train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000)
 experiment = Experiment(
     name="meta-rl-agents",
     summary="LSTMs, plastic and neuromodulated networks learn to learn on the same random tasks, and meet unseen ones",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(
-                train_tasks=2,
-                test_tasks=1,
-                test_lifetimes=2,
-                horizon=8,
-                hidden_size=4,
-                batch_size=2,
-                iterations=10,
-                points=1,
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(Config(), seeds=3),
-        "paper": Preset(
-            Config(train_tasks=1000, test_tasks=92, horizon=100, hidden_size=100, iterations=100_000), seeds=5
-        ),
-    },
+    paper="Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: "
+    "Wang et al., Learning to reinforcement learn, 2016 (arXiv 1611.05763), Miconi et al., Backpropamine, ICLR 2019",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=5)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -25,12 +25,11 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from engram.experiments.plastic_language.model import Carried, Memory, in_rows, losses, perplexity, through, uniform
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most, value
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import PlasticLSTM
-from engram.tasks import DocumentBigrams, read_penn_treebank
+from engram.tasks import DocumentBigrams, PennTreebank, read_penn_treebank
 
-PAPER = "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)"
 VALID_ROWS, TEST_ROWS = 10, 1  # how many parts of a text are read side by side where nothing is learned
 USUAL, SPREAD, SHORTEST = 0.95, 5, 5  # of the random lengths of windows
 EMBEDDING_INIT = 0.1
@@ -99,9 +98,8 @@ def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
 def count(config: Config, network: str, hidden_size: int) -> int:
     """Return the number of parameters of the layers of a network."""
     per_unit, modulator = (8, 0) if network == "lstm" else (7 + 1 + 3, 1)  # biases; alpha and neuromodulator
-    return sum(
-        4 * units * (inputs + units) + per_unit * units + modulator for inputs, units in sizes(config, hidden_size)
-    )
+    layers = sizes(config, hidden_size)
+    return sum(4 * units * (inputs + units) + per_unit * units + modulator for inputs, units in layers)
 
 
 class Reading(NamedTuple):
@@ -115,17 +113,13 @@ class Reading(NamedTuple):
 class LanguageModel(nn.Module):
     """Word features, layers of LSTM units, plastic or not, and a prediction of the next word by the same features."""
 
-    def __init__(
-        self, config: Config, types: int, generator: torch.Generator | None, device: torch.device | str | None = None
-    ) -> None:
+    def __init__(self, config: Config, types: int, generator: torch.Generator | None) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Parameter(torch.empty(types, config.embedding_size, device=device))
-        self.bias = nn.Parameter(torch.zeros(types, device=device))
+        self.embedding = nn.Parameter(torch.empty(types, config.embedding_size))
+        self.bias = nn.Parameter(torch.zeros(types))
         self.layers = nn.ModuleList(
-            nn.LSTM(inputs, units, device=device)
-            if config.network == "lstm"
-            else PlasticLSTM(inputs, units, device=device, generator=generator)
+            nn.LSTM(inputs, units) if config.network == "lstm" else PlasticLSTM(inputs, units, generator=generator)
             for inputs, units in sizes(config, config.hidden_size)
         )
         with torch.no_grad():
@@ -192,37 +186,26 @@ def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np
     return np.diff(ends, prepend=0)
 
 
-class Text(NamedTuple):
-    """Word numbers to learn from, to follow the training by, and to judge by, and how many words there are."""
-
-    train: Int64[Tensor, " tokens"]
-    valid: Int64[Tensor, " tokens"]
-    test: Int64[Tensor, " tokens"]
-    types: int
-
-
-def text(config: Config, generator: torch.Generator) -> Text:
+def text(config: Config, generator: torch.Generator) -> PennTreebank:
     """Return the corpus: the user's Penn Treebank, or documents one after another, for each part new ones."""
     if config.corpus == "penn-treebank":
-        treebank = read_penn_treebank()
-        return Text(treebank.train, treebank.valid, treebank.test, len(treebank.words))
+        return read_penn_treebank()
     task = DocumentBigrams()
 
     def documents(tokens: int) -> Tensor:
         inputs = task.sample(-(-tokens // task.length), generator).inputs
         return inputs.argmax(2).t().flatten()[:tokens]
 
-    return Text(documents(config.tokens), documents(config.tokens // 10), documents(config.tokens // 10), task.words)
+    train, valid, test = (documents(tokens) for tokens in (config.tokens, config.tokens // 10, config.tokens // 10))
+    return PennTreebank(train, valid, test, words=tuple(map(str, range(task.words))))
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network by truncated back-propagation; judge it by the perplexity of text that it has not read."""
     corpus = text(config, run.generator)
-    train, valid, test = (
-        in_rows(part, rows).to(run.device)
-        for part, rows in zip(corpus[:3], (config.batch_size, VALID_ROWS, TEST_ROWS), strict=True)
-    )
-    net = LanguageModel(config, corpus.types, run.generator).to(run.device)
+    parts = zip(corpus[:3], (config.batch_size, VALID_ROWS, TEST_ROWS), strict=True)
+    train, valid, test = (in_rows(part, rows).to(run.device) for part, rows in parts)
+    net = LanguageModel(config, len(corpus.words), run.generator).to(run.device)
     mean = AveragedModel(net)
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     memory = Memory()
@@ -261,14 +244,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 claims = [
-    Claim(
-        id="modulated-at-most-lstm",
-        statement="On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many "
-        "parameters",
+    claimed(
+        "modulated-at-most-lstm",
+        "On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many parameters",
+        value("modulated", "perplexity") - value("lstm", "perplexity") <= 0.0,
         source="table 1: test perplexity on the Penn Treebank, large model, 5 runs",
         published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
-        metric=value("modulated", "perplexity") - value("lstm", "perplexity"),
-        holds=at_most(0.0),
         threshold="paper",
         presets=("paper",),
         seeds=5,
@@ -292,47 +273,38 @@ def seconds(config: Config) -> float:
     return 3 + config.epochs * tokens / batch * each * 1.2
 
 
+SMOKE = Config(
+    tokens=1000,
+    embedding_size=4,
+    hidden_size=6,
+    batch_size=25,
+    window=10,
+    epochs=2,
+    average_from=2,
+    dropout_embedding=0.1,
+    dropout_input=0.1,
+    dropout_hidden=0.1,
+    dropout_output=0.1,
+)
+PAPER = Config(
+    corpus="penn-treebank",
+    layers=3,
+    embedding_size=400,
+    hidden_size=1150,
+    window=70,
+    epochs=500,
+    average_from=125,
+    dropout_embedding=0.1,
+    dropout_input=0.4,
+    dropout_hidden=0.25,
+    dropout_output=0.4,
+)
 experiment = Experiment(
     name="plastic-treebank",
     summary="Three layers of LSTM and of neuromodulated plastic LSTM with equally many parameters, as large language "
     "models",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(
-                tokens=1000,
-                embedding_size=4,
-                hidden_size=6,
-                batch_size=25,
-                window=10,
-                epochs=2,
-                average_from=2,
-                dropout_embedding=0.1,
-                dropout_input=0.1,
-                dropout_hidden=0.1,
-                dropout_output=0.1,
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(Config(), seeds=3),
-        "paper": Preset(
-            Config(
-                corpus="penn-treebank",
-                layers=3,
-                embedding_size=400,
-                hidden_size=1150,
-                batch_size=6,
-                window=70,
-                epochs=500,
-                average_from=125,
-                dropout_embedding=0.1,
-                dropout_input=0.4,
-                dropout_hidden=0.25,
-                dropout_output=0.4,
-            ),
-            seeds=5,
-        ),
-    },
+    paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=5)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -21,19 +21,11 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import ClassicalMDS
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-from engram.analysis import (
-    HankelDMD,
-    classification_difficulty,
-    linear_cka,
-    operator_distances,
-    pairwise,
-    procrustes_angle,
-    rsa,
-)
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_least, at_most, value
+from engram import analysis
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import add_map
 from engram.rules import FeedbackAlignmentLinear
 from engram.tasks.dynamics.learning_rule_traces import RATES, RULES, digits
@@ -48,7 +40,7 @@ MEASURES = {
 HIDDEN, BATCH, TESTED = 32, 32, 360
 COMPONENTS, DELAYS, RANK = 8, 10, 10
 LOOKS = 30  # that an operator takes at least
-ERROR = 0.01
+difficulty = partial(analysis.classification_difficulty, error=0.01, resolution="exact", drop_conflicts=True)
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         optimizer = optimizer_of(rule, RATES[rule][number % 3], network)
         for step in range(config.steps):
             if step % config.every == 0 and step // config.every < looks:
-                paths[number, step // config.every] = hidden(network, probes)
+                paths[number, step // config.every] = network[:2](probes).detach()
             batch = torch.randint(len(x[trained]), (BATCH,), generator=run.generator)
             loss = cross_entropy(network(x[trained][batch]), y[trained][batch])
             optimizer.zero_grad()
@@ -121,13 +113,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         with torch.no_grad():
             accuracy[number] = float((network(x[tested]).argmax(1) == y[tested]).float().mean())
         run.log(number + 1, accuracy=accuracy[number])
-    bits = np.array([probe_bits(path[-1], labels) for path in paths])
+    bits = np.array([difficulty(path[-1], labels).difficulty.log10_bits for path in paths])
     shapes = paths[:, -1].astype(float)
     distances = {
-        "dynamics": operator_distances(np.stack([operator_of(path) for path in paths])),
-        "procrustes": pairwise(shapes, procrustes_angle),
-        "cka": pairwise(shapes, lambda one, other: 1 - linear_cka(one, other)),
-        "rsa": pairwise(shapes, lambda one, other: 1 - rsa(one, other)),
+        "dynamics": analysis.operator_distances(np.stack([operator_of(path) for path in paths])),
+        "procrustes": analysis.pairwise(shapes, analysis.procrustes_angle),
+        "cka": analysis.pairwise(shapes, lambda one, other: 1 - analysis.linear_cka(one, other)),
+        "rsa": analysis.pairwise(shapes, lambda one, other: 1 - analysis.rsa(one, other)),
         "difficulty": np.abs(bits[:, None] - bits),
     }
     distances["together"] = np.mean([found / found.mean() for found in distances.values()], axis=0)
@@ -146,54 +138,38 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return result
 
 
-@torch.no_grad()
-def hidden(network: nn.Sequential, images: Tensor) -> np.ndarray:
-    """Return the activity of the hidden units."""
-    return np.asarray(network[:2](images))
-
-
 def operator_of(path: np.ndarray) -> np.ndarray:
     """Return the operator of how activity at the probes changes while a network learns."""
     flat = path.reshape(len(path), -1)
     reduced = PCA(COMPONENTS, random_state=0).fit_transform(flat)
-    return np.asarray(HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_)
+    return np.asarray(analysis.HankelDMD(DELAYS, rank=RANK).fit([reduced / reduced.std()]).operator_)
 
 
-def probe_bits(activity: np.ndarray, labels: np.ndarray) -> float:
-    """Return log10 of the bits that it takes to generalise from activity at the probes."""
-    found = classification_difficulty(activity, labels, error=ERROR, resolution="exact", drop_conflicts=True)
-    return float(found.difficulty.log10_bits)
-
-
-ours = partial(Claim, source="ours", published="no figure")
+ours = partial(claimed, source="ours", published="no figure")
 claims = [
     ours(
-        id="all-learn",
-        statement="Networks of every rule learn digits (accuracy of the worst rule)",
-        metric=value("rules", "least_accuracy"),
-        holds=at_least(0.85),
+        "all-learn",
+        "Networks of every rule learn digits (accuracy of the worst rule)",
+        value("rules", "least_accuracy") >= 0.85,
     ),
     *(
         ours(
-            id=f"{name}-tells",
-            statement=f"The rule of a network is that of its nearest by {what} (share of right guesses, chance 0.25)",
-            metric=value("rules", f"{name}_guessed"),
-            holds=at_least(0.5),
+            f"{name}-tells",
+            f"The rule of a network is that of its nearest by {what} (share of right guesses, chance 0.25)",
+            value("rules", f"{name}_guessed") >= 0.5,
         )
         for name, what in MEASURES.items()
     ),
     ours(
-        id="together-they-tell-more",
-        statement="All distances together guess at least as well as the best of them (difference)",
-        metric=value("rules", "together_guessed") - value("rules", "best_guessed"),
-        holds=at_least(0.0),
+        "together-they-tell-more",
+        "All distances together guess at least as well as the best of them (difference)",
+        value("rules", "together_guessed") - value("rules", "best_guessed") >= 0.0,
     ),
     ours(
-        id="one-rule-is-one",
-        statement="Networks of one rule under four names are not told apart (best of all distances)",
+        "one-rule-is-one",
+        "Networks of one rule under four names are not told apart (best of all distances)",
+        value("one rule", "best_guessed") <= 0.4,
         source="ours: the control",
-        metric=value("one rule", "best_guessed"),
-        holds=at_most(0.4),
     ),
 ]
 

@@ -12,16 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from engram.analysis import (
-    HankelDMD,
-    linear_cka,
-    operator_bounds,
-    operator_distances,
-    pairwise,
-    procrustes_angle,
-    silhouette,
-    spectral_distance,
-)
+from engram import analysis
 from engram.lab import Run
 
 COMPONENTS = 15  # principal components of the activity of a network
@@ -74,7 +65,7 @@ def trial(config: Study, run: Run) -> dict[str, Any]:
     for step in run.steps(len(operators), operators=operators):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit: its radius is logged
-            dmd = HankelDMD(config.fit.n_delays, rank=config.fit.rank).fit(systems.activity[step])
+            dmd = analysis.HankelDMD(config.fit.n_delays, rank=config.fit.rank).fit(systems.activity[step])
         operators[step] = dmd.operator_
         run.log(step + 1, prediction=dmd.score(systems.activity[step]), radius=dmd.spectral_radius_)
     return along(operators, systems) if systems.ordered else between(operators, systems)
@@ -84,18 +75,18 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     """Return how well each distance finds the classes."""
     labels = np.array(systems.labels)
     found: dict[str, np.ndarray] = {
-        "dsa": operator_distances(operators),
-        "bound": operator_bounds(operators),
-        "spectral": pairwise(operators, spectral_distance),
-        "procrustes": pairwise(systems.shapes, procrustes_angle),
-        "cka": pairwise(systems.shapes, lambda X, Y: 1 - linear_cka(X, Y)),
+        "dsa": analysis.operator_distances(operators),
+        "bound": analysis.operator_bounds(operators),
+        "spectral": analysis.pairwise(operators, analysis.spectral_distance),
+        "procrustes": analysis.pairwise(systems.shapes, analysis.procrustes_angle),
+        "cka": analysis.pairwise(systems.shapes, lambda X, Y: 1 - analysis.linear_cka(X, Y)),
     }
     same = labels[:, None] == labels
     others = ~np.eye(len(labels), dtype=bool)
     nearest = KNeighborsClassifier(systems.neighbours, metric="precomputed")
     result: dict[str, Any] = {"labels": systems.labels, "distances": found["dsa"].round(5).tolist()}
     for name, distances in found.items():
-        result[f"{name}_silhouette"] = silhouette(distances, labels)
+        result[f"{name}_silhouette"] = analysis.silhouette(distances, labels)
         result[f"{name}_accuracy"] = float(cross_val_score(nearest, distances, labels, cv=LeaveOneOut()).mean())
         result[f"{name}_ratio"] = float(distances[~same].mean() / max(distances[same & others].mean(), 1e-12))
     return result
@@ -103,8 +94,8 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
 
 def along(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     """Return distances to the first system; what has no number is unrelated, and their unit."""
-    dsa = operator_distances(operators[:1], operators)[0]
-    shape = np.array([procrustes_angle(systems.shapes[0], other) for other in systems.shapes])
+    dsa = analysis.operator_distances(operators[:1], operators)[0]
+    shape = np.array([analysis.procrustes_angle(systems.shapes[0], other) for other in systems.shapes])
     numbered = [i for i, label in enumerate(systems.labels) if label is not None]
     unit = [i for i, label in enumerate(systems.labels) if label is None]
     result: dict[str, Any] = {"labels": [systems.labels[i] for i in numbered]}

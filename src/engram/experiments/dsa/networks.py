@@ -43,8 +43,7 @@ class Rules:
 
     def seconds(self) -> float:
         """Time of a trial on one core."""
-        systems = 12 * self.networks
-        return self.observations * 2e-2 + self.fit.seconds(systems)
+        return self.observations * 2e-2 + self.fit.seconds(12 * self.networks)
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,7 @@ class SameGeometry:
 
     def seconds(self) -> float:
         """Time of a trial on one core."""
-        systems, making = 3 * self.models, self.steps * (2e-4 + 1e-6 * self.models * self.trials)
-        return making + self.fit.seconds(systems)
+        return self.steps * (2e-4 + 1e-6 * self.models * self.trials) + self.fit.seconds(3 * self.models)
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,16 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
 from engram.experiments.episodic_control import control, look_up, stream
 from engram.experiments.episodic_control.claims import claims
-from engram.experiments.episodic_control.control import GAMES
-from engram.experiments.episodic_control.figures import SIZES, figure
-from engram.experiments.episodic_control.policies import COMPARED, FORMS, PAIR, PolicyName
-from engram.lab import Arm, Experiment, Preset, arms_of
+from engram.experiments.episodic_control.control import COMPARED, FORMS, GAMES, PAIR, POLICIES, PolicyName
+from engram.lab import Arm, Experiment, Preset, Results, arms_of
+from engram.lab.curves import PALETTE, add_line
 
-PAPER = (
-    "Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement learning "
-    "with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)"
-)
 QUICK = (
     "cartpole-100-lru",
     "cartpole-100-dkm",
@@ -30,6 +29,7 @@ QUICK = (
     "stream-dkm",
     "cartpole-nec-dkm",
 )
+SIZES = (100, 250, 1000)  # rows for each action on CartPole
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Config:
     """Neural episodic control, on CartPole."""
     atari: control.Config
     """On Atari, whichever game."""
-    stream: stream.Config
+    stream: stream.Stream
     """Clusters on a stream of points."""
-    look_up: look_up.Config
+    look_up: look_up.LookUp
     """The time of a look-up."""
     games: bool = False
     """Atari, and no other arms."""
@@ -63,7 +63,7 @@ def arms(config: Config) -> dict[str, Arm]:
     streams = {f"stream-{policy}": replace(config.stream, policy=policy) for policy in (*FORMS, "k-means")}
     found = {
         **arms_of(control.trial, agents(config), control.seconds),
-        **arms_of(stream.trial, streams, stream.seconds),
+        **arms_of(stream.trial, streams, lambda config: 0.3e-3 * config.points * config.streams),
         "look-up": Arm(look_up.trial, config.look_up, 1.0),
     }
     return found if config.everything else {arm: found[arm] for arm in QUICK}
@@ -113,6 +113,42 @@ def atari(mfec: control.Config) -> dict[str, control.Config]:
     }
 
 
+def figure(results: Results) -> go.Figure:
+    """Late return by size and policy, with its range; the error on the stream over time; all other late returns."""
+    titles = ("CartPole: late return by memory", "Stream: error over time", "Late return elsewhere")
+    plot = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.1)
+    colors = dict(zip(POLICIES, PALETTE, strict=True))
+
+    def late(arm: str) -> list[float]:
+        return [of_seed[arm]["late_return"] for of_seed in results.by_seed.values() if arm in of_seed]
+
+    for policy, color in colors.items():
+        sizes = [size for size in SIZES if late(f"cartpole-{size}-{policy}")]
+        if sizes:
+            values = [late(f"cartpole-{size}-{policy}") for size in sizes]
+            means = [float(np.mean(of_size)) for of_size in values]
+            spread = {
+                "symmetric": False,
+                "array": [max(of_size) - mean for of_size, mean in zip(values, means, strict=True)],
+                "arrayminus": [mean - min(of_size) for of_size, mean in zip(values, means, strict=True)],
+            }
+            points = go.Scatter(x=sizes, y=means, error_y=spread, mode="lines+markers", line_color=color, name=policy)
+            plot.add_trace(points, row=1, col=1)
+        for metric, dash in (("error_1", "solid"), ("error_8", "dot")):
+            style = {"color": color, "dash": dash}
+            name = f"{policy}, batches of {metric[-1]}"
+            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), name=name, line=style)
+    for arm in results.arms:
+        elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
+        if elsewhere and not arm.startswith(("stream", "look-up", "acrobot")):
+            plot.add_trace(go.Box(y=late(arm), name=arm, boxpoints="all", showlegend=False), row=3, col=1)
+    plot.update_xaxes(title="rows for each action", type="log", row=1, col=1)
+    plot.update_xaxes(title="points seen", row=2, col=1)
+    plot.update_yaxes(title="mean squared distance", type="log", row=2, col=1)
+    plot.update_layout(height=1200)
+    return plot
+
+
 LAPTOP = Config(
     cartpole=control.Config(),
     rooms=control.Config("engram/FourRoom-v0", capacity=60, neighbours=5, epsilon=0.1, steps=15_000, agents=3),
@@ -121,8 +157,8 @@ LAPTOP = Config(
     atari=control.Config(
         "Pong", capacity=10_000, key_dim=128, explore_from=5000, explore_until=25_000, steps=10_000_000
     ),
-    stream=stream.Config(),
-    look_up=look_up.Config(),
+    stream=stream.Stream(),
+    look_up=look_up.LookUp(),
 )
 EXPLORED: dict[str, Any] = {"explore_from": 50, "explore_until": 200, "learning_starts": 50}
 SMOKE = replace(
@@ -130,13 +166,14 @@ SMOKE = replace(
     cartpole=replace(LAPTOP.cartpole, steps=400, **EXPLORED),
     rooms=replace(LAPTOP.rooms, steps=400, agents=1, **EXPLORED),
     nec=replace(LAPTOP.nec, steps=200, **EXPLORED),
-    stream=stream.Config(points=960, streams=1),
+    stream=stream.Stream(points=960, streams=1),
     everything=False,
 )
 experiment = Experiment(
     name="episodic-control",
     summary="What a small episodic memory should keep: dynamic online k-means against other policies",
-    paper=PAPER,
+    paper="Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement "
+    "learning with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)",
     presets={
         "smoke": Preset(SMOKE, seeds=2),
         "laptop": Preset(LAPTOP, seeds=5),

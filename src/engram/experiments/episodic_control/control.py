@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -22,11 +23,25 @@ from engram.agents import (
     play_episode,
     vector_encoder,
 )
-from engram.experiments.episodic_control.policies import POLICIES, PolicyName
 from engram.lab import Run
 from engram.memory import DND, KeyValueMemory
+from engram.memory.episodic import policies
 from engram.tasks.environments.atari import make_atari, ram
 
+PolicyName = Literal["lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "fifo", "random"]
+POLICIES: dict[PolicyName, Callable[[], policies.Policy]] = {
+    "lru": policies.LRU,
+    "max-surprise": policies.MaxSurprise,
+    "max-value": policies.MaxValue,
+    "k-means": lambda: policies.KMeans(weighting="author"),
+    "dkm-author": lambda: policies.DynamicKMeans(weighting="author"),
+    "dkm": policies.DynamicKMeans,
+    "fifo": policies.FIFO,
+    "random": policies.RandomReplacement,
+}
+FORMS: tuple[PolicyName, ...] = ("lru", "dkm-author", "dkm")
+PAIR: tuple[PolicyName, ...] = ("lru", "dkm")
+COMPARED: tuple[PolicyName, ...] = ("lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm")
 Game = Literal["Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert"]
 GAMES: tuple[Game, ...] = get_args(Game)  # of Atari
 PIXELS = 4 * 84 * 84
@@ -75,9 +90,8 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.explore_from > self.explore_until:
-            raise ValueError(
-                f"explore_from = {self.explore_from}: expected at most explore_until = {self.explore_until}"
-            )
+            until = f"explore_until = {self.explore_until}"
+            raise ValueError(f"explore_from = {self.explore_from}: expected at most {until}")
 
 
 def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> OnlineAgent:
@@ -98,18 +112,10 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> OnlineAgent
     }
     acting: dict[str, Any] = {"rng": run.rng, "exploration": exploration, "k": config.neighbours, "gamma": config.gamma}
     if config.learner == "nec":
-        encoder = (
-            pixel_encoder(config.key_dim, generator=run.generator)
-            if pixels
-            else vector_encoder(features, config.key_dim, generator=run.generator)
-        )
-        return NEC(
-            DND(config.capacity, **table),
-            encoder.to(run.device),
-            learning_rate=config.learning_rate,
-            learning_starts=config.learning_starts,
-            **acting,
-        )
+        dim, source = config.key_dim, run.generator
+        encoder = pixel_encoder(dim, generator=source) if pixels else vector_encoder(features, dim, generator=source)
+        acting |= {"learning_rate": config.learning_rate, "learning_starts": config.learning_starts}
+        return NEC(DND(config.capacity, **table), encoder.to(run.device), **acting)
     embedding = RandomProjection(PIXELS, config.key_dim, rng=run.rng) if pixels else None
     return MFEC(KeyValueMemory(config.capacity, **table), embedding=embedding, **acting)
 
@@ -124,12 +130,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     late = np.zeros((config.agents, 2))  # of each agent, sum and number of returns: who succeeds has more episodes
     chunks = min(CHUNKS, config.steps // SHORTEST)
     for chunk in run.steps(chunks, late=late, **{f"agent_{i}": agent for i, agent in enumerate(agents)}):
-        means = []
+        means, end = [], (chunk + 1) * config.steps // chunks
         for i, (env, agent) in enumerate(zip(envs, agents, strict=True)):
             # What an environment does in a chunk depends on nothing before it, so that a chunk can be begun again.
             seed: int | None = int(run.rng.integers(2**31))
             returns = []
-            while agent.steps < (chunk + 1) * config.steps // chunks:
+            while agent.steps < end:
                 returns.append(play_episode(env, agent, seed, ram if pixels else None).total)
                 seed = None
             if returns:
@@ -137,15 +143,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             if chunk >= chunks * 3 // 4:
                 late[i] += sum(returns), len(returns)
         if means:
-            mean: dict[str, Any] = {"return": float(np.mean(means))}
-            run.log((chunk + 1) * config.steps // chunks, **mean)
+            run.log(end, **{"return": float(np.mean(means))})
         if whole_games is not None:
             games = evaluate(whole_games, agents[0], 10, int(run.rng.integers(2**31)))
-            run.log(
-                (chunk + 1) * config.steps // chunks,
-                score=float(np.mean([game.total for game in games])),
-                max_q=float(np.mean([agents[0].values(state).max() for state in states])),
-            )
+            max_q = float(np.mean([agents[0].values(state).max() for state in states]))
+            run.log(end, score=float(np.mean([game.total for game in games])), max_q=max_q)
     result = {"late_return": float((late[:, 0] / late[:, 1]).mean())}
     if pixels:
         scores = run.metrics().filter(pl.col("metric") == "score")["value"].to_numpy()

@@ -13,18 +13,18 @@ from annotated_types import Ge
 from engram.lab import Run
 from engram.memory import KeyValueMemory
 
-LOOKED_UP = (1000, 4000, 16000, 64000)
+LOOKED_UP = (1000, 4000, 16000, 64000)  # rows of a table
 
 
 @dataclass(frozen=True)
-class Config:
+class LookUp:
     """What is looked for."""
 
     neighbours: Annotated[int, Ge(1)] = 11
     """Rows that an estimate is made from."""
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: LookUp, run: Run) -> dict[str, Any]:
     """Measure how long two full tables are searched, by their size; the result is the exponent of its growth."""
     shortest = np.full(len(LOOKED_UP), np.inf)
     for _ in run.steps(1, shortest=shortest):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge
 
-from engram.experiments.episodic_control.policies import POLICIES, PolicyName
+from engram.experiments.episodic_control.control import POLICIES, PolicyName
 from engram.lab import Run
 from engram.memory import KeyValueMemory
 from engram.tasks import DriftingGaussians
@@ -18,7 +18,7 @@ MEASURED = 80  # points between two measurements
 
 
 @dataclass(frozen=True)
-class Config:
+class Stream:
     """What the memory keeps, and the stream."""
 
     policy: PolicyName = "lru"
@@ -33,7 +33,7 @@ class Config:
             raise ValueError(f"points = {self.points}: expected a multiple of {2 * MEASURED}")
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Stream, run: Run) -> dict[str, Any]:
     """Follow points around centres that jump at half time; the result is how far points are from the nearest key."""
     half, streams = config.points // 2, config.streams
     points, tests = torch.zeros(streams, config.points, 2), torch.zeros(2, streams, TESTED, 2)
@@ -56,15 +56,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             for part in torch.split(points[:, seen - MEASURED : seen], batch, dim=1):
                 memory.write(part.flatten(0, 1), torch.zeros(len(tables)), tables=tables)
             found = memory.query(tests[int(seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
-            error: dict[str, Any] = {f"error_{batch}": found.squared_distances.double().mean()}
-            run.log(seen, **error)
+            run.log(seen, **{f"error_{batch}": found.squared_distances.double().mean()})
     moments = {"before": half, "after": half + 10 * CENTRES, "end": config.points}
     errors = {(metric, step): value for step, metric, value in run.metrics().select("step", "metric", "value").rows()}
     return {
         f"{moment}_{batch}": errors[f"error_{batch}", seen] for moment, seen in moments.items() for batch in BATCHES
     }
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return 0.3e-3 * config.points * config.streams

@@ -8,12 +8,26 @@ some tasks learns one that evolution has never seen.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from engram.experiments.evolved_plastic_networks import evolution, gru
 from engram.experiments.evolved_plastic_networks.claims import claims
-from engram.experiments.evolved_plastic_networks.figures import figure
-from engram.lab import Arm, Experiment, Preset, arms_of
+from engram.experiments.evolved_plastic_networks.evolution import training_tasks, two_stimulus
+from engram.lab import Arm, Experiment, Preset, Results, arms_of
+from engram.lab.curves import PALETTE, add_line
+from engram.tasks.two_stimulus import ladder
+
+MATRICES = {
+    "target_newborn_after_life": "target: life, no evolution",
+    "target_evolved_before_life": "target: evolution, no life",
+    "target_evolved_after_life": "target: evolution and life",
+    "stimulus1_evolved_after_life": "stimulus 1: evolution and life",
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +54,39 @@ def arms(config: Config) -> dict[str, Arm]:
     return {
         **arms_of(evolution.trial, {"first-rung": config.rung} if config.first_rung else {}, evolution.seconds),
         **arms_of(evolution.trial, evolved, evolution.seconds),
-        **arms_of(gru.trial, {"gru": config.gru}, gru.seconds),
+        "gru": Arm(gru.trial, config.gru, 2 + config.gru.iterations * 0.055 + config.gru.test_lives * 0.05),
         **arms_of(evolution.trial, variants if config.variants else {}, evolution.seconds),
     }
+
+
+def figure(results: Results) -> go.Figure:
+    """Learning curves over generations with the rungs of the ladder, and decoding matrices."""
+    titles = ["share of right answers by generation", *MATRICES.values()]
+    places = [[{"rowspan": 2, "colspan": 2}, None, {}, {}], [None, None, {}, {}]]
+    spaces = {"column_widths": [0.3, 0.2, 0.25, 0.25], "horizontal_spacing": 0.06, "vertical_spacing": 0.16}
+    plot = make_subplots(2, 4, specs=places, subplot_titles=titles, **spaces)
+    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+        for metric, what, dash in (("accuracy", "", "solid"), ("withheld_accuracy", ", withheld task", "dot")):
+            style = {"color": color, "dash": dash}
+            add_line(plot, results, arm, metric, place=(1, 1), name=arm + what, line=style)
+    evolution = results.config.evolution
+    for rung in ladder(two_stimulus(evolution, training_tasks(evolution.withheld)).tables):
+        plot.add_hline(y=rung.accuracy, line_dash="dot", line_width=1, annotation_text=rung.knows, row=1, col=1)
+    step = 2 * evolution.dt
+    for place, key in enumerate(MATRICES):
+        found = [seed["evolved"].get(f"{key}_matrix") for seed in results.by_seed.values() if "evolved" in seed]
+        matrices = [matrix for matrix in found if matrix]
+        if matrices:
+            mean = np.mean(matrices, axis=0)
+            heat = go.Heatmap(z=mean, x0=0, dx=step, y0=0, dy=step, zmin=0.5, zmax=1, showscale=place == 0)
+            plot.add_trace(heat, row=1 + place // 2, col=3 + place % 2)
+    plot.update_layout(
+        title="Learning to learn: evolution of plastic networks, and decoding (train by test time, ms)",
+        yaxis={"range": [0.4, 1.02]},
+        xaxis={"title": "generation"},
+        legend={"orientation": "h", "y": -0.2},
+    )
+    return plot
 
 
 FIRST_RUNG = evolution.Config(
@@ -52,24 +96,14 @@ SMALL = evolution.Config(
     population=4, generations=4, trials=64, scored=4, units=12, dt=60.0, test_lives=2, decoded_lives=24
 )
 PUBLISHED = evolution.Config(population=500, generations=1000, trials=400, scored=100, units=70, dt=20.0)
+SMOKE = Config(SMALL, replace(SMALL, decoded_lives=0, controls=False), gru.Config(iterations=10, test_lives=2))
+LAPTOP = Config(evolution.Config(), FIRST_RUNG, gru.Config())
+PAPER = Config(PUBLISHED, FIRST_RUNG, gru.Config(iterations=20_000), first_rung=False, variants=True)
 experiment = Experiment(
     name="evolved-plastic-networks",
     summary="Plastic networks, evolved on some cognitive tasks, learn others in their lifetime from rewards alone",
     paper="Miconi, Learning to acquire novel cognitive tasks, ICML 2023 (arXiv 2112.08588)",
-    presets={
-        "smoke": Preset(
-            Config(
-                SMALL,
-                replace(SMALL, decoded_lives=0, controls=False),
-                gru.Config(iterations=10, test_lives=2),
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(Config(evolution.Config(), FIRST_RUNG, gru.Config()), seeds=3),
-        "paper": Preset(
-            Config(PUBLISHED, FIRST_RUNG, gru.Config(iterations=20_000), first_rung=False, variants=True), seeds=3
-        ),
-    },
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(LAPTOP, seeds=3), "paper": Preset(PAPER, seeds=3)},
     arms=arms,
     claims=claims,
     figure=figure,

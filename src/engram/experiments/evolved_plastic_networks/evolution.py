@@ -112,13 +112,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     net = build(config, run.generator)
     newborn = genome_of(net)
     adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    size, generator = config.population, run.generator
     es = AntitheticES(
-        net.parameters(),
-        config.sigma,
-        adam,
-        population_size=config.population,
-        include_mean=True,
-        generator=run.generator,
+        net.parameters(), config.sigma, adam, population_size=size, include_mean=True, generator=generator
     )
     halves = [two_stimulus(config, training_tasks(config.withheld, parity)) for parity in (0, 1)]
     rungs = ladder(two_stimulus(config, training_tasks(config.withheld)).tables)
@@ -130,21 +126,15 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         weight, alpha = es.ask()
         weight[:, : CONSTANT + 1] = 0
         task = halves[generation // 2 % 2]
-        block = task.block(config.population // 2, run.generator)
+        block = task.block(size // 2, generator)
         lives = live(net, task, Block(*(torch.cat((part, part)) for part in block)), run, (weight, alpha))
         loss, right = lives.loss[:, -config.scored :].mean(1), lives.correct.float()
         es.tell(loss=loss)
         if (generation + 1) % TEST_EVERY == 0 or generation + 1 == config.generations:
             run.log(generation + 1, withheld_accuracy=on_withheld(net, config, run, genome_of(net)))
-        means = run.log(
-            generation + 1,
-            every=length,
-            loss=loss.mean(),
-            best_loss=loss.min(),
-            median_loss=loss.median(),
-            accuracy=right[:, -config.scored :].mean(),
-            early_accuracy=right[:, :EARLY].mean(),
-        )
+        losses = {"loss": loss.mean(), "best_loss": loss.min(), "median_loss": loss.median()}
+        shares = {"accuracy": right[:, -config.scored :].mean(), "early_accuracy": right[:, :EARLY].mean()}
+        means = run.log(generation + 1, every=length, **losses, **shares)
         if means:
             known = ladder_rung(means["accuracy"], means["loss"], rungs)
             run.log(generation + 1, rung=[rung.knows for rung in rungs].index(known))

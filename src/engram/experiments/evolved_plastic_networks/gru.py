@@ -58,8 +58,3 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         return float(lived.rewards[:, STEPS - 1 :: STEPS].mean())
 
     return {"accuracy": accuracy(training_tasks(config.withheld)), "withheld_accuracy": accuracy((config.withheld,))}
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return 2 + config.iterations * 0.055 + config.test_lives * 0.05

@@ -16,15 +16,12 @@ import plotly.graph_objects as go
 
 from engram.experiments.expander_memory import clusters, recovery, stored
 from engram.experiments.expander_memory.claims import claims
-from engram.experiments.expander_memory.network import Network
-from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder
+from engram.experiments.expander_memory.clusters import Faults, Learning
+from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder, Network, Recovery
+from engram.experiments.expander_memory.stored import Stored
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE
 
-PAPER = (
-    "Chaudhuri & Fiete, Bipartite expander Hopfield networks as self-decoding high-capacity error correcting codes, "
-    "NeurIPS 2019 (arXiv 1704.02019)"
-)
 QUICK = ("5-6", "local", "decoder-belief-propagation", "faults", "learning", "stored-attention")
 
 
@@ -32,16 +29,11 @@ QUICK = ("5-6", "local", "decoder-belief-propagation", "faults", "learning", "st
 class Config:
     """The main arm of each study, from which the others are derived, and which arms there are."""
 
-    recovery: recovery.Config
-    """Recovery by size and share of errors."""
-    faults: clusters.Faults
-    """Failing hidden neurons."""
-    learning: clusters.Learning
-    """Clusters that learn."""
-    load: Network
-    """The classic network by load."""
-    stored: stored.Config
-    """Associative memories that store states of a code."""
+    recovery: Recovery = Recovery()
+    faults: Faults = Faults()
+    learning: Learning = Learning()
+    load: Network = Network()
+    stored: Stored = Stored()
     everything: bool = True
     """All arms, not only the few of a first look."""
 
@@ -49,17 +41,18 @@ class Config:
 def arms(config: Config) -> dict[str, Arm]:
     """Expanders and what is none, then decoders, faults, learning, and other associative memories."""
     memories = {f"stored-{memory}": replace(config.stored, memory=memory) for memory in get_args(stored.Memory)}
+    faults, taught, load = config.faults, config.learning, config.load
     found = {
         **arms_of(recovery.trial, recoveries(config.recovery), recovery.seconds),
-        **arms_of(clusters.failing, {"faults": config.faults}, clusters.failing_seconds),
-        **arms_of(clusters.learning, {"learning": config.learning}, clusters.learning_seconds),
-        **arms_of(stored.classic, {"load": config.load}, stored.classic_seconds),
+        "faults": Arm(clusters.failing, faults, 0.2 + 6e-9 * faults.words * 6 * faults.sweeps * faults.nodes),
+        "learning": Arm(clusters.learning, taught, 0.3 + 1e-6 * taught.nodes * (taught.samples + 30 * taught.words)),
+        "load": Arm(stored.classic, load, 0.1 + 1e-6 * load.nodes * load.words),
         **arms_of(stored.trial, memories, stored.seconds),
     }
     return found if config.everything else {arm: found[arm] for arm in QUICK}
 
 
-def recoveries(base: recovery.Config) -> dict[str, recovery.Config]:
+def recoveries(base: Recovery) -> dict[str, Recovery]:
     """Return the arms that recover by graph and by decoder."""
     found = {f"{z}-{r}": replace(base, z=z, r=r) for z, r in ((5, 6), (5, 10), (3, 6), (4, 8), (4, 6), (3, 4))}
     found["local"] = replace(base, graph="local")
@@ -86,16 +79,10 @@ def figure(results: Results) -> go.Figure:
             names = [SIZES[row] for row in range(9) if f"recovery_{SIZES[row]}_{share}" in rows[0]]
             if not names:
                 continue
-            plot.add_trace(
-                go.Scatter(
-                    x=[rows[0][f"size_{name}"] for name in names],
-                    y=[float(np.mean([row[f"recovery_{name}_{share}"] for row in rows])) for name in names],
-                    mode="lines+markers",
-                    line={"color": color, "dash": dash},
-                    name=f"{arm}, {share:.0%}",
-                    legendgroup=arm,
-                )
-            )
+            x = [rows[0][f"size_{name}"] for name in names]
+            y = [float(np.mean([row[f"recovery_{name}_{share}"] for row in rows])) for name in names]
+            style = {"line": {"color": color, "dash": dash}, "name": f"{arm}, {share:.0%}", "legendgroup": arm}
+            plot.add_scatter(x=x, y=y, mode="lines+markers", **style)
     plot.update_layout(
         title="States recovered exactly, by nodes, graph (z-r) and share of flipped nodes; means over seeds",
         xaxis={"title": "nodes", "type": "log"},
@@ -104,35 +91,27 @@ def figure(results: Results) -> go.Figure:
     return plot
 
 
-LAPTOP = Config(recovery.Config(), clusters.Faults(), clusters.Learning(), Network(), stored.Config())
+SMOKE = Config(
+    Recovery(smallest=60, doublings=1, highest=0.06, words=5, sweeps=20),
+    Faults(nodes=60, words=5, sweeps=20),
+    Learning(nodes=60, words=5, samples=40),
+    Network(nodes=60, words=5),
+    Stored(nodes=60, words=5, most_stored=100),
+    everything=False,
+)
+PAPER = Config(
+    Recovery(doublings=5, words=1000),
+    Faults(words=1000),
+    Learning(words=1000),
+    Network(words=1000),
+    Stored(words=1000),
+)
 experiment = Experiment(
     name="expander-memory",
     summary="An expander network stores exponentially many states and corrects errors in a fixed share of its nodes",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(
-                recovery.Config(smallest=60, doublings=1, highest=0.06, words=5, sweeps=20),
-                clusters.Faults(nodes=60, words=5, sweeps=20),
-                clusters.Learning(nodes=60, words=5, samples=40),
-                Network(nodes=60, words=5),
-                stored.Config(nodes=60, words=5, most_stored=100),
-                everything=False,
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(LAPTOP, seeds=5),
-        "paper": Preset(
-            Config(
-                recovery.Config(doublings=5, words=1000),
-                clusters.Faults(words=1000),
-                clusters.Learning(words=1000),
-                Network(words=1000),
-                stored.Config(words=1000),
-            ),
-            seeds=10,
-        ),
-    },
+    paper="Chaudhuri & Fiete, Bipartite expander Hopfield networks as self-decoding high-capacity error correcting "
+    "codes, NeurIPS 2019 (arXiv 1704.02019)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
-from engram.experiments.expander_memory.network import Network, rate
+from engram.experiments.expander_memory.recovery import Network, rate
 from engram.lab import Run
 from engram.memory import ExpanderMemory, corrupted
 from engram.memory.expander.recovery import random_states
@@ -53,11 +53,6 @@ def failing(config: Faults, run: Run) -> dict[str, Any]:
     return {**result, "recovery": float(rates[0, -1]), "same_rest": float(same)}
 
 
-def failing_seconds(config: Faults) -> float:
-    """Time of a trial on one core."""
-    return 0.2 + 6e-9 * config.words * 6 * config.sweeps * config.nodes
-
-
 @dataclass(frozen=True)
 class Learning(Network):
     """A network, and what it learns from."""
@@ -87,8 +82,3 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
         "recovery": learned,
         "loss": built - learned,
     }
-
-
-def learning_seconds(config: Learning) -> float:
-    """Time of a trial on one core."""
-    return 0.3 + 1e-6 * config.nodes * (config.samples + 30 * config.words)

@@ -11,7 +11,6 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from engram.experiments.expander_memory.network import R, Z, check_regular, rate
 from engram.lab import Run
 from engram.memory import (
     BipartiteGraph,
@@ -29,10 +28,39 @@ SPAN = 12  # nodes in a window of the local graph
 SIZES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 Decoder = Literal["max", "random", "parallel", "wta", "gallager-b", "belief-propagation", "nearest"]
 FLIPS: tuple[Decoder, ...] = ("max", "random", "parallel")
+Z, R = 5, 6  # constraints of each node, nodes of each constraint
 
 
 @dataclass(frozen=True)
-class Config:
+class Network:
+    """An expander network and how often it is asked; the config of a study of one size, or what such a one extends."""
+
+    nodes: Annotated[int, Ge(10)] = 480
+    """Nodes of the network."""
+    words: Annotated[int, Ge(2)] = 200
+    """Noisy states for each point."""
+
+    def __post_init__(self) -> None:
+        check_regular("nodes", self.nodes, Z, R)
+
+    def graph(self, rng: np.random.Generator) -> BipartiteGraph:
+        """Draw the graph of the network."""
+        return random_regular(self.nodes, Z, R, seed=rng)
+
+
+def check_regular(name: str, nodes: int, z: int, r: int) -> None:
+    """Refuse a number of nodes for which there is no regular graph."""
+    if nodes * z % r:
+        raise ValueError(f"{name} = {nodes}: expected a multiple of r / z, here of {r} / {z}")
+
+
+def rate(found: Tensor, right: Tensor) -> float:
+    """Return in which share of the cases a state is exactly right."""
+    return float((found == right).all(1).double().mean())
+
+
+@dataclass(frozen=True)
+class Recovery:
     """The networks, what is asked of them, and how they answer."""
 
     graph: Literal["random", "local", "hamming"] = "random"
@@ -75,7 +103,7 @@ class Config:
         return [round(self.lowest + 0.02 * k, 3) for k in range(count)]
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Recovery, run: Run) -> dict[str, Any]:
     """Recover random stored states, for each size and each share of flipped nodes."""
     sizes, shares = config.sizes(), config.shares()
     reference = int(np.abs(np.array(shares) - 0.04).argmin())  # the share that stands for all
@@ -102,7 +130,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return result
 
 
-def build_graph(config: Config, nodes: int, rng: np.random.Generator) -> BipartiteGraph:
+def build_graph(config: Recovery, nodes: int, rng: np.random.Generator) -> BipartiteGraph:
     """Draw the graph of a network."""
     if config.graph == "hamming":
         return hamming74_blocks(-(-nodes // 7))
@@ -112,7 +140,7 @@ def build_graph(config: Config, nodes: int, rng: np.random.Generator) -> Biparti
 
 
 def decoded(
-    config: Config, memory: ExpanderMemory, noisy: Tensor, fraction: float, generator: torch.Generator
+    config: Recovery, memory: ExpanderMemory, noisy: Tensor, fraction: float, generator: torch.Generator
 ) -> Tensor:
     """Return what a decoder makes of noisy states."""
     match config.decoder:
@@ -130,7 +158,7 @@ def decoded(
             return memory.recall(noisy, limit, order, generator).x
 
 
-def seconds(config: Config) -> float:
+def seconds(config: Recovery) -> float:
     """Time of a trial on one core: of each noisy state, and of encoders, which grows with the cube of the size."""
     each = {"gallager-b": 14e-6, "belief-propagation": 1.3e-6, "wta": 1.3e-6, "nearest": 1e-6}
     word = each.get(config.decoder, 4e-7) * config.words

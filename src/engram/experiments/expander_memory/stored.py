@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from engram.experiments.expander_memory.network import Network, rate
+from engram.experiments.expander_memory.recovery import Network, rate
 from engram.lab import Run
 from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupted
 from engram.memory.expander.recovery import random_states
@@ -21,7 +21,7 @@ Memory = Literal["expander", "hebb", "dense-3", "dense-exponential", "attention"
 
 
 @dataclass(frozen=True)
-class Config(Network):
+class Stored(Network):
     """The code, and what stores how many of its states."""
 
     memory: Memory = "expander"
@@ -30,7 +30,7 @@ class Config(Network):
     """Most patterns, from 10 on in powers of ten."""
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Stored, run: Run) -> dict[str, Any]:
     """Recover stored states of a code, and states of it that are not stored, from an associative memory."""
     code = ExpanderMemory(config.graph(run.rng))
     counts = [10**k for k in range(1, len(str(config.most_stored)))]
@@ -53,7 +53,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def associative(
-    config: Config, code: ExpanderMemory, patterns: Tensor, generator: torch.Generator
+    config: Stored, code: ExpanderMemory, patterns: Tensor, generator: torch.Generator
 ) -> tuple[Callable[[Tensor], Tensor], int]:
     """Return what recalls, having stored patterns where it stores any, and its number of weights."""
     if config.memory == "expander":
@@ -71,7 +71,7 @@ def associative(
     return lambda noisy: network.recall(noisy, generator=generator).x, network.n_weights
 
 
-def seconds(config: Config) -> float:
+def seconds(config: Stored) -> float:
     """Time of a trial on one core."""
     each = {"expander": 0.0, "hebb": 0.0, "dense-3": 9e-9, "dense-exponential": 5e-9, "attention": 4e-10}
     return 0.3 + each[config.memory] * 2 * config.words * 1.1 * config.most_stored * config.nodes
@@ -94,8 +94,3 @@ def classic(config: Network, run: Run) -> dict[str, Any]:
         "recovery": float(rates[0]),
         "capacity": float(max(np.array(LOADS)[rates >= 0.5], default=0.0)),
     }
-
-
-def classic_seconds(config: Network) -> float:
-    """Time of a trial on one core."""
-    return 0.1 + 1e-6 * config.nodes * config.words

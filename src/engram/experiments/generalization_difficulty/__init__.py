@@ -8,7 +8,7 @@ could be read; what is called published is the authors' script, its formula appl
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,12 @@ from engram.experiments.generalization_difficulty import (
     published,
     regression,
 )
+from engram.experiments.generalization_difficulty.architectures import Architectures
 from engram.experiments.generalization_difficulty.claims import claims
-from engram.experiments.generalization_difficulty.data_sets import DATA, ERROR
+from engram.experiments.generalization_difficulty.data_sets import DATA, ERROR, DataSet, Sizes
+from engram.experiments.generalization_difficulty.dimensions import CartPole
 from engram.experiments.generalization_difficulty.published import PUBLISHED
+from engram.experiments.generalization_difficulty.regression import Regression
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 
 QUICK = ("published", "digits", "cartpole", "regression", "architectures")
@@ -41,14 +44,10 @@ class Fixed:
 class Config:
     """The studies whose size can be set, and which arms there are."""
 
-    data: data_sets.Sizes
-    """Data sets."""
-    cartpole: dimensions.CartPole
-    """Noise and partial observation."""
-    regression: regression.Config
-    """What the dimension predicts of regression."""
-    architectures: architectures.Config
-    """Bits that networks bring along."""
+    data: Sizes = Sizes()
+    cartpole: CartPole = CartPole()
+    regression: Regression = Regression()
+    architectures: Architectures = Architectures()
     everything: bool = True
     """All arms, not only those that are quick and need no files."""
 
@@ -58,11 +57,7 @@ def arms(config: Config) -> dict[str, Arm]:
     found = {
         "published": Arm(published.trial, Fixed(), 1.0),
         "shapes": Arm(dimensions.shapes, Fixed(), 1.0),
-        **arms_of(
-            data_sets.trial,
-            {name: data_sets.Config(**vars(config.data), name=name) for name in DATA},
-            data_sets.seconds,
-        ),
+        **arms_of(data_sets.trial, {name: DataSet(**vars(config.data), name=name) for name in DATA}, data_sets.seconds),
         "cartpole": Arm(dimensions.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
         "regression": Arm(regression.trial, config.regression, 1.0),
         "direct": Arm(direct.trial, Fixed(), 1.0),
@@ -107,32 +102,16 @@ def _mean(results: Results, arm: str, key: str) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-LAPTOP = Config(data_sets.Sizes(), dimensions.CartPole(), regression.Config(), architectures.Config())
+SMOKE = Config(
+    Sizes(queries=100, pairs=3000), CartPole(steps=2000), Regression(draws=3), Architectures(epochs=1), everything=False
+)
+WHOLE = Sizes(whole=True, queries=10_000, pairs=4_000_000)
+PAPER = Config(data=WHOLE, cartpole=CartPole(steps=200_000))
 experiment = Experiment(
     name="generalization-difficulty",
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
     paper="Boopathy et al., Model-agnostic Measure of Generalization Difficulty, ICML 2023 (arXiv 2305.01034)",
-    presets={
-        "smoke": Preset(
-            Config(
-                data_sets.Sizes(queries=100, pairs=3000),
-                dimensions.CartPole(steps=2000),
-                regression.Config(draws=3),
-                architectures.Config(epochs=1),
-                everything=False,
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(LAPTOP, seeds=5),
-        "paper": Preset(
-            replace(
-                LAPTOP,
-                data=data_sets.Sizes(whole=True, queries=10_000, pairs=4_000_000),
-                cartpole=dimensions.CartPole(steps=200_000),
-            ),
-            seeds=10,
-        ),
-    },
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -11,23 +11,23 @@ from annotated_types import Ge
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from engram.analysis import GeneralizationTask, architecture_information, class_margin, intrinsic_dimension
+from engram import analysis
 from engram.experiments.generalization_difficulty.data_sets import ERROR
 from engram.lab import Run
 
 
 @dataclass(frozen=True)
-class Config:
+class Architectures:
     """How long networks are trained."""
 
     epochs: Annotated[int, Ge(1)] = 40
     """Passes of the networks over the digits."""
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Architectures, run: Run) -> dict[str, Any]:
     """Train three networks on digits, and compute the bits at the errors that they reach."""
     images, labels = load_digits(return_X_y=True)
-    margin = class_margin(images / 16, labels, "exact").value
+    margin = analysis.class_margin(images / 16, labels, "exact").value
     order = run.rng.permutation(len(images))
     x = torch.tensor(images[order] / 16, dtype=torch.float32)
     y = torch.tensor(labels[order])
@@ -50,13 +50,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            error: dict[str, Any] = {f"error_{name}": wrong(network, x[-n_test:], y[-n_test:])}
-            run.log(epoch + 1, **error)
+            run.log(epoch + 1, **{f"error_{name}": wrong(network, x[-n_test:], y[-n_test:])})
         errors[name] = wrong(network, x[-n_test:], y[-n_test:])
-    m = intrinsic_dimension(images / 16).value
+    m = analysis.intrinsic_dimension(images / 16).value
     radius = float(np.linalg.norm(images / 16, axis=1).max())
-    task = GeneralizationTask(len(x) - n_test, m, radius, margin, ERROR, 10, 9)
-    found = architecture_information(task, errors, n_test)
+    task = analysis.GeneralizationTask(len(x) - n_test, m, radius, margin, ERROR, 10, 9)
+    found = analysis.architecture_information(task, errors, n_test)
     result = {f"error_{name}": error for name, error in errors.items()}
     return {**result, **{f"log10_bits_{name}": each.log10_bits for name, each in found.items()}}
 

@@ -18,15 +18,11 @@ def rise(key: str) -> Measure:
     return least(value("mnist", key) - value("digits", key), value("cifar10", key) - value("mnist", key))
 
 
+script = partial(claimed, source="author script", published="no figure")
 # No seed changes the published table.
-table = partial(
-    claimed,
-    source="author script",
-    published="no figure",
-    presets=("smoke", "laptop", "paper"),
-    seeds=2,
-    sameness="numeric",
-)
+table = partial(script, presets=("smoke", "laptop", "paper"), seeds=2, sameness="numeric")
+derived = partial(table, source="author script; derived")
+polynomial = partial(table, source="blog post; author script", published="polynomial (no figure)")
 ours = partial(claimed, source="ours", published="no figure")
 boopathy = partial(ours, source="Boopathy et al. 2024")
 claims = [
@@ -57,11 +53,10 @@ claims = [
         source="blog post; author script",
         published="exponential (no figure)",
     ),
-    table(
+    derived(
         "ever-more-slowly",
         "ever more slowly (largest rise of the slope)",
         value("published", "largest_rise_of_slope") <= 0.0,
-        source="author script; derived",
     ),
     table(
         "linear-in-log-n",
@@ -70,27 +65,18 @@ claims = [
         source="imagenet_vary_datasize.png; author script",
         published="3.595e41 falling to 3.425e41 over 17 decades, a straight line",
     ),
-    table(
+    derived(
         "linear-in-log-error",
         "and by one bit a free dimension when the target error doubles",
         value("published", "per_doubling").within(1.0, 1e-6),
-        source="author script; derived",
         published="logarithmic in the error (no figure)",
     ),
-    table(
+    polynomial(
         "polynomial-in-resolution",
         "They are polynomial in 1 / resolution, of an order of 0.85 m at least",
         value("published", "least_order") >= 0.85,
-        source="blog post; author script",
-        published="polynomial (no figure)",
     ),
-    table(
-        "of-order-m",
-        "and 1.02 m at most",
-        value("published", "largest_order") <= 1.02,
-        source="blog post; author script",
-        published="polynomial (no figure)",
-    ),
+    polynomial("of-order-m", "and 1.02 m at most", value("published", "largest_order") <= 1.02),
     ours(
         "known-shapes",
         "Spheres, tori and cubes of up to 5 dimensions have the dimension that they have (largest error)",

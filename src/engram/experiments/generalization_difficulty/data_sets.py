@@ -9,13 +9,7 @@ import numpy as np
 from annotated_types import Ge
 from sklearn.datasets import load_digits
 
-from engram.analysis import (
-    GeneralizationTask,
-    class_margin,
-    intrinsic_dimension,
-    maximum_likelihood_dimension,
-    nearest_distances,
-)
+from engram import analysis
 from engram.analysis.difficulty.nearest_neighbours import distinct
 from engram.lab import Run
 from engram.tasks.data import load
@@ -39,14 +33,14 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Config(Sizes):
+class DataSet(Sizes):
     """A data set, and how much of it is looked at."""
 
     name: Name = "digits"
     """The data set."""
 
 
-def images_of(config: Config) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return images with values from 0 to 1, a row each, their labels, and the alphabets of labels that have one."""
     alphabets: list[str] = []
     if config.name == "digits":
@@ -65,7 +59,7 @@ def images_of(config: Config) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return images.reshape(len(images), -1).astype(np.float32, copy=False), labels.astype(np.int64), alphabets
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: DataSet, run: Run) -> dict[str, Any]:
     """Measure the dimension, the radius and the margin of a data set, and compute its bits."""
     images, labels, alphabets = images_of(config)
     found = np.zeros(len(NEIGHBOURS) + 1)
@@ -74,25 +68,27 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             first, _ = distinct(images)
             points = images if len(first) == len(images) else images[first]
             asked = np.sort(run.rng.choice(len(points), min(config.queries, len(points)), replace=False))
-            distances = nearest_distances(points, max(NEIGHBOURS), asked)
-            found[:-1] = [maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
+            distances = analysis.nearest_distances(points, max(NEIGHBOURS), asked)
+            found[:-1] = [analysis.maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
         else:
-            found[-1] = class_margin(images, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng).value
+            found[-1] = analysis.class_margin(
+                images, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng
+            ).value
     *dimensions, margin = found.tolist()
     result: dict[str, Any] = {f"m_{k}": m for k, m in zip(NEIGHBOURS, dimensions, strict=True)}
     classes, radius = len(np.unique(labels)), float(np.linalg.norm(images, axis=1).max())
-    task = GeneralizationTask(len(images), result["m_5"], radius, margin, ERROR, classes, classes - 1)
+    task = analysis.GeneralizationTask(len(images), result["m_5"], radius, margin, ERROR, classes, classes - 1)
     result |= {"n": len(images), "m": result["m_5"], "radius": radius, "margin": margin}
     result["log10_bits"] = task.difficulty().log10_bits
     if alphabets:
         kind = np.array(alphabets)[labels]
-        each = [intrinsic_dimension(images[kind == name]).value for name in sorted(set(alphabets))]
+        each = [analysis.intrinsic_dimension(images[kind == name]).value for name in sorted(set(alphabets))]
         result["m_within"] = float(np.mean(each))
     run.log(1, m=result["m"], log10_bits=result["log10_bits"])
     return result
 
 
-def seconds(config: Config) -> float:
+def seconds(config: DataSet) -> float:
     """Time of a trial on one core."""
     samples, features = {
         "digits": (1797, 64),

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from annotated_types import Ge
 
-from engram.analysis import control_task, intrinsic_dimension, roll_out, stacked, standardised
+from engram import analysis
 from engram.lab import Run
 
 SHAPES = {"sphere": (1, 2, 5), "torus": (2, 4), "cube": (2, 4)}
@@ -22,7 +22,7 @@ def shapes(config: object, run: Run) -> dict[str, Any]:
     found = np.zeros(len(todo))
     for step in run.steps(len(todo), found=found):
         shape, m = todo[step]
-        found[step] = intrinsic_dimension(points_on(shape, m, 2000, run.rng)).value
+        found[step] = analysis.intrinsic_dimension(points_on(shape, m, 2000, run.rng)).value
         run.log(step + 1, relative_error=found[step] / m - 1)
     result = {f"m_{shape}_{m}": value for (shape, m), value in zip(todo, found.tolist(), strict=True)}
     return {**result, "error": max(abs(found[step] / m - 1) for step, (_, m) in enumerate(todo))}
@@ -56,7 +56,7 @@ def cartpole(config: CartPole, run: Run) -> dict[str, Any]:
         return int(observation[2] + 0.5 * observation[3] > 0)
 
     seed = int(rng.integers(2**31))
-    episodes = standardised(roll_out(gym.make("CartPole-v1"), policy, steps=config.steps, seed=seed))
+    episodes = analysis.standardised(analysis.roll_out(gym.make("CartPole-v1"), policy, steps=config.steps, seed=seed))
     noisy = [episode + rng.normal(scale=NOISE, size=episode.shape) for episode in episodes]
     seen = {
         "clean": [episode[:, [0, 2]] for episode in episodes],
@@ -67,12 +67,12 @@ def cartpole(config: CartPole, run: Run) -> dict[str, Any]:
     found = np.zeros(len(todo))
     for step in run.steps(len(todo), found=found):
         name, window = todo[step]
-        points = stacked(seen[name], window, STRIDE)
+        points = analysis.stacked(seen[name], window, STRIDE)
         points = points[rng.choice(len(points), min(WINDOWS, len(points)), replace=False)]
-        found[step] = intrinsic_dimension(points).value
+        found[step] = analysis.intrinsic_dimension(points).value
         run.log(window, **{f"m_{name}": found[step]})
     result = {f"m_{name}_{window}": value for (name, window), value in zip(todo, found.tolist(), strict=True)}
     for name, window in (("clean", 1), ("clean", 3), ("noisy", 3)):
-        task = control_task(max(1.0, result[f"m_{name}_{window}"]), 1, n=10_000, resolution=0.01)
+        task = analysis.control_task(max(1.0, result[f"m_{name}_{window}"]), 1, n=10_000, resolution=0.01)
         result[f"log10_bits_{name}_{window}"] = task.difficulty().log10_bits
     return result

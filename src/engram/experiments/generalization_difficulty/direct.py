@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.gaussian_process.kernels import RBF
 
-from engram.analysis import gaussian_process_test_error
+from engram import analysis
 from engram.lab import Run
 
 SIZES, FEW_SIZES = (50, 200, 800), (50, 150)  # training sets of ten classes, and of two
@@ -35,10 +35,10 @@ def trial(config: object, run: Run) -> dict[str, Any]:
     for step in run.steps(len(todo), bits=bits):
         name, size = todo[step]
         x, y, _ = sets[name]
-        error = gaussian_process_test_error(x[:size], y[:size], x[-200:], y[-200:], RBF(2.0), jitter=1e-8)
+        error = analysis.gaussian_process_test_error(x[:size], y[:size], x[-200:], y[-200:], RBF(2.0), jitter=1e-8)
         bits[step] = error.bits(TARGET)
         run.log(size, **{f"bits_{name}": bits[step]})
-    error = gaussian_process_test_error(images[:200], targets[:200], images[-200:], targets[-200:], RBF(2.0))
+    error = analysis.gaussian_process_test_error(images[:200], targets[:200], images[-200:], targets[-200:], RBF(2.0))
     drawn = error.sample(SAMPLES, run.rng)
     found = error.bits(float(np.quantile(drawn, RARE)))
     result = {f"bits_{name}_{size}": value for (name, size), value in zip(todo, bits.tolist(), strict=True)}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import linregress
 
-from engram.analysis import BENCHMARKS
+from engram import analysis
 from engram.lab import Run
 
 PUBLISHED = {  # log10 of the bits
@@ -32,10 +32,10 @@ def trial(config: object, run: Run) -> dict[str, Any]:
     """Compute the published table, and how the bits depend on each of their inputs."""
     found = np.zeros(len(PUBLISHED))
     for step in run.steps(len(PUBLISHED), found=found):
-        found[step] = BENCHMARKS[list(PUBLISHED)[step]].difficulty().log10_bits
+        found[step] = analysis.BENCHMARKS[list(PUBLISHED)[step]].difficulty().log10_bits
         run.log(step + 1, log10_bits=found[step])
     log10 = dict(zip(PUBLISHED, found.tolist(), strict=True))
-    mnist, imagenet = BENCHMARKS["mnist"], BENCHMARKS["imagenet"]
+    mnist, imagenet = analysis.BENCHMARKS["mnist"], analysis.BENCHMARKS["imagenet"]
     slopes = np.diff(mnist.difficulty(m=np.arange(8, 30)).log10_bits)
     per_decade = np.diff(imagenet.difficulty(n=10.0 ** np.arange(2, 20)).bits)
     errors = imagenet.difficulty(error=np.array([0.1, 0.2]))

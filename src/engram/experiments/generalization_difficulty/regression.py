@@ -9,21 +9,21 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge
 
-from engram.analysis import control_task
+from engram import analysis
 from engram.lab import Run
 
 MODES = {1: 8, 2: 4, 3: 4}  # highest frequency on the torus, by its dimension
 
 
 @dataclass(frozen=True)
-class Config:
+class Regression:
     """How often functions are drawn."""
 
     draws: Annotated[int, Ge(1)] = 20
     """Random functions of each dimension."""
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Regression, run: Run) -> dict[str, Any]:
     """Fit random functions of limited frequency on the torus, with as many samples as there are modes, or fewer."""
     result: dict[str, Any] = {}
     for m, M in MODES.items():
@@ -42,12 +42,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             basis[:, (frequencies == 0).all(1)] = 1
             for column, size in enumerate(sizes):
                 errors[draw, column] = ((least_fit(basis[:size], target) - target) ** 2).sum()
-            error: dict[str, Any] = {f"error_{m}": errors[draw, -2]}
-            run.log(draw + 1, **error)
+            run.log(draw + 1, **{f"error_{m}": errors[draw, -2]})
         names = ("fifth", "half", "but_one", "all")
         result |= {f"error_{m}_{name}": mean for name, mean in zip(names, errors.mean(0).tolist(), strict=True)}
         # Samples from which the formula's free dimensions are none, over those from which the fit is exact.
-        task = control_task(m, 1, n=1, resolution=2 * np.pi / M)
+        task = analysis.control_task(m, 1, n=1, resolution=2 * np.pi / M)
         result[f"modes_{m}"] = modes
         result[f"formula_{m}"] = float(2 ** task.difficulty().dim_theta_log2) / modes
     return result

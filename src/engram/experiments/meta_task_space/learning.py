@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge
 from torch import nn
 
-from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, a2c_step, meta_actor_critic, rollout
+from engram.agents import A2C, Memoryless, Rollout, TrainedAgent, meta_actor_critic
 from engram.agents.reference import Lifetimes, OracleAgent, RandomAgent, play, regret
 from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
+from engram.experiments.reinforcement import learn
 from engram.lab import Run
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, sample_many
 from engram.tasks.meta.wrappers import RL2Observation
@@ -107,6 +108,11 @@ def observed(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> An
     return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
 
 
+def rewarded(episodes: Rollout) -> dict[str, Any]:
+    """Return the mean reward of a step."""
+    return {"reward": episodes.rewards.sum() / episodes.mask.sum()}
+
+
 def lives(
     config: Training, run: Run, train: list[MetaTask], test: list[MetaTask], lifetimes: int, *, memory: bool = True
 ) -> tuple[Any, Lifetimes, int]:
@@ -115,27 +121,10 @@ def lives(
     features, actions = env.single_observation_space.shape[0], int(env.single_action_space.n)
     kind = nn.LSTM if memory else Memoryless
     agent = meta_actor_critic(kind(features, config.hidden_size), actions, generator=run.generator).to(run.device)
-    learn(env, agent, config.a2c, config.iterations, run)
+    learn(env, agent, config, run, rewarded, falling=True)
     env = observed(test, lifetimes, memory=memory)
     seed = int(run.rng.integers(2**31))
     return env, play(env, TrainedAgent(agent, run.generator), seed=seed), seed
-
-
-def learn(env: Any, agent: ActorCritic, settings: A2C, iterations: int, run: Run) -> None:
-    """Train an agent by A2C, with a weight of squared probabilities that falls to 0 in a straight line."""
-    optimizer = settings.optimizer(agent)
-    for iteration in run.steps(iterations, agent=agent, optimizer=optimizer):
-        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        left = settings.entropy_coefficient * (1 - iteration / iterations)
-        loss, parts = a2c_step(agent, optimizer, episodes, replace(settings, entropy_coefficient=left))
-        run.log(
-            iteration + 1,
-            every=max(1, iterations // 100),
-            reward=episodes.rewards.sum() / episodes.mask.sum(),
-            loss=loss,
-            value_loss=parts.value,
-            concentration=parts.concentration,
-        )
 
 
 def seconds(config: Training, *, memory: bool = True) -> float:

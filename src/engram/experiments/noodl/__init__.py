@@ -13,6 +13,8 @@ import plotly.graph_objects as go
 
 from engram.experiments.noodl import patches, synthetic
 from engram.experiments.noodl.claims import ALPHAS, NOISES, claims
+from engram.experiments.noodl.learner import seconds
+from engram.experiments.noodl.patches import PATCH
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE, add_line
 
@@ -21,9 +23,9 @@ from engram.lab.curves import PALETTE, add_line
 class Config:
     """The main arm of each study, from which the others are derived, and which arms there are."""
 
-    synthetic: synthetic.Config
+    synthetic: synthetic.Synthetic
     """Samples of a dictionary that nobody knows."""
-    patches: patches.Config
+    patches: patches.Patches
     """Patches of a photograph that comes with scikit-learn."""
     sweeps: bool = True
     """All arms, not only the few of a first look."""
@@ -37,10 +39,13 @@ def arms(config: Config) -> dict[str, Arm]:
     images = {"patches-noodl": config.patches, "patches-random": replace(config.patches, learning=False)}
     for alpha in (0.05, 0.2) if config.sweeps else (0.2,):
         images[f"patches-lasso-{alpha}"] = replace(config.patches, method="lasso", lasso_alpha=alpha)
-    return arms_of(synthetic.trial, found, synthetic.seconds) | arms_of(patches.trial, images, patches.seconds)
+    return {
+        **arms_of(synthetic.trial, found, lambda config: seconds(config, config.n_features)),
+        **arms_of(patches.trial, images, lambda config: seconds(config, PATCH**2) if config.learning else 0.5),
+    }
 
 
-def synthetic_arms(config: Config) -> dict[str, synthetic.Config]:
+def synthetic_arms(config: Config) -> dict[str, synthetic.Synthetic]:
     """Return the configs of all arms on synthetic samples."""
     base = config.synthetic
     per_support = step_for(base.n_components, (base.n_nonzero + 1) / 2)
@@ -58,21 +63,14 @@ def synthetic_arms(config: Config) -> dict[str, synthetic.Config]:
     found["drift-lasso"] = replace(tracking, method="lasso", lasso_alpha=0.1)
     blind = replace(base, n_features=64, exact=True, start="samples", updates=base.updates * 5 // 3)
     for atoms, nonzero in ((64, 3), (96, 3), (96, 5)) if config.sweeps else ((64, 3),):
-        settings = replace(
-            blind,
-            n_components=atoms,
-            n_nonzero=nonzero,
-            dict_step=step_for(atoms, nonzero),
-            code_step=0.0 if nonzero == 5 else base.code_step,
-        )
+        step, code_step = step_for(atoms, nonzero), 0.0 if nonzero == 5 else base.code_step
+        settings = replace(blind, n_components=atoms, n_nonzero=nonzero, dict_step=step, code_step=code_step)
         found[f"blind-{atoms}-{nonzero}"] = settings
         found[f"blind-{atoms}-{nonzero}-reinit"] = replace(settings, reinit=True)
     if config.sweeps:
         for nonzero in (4, 16, 24, 32):
-            step = step_for(base.n_components, (nonzero + 1) / 2)
-            found[f"nonzero-{nonzero}"] = replace(
-                base, n_nonzero=nonzero, updates=base.updates * 4 // 3, dict_step=step
-            )
+            step, updates = step_for(base.n_components, (nonzero + 1) / 2), base.updates * 4 // 3
+            found[f"nonzero-{nonzero}"] = replace(base, n_nonzero=nonzero, updates=updates, dict_step=step)
         for radius in (1, 4, 6, 10, 14):
             found[f"start-{radius}"] = replace(base, start_radius=float(radius), dict_step=per_support)
         for radius in (4, 10, 14):
@@ -110,19 +108,13 @@ def figure(results: Results) -> go.Figure:
 
 
 LAPTOP = Config(
-    synthetic=synthetic.Config(),
-    patches=patches.Config(
-        n_components=128,
-        batch_size=400,
-        updates=200,
-        coef_min=0.5,
-        threshold=0.2,
-        code_step=0.0,
-        dict_step=2.2,
+    synthetic=synthetic.Synthetic(),
+    patches=patches.Patches(
+        n_components=128, batch_size=400, updates=200, coef_min=0.5, threshold=0.2, code_step=0.0, dict_step=2.2
     ),
 )
 SMOKE = Config(
-    synthetic.Config(n_features=16, n_components=20, n_nonzero=2, batch_size=50, updates=8, dict_step=6.0),
+    synthetic.Synthetic(n_features=16, n_components=20, n_nonzero=2, batch_size=50, updates=8, dict_step=6.0),
     replace(LAPTOP.patches, n_components=32, batch_size=20, updates=10, held_out=20),
     sweeps=False,
 )

@@ -58,7 +58,7 @@ class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
             self._random_state.set_state(state["_random_state"])
 
 
-def build(config: Learner, start: Float[np.ndarray, "atoms features"], reinit: bool = False) -> NOODL | Lasso:
+def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"], reinit: bool = False) -> NOODL | Lasso:
     """Make what learns in a trial, from a dictionary to start with."""
     if config.method == "lasso":
         return Lasso(

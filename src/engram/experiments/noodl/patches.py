@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
-from engram.experiments.noodl import learner
+from engram.experiments.noodl.learner import Learner, build_learner, learn
 from engram.lab import Run
 from engram.memory import NOODL, explained_share
 from engram.tasks import photograph_patches
@@ -18,7 +18,7 @@ NONZEROS = (4, 8)  # coefficients with which patches are reconstructed
 
 
 @dataclass(frozen=True)
-class Config(learner.Learner):
+class Patches(Learner):
     """A learner of patches."""
 
     learning: bool = True
@@ -27,17 +27,17 @@ class Config(learner.Learner):
     """Patches on which atoms are judged."""
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Patches, run: Run) -> dict[str, Any]:
     """Learn from patches; the result is how well new ones are reconstructed from a few atoms."""
     rng = run.rng
     samples = photograph_patches(50 * config.batch_size, PATCH, "train", rng)
     held_out = photograph_patches(config.held_out, PATCH, "test", rng)
     start = unit_rows(samples[rng.choice(len(samples), config.n_components, replace=False)])
-    model = learner.build(config, start)
+    model = build_learner(config, start)
     for step in run.steps(config.updates, learner=model):
         batch = samples[rng.choice(len(samples), config.batch_size, replace=False)]
         if config.learning:
-            learner.learn(model, batch)
+            learn(model, batch)
         if (step + 1) % max(1, config.updates // 10) == 0:
             atoms = getattr(model, "components_", start)
             run.log(step + 1, unexplained=1 - explained_share(atoms, held_out, NONZEROS[0]))
@@ -46,8 +46,3 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if isinstance(model, NOODL) and config.learning:
         result["mean_support"] = model.mean_support_
     return result
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return learner.seconds(config, PATCH**2) if config.learning else 0.5

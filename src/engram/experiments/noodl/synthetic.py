@@ -11,7 +11,7 @@ import polars as pl
 from annotated_types import Ge, Le
 from jaxtyping import Float
 
-from engram.experiments.noodl import learner
+from engram.experiments.noodl.learner import Learner, build_learner, learn
 from engram.lab import Run
 from engram.memory import NOODL, match_dictionaries, relative_error
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
@@ -21,7 +21,7 @@ FOUND = 0.99  # cosine from which an atom counts as found
 
 
 @dataclass(frozen=True)
-class Config(learner.Learner):
+class Synthetic(Learner):
     """A learner, where it starts, and the samples."""
 
     n_features: Annotated[int, Ge(2)] = 200
@@ -47,7 +47,7 @@ class Config(learner.Learner):
 
 
 def draw(
-    config: Config, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
+    config: Synthetic, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
 ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
     """Return fresh samples and their codes."""
     X, _, code = make_sparse_dictionary_data(
@@ -62,7 +62,7 @@ def draw(
     return X, code
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
+def trial(config: Synthetic, run: Run) -> dict[str, Any]:
     """Learn from fresh batches; the result is how near dictionary and codes are to the truth."""
     rng = run.rng
     first = unit_rows(rng.standard_normal((config.n_components, config.n_features)))
@@ -71,7 +71,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         start = perturb_dictionary(first, config.start_radius / math.log(config.n_features), rng)
     else:
         start = unit_rows(draw(config, first, rng, config.n_components)[0])
-    model = learner.build(config, start, config.reinit)
+    model = build_learner(config, start, config.reinit)
     average, broken = np.zeros_like(first), np.zeros(1)
     for step in run.steps(config.updates, learner=model, average=average, broken=broken):
         true = turn_dictionary(first, towards, step * config.drift)
@@ -84,7 +84,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
                     found = model.transform(X)
                     values["code_error"] = relative_error(found, code)
                     values["support"] = float((np.sign(found) == np.sign(code)).all(axis=1).mean())
-                learner.learn(model, X)
+                learn(model, X)
             except RuntimeError:  # it diverges, and stays what it was
                 broken[0] = 1
         if coded:
@@ -134,8 +134,3 @@ def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
     if "iterations" in curves:
         result["iterations"] = float(curves["iterations"][1].mean())
     return result
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    return learner.seconds(config, config.n_features)

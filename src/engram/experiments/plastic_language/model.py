@@ -99,19 +99,23 @@ class LanguageModel(nn.Module):
         return self.decoder(activity), after
 
 
+@torch.no_grad()
 def _layer(model: Model, inputs: int, generator: torch.Generator) -> nn.LSTM | PlasticLSTM:
     size = model.hidden_size
+    layer: nn.LSTM | PlasticLSTM
     if model.network == "lstm":
-        lstm = nn.LSTM(inputs, size)
-        uniform(lstm, size, generator)
-        _open_gates(lstm.get_parameter("bias_ih_l0"), model.gate_bias)
-        return lstm
-    rule = ClippedHebb(model.eta_init, BOUND) if model.network == "plastic" else Modulated(BOUND)
-    plastic = PlasticLSTM(inputs, size, rule=rule, alpha=model.alpha, generator=generator)
-    with torch.no_grad():
-        plastic.get_parameter("alpha").mul_(model.alpha_init / INITIAL_ALPHA)
-    _open_gates(plastic.bias_ih, model.gate_bias)
-    return plastic
+        layer = nn.LSTM(inputs, size)
+        uniform(layer, size, generator)
+        bias = layer.get_parameter("bias_ih_l0")
+    else:
+        rule = ClippedHebb(model.eta_init, BOUND) if model.network == "plastic" else Modulated(BOUND)
+        layer = PlasticLSTM(inputs, size, rule=rule, alpha=model.alpha, generator=generator)
+        layer.get_parameter("alpha").mul_(model.alpha_init / INITIAL_ALPHA)
+        bias = layer.bias_ih
+    admit, forget, _, emit = bias.chunk(4)
+    for gate in (admit, forget, emit):
+        gate.add_(model.gate_bias)
+    return layer
 
 
 @torch.no_grad()
@@ -119,13 +123,6 @@ def uniform(layer: nn.Module, units: int, generator: torch.Generator | None) -> 
     """Give a layer torch's own initial values, but of a generator: uniform to one over the root of its units."""
     for parameter in layer.parameters():
         parameter.uniform_(-(units**-0.5), units**-0.5, generator=generator)
-
-
-@torch.no_grad()
-def _open_gates(bias: Tensor, by: float) -> None:
-    admit, forget, _, emit = bias.chunk(4)
-    for gate in (admit, forget, emit):
-        gate.add_(by)
 
 
 def through(

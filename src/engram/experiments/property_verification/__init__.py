@@ -18,26 +18,9 @@ from engram.experiments.property_verification.engines import AcasXu
 from engram.experiments.property_verification.networks import RandomNetworks, Sizes
 from engram.experiments.property_verification.radii import Radii, Training
 from engram.experiments.property_verification.regions import Data, DataSet
-from engram.lab import (
-    Arm,
-    Claim,
-    Experiment,
-    Measure,
-    Preset,
-    Results,
-    arms_of,
-    at_least,
-    at_most,
-    largest,
-    least,
-    value,
-)
+from engram.lab import Arm, Experiment, Measure, Preset, Results, arms_of, claimed, largest, least, value
 from engram.lab.curves import PALETTE
 
-PAPER = (
-    "Dingliwal, Pareek & Arora, Finding input characterizations for output properties in ReLU neural networks, 2020 "
-    "(arXiv 2003.04273)"
-)
 SIZES: tuple[Sizes, ...] = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
 DATA_SETS = get_args(DataSet)
 
@@ -61,7 +44,7 @@ def arms(config: Config) -> dict[str, Arm]:
     learned = {f"radius-{way}": replace(config.radii, training=way) for way in get_args(Training)}
     found = arms_of(regions.random_regions, random, regions.random_seconds)
     found |= arms_of(regions.data_regions, sets, regions.data_seconds)
-    found |= arms_of(radii.trial, learned, radii.seconds)
+    found |= arms_of(radii.trial, learned, lambda config: 0.04 * config.epochs + 2.0 + 3.0 * config.exact)
     found["bounds"] = Arm(engines.order, replace(config.random, sizes="5-8-8-3"), config.random.networks * 0.06)
     if config.scope == "all":
         found["acasxu"] = Arm(engines.acasxu, config.acasxu, 2e-3 * config.acasxu.boxes)
@@ -75,83 +58,80 @@ def lead(arm: str, above: str, below: str, times: float = 1.0) -> Measure:
     return Measure(lambda results: float(results[arm][above]) - times * float(results[arm][below]), (arm,))
 
 
-paper = partial(Claim, source="abstract; criterion ours", holds=at_least(0.0))
-ours = partial(Claim, source="ours", published="no figure", holds=at_least(0.0))
-exact = partial(Claim, published="proved", holds=at_most(0.0), sameness="numeric")
+paper = partial(claimed, source="abstract; criterion ours")
+ours = partial(claimed, source="ours", published="no figure")
+exact = partial(claimed, published="proved", sameness="numeric")
 claims = [
     *(
         paper(
-            id=f"larger-{size}",
-            statement=f"On random networks {size}, the structural region (best of three slacks) is at least as large "
+            f"larger-{size}",
+            f"On random networks {size}, the structural region (best of three slacks) is at least as large "
             "as the direct one (difference of the mean volumes)",
+            lead(size, "structural", "direct") >= 0.0,
             published="a larger input region than the existing approach (no figure)",
-            metric=lead(size, "structural", "direct"),
         )
         for size in SIZES
     ),
     paper(
-        id="larger-where-direct-fails",
-        statement="Where the direct proof fails at the start, on 2-4-2, it is 1.5 times as large as the fallback "
+        "larger-where-direct-fails",
+        "Where the direct proof fails at the start, on 2-4-2, it is 1.5 times as large as the fallback "
         "(difference of the mean volume and 1.5 times the fallback's)",
+        lead("2-4-2", "structural_where_direct_fails", "direct_where_direct_fails", 1.5) >= 0.0,
         published="a larger input region (no figure)",
-        metric=lead("2-4-2", "structural_where_direct_fails", "direct_where_direct_fails", 1.5),
     ),
     exact(
-        id="never-smaller-where-direct-fails",
-        statement="There it holds all of the fallback beyond the shell of the slack (sampled points that it lacks, of "
+        "never-smaller-where-direct-fails",
+        "There it holds all of the fallback beyond the shell of the slack (sampled points that it lacks, of "
         "the worst size)",
+        largest("lost", *SIZES) <= 0.0,
         source="elementary; ours",
         published="derived",
-        metric=largest("lost", *SIZES),
     ),
     *(
         ours(
-            id=f"tightening-pays-{size}",
-            statement=f"On {size}, a loose slack that is tightened after relaxing is better than one half of the "
+            f"tightening-pays-{size}",
+            f"On {size}, a loose slack that is tightened after relaxing is better than one half of the "
             "margin as published (difference of the mean volumes)",
-            metric=lead(size, "tight", "half"),
+            lead(size, "tight", "half") >= 0.0,
         )
         for size in SIZES[:2]
     ),
     ours(
-        id="both-are-better-than-one",
-        statement="The larger of direct and tightened regions has 1.05 times the mean volume of direct ones, on 2-4-2 "
+        "both-are-better-than-one",
+        "The larger of direct and tightened regions has 1.05 times the mean volume of direct ones, on 2-4-2 "
         "and on 5-8-8-2 (the smaller difference to that)",
-        metric=least(*(lead(size, "best", "direct", 1.05) for size in SIZES[:2])),
+        least(*(lead(size, "best", "direct", 1.05) for size in SIZES[:2])) >= 0.0,
     ),
     exact(
-        id="regions-are-sound",
-        statement="No sampled input of any region is answered otherwise (their number, in the worst arm)",
+        "regions-are-sound",
+        "No sampled input of any region is answered otherwise (their number, in the worst arm)",
+        largest("wrong", *SIZES, *DATA_SETS) <= 0.0,
         source="theorems of both papers",
-        metric=largest("wrong", *SIZES, *DATA_SETS),
     ),
     ours(
-        id="hebbian-radius-matched",
-        statement="The median certified radius with a winner-take-all Hebbian layer is 1.1 times that of "
+        "hebbian-radius-matched",
+        "The median certified radius with a winner-take-all Hebbian layer is 1.1 times that of "
         "back-propagation stopped at the same accuracy",
-        metric=value("radius-hebbian", "radius") / value("radius-matched", "radius"),
-        holds=at_least(1.1),
+        value("radius-hebbian", "radius") / value("radius-matched", "radius") >= 1.1,
     ),
     ours(
-        id="hebbian-radius-full",
-        statement="and 1.3 times that of back-propagation to the end",
-        metric=value("radius-hebbian", "radius") / value("radius-backprop", "radius"),
-        holds=at_least(1.3),
+        "hebbian-radius-full",
+        "and 1.3 times that of back-propagation to the end",
+        value("radius-hebbian", "radius") / value("radius-backprop", "radius") >= 1.3,
     ),
     exact(
-        id="bounds-are-ordered",
-        statement="Bounds by intervals, by CROWN cut with them, by linear and mixed-integer programs never cross, nor "
+        "bounds-are-ordered",
+        "Bounds by intervals, by CROWN cut with them, by linear and mixed-integer programs never cross, nor "
         "do samples cross them",
+        value("bounds", "disorder") <= 0.0,
         source="theory",
-        metric=value("bounds", "disorder"),
     ),
     exact(
-        id="acas-xu",
-        statement="Properties 1, 3 and 4 are proved for all their ACAS Xu networks (share)",
+        "acas-xu",
+        "Properties 1, 3 and 4 are proved for all their ACAS Xu networks (share)",
+        value("acasxu", "proved") >= 1.0,
         source="Katz et al. 2017; VNN-COMP 2021",
         published="hold",
-        metric=value("acasxu", "proved"),
-        holds=at_least(1.0),
         presets=("paper",),
     ),
 ]
@@ -177,26 +157,19 @@ def figure(results: Results) -> go.Figure:
     return plot
 
 
+SMOKE = Config(
+    random=RandomNetworks(networks=2, points=1000),
+    data=Data(inputs=2, points=1000, epochs=1),
+    radii=Radii(epochs=1, hidden=8),
+    scope="few",
+)
+PAPER = Config(random=RandomNetworks(networks=50), data=Data(inputs=50), radii=Radii(exact=50), scope="all")
 experiment = Experiment(
     name="property-verification",
     summary="Input regions with a proof for ReLU networks, by decision patterns and by structure; certified radii",
-    paper=PAPER,
-    presets={
-        "smoke": Preset(
-            Config(
-                random=RandomNetworks(networks=2, points=1000),
-                data=Data(inputs=2, points=1000, epochs=1),
-                radii=Radii(epochs=1, hidden=8),
-                scope="few",
-            ),
-            seeds=2,
-        ),
-        "laptop": Preset(Config(), seeds=5),
-        "paper": Preset(
-            Config(random=RandomNetworks(networks=50), data=Data(inputs=50), radii=Radii(exact=50), scope="all"),
-            seeds=10,
-        ),
-    },
+    paper="Dingliwal, Pareek & Arora, Finding input characterizations for output properties in ReLU neural networks, "
+    "2020 (arXiv 2003.04273)",
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

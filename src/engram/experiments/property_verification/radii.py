@@ -85,8 +85,3 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
         "unstable": float(((lower < 0) & (upper > 0)).mean()),
         "disorder": float((crown[: len(exact)] > exact + 1e-6).sum()),
     }
-
-
-def seconds(config: Radii) -> float:
-    """Time of a trial on one core."""
-    return 0.04 * config.epochs + 2.0 + 3.0 * config.exact
