@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.sequence import time_first
@@ -68,7 +69,7 @@ class ClampedLSTM(nn.LSTM):
         hidden_size: int,
         *,
         batch_first: bool = False,
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -105,9 +106,7 @@ class ClampedLSTM(nn.LSTM):
         ]
 
     def forward(  # type: ignore[override]
-        self,
-        input: Annotated[Tensor, "time batch input"],
-        state: tuple[Tensor, Tensor] | None = None,
+        self, input: Annotated[Tensor, "time batch input"], state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], LSTMState]:
         """As ``PlasticRNN.forward``, without ``clamp``; hidden and cell of the state are (1, batch, hidden) each."""
         sequence = time_first("input", input, self.input_size, self.weight_ih_l0, self.batch_first)

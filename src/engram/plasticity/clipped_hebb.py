@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.types import Device
 
 from engram.plasticity.rule import Coefficients, PlasticityRule, checked_bound
 
@@ -42,7 +43,7 @@ class ClippedHebb(PlasticityRule):
         clip: float | None = 1.0,
         *,
         eta_param: str = "raw",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)

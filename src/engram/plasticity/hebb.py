@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.types import Device
 
 from engram.plasticity.rule import Coefficients, PlasticityRule
 
@@ -37,12 +38,7 @@ class Hebb(PlasticityRule):
     forgets = "rate"
 
     def __init__(
-        self,
-        eta: float = 0.01,
-        *,
-        eta_param: str = "raw",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        self, eta: float = 0.01, *, eta_param: str = "raw", device: Device = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__(device, dtype)
         self._train_rate(eta, eta_param, device, dtype)

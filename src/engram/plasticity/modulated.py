@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.rule import Coefficients, PlasticityRule, bounded, checked_bound, first_half, trained_rate
@@ -57,7 +58,7 @@ class Modulated(PlasticityRule):
         strict: bool = False,
         only_half: bool = False,
         hebb_eta: float = 0.01,
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)

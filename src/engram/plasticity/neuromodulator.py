@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.nonlinearity import identity
@@ -56,7 +57,7 @@ class Neuromodulator(nn.Module):
         fan_out: bool = False,
         *,
         nonlinearity: str = "tanh",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:

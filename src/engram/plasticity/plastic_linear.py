@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
@@ -75,7 +76,7 @@ class PlasticLinear(nn.Module):
         nonlinearity: str = "identity",
         batch_first: bool = False,
         backend: str = "auto",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:

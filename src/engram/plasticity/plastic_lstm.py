@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
@@ -83,7 +84,7 @@ class PlasticLSTM(nn.Module):
         read_clip: float | None = None,
         batch_first: bool = False,
         backend: str = "auto",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -118,9 +119,7 @@ class PlasticLSTM(nn.Module):
         draw(self.alpha, 1e-4, generator)
 
     def forward(
-        self,
-        input: Annotated[Tensor, "time batch input"],
-        state: PlasticLSTMState | None = None,
+        self, input: Annotated[Tensor, "time batch input"], state: PlasticLSTMState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
         """As ``PlasticRNN.forward``, without ``clamp``; the activity is the output h."""
         check_precision(self.weight_hh)

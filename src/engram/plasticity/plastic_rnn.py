@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
@@ -85,7 +86,7 @@ class PlasticRNN(nn.Module):
         nonlinearity: str = "tanh",
         batch_first: bool = False,
         backend: str = "auto",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity import rule as rules
@@ -64,7 +65,7 @@ class Retroactive(PlasticityRule):
         only_half: bool = False,
         hebb_eta: float = 0.01,
         eta_param: str = "raw",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.state import EligibilityState, RuleState, TraceState
@@ -75,14 +76,12 @@ class PlasticityRule(nn.Module, ABC):
     recursion: Literal["linear", "soft", "retroactive", "own"] = "linear"
     forgets: Literal["nothing", "rate", "share", "oja"] | None = None
 
-    def __init__(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         # What a rule without parameters follows when it is moved or cast.
         self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
 
-    def _train_rate(
-        self, eta: float, eta_param: str, device: torch.device | str | None, dtype: torch.dtype | None
-    ) -> None:
+    def _train_rate(self, eta: float, eta_param: str, device: Device, dtype: torch.dtype | None) -> None:
         """Make ``eta`` a trained rate, of which the parameter is ``eta`` itself or its logit, ``eta_logit``."""
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
             self.eta = trained_rate(eta, device, dtype)
@@ -220,9 +219,7 @@ def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
     return torch.arange(size, device=post.device) < size // 2
 
 
-def trained_rate(
-    eta: float, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-) -> nn.Parameter:
+def trained_rate(eta: float, device: Device = None, dtype: torch.dtype | None = None) -> nn.Parameter:
     """Return a plasticity rate, which must be finite, as a scalar parameter that training may change freely."""
     return nn.Parameter(torch.tensor(checks.number("eta", eta), device=device, dtype=dtype))
 

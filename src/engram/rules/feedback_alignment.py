@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 
 class _FeedbackAlignment(torch.autograd.Function):
@@ -97,7 +98,7 @@ class FeedbackAlignmentLinear(nn.Linear):
         out_features: int,
         bias: bool = True,
         *,
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ import math
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, no_type_check
+from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -124,7 +124,6 @@ _operator(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=("contrac
 def _elementwise(build: Build) -> Any:
     """Return a function of numba's that does to vectors, and to every row of tiles, what ``build`` generates."""
 
-    @no_type_check
     def typed(typing_context: Any, *args: Any) -> Any:
         return args[0](*args), lambda context, builder, sig, args: _each(build)(builder, *args)
 
@@ -143,7 +142,6 @@ def _splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Va
 
 
 @intrinsic
-@no_type_check
 def lanes(typing_context: Any, array: Any) -> Any:
     """Return how many elements of an array fit a register."""
 
@@ -154,7 +152,6 @@ def lanes(typing_context: Any, array: Any) -> Any:
 
 
 @intrinsic
-@no_type_check
 def load(typing_context: Any, array: Any, index: Any) -> Any:
     """Return the elements of a flat array from ``index`` on, as many as fit a register."""
 
@@ -166,7 +163,6 @@ def load(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-@no_type_check
 def load_rows(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
     """Return the elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
 
@@ -189,7 +185,6 @@ def _row_addresses(
 
 
 @intrinsic
-@no_type_check
 def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector to a flat array from ``index`` on."""
 
@@ -202,7 +197,6 @@ def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
 
 
 @intrinsic
-@no_type_check
 def store_rows(typing_context: Any, array: Any, index: Any, width: Any, tile: Any) -> Any:
     """Write a tile to where ``load_rows`` would read it."""
 
@@ -216,7 +210,6 @@ def store_rows(typing_context: Any, array: Any, index: Any, width: Any, tile: An
 
 
 @intrinsic
-@no_type_check
 def splat(typing_context: Any, number: Any) -> Any:
     """Return a vector that holds one number everywhere."""
 
@@ -227,7 +220,6 @@ def splat(typing_context: Any, number: Any) -> Any:
 
 
 @intrinsic
-@no_type_check
 def splat_rows(typing_context: Any, array: Any, index: Any) -> Any:
     """Return a tile whose rows hold one number each: the four elements of an array from ``index`` on."""
 
@@ -243,7 +235,6 @@ def splat_rows(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-@no_type_check
 def repeat(typing_context: Any, vector: Any) -> Any:
     """Return the tile that has the vector in every row."""
 
@@ -254,7 +245,6 @@ def repeat(typing_context: Any, vector: Any) -> Any:
 
 
 @intrinsic
-@no_type_check
 def add_rows(typing_context: Any, vector: Any, tile: Any) -> Any:
     """Return a vector plus every row of a tile."""
 
@@ -292,7 +282,6 @@ def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
 
 
 @intrinsic
-@no_type_check
 def total(typing_context: Any, vector: Any) -> Any:
     """Return the sum of a vector's elements."""
 
@@ -303,7 +292,6 @@ def total(typing_context: Any, vector: Any) -> Any:
 
 
 @intrinsic
-@no_type_check
 def store_totals(typing_context: Any, array: Any, index: Any, tile: Any) -> Any:
     """Write the sums of a tile's rows to the four elements of an array from ``index`` on."""
 

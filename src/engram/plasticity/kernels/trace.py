@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, no_type_check
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +41,6 @@ from engram.plasticity.kernels.simd import (
 
 
 @inline
-@no_type_check
 def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
     """Return the traces after a step, H and E, and what the bound of H was given."""
     increment = gain * x
@@ -59,7 +58,6 @@ def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
 
 
 @inline
-@no_type_check
 def modulation(v, v0, Y, y, width, wide, squash):
     """Return M, the neuromodulatory signal before it fans out."""
     products = splat(v0 - v0)
@@ -74,7 +72,6 @@ def modulation(v, v0, Y, y, width, wide, squash):
 
 
 @inline
-@no_type_check
 def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, wide, recursion, modulated, forgets):
     """Write keep, gain and m of every row."""
     one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
@@ -90,7 +87,6 @@ def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, 
 
 
 @inline
-@no_type_check
 def undo_rates(
     q, s, r, Z, z, signal, eta, fan, base, of_post, of_signal, high, wide, recursion, modulated, forgets
 ):  # fmt: skip
@@ -117,7 +113,6 @@ def undo_rates(
 
 
 @inline
-@no_type_check
 def undo_modulation(
     of_signal, signal, v, fan, sources, source, of_sources, at, width, wide, squash,
     grad_v, grad_v0, grad_fan, grad_base, b,
@@ -141,7 +136,6 @@ def undo_modulation(
 
 
 @inline
-@no_type_check
 def copy_in(values, padded, place):
     """Copy a row of numbers to where there is padding behind it."""
     for i in range(values.size):
@@ -149,7 +143,6 @@ def copy_in(values, padded, place):
 
 
 @inline
-@no_type_check
 def copy_out(padded, place, values):
     """Copy a row of numbers from where there is padding behind it."""
     for i in range(values.size):
@@ -157,7 +150,6 @@ def copy_out(padded, place, values):
 
 
 @inline
-@no_type_check
 def fetch(values, a, b, first, size, padded, place):
     """Copy values[a, b, first:first + size] to where there is padding behind it, without the cost of a view."""
     for i in range(size):
@@ -165,7 +157,6 @@ def fetch(values, a, b, first, size, padded, place):
 
 
 @inline
-@no_type_check
 def deliver(padded, place, values, a, b, first, size):
     """Copy to values[a, b, first:first + size] from where there is padding behind it."""
     for i in range(size):
@@ -173,7 +164,6 @@ def deliver(padded, place, values, a, b, first, size):
 
 
 @inline
-@no_type_check
 def rows_in(values, b, padded, place, width):
     """Copy the traces of sample b, if there are any, to where every row has padding behind it."""
     for j in range(values.shape[1]):
@@ -181,7 +171,6 @@ def rows_in(values, b, padded, place, width):
 
 
 @inline
-@no_type_check
 def rows_out(padded, place, width, values, b):
     """Copy the traces of sample b, if there are any, from where every row has padding behind it."""
     for j in range(values.shape[1]):
@@ -189,7 +178,6 @@ def rows_out(padded, place, width, values, b):
 
 
 @inline
-@no_type_check
 def clear(values, start, stop, wide):
     """Set whole registers of numbers to zero."""
     for i in range(start, stop, wide):
@@ -197,7 +185,6 @@ def clear(values, start, stop, wide):
 
 
 @inline
-@no_type_check
 def advance(
     memory, h, e, X, before, after, alpha, keep, gain, rates, n, current, c,
     rows, width, wide, bound, connection, recursion, trace_first, update,
@@ -224,7 +211,6 @@ def advance(
 
 
 @inline
-@no_type_check
 def remake(
     memory, h, e, to, to_e, stride, X, x, keep, gain, rates, n, parts, every,
     rows, width, high, wide, bound, recursion, trace_first,
@@ -250,7 +236,6 @@ def remake(
 
 
 @inline
-@no_type_check
 def undo(
     memory, h, e, of_h, of_e, X, x, keep, gain, rates, n, D, alpha, grad_alpha, into_after, into, y, q, s, r, a,
     rows, width, high, wide, bound, connection, recursion, trace_first, product,
@@ -321,7 +306,6 @@ def undo(
 
 
 @inline
-@no_type_check
 def undo_first(
     memory, h, of_h, X, x, keep, gain, n, D, alpha, grad_alpha, into, y, a,
     rows, width, high, wide, connection, recursion,

@@ -14,7 +14,6 @@ arrangement is ours.
 from __future__ import annotations
 
 import math
-from typing import no_type_check
 
 import numpy as np
 
@@ -36,7 +35,6 @@ from engram.plasticity.kernels.simd import (
 
 
 @inline
-@no_type_check
 def copy_matrix(matrix, padded, width):
     """Copy a matrix to where every row has padding behind it."""
     for j in range(matrix.shape[0]):
@@ -45,7 +43,6 @@ def copy_matrix(matrix, padded, width):
 
 
 @jit
-@no_type_check
 def lifetime(
     weight, alpha, genome, inputs, kind, answer, first_event, event_unit, event_size, noise_of, order, slot,
     response_start, response_stop, decision, feedback_start, feedback_stop, first_plastic,

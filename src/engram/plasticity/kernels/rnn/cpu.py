@@ -32,8 +32,6 @@ arrangement are ours.
 
 from __future__ import annotations
 
-from typing import no_type_check
-
 import numpy as np
 
 from engram.jit import inline, jit
@@ -69,7 +67,6 @@ from engram.plasticity.kernels.trace import (
 
 
 @inline
-@no_type_check
 def matrix_in(values, b, size, tiles, width, wide):
     """Copy matrix b of several to where it lies tile after tile, as ``load_rows(tiles, place, wide)`` reads it."""
     whole = size // wide * wide
@@ -82,7 +79,6 @@ def matrix_in(values, b, size, tiles, width, wide):
 
 
 @inline
-@no_type_check
 def matrix_out(tiles, width, wide, values, b, size):
     """Copy a matrix that lies tile after tile to matrix b of several."""
     whole = size // wide * wide
@@ -95,7 +91,6 @@ def matrix_out(tiles, width, wide, values, b, size):
 
 
 @inline
-@no_type_check
 def undo_units(
     grad_output, mask, Y, y, into, q, s, r, D, d, signal, eta, v, fan, base, of_post, of_signal,
     width, wide, recursion, is_relu, modulated, squash, forgets,
@@ -124,7 +119,6 @@ def undo_units(
             D[d + j] = 0
 
 
-@no_type_check
 def forward_kernel(connection, recursion, clipped):
     """Return the forward pass for one kind of alpha and of rule."""
 
@@ -199,7 +193,6 @@ def forward_kernel(connection, recursion, clipped):
     return forward
 
 
-@no_type_check
 def backward_kernel(connection, recursion, clipped):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
     # Without a bound, several steps of the recursion can be made at once.
