@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from engram.plasticity import PlasticRNN, plastic_scan
-from engram.plasticity.kernels.rnn import fused_scan
 from engram.plasticity.kernels.rnn import scan as rnn
+from engram.plasticity.kernels.rnn.scan import fused_scan
 
 pytest.importorskip("triton")
 import triton

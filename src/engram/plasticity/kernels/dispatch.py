@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,7 +11,9 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from engram import checks
-from engram.plasticity.kernels import linear, lstm, rnn
+from engram.plasticity.kernels.linear import scan as linear
+from engram.plasticity.kernels.lstm import scan as lstm
+from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.scan import plastic_linear_scan, plastic_lstm_scan, plastic_scan
 from engram.plasticity.sequence import autocast
@@ -44,9 +45,15 @@ def run_scan(
     """
     checks.choice("backend", backend, BACKENDS)
     run: Any = scan
-    if backend != "eager":
-        choose: Any = fastest
-        run = KERNELS[scan][0].fused_scan if backend == "fused" else choose(scan, *args, **kwargs)
+    choose: Any = fastest
+    kernel = KERNELS[scan][0]
+    if backend == "auto":
+        run = choose(scan, *args, **kwargs)
+    if backend == "fused":
+        reason = kernel.unsupported(*args, **kwargs)
+        if reason is not None:
+            raise ValueError(f"backend = 'fused': {reason}")
+        run = kernel.fused_scan
     drive = args[0]
     if isinstance(drive, Tensor) and autocast(drive.device):
         # Increments of the trace are lost in half precision after a hundred steps.
@@ -63,4 +70,4 @@ def fastest(scan: Callable[..., Any], drive: Tensor, *args: Any, **kwargs: Any) 
     acting = scan is plastic_scan and brief and not torch.is_grad_enabled() and not is_compiling()
     if not (acting or len(drive) >= few) or kernel.unsupported(drive, *args, **kwargs):
         return scan
-    return step_scan if acting else partial(kernel.fused_scan, supported=True)
+    return step_scan if acting else kernel.fused_scan

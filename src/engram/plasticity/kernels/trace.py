@@ -11,10 +11,6 @@ is for every receiving unit has ``high`` numbers, at least ``rows``. Places in m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any
-
 import numpy as np
 
 from engram.jit import inline
@@ -334,18 +330,3 @@ def undo_first(
     if not connection:
         for j in range(0, high, wide):
             store(grad_alpha, j, load(grad_alpha, j) + load(D, n + j) * load(a, j))
-
-
-@cache
-def compiled(make: Callable[..., Any], *kind: int) -> Any:
-    """Return the kernel that ``make`` makes for one kind of alpha and of rule, once a process."""
-    return make(*map(int, kind))
-
-
-def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int = 1, stretch: int = 1) -> int:
-    """Return how many numbers of memory a pass needs for the traces of one sample, each of ``trace`` padded numbers.
-
-    The backward pass goes through ``time`` steps and holds ``stretch`` at once; ``wide`` is at least a register.
-    """
-    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 2
-    return (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)

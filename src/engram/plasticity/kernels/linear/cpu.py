@@ -70,7 +70,7 @@ def forward_kernel(connection, recursion):
     @jit
     def forward(
         pre, current, modulator, trace, eligibility, alpha, eta,
-        c, trace_first, modulated, unit, forgets, high,
+        c, trace_first, forgets, modulated, unit, high,
         outputs, last_trace, last_eligibility, scratch, first, stop,
     ):  # fmt: skip
         time, _, size = current.shape
@@ -122,7 +122,7 @@ def backward_kernel(connection, recursion):
     def backward(
         grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
         pre, modulator, trace, eligibility, alpha, eta,
-        c, trace_first, modulated, unit, forgets, high, stretch,
+        c, trace_first, forgets, modulated, unit, high, stretch,
         grad_pre, grad_current, grad_modulator, grad_trace, grad_eligibility, grad_alpha, grad_eta,
         scratch, first, stop,
     ):  # fmt: skip

@@ -86,7 +86,7 @@ def forward_kernel(connection, recursion):
     @jit
     def forward(
         drive, hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
-        c, trace_first, modulated, squash, forgets, post, from_cell,
+        c, trace_first, forgets, modulated, squash, post, from_cell,
         outputs, last_cell, last_trace, last_eligibility, cells, gates, currents, scratch, first, stop,
     ):  # fmt: skip
         time, _, size = outputs.shape
@@ -205,7 +205,7 @@ def backward_kernel(connection, recursion):
     def backward(
         grad_outputs, grad_last_cell, grad_last_trace, grad_last_eligibility, outputs, cells, gates, posts,
         hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
-        c, trace_first, modulated, squash, forgets, post, from_cell, stretch,
+        c, trace_first, forgets, modulated, squash, post, from_cell, stretch,
         grad_drive, grad_current, grad_hidden, grad_cell, grad_trace, grad_eligibility,
         grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
     ):  # fmt: skip

@@ -16,7 +16,7 @@ from torch.nn import functional
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import BLOCK, POST
-from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
+from engram.plasticity.kernels.operator import RECURRENT, array, copies, like, padded, traces, zeros
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticLSTMState
 
@@ -25,10 +25,7 @@ DEALT, DEALT_IF_LARGE = 8, 2
 # Bytes of weights from which this is so.
 LARGE = 2**20
 
-_INPUTS = (
-    "Tensor hidden, Tensor cell, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
-    "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
-)
+_INPUTS = f"Tensor hidden, Tensor cell, {RECURRENT}"
 _COUNT = 11
 
 
@@ -38,9 +35,9 @@ class Options(NamedTuple):
     recursion: int
     clip: float
     trace_first: bool
+    forgets: int
     modulated: bool
     squash: int
-    forgets: int
     post: int
     from_cell: bool
     stretch: int
@@ -80,31 +77,14 @@ def fused_scan(
     modulator_source: str = "hidden",
     read_clip: float | None = None,
     stretch: int = 0,
-    supported: bool = False,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
-    """As ``plastic_lstm_scan``, by the operator; ``stretch`` and ``supported`` as of ``rnn.fused_scan``.
-
-    Raises:
-        ValueError: What the operator cannot run, in the words of ``unsupported``.
-    """
-    if not supported:
-        given: Any = {"neuromodulator": neuromodulator, "read_clip": read_clip}
-        encoding.refuse(unsupported(drive, weight, alpha, rule, state, **given))
+    """As ``plastic_lstm_scan``, by the operator; see ``rnn.fused_scan``."""
     hidden, cell, synapses = state
-    *sent, squash = encoding.signal(neuromodulator, weight)
-    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
-    modulated, from_cell = neuromodulator is not None, modulator_source == "cell"
+    layer, squash = encoding.recurrent(weight, alpha, rule, neuromodulator)
+    units = neuromodulator is not None, squash, POST[hebb_post], modulator_source == "cell"
     outputs, cell, trace, eligibility, *_ = torch.ops.engram.plastic_lstm_scan(
-        drive,
-        hidden,
-        cell,
-        synapses.trace,
-        encoding.eligibility_of(synapses),
-        weight,
-        encoding.coefficients_of(alpha, weight.shape[1]),
-        encoding.rate(rule, weight),
-        *sent,
-        *Options(recursion, clip, trace_first, modulated, squash, forgets, POST[hebb_post], from_cell, stretch),
+        *(drive, hidden, cell, *encoding.traces_of(synapses), *layer),
+        *Options(*encoding.rule_numbers(rule), *units, stretch),
     )
     last = outputs[-1] if len(drive) else hidden
     return outputs, state._replace(hidden=last, cell=cell, rule=encoding.state_of(trace, eligibility))
@@ -148,13 +128,10 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     steps = torch.empty_like(outputs), drive.new_empty(drive.shape), _currents(outputs, options)
     if drive.numel() == 0:
         return (outputs, *copies((cell, trace, eligibility)), *steps)
-    from engram.plasticity.kernels import trace as passes
-    from engram.plasticity.kernels.lstm import cpu
-
     last = like((cell, trace, eligibility))
     arrays, rows, width = _prepare("forward", *args[:_COUNT])
-    forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
-    numbers = BLOCK * passes.scratch_size("forward", options.recursion, rows * width, width)
+    forward = operator.kernel("lstm", "forward", alpha.dim() == 2, options.recursion)
+    numbers = BLOCK * operator.scratch_size("forward", options.recursion, rows * width, width)
     written = array(outputs), array(last[0]), *traces(*last[1:]), *map(array, steps)
     fixed = (array(drive), *arrays, *options[1:-1], *written)
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
@@ -173,9 +150,6 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     hidden, cell, trace, eligibility, weight, alpha, *_ = inputs
     if outputs.numel() == 0:
         return (*like([gates]), *zeros([hidden]), *copies(grad_last), *zeros(inputs[4:]))
-    from engram.plasticity.kernels import trace as passes
-    from engram.plasticity.kernels.lstm import cpu
-
     time, batch, size = outputs.shape
     arrays, rows, width = _prepare("backward", *inputs)
     stretch = operator.stretch_of(time, options.stretch, BLOCK * rows * width * outputs.element_size())
@@ -188,8 +162,8 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     read = (array(grad_outputs), array(grad_last[0]), *traces(*grad_last[1:]))
     kept = map(array, (outputs, cells, gates, posts[options.post]))
     written = array(made[0]), array(current_grad), *map(array, made[1:3]), *traces(*made[3:])
-    backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, options.recursion)
-    numbers = BLOCK * passes.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
+    backward = operator.kernel("lstm", "backward", alpha.dim() == 2, options.recursion)
+    numbers = BLOCK * operator.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
     fixed = (*read, *kept, *arrays, *options[1:-1], stretch, *written)
     ends, alphas, work = sums.arrays(), alpha_sums.numpy(), 3 * gates.numel() * size
     operator.in_groups(
@@ -226,7 +200,7 @@ operator.register(
     kept=f"Tensor outputs, Tensor cells, Tensor gates, Tensor currents, {_INPUTS}",
     keep=lambda given, made: (made[0], *made[4:], *given[1:]),
     options=Options,
-    returned=(7, 12),
+    returned=7,
     # What of the cells, the gates and the currents is kept is used here alone, so that no gradient comes into it.
     graded=4,
 )

@@ -125,7 +125,7 @@ def forward_kernel(connection, recursion, clipped):
     @jit
     def forward(
         drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-        c, trace_first, is_relu, modulated, squash, forgets,
+        c, trace_first, forgets, is_relu, modulated, squash,
         outputs, last_trace, last_eligibility, scratch, first, stop,
     ):  # fmt: skip
         time, _, size = drive.shape
@@ -205,7 +205,7 @@ def backward_kernel(connection, recursion, clipped):
     def backward(
         grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
         mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-        c, trace_first, is_relu, modulated, squash, forgets, stretch,
+        c, trace_first, forgets, is_relu, modulated, squash, stretch,
         grad_drive, grad_hidden, grad_trace, grad_eligibility,
         grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
     ):  # fmt: skip

@@ -19,7 +19,7 @@ from engram.plasticity.kernels.trace import coefficients, modulation
 @partial(jit, fastmath={"reassoc", "contract"})
 def steps(
     drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-    recursion, c, trace_first, is_relu, modulated, squash, forgets,
+    recursion, c, trace_first, forgets, is_relu, modulated, squash,
     outputs, last_trace, last_eligibility,
 ):  # fmt: skip
     """Run some steps, and write the activities and the last traces."""
