@@ -32,7 +32,7 @@ from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels.dispatch import fastest, run_scan
 from engram.plasticity.kernels.linear.scan import fused_scan as fused_linear_scan
 from engram.plasticity.kernels.lstm.scan import fused_scan as fused_lstm_scan
-from engram.plasticity.nonlinearity import identity, softmax
+from engram.plasticity.scan import identity, softmax
 from engram.testing.module import without_type_checks
 
 RULES = {

@@ -40,9 +40,7 @@ class NEC(EpisodicControl):
         replay_size: Capacity of the replay buffer of (s, a, R).
         learning_starts: Steps before the first training.
         train_every: Steps between trainings.
-        rng: As in ``EpisodicControl``.
-        k: As in ``EpisodicControl``.
-        **options: As in ``EpisodicControl``.
+        **options: As in ``EpisodicControl``, as are ``rng`` and ``k``.
 
     Source: Pritzel et al., "Neural episodic control" (2017); values of the arguments from Agostinelli et al. (2019).
 

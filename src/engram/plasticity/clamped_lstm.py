@@ -37,17 +37,11 @@ class ClampedLSTM(nn.LSTM):
     are at first, and the more often they close a gate of a clamped unit against its bias: of 50 random bits, 73 % get
     through with more than half strength in an untrained network of 2000 units, and 40 % in one of 200.
 
+    Other arguments are as of ``PlasticRNN``.
+
     Args:
         input_size: Number of input features.
-        hidden_size: Number of units, at least ``input_size``.
-        batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
-        device: Of the parameters.
-        dtype: Of the parameters.
-        generator: Source of the initial values; torch's global one if None.
-
-    Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, or there are fewer units than features.
+        hidden_size: Number of units, at least ``input_size`` (else ValueError).
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the LSTM of the binary pattern experiment.
 

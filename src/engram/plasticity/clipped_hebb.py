@@ -16,16 +16,10 @@ class ClippedHebb(PlasticityRule):
         H'[j, i] = clip(H[j, i] + eta y[j] x[i], -c, c)
 
     Nothing decays; what has reached the bound stays there until activity of the opposite sign takes it back.
+    Other arguments are as of ``Hebb``.
 
     Args:
-        clip: Bound c of the trace; None for none.
-        eta: As of ``Hebb``.
-        eta_param: As of ``Hebb``.
-        device: As of ``Hebb``.
-        dtype: As of ``Hebb``.
-
-    Raises:
-        ValueError: As of ``Hebb``; or ``clip`` is not positive and finite.
+        clip: Bound c of the trace, positive and finite (else ValueError); None for none.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
 

@@ -11,11 +11,10 @@ from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
-from engram.plasticity.nonlinearity import identity
 from engram.plasticity.rule import PlasticityRule
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]]
-NONLINEARITIES = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "identity": identity}
+NONLINEARITIES = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "identity": nn.Identity()}
 
 
 class Neuromodulator(nn.Module):

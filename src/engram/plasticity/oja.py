@@ -17,16 +17,7 @@ class Oja(PlasticityRule):
 
     A unit that is silent keeps what it has learned. With a linear unit, constant input of unit length and a small
     positive start, the incoming traces of the unit grow to unit length. The trace diverges when eta times the
-    squared activity exceeds two.
-
-    Args:
-        eta: As of ``Hebb``.
-        eta_param: As of ``Hebb``.
-        device: As of ``Hebb``.
-        dtype: As of ``Hebb``.
-
-    Raises:
-        ValueError: As of ``Hebb``.
+    squared activity exceeds two. Arguments are as of ``Hebb``.
 
     Source: Oja, "Simplified neuron model as a principal component analyzer" (1982), as used by Miconi, Clune and
     Stanley, "Differentiable plasticity" (2018).

@@ -15,9 +15,8 @@ from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, run_scan
-from engram.plasticity.nonlinearity import identity, softmax
 from engram.plasticity.rule import PlasticityRule
-from engram.plasticity.scan import plastic_linear_scan
+from engram.plasticity.scan import identity, plastic_linear_scan, softmax
 from engram.plasticity.sequence import AXES, check_precision, time_first
 from engram.plasticity.state import RuleState
 
@@ -30,20 +29,14 @@ class PlasticLinear(nn.Module):
         y(t) = f((W + alpha * H(t-1)) x(t) + b + d(t))
         H(t) = rule(H(t-1), x = x(t), y = y(t), m = m(t))
 
-    where a modulated rule gets its signal m from outside.
+    where a modulated rule gets its signal m from outside. Other arguments, and what they raise, are as of
+    ``PlasticRNN``; ``alpha`` is not None.
 
     Args:
         in_features: Number of sending units.
         out_features: Number of receiving units.
         bias: Whether there is a bias.
         nonlinearity: f, ``"identity"``, ``"tanh"`` or ``"softmax"`` (over the receiving units).
-        rule: As of ``PlasticRNN``; ``alpha`` is not None.
-        alpha: As of ``PlasticRNN``; ``alpha`` is not None.
-        batch_first: As of ``PlasticRNN``; ``alpha`` is not None.
-        backend: As of ``PlasticRNN``; ``alpha`` is not None.
-        device: As of ``PlasticRNN``; ``alpha`` is not None.
-        dtype: As of ``PlasticRNN``; ``alpha`` is not None.
-        generator: As of ``PlasticRNN``; ``alpha`` is not None.
 
     Attributes:
         weight: Fixed weights W, (out, in); initially normal with standard deviation 0.01.
@@ -51,9 +44,6 @@ class PlasticLinear(nn.Module):
         alpha: (out, in), (out,), (), or a module with the factors ``alpha.post``, (rank, out), and ``alpha.pre``,
             (rank, in); initially uniform in [0, 0.01) or, if a product, within it, and 0.01 if homogeneous.
         rule: The plasticity rule.
-
-    Raises:
-        TypeError, ValueError: As of ``PlasticRNN``.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the plastic output layer for Omniglot, with
     its initial values.

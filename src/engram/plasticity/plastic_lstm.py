@@ -31,22 +31,15 @@ class PlasticLSTM(nn.Module):
         m  = neuromodulator(h')                                 if the rule is modulated
         H' = rule(H, x = h, y = g, m = m)
 
+    Other arguments, and what they raise, are as of ``PlasticRNN``, but ``alpha`` is not None, ``rule`` is
+    ``Modulated(clip=2.0)`` if None, and a neuromodulator that is made here has a fan-out.
+
     Args:
-        input_size: As of ``PlasticRNN``.
-        hidden_size: As of ``PlasticRNN``.
-        alpha: As of ``PlasticRNN``; ``alpha`` is not None.
-        rule: As of ``PlasticRNN``; ``Modulated(clip=2.0)`` if None.
-        neuromodulator: As of ``PlasticRNN``, but the one that is made has a fan-out.
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
         modulator_source: What the neuromodulator reads, ``"hidden"`` (h') or ``"cell"`` (c').
         read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
             (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
-        batch_first: As of ``PlasticRNN``.
-        backend: As of ``PlasticRNN``.
-        device: As of ``PlasticRNN``.
-        dtype: As of ``PlasticRNN``.
-        generator: As of ``PlasticRNN``.
 
     Attributes:
         weight_ih, bias_ih: Input weights U, (4 hidden, input), and b, (4 hidden,), the gates in torch's order i, f, g,
@@ -57,9 +50,6 @@ class PlasticLSTM(nn.Module):
         alpha: Shaped as of ``PlasticRNN``; initially uniform in [0, 0.0001) or, if a product, within it, and 0.0001 if
             homogeneous.
         rule, neuromodulator: As of ``PlasticRNN``.
-
-    Raises:
-        TypeError, ValueError: As of ``PlasticRNN``.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
     and initial values as in its code.

@@ -24,11 +24,9 @@ class Retroactive(PlasticityRule):
 
         H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c)
 
+    Other arguments are as of ``Hebb``; ``eta`` is the rate of the eligibility trace.
+
     Args:
-        eta: As of ``Hebb``; the rate of the eligibility trace.
-        eta_param: As of ``Hebb``.
-        device: As of ``Hebb``.
-        dtype: As of ``Hebb``.
         clip: Bound c of the Hebbian trace; None for none. The eligibility trace has none. In mode ``"soft"`` the
             published code has 0.99999.
         mode: How the Hebbian trace is kept from growing, ``"clip"`` or ``"soft"``: the nearer it is to 1, the less is

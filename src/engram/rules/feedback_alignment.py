@@ -67,14 +67,9 @@ def feedback_alignment_linear(
 
 
 class FeedbackAlignmentLinear(nn.Linear):
-    """``nn.Linear`` that learns by feedback alignment: a drop-in layer for any network and optimiser.
+    """``nn.Linear``, whose arguments it takes, that learns by feedback alignment, in any network.
 
     Args:
-        in_features: Number of inputs.
-        out_features: Number of outputs.
-        bias: Whether there is a bias.
-        device: Where the parameters live.
-        dtype: Their dtype.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from engram.jit import inline, jit
+from engram.jit import jit
 from engram.plasticity.kernels.simd import (
     REGISTER_BYTES,
     ROWS,
@@ -32,14 +32,7 @@ from engram.plasticity.kernels.simd import (
     store_totals,
     tanh,
 )
-
-
-@inline
-def copy_matrix(matrix, padded, width):
-    """Copy a matrix to where every row has padding behind it."""
-    for j in range(matrix.shape[0]):
-        for i in range(matrix.shape[1]):
-            padded[j * width + i] = matrix[j, i]
+from engram.plasticity.kernels.trace import rows_in
 
 
 @jit
@@ -63,8 +56,8 @@ def lifetime(
     current, reordered = vectors[2 * width : 3 * width], vectors[3 * width : 4 * width]
     sent = reordered if order.size else r
     scratch[:] = 0
-    copy_matrix(weight[genome[b]], W, width)
-    copy_matrix(alpha[genome[b]], A, width)
+    rows_in(weight, genome[b], W, 0, width)
+    rows_in(alpha, genome[b], A, 0, width)
     F[:] = W
     one = type(rate)(1)
     zero = splat(one - one)

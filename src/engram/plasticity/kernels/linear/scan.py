@@ -13,8 +13,8 @@ from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import IDENTITY, SOFTMAX, TANH
 from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
-from engram.plasticity.nonlinearity import identity, softmax
 from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import identity, softmax
 from engram.plasticity.state import RuleState
 
 UNITS: dict[Callable[[Tensor], Tensor], int] = {identity: IDENTITY, torch.tanh: TANH, softmax: SOFTMAX}
@@ -53,7 +53,7 @@ def unsupported(
         return f"modulator = {given}: expected {'a tensor' if rule.modulated else 'None'} for {rule}"
     if nonlinearity not in UNITS:
         name = getattr(nonlinearity, "__name__", nonlinearity)
-        return f"nonlinearity = {name}: expected identity, torch.tanh or softmax of engram.plasticity.nonlinearity"
+        return f"nonlinearity = {name}: expected identity, torch.tanh or softmax of engram.plasticity.scan"
     return encoding.unsupported_input(pre) or encoding.transformed(pre, current, state, alpha, rule, modulator)
 
 
