@@ -55,11 +55,11 @@ class Problem(peer["Problem"]):
 @pytest.fixture
 def cpu_tensors_take_the_kernels():
     """For as long as a test, what the operator does on the CPU is what it does on a GPU."""
-    rnn.SCAN.forward.register_kernel("cpu", cuda.forward)
-    rnn.SCAN.backward.register_kernel("cpu", cuda.backward)
+    rnn.SCAN.register_kernel("cpu", cuda.forward)
+    rnn.DERIVATIVE.register_kernel("cpu", cuda.backward)
     yield
-    rnn.SCAN.forward.register_kernel("cpu", rnn._forward)
-    rnn.SCAN.backward.register_kernel("cpu", rnn._backward)
+    rnn.SCAN.register_kernel("cpu", rnn._forward)
+    rnn.DERIVATIVE.register_kernel("cpu", rnn._backward)
 
 
 @pytest.fixture

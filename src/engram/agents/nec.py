@@ -124,12 +124,9 @@ class NEC(EpisodicControl):
         norm = float(keys.detach().norm(dim=1).mean())
         self._first_norm = self._first_norm or norm
         if norm > KEY_NORM_WARNING * self._first_norm:
-            warnings.warn(
-                f"the keys have a mean norm of {norm:.3g}, at first {self._first_norm:.3g}: learning_rate = "
-                f"{self.optimizer.param_groups[0]['lr']} may be too large",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            grown = f"the keys have a mean norm of {norm:.3g}, at first {self._first_norm:.3g}"
+            rate = f"learning_rate = {self.optimizer.param_groups[0]['lr']} may be too large"
+            warnings.warn(f"{grown}: {rate}", RuntimeWarning, stacklevel=2)
         return {"loss": loss.item(), "key_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:

@@ -94,11 +94,8 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
     worst = values[finite].max()
     bad = (~finite).nonzero()[:, 0].tolist()
     listed = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
-    warnings.warn(
-        f"{name} is not finite for {len(bad)} of {population_size} individuals ({listed}): ranked last",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+    message = f"{name} is not finite for {len(bad)} of {population_size} individuals ({listed}): ranked last"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
     return torch.where(finite, values, worst)
 
 

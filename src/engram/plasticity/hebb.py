@@ -21,8 +21,6 @@ class Hebb(PlasticityRule):
         eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
         eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
             ``eta_logit``, so that eta stays between 0 and 1.
-        device: Of the parameter.
-        dtype: Of the parameter.
 
     Raises:
         ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.

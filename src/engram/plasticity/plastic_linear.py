@@ -14,10 +14,10 @@ from torch.types import Device
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels.dispatch import BACKENDS, run_scan
+from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import identity, plastic_linear_scan, softmax
-from engram.plasticity.sequence import AXES, check_precision, time_first
+from engram.plasticity.sequence import check_precision, time_first
 from engram.plasticity.state import RuleState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
@@ -102,14 +102,8 @@ class PlasticLinear(nn.Module):
     ) -> tuple[Float[Tensor, "time batch out"], RuleState]:
         """As ``PlasticRNN.forward``, with other inputs beside the sequence.
 
-        Args:
-            input: (time, batch, in), or (batch, time, in) if ``batch_first``.
-            state: What an earlier call returned; the start of an episode if None: no trace.
-            drive: External input d to the receiving units, as a label to be learned; shaped as the output.
-            modulator: Neuromodulatory signal m, shaped as the output or with one feature; for a modulated rule alone.
-
-        Raises:
-            ValueError: A modulator is too many or too few, too.
+        ``drive`` is d, the external input to the receiving units, as a label to be learned, shaped as the output.
+        ``modulator`` is m, shaped as the output or with one feature; for a modulated rule alone (else ValueError).
         """
         check_precision(self.weight)
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)
@@ -132,20 +126,8 @@ class PlasticLinear(nn.Module):
             modulator = time_first("modulator", modulator, signals, self.weight, self.batch_first)
             checks.tensor("modulator", modulator, (length, batch_size, signals), self.weight)
         self.rule.warn_if_unstable()
-        output, state = run_scan(
-            plastic_linear_scan,
-            self.backend,
-            sequence,
-            current,
-            self.alpha,
-            self.rule,
-            state,
-            modulator=modulator,
-            nonlinearity=NONLINEARITIES[self.nonlinearity],
-        )
-        checks.finite("activity", output, AXES)
-        self.rule.warn_if_saturated(state)
-        return (output.transpose(0, 1) if self.batch_first else output), state
+        options = {"modulator": modulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
+        return run_layer(self, plastic_linear_scan, sequence, current, state, **options)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""

@@ -12,12 +12,12 @@ from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
-from engram.plasticity.kernels.dispatch import BACKENDS, run_scan
+from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.scan import plastic_lstm_scan
-from engram.plasticity.sequence import AXES, check_precision, time_first
+from engram.plasticity.sequence import check_precision, time_first
 from engram.plasticity.state import PlasticLSTMState
 
 
@@ -118,22 +118,10 @@ class PlasticLSTM(nn.Module):
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
         self.rule.warn_if_unstable()
-        output, state = run_scan(
-            plastic_lstm_scan,
-            self.backend,
-            functional.linear(sequence, self.weight_ih, bias).to(self.weight_hh.dtype),
-            self.weight_hh,
-            self.alpha,
-            self.rule,
-            state,
-            neuromodulator=self.neuromodulator,
-            hebb_post=self.hebb_post,
-            modulator_source=self.modulator_source,
-            read_clip=self.read_clip,
-        )
-        checks.finite("activity", output, AXES)
-        self.rule.warn_if_saturated(state.rule)
-        return (output.transpose(0, 1) if self.batch_first else output), state
+        drive = functional.linear(sequence, self.weight_ih, bias).to(self.weight_hh.dtype)
+        taken = {"hebb_post": self.hebb_post, "modulator_source": self.modulator_source, "read_clip": self.read_clip}
+        layer = drive, self.weight_hh, state
+        return run_layer(self, plastic_lstm_scan, *layer, neuromodulator=self.neuromodulator, **taken)
 
     def _started(self, state: PlasticLSTMState | None, shape: tuple[int, int]) -> PlasticLSTMState:
         """Return the state given, checked, or that of the start of an episode."""

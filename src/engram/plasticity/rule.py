@@ -39,11 +39,8 @@ class PlasticityRule(nn.Module, ABC):
     on it does, as with ``torch.clamp``.
 
     A rule owns its parameters and never the state: ``update`` returns a new one. It knows no sizes, so that one rule
-    serves a layer of any shape. As the rules differ by their coefficients alone, one kernel can run them all.
-
-    Args:
-        device: Of the states of a rule without parameters.
-        dtype: Of the states of a rule without parameters.
+    serves a layer of any shape; device and dtype are those of its states, where it has no parameters. As the rules
+    differ by their coefficients alone, one kernel can run them all.
 
     Attributes:
         modulated: Whether ``update`` needs a neuromodulatory signal.
@@ -100,12 +97,7 @@ class PlasticityRule(nn.Module, ABC):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return the coefficients of one step.
-
-        Args:
-            post: Postsynaptic activity, (batch, post).
-            modulator: Neuromodulatory signal, (batch, 1) or (batch, post). A rule that is not modulated ignores it.
-        """
+        """Return the coefficients of one step, of which the arguments are as of ``update``."""
 
     def init(self, batch_size: int, post_size: int, pre_size: int) -> RuleState:
         """Return the state at the start of an episode: no trace, in the dtype and on the device of the parameters.
@@ -133,7 +125,7 @@ class PlasticityRule(nn.Module, ABC):
             state: The state before it, trace (batch, post, pre).
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
-            modulator: Neuromodulatory signal, (batch, 1) or (batch, post).
+            modulator: Neuromodulatory signal, (batch, 1) or (batch, post). A rule that is not modulated ignores it.
 
         Raises:
             TypeError: An activity is no tensor, or the state is that of another kind of rule.

@@ -25,10 +25,7 @@ def rule_numbers(rule: PlasticityRule) -> tuple[int, float, bool, int]:
 
 
 def recurrent(
-    weight: Float[Tensor, "_ hidden"],
-    alpha: Tensor | LowRank,
-    rule: PlasticityRule,
-    neuromodulator: nn.Module | None,
+    weight: Float[Tensor, "_ hidden"], alpha: Tensor | LowRank, rule: PlasticityRule, neuromodulator: nn.Module | None
 ) -> tuple[list[Tensor], int]:
     """Return weight, alpha, eta, v, v0, fan and base of a recurrent layer, and the number of f.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
 from torch import Tensor
@@ -32,13 +32,6 @@ RECURRENT = (
 )
 
 
-class Operator(NamedTuple):
-    """An operator, and the one that is its derivative."""
-
-    forward: CustomOpDef
-    backward: CustomOpDef
-
-
 def register(
     name: str,
     passes: tuple[Callable[..., Any], Callable[..., Any]],
@@ -50,8 +43,8 @@ def register(
     options: type,
     returned: int,
     graded: int,
-) -> Operator:
-    """Register an operator of the CPU with its derivative, both known to ``torch.compile``.
+) -> tuple[CustomOpDef, CustomOpDef]:
+    """Return an operator of the CPU and its derivative, registered with torch and known to ``torch.compile``.
 
     The derivative has none of its own, and no transform of ``torch.func`` passes through.
 
@@ -99,7 +92,7 @@ def register(
 
     forward.register_autograd(derivative, setup_context=save)
     backward.register_autograd(no_second_derivative)
-    return Operator(forward, backward)
+    return forward, backward
 
 
 @cache
@@ -193,27 +186,13 @@ def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
     return -(-post // ROWS) * ROWS, -(-pre // lanes) * lanes, -(-post // lanes) * lanes
 
 
-class ModulatorSums(NamedTuple):
-    """Gradients of the rate and of the neuromodulator, of every sample."""
+def modulator_sums(like: Tensor, batch: int, width: int) -> list[Tensor]:
+    """Return zeros, for the gradients of eta, v, v0, fan and base of every sample."""
+    eta, v0 = like.new_zeros(2, batch).unbind()
+    v, fan, base = like.new_zeros(3, batch, width).unbind()
+    return [eta, v, v0, fan, base]
 
-    eta: Tensor
-    v: Tensor
-    v0: Tensor
-    fan: Tensor
-    base: Tensor
 
-    @classmethod
-    def zeros(cls, like: Tensor, batch: int, width: int) -> ModulatorSums:
-        """Return zeros."""
-        eta, v0 = like.new_zeros(2, batch).unbind()
-        v, fan, base = like.new_zeros(3, batch, width).unbind()
-        return cls(eta, v, v0, fan, base)
-
-    def arrays(self) -> list[Any]:
-        """Return the arrays that a kernel adds to."""
-        return [t.view(-1).numpy() for t in self]
-
-    def total(self, size: int) -> tuple[Tensor, ...]:
-        """Return the gradients of eta, v, v0, fan and base."""
-        rows = [t.sum().reshape(1) if t.dim() == 1 else t.sum(0)[:size].clone() for t in self]
-        return tuple(rows)
+def totals(sums: list[Tensor], size: int) -> list[Tensor]:
+    """Return the gradients of eta, v, v0, fan and base, summed over the samples."""
+    return [t.sum().reshape(1) if t.dim() == 1 else t.sum(0)[:size].clone() for t in sums]

@@ -90,11 +90,6 @@ def fused_scan(
     return outputs, state._replace(hidden=last, cell=cell, rule=encoding.state_of(trace, eligibility))
 
 
-def _panels(matrix: Tensor, lanes: int) -> Any:
-    """Return a matrix cut into panels of as many columns as fit a register, each row by row, as one flat array."""
-    return matrix.reshape(len(matrix), -1, lanes).transpose(0, 1).contiguous().view(-1).numpy()
-
-
 def _groups(batch: int, weight: Tensor) -> int:
     """Return how many groups the samples are dealt to; those of one share the reading of the weights."""
     fewest = DEALT_IF_LARGE if weight.nbytes > LARGE else DEALT
@@ -116,10 +111,11 @@ def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tup
         matrix = gates.reshape(4 * width, rows).t()
     else:
         matrix = functional.pad(weight.reshape(4, size, size), (0, width - size, 0, width - size)).view(-1, width)
-    panels = _panels(matrix, REGISTER_BYTES // hidden.element_size())
+    # Panels of as many columns as fit a register, each row by row.
+    panels = matrix.reshape(len(matrix), -1, REGISTER_BYTES // hidden.element_size()).transpose(0, 1).contiguous()
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
     state = array(hidden), array(cell), *traces(trace, eligibility)
-    return (*state, panels, alphas, *operator.modulating(width, *ends)), rows, width
+    return (*state, panels.view(-1).numpy(), alphas, *operator.modulating(width, *ends)), rows, width
 
 
 def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -157,7 +153,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     current_grad = _currents(outputs, options)
     made = like((gates, hidden, cell, trace, eligibility))
     alpha_sums = outputs.new_zeros(groups, rows * width if alpha.dim() == 2 else width)
-    sums = operator.ModulatorSums.zeros(outputs, batch, width)
+    sums = operator.modulator_sums(outputs, batch, width)
     posts = (gates[..., 2 * size : 3 * size], currents, cells, outputs)
     read = (array(grad_outputs), array(grad_last[0]), *traces(*grad_last[1:]))
     kept = map(array, (outputs, cells, gates, posts[options.post]))
@@ -165,7 +161,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     backward = operator.kernel("lstm", "backward", alpha.dim() == 2, options.recursion)
     numbers = BLOCK * operator.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
     fixed = (*read, *kept, *arrays, *options[1:-1], stretch, *written)
-    ends, alphas, work = sums.arrays(), alpha_sums.numpy(), 3 * gates.numel() * size
+    ends, alphas, work = [t.view(-1).numpy() for t in sums], alpha_sums.numpy(), 3 * gates.numel() * size
     operator.in_groups(
         backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends), groups
     )
@@ -178,7 +174,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     weight_grad = fixed_grad.view(-1, 4 * size).t() @ before.view(-1, size)
     alpha_grad = alpha_sums.sum(0)
     of_alpha = alpha_grad.view(-1, width)[:size, :size] if alpha.dim() == 2 else alpha_grad[:size]
-    return (*made, weight_grad, of_alpha.clone(memory_format=torch.contiguous_format), *sums.total(size))
+    return (*made, weight_grad, of_alpha.clone(memory_format=torch.contiguous_format), *operator.totals(sums, size))
 
 
 def _fake(drive: Tensor, *args: Any) -> Any:

@@ -169,13 +169,13 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     stretch = operator.stretch_of(time, options.stretch, rows * width * outputs.element_size())
     made = like((outputs, hidden, trace, eligibility))
     alpha_sums = outputs.new_empty(min(operator.GROUPS, batch), rows * width)
-    sums = operator.ModulatorSums.zeros(outputs, batch, width)
+    sums = operator.modulator_sums(outputs, batch, width)
     backward = operator.kernel("rnn", "backward", alpha.dim() == 2, *kind)
     numbers = operator.scratch_size("backward", kind[0], rows * width, width, time, stretch)
     read = (array(grad_outputs), *traces(*grad_last), array(outputs))
     written = (*map(array, made[:2]), *traces(*made[2:]))
-    fixed, ends, alphas = (*read, *arrays, *options[1:-1], stretch, *written), sums.arrays(), alpha_sums.numpy()
-    work = 3 * outputs.numel() * size
+    fixed = (*read, *arrays, *options[1:-1], stretch, *written)
+    ends, alphas, work = [t.view(-1).numpy() for t in sums], alpha_sums.numpy(), 3 * outputs.numel() * size
     operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends))
     current = made[0] if mask is None else made[0].masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
@@ -183,7 +183,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     first, rest = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
     weight_grad = torch.addmm(first, rest, outputs.detach()[:-1].reshape(-1, size))
     of_alpha = alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1)
-    return (*made, weight_grad, of_alpha, *sums.total(size))
+    return (*made, weight_grad, of_alpha, *operator.totals(sums, size))
 
 
 def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
@@ -195,7 +195,7 @@ def _fake_backward(*args: Any) -> Any:
     return tuple(like((outputs, *inputs)))
 
 
-SCAN = operator.register(
+SCAN, DERIVATIVE = operator.register(
     "plastic_scan",
     (_forward, _backward),
     (_fake, _fake_backward),
@@ -212,5 +212,5 @@ def _on_cuda(direction: str, *args: Any) -> Any:
     return getattr(import_module("engram.plasticity.kernels.rnn.cuda"), direction)(*args)
 
 
-SCAN.forward.register_kernel("cuda", partial(_on_cuda, "forward"))
-SCAN.backward.register_kernel("cuda", partial(_on_cuda, "backward"))
+SCAN.register_kernel("cuda", partial(_on_cuda, "forward"))
+DERIVATIVE.register_kernel("cuda", partial(_on_cuda, "backward"))
