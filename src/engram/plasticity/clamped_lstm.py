@@ -116,15 +116,6 @@ class ClampedLSTM(nn.LSTM):
             output, *last = sequence.new_zeros(0, *shape[1:]), *state
         else:
             # The functional form, because nn.LSTM's own forward reads the parameters and nothing else.
-            output, *last = torch.lstm(
-                100 * sequence,
-                state,
-                self.clamped_weights(),
-                has_biases=True,
-                num_layers=1,
-                dropout=0.0,
-                train=self.training,
-                bidirectional=False,
-                batch_first=False,
-            )
+            constants = self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, False
+            output, *last = torch.lstm(100 * sequence, state, self.clamped_weights(), *constants)
         return (output.transpose(0, 1) if self.batch_first else output), LSTMState(*last)

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.types import Device
 
-from engram.plasticity.rule import Coefficients, PlasticityRule, checked_bound
+from engram.plasticity.rule import Coefficients, RatedRule, checked_bound
 
 
-class ClippedHebb(PlasticityRule):
+class ClippedHebb(RatedRule):
     """Clipped Hebbian rule: the trace adds up the product of pre- and postsynaptic activity, within a bound.
 
         H'[j, i] = clip(H[j, i] + eta y[j] x[i], -c, c)
@@ -40,9 +40,8 @@ class ClippedHebb(PlasticityRule):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(device, dtype)
+        super().__init__(eta, eta_param=eta_param, device=device, dtype=dtype)
         self.clip = checked_bound(clip)
-        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.types import Device
 
-from engram.plasticity.rule import Coefficients, PlasticityRule
+from engram.plasticity.rule import Coefficients, RatedRule
 
 
-class Hebb(PlasticityRule):
+class Hebb(RatedRule):
     """Decaying Hebbian rule: the trace is a running mean of the product of pre- and postsynaptic activity.
 
         H'[j, i] = (1 - eta) H[j, i] + eta y[j] x[i]
@@ -28,18 +26,13 @@ class Hebb(PlasticityRule):
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equation 2.
 
     Examples:
+        >>> import torch
         >>> rule = Hebb(eta=0.5)
         >>> rule.update(rule.init(1, 1, 2), pre=torch.tensor([[1.0, -1.0]]), post=torch.tensor([[1.0]])).trace.tolist()
         [[[0.5, -0.5]]]
     """
 
     forgets = "rate"
-
-    def __init__(
-        self, eta: float = 0.01, *, eta_param: str = "raw", device: Device = None, dtype: torch.dtype | None = None
-    ) -> None:
-        super().__init__(device, dtype)
-        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

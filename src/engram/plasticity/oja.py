@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.types import Device
 
-from engram.plasticity.rule import Coefficients, PlasticityRule
+from engram.plasticity.rule import Coefficients, RatedRule
 
 
-class Oja(PlasticityRule):
+class Oja(RatedRule):
     """Oja's rule: Hebbian growth with a decay that only an active receiving unit brings about.
 
         H'[j, i] = H[j, i] + eta y[j] (x[i] - y[j] H[j, i])
@@ -23,18 +21,13 @@ class Oja(PlasticityRule):
     Stanley, "Differentiable plasticity" (2018).
 
     Examples:
+        >>> import torch
         >>> rule = Oja(eta=0.5)
         >>> rule.update(rule.init(1, 2, 1), pre=torch.tensor([[1.0]]), post=torch.tensor([[2.0, 0.0]])).trace.tolist()
         [[[1.0], [0.0]]]
     """
 
     forgets = "oja"
-
-    def __init__(
-        self, eta: float = 0.01, *, eta_param: str = "raw", device: Device = None, dtype: torch.dtype | None = None
-    ) -> None:
-        super().__init__(device, dtype)
-        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

@@ -9,11 +9,11 @@ from torch.types import Device
 
 from engram import checks
 from engram.plasticity import rule as rules
-from engram.plasticity.rule import Coefficients, PlasticityRule, accumulated
+from engram.plasticity.rule import Coefficients, RatedRule, accumulated
 from engram.plasticity.state import EligibilityState, RuleState
 
 
-class Retroactive(PlasticityRule):
+class Retroactive(RatedRule):
     """Retroactive neuromodulation: a signal m makes permanent what an eligibility trace E remembers of activity.
 
         H'[j, i] = clip(H[j, i] + m[j] E[j, i], -c, c)
@@ -66,12 +66,11 @@ class Retroactive(PlasticityRule):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(device, dtype)
+        super().__init__(eta, eta_param=eta_param, device=device, dtype=dtype)
         self.clip = rules.checked_bound(clip)
         self.mode = checks.choice("mode", mode, ("clip", "soft"))
         self.trace_first = trace_first
         self.only_half = only_half
-        self._train_rate(eta, eta_param, device, dtype)
         if only_half:
             self.hebb_eta = rules.trained_rate(hebb_eta, device, dtype)
         self.recursion = "own" if only_half or mode == "soft" else "retroactive"

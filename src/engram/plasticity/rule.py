@@ -78,15 +78,6 @@ class PlasticityRule(nn.Module, ABC):
         # What a rule without parameters follows when it is moved or cast.
         self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
 
-    def _train_rate(self, eta: float, eta_param: str, device: Device, dtype: torch.dtype | None) -> None:
-        """Make ``eta`` a trained rate, of which the parameter is ``eta`` itself or its logit, ``eta_logit``."""
-        if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
-            self.eta = trained_rate(eta, device, dtype)
-            return
-        if not 0 < eta < 1:
-            raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
-        self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype)
-
     def __getattr__(self, name: str) -> Any:
         # Reached only where there is no parameter eta: whoever reads the rate need not know which of them is trained.
         if name == "eta" and ("eta_logit" in self._parameters or "eta_logit" in self.__dict__):
@@ -189,6 +180,21 @@ class PlasticityRule(nn.Module, ABC):
         if not all(0 <= e <= 1 for e in eta.flatten().tolist()):
             message = f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+class RatedRule(PlasticityRule):
+    """A rule with a trained rate, of which the parameter is ``eta`` itself or its logit; arguments as of ``Hebb``."""
+
+    def __init__(
+        self, eta: float = 0.01, *, eta_param: str = "raw", device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(device, dtype)
+        if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
+            self.eta = trained_rate(eta, device, dtype)
+            return
+        if not 0 < eta < 1:
+            raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
+        self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype)
 
 
 def accumulated(
