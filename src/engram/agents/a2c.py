@@ -139,19 +139,10 @@ def a2c_loss(
         L = mean over t and b of  -log pi(a) A + beta_v (R - V)^2 + beta_e sum over a of pi(a)^2,   A = R - V
 
     where A is a constant, and R the discounted return of the episode, without bootstrap. The last term takes the place
-    of an entropy bonus.
-
-    Args:
-        log_prob: Log-probability of the actions taken.
-        values: V.
-        rewards: Rewards; 0 after the end of an episode.
-        probabilities: pi.
-        gamma: Discount for each step, from 0 to 1.
-        value_coefficient: beta_v, at least 0.
-        entropy_coefficient: beta_e, at least 0.
-        author_value_bug: The published code takes the value of the first environment for all of them, as baseline and
-            for the critic; the published curves were made so. True does the same, as an ablation.
-        mask: Which steps count; all if None.
+    of an entropy bonus. ``log_prob`` is that of the actions taken, ``probabilities`` are pi, ``values`` V, ``rewards``
+    0 after the end of an episode, and ``mask`` says which steps count, all if None; the other arguments are those of
+    ``A2C``, beta_v = ``value_coefficient`` and beta_e = ``entropy_coefficient``. With ``author_value_bug``, by
+    which the published curves were made, the first environment's value is baseline and critic of all, as an ablation.
 
     Raises:
         ValueError: The shapes differ, a number is out of range, or no step counts.
@@ -211,3 +202,34 @@ def a2c_step(
     torch.nn.utils.clip_grad_norm_(agent.parameters(), settings.clip_norm)
     optimizer.step()
     return loss.detach(), parts
+
+
+class TrainedAgent:
+    """An actor-critic as an agent of meta-tasks, one of those that ``play`` runs through lifetimes.
+
+    Args:
+        network: The actor-critic; previous action and reward are part of its input, as by ``RL2Observation``.
+        generator: Source of the actions.
+
+    Examples:
+        >>> agent = TrainedAgent(ActorCritic(torch.nn.RNN(3, 4), actions=2), torch.Generator().manual_seed(0))
+        >>> agent.begin(None, np.zeros((5, 3), dtype=np.float32))
+        >>> agent.act().shape
+        (5,)
+    """
+
+    def __init__(self, network: ActorCritic, generator: torch.Generator) -> None:
+        self.network, self.generator = network, generator
+
+    def begin(self, env: Any, seen: Float[np.ndarray, "num_envs features"]) -> None:
+        """Begin a lifetime in every environment; ``seen`` are the first observations."""
+        self._seen, self._policy = seen, self.network.acting(len(seen))
+
+    def act(self) -> Int[np.ndarray, "num_envs"]:
+        """Return the next action in every environment."""
+        seen = torch.as_tensor(self._seen).to(self.network.value.weight)
+        return sample_actions(self._policy(seen), self.generator).numpy(force=True)
+
+    def learn(self, actions: Any, rewards: Any, seen: Float[np.ndarray, "num_envs features"]) -> None:
+        """Take in the next observations, which contain action and reward."""
+        self._seen = seen

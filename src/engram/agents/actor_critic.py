@@ -115,16 +115,8 @@ def plastic_actor_critic(
 ) -> ActorCritic:
     """Build the published network for the reinforcement tasks: an actor-critic on a ``PlasticRNN``.
 
-    Recurrent weights and alpha are drawn uniformly from 0 to 0.01, all positive; all else has its default.
-
-    Args:
-        input_size: Features of an observation.
-        hidden_size: Number of units.
-        actions: Number of actions.
-        rule: None for the same network without plasticity; this, ``alpha`` and ``backend`` as in ``PlasticRNN``.
-        alpha: As there.
-        backend: As there.
-        generator: Source of the initial values; torch's global one if None.
+    Recurrent weights and alpha are drawn uniformly from 0 to 0.01, all positive; all else has its default. Arguments
+    are as of ``PlasticRNN`` and ``ActorCritic``; ``rule`` is None for the same network without plasticity.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), and its published code.
 
@@ -160,3 +152,25 @@ def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Gene
             parameter.uniform_(-size, size, generator=generator)
     agent.reset_heads(generator)
     return agent
+
+
+class Memoryless(nn.Module):
+    """The baseline that cannot learn in its lifetime: a feedforward layer, called like a recurrent network.
+
+        y(t) = tanh(W o(t) + b)
+
+    Examples:
+        >>> Memoryless(3, 4)(torch.zeros(5, 2, 3))[0].shape
+        torch.Size([5, 2, 4])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.layer = nn.Linear(input_size, hidden_size)
+
+    def forward(
+        self, input: Float[Tensor, "time batch features"], state: Any = None
+    ) -> tuple[Float[Tensor, "time batch hidden"], Any]:
+        """Return the activity for each observation on its own, and ``state`` unchanged."""
+        return torch.tanh(self.layer(input)), state
