@@ -1,14 +1,16 @@
 """Reinforcement learning: networks whose state lasts through an episode, and agents that remember episodes."""
 
-from engram.agents.a2c import A2C, Rollout, TrainedAgent, a2c_loss, a2c_step, rollout
-from engram.agents.actor_critic import ActorCritic, Memoryless, PolicyAndValue, meta_actor_critic, plastic_actor_critic
+from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, rollout
+from engram.agents.actor_critic import ActorCritic, PolicyAndValue, meta_actor_critic, plastic_actor_critic
 from engram.agents.embedding import RandomProjection, pixel_encoder, vector_encoder
 from engram.agents.episode import OnlineAgent, Played, evaluate, play_episode
-from engram.agents.episodic_control import MFEC
 from engram.agents.exploration import EpsilonGreedy, Exploration, MaxEntMellowmax
+from engram.agents.memoryless import Memoryless
+from engram.agents.mfec import MFEC
 from engram.agents.nec import NEC
 from engram.agents.returns import discounted_returns, monte_carlo_returns, n_step_returns
 from engram.agents.tabular_q import TabularQ
+from engram.agents.trained import TrainedAgent
 
 __all__ = [
     "A2C",

@@ -152,25 +152,3 @@ def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Gene
             parameter.uniform_(-size, size, generator=generator)
     agent.reset_heads(generator)
     return agent
-
-
-class Memoryless(nn.Module):
-    """The baseline that cannot learn in its lifetime: a feedforward layer, called like a recurrent network.
-
-        y(t) = tanh(W o(t) + b)
-
-    Examples:
-        >>> Memoryless(3, 4)(torch.zeros(5, 2, 3))[0].shape
-        torch.Size([5, 2, 4])
-    """
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.layer = nn.Linear(input_size, hidden_size)
-
-    def forward(
-        self, input: Float[Tensor, "time batch features"], state: Any = None
-    ) -> tuple[Float[Tensor, "time batch hidden"], Any]:
-        """Return the activity for each observation on its own, and ``state`` unchanged."""
-        return torch.tanh(self.layer(input)), state

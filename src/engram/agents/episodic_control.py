@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.embedding import RunningScale
 from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
-from engram.agents.returns import monte_carlo_returns
 from engram.memory import KeyValueMemory, Written
 
 
@@ -197,23 +196,3 @@ class EpisodicControl(ABC):
         self.steps = state["steps"]
         trajectories = [{name: list(items) for name, items in lists.items()} for lists in state["traces"]]
         *self._finished, self._trajectory = (Trajectory(**lists) for lists in trajectories)
-
-
-class MFEC(EpisodicControl):
-    """Model-free episodic control: the values of a memory are Monte-Carlo returns; arguments are those of its base.
-
-        at the end of an episode, for each of its steps: write G(t) for s(t) to the table of a(t)
-
-    Source: Blundell et al., "Model-free episodic control" (2016); small memories: Agostinelli et al. (2019).
-
-    Examples:
-        >>> import gymnasium
-        >>> from engram.agents import play_episode
-        >>> from engram.memory import KeyValueMemory
-        >>> agent = MFEC(KeyValueMemory(100, key_dim=4, tables=2), rng=np.random.default_rng(0))
-        >>> play_episode(gymnasium.make("CartPole-v1"), agent, seed=0).length == agent.steps
-        True
-    """
-
-    def _returns(self, trajectory: Trajectory) -> Float[np.ndarray, "time"]:
-        return monte_carlo_returns(trajectory.rewards, self.gamma, trajectory.last[0])

@@ -1,4 +1,4 @@
-"""Lifetimes of an agent in many environments at once; who acts by chance, and who knows."""
+"""Lifetimes of an agent in many environments at once."""
 
 from __future__ import annotations
 
@@ -62,54 +62,3 @@ def play(env: VectorEnv[Any, Any, Any], agent: Agent, *, seed: int | None = None
         running = running & ~(terminations | truncations)
     states, actions, gained, after = (np.stack(column, 1) for column in zip(*steps, strict=True))
     return Lifetimes(states, actions, gained, after, (states >= 0).sum(1))
-
-
-class RandomAgent:
-    """Draws every action with equal probability.
-
-    Examples:
-        >>> from engram.agents.reference import play
-        >>> from engram.tasks.meta import MetaTaskVectorEnv, named
-        >>> play(MetaTaskVectorEnv(named.two_step(), 3), RandomAgent(np.random.default_rng(0))).actions.shape
-        (3, 100)
-    """
-
-    def __init__(self, generator: np.random.Generator) -> None:
-        self.generator = generator
-
-    def begin(self, env: Any, seen: Seen) -> None:
-        """Begin a lifetime in every environment."""
-        self._shape, self._actions = env.num_envs, int(env.single_action_space.n)
-
-    def act(self) -> Actions:
-        """Return the next action in every environment."""
-        chosen: Actions = self.generator.integers(self._actions, size=self._shape)
-        return chosen
-
-    def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
-        """Do nothing with what it is told."""
-
-
-class OracleAgent:
-    """Knows the instance, the state and the flag, and acts as is optimal with discount ``gamma`` if they stay.
-
-    Examples:
-        >>> from engram.agents.reference import play
-        >>> from engram.tasks.meta import MetaTaskVectorEnv, named
-        >>> play(MetaTaskVectorEnv(named.harlow("simultaneous"), 4), OracleAgent(), seed=0).rewards.sum(1).tolist()
-        [6.0, 6.0, 6.0, 6.0]
-    """
-
-    def __init__(self, gamma: float = 0.95) -> None:
-        self.gamma = gamma
-
-    def begin(self, env: Any, seen: Seen) -> None:
-        """Begin a lifetime in every environment."""
-        self._env = env
-
-    def act(self) -> Actions:
-        """Return the next action in every environment."""
-        return self._env.optimal_actions(self.gamma)  # type: ignore[no-any-return]
-
-    def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
-        """Do nothing with what it is told: it knows."""

@@ -1,0 +1,31 @@
+"""The baseline that cannot learn in its lifetime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Memoryless(nn.Module):
+    """A feedforward layer, called like a recurrent network, in whose place it stands.
+
+        y(t) = tanh(W o(t) + b)
+
+    Examples:
+        >>> Memoryless(3, 4)(torch.zeros(5, 2, 3))[0].shape
+        torch.Size([5, 2, 4])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.layer = nn.Linear(input_size, hidden_size)
+
+    def forward(
+        self, input: Float[Tensor, "time batch features"], state: Any = None
+    ) -> tuple[Float[Tensor, "time batch hidden"], Any]:
+        """Return the activity for each observation on its own, and ``state`` unchanged."""
+        return torch.tanh(self.layer(input)), state
