@@ -31,8 +31,7 @@ class Task(Protocol):
 
         Args:
             batch_size: Number of independent episodes.
-            generator: Source of all randomness; the episodes are made on its device, which is also that of the images
-                of a task that has some.
+            generator: Source of all randomness; the episodes are made on its device, also that of any images.
 
         Returns:
             An ``Episode``, or a named tuple that begins with its fields.

@@ -20,11 +20,7 @@ LEAST_DEVIATION = 15.0
 
 
 class ClampedEpisode(NamedTuple):
-    """An ``Episode`` with the units that are to be clamped to their input.
-
-    Attributes:
-        clamp: Which features are given at each step; a given feature may well be zero.
-    """
+    """An ``Episode`` with the units to be clamped to their input: at each step the features that are given, be it 0."""
 
     inputs: Float[Tensor, "time batch features"]
     targets: Float[Tensor, "time batch answers"]
@@ -39,8 +35,7 @@ class ImageCompletion:
     An episode draws ``patterns`` images. They are shown in ``cycles`` rounds, each round in a new random order, each
     image for ``presentation_steps`` steps followed by ``blank_steps`` steps without input. At the end the upper or
     the lower half of one of the images, each with probability 1/2, is shown for ``probe_steps`` steps, and at the
-    last step the whole image should come out. Shown pixels are marked in ``clamp``, so that a network can take them
-    as the activity of its units.
+    last step the whole image should come out. ``clamp`` marks shown pixels, which units can be set to.
 
     Args:
         images: What is drawn from, floats in [-1, 1], height times width even; ``natural_crops()`` by default.
@@ -78,10 +73,8 @@ class ImageCompletion:
         checks.size("blank_steps", self.blank_steps, least=0)
         images = checks.instance("images", self.images, Tensor)
         if images.dim() != 3 or 0 in images.shape or images[0].numel() % 2:
-            raise ValueError(
-                f"images.shape = {tuple(images.shape)}: expected (n, height, width), none of them 0, and an even "
-                "number of pixels"
-            )
+            wanted = "(n, height, width), none of them 0, and an even number of pixels"
+            raise ValueError(f"images.shape = {tuple(images.shape)}: expected {wanted}")
         if not images.is_floating_point():
             raise ValueError(f"images.dtype = {images.dtype}: expected floating point")
         low, high = images.min().item(), images.max().item()
@@ -154,8 +147,7 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
 def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[Tensor, "n height width"]:
     """Turn colour images into grey ones with values in [-1, 1].
 
-    The channels are summed; each image then has its own mean removed and is divided by its largest absolute value.
-    An image of one colour becomes zero.
+    The channels are summed; each image loses its mean and is divided by its largest absolute value, if it is not zero.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment.
 

@@ -48,8 +48,7 @@ def make_sparse_dictionary_data(
     Raises:
         ValueError: An argument is out of range; ``n_nonzero`` is at most the number of atoms.
 
-    Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration; ``exact``, ``amplitude="uniform"`` and
-    ``noise`` are ours.
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration; exact, uniform and noise are ours.
 
     Examples:
         >>> X, dictionary, code = make_sparse_dictionary_data(5, n_features=20, n_components=30, random_state=0)

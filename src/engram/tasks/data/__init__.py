@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from engram.tasks.data.acasxu import ACASXU
@@ -64,7 +62,8 @@ def load(name: str, **options: Any) -> Any:
     if unknown := set(options) - set(choices):
         expected = ", ".join(choices) or "none"
         raise ValueError(f"{min(unknown)!r} is no option of data set {name!r}: expected {expected}")
-    return dataset.read(partial(_locate_within, dataset), **options)
+    files = {file.path: file for file in dataset.files}
+    return dataset.read(lambda path: locate(files[path]), **options)
 
 
 def verify(name: str) -> SetStatus:
@@ -95,7 +94,3 @@ def _known(name: str) -> DataSet:
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(SETS))}"
         raise ValueError(f"unknown data set {name!r}; {hint}")
     return SETS[name]
-
-
-def _locate_within(dataset: DataSet, path: str) -> Path:
-    return next(locate(file) for file in dataset.files if file.path == path)

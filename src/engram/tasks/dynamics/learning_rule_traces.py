@@ -36,8 +36,7 @@ def learning_rule_traces(
 
     Of each layer: mean, standard deviation, norm and largest modulus of the weights; mean, standard deviation, mean
     modulus and share of positive values of its activity, on the batch of the step. Hidden units are rectified. The
-    networks have the three learning rates of the rule in turn. Feedback alignment is gradient descent that sends errors
-    back through fixed random weights.
+    networks have the three learning rates of the rule in turn. Feedback alignment sends errors back by random weights.
 
     Args:
         rule: Which rule trains them.

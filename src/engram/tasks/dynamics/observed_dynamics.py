@@ -20,8 +20,7 @@ def latent_dynamics(
         van-der-pol: z' = (y, 2 (1 - x^2) y - x), a sample every 0.1
         bistable: dz = (x - x^3, -y) dt + 0.4 dW, a sample every 0.1
 
-    by Runge-Kutta steps (bistable: Euler-Maruyama) of a fifth of that, each coordinate divided by its standard
-    deviation over all trials.
+    by Runge-Kutta (bistable: Euler-Maruyama) in steps of a fifth of that, each coordinate scaled to unit variance.
 
     Args:
         kind: Which system.

@@ -273,11 +273,8 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
     every: list[tuple[str, Sequence[Any]]] = [("rule", task.reward_rules), ("flagrule", task.flag_rules)]
     for kind, rules in every:
         for i, rule in enumerate(rules):
-            for what, of, place in (
-                ("old", "state", rule.old),
-                ("new", "state", rule.new),
-                ("by", "action", rule.action),
-            ):
+            ends = ("old", "state", rule.old), ("new", "state", rule.new), ("by", "action", rule.action)
+            for what, of, place in ends:
                 if place != -1:
                     say(what, (kind, i), _vertex(of, place))
             if isinstance(rule, FlagRule):
@@ -294,7 +291,7 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
     kept = {"state", "action"} if task.topology is not None else set()
     kept |= {"fixed"} if task.stim.kind == "given" else set()
     keys = {(kind, i): (kind, i if kind in kept or (kind, i) == ("state", 0) else -1) for kind, i in vertices}
-    rank = {key: i for i, key in enumerate(sorted(set(keys.values())))}
+    rank = _ranks(sorted(set(keys.values())))
     return facts, {vertex: rank[key] for vertex, key in keys.items()}
 
 
@@ -310,10 +307,8 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
         members = sorted((colour, i) for (what, i), colour in colours.items() if what == kind)
         names[kind] = _ranks(i for _, i in members)
     # The columns of a group stand together, in the order of the groups.
-    groups = _action_groups(task)
-    names["column"] = _ranks(
-        column for k in names["group"] for column in sorted(groups[k], key=names["column"].__getitem__)
-    )
+    groups, rank = _action_groups(task), names["column"]
+    names["column"] = _ranks(column for k in names["group"] for column in sorted(groups[k], key=rank.__getitem__))
     # A state variable comes after the one that it is distinct from.
     apart = [one.distinct_from for one in task.state_vars]
     names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, left: apart[k] in left))

@@ -37,7 +37,8 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
     """
     if instance is None:
         instance = sample_instance(task, np.random.default_rng(0))
-    lines = [_size(task)]
+    sizes = _count(task.n_states, "state"), _count(task.n_actions, "action"), _count(task.horizon, "step")
+    lines = ["{}, {}, lifetimes of {}.".format(*sizes)]
     lines += _section("On a grid:", _grid(task))
     lines += _section("Each lifetime draws:", _variables(task))
     words = {"nothing": "nothing", "fixed": "fixed ", "variable": "variable ", "beside": " beside "}
@@ -52,18 +53,15 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
     dead = [f"reward rule {i}" for i in range(len(task.reward_rules)) if i not in live]
     dead += [f"flag rule {i}" for i in range(len(task.flag_rules)) if i not in live_flags]
     lines += _section("Rules that change nothing, being shadowed or never met:", dead)
-    values = _values(task, instance)
+    values = [f"state variable {k} = {state}" for k, state in enumerate(instance.states)]
+    values += [f"action variable {k} = {action}" for k, action in enumerate(instance.actions)]
+    values += [f"probability {k} = {prob:.3g}" for k, prob in enumerate(instance.probs)]
     lines += _section(f"In the instance{' with ' if values else ''}{', '.join(values)}:", _pays(task, instance))
     return "\n".join(lines)
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return [title, *(f"  {line}" for line in lines)] if lines else []
-
-
-def _size(task: MetaTask) -> str:
-    states, actions = _count(task.n_states, "state"), _count(task.n_actions, "action")
-    return f"{states}, {actions}, lifetimes of {_count(task.horizon, 'step')}."
 
 
 def _count(number: int, what: str) -> str:
@@ -150,12 +148,6 @@ def _reward(rule: RewardRule) -> str:
     chance = "" if rule.p == 1 else f" with {minus}probability {p}"
     flag = "" if rule.flag == -1 else f" while the flag is {rule.flag}"
     return f"{_event(rule)}{flag} pays {rule.value:g}{chance}{', and ends the episode' if rule.ends else ''}"
-
-
-def _values(task: MetaTask, instance: Instance) -> list[str]:
-    values = [f"state variable {k} = {state}" for k, state in enumerate(instance.states)]
-    values += [f"action variable {k} = {action}" for k, action in enumerate(instance.actions)]
-    return values + [f"probability {k} = {prob:.3g}" for k, prob in enumerate(instance.probs)]
 
 
 def pays(task: MetaTask, instance: Instance) -> list[tuple[int, int, int, int, float, float]]:

@@ -34,8 +34,7 @@ class Grid:
             "random_maze" (in each instance a new perfect maze, carved by depth-first search), or a table of booleans
             (height, width).
         obs: What is seen of a cell: "none" (zeros), "position" (one-hot), "coordinates" (row and column as shares of
-            the largest ones), "window" (the walls around it, 1 also outside the grid), or "stimuli" (those that the
-            task gives to its states).
+            the largest ones), "window" (the walls around it, 1 also outside the grid), or "stimuli" (of the state).
         on_reward: What happens when a reward is paid: "none", "teleport" (to another free cell, with equal
             probability), "reset" (to the start, the flag being cleared), or "terminate".
         start: The cell at the start: its number, "center", or "random" (a free cell, new in every episode).

@@ -29,8 +29,7 @@ def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, place
     count, size = vectors.shape
     used = np.zeros(len(taken) + count, dtype=np.int64)
     used[: len(taken)] = taken
-    n_used = len(taken)
-    x = 0
+    n_used, x = len(taken), 0
     for v in range(count):
         if kind == POOL:
             left = pool - n_used
@@ -75,9 +74,8 @@ def normal(x, y):
 def draw_instances(code, lives, rows, chance):
     """Draw new instances for some environments; row i of ``chance`` is that of environment ``rows[i]``."""
     for i in range(len(rows)):
-        b = rows[i]
+        b, x = rows[i], 0
         u = lives.task[b]
-        x = 0
         if code.height[u] > 0:
             if code.is_maze[u]:
                 x = carve(code.height[u], code.width[u], chance[i], lives.walls[b])
@@ -102,9 +100,8 @@ def draw_stimuli(code, lives, b, chance):
     if count > 0:
         vectors = lives.vectors[b, first : first + count, :size]
         taken, places = code.taken[u, : code.n_fixed[u]], np.zeros(count, dtype=np.int64)
-        draw_vectors(
-            code.stim_kind[u], code.pool[u], code.has_palette[u], code.palette[u], taken, chance, vectors, places
-        )
+        kind, pool, palette = code.stim_kind[u], code.pool[u], code.palette[u]
+        draw_vectors(kind, pool, code.has_palette[u], palette, taken, chance, vectors, places)
 
 
 @compiled
@@ -186,10 +183,9 @@ def choose(code, lives, b, g, chance, moving):
 def vary(code, lives, rows, steps):
     """Change the variables that have a hazard or a drift, in environments where a trial starts."""
     for i in range(len(rows)):
-        b = rows[i]
+        b, x = rows[i], 2
         u = lives.task[b]
         chance = lives.noise[b, steps[b] % code.block[u]]
-        x = 2
         for g in range(code.n_groups[u]):
             low, high = code.low[u, g], code.high[u, g]
             if code.drift[u, g] > 0:
@@ -223,14 +219,12 @@ def resolve(code, lives, rows):
         b = rows[i]
         u = lives.task[b]
         for r in range(code.n_rules[u]):
-            lives.rule_old[b, r] = place(value, b, code.rule_old[u, r])
-            lives.rule_new[b, r] = place(value, b, code.rule_new[u, r])
-            lives.rule_action[b, r] = place(value, b, code.rule_action[u, r])
+            for end in range(4):
+                lives.rule_event[b, r, end] = place(value, b, code.rule_event[u, r, end])
             lives.rule_p[b, r] = code.rule_p[u, r] + code.rule_slope[u, r] * value[b, code.rule_column[u, r]]
         for r in range(code.n_flag_rules[u]):
-            lives.flag_old[b, r] = place(value, b, code.flag_old[u, r])
-            lives.flag_new[b, r] = place(value, b, code.flag_new[u, r])
-            lives.flag_action[b, r] = place(value, b, code.flag_action[u, r])
+            for end in range(4):
+                lives.flag_event[b, r, end] = place(value, b, code.flag_event[u, r, end])
 
 
 @compiled
@@ -280,6 +274,14 @@ def start_of(cell, walls, chance):
 
 @compiled
 @no_type_check
+def matches(event, s, s2, a, f):
+    """Return whether a rule's places, which may be any (-1), are those of a step."""
+    is_met = (event[0] < 0 or event[0] == s) and (event[1] < 0 or event[1] == s2)
+    return is_met and (event[2] < 0 or event[2] == a) and (event[3] < 0 or event[3] == f)
+
+
+@compiled
+@no_type_check
 def advance(code, lives, actions, steps, rewards, ended, begins):
     """Act in every environment; write what it gives, whether that terminates it, and whether a trial starts."""
     for b in range(len(actions)):
@@ -297,17 +299,14 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
 
         p, value, ends = 0.0, 0.0, False
         for r in range(code.n_rules[u]):
-            old, new, action = lives.rule_old[b, r], lives.rule_new[b, r], lives.rule_action[b, r]
-            is_met = (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a)
-            if is_met and (code.rule_flag[u, r] < 0 or code.rule_flag[u, r] == f):
+            if matches(lives.rule_event[b, r], s, s2, a, f):
                 p, value, ends = lives.rule_p[b, r], code.rule_value[u, r], code.rule_ends[u, r]
         paid = chance[1] < p
         rewards[b] = value if paid else 0.0
         ended[b] = paid and ends
 
         for r in range(code.n_flag_rules[u]):
-            old, new, action = lives.flag_old[b, r], lives.flag_new[b, r], lives.flag_action[b, r]
-            if (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a):
+            if matches(lives.flag_event[b, r], s, s2, a, f):
                 f = code.flag_set[u, r]
         trial = s2 == 0 and not is_grid
         if trial:

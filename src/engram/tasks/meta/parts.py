@@ -21,8 +21,7 @@ class _Part:
 
 
 @dataclass(frozen=True, order=True)
-class _Ref:
-    __pydantic_config__: ClassVar = STRICT
+class _Ref(_Part):
     index: Index
 
 
@@ -127,7 +126,7 @@ class ProbVar(_Part):
     drift: Annotated[Number, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple(float(value) for value in self.values))
+        object.__setattr__(self, "values", tuple(map(float, self.values)))
         if self.values:
             object.__setattr__(self, "low", min(self.values))
             object.__setattr__(self, "high", max(self.values))
@@ -170,8 +169,7 @@ class Stim(_Part):
             one), or "given" (those of ``vectors``).
         seed: Seed of the fixed stimuli.
         distinct: Whether binary stimuli are drawn without replacement, and none of zeros.
-        vectors: Of the kind "given": the fixed stimuli, then those that variable ones are drawn from, without
-            replacement.
+        vectors: If "given": the fixed stimuli, then those that variable ones are drawn from, without replacement.
         hazard: Probability of new vectors for all variable stimuli at each start of a trial.
 
     Examples:
@@ -187,7 +185,7 @@ class Stim(_Part):
     hazard: Share = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vectors", tuple(tuple(float(x) for x in vector) for vector in self.vectors))
+        object.__setattr__(self, "vectors", tuple(tuple(map(float, vector)) for vector in self.vectors))
 
     @property
     def pool(self) -> int:
@@ -202,8 +200,7 @@ class Group(NamedTuple):
 
     kind: Literal["states", "actions", "probs"]  # the field of an instance
     variable: StateVar | ActionVar | ProbVar
-    first: int  # column
-    width: int
+    columns: range
     options: Sequence[tuple[float | int, ...]]  # rows of these columns; none for a probability between bounds
 
     @property
@@ -215,9 +212,4 @@ class Group(NamedTuple):
 
     def of(self, values: Sequence[float | int]) -> tuple[float | int, ...]:
         """Return what its columns hold."""
-        return tuple(values[self.first : self.first + self.width])
-
-    @property
-    def columns(self) -> range:
-        """Its columns."""
-        return range(self.first, self.first + self.width)
+        return tuple(values[column] for column in self.columns)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from engram.tasks.meta.parts import Group, OneMinus, ProbRef, StimVar
+from engram.tasks.meta.parts import OneMinus, ProbRef, StimVar
 from engram.tasks.meta.task import MetaTask
 
 BLOCK = 64  # steps whose chance is drawn at once
@@ -57,19 +57,14 @@ class Program(NamedTuple):
     is_volatile: Bool[np.ndarray, "tasks"]
     # Rules.
     n_rules: Int[np.ndarray, "tasks"]
-    rule_old: Int[np.ndarray, "tasks rules"]
-    rule_new: Int[np.ndarray, "tasks rules"]
-    rule_action: Int[np.ndarray, "tasks rules"]
-    rule_flag: Int[np.ndarray, "tasks rules"]
+    rule_event: Int[np.ndarray, "tasks rules 4"]  # old state, new state, action, flag
     rule_p: Float[np.ndarray, "tasks rules"]
     rule_slope: Float[np.ndarray, "tasks rules"]
     rule_column: Int[np.ndarray, "tasks rules"]
     rule_value: Float[np.ndarray, "tasks rules"]
     rule_ends: Bool[np.ndarray, "tasks rules"]
     n_flag_rules: Int[np.ndarray, "tasks"]
-    flag_old: Int[np.ndarray, "tasks flag_rules"]
-    flag_new: Int[np.ndarray, "tasks flag_rules"]
-    flag_action: Int[np.ndarray, "tasks flag_rules"]
+    flag_event: Int[np.ndarray, "tasks flag_rules 4"]
     flag_set: Int[np.ndarray, "tasks flag_rules"]
     # Stimuli: vector 0 is none, then the fixed ones, then the variable ones.
     look: Int[np.ndarray, "tasks"]
@@ -98,13 +93,9 @@ class Lives(NamedTuple):
     value: Float[np.ndarray, "num_envs columns"]
     walls: Bool[np.ndarray, "num_envs cells"]
     vectors: Float32[np.ndarray, "num_envs stimuli size"]
-    rule_old: Int[np.ndarray, "num_envs rules"]
-    rule_new: Int[np.ndarray, "num_envs rules"]
-    rule_action: Int[np.ndarray, "num_envs rules"]
+    rule_event: Int[np.ndarray, "num_envs rules 4"]
     rule_p: Float[np.ndarray, "num_envs rules"]
-    flag_old: Int[np.ndarray, "num_envs flag_rules"]
-    flag_new: Int[np.ndarray, "num_envs flag_rules"]
-    flag_action: Int[np.ndarray, "num_envs flag_rules"]
+    flag_event: Int[np.ndarray, "num_envs flag_rules 4"]
     noise: Float[np.ndarray, "num_envs block chance"]
 
 
@@ -118,7 +109,6 @@ def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
     """Make room for environments, none of which has begun."""
     n, columns = len(task), max(1, int((code.first + code.columns).max()))
     vectors = (1 + int((code.n_fixed + code.n_stim_vars).max()), code.fixed.shape[2])
-    places = ("rule_old", "rule_new", "rule_action", "flag_old", "flag_new", "flag_action")
     return Lives(
         task=np.asarray(task, dtype=np.int64),
         state=np.zeros(n, dtype=np.int64),
@@ -126,7 +116,8 @@ def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
         value=np.zeros((n, columns)),
         walls=np.zeros((n, code.walls.shape[1]), dtype=bool),
         vectors=np.zeros((n, *vectors), dtype=np.float32),
-        **{name: np.zeros((n, getattr(code, name).shape[1]), dtype=np.int64) for name in places},
+        rule_event=np.zeros((n, *code.rule_event.shape[1:]), dtype=np.int64),
+        flag_event=np.zeros((n, *code.flag_event.shape[1:]), dtype=np.int64),
         rule_p=np.zeros((n, code.rule_p.shape[1])),
         noise=np.zeros((n, int(code.block.max()), int(code.n_noise.max()))),
     )
@@ -149,9 +140,8 @@ def arrays(task: MetaTask) -> dict[str, Any]:
     stimuli = _stimuli(task)
     volatile = sum(one.variable.hazard > 0 or getattr(one.variable, "drift", 0.0) > 0 for one in task.groups)
     stim_hazard = task.stim.hazard if task.n_stim_vars else 0.0
-    rooms = 1
-    if task.topology is not None and task.is_maze:
-        rooms = ((task.topology.height + 1) // 2) * ((task.topology.width + 1) // 2)
+    grid = task.topology
+    rooms = ((grid.height + 1) // 2) * ((grid.width + 1) // 2) if grid is not None and task.is_maze else 1
     return {
         "n_states": task.n_states,
         "horizon": task.horizon,
@@ -197,21 +187,18 @@ def _space(task: MetaTask) -> dict[str, Any]:
 
 def _groups(task: MetaTask) -> dict[str, Any]:
     groups, is_grid = task.groups, task.topology is not None
-    options = [np.array(one.options, dtype=np.float64).reshape(len(one.options), one.width) for one in groups]
-
-    def apart(one: Group) -> int:
-        other = getattr(one.variable, "distinct_from", None)
-        return -1 if other is None else other
+    options = [np.array(one.options, dtype=np.float64).reshape(len(one.options), len(one.columns)) for one in groups]
+    apart = [getattr(one.variable, "distinct_from", None) for one in groups]
 
     return {
         "n_groups": len(groups),
-        "first": _each(groups, np.int64, lambda one: one.first),
-        "columns": _each(groups, np.int64, lambda one: one.width),
+        "first": _each(groups, np.int64, lambda one: one.columns.start),
+        "columns": _each(groups, np.int64, lambda one: len(one.columns)),
         "n_options": _each(groups, np.int64, lambda one: len(one.options)),
         "option": _stacked(options) if groups else np.zeros((0, 1, 1)),
         "low": _each(groups, np.float64, lambda one: getattr(one.variable, "low", 0.0)),
         "high": _each(groups, np.float64, lambda one: getattr(one.variable, "high", 0.0)),
-        "apart": _each(groups, np.int64, apart),
+        "apart": _each(apart, np.int64, lambda other: -1 if other is None else other),
         "is_cell": _each(groups, np.bool_, lambda one: is_grid and one.kind == "states"),
         "hazard": _each(groups, np.float64, lambda one: one.variable.hazard),
         "drift": _each(groups, np.float64, lambda one: getattr(one.variable, "drift", 0.0)),
@@ -219,13 +206,13 @@ def _groups(task: MetaTask) -> dict[str, Any]:
 
 
 def _rules(task: MetaTask) -> dict[str, Any]:
-    def places(name: str, rules: Sequence[Any]) -> dict[str, Any]:
-        def place(value: Any) -> int:
-            column = task.column(value)
-            return int(value) if column is None else -2 - column
+    def place(value: Any) -> int:
+        column = task.column(value)
+        return int(value) if column is None else -2 - column
 
-        ends = ("old", "new", "action")
-        return {f"{name}_{end}": np.array([place(getattr(rule, end)) for rule in rules], np.int64) for end in ends}
+    def events(rules: Sequence[Any]) -> Any:
+        ends = [(rule.old, rule.new, rule.action, getattr(rule, "flag", -1)) for rule in rules]
+        return np.array([list(map(place, one)) for one in ends], np.int64).reshape(len(rules), 4)
 
     rules, flags = task.reward_rules, task.flag_rules
     terminate = task.topology is not None and task.topology.on_reward == "terminate"
@@ -233,15 +220,14 @@ def _rules(task: MetaTask) -> dict[str, Any]:
     slope: dict[type, float] = {ProbRef: 1.0, OneMinus: -1.0}
     return {
         "n_rules": len(rules),
-        **places("rule", rules),
-        "rule_flag": _each(rules, np.int64, lambda rule: rule.flag),
+        "rule_event": events(rules),
         "rule_p": _each(rules, np.float64, lambda rule: level.get(type(rule.p), rule.p)),
         "rule_slope": _each(rules, np.float64, lambda rule: slope.get(type(rule.p), 0.0)),
         "rule_column": _each(rules, np.int64, lambda rule: task.column(rule.p) or 0),
         "rule_value": _each(rules, np.float64, lambda rule: rule.value),
         "rule_ends": _each(rules, np.bool_, lambda rule: rule.ends or terminate),
         "n_flag_rules": len(flags),
-        **places("flag", flags),
+        "flag_event": events(flags),
         "flag_set": _each(flags, np.int64, lambda rule: rule.set_to),
     }
 
