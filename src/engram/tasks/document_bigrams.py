@@ -27,8 +27,7 @@ class DocumentBigrams:
     the first of the others, which then stands like "is" in "snow is white". After every other word comes
     a name with probability ``name_rate``, each alike, or else one of the others, by a Markov chain that is the same
     in all documents and all runs. So the chain can be learned once and for all, but what follows a name can be known
-    only from the document, once the name has occurred in it: without a memory of it, the cross-entropy of an
-    attribute is the logarithm of ``names``.
+    only from the document, once the name has occurred: without a memory, an attribute's cross-entropy is log(names).
 
     Args:
         words: Words of the language, more than twice ``names``.
@@ -37,9 +36,6 @@ class DocumentBigrams:
         name_rate: Probability of a name after a word that is no name.
         gap: Words between a name and its attribute. Recurrent plastic connections carry what a unit was at the step
             before, so that they answer a name one word after it at the earliest: a gap of 0 leaves them no use.
-
-    Raises:
-        ValueError: A field is out of range, or too few words are left for the others.
 
     Source: our own stand-in for the language modelling of Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019).
 

@@ -35,10 +35,6 @@ class Task(Protocol):
 
         Returns:
             An ``Episode``, or a named tuple that begins with its fields.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one.
         """
         ...
 

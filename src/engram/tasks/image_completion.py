@@ -13,10 +13,8 @@ from torch import Tensor
 from engram import checks
 from engram.tasks.episode import at_the_end, presentations
 
-TRAINING_SHARE = 0.8
-"""Share of each photograph's columns, from the left, that training crops are cut from."""
-LEAST_DEVIATION = 15.0
-"""Crops whose summed channels (0 to 765) vary less than this are left out."""
+TRAINING_SHARE = 0.8  # of each photograph's columns, from the left: where training crops are cut from
+LEAST_DEVIATION = 15.0  # crops whose summed channels (0 to 765) vary less are left out
 
 
 class ClampedEpisode(NamedTuple):
@@ -45,9 +43,6 @@ class ImageCompletion:
         blank_steps: Steps without input after each image.
         probe_steps: Steps for which the probe is shown.
 
-    Raises:
-        ValueError: A field is out of range, or ``images`` is not as described.
-
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment, whose settings with
     CIFAR-10 are ``ImageCompletion(images, 3, 3, 20, 2, 3)``; the defaults are our smaller protocol.
 
@@ -57,10 +52,7 @@ class ImageCompletion:
         (torch.Size([51, 5, 16]), [8, 8, 8, 8, 8])
     """
 
-    images: Annotated[Tensor, "n height width"] = field(
-        default_factory=lambda: natural_crops(),  # noqa: PLW0108 - it is defined below
-        repr=False,
-    )
+    images: Annotated[Tensor, "n height width"] = field(default_factory=lambda: natural_crops(), repr=False)  # noqa: PLW0108
     patterns: int = 3
     cycles: int = 2
     presentation_steps: int = 8
@@ -118,9 +110,6 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
     Args:
         size: Side of a crop, in pixels, 2 to 64.
         split: ``"train"`` or ``"test"``.
-
-    Raises:
-        ValueError: ``size`` is not in 2 to 64, or ``split`` is unknown.
 
     Source: our own stand-in for CIFAR-10 in the image experiment of Miconi, Clune and Stanley (2018).
 

@@ -33,9 +33,6 @@ class OneShotCharacters:
         rotations: Whether the characters are turned.
         distinct: Whether the last drawing is another one than that shown before, of which there must be two or more.
 
-    Raises:
-        ValueError: A field is out of range, or ``images`` is not as described.
-
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the Omniglot experiment.
 
     Examples:
@@ -124,9 +121,6 @@ def synthetic_glyphs(
         drawings: Number of drawings of each.
         generator: Source of all randomness; the images are made on its device.
         size: Side of the images, in pixels.
-
-    Raises:
-        ValueError: A number is less than one.
 
     Source: our own stand-in for Omniglot in Miconi, Clune and Stanley, "Differentiable plasticity" (2018).
 

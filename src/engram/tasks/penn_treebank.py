@@ -40,8 +40,7 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
         DataError: ``ENGRAM_DATA`` names no folder; a file is absent or cannot be read; or it is not this corpus: the
             number of its words or types is another one, or it has words that the training part lacks.
 
-    Source: Marcus, Santorini and Marcinkiewicz, "Building a large annotated corpus of English" (1993); Mikolov et
-    al., "Recurrent neural network based language model" (2010).
+    Source: Marcus et al., "Building a large annotated corpus of English" (1993); Mikolov et al. (2010), the form.
 
     Examples:
         >>> read_penn_treebank("nowhere")

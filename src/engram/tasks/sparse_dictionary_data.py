@@ -95,9 +95,6 @@ def perturb_dictionary(
         radius: Distance of an atom before it is normalised; 2 / log(features) if None.
         random_state: A seed or a generator.
 
-    Raises:
-        ValueError: ``radius`` is negative or not finite.
-
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration.
 
     Examples:

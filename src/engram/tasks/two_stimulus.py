@@ -58,9 +58,6 @@ def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> lis
     Args:
         tables: Truth tables, at least one, by name or without.
 
-    Raises:
-        ValueError: There is no table, or one is no table.
-
     Source: our own enumeration.
 
     Examples:
@@ -179,9 +176,6 @@ class TwoStimulus:
         trials: Trials of an episode.
         timing: Timing of a trial.
         author_tables: Take the truth tables of the published code, two of which are wrong.
-
-    Raises:
-        ValueError: There is no task, one is unknown, or ``trials`` is less than one.
 
     Source: Miconi (2023), "Learning to acquire novel cognitive tasks with evolution, plasticity, meta-meta-learning".
 

@@ -39,21 +39,17 @@ class _Step(NamedTuple):
 def check_environment(env_id: str, *, shared_generator: bool = False, steps: int = 100) -> None:
     """Hold a registered environment to the contract of Gymnasium and of batches.
 
-    The environment passes Gymnasium's ``check_env`` without complaint and refuses actions that its space does not
-    contain. Batches by ``gymnasium.make_vec``, of one and of several environments, both of single environments
-    stepped in turn and by the environment's own ``vector_entry_point`` where there is one, return what their spaces
-    say, repeat themselves for the same seed and actions, draw from no global generator, and equal single
-    environments step for step, through the ends of episodes as the ``autoreset_mode`` of their metadata defines
-    them: environment i of a batch seeded s is the single environment seeded s + i.
+    The environment passes Gymnasium's ``check_env`` without complaint and refuses actions outside its space. Batches by
+    ``gymnasium.make_vec``, of one and of several environments, stepped in turn or by a ``vector_entry_point``, return
+    what their spaces say, repeat themselves for the same seed and actions, draw from no global generator, and equal
+    single environments step for step, also through the ends of episodes as their ``autoreset_mode`` defines them:
+    environment i of a batch seeded s is the single environment seeded s + i.
 
     Args:
         env_id: The id that ``gymnasium.make`` takes.
         shared_generator: An exemption: the batch of the ``vector_entry_point`` draws for all environments from one
             generator. Larger batches are then held only to keep what is done to one environment from the others.
         steps: Steps of each trajectory; a registered limit of an episode is shortened to 40.
-
-    Raises:
-        AssertionError: A promise is broken; the message says which.
 
     Examples:
         >>> check_environment("MountainCar-v0")

@@ -35,7 +35,6 @@ def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] |
 
     Raises:
         TypeError: ``estimator`` is no instance of an estimator.
-        AssertionError: A promise is broken; the message says which.
 
     Examples:
         >>> from sklearn.preprocessing import StandardScaler

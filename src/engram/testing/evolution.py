@@ -29,9 +29,6 @@ def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None
         evolution_class: The class; called as ``evolution_class(params, sigma=..., generator=..., **options)``.
         **options: Further options of its constructor, for the variant to be checked.
 
-    Raises:
-        AssertionError: A promise is broken; the message says which.
-
     Examples:
         >>> from engram.optim import CMAES
         >>> check_evolution(CMAES)
@@ -87,8 +84,7 @@ def _asks_for_populations(build: Build) -> None:
 def _moves_in_place(build: Build) -> None:
     """``tell`` moves the parameters themselves, and leaves no gradient behind."""
     params = _start()
-    evolution = build(params)
-    _evolve(evolution, 3)
+    _evolve(evolution := build(params), 3)
     for param, before in zip(params, _start(), strict=True):
         assert not torch.equal(param, before), "a parameter did not move"
         assert param.grad is None or not param.grad.any(), "a gradient was left"

@@ -47,9 +47,6 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
 
     Returns:
         The path of its report; gone when ``folder`` is not given.
-
-    Raises:
-        AssertionError: A promise is broken; the message says which.
     """
     experiment: Experiment = registry.get("experiments", name)
     with contextlib.ExitStack() as stack:

@@ -37,7 +37,6 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
 
     Raises:
         ValueError: An exemption is unknown or gives no reason.
-        AssertionError: A promise is broken; the message says which.
 
     Examples:
         >>> from engram.plasticity import PlasticLinear

@@ -25,10 +25,9 @@ _LEARNING_RATE = 0.01
 def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
     """Hold an optimiser to the contract of ``torch.optim``; or, if it is one by ask and tell, to that of evolution.
 
-    It goes downhill at some learning rate, keeps parameter groups apart, takes up again from its ``state_dict``
-    bit for bit, obeys schedulers and closures, leaves alone what has no gradient, spreads no bad gradient to other
-    parameters, depends on no global randomness, refuses a negative learning rate, and where it has ``maximize`` or
-    ``foreach`` these mean what they mean elsewhere. A class with ``ask`` and ``tell`` is held to ``check_evolution``.
+    It goes downhill at some learning rate, keeps parameter groups apart, resumes bit for bit from its ``state_dict``,
+    obeys schedulers and closures, leaves alone what has no gradient, spreads no bad gradient, draws from no global
+    generator, refuses a negative learning rate, and ``maximize`` and ``foreach``, if it has them, mean the usual.
 
     Args:
         optimizer_class: The class; called as ``optimizer_class(params, lr=..., **options)``.
@@ -36,7 +35,6 @@ def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
 
     Raises:
         TypeError: ``optimizer_class`` is no subclass of ``torch.optim.Optimizer``, and has not ``ask`` and ``tell``.
-        AssertionError: A promise is broken; the message says which.
 
     Examples:
         >>> check_optimizer(torch.optim.SGD, momentum=0.9)

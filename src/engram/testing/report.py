@@ -55,7 +55,6 @@ def check_report(path: Path, screenshot: Path, browser: Browser | None = None) -
         browser: One of ``open_browser``; one is started for this report if None.
 
     Raises:
-        AssertionError: A promise is broken; the message says which.
         FileNotFoundError: No Chromium or Chrome is installed.
     """
     problems: list[str] = []

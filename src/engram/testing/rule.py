@@ -26,9 +26,6 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
     Args:
         rule_class: The class, or whatever else makes the rule without arguments.
 
-    Raises:
-        AssertionError: A promise is broken; the message says which.
-
     Examples:
         >>> from engram.plasticity import Retroactive
         >>> check_rule(Retroactive)

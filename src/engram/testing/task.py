@@ -22,9 +22,6 @@ def check_task(task_class: Callable[[], Any]) -> None:
     Args:
         task_class: The class, or whatever else makes the task without arguments.
 
-    Raises:
-        AssertionError: A promise is broken; the message says which.
-
     Examples:
         >>> from engram.tasks import PatternCompletion
         >>> check_task(PatternCompletion)

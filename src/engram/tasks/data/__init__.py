@@ -1,8 +1,7 @@
 """Data sets by name: fetched from their canonical source, held to a checksum, kept in a cache.
 
-A file is looked for in the folder that the environment variable ``ENGRAM_DATA`` names, then in the cache
-(``ENGRAM_CACHE``, or the user's cache folder), and is fetched only if neither has it. To add a set, write its
-reader in a file of its own beside ``mnist.py`` and list it in ``SETS``.
+A file is looked for in the folder that ``ENGRAM_DATA`` names, then in the cache (``ENGRAM_CACHE``, or the user's), and
+is fetched only if neither has it. To add a set, write its reader in a file beside ``mnist.py`` and list it in ``SETS``.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ __all__ = [
     "verify",
 ]
 
-_ALL = [ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL]
-SETS: dict[str, DataSet] = {dataset.name: dataset for dataset in _ALL}
+SETS: dict[str, DataSet] = {one.name: one for one in (ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL)}
 
 
 def load(name: str, **options: Any) -> Any:
@@ -70,7 +68,6 @@ def verify(name: str) -> SetStatus:
     """Return where the files of a data set lie, and whether their checksums are right; fetch nothing.
 
     Raises:
-        ValueError: The name is unknown.
         DataError: ``ENGRAM_DATA`` names no folder, or a file cannot be read.
 
     Examples:

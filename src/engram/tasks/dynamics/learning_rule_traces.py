@@ -45,9 +45,6 @@ def learning_rule_traces(
         observations: How often they are observed.
         every: Steps between two observations.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: our design, after the observables of Nayebi et al., "Identifying learning rules from neural network
     observables" (2020), and the case study of Ostrow et al. (2023).
 

@@ -28,9 +28,6 @@ def latent_dynamics(
         trials: Trials.
         steps: Samples of a trial.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: Lorenz (1963); van der Pol (1926); our protocol.
 
     Examples:
@@ -67,9 +64,6 @@ def observed(
         view: phi: the identity, tanh(1.5 x) or sinh(x).
         rng: What draws W.
         units: Number of units.
-
-    Raises:
-        ValueError: There are fewer units than coordinates, or no such view.
 
     Examples:
         >>> observed(np.zeros((1, 5, 2)), "tanh", np.random.default_rng(0)).shape

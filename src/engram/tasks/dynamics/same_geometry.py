@@ -34,9 +34,6 @@ def same_geometry(
     Returns:
         States of the kinds of ``KINDS``; the first half of the trials is of the first condition.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: Ostrow et al. (2023), tutorial of figure 3; the inputs after Galgali, Sahani and Mante (2023).
 
     Examples:
@@ -53,7 +50,6 @@ def same_geometry(
     point[:, 0, 0], point[:, 1, 1] = rng.uniform(-5, -4, models), rng.uniform(-9, -8, models)
     linear = np.stack([turn @ basis @ line @ np.linalg.inv(basis), point])
     inputs = INPUTS[:, None]
-    # (kinds, models, conditions, trials, 2)
     x = np.zeros((len(KINDS), models, len(INPUTS), trials, 2))
     kept = np.empty((-(-steps // keep), *x.shape))
     for step in range(steps):

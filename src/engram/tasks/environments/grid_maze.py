@@ -33,9 +33,6 @@ def grid_maze(size: int) -> Maze:
     Args:
         size: Cells along one side, the walls included; odd, at least 5.
 
-    Raises:
-        ValueError: It is even or less than 5.
-
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the maze task.
 
     Examples:
@@ -83,9 +80,6 @@ class GridMazeVectorEnv(BatchedEnv):
         maze: The layout, the same in all environments.
         position: The free cell that each agent is in, as a row of ``maze.cells``, (num_envs,).
         goal: The free cell that holds the reward, (num_envs,).
-
-    Raises:
-        ValueError: An argument is out of range, or ``size`` is even.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the maze task, with figures at size 13.
 

@@ -30,8 +30,7 @@ GOALS = {"open-room": (10, 10), "i-maze": (15, 3), "four-room": (11, 11)}  # in 
 def room(layout: str) -> Room:
     """Return a layout with walls around it.
 
-    They are an open room of 12 x 12; a maze of 17 x 5 in the form of a lying I, a corridor with two dead ends at each
-    end of it; and four rooms, 13 x 13 in all, with a door between each two neighbours.
+    They are an open room, 12 x 12; a lying I, 17 x 5, with two dead ends at each end; four rooms with doors, 13 x 13.
     """
     goal = GOALS[layout]
     wall = np.zeros((goal[0] + 2, goal[1] + 2), dtype=bool)
@@ -48,8 +47,7 @@ class RoomVectorEnv(BatchedEnv):
     """Many rooms at once: walk from (1, 1) to a goal that never moves.
 
     Reaching the goal pays 1 and terminates the episode; nothing else pays. Actions are north (y + 1), east (x + 1),
-    south and west; a wall blocks a move. The observation is the position, (x, y). Nothing is random: a learner that
-    keeps every state that it meets needs no more than there are free cells.
+    south and west; a wall blocks a move. The observation is the position, (x, y). Nothing is random.
 
     Args:
         num_envs: Number of environments.
@@ -60,9 +58,6 @@ class RoomVectorEnv(BatchedEnv):
     Attributes:
         room: The layout.
         position: Position of each agent, (num_envs, 2).
-
-    Raises:
-        ValueError: An argument is out of range.
 
     Source: Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means"
     (2019), the rooms of its published code.

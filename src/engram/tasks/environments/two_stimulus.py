@@ -37,9 +37,6 @@ class TwoStimulusVectorEnv(BatchedEnv):
     Attributes:
         table: The task of each environment, as its place in ``tasks``, (num_envs,).
 
-    Raises:
-        ValueError: There is no task, one is unknown, or a number is less than one.
-
     Source: Miconi (2023); rewards instead of losses are ours, since an environment has no graded answer.
 
     Examples:
@@ -76,12 +73,9 @@ class TwoStimulusVectorEnv(BatchedEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a life in every environment; ``info["instance"]`` names its task.
+        """Begin a life in every environment, as ``BatchedEnv.reset``; ``info["instance"]`` names its task.
 
-        Args:
-            seed: As of every batch.
-            options: ``"reset_mask"`` as of every batch; ``"instance"``, one for all or each: ``"new"``, the default, a
-                task drawn anew, ``"keep"``, that of before, or the name of a task.
+        ``options["instance"]``, for all or each: ``"new"`` (the default), ``"keep"`` the task, or the name of one.
 
         Raises:
             ValueError: An option is none of these, or there is no instance yet that could be kept.

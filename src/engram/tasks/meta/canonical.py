@@ -2,11 +2,10 @@
 
 What can be called otherwise (states, actions, variables, stimuli, rules) are the vertices of a graph, and what the task
 says are facts about them. Vertices are told apart by refinement of their colours; where that leaves several alike, each
-of them is tried, and the least description wins. A vertex whose first description was already met below one of its
-likes is its image under a symmetry, and is not tried further.
+of them is tried, and the least description wins. A vertex whose first description was met below one of its likes is
+its image under a symmetry, and is not tried further.
 
-Source: the refinement is that of graph canonisation (McKay, "Practical graph isomorphism", 1981); that the task space
-is looked at up to such renamings is our reading of the paper.
+Source: McKay, "Practical graph isomorphism" (1981), the refinement; to look at tasks up to renaming is our reading.
 """
 
 from __future__ import annotations
@@ -73,8 +72,8 @@ def _identity(task: MetaTask) -> Names:
 
 def _action_groups(task: MetaTask) -> list[list[int]]:
     """Return the columns of each action variable, as ``ActionRef`` counts them."""
-    ends = np.cumsum([0, *(one.width for one in task.action_vars)]).tolist()
-    return [list(range(first, end)) for first, end in itertools.pairwise(ends)]
+    first = len(task.state_vars)
+    return [[column - first for column in group.columns] for group in task.groups if group.kind == "actions"]
 
 
 def _pruned(task: MetaTask) -> MetaTask:

@@ -83,9 +83,8 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     - FLAG_UNUSED, FLAG_CONSTANT: no rule that counts reads the flag, or it is never set
 
     A fixed policy is a map from state and flag to actions. SAME_INSTANCES, SINGLE_OPTIMUM and SMALL_GAP are not said
-    of a task with an ambiguous pair of stimuli, whose meaning has to be found out in every instance. Where instances
-    are too many, some are drawn, always the same; where fixed policies are too many, the best one is looked for by
-    changes of single actions from random ones.
+    of a task with an ambiguous pair of stimuli, whose meaning has to be found out in every instance. Of too many
+    instances some are drawn, always the same; too many fixed policies are searched by changes of single actions.
 
     Variables with a hazard or a drift are taken to stay as they are. ``gamma`` is the discount for each step, and
     ``grid`` the values of uniform probabilities, as shares of the way from the lower to the upper bound.
@@ -235,8 +234,8 @@ def _mistakes(
 ) -> bool:
     """Return whether who takes two z for each other cannot act in the best way in both.
 
-    That is so if no action is the best in both, or if each such action may lead, with the same reward, to states that
-    look the same, and in whose z the same is true: there the flag is another, since a cue meant something else.
+    No action is the best in both, or each such action may lead, with the same reward, to states that look the same, and
+    in whose z the same is true: there the flag is another, since a cue meant something else.
     """
     S = task.n_states
     leads: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
@@ -289,8 +288,7 @@ def _about_states(
 ) -> Iterator[tuple[str, str]]:
     S = task.n_states
     states: Bool[np.ndarray, "states"] = np.asarray(ever.reshape(-1, S).any(0))
-    missing = np.flatnonzero(np.any(free_cells(task, instances), 0) & ~states)
-    if missing.size:
+    if (missing := np.flatnonzero(np.any(free_cells(task, instances), 0) & ~states)).size:
         yield "UNREACHABLE", f"states {missing.tolist()}"
     if task.topology is None:  # on a grid every move can be undone
         T: Any = np.any(whole.transition, (0, 2))  # from z to z
@@ -301,8 +299,7 @@ def _about_states(
         leads[0] = True
         while (more := (edges & leads).any(1) & ~leads).any():
             leads |= more
-        trapped = np.flatnonzero(states & ~leads)
-        if trapped.size:
+        if (trapped := np.flatnonzero(states & ~leads)).size:
             yield "TRAP", f"from states {trapped.tolist()} there is no way back to 0"
 
 

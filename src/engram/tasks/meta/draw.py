@@ -19,8 +19,7 @@ _ANY = "#8a8a8a"  # whatever the action
 _RADIUS = 0.17  # of a state; neighbouring ones are one apart
 _CURVE = 0.16  # how far the middle of an edge stands off, as a share of its length
 _PIXELS = 150  # from a state to the next: enough for the texts between them
-_POINTS = 24
-_LINE = 1.6
+_POINTS, _LINE = 24, 1.6
 _HEAD = {"xref": "x", "yref": "y", "axref": "x", "ayref": "y", "text": "", "arrowhead": 2, "arrowsize": 1.2}
 
 
@@ -84,20 +83,11 @@ def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
                 named.add(name)
     ranged = {s for k in range(len(task.state_vars)) for s in task.state_range(k)}
     above = [_above(task, instance, s) for s in states]
-    figure.add_scatter(
-        x=places[:, 0],
-        y=places[:, 1],
-        mode="markers+text",
-        text=list(map(str, states)),
-        hovertext=[text or "nothing pays" for text in above],
-        hoverinfo="text",
-        marker={
-            "size": 34,
-            "color": ["#ffe9a8" if s in instance.states else "#ffffff" for s in states],
-            "line": {"width": [4 if s in ranged else 1.5 for s in states], "color": "#333333"},
-        },
-        showlegend=False,
-    )
+    colours = ["#ffe9a8" if s in instance.states else "#ffffff" for s in states]
+    rims = {"width": [4 if s in ranged else 1.5 for s in states], "color": "#333333"}
+    marker, hover = {"size": 34, "color": colours, "line": rims}, [text or "nothing pays" for text in above]
+    named_states = {"mode": "markers+text", "text": list(map(str, states)), "hovertext": hover, "hoverinfo": "text"}
+    figure.add_scatter(x=places[:, 0], y=places[:, 1], marker=marker, showlegend=False, **named_states)
     for s, (x, y) in enumerate(places.tolist()):
         figure.add_annotation(x=x, y=y, yshift=22, text=above[s], showarrow=False, yanchor="bottom")
         figure.add_annotation(x=x, y=y, yshift=-22, text=_below(task, instance, s), showarrow=False, yanchor="top")
@@ -153,8 +143,7 @@ def _above(task: MetaTask, instance: Instance, state: int) -> str:
 
 
 def _below(task: MetaTask, instance: Instance, state: int) -> str:
-    seen = shown(task, state, nothing="-", fixed="", variable="new ", beside=" | ")
-    lines = [] if set(task.parts_of(state)) == {-1} else [seen]
+    lines = [] if set(task.parts_of(state)) == {-1} else [shown(task, state)]
     lines += [f"variable {k}" for k in range(len(task.state_vars)) if state in task.state_range(k)]
     for rule in task.flag_rules:
         if (rule.old if isinstance(rule.old, int) else instance.states[rule.old.index]) == state:
@@ -173,15 +162,10 @@ def _draw_map(figure: Figure, task: MetaTask, instance: Instance) -> None:
     marks: dict[int, list[str]] = {} if grid.start_cell is None else {grid.start_cell: ["start"]}
     for k, cell in enumerate(instance.states):
         marks.setdefault(cell, []).append(f"variable {k}")
-    figure.add_scatter(
-        x=[cell % grid.width for cell in marks],
-        y=[cell // grid.width for cell in marks],
-        mode="markers+text",
-        text=["<br>".join(texts) for texts in marks.values()],
-        textposition="top center",
-        marker={"size": 14, "color": ["#ffb400" if cell in instance.states else "#1f77b4" for cell in marks]},
-        showlegend=False,
-    )
+    marker = {"size": 14, "color": ["#ffb400" if cell in instance.states else "#1f77b4" for cell in marks]}
+    texts = {"text": ["<br>".join(text) for text in marks.values()], "textposition": "top center"}
+    y, x = np.divmod(list(marks), grid.width)
+    figure.add_scatter(x=x, y=y, mode="markers+text", marker=marker, showlegend=False, **texts)
     rules = [line.strip() for line in explain(task, instance).splitlines() if "pays" in line or "sets it" in line]
     place = {"x": 0, "y": 0, "xref": "paper", "yref": "paper", "yanchor": "top", "xanchor": "left", "align": "left"}
     figure.add_annotation(text="<br>".join(rules), showarrow=False, **place)

@@ -115,8 +115,7 @@ class MetaTaskVectorEnv(BatchedEnv):
             instances = [wanted] * self.num_envs if isinstance(wanted, Instance) else wanted
             if not isinstance(instances, Sequence) or len(instances) != self.num_envs:
                 raise ValueError(f"options['instance'] = {wanted!r}: expected one, or {self.num_envs} in a sequence")
-            mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
-            rows = np.flatnonzero(mask)
+            rows = np.flatnonzero((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
             tasks = [self.tasks[self.task_of[row]] for row in rows]
             set_instances(self._code, self.lives, rows, tasks, [instances[row] for row in rows.tolist()])
         self._stays[:] = wanted != "new" if isinstance(wanted, str) else True

@@ -41,9 +41,7 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
     lines = ["{}, {}, lifetimes of {}.".format(*sizes)]
     lines += _section("On a grid:", _grid(task))
     lines += _section("Each lifetime draws:", _variables(task))
-    words = {"nothing": "nothing", "fixed": "fixed ", "variable": "variable ", "beside": " beside "}
-    seen = [f"state {s}: {shown(task, s, **words)}" for s in range(len(task.stimuli))]
-    lines += _section("What is seen:", seen)
+    lines += _section("What is seen:", [f"state {s}: {shown(task, s)}" for s in range(len(task.stimuli))])
     live, live_flags = effective_rules(task)
     rewards = [f"{i}. {_reward(rule)}" for i, rule in enumerate(task.reward_rules)]
     lines += _section("Rewards, the last rule that matches counting:", rewards)
@@ -120,15 +118,10 @@ def _or(values: Any) -> str:
     return " or ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
-def shown(task: MetaTask, state: int, *, nothing: str, fixed: str, variable: str, beside: str) -> str:
-    """Return what a state shows, in these words."""
-
-    def name(one: Any) -> str:
-        if isinstance(one, StimVar):
-            return f"{variable}stimulus {one.index}"
-        return nothing if one == -1 else f"{fixed}stimulus {one}"
-
-    return beside.join(map(name, task.parts_of(state)))
+def shown(task: MetaTask, state: int) -> str:
+    """Return what a state shows."""
+    parts = [("variable", one.index) if isinstance(one, StimVar) else ("fixed", one) for one in task.parts_of(state)]
+    return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in parts)
 
 
 def _place(kind: str, place: Any) -> str:

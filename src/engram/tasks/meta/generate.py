@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,11 +80,9 @@ def sample(
         max_tries: Draws after which to give up.
 
     Raises:
-        TypeError, ValueError: An argument is out of range or unknown.
         RuntimeError: No draw was accepted; the message counts why not.
 
-    Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the published code: its
-    simple and its main generator. The grids and the strict acceptance are ours.
+    Source: Miconi (2023), as above, both generators of the published code. Grids and strict acceptance are ours.
 
     Examples:
         >>> task = sample(np.random.default_rng(0))
@@ -100,14 +99,12 @@ def sample(
     if accept == "reference" and style == "grid":
         raise ValueError("accept = 'reference' with style = 'grid': expected 'strict' or None")
     dice = _Dice(generator, n_states, n_actions)
+    make: Any = {"simple": _simple, "structured": partial(_structured, quirks=reference_quirks), "grid": _grid}[style]
     rejections: Counter[str] = Counter()
     for _ in range(max_tries):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of ranges of one state, where there are but two states
-            if style == "grid":
-                task = _grid(dice, horizon)
-            else:
-                task = _simple(dice, horizon) if style == "simple" else _structured(dice, horizon, reference_quirks)
+            task: MetaTask = make(dice, horizon)
         reasons = _reasons(task, accept)
         if not reasons:
             return task

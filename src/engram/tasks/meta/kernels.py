@@ -219,12 +219,14 @@ def resolve(code, lives, rows):
         b = rows[i]
         u = lives.task[b]
         for r in range(code.n_rules[u]):
-            for end in range(4):
-                lives.rule_event[b, r, end] = place(value, b, code.rule_event[u, r, end])
+            lives.rule_old[b, r] = place(value, b, code.rule_old[u, r])
+            lives.rule_new[b, r] = place(value, b, code.rule_new[u, r])
+            lives.rule_action[b, r] = place(value, b, code.rule_action[u, r])
             lives.rule_p[b, r] = code.rule_p[u, r] + code.rule_slope[u, r] * value[b, code.rule_column[u, r]]
         for r in range(code.n_flag_rules[u]):
-            for end in range(4):
-                lives.flag_event[b, r, end] = place(value, b, code.flag_event[u, r, end])
+            lives.flag_old[b, r] = place(value, b, code.flag_old[u, r])
+            lives.flag_new[b, r] = place(value, b, code.flag_new[u, r])
+            lives.flag_action[b, r] = place(value, b, code.flag_action[u, r])
 
 
 @compiled
@@ -274,14 +276,6 @@ def start_of(cell, walls, chance):
 
 @compiled
 @no_type_check
-def matches(event, s, s2, a, f):
-    """Return whether a rule's places, which may be any (-1), are those of a step."""
-    is_met = (event[0] < 0 or event[0] == s) and (event[1] < 0 or event[1] == s2)
-    return is_met and (event[2] < 0 or event[2] == a) and (event[3] < 0 or event[3] == f)
-
-
-@compiled
-@no_type_check
 def advance(code, lives, actions, steps, rewards, ended, begins):
     """Act in every environment; write what it gives, whether that terminates it, and whether a trial starts."""
     for b in range(len(actions)):
@@ -299,14 +293,17 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
 
         p, value, ends = 0.0, 0.0, False
         for r in range(code.n_rules[u]):
-            if matches(lives.rule_event[b, r], s, s2, a, f):
+            old, new, action = lives.rule_old[b, r], lives.rule_new[b, r], lives.rule_action[b, r]
+            is_met = (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a)
+            if is_met and (code.rule_flag[u, r] < 0 or code.rule_flag[u, r] == f):
                 p, value, ends = lives.rule_p[b, r], code.rule_value[u, r], code.rule_ends[u, r]
         paid = chance[1] < p
         rewards[b] = value if paid else 0.0
         ended[b] = paid and ends
 
         for r in range(code.n_flag_rules[u]):
-            if matches(lives.flag_event[b, r], s, s2, a, f):
+            old, new, action = lives.flag_old[b, r], lives.flag_new[b, r], lives.flag_action[b, r]
+            if (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a):
                 f = code.flag_set[u, r]
         trial = s2 == 0 and not is_grid
         if trial:

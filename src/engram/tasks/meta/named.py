@@ -1,8 +1,7 @@
 """Meta-tasks of the literature as settings of the task space.
 
 Each function returns a ``MetaTask``, and each is an environment whose arguments are those of the function:
-``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``. In all of them ``horizon`` is the number of steps of a
-lifetime: as it was published, and 100 where nothing was found.
+``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``. ``horizon`` is the steps of a lifetime, as published, or 100.
 """
 
 from __future__ import annotations
@@ -116,8 +115,7 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
     """Two new objects, one of which pays and the other costs; the same one throughout the lifetime.
 
     Args:
-        kind: "sequential": one object at a time, to be taken (action 1) or passed; "simultaneous": both at once, in
-            random order, one to be chosen by its side.
+        kind: "sequential": one object at a time, to be taken (action 1) or not; "simultaneous": a choice by its side.
         horizon: Two steps for a trial; None: 100, or 12 for the simultaneous kind.
 
     Source: Harlow (1949); the sequential form of the paper of the task space, the other of Wang et al. (2016).
@@ -184,8 +182,7 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
 
     Args:
         kind: "paper" (transitions 0.9 and 0.1), "wang2018" (0.8 and 0.2, the better state changing in 2.5 % of the
-            trials), "wang2016" (0.75 and 0.25), or "daw2011" (0.7 and 0.3, and a second choice between arms whose
-            probabilities drift).
+            trials), "wang2016" (0.75 and 0.25), or "daw2011" (0.7 and 0.3, and then a choice between drifting arms).
         horizon: Two steps for a trial; None: 100, 200, 100 and 402.
 
     Source: the figure of the paper; Wang et al. (2018) and (2016); Daw et al. (2011), drift and trials not checked.

@@ -11,8 +11,6 @@ from pydantic import Strict
 
 from engram.tasks.meta.fields import STRICT, Count, Index, Number, Share
 
-StimKind = Literal["binary", "onehot", "gaussian", "sphere", "given"]
-
 
 class _Part:
     """A part of a description, which is validated with all of it."""
@@ -77,10 +75,7 @@ class RewardRule(_Part):
 
 @dataclass(frozen=True)
 class FlagRule(_Part):
-    """What sets the hidden flag, after the reward of the step was given; the last rule that matches counts.
-
-    It matches as a ``RewardRule`` does.
-    """
+    """What sets the hidden flag, after the reward; of several that match, as a ``RewardRule`` does, the last counts."""
 
     old: State = -1
     new: State = -1
@@ -138,8 +133,7 @@ class ActionVar(_Part):
 
     Args:
         values: The range; None: all actions.
-        joint: The allowed combinations, all of one length. In rules the first action of such a variable is
-            ``ActionRef(i)``, the next ``ActionRef(i + 1)``, and so on.
+        joint: The allowed combinations, all of one length; ``ActionRef(i)``, ``ActionRef(i + 1)`` ... are its actions.
         hazard: Probability of another value of the range at each start of a trial.
 
     Examples:
@@ -165,8 +159,7 @@ class Stim(_Part):
 
     Args:
         size: Numbers of a vector; at most 48 if it is binary.
-        kind: "binary" (fair bits), "onehot", "gaussian" (independent, variance 1 / size), "sphere" (uniform, of norm
-            one), or "given" (those of ``vectors``).
+        kind: "binary" (fair bits), "onehot", "gaussian" (of variance 1 / size), "sphere" (of norm 1), or "given".
         seed: Seed of the fixed stimuli.
         distinct: Whether binary stimuli are drawn without replacement, and none of zeros.
         vectors: If "given": the fixed stimuli, then those that variable ones are drawn from, without replacement.
@@ -178,7 +171,7 @@ class Stim(_Part):
     """
 
     size: Count = 5
-    kind: StimKind = "binary"
+    kind: Literal["binary", "onehot", "gaussian", "sphere", "given"] = "binary"
     seed: Index = 0
     distinct: bool = True
     vectors: tuple[tuple[Number, ...], ...] = ()

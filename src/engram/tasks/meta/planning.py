@@ -18,8 +18,6 @@ from engram.tasks.meta.parts import ProbVar
 from engram.tasks.meta.program import arrays
 from engram.tasks.meta.task import MetaTask
 
-Action = Int[np.ndarray, "instances z"]
-Values = Float[np.ndarray, "instances z"]
 QValues = Float[np.ndarray, "instances z actions"]
 
 
@@ -48,7 +46,7 @@ class Model(NamedTuple):
     paid: Float[np.ndarray, "instances z actions z"]
     value: Float[np.ndarray, "instances z actions z"]  # the reward that is paid on the way to each successor
     reward: QValues  # expected, that of a step that ends the episode included
-    start: Values  # probabilities
+    start: Float[np.ndarray, "instances z"]  # probabilities
 
     @property
     def transition(self) -> Float[np.ndarray, "instances z actions z"]:
@@ -138,12 +136,13 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     def each(column: Any) -> Any:
         return np.broadcast_to(column, len(instances))[:, None, None, None, None]
 
-    def matching(events: Any) -> tuple[list[Any], Any]:
+    def matching(kind: str, **asked: Any) -> tuple[list[Any], Any]:
         """Return where each rule of a kind matches, and the last one that does."""
         matches, last = [], np.full(shape, -1)
-        for i, event in enumerate(events.tolist()):
+        for i in range(len(row[f"{kind}_old"])):
             found = np.ones(shape, dtype=bool)
-            for number, actual in zip(event, (old, new, action, before), strict=True):
+            for name, actual in asked.items():
+                number = int(row[f"{kind}_{name}"][i])
                 place = each(number if number >= -1 else value[:, -2 - number])
                 found &= (place < 0) | (place == actual)
             last[found] = i
@@ -156,8 +155,8 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
         told = np.concatenate([told, np.zeros_like(told, shape=(len(told), 1))], axis=1)
         return np.where(last >= 0, told[each(np.arange(len(told))), last], otherwise)
 
-    matches, rule = matching(row["rule_event"])
-    flag_matches, flag_rule = matching(row["flag_event"])
+    matches, rule = matching("rule", old=old, new=new, action=action, flag=before)
+    flag_matches, flag_rule = matching("flag", old=old, new=new, action=action)
     flag = said(flag_rule, row["flag_set"], before)
     if task.topology is None:
         cleared = np.broadcast_to(new == 0, shape)
@@ -196,12 +195,11 @@ def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None 
     unpaid, paid, value = (np.zeros((count, Z, A, Z)) for _ in range(3))
     grid = task.topology
     np.put_along_axis(unpaid, where, (chance - pays).reshape(where.shape), 3)
-    start = np.zeros((count, Z))
-    free = free_cells(task, instances)
-    if grid is None or grid.start_cell is not None:
-        start[:, 0 if grid is None else grid.start_cell] = 1.0
-    else:
+    start, free, cell = np.zeros((count, Z)), free_cells(task, instances), 0 if grid is None else grid.start_cell
+    if cell is None:
         start[:, :S] = free / free.sum(1, keepdims=True)
+    else:
+        start[:, cell] = 1.0
     if grid is None or grid.on_reward in ("none", "terminate"):
         np.put_along_axis(paid, where, (pays * goes_on).reshape(where.shape), 3)
         np.put_along_axis(value, where, step.value.reshape(where.shape), 3)

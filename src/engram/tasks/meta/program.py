@@ -42,7 +42,6 @@ class Program(NamedTuple):
     walls: Bool[np.ndarray, "tasks cells"]
     start: Int[np.ndarray, "tasks"]  # -1: random
     on_reward: Int[np.ndarray, "tasks"]
-    # Variables.
     n_groups: Int[np.ndarray, "tasks"]
     first: Int[np.ndarray, "tasks groups"]
     columns: Int[np.ndarray, "tasks groups"]
@@ -55,16 +54,20 @@ class Program(NamedTuple):
     hazard: Float[np.ndarray, "tasks groups"]
     drift: Float[np.ndarray, "tasks groups"]
     is_volatile: Bool[np.ndarray, "tasks"]
-    # Rules.
     n_rules: Int[np.ndarray, "tasks"]
-    rule_event: Int[np.ndarray, "tasks rules 4"]  # old state, new state, action, flag
+    rule_old: Int[np.ndarray, "tasks rules"]
+    rule_new: Int[np.ndarray, "tasks rules"]
+    rule_action: Int[np.ndarray, "tasks rules"]
+    rule_flag: Int[np.ndarray, "tasks rules"]
     rule_p: Float[np.ndarray, "tasks rules"]
     rule_slope: Float[np.ndarray, "tasks rules"]
     rule_column: Int[np.ndarray, "tasks rules"]
     rule_value: Float[np.ndarray, "tasks rules"]
     rule_ends: Bool[np.ndarray, "tasks rules"]
     n_flag_rules: Int[np.ndarray, "tasks"]
-    flag_event: Int[np.ndarray, "tasks flag_rules 4"]
+    flag_old: Int[np.ndarray, "tasks flag_rules"]
+    flag_new: Int[np.ndarray, "tasks flag_rules"]
+    flag_action: Int[np.ndarray, "tasks flag_rules"]
     flag_set: Int[np.ndarray, "tasks flag_rules"]
     # Stimuli: vector 0 is none, then the fixed ones, then the variable ones.
     look: Int[np.ndarray, "tasks"]
@@ -93,9 +96,13 @@ class Lives(NamedTuple):
     value: Float[np.ndarray, "num_envs columns"]
     walls: Bool[np.ndarray, "num_envs cells"]
     vectors: Float32[np.ndarray, "num_envs stimuli size"]
-    rule_event: Int[np.ndarray, "num_envs rules 4"]
+    rule_old: Int[np.ndarray, "num_envs rules"]
+    rule_new: Int[np.ndarray, "num_envs rules"]
+    rule_action: Int[np.ndarray, "num_envs rules"]
     rule_p: Float[np.ndarray, "num_envs rules"]
-    flag_event: Int[np.ndarray, "num_envs flag_rules 4"]
+    flag_old: Int[np.ndarray, "num_envs flag_rules"]
+    flag_new: Int[np.ndarray, "num_envs flag_rules"]
+    flag_action: Int[np.ndarray, "num_envs flag_rules"]
     noise: Float[np.ndarray, "num_envs block chance"]
 
 
@@ -109,6 +116,7 @@ def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
     """Make room for environments, none of which has begun."""
     n, columns = len(task), max(1, int((code.first + code.columns).max()))
     vectors = (1 + int((code.n_fixed + code.n_stim_vars).max()), code.fixed.shape[2])
+    places = ("rule_old", "rule_new", "rule_action", "flag_old", "flag_new", "flag_action")
     return Lives(
         task=np.asarray(task, dtype=np.int64),
         state=np.zeros(n, dtype=np.int64),
@@ -116,8 +124,7 @@ def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
         value=np.zeros((n, columns)),
         walls=np.zeros((n, code.walls.shape[1]), dtype=bool),
         vectors=np.zeros((n, *vectors), dtype=np.float32),
-        rule_event=np.zeros((n, *code.rule_event.shape[1:]), dtype=np.int64),
-        flag_event=np.zeros((n, *code.flag_event.shape[1:]), dtype=np.int64),
+        **{name: np.zeros((n, getattr(code, name).shape[1]), dtype=np.int64) for name in places},
         rule_p=np.zeros((n, code.rule_p.shape[1])),
         noise=np.zeros((n, int(code.block.max()), int(code.n_noise.max()))),
     )
@@ -210,9 +217,9 @@ def _rules(task: MetaTask) -> dict[str, Any]:
         column = task.column(value)
         return int(value) if column is None else -2 - column
 
-    def events(rules: Sequence[Any]) -> Any:
-        ends = [(rule.old, rule.new, rule.action, getattr(rule, "flag", -1)) for rule in rules]
-        return np.array([list(map(place, one)) for one in ends], np.int64).reshape(len(rules), 4)
+    def places(name: str, rules: Sequence[Any]) -> dict[str, Any]:
+        ends = ("old", "new", "action")
+        return {f"{name}_{end}": np.array([place(getattr(rule, end)) for rule in rules], np.int64) for end in ends}
 
     rules, flags = task.reward_rules, task.flag_rules
     terminate = task.topology is not None and task.topology.on_reward == "terminate"
@@ -220,14 +227,15 @@ def _rules(task: MetaTask) -> dict[str, Any]:
     slope: dict[type, float] = {ProbRef: 1.0, OneMinus: -1.0}
     return {
         "n_rules": len(rules),
-        "rule_event": events(rules),
+        **places("rule", rules),
+        "rule_flag": _each(rules, np.int64, lambda rule: rule.flag),
         "rule_p": _each(rules, np.float64, lambda rule: level.get(type(rule.p), rule.p)),
         "rule_slope": _each(rules, np.float64, lambda rule: slope.get(type(rule.p), 0.0)),
         "rule_column": _each(rules, np.int64, lambda rule: task.column(rule.p) or 0),
         "rule_value": _each(rules, np.float64, lambda rule: rule.value),
         "rule_ends": _each(rules, np.bool_, lambda rule: rule.ends or terminate),
         "n_flag_rules": len(flags),
-        "flag_event": events(flags),
+        **places("flag", flags),
         "flag_set": _each(flags, np.int64, lambda rule: rule.set_to),
     }
 

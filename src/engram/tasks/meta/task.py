@@ -52,8 +52,7 @@ class MetaTask:
         transition: T, (states, actions, states), rows that sum to 1; None on a grid.
         reward_rules: Rules of the reward, later ones overriding earlier ones.
         flag_rules: Rules of the hidden binary flag.
-        stimuli: For each state what is seen: -1 nothing, an integer from 0 a fixed stimulus, ``StimVar(k)`` a
-            variable one, or a tuple of these, side by side. Empty: nothing anywhere.
+        stimuli: For each state -1 (nothing), a fixed one from 0, ``StimVar(k)``, or a tuple of these; empty: nothing.
         state_vars: The variables that ``StateRef`` counts.
         prob_vars: The variables that ``ProbRef`` and ``OneMinus`` count.
         action_vars: The variables that ``ActionRef`` counts.
@@ -145,9 +144,8 @@ class MetaTask:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """All variables, in the order of their columns."""
-        groups = []
-        for k, state in enumerate(self.state_vars):
-            groups.append(Group("states", state, range(k, k + 1), [(s,) for s in self.state_range(k)]))
+        states = enumerate(self.state_vars)
+        groups = [Group("states", one, range(k, k + 1), [(s,) for s in self.state_range(k)]) for k, one in states]
         first = len(groups)
         for action in self.action_vars:
             values = range(self.n_actions) if action.values is None else action.values

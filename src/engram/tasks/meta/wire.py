@@ -2,8 +2,7 @@
 
 A place in a condition is -1 for any, a state or an action, 100 + k a state variable, 200 + k an action variable; a
 probability is a number, 1000 + k a probability variable, 2000 + k one minus it; a stimulus is -1, a number below 100,
-10000 + k a variable one, or a list of these. A number that would be taken for a code is written as
-``{"literal": number}``.
+10000 + k a variable one, or a list of these. ``{"literal": number}`` is a number that would be taken for a code.
 """
 
 from __future__ import annotations

@@ -58,8 +58,6 @@ class RL2Observation(_Widened):
         done_bit: Whether the end of an inner episode is shown (see ``InnerEpisodes``).
         time: Whether the time is shown; the batch then has ``horizons``.
 
-    Raises:
-        ValueError: The environments are of another kind.
 
     Source: Duan et al., "RL^2" (2016); Wang et al., "Learning to reinforcement learn" (2016).
 
