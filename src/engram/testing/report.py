@@ -21,14 +21,11 @@ def find_browser() -> str | None:
     for path in (os.environ.get("ENGRAM_BROWSER"), *map(shutil.which, BROWSERS)):
         if path:
             return path
-    return next((str(path) for path in (MAC_CHROME, _playwrights()) if path.exists()), None)
-
-
-def _playwrights() -> Path:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        return Path(playwright.chromium.executable_path)
+        playwrights = Path(playwright.chromium.executable_path)
+    return next((str(path) for path in (MAC_CHROME, playwrights) if path.exists()), None)
 
 
 @contextmanager
@@ -58,7 +55,6 @@ def check_report(path: Path, screenshot: Path, browser: Browser | None = None) -
         browser: One of ``open_browser``; one is started for this report if None.
 
     Raises:
-        AssertionError: A promise is broken; the message says which.
         FileNotFoundError: No Chromium or Chrome is installed.
     """
     problems: list[str] = []

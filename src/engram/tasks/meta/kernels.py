@@ -29,8 +29,7 @@ def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, place
     count, size = vectors.shape
     used = np.zeros(len(taken) + count, dtype=np.int64)
     used[: len(taken)] = taken
-    n_used = len(taken)
-    x = 0
+    n_used, x = len(taken), 0
     for v in range(count):
         if kind == POOL:
             left = pool - n_used
@@ -75,9 +74,8 @@ def normal(x, y):
 def draw_instances(code, lives, rows, chance):
     """Draw new instances for some environments; row i of ``chance`` is that of environment ``rows[i]``."""
     for i in range(len(rows)):
-        b = rows[i]
+        b, x = rows[i], 0
         u = lives.task[b]
-        x = 0
         if code.height[u] > 0:
             if code.is_maze[u]:
                 x = carve(code.height[u], code.width[u], chance[i], lives.walls[b])
@@ -102,9 +100,8 @@ def draw_stimuli(code, lives, b, chance):
     if count > 0:
         vectors = lives.vectors[b, first : first + count, :size]
         taken, places = code.taken[u, : code.n_fixed[u]], np.zeros(count, dtype=np.int64)
-        draw_vectors(
-            code.stim_kind[u], code.pool[u], code.has_palette[u], code.palette[u], taken, chance, vectors, places
-        )
+        kind, pool, palette = code.stim_kind[u], code.pool[u], code.palette[u]
+        draw_vectors(kind, pool, code.has_palette[u], palette, taken, chance, vectors, places)
 
 
 @compiled
@@ -186,10 +183,9 @@ def choose(code, lives, b, g, chance, moving):
 def vary(code, lives, rows, steps):
     """Change the variables that have a hazard or a drift, in environments where a trial starts."""
     for i in range(len(rows)):
-        b = rows[i]
+        b, x = rows[i], 2
         u = lives.task[b]
         chance = lives.noise[b, steps[b] % code.block[u]]
-        x = 2
         for g in range(code.n_groups[u]):
             low, high = code.low[u, g], code.high[u, g]
             if code.drift[u, g] > 0:
