@@ -33,6 +33,7 @@ def _interrupts() -> Iterator[None]:
 @pytest.fixture
 def fresh_workers() -> Iterator[None]:
     """Let the next pool start its worker processes anew."""
+    get_reusable_executor().shutdown(kill_workers=True)
     yield
     get_reusable_executor().shutdown(kill_workers=True)
 
