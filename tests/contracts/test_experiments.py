@@ -15,12 +15,12 @@ ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 
 
 @pytest.fixture(scope="module")
-def browser():
+def page():
     if find_browser() is None and "CI" not in os.environ:
         yield None
         return
-    with open_browser() as one:  # for all reports
-        yield one
+    with open_browser() as page:  # for all reports
+        yield page
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,8 +33,8 @@ def _imported_once():
 
 
 @pytest.mark.parametrize("name", registry.names("experiments"))
-def test_experiment(name, tmp_path, browser):
+def test_experiment(name, tmp_path, page):
     report = check_experiment(name, tmp_path)
-    if browser is None:
+    if page is None:
         pytest.skip("no Chromium or Chrome here to open the report in")
-    check_report(report, ARTIFACTS / f"report-{name}.png", browser)
+    check_report(report, ARTIFACTS / f"report-{name}.png", page)

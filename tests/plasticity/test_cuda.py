@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from engram.plasticity import PlasticRNN, plastic_scan
-from engram.plasticity.kernels.rnn import fused_scan
 from engram.plasticity.kernels.rnn import scan as rnn
+from engram.plasticity.kernels.rnn.scan import fused_scan
 
 pytest.importorskip("triton")
 import triton
@@ -55,11 +55,11 @@ class Problem(peer["Problem"]):
 @pytest.fixture
 def cpu_tensors_take_the_kernels():
     """For as long as a test, what the operator does on the CPU is what it does on a GPU."""
-    rnn.SCAN.forward.register_kernel("cpu", cuda.forward)
-    rnn.SCAN.backward.register_kernel("cpu", cuda.backward)
+    rnn.SCAN.register_kernel("cpu", cuda.forward)
+    rnn.DERIVATIVE.register_kernel("cpu", cuda.backward)
     yield
-    rnn.SCAN.forward.register_kernel("cpu", rnn._forward)
-    rnn.SCAN.backward.register_kernel("cpu", rnn._backward)
+    rnn.SCAN.register_kernel("cpu", rnn._forward)
+    rnn.DERIVATIVE.register_kernel("cpu", rnn._backward)
 
 
 @pytest.fixture

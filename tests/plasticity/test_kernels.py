@@ -32,9 +32,9 @@ from engram.plasticity import (
     plastic_scan,
 )
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.dispatch import fastest
-from engram.plasticity.kernels.rnn import fused_scan
+from engram.plasticity.kernels.dispatch import fastest, run_scan
 from engram.plasticity.kernels.rnn import scan as rnn
+from engram.plasticity.kernels.rnn.scan import fused_scan
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.rule import trained_rate
 from engram.testing.module import without_type_checks
@@ -365,10 +365,9 @@ def test_a_gpu_takes_the_kernel_where_there_is_triton(monkeypatch):
         call = torch.zeros(9, 2, 3), torch.zeros(3, 3), torch.zeros(3, 3), Hebb(device="cuda"), state
         for there, form in ((True, fused_scan), (False, plastic_scan)):
             monkeypatch.setattr(rnn, "TRITON", there)
-            found = fastest(plastic_scan, *call)
-            assert getattr(found, "func", found) is form
+            assert fastest(plastic_scan, *call) is form
         with pytest.raises(ValueError, match=r"input\.device = cuda:0: expected cpu, or the package triton"):
-            fused_scan(*call)
+            run_scan(plastic_scan, "fused", *call)
 
 
 def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
@@ -380,8 +379,7 @@ def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
     rule = RULES[rule]()
     state = PlasticState(torch.empty(batch, units), TraceState(torch.empty(0)))
     modulator = Neuromodulator(units) if rule.modulated else None
-    found = fastest(plastic_scan, drive, weight, alpha, rule, state, neuromodulator=modulator, **options)
-    return getattr(found, "func", found)  # of a kernel that is called without being asked again what it supports
+    return fastest(plastic_scan, drive, weight, alpha, rule, state, neuromodulator=modulator, **options)
 
 
 def test_the_form_is_chosen_by_shape_rule_and_kind():
@@ -448,13 +446,13 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_the_kernel_cannot_run_is_refused(name):
-    change, message = BAD[name]
+    change, message = dict(BAD[name][0]), BAD[name][1]
     plain = {
         "drive": torch.zeros(1, 1, 3), "weight": torch.zeros(3, 3), "alpha": torch.tensor(1.0), "rule": Hebb(),
         "state": PlasticState(torch.zeros(1, 3), TraceState(torch.zeros(1, 3, 3))),
     }  # fmt: skip
     with pytest.raises(ValueError, match=f"backend = 'fused': {message}"):
-        fused_scan(**plain | change)
+        run_scan(plastic_scan, "fused", *(change.pop(name, value) for name, value in plain.items()), **change)
 
 
 @pytest.mark.parametrize("parallel", [None, threads.shared.parallel])

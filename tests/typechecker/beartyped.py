@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import tomllib
 import typing
 from collections.abc import Callable
 from contextlib import nullcontext
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -20,6 +23,13 @@ from jaxtyping import AbstractArray
 
 _of_jaxtyping = jaxtyping.jaxtyped
 _typed = beartype(conf=BeartypeConf(violation_type=TypeError))  # as an error of jaxtyping is one
+_SETTINGS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+_UNTYPED = [
+    module
+    for override in _SETTINGS["tool"]["mypy"]["overrides"]
+    if override.get("ignore_errors")
+    for module in override["module"]
+]
 _made: dict[tuple[str, str, str], Callable[..., Any]] = {}
 
 
@@ -27,10 +37,11 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
     """Return a class or function that checks its arguments and what it returns, one length for one name in a call."""
     if checked is None:
         return functools.partial(jaxtyped, typechecker=typechecker)
+    # What mypy does not look into are kernels: numba and Triton compile no wrapper.
+    if any(fnmatch(checked.__module__, module) for module in _UNTYPED):
+        return checked
     if not inspect.isfunction(checked) or "<locals>" in checked.__qualname__:
         return _of_jaxtyping(checked, typechecker=once)
-    if getattr(checked, "__no_type_check__", False):
-        return checked
     hints = {name: _resolved(hint, checked.__globals__) for name, hint in checked.__annotations__.items()}
     checked.__annotations__ = hints
     typed = _typed(checked)

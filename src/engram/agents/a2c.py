@@ -139,19 +139,10 @@ def a2c_loss(
         L = mean over t and b of  -log pi(a) A + beta_v (R - V)^2 + beta_e sum over a of pi(a)^2,   A = R - V
 
     where A is a constant, and R the discounted return of the episode, without bootstrap. The last term takes the place
-    of an entropy bonus.
-
-    Args:
-        log_prob: Log-probability of the actions taken.
-        values: V.
-        rewards: Rewards; 0 after the end of an episode.
-        probabilities: pi.
-        gamma: Discount for each step, from 0 to 1.
-        value_coefficient: beta_v, at least 0.
-        entropy_coefficient: beta_e, at least 0.
-        author_value_bug: The published code takes the value of the first environment for all of them, as baseline and
-            for the critic; the published curves were made so. True does the same, as an ablation.
-        mask: Which steps count; all if None.
+    of an entropy bonus. ``log_prob`` is that of the actions taken, ``probabilities`` are pi, ``values`` V, ``rewards``
+    0 after the end of an episode, and ``mask`` says which steps count, all if None; the other arguments are those of
+    ``A2C``, beta_v = ``value_coefficient`` and beta_e = ``entropy_coefficient``. With ``author_value_bug``, by
+    which the published curves were made, the first environment's value is baseline and critic of all, as an ablation.
 
     Raises:
         ValueError: The shapes differ, a number is out of range, or no step counts.

@@ -115,16 +115,8 @@ def plastic_actor_critic(
 ) -> ActorCritic:
     """Build the published network for the reinforcement tasks: an actor-critic on a ``PlasticRNN``.
 
-    Recurrent weights and alpha are drawn uniformly from 0 to 0.01, all positive; all else has its default.
-
-    Args:
-        input_size: Features of an observation.
-        hidden_size: Number of units.
-        actions: Number of actions.
-        rule: None for the same network without plasticity; this, ``alpha`` and ``backend`` as in ``PlasticRNN``.
-        alpha: As there.
-        backend: As there.
-        generator: Source of the initial values; torch's global one if None.
+    Recurrent weights and alpha are drawn uniformly from 0 to 0.01, all positive; all else has its default. Arguments
+    are as of ``PlasticRNN`` and ``ActorCritic``; ``rule`` is None for the same network without plasticity.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), and its published code.
 

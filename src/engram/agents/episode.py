@@ -19,19 +19,15 @@ class OnlineAgent(Protocol):
 
     def act(self, observation: Any, identity: Any = None) -> int:
         """Return an action; states are the same whose ``identity`` is, by default the observation."""
-        ...
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
         """Record the reward of the last action, whether the episode is over, and the next observation."""
-        ...
 
     def learn(self) -> dict[str, float]:
         """Learn from the steps recorded; return what there is to log."""
-        ...
 
     def values(self, observation: Any) -> ActionValues:
         """Return the value of each action; the agent does not change."""
-        ...
 
 
 class Played(NamedTuple):

@@ -22,7 +22,6 @@ class Exploration(Protocol):
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
         """Return an action, given the value of each and the number of steps taken before."""
-        ...
 
 
 def greedy(values: ActionValues, rng: np.random.Generator) -> int:

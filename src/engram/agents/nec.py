@@ -40,9 +40,7 @@ class NEC(EpisodicControl):
         replay_size: Capacity of the replay buffer of (s, a, R).
         learning_starts: Steps before the first training.
         train_every: Steps between trainings.
-        rng: As in ``EpisodicControl``.
-        k: As in ``EpisodicControl``.
-        **options: As in ``EpisodicControl``.
+        **options: As in ``EpisodicControl``, as are ``rng`` and ``k``.
 
     Source: Pritzel et al., "Neural episodic control" (2017); values of the arguments from Agostinelli et al. (2019).
 
@@ -126,12 +124,9 @@ class NEC(EpisodicControl):
         norm = float(keys.detach().norm(dim=1).mean())
         self._first_norm = self._first_norm or norm
         if norm > KEY_NORM_WARNING * self._first_norm:
-            warnings.warn(
-                f"the keys have a mean norm of {norm:.3g}, at first {self._first_norm:.3g}: learning_rate = "
-                f"{self.optimizer.param_groups[0]['lr']} may be too large",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            grown = f"the keys have a mean norm of {norm:.3g}, at first {self._first_norm:.3g}"
+            rate = f"learning_rate = {self.optimizer.param_groups[0]['lr']} may be too large"
+            warnings.warn(f"{grown}: {rate}", RuntimeWarning, stacklevel=2)
         return {"loss": loss.item(), "key_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:

@@ -55,12 +55,8 @@ def n_step_returns(
 
         R(t) = r(t) + gamma r(t+1) + ... + gamma^(n-1) r(t+n-1) + gamma^n V(t+n)    if T - t > n, else G(t)
 
-    Args:
-        rewards: As in ``monte_carlo_returns``.
-        values: Value V of each state when it was visited; as many (else ValueError).
-        gamma: As there.
-        n: Steps, at least 1.
-        last: As there.
+    The ``values`` are V of each state when it was visited; ``n`` is at least 1, and the rest as of
+    ``monte_carlo_returns``. As many values as rewards are expected (else ValueError).
 
     Source: Pritzel et al., "Neural episodic control" (2017), equation 3.
 

@@ -196,7 +196,7 @@ experiment = Experiment(
     summary="Which rule trained a network is told by its dynamics while learning, its geometry, and its difficulty",
     paper="No paper; dynamical similarity of Ostrow et al. 2023, difficulty of Boopathy et al. 2023",
     presets={
-        "smoke": Preset(Config(networks=3, steps=60, every=2, probes=50), seeds=2),
+        "smoke": Preset(Config(networks=3, steps=60, every=2, probes=50), seeds=1),
         "laptop": Preset(Config(), seeds=5),
         "paper": Preset(Config(networks=12, steps=3000), seeds=10),
     },

@@ -1,7 +1,5 @@
 """The random numbers of ``engram.memory.counted_random`` as numba functions, for the kernels of all rooms."""
 
-from typing import no_type_check
-
 import numpy as np
 
 from engram.jit import inline
@@ -12,7 +10,6 @@ one = np.uint64(1)
 
 
 @inline
-@no_type_check
 def number(seed, count):
     """Return the random 64 bits that a seed has at a count."""
     value = np.uint64(seed) + golden * (np.uint64(count) + one)
@@ -22,14 +19,12 @@ def number(seed, count):
 
 
 @inline
-@no_type_check
 def below(bits, bound):
     """Return a random integer in [0, bound) from random bits."""
     return np.int64((bits >> np.uint64(33)) * np.uint64(bound) >> np.uint64(31))
 
 
 @inline
-@no_type_check
 def chance(bits):
     """Return a random integer in [0, 2^53) from random bits."""
     return np.int64(bits >> np.uint64(11))

@@ -2,8 +2,8 @@
 
 from engram.optim.antithetic_es import AntitheticES
 from engram.optim.cma_es import CMAES
-from engram.optim.fitness import checked_loss, shaped
 from engram.optim.population import evaluate
 from engram.optim.rmsprop_eps_inside import RMSpropEpsInside
+from engram.optim.strategy import checked_loss, shaped
 
 __all__ = ["CMAES", "AntitheticES", "RMSpropEpsInside", "checked_loss", "evaluate", "shaped"]

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from engram import checks
-from engram.optim.fitness import Shaping, shaped
-from engram.optim.strategy import Strategy
+from engram.optim.strategy import Shaping, Strategy, shaped
 
 
 class AntitheticES(Strategy):
@@ -27,14 +26,13 @@ class AntitheticES(Strategy):
     in double precision, which the optimiser then applies.
 
     Args:
-        params: As in ``Strategy``: theta.
+        params: Theta; this and ``generator`` as in ``Strategy``.
         sigma: Standard deviation of the mutations.
         optimizer: An optimiser of the same parameters, or a function of them that returns one, such as
             ``torch.optim.SGD``. None: Adam with learning rate 0.01 and weight decay 3e-4, as published.
         population_size: Number B of individuals, even, at least 4.
         shaping: As in ``shaped``.
         include_mean: Leave the first pair unmutated, so that its loss is that of theta; it counts in B.
-        generator: As in ``Strategy``.
 
     Attributes:
         generation: Number of generations so far.

@@ -25,11 +25,10 @@ class CMAES(Strategy):
     s and the covariance C from the order of the losses.
 
     Args:
-        params: As in ``Strategy``.
+        params: As in ``Strategy``, as is ``generator``.
         sigma: Initial step size s.
         population_size: Individuals of a generation, at least 4; None: 4 + 3 log(number of parameters).
         diagonal: Keep only the diagonal of C, as one must with more than 2000 parameters.
-        generator: As in ``Strategy``.
 
     Raises:
         TypeError: A parameter is no tensor.

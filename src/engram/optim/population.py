@@ -74,11 +74,8 @@ def evaluate(
     results = []
     for part, (first, end) in zip(found, itertools.pairwise(edges), strict=True):
         if isinstance(part, Lost):
-            warnings.warn(
-                f"a worker died twice on individuals {first} to {end - 1}: their fitness is NaN",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            message = f"a worker died twice on individuals {first} to {end - 1}: their fitness is NaN"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
         results.append(torch.full((end - first,), torch.nan).double() if isinstance(part, Lost) else part)
     return torch.cat(results)
 

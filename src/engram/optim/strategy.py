@@ -1,17 +1,20 @@
-"""Evolution strategies by ask and tell: the parameters, the population in flight, and their state."""
+"""Evolution strategies by ask and tell: parameters, population in flight and state; checked and shaped losses."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
+from scipy import stats
 from torch import Tensor
 
 from engram import checks
-from engram.optim.fitness import checked_loss
+
+Shaping = Literal["rank", "zscore"]
 
 
 class Strategy:
@@ -63,3 +66,58 @@ class Strategy:
         """Go on from a ``state_dict``, bit for bit; the parameters have to be loaded elsewhere."""
         self.generator.set_state(state["generator"])
         self._asked = copy.deepcopy(state["asked"])
+
+
+def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor, "population"]:
+    """Return losses in double precision, or negated fitness; what is not finite becomes the worst finite one.
+
+    Raises:
+        TypeError: Neither or both of fitness and loss are given.
+        ValueError: Not one number for each individual, or none of them is finite.
+
+    Examples:
+        >>> checked_loss([1.0, 2.0], None, 2)
+        tensor([-1., -2.], dtype=torch.float64)
+    """
+    if (fitness is None) == (loss is None):
+        raise TypeError("expected either fitness, to be maximised, or loss, to be minimised")
+    name, given = ("fitness", fitness) if loss is None else ("loss", loss)
+    values = torch.as_tensor(given).detach().cpu().double()
+    if values.shape != (population_size,):
+        raise ValueError(f"{name}.shape = {tuple(values.shape)}: expected ({population_size},), the population's")
+    values = -values if name == "fitness" else values
+    finite = values.isfinite()
+    if not finite.any():
+        raise ValueError(f"{name}: expected finite numbers, and not one of {population_size} individuals has one")
+    if finite.all():
+        return values
+    worst = values[finite].max()
+    bad = (~finite).nonzero()[:, 0].tolist()
+    listed = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
+    message = f"{name} is not finite for {len(bad)} of {population_size} individuals ({listed}): ranked last"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+    return torch.where(finite, values, worst)
+
+
+def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[Tensor, "population"]:
+    """Return shaped losses.
+
+    Args:
+        loss: Loss of each individual.
+        shaping: ``"rank"``: ranks from -0.5 (best) to 0.5 (worst), equal losses sharing the mean of theirs.
+            ``"zscore"``: less their mean, over their standard deviation; zero if they are equal. None: as they are.
+
+    Source: centred ranks: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning"
+    (2017), section 2.1.
+
+    Examples:
+        >>> shaped(torch.tensor([5.0, -100.0, 1.0]), "rank")
+        tensor([ 0.5000, -0.5000,  0.0000], dtype=torch.float64)
+    """
+    loss = loss.double()
+    if shaping is None:
+        return loss
+    if shaping == "rank":
+        return (torch.from_numpy(stats.rankdata(loss.numpy())) - 1) / max(len(loss) - 1, 1) - 0.5
+    spread = loss.std(correction=0)
+    return torch.zeros_like(loss) if spread == 0 else (loss - loss.mean()) / spread

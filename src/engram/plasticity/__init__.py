@@ -11,7 +11,7 @@ from engram.plasticity.hebb import Hebb
 from engram.plasticity.lifetime import Lifetimes, Trials, lifetimes
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
-from engram.plasticity.node_perturbation import NodePerturbationRNN, NodePerturbationState, Perturbations
+from engram.plasticity.node_perturbation import NodePerturbationRNN, NodePerturbationState, Perturbations, three_factor
 from engram.plasticity.oja import Oja
 from engram.plasticity.plastic_linear import PlasticLinear
 from engram.plasticity.plastic_lstm import PlasticLSTM
@@ -20,7 +20,6 @@ from engram.plasticity.retroactive import Retroactive
 from engram.plasticity.rule import Coefficients, PlasticityRule
 from engram.plasticity.scan import plastic_current, plastic_linear_scan, plastic_lstm_scan, plastic_scan
 from engram.plasticity.state import EligibilityState, PlasticLSTMState, PlasticState, RuleState, TraceState
-from engram.plasticity.third_factor import three_factor
 
 if TYPE_CHECKING:
     from engram.plasticity.associative_memory import PlasticAssociativeMemory

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.types import Device
 
 from engram import checks
 
@@ -28,13 +29,7 @@ class LowRank(nn.Module):
     """
 
     def __init__(
-        self,
-        rank: int,
-        post_size: int,
-        pre_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        self, rank: int, post_size: int, pre_size: int, *, device: Device = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
         self.post = nn.Parameter(torch.zeros(rank, post_size, device=device, dtype=dtype))

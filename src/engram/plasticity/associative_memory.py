@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from torch import Tensor
 
 from engram import checks
 from engram.plasticity.modulated import Modulated
@@ -120,16 +118,29 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         cues: Any = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
-        cue = torch.tensor(cues).to(self.state_.trace)
+        trace = self.state_.trace[0]
+        weight = (trace - torch.diag(trace.diagonal())) / max(self.n_features_in_ - 1, 1)
+        cue = torch.tensor(cues).to(trace)
+        known, cue = ~cue.isnan(), cue.nan_to_num(0.0)
+        # The traces are still, so that they are fixed weights of a network without plasticity.
+        start = PlasticState(cue, TraceState(cue.new_empty(len(cue), 0, 0)))
+        steps = (self.recall_steps, *cue.shape)
         with torch.no_grad():
-            return self._recall(cue.nan_to_num(0.0), ~cue.isnan()).numpy(force=True)
+            _, last = plastic_scan(cue.expand(steps), self.gain * weight, None, None, start, clamp=known.expand(steps))
+            return (last.hidden @ weight.t()).numpy(force=True)
 
     def _store(self, X: Data, sample_weight: Data | None, first: bool) -> PlasticAssociativeMemory:
         patterns: Any = validate_data(
             self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=first
         )
         if first:
-            self._start(torch.tensor(patterns[:1]))
+            if self.rule is not None:
+                checks.instance("rule", self.rule, PlasticityRule)  # type: ignore[type-abstract]
+            checks.size("recall_steps", self.recall_steps)
+            checks.number("gain", self.gain, above=0)
+            rule = Modulated(clip=None) if self.rule is None else copy.deepcopy(self.rule)
+            self.rule_ = rule.to(dtype=torch.tensor(patterns[:1]).dtype).requires_grad_(False)
+            self.state_ = self.rule_.init(1, self.n_features_in_, self.n_features_in_)
         if sample_weight is not None and not self.rule_.modulated:
             raise ValueError(f"sample_weight is given: expected None, because rule = {self.rule_} is not modulated")
         weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self.state_.trace)
@@ -141,24 +152,6 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
                 signal = weight if self.rule_.modulated else None
                 self.state_ = self.rule_.update(self.state_, pre=pattern, post=pattern, modulator=signal)
         return self
-
-    def _start(self, like: Float[Tensor, "one features"]) -> None:
-        if self.rule is not None:
-            checks.instance("rule", self.rule, PlasticityRule)  # type: ignore[type-abstract]
-        checks.size("recall_steps", self.recall_steps)
-        checks.number("gain", self.gain, above=0)
-        rule = Modulated(clip=None) if self.rule is None else copy.deepcopy(self.rule)
-        self.rule_ = rule.to(dtype=like.dtype).requires_grad_(False)
-        self.state_ = self.rule_.init(1, self.n_features_in_, self.n_features_in_)
-
-    def _recall(self, cue: Float[Tensor, "samples features"], known: Tensor) -> Float[Tensor, "samples features"]:
-        trace = self.state_.trace[0]
-        weight = (trace - torch.diag(trace.diagonal())) / max(self.n_features_in_ - 1, 1)
-        # The traces are still, so that they are fixed weights of a network without plasticity.
-        start = PlasticState(cue, TraceState(cue.new_empty(len(cue), 0, 0)))
-        steps = (self.recall_steps, *cue.shape)
-        _, last = plastic_scan(cue.expand(steps), self.gain * weight, None, None, start, clamp=known.expand(steps))
-        return last.hidden @ weight.t()
 
     def __sklearn_tags__(self) -> Tags:
         """Return scikit-learn's tags: NaN is allowed."""

@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.sequence import time_first
@@ -36,17 +37,11 @@ class ClampedLSTM(nn.LSTM):
     are at first, and the more often they close a gate of a clamped unit against its bias: of 50 random bits, 73 % get
     through with more than half strength in an untrained network of 2000 units, and 40 % in one of 200.
 
+    Other arguments are as of ``PlasticRNN``.
+
     Args:
         input_size: Number of input features.
-        hidden_size: Number of units, at least ``input_size``.
-        batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
-        device: Of the parameters.
-        dtype: Of the parameters.
-        generator: Source of the initial values; torch's global one if None.
-
-    Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: A size is less than one, or there are fewer units than features.
+        hidden_size: Number of units, at least ``input_size`` (else ValueError).
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the LSTM of the binary pattern experiment.
 
@@ -68,7 +63,7 @@ class ClampedLSTM(nn.LSTM):
         hidden_size: int,
         *,
         batch_first: bool = False,
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -105,9 +100,7 @@ class ClampedLSTM(nn.LSTM):
         ]
 
     def forward(  # type: ignore[override]
-        self,
-        input: Annotated[Tensor, "time batch input"],
-        state: tuple[Tensor, Tensor] | None = None,
+        self, input: Annotated[Tensor, "time batch input"], state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], LSTMState]:
         """As ``PlasticRNN.forward``, without ``clamp``; hidden and cell of the state are (1, batch, hidden) each."""
         sequence = time_first("input", input, self.input_size, self.weight_ih_l0, self.batch_first)
@@ -123,15 +116,6 @@ class ClampedLSTM(nn.LSTM):
             output, *last = sequence.new_zeros(0, *shape[1:]), *state
         else:
             # The functional form, because nn.LSTM's own forward reads the parameters and nothing else.
-            output, *last = torch.lstm(
-                100 * sequence,
-                state,
-                self.clamped_weights(),
-                has_biases=True,
-                num_layers=1,
-                dropout=0.0,
-                train=self.training,
-                bidirectional=False,
-                batch_first=False,
-            )
+            constants = self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, False
+            output, *last = torch.lstm(100 * sequence, state, self.clamped_weights(), *constants)
         return (output.transpose(0, 1) if self.batch_first else output), LSTMState(*last)

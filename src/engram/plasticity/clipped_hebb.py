@@ -5,26 +5,21 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.types import Device
 
-from engram.plasticity.rule import Coefficients, PlasticityRule, checked_bound
+from engram.plasticity.rule import Coefficients, RatedRule, checked_bound
 
 
-class ClippedHebb(PlasticityRule):
+class ClippedHebb(RatedRule):
     """Clipped Hebbian rule: the trace adds up the product of pre- and postsynaptic activity, within a bound.
 
         H'[j, i] = clip(H[j, i] + eta y[j] x[i], -c, c)
 
     Nothing decays; what has reached the bound stays there until activity of the opposite sign takes it back.
+    Other arguments are as of ``Hebb``.
 
     Args:
-        clip: Bound c of the trace; None for none.
-        eta: As of ``Hebb``.
-        eta_param: As of ``Hebb``.
-        device: As of ``Hebb``.
-        dtype: As of ``Hebb``.
-
-    Raises:
-        ValueError: As of ``Hebb``; or ``clip`` is not positive and finite.
+        clip: Bound c of the trace, positive and finite (else ValueError); None for none.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
 
@@ -42,12 +37,11 @@ class ClippedHebb(PlasticityRule):
         clip: float | None = 1.0,
         *,
         eta_param: str = "raw",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(device, dtype)
+        super().__init__(eta, eta_param=eta_param, device=device, dtype=dtype)
         self.clip = checked_bound(clip)
-        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

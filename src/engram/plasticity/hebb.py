@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.plasticity.rule import Coefficients, PlasticityRule
+from engram.plasticity.rule import Coefficients, RatedRule
 
 
-class Hebb(PlasticityRule):
+class Hebb(RatedRule):
     """Decaying Hebbian rule: the trace is a running mean of the product of pre- and postsynaptic activity.
 
         H'[j, i] = (1 - eta) H[j, i] + eta y[j] x[i]
@@ -20,8 +19,6 @@ class Hebb(PlasticityRule):
         eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
         eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
             ``eta_logit``, so that eta stays between 0 and 1.
-        device: Of the parameter.
-        dtype: Of the parameter.
 
     Raises:
         ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.
@@ -29,23 +26,13 @@ class Hebb(PlasticityRule):
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equation 2.
 
     Examples:
+        >>> import torch
         >>> rule = Hebb(eta=0.5)
         >>> rule.update(rule.init(1, 1, 2), pre=torch.tensor([[1.0, -1.0]]), post=torch.tensor([[1.0]])).trace.tolist()
         [[[0.5, -0.5]]]
     """
 
     forgets = "rate"
-
-    def __init__(
-        self,
-        eta: float = 0.01,
-        *,
-        eta_param: str = "raw",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(device, dtype)
-        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

@@ -251,30 +251,12 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
     order = torch.empty(0, dtype=torch.long) if who.order is None else who.order
     arrays = [who.weight, who.alpha, who.genome, trials.inputs.float(), trials.kind.long(), trials.answer.long()]
     arrays += [*who.noise, who.noise_of, order.long()]
-    fixed = (
-        *(tensor.detach().contiguous().numpy() for tensor in arrays),
-        slot,
-        *trials.response,
-        trials.decision,
-        *trials.feedback,
-        net.first_plastic_trial,
-        np.float32(net.dt / net.tau),
-        np.float32(1 - net.dt / net.tau_e),
-        float(net.eta),
-        np.float32(net.clip),
-        float(net.decay),
-        rnn.GAIN,
-        LOW,
-        HIGH,
-        net.feedback == "binary",
-        net.debias,
-        loss,
-        choice,
-        trace,
-        recorded,
-    )
-    size = cpu.scratch_size(net.units)
-    memory = partial(np.empty, size, np.float32)
+    given = *(tensor.detach().contiguous().numpy() for tensor in arrays), slot
+    times = *trials.response, trials.decision, *trials.feedback, net.first_plastic_trial
+    rates = np.float32(net.dt / net.tau), np.float32(1 - net.dt / net.tau_e), float(net.eta)
+    bounds = np.float32(net.clip), float(net.decay), rnn.GAIN, LOW, HIGH, net.feedback == "binary", net.debias
+    fixed = *given, *times, *rates, *bounds, loss, choice, trace, recorded
+    memory = partial(np.empty, cpu.scratch_size(net.units), np.float32)
     shared.run(lambda row, own: cpu.lifetime(*fixed, own, row), batch, torch.get_num_threads(), memory)
     correct = torch.from_numpy(choice) == trials.answer
     made = torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded)

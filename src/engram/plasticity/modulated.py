@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.rule import Coefficients, PlasticityRule, bounded, checked_bound, first_half, trained_rate
@@ -21,7 +22,7 @@ class Modulated(PlasticityRule):
     The signal takes the place of the plasticity rate, so that the rule has no parameter of its own; a
     ``Neuromodulator`` computes it. It comes after the activity of the same step, whose coincidence it gates. With
     ``only_half`` it reaches the first floor(N / 2) receiving units, and ``hebb_eta`` takes its place for the others, so
-    that theirs is the rule ``ClippedHebb``.
+    that theirs is the rule ``ClippedHebb``. Device and dtype are those of the states.
 
     Args:
         clip: Bound c of the trace; None for none. The published plastic LSTM, and one simple maze, use 2.
@@ -32,8 +33,6 @@ class Modulated(PlasticityRule):
         only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
         hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
-        device: Of the states.
-        dtype: Of the states.
 
     Raises:
         ValueError: An argument is out of range or unknown, or the mode is not one for ``only_half``.
@@ -57,7 +56,7 @@ class Modulated(PlasticityRule):
         strict: bool = False,
         only_half: bool = False,
         hebb_eta: float = 0.01,
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)

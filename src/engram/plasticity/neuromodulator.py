@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 from engram import checks
-from engram.plasticity.nonlinearity import identity
 from engram.plasticity.rule import PlasticityRule
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]]
-NONLINEARITIES = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "identity": identity}
+NONLINEARITIES = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "identity": nn.Identity()}
 
 
 class Neuromodulator(nn.Module):
@@ -23,14 +23,13 @@ class Neuromodulator(nn.Module):
         M    = f(v . y + v0)
         m[j] = F[j] M + b[j]        with fan-out, else M for every receiving unit
 
+    Device, dtype and generator are as of ``PlasticRNN``.
+
     Args:
         hidden_size: Number of units that it reads, and, with fan-out, that it reaches.
         fan_out: Whether every receiving unit turns the signal into one of its own. Mind that b is not zero at first,
             so that there is plasticity even where M is zero.
         nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
-        device: Of the parameters.
-        dtype: Of the parameters.
-        generator: Source of the initial values; torch's global one if None.
 
     Attributes:
         weight: v, (1, hidden).
@@ -56,7 +55,7 @@ class Neuromodulator(nn.Module):
         fan_out: bool = False,
         *,
         nonlinearity: str = "tanh",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:

@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.plasticity.rule import Coefficients, PlasticityRule
+from engram.plasticity.rule import Coefficients, RatedRule
 
 
-class Oja(PlasticityRule):
+class Oja(RatedRule):
     """Oja's rule: Hebbian growth with a decay that only an active receiving unit brings about.
 
         H'[j, i] = H[j, i] + eta y[j] (x[i] - y[j] H[j, i])
 
     A unit that is silent keeps what it has learned. With a linear unit, constant input of unit length and a small
     positive start, the incoming traces of the unit grow to unit length. The trace diverges when eta times the
-    squared activity exceeds two.
-
-    Args:
-        eta: As of ``Hebb``.
-        eta_param: As of ``Hebb``.
-        device: As of ``Hebb``.
-        dtype: As of ``Hebb``.
-
-    Raises:
-        ValueError: As of ``Hebb``.
+    squared activity exceeds two. Arguments are as of ``Hebb``.
 
     Source: Oja, "Simplified neuron model as a principal component analyzer" (1982), as used by Miconi, Clune and
     Stanley, "Differentiable plasticity" (2018).
 
     Examples:
+        >>> import torch
         >>> rule = Oja(eta=0.5)
         >>> rule.update(rule.init(1, 2, 1), pre=torch.tensor([[1.0]]), post=torch.tensor([[2.0, 0.0]])).trace.tolist()
         [[[1.0], [0.0]]]
     """
 
     forgets = "oja"
-
-    def __init__(
-        self,
-        eta: float = 0.01,
-        *,
-        eta_param: str = "raw",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(device, dtype)
-        self._train_rate(eta, eta_param, device, dtype)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None

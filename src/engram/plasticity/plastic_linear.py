@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels.dispatch import BACKENDS, run_scan
-from engram.plasticity.nonlinearity import identity, softmax
+from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.rule import PlasticityRule
-from engram.plasticity.scan import plastic_linear_scan
-from engram.plasticity.sequence import AXES, check_precision, time_first
+from engram.plasticity.scan import identity, plastic_linear_scan, softmax
+from engram.plasticity.sequence import check_precision, time_first
 from engram.plasticity.state import RuleState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
@@ -29,20 +29,14 @@ class PlasticLinear(nn.Module):
         y(t) = f((W + alpha * H(t-1)) x(t) + b + d(t))
         H(t) = rule(H(t-1), x = x(t), y = y(t), m = m(t))
 
-    where a modulated rule gets its signal m from outside.
+    where a modulated rule gets its signal m from outside. Other arguments, and what they raise, are as of
+    ``PlasticRNN``; ``alpha`` is not None.
 
     Args:
         in_features: Number of sending units.
         out_features: Number of receiving units.
         bias: Whether there is a bias.
         nonlinearity: f, ``"identity"``, ``"tanh"`` or ``"softmax"`` (over the receiving units).
-        rule: As of ``PlasticRNN``; ``alpha`` is not None.
-        alpha: As of ``PlasticRNN``; ``alpha`` is not None.
-        batch_first: As of ``PlasticRNN``; ``alpha`` is not None.
-        backend: As of ``PlasticRNN``; ``alpha`` is not None.
-        device: As of ``PlasticRNN``; ``alpha`` is not None.
-        dtype: As of ``PlasticRNN``; ``alpha`` is not None.
-        generator: As of ``PlasticRNN``; ``alpha`` is not None.
 
     Attributes:
         weight: Fixed weights W, (out, in); initially normal with standard deviation 0.01.
@@ -50,9 +44,6 @@ class PlasticLinear(nn.Module):
         alpha: (out, in), (out,), (), or a module with the factors ``alpha.post``, (rank, out), and ``alpha.pre``,
             (rank, in); initially uniform in [0, 0.01) or, if a product, within it, and 0.01 if homogeneous.
         rule: The plasticity rule.
-
-    Raises:
-        TypeError, ValueError: As of ``PlasticRNN``.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the plastic output layer for Omniglot, with
     its initial values.
@@ -75,7 +66,7 @@ class PlasticLinear(nn.Module):
         nonlinearity: str = "identity",
         batch_first: bool = False,
         backend: str = "auto",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -111,14 +102,8 @@ class PlasticLinear(nn.Module):
     ) -> tuple[Float[Tensor, "time batch out"], RuleState]:
         """As ``PlasticRNN.forward``, with other inputs beside the sequence.
 
-        Args:
-            input: (time, batch, in), or (batch, time, in) if ``batch_first``.
-            state: What an earlier call returned; the start of an episode if None: no trace.
-            drive: External input d to the receiving units, as a label to be learned; shaped as the output.
-            modulator: Neuromodulatory signal m, shaped as the output or with one feature; for a modulated rule alone.
-
-        Raises:
-            ValueError: A modulator is too many or too few, too.
+        ``drive`` is d, the external input to the receiving units, as a label to be learned, shaped as the output.
+        ``modulator`` is m, shaped as the output or with one feature; for a modulated rule alone (else ValueError).
         """
         check_precision(self.weight)
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)
@@ -141,20 +126,8 @@ class PlasticLinear(nn.Module):
             modulator = time_first("modulator", modulator, signals, self.weight, self.batch_first)
             checks.tensor("modulator", modulator, (length, batch_size, signals), self.weight)
         self.rule.warn_if_unstable()
-        output, state = run_scan(
-            plastic_linear_scan,
-            self.backend,
-            sequence,
-            current,
-            self.alpha,
-            self.rule,
-            state,
-            modulator=modulator,
-            nonlinearity=NONLINEARITIES[self.nonlinearity],
-        )
-        checks.finite("activity", output, AXES)
-        self.rule.warn_if_saturated(state)
-        return (output.transpose(0, 1) if self.batch_first else output), state
+        options = {"modulator": modulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
+        return run_layer(self, plastic_linear_scan, sequence, current, state, **options)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""

@@ -8,15 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
-from engram.plasticity.kernels.dispatch import BACKENDS, run_scan
+from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.scan import plastic_lstm_scan
-from engram.plasticity.sequence import AXES, check_precision, time_first
+from engram.plasticity.sequence import check_precision, time_first
 from engram.plasticity.state import PlasticLSTMState
 
 
@@ -30,22 +31,15 @@ class PlasticLSTM(nn.Module):
         m  = neuromodulator(h')                                 if the rule is modulated
         H' = rule(H, x = h, y = g, m = m)
 
+    Other arguments, and what they raise, are as of ``PlasticRNN``, but ``alpha`` is not None, ``rule`` is
+    ``Modulated(clip=2.0)`` if None, and a neuromodulator that is made here has a fan-out.
+
     Args:
-        input_size: As of ``PlasticRNN``.
-        hidden_size: As of ``PlasticRNN``.
-        alpha: As of ``PlasticRNN``; ``alpha`` is not None.
-        rule: As of ``PlasticRNN``; ``Modulated(clip=2.0)`` if None.
-        neuromodulator: As of ``PlasticRNN``, but the one that is made has a fan-out.
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
         modulator_source: What the neuromodulator reads, ``"hidden"`` (h') or ``"cell"`` (c').
         read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
             (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
-        batch_first: As of ``PlasticRNN``.
-        backend: As of ``PlasticRNN``.
-        device: As of ``PlasticRNN``.
-        dtype: As of ``PlasticRNN``.
-        generator: As of ``PlasticRNN``.
 
     Attributes:
         weight_ih, bias_ih: Input weights U, (4 hidden, input), and b, (4 hidden,), the gates in torch's order i, f, g,
@@ -56,9 +50,6 @@ class PlasticLSTM(nn.Module):
         alpha: Shaped as of ``PlasticRNN``; initially uniform in [0, 0.0001) or, if a product, within it, and 0.0001 if
             homogeneous.
         rule, neuromodulator: As of ``PlasticRNN``.
-
-    Raises:
-        TypeError, ValueError: As of ``PlasticRNN``.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
     and initial values as in its code.
@@ -83,7 +74,7 @@ class PlasticLSTM(nn.Module):
         read_clip: float | None = None,
         batch_first: bool = False,
         backend: str = "auto",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -118,9 +109,7 @@ class PlasticLSTM(nn.Module):
         draw(self.alpha, 1e-4, generator)
 
     def forward(
-        self,
-        input: Annotated[Tensor, "time batch input"],
-        state: PlasticLSTMState | None = None,
+        self, input: Annotated[Tensor, "time batch input"], state: PlasticLSTMState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
         """As ``PlasticRNN.forward``, without ``clamp``; the activity is the output h."""
         check_precision(self.weight_hh)
@@ -129,22 +118,10 @@ class PlasticLSTM(nn.Module):
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
         self.rule.warn_if_unstable()
-        output, state = run_scan(
-            plastic_lstm_scan,
-            self.backend,
-            functional.linear(sequence, self.weight_ih, bias).to(self.weight_hh.dtype),
-            self.weight_hh,
-            self.alpha,
-            self.rule,
-            state,
-            neuromodulator=self.neuromodulator,
-            hebb_post=self.hebb_post,
-            modulator_source=self.modulator_source,
-            read_clip=self.read_clip,
-        )
-        checks.finite("activity", output, AXES)
-        self.rule.warn_if_saturated(state.rule)
-        return (output.transpose(0, 1) if self.batch_first else output), state
+        drive = functional.linear(sequence, self.weight_ih, bias).to(self.weight_hh.dtype)
+        taken = {"hebb_post": self.hebb_post, "modulator_source": self.modulator_source, "read_clip": self.read_clip}
+        layer = drive, self.weight_hh, state
+        return run_layer(self, plastic_lstm_scan, *layer, neuromodulator=self.neuromodulator, **taken)
 
     def _started(self, state: PlasticLSTMState | None, shape: tuple[int, int]) -> PlasticLSTMState:
         """Return the state given, checked, or that of the start of an episode."""

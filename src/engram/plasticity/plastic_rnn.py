@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels.dispatch import BACKENDS, fastest, run_scan
+from engram.plasticity.kernels.dispatch import BACKENDS, fastest, run_layer
 from engram.plasticity.kernels.rnn.step import step_scan, stepper
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule
@@ -85,7 +86,7 @@ class PlasticRNN(nn.Module):
         nonlinearity: str = "tanh",
         batch_first: bool = False,
         backend: str = "auto",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -151,22 +152,9 @@ class PlasticRNN(nn.Module):
         batch_size = sequence.shape[1]
         state = self._initial(batch_size) if state is None else self._checked(state, batch_size, weight_hh, rule)
         drive = functional.linear(sequence, weight_ih, self.bias).to(weight_hh.dtype)
-        output, state = run_scan(
-            plastic_scan,
-            self.backend,
-            drive,
-            weight_hh,
-            self.alpha,
-            rule,
-            state,
-            neuromodulator=self.neuromodulator,
-            clamp=None if clamp is None else self._clamp(clamp, drive),
-            nonlinearity=NONLINEARITIES[self.nonlinearity],
-        )
-        checks.finite("activity", output, AXES)
-        if rule is not None:
-            rule.warn_if_saturated(state.rule)
-        return (output.transpose(0, 1) if self.batch_first else output), state
+        clamp = None if clamp is None else self._clamp(clamp, drive)
+        options = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
+        return run_layer(self, plastic_scan, drive, weight_hh, state, clamp=clamp, **options)
 
     @torch.no_grad()
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
@@ -194,7 +182,15 @@ class PlasticRNN(nn.Module):
             self.backend != "eager" and fastest(plastic_scan, start.hidden[None], *layer, **options) is step_scan
         )
         if not prepared or autocast(self.bias.device):
-            return self._acting(start)
+            time, state = int(self.batch_first), start
+
+            @torch.no_grad()
+            def forward(input: Annotated[Tensor, "batch input"]) -> Float[Tensor, "batch hidden"]:
+                nonlocal state
+                output, state = self(input.unsqueeze(time), state)
+                return output.squeeze(time)  # type: ignore[no-any-return]
+
+            return forward
         step, weight, bias = stepper(*layer, **options), self.weight_ih, self.bias
         shape = (batch_size, self.input_size)
 
@@ -206,17 +202,6 @@ class PlasticRNN(nn.Module):
             output = step(functional.linear(sequence, weight, bias).to(weight.dtype))
             checks.finite("activity", output, AXES)
             return output.squeeze(0)
-
-        return act
-
-    def _acting(self, state: PlasticState) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
-        time = int(self.batch_first)
-
-        @torch.no_grad()
-        def act(input: Annotated[Tensor, "batch input"]) -> Float[Tensor, "batch hidden"]:
-            nonlocal state
-            output, state = self(input.unsqueeze(time), state)
-            return output.squeeze(time)  # type: ignore[no-any-return]
 
         return act
 

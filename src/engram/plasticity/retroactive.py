@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity import rule as rules
-from engram.plasticity.rule import Coefficients, PlasticityRule, accumulated
+from engram.plasticity.rule import Coefficients, RatedRule, accumulated
 from engram.plasticity.state import EligibilityState, RuleState
 
 
-class Retroactive(PlasticityRule):
+class Retroactive(RatedRule):
     """Retroactive neuromodulation: a signal m makes permanent what an eligibility trace E remembers of activity.
 
         H'[j, i] = clip(H[j, i] + m[j] E[j, i], -c, c)
@@ -23,11 +24,9 @@ class Retroactive(PlasticityRule):
 
         H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c)
 
+    Other arguments are as of ``Hebb``; ``eta`` is the rate of the eligibility trace.
+
     Args:
-        eta: As of ``Hebb``; the rate of the eligibility trace.
-        eta_param: As of ``Hebb``.
-        device: As of ``Hebb``.
-        dtype: As of ``Hebb``.
         clip: Bound c of the Hebbian trace; None for none. The eligibility trace has none. In mode ``"soft"`` the
             published code has 0.99999.
         mode: How the Hebbian trace is kept from growing, ``"clip"`` or ``"soft"``: the nearer it is to 1, the less is
@@ -64,15 +63,14 @@ class Retroactive(PlasticityRule):
         only_half: bool = False,
         hebb_eta: float = 0.01,
         eta_param: str = "raw",
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(device, dtype)
+        super().__init__(eta, eta_param=eta_param, device=device, dtype=dtype)
         self.clip = rules.checked_bound(clip)
         self.mode = checks.choice("mode", mode, ("clip", "soft"))
         self.trace_first = trace_first
         self.only_half = only_half
-        self._train_rate(eta, eta_param, device, dtype)
         if only_half:
             self.hebb_eta = rules.trained_rate(hebb_eta, device, dtype)
         self.recursion = "own" if only_half or mode == "soft" else "retroactive"

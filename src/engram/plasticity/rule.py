@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.types import Device
 
 from engram import checks
 from engram.plasticity.state import EligibilityState, RuleState, TraceState
@@ -38,11 +39,8 @@ class PlasticityRule(nn.Module, ABC):
     on it does, as with ``torch.clamp``.
 
     A rule owns its parameters and never the state: ``update`` returns a new one. It knows no sizes, so that one rule
-    serves a layer of any shape. As the rules differ by their coefficients alone, one kernel can run them all.
-
-    Args:
-        device: Of the states of a rule without parameters.
-        dtype: Of the states of a rule without parameters.
+    serves a layer of any shape; device and dtype are those of its states, where it has no parameters. As the rules
+    differ by their coefficients alone, one kernel can run them all.
 
     Attributes:
         modulated: Whether ``update`` needs a neuromodulatory signal.
@@ -75,21 +73,10 @@ class PlasticityRule(nn.Module, ABC):
     recursion: Literal["linear", "soft", "retroactive", "own"] = "linear"
     forgets: Literal["nothing", "rate", "share", "oja"] | None = None
 
-    def __init__(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         # What a rule without parameters follows when it is moved or cast.
         self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
-
-    def _train_rate(
-        self, eta: float, eta_param: str, device: torch.device | str | None, dtype: torch.dtype | None
-    ) -> None:
-        """Make ``eta`` a trained rate, of which the parameter is ``eta`` itself or its logit, ``eta_logit``."""
-        if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
-            self.eta = trained_rate(eta, device, dtype)
-            return
-        if not 0 < eta < 1:
-            raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
-        self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype)
 
     def __getattr__(self, name: str) -> Any:
         # Reached only where there is no parameter eta: whoever reads the rate need not know which of them is trained.
@@ -101,12 +88,7 @@ class PlasticityRule(nn.Module, ABC):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return the coefficients of one step.
-
-        Args:
-            post: Postsynaptic activity, (batch, post).
-            modulator: Neuromodulatory signal, (batch, 1) or (batch, post). A rule that is not modulated ignores it.
-        """
+        """Return the coefficients of one step, of which the arguments are as of ``update``."""
 
     def init(self, batch_size: int, post_size: int, pre_size: int) -> RuleState:
         """Return the state at the start of an episode: no trace, in the dtype and on the device of the parameters.
@@ -134,7 +116,7 @@ class PlasticityRule(nn.Module, ABC):
             state: The state before it, trace (batch, post, pre).
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
-            modulator: Neuromodulatory signal, (batch, 1) or (batch, post).
+            modulator: Neuromodulatory signal, (batch, 1) or (batch, post). A rule that is not modulated ignores it.
 
         Raises:
             TypeError: An activity is no tensor, or the state is that of another kind of rule.
@@ -200,6 +182,21 @@ class PlasticityRule(nn.Module, ABC):
             warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
+class RatedRule(PlasticityRule):
+    """A rule with a trained rate, of which the parameter is ``eta`` itself or its logit; arguments as of ``Hebb``."""
+
+    def __init__(
+        self, eta: float = 0.01, *, eta_param: str = "raw", device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(device, dtype)
+        if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
+            self.eta = trained_rate(eta, device, dtype)
+            return
+        if not 0 < eta < 1:
+            raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
+        self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype)
+
+
 def accumulated(
     trace: Float[Tensor, "batch post pre"], coefficients: Coefficients, pre: Float[Tensor, "batch pre"]
 ) -> Float[Tensor, "batch post pre"]:
@@ -220,9 +217,7 @@ def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
     return torch.arange(size, device=post.device) < size // 2
 
 
-def trained_rate(
-    eta: float, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-) -> nn.Parameter:
+def trained_rate(eta: float, device: Device = None, dtype: torch.dtype | None = None) -> nn.Parameter:
     """Return a plasticity rate, which must be finite, as a scalar parameter that training may change freely."""
     return nn.Parameter(torch.tensor(checks.number("eta", eta), device=device, dtype=dtype))
 

@@ -17,6 +17,16 @@ from engram.plasticity.rule import PlasticityRule, bounded
 from engram.plasticity.state import PlasticLSTMState, PlasticState, RuleState
 
 
+def identity(current: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
+    """Return the current as it is."""
+    return current
+
+
+def softmax(current: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
+    """Return exp(c[j]) / sum_k exp(c[k]), over the units."""
+    return current.softmax(-1)
+
+
 def plastic_current(
     current: Float[Tensor, "batch post"],
     pre: Float[Tensor, "batch pre"],

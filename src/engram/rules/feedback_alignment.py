@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.types import Device
 
 
 class _FeedbackAlignment(torch.autograd.Function):
@@ -66,14 +67,9 @@ def feedback_alignment_linear(
 
 
 class FeedbackAlignmentLinear(nn.Linear):
-    """``nn.Linear`` that learns by feedback alignment: a drop-in layer for any network and optimiser.
+    """``nn.Linear``, whose arguments it takes, that learns by feedback alignment, in any network.
 
     Args:
-        in_features: Number of inputs.
-        out_features: Number of outputs.
-        bias: Whether there is a bias.
-        device: Where the parameters live.
-        dtype: Their dtype.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:
@@ -97,7 +93,7 @@ class FeedbackAlignmentLinear(nn.Linear):
         out_features: int,
         bias: bool = True,
         *,
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:

@@ -1,7 +1,8 @@
 """Everything one learns from: episodes, environments and data sets.
 
-Importing the package registers the environments with Gymnasium; ``gymnasium.make("engram.tasks:engram/GridMaze-v0")``
-imports it by itself.
+Its import registers the environments with Gymnasium; ``gymnasium.make("engram.tasks:engram/GridMaze-v0")`` imports it.
+
+An unknown argument, or one out of its range, raises ValueError, one of a wrong type TypeError; the message names it.
 """
 
 from engram.tasks.document_bigrams import DocumentBigrams

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,8 +27,7 @@ class DocumentBigrams:
     the first of the others, which then stands like "is" in "snow is white". After every other word comes
     a name with probability ``name_rate``, each alike, or else one of the others, by a Markov chain that is the same
     in all documents and all runs. So the chain can be learned once and for all, but what follows a name can be known
-    only from the document, once the name has occurred in it: without a memory of it, the cross-entropy of an
-    attribute is the logarithm of ``names``.
+    only from the document, once the name has occurred: without a memory, an attribute's cross-entropy is log(names).
 
     Args:
         words: Words of the language, more than twice ``names``.
@@ -36,11 +35,7 @@ class DocumentBigrams:
         document_length: Words in a document.
         name_rate: Probability of a name after a word that is no name.
         gap: Words between a name and its attribute. Recurrent plastic connections carry what a unit was at the step
-            before, so that they can answer a name at the earliest one word after it: with a gap of 0 they are of no
-            direct use.
-
-    Raises:
-        ValueError: A field is out of range, or too few words are left for the others.
+            before, so that they answer a name one word after it at the earliest: a gap of 0 leaves them no use.
 
     Source: our own stand-in for the language modelling of Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019).
 
@@ -74,21 +69,22 @@ class DocumentBigrams:
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Draw documents as ``Task.sample``: each word one-hot, the next one as target.
 
-        The mask is true where the next word is an attribute that has occurred before in this document; in a short
-        document there may be no such word.
+        The mask is true where the next word is an attribute that has occurred before in this document, if ever.
         """
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         document = self._documents(batch_size, generator)
         one_hot = functional.one_hot(document, self.words).to(torch.float32)
-        return Episode(one_hot[:-1], one_hot[1:], self._known(document))
+        occurred, following = one_hot[:-1].cumsum(0), document[1:].unsqueeze(2)
+        attribute = (following >= self.names) & (following < 2 * self.names)
+        known = (attribute & (occurred.gather(2, following) > 0)).squeeze(2)
+        return Episode(one_hot[:-1], one_hot[1:], known)
 
     def _documents(self, batch_size: int, generator: torch.Generator) -> Int64[Tensor, "length batch"]:
         device = generator.device
         attributes = self.names + torch.rand((batch_size, self.names), generator=generator, device=device).argsort()
-        chance = torch.rand(
-            (self.document_length, batch_size, 1), generator=generator, device=device, dtype=torch.float64
-        )
+        shape = (self.document_length, batch_size, 1)
+        chance = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
         cumulative = self.transitions().cumsum(1).to(device)
         others = torch.arange(2 * self.names, self.words, device=device)
         word = others[(chance[0, :, 0] * len(others)).long()]
@@ -102,13 +98,6 @@ class DocumentBigrams:
             word = torch.where(wait > 0, 2 * self.names, torch.where(wait == 0, due, chained))
             document.append(word)
         return torch.stack(document)
-
-    def _known(self, document: Int64[Tensor, "length batch"]) -> Bool[Tensor, "time batch"]:
-        """Return where the next word is an attribute that has occurred before."""
-        occurred = functional.one_hot(document[:-1], self.words).cumsum(0)
-        following = document[1:].unsqueeze(2)
-        attribute = (following >= self.names) & (following < 2 * self.names)
-        return (attribute & (occurred.gather(2, following) > 0)).squeeze(2)
 
 
 @functools.cache

@@ -27,9 +27,6 @@ class DriftingGaussians:
         centres: Where they are now, (centres, features).
         n_samples: Samples drawn so far.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: ours, a bench without the noise of reinforcement learning.
 
     Examples:

@@ -44,9 +44,6 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         last_reward: Reward of the last step of each.
         last_action: Its action in the last step; 0 at the start of an episode.
         ended: Whether its episode is over.
-
-    Raises:
-        ValueError: A number is less than one.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - as Gymnasium has it
@@ -138,7 +135,13 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         """
         if not self.generators:
             raise ResetNeeded("step was called before reset")
-        chosen = self._checked(actions)
+        chosen = np.array(actions)
+        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
+            raise ValueError(f"actions = {actions!r}: expected {self.num_envs} integers, one for each environment")
+        if chosen.min() < 0 or chosen.max() >= self._actions:
+            row = int(np.flatnonzero((chosen < 0) | (chosen >= self._actions))[0])
+            raise ValueError(f"actions[{row}] = {chosen[row]}: expected an integer from 0 to {self._actions - 1}")
+        chosen = chosen.astype(np.int64, copy=False)
         resting = self.ended
         rewards, infos = self._advance(chosen)
         self.steps += 1
@@ -155,15 +158,6 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     def _restart(self, rows: Rows) -> None:
         self.steps[rows], self.last_reward[rows], self.last_action[rows], self.ended[rows] = 0, 0.0, 0, False
         self._begin(rows)
-
-    def _checked(self, actions: Any) -> Int[np.ndarray, "num_envs"]:
-        chosen = np.array(actions)
-        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
-            raise ValueError(f"actions = {actions!r}: expected {self.num_envs} integers, one for each environment")
-        if chosen.min() < 0 or chosen.max() >= self._actions:
-            row = int(np.flatnonzero((chosen < 0) | (chosen >= self._actions))[0])
-            raise ValueError(f"actions[{row}] = {chosen[row]}: expected an integer from 0 to {self._actions - 1}")
-        return chosen.astype(np.int64, copy=False)
 
 
 class SingleEnv(Env[Any, Any]):

@@ -31,15 +31,10 @@ class Task(Protocol):
 
         Args:
             batch_size: Number of independent episodes.
-            generator: Source of all randomness; the episodes are made on its device, which is also that of the images
-                of a task that has some.
+            generator: Source of all randomness; the episodes are made on its device, also that of any images.
 
         Returns:
             An ``Episode``, or a named tuple that begins with its fields.
-
-        Raises:
-            TypeError: ``batch_size`` is no int, or ``generator`` no ``torch.Generator``.
-            ValueError: ``batch_size`` is less than one.
         """
         ...
 

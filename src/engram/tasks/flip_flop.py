@@ -22,9 +22,6 @@ class FlipFlop:
         steps: Length of an episode.
         pulse: Probability of a pulse.
 
-    Raises:
-        ValueError: A field is out of range.
-
     Source: Sussillo and Barak, "Opening the black box" (2013), section 3; numbers of our protocol.
 
     Examples:

@@ -13,18 +13,12 @@ from torch import Tensor
 from engram import checks
 from engram.tasks.episode import at_the_end, presentations
 
-TRAINING_SHARE = 0.8
-"""Share of each photograph's columns, from the left, that training crops are cut from."""
-LEAST_DEVIATION = 15.0
-"""Crops whose summed channels (0 to 765) vary less than this are left out."""
+TRAINING_SHARE = 0.8  # of each photograph's columns, from the left: where training crops are cut from
+LEAST_DEVIATION = 15.0  # crops whose summed channels (0 to 765) vary less are left out
 
 
 class ClampedEpisode(NamedTuple):
-    """An ``Episode`` with the units that are to be clamped to their input.
-
-    Attributes:
-        clamp: Which features are given at each step; a given feature may well be zero.
-    """
+    """An ``Episode`` with the units to be clamped to their input: at each step the features that are given, be it 0."""
 
     inputs: Float[Tensor, "time batch features"]
     targets: Float[Tensor, "time batch answers"]
@@ -39,8 +33,7 @@ class ImageCompletion:
     An episode draws ``patterns`` images. They are shown in ``cycles`` rounds, each round in a new random order, each
     image for ``presentation_steps`` steps followed by ``blank_steps`` steps without input. At the end the upper or
     the lower half of one of the images, each with probability 1/2, is shown for ``probe_steps`` steps, and at the
-    last step the whole image should come out. Shown pixels are marked in ``clamp``, so that a network can take them
-    as the activity of its units.
+    last step the whole image should come out. ``clamp`` marks shown pixels, which units can be set to.
 
     Args:
         images: What is drawn from, floats in [-1, 1], height times width even; ``natural_crops()`` by default.
@@ -49,9 +42,6 @@ class ImageCompletion:
         presentation_steps: Steps for which an image is shown.
         blank_steps: Steps without input after each image.
         probe_steps: Steps for which the probe is shown.
-
-    Raises:
-        ValueError: A field is out of range, or ``images`` is not as described.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment, whose settings with
     CIFAR-10 are ``ImageCompletion(images, 3, 3, 20, 2, 3)``; the defaults are our smaller protocol.
@@ -62,10 +52,7 @@ class ImageCompletion:
         (torch.Size([51, 5, 16]), [8, 8, 8, 8, 8])
     """
 
-    images: Annotated[Tensor, "n height width"] = field(
-        default_factory=lambda: natural_crops(),  # noqa: PLW0108 - it is defined below
-        repr=False,
-    )
+    images: Annotated[Tensor, "n height width"] = field(default_factory=lambda: natural_crops(), repr=False)  # noqa: PLW0108
     patterns: int = 3
     cycles: int = 2
     presentation_steps: int = 8
@@ -78,10 +65,8 @@ class ImageCompletion:
         checks.size("blank_steps", self.blank_steps, least=0)
         images = checks.instance("images", self.images, Tensor)
         if images.dim() != 3 or 0 in images.shape or images[0].numel() % 2:
-            raise ValueError(
-                f"images.shape = {tuple(images.shape)}: expected (n, height, width), none of them 0, and an even "
-                "number of pixels"
-            )
+            wanted = "(n, height, width), none of them 0, and an even number of pixels"
+            raise ValueError(f"images.shape = {tuple(images.shape)}: expected {wanted}")
         if not images.is_floating_point():
             raise ValueError(f"images.dtype = {images.dtype}: expected floating point")
         low, high = images.min().item(), images.max().item()
@@ -126,9 +111,6 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
         size: Side of a crop, in pixels, 2 to 64.
         split: ``"train"`` or ``"test"``.
 
-    Raises:
-        ValueError: ``size`` is not in 2 to 64, or ``split`` is unknown.
-
     Source: our own stand-in for CIFAR-10 in the image experiment of Miconi, Clune and Stanley (2018).
 
     Examples:
@@ -154,8 +136,7 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
 def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[Tensor, "n height width"]:
     """Turn colour images into grey ones with values in [-1, 1].
 
-    The channels are summed; each image then has its own mean removed and is divided by its largest absolute value.
-    An image of one colour becomes zero.
+    The channels are summed; each image loses its mean and is divided by its largest absolute value, if it is not zero.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment.
 

@@ -33,9 +33,6 @@ class OneShotCharacters:
         rotations: Whether the characters are turned.
         distinct: Whether the last drawing is another one than that shown before, of which there must be two or more.
 
-    Raises:
-        ValueError: A field is out of range, or ``images`` is not as described.
-
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the Omniglot experiment.
 
     Examples:
@@ -56,18 +53,15 @@ class OneShotCharacters:
         checks.size("ways", self.ways, least=2)
         images = checks.instance("images", self.images, Tensor)
         if images.dim() != 4 or images.shape[2] != images.shape[3] or 0 in images.shape:
-            raise ValueError(
-                f"images.shape = {tuple(images.shape)}: expected (characters, drawings, size, size), none of them 0"
-            )
+            wanted = "(characters, drawings, size, size), none of them 0"
+            raise ValueError(f"images.shape = {tuple(images.shape)}: expected {wanted}")
         if not images.is_floating_point():
             raise ValueError(f"images.dtype = {images.dtype}: expected floating point")
         checks.finite("images", images)
         if len(images) < self.ways:
             raise ValueError(f"images has {len(images)} characters: expected at least ways = {self.ways}")
         if self.distinct and images.shape[1] < 2:
-            raise ValueError(
-                f"images has {images.shape[1]} drawings of a character: expected 2, because distinct = True"
-            )
+            raise ValueError(f"images has {images.shape[1]} drawings of each: expected 2, because distinct = True")
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Draw episodes as ``Task.sample``.
@@ -120,17 +114,13 @@ def synthetic_glyphs(
 
     A character is 2 to 4 strokes, each a quadratic Bezier curve whose control points are uniform in [0.12, 0.88]^2.
     A drawing of it has noise on its control points (standard deviation 0.03), is turned (0.12 rad), scaled (by 1 +
-    0.06 times a normal number) and shifted (0.03). Each stroke is rendered as the maximum of 24 Gaussian blobs of
-    standard deviation 0.7 pixels.
+    0.06 times a normal number) and shifted (0.03). A stroke is the maximum of 24 Gaussian blobs 0.7 pixels wide.
 
     Args:
         classes: Number of characters.
         drawings: Number of drawings of each.
         generator: Source of all randomness; the images are made on its device.
         size: Side of the images, in pixels.
-
-    Raises:
-        ValueError: A number is less than one.
 
     Source: our own stand-in for Omniglot in Miconi, Clune and Stanley, "Differentiable plasticity" (2018).
 

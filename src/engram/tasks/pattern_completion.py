@@ -31,11 +31,7 @@ class PatternCompletion:
         balanced: Whether a pattern has exactly as many -1 as +1, and exactly half of the probe is hidden; ``bits``
             is then even. Otherwise each bit is drawn, and each bit of the probe hidden, with probability 1/2.
 
-    Raises:
-        ValueError: A field is out of range, or ``bits`` is odd while ``balanced``.
-
-    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the binary pattern experiment; the
-    defaults are its comparison of architectures.
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the binary patterns, as it compares networks.
 
     Examples:
         >>> PatternCompletion(bits=4).sample(3, torch.Generator().manual_seed(0)).inputs.shape

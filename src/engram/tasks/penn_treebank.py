@@ -34,15 +34,13 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
     each end of a line counts as the word ``<eos>``. In all 929,589, 73,760 and 82,430 words of 10,000 types.
 
     Args:
-        folder: Where the files lie; by default ``penn-treebank`` in the folder that ``ENGRAM_DATA`` names or, if it
-            names none, in the cache.
+        folder: Where the files lie; by default ``penn-treebank`` in the folder of ``ENGRAM_DATA``, else in the cache.
 
     Raises:
         DataError: ``ENGRAM_DATA`` names no folder; a file is absent or cannot be read; or it is not this corpus: the
             number of its words or types is another one, or it has words that the training part lacks.
 
-    Source: Marcus, Santorini and Marcinkiewicz, "Building a large annotated corpus of English" (1993); Mikolov et
-    al., "Recurrent neural network based language model" (2010).
+    Source: Marcus et al., "Building a large annotated corpus of English" (1993); Mikolov et al. (2010), the form.
 
     Examples:
         >>> read_penn_treebank("nowhere")
@@ -51,10 +49,15 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
     """
     if folder is None:
         folder = (data_folder() or cache_folder()) / "penn-treebank"
-    parts = {part: _words(Path(folder) / f"ptb.{part}.txt", expected) for part, expected in TOKENS.items()}
-    numbers: dict[str, int] = {}
-    for word in parts["train"]:
-        numbers.setdefault(word, len(numbers))
+    parts = {}
+    for part, expected in TOKENS.items():
+        path = Path(folder) / f"ptb.{part}.txt"
+        with reading(path, "text", UnicodeDecodeError):
+            lines = path.read_text(encoding="utf-8").splitlines()
+        parts[part] = [word for line in lines for word in (*line.split(), END)]
+        if len(parts[part]) != expected:
+            raise DataError(f"{path} has {len(parts[part])} words, line ends included; expected {expected}")
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(parts["train"]))}
     if len(numbers) != TYPES:
         raise DataError(f"{folder}/ptb.train.txt has {len(numbers)} types of words, expected {TYPES}")
     for part, words in parts.items():
@@ -62,12 +65,3 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
             raise DataError(f"{folder}/ptb.{part}.txt has the word {min(unknown)!r}, which ptb.train.txt lacks")
     tokens = {part: torch.tensor([numbers[word] for word in words]) for part, words in parts.items()}
     return PennTreebank(**tokens, words=tuple(numbers))
-
-
-def _words(path: Path, expected: int) -> list[str]:
-    with reading(path, "text", UnicodeDecodeError):
-        lines = path.read_text(encoding="utf-8").splitlines()
-    words = [word for line in lines for word in (*line.split(), END)]
-    if len(words) != expected:
-        raise DataError(f"{path} has {len(words)} words, line ends included; expected {expected}")
-    return words

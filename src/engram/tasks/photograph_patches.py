@@ -7,8 +7,7 @@ from jaxtyping import Float
 
 from engram import checks
 
-TRAINING_SHARE = 0.7
-"""Share of the photograph's columns, from the left, that training patches are cut from."""
+TRAINING_SHARE = 0.7  # of the photograph's columns, from the left: where training patches are cut from
 
 
 def photograph_patches(
@@ -23,9 +22,6 @@ def photograph_patches(
         size: Side of a patch, in pixels.
         split: ``"train"``: from the left 70 % of the columns; ``"test"``: from the rest.
         rng: Source of the places.
-
-    Raises:
-        ValueError: ``split`` is unknown.
 
     Source: our own; the photograph is china.jpg, which scikit-learn brings along.
 

@@ -48,8 +48,7 @@ def make_sparse_dictionary_data(
     Raises:
         ValueError: An argument is out of range; ``n_nonzero`` is at most the number of atoms.
 
-    Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration; ``exact``, ``amplitude="uniform"`` and
-    ``noise`` are ours.
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration; exact, uniform and noise are ours.
 
     Examples:
         >>> X, dictionary, code = make_sparse_dictionary_data(5, n_features=20, n_components=30, random_state=0)
@@ -95,9 +94,6 @@ def perturb_dictionary(
         dictionary: Atoms of unit norm in rows.
         radius: Distance of an atom before it is normalised; 2 / log(features) if None.
         random_state: A seed or a generator.
-
-    Raises:
-        ValueError: ``radius`` is negative or not finite.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration.
 

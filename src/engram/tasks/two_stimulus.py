@@ -43,13 +43,7 @@ GAIN = 3.0  # of stimuli and feedback
 
 
 class Rung(NamedTuple):
-    """The best performance of a policy with some knowledge of the task.
-
-    Attributes:
-        knows: The knowledge.
-        accuracy: Share of right answers.
-        loss: Squared error, over both answers.
-    """
+    """The best share of right answers, and squared error over both, of a policy that ``knows`` so much of the task."""
 
     knows: str
     accuracy: float
@@ -59,14 +53,10 @@ class Rung(NamedTuple):
 def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> list[Rung]:
     """Return the best mean performance over some tasks for increasing knowledge of each.
 
-    The four rungs: nothing (outputs 0.5), the best constant, the best single stimulus, both stimuli. The outputs are
-    those of least squared error with targets 0.1 and 0.9.
+    The rungs: nothing (outputs 0.5), the best constant, the best stimulus, both; with least squares of 0.1 and 0.9.
 
     Args:
         tables: Truth tables, at least one, by name or without.
-
-    Raises:
-        ValueError: There is no table, or one is no table.
 
     Source: our own enumeration.
 
@@ -74,9 +64,12 @@ def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> lis
         >>> [(rung.knows, round(rung.accuracy, 3)) for rung in ladder([TABLES["dms"], TABLES["watch-1"]])]
         [('nothing', 0.5), ('constant', 0.5), ('one stimulus', 0.75), ('both stimuli', 1.0)]
     """
-    rows = [_checked_table(t) for t in (tables.values() if isinstance(tables, Mapping) else tables)]
+    rows = list(tables.values() if isinstance(tables, Mapping) else tables)
     if not rows:
         raise ValueError("tables: expected at least one")
+    for table in rows:
+        if len(table) != 4 or any(answer not in (0, 1) for answer in table):
+            raise ValueError(f"table = {table!r}: expected four answers of 0 or 1, to the pairs 00, 01, 10 and 11")
     first, second = [0, 0, 1, 1], [0, 1, 0, 1]
     seen = {"constant": [[0] * 4], "one stimulus": [first, second], "both stimuli": [[0, 1, 2, 3]]}
     rungs = [Rung("nothing", 0.5, 2 * ((RIGHT - WRONG) / 2) ** 2)]
@@ -96,16 +89,13 @@ def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
         >>> ladder_rung(0.65, 0.28, ladder(TABLES))
         'constant'
     """
-    reached = rungs[0].knows
     for below, rung in itertools.pairwise(rungs):
-        near = accuracy >= (below.accuracy + rung.accuracy) / 2 and loss <= (below.loss + rung.loss) / 2
-        if not near:
-            break
-        reached = rung.knows
-    return reached
+        if not (accuracy >= (below.accuracy + rung.accuracy) / 2 and loss <= (below.loss + rung.loss) / 2):
+            return below.knows
+    return rungs[-1].knows
 
 
-def _best_answers(table: Table, groups: list[int]) -> tuple[float, float]:
+def _best_answers(table: Sequence[int], groups: list[int]) -> tuple[float, float]:
     """Return accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
     right, loss = 0.0, 0.0
     for group in set(groups):
@@ -166,13 +156,7 @@ class Timing:
 
 
 class Block(NamedTuple):
-    """Trials of many individuals at once, each individual with one task.
-
-    Attributes:
-        kind: Which pair of stimuli is shown, 2 s1 + s2.
-        answer: The right answer.
-        table: The task of each individual, as its place in the list of tasks.
-    """
+    """Trials of many individuals: the pair shown, 2 s1 + s2, the right answer, and each one's task by its place."""
 
     kind: Int[Tensor, "batch trials"]
     answer: Int[Tensor, "batch trials"]
@@ -193,11 +177,7 @@ class TwoStimulus:
         timing: Timing of a trial.
         author_tables: Take the truth tables of the published code, two of which are wrong.
 
-    Raises:
-        ValueError: There is no task, one is unknown, or ``trials`` is less than one.
-
-    Source: Miconi, "Learning to acquire novel cognitive tasks with evolution, plasticity and meta-meta-learning" (ICML
-    2023).
+    Source: Miconi (2023), "Learning to acquire novel cognitive tasks with evolution, plasticity, meta-meta-learning".
 
     Examples:
         >>> episode = TwoStimulus(("dms",), trials=1).sample(3, torch.Generator().manual_seed(0))
@@ -280,16 +260,8 @@ def training_tasks(withheld: Iterable[str], parity: Literal[0, 1] | None = None)
         ('and', '01', '10', 'watch-1', 'anti-watch-1', 'nor')
     """
     left_out = checked_tasks(withheld)
-    found = tuple(
-        name for place, name in enumerate(TABLES) if name not in left_out and (parity is None or place % 2 == parity)
-    )
-    if not found:
+    some = list(TABLES)[parity or 0 :: 1 if parity is None else 2]
+    if not (found := tuple(name for name in some if name not in left_out)):
         half = "" if parity is None else " in each half"
         raise ValueError(f"withheld = {left_out}: expected to leave a task{half}")
     return found
-
-
-def _checked_table(table: Sequence[int]) -> Table:
-    if len(table) != 4 or any(answer not in (0, 1) for answer in table):
-        raise ValueError(f"table = {table!r}: expected four answers of 0 or 1, to the pairs 00, 01, 10 and 11")
-    return (int(table[0]), int(table[1]), int(table[2]), int(table[3]))

@@ -1,4 +1,7 @@
-"""The contracts as public checkers: hold your own part to them, as engram's tests hold every registered one."""
+"""The contracts as public checkers: hold your own part to them, as engram's tests hold every registered one.
+
+A checker raises AssertionError where a promise is broken, and the message says which.
+"""
 
 from engram.testing.environment import check_environment
 from engram.testing.estimator import check_estimator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -38,22 +39,17 @@ class _Step(NamedTuple):
 def check_environment(env_id: str, *, shared_generator: bool = False, steps: int = 100) -> None:
     """Hold a registered environment to the contract of Gymnasium and of batches.
 
-    The environment passes Gymnasium's ``check_env`` without complaint and refuses actions that its space does not
-    contain. Batches by ``gymnasium.make_vec``, of one and of several environments, both of single environments
-    stepped in turn and by the environment's own ``vector_entry_point`` where there is one, return what their spaces
-    say, repeat themselves for the same seed and actions, draw from no global generator, and equal single
-    environments step for step, through the ends of episodes as the ``autoreset_mode`` of their metadata defines
-    them: environment i of a batch seeded s is the single environment seeded s + i.
+    The environment passes Gymnasium's ``check_env`` without complaint and refuses actions outside its space. Batches by
+    ``gymnasium.make_vec``, of one and of several environments, stepped in turn or by a ``vector_entry_point``, return
+    what their spaces say, repeat themselves for the same seed and actions, draw from no global generator, and equal
+    single environments step for step, also through the ends of episodes as their ``autoreset_mode`` defines them:
+    environment i of a batch seeded s is the single environment seeded s + i.
 
     Args:
         env_id: The id that ``gymnasium.make`` takes.
         shared_generator: An exemption: the batch of the ``vector_entry_point`` draws for all environments from one
-            generator, so that only a batch of one is seeded as the single environment is. Larger ones are then held
-            only to keep what is done to one environment from the others.
+            generator. Larger batches are then held only to keep what is done to one environment from the others.
         steps: Steps of each trajectory; a registered limit of an episode is shortened to 40.
-
-    Raises:
-        AssertionError: A promise is broken; the message says which.
 
     Examples:
         >>> check_environment("MountainCar-v0")
@@ -92,9 +88,8 @@ class _Case:
 
     def make(self, more: int = 0) -> VectorEnv[Any, Any, Any]:
         """Make the batch, or one with more environments."""
-        return gymnasium.make_vec(
-            self.env_id, self.num_envs + more, vectorization_mode=self.mode, **_limit(self.env_id)
-        )
+        count, limit = self.num_envs + more, _limit(self.env_id)
+        return gymnasium.make_vec(self.env_id, count, vectorization_mode=self.mode, **limit)
 
     @cached_property
     def actions(self) -> list[Any]:
@@ -120,9 +115,8 @@ def _actions(batch: VectorEnv[Any, Any, Any], steps: int, seed: int = 0) -> list
 
 def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any], seed: int = _SEED) -> Iterator[_Step]:
     """Yield what ``reset`` returns, then what a batch returns for some actions."""
-    mode = batch.metadata["autoreset_mode"]
+    mode, idle = batch.metadata["autoreset_mode"], np.zeros(batch.num_envs, dtype=bool)
     observations, _ = batch.reset(seed=seed)
-    idle = np.zeros(batch.num_envs, dtype=bool)
     yield _Step(observations, np.zeros(batch.num_envs), idle, idle, {})
     for action in actions:
         observations, rewards, terminations, truncations, infos = batch.step(action)
@@ -130,10 +124,8 @@ def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any], seed: int = _S
         final: dict[int, Any] = {}
         if done.any() and mode is AutoresetMode.SAME_STEP:
             assert "final_obs" in infos, "an episode ended, but its last observation is not in infos['final_obs']"
-            final = {
-                row: _together(batch.single_observation_space, [infos["final_obs"][row]])
-                for row in np.flatnonzero(done).tolist()
-            }
+            rows, space = np.flatnonzero(done).tolist(), batch.single_observation_space
+            final = {row: _together(space, [infos["final_obs"][row]]) for row in rows}
         if done.any() and mode is AutoresetMode.DISABLED:
             observations, _ = batch.reset(options={"reset_mask": done})
         yield _Step(observations, rewards, terminations, truncations, final)
@@ -182,27 +174,22 @@ def _passes_gymnasium(env_id: str) -> None:
 
 def _renders(env_id: str) -> None:
     """It renders in every mode that its metadata names."""
-    for mode in gymnasium.make(env_id, disable_env_checker=True).metadata["render_modes"]:
-        if mode == "human":  # opens a window
-            continue
+    modes = gymnasium.make(env_id, disable_env_checker=True).metadata["render_modes"]
+    for mode in set(modes) - {"human"}:  # that opens a window
         env = gymnasium.make(env_id, render_mode=mode, disable_env_checker=True)
         env.reset(seed=_SEED)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            try:
+            with suppress(DependencyNotInstalled):  # an optional extra of the environment
                 env_render_passive_checker(env)
-            except DependencyNotInstalled:  # an optional extra of the environment
-                continue
-            finally:
-                env.close()
+        env.close()
 
 
 def _outside(space: spaces.Space[Any]) -> dict[str, Any]:
     """Actions that a space does not contain."""
-    if isinstance(space, spaces.Discrete):
-        return {"below the first": space.start - 1, "beyond the last": space.start + space.n}
-    if isinstance(space, spaces.MultiDiscrete):
-        return {"below the first": space.start - 1, "beyond the last": space.start + space.nvec}
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+        return {"below the first": space.start - 1, "beyond the last": space.start + count}
     if isinstance(space, spaces.MultiBinary):
         return {"neither 0 nor 1": np.full(space.shape, 2, dtype=space.dtype)}
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
@@ -240,25 +227,21 @@ def _refuses_bad_batches(case: _Case) -> None:
     _refuses(wider.step, case.actions[0], "for one environment too few")
     for what, bad in _outside(batch.single_action_space).items():
         action = deepcopy(case.actions[0])
-        if bad is None or not isinstance(action, np.ndarray):
-            continue
-        action[0] = bad
-        batch.reset(seed=_SEED)
-        _refuses(batch.step, action, f"{what} in environment 0")
+        if bad is not None and isinstance(action, np.ndarray):
+            action[0] = bad
+            batch.reset(seed=_SEED)
+            _refuses(batch.step, action, f"{what} in environment 0")
 
 
 def _has_the_spaces_of_a_batch(case: _Case) -> None:
     """Its spaces are those of the single environment, batched, and its metadata tell the ``autoreset_mode``."""
     batch, single = case.make(), _single(case.env_id)
     assert batch.num_envs == case.num_envs, f"num_envs is {batch.num_envs}"
-    for one, whole, expected in (
-        (batch.single_observation_space, batch.observation_space, single.observation_space),
-        (batch.single_action_space, batch.action_space, single.action_space),
-    ):
+    for kind in ("observation_space", "action_space"):
+        one, whole, expected = getattr(batch, f"single_{kind}"), getattr(batch, kind), getattr(single, kind)
         assert one == expected, f"its single space is {one}, the single environment has {expected}"
-        assert whole == batch_space(expected, case.num_envs), (
-            f"its space is {whole}, expected {case.num_envs} times {one}"
-        )
+        batched = batch_space(expected, case.num_envs)
+        assert whole == batched, f"its space is {whole}, expected {case.num_envs} times {one}"
     found = batch.metadata.get("autoreset_mode")
     assert isinstance(found, AutoresetMode), f"metadata['autoreset_mode'] is {found!r}"
 
@@ -299,15 +282,10 @@ def _equals_single_environments(case: _Case) -> None:
 
 def _keeps_environments_apart(case: _Case) -> None:
     """Until an episode ends, what is done in one environment is not felt in another."""
-    batch = case.make()
-
-    def rows(actions: Any) -> list[Any]:
-        return list(iterate(batch.action_space, actions))
-
-    mixed = [
-        _together(batch.single_action_space, [*rows(ours)[:1], *rows(theirs)[1:]])
-        for ours, theirs in zip(case.actions, _actions(batch, case.steps, seed=1), strict=True)
-    ]
+    batch, mixed = case.make(), []
+    for both in zip(case.actions, _actions(batch, case.steps, seed=1), strict=True):
+        (first, *_), (_, *others) = (iterate(batch.action_space, actions) for actions in both)
+        mixed.append(_together(batch.single_action_space, [first, *others]))
     for time, (one, other) in enumerate(zip(case.trajectory, _run(batch, mixed), strict=True)):
         if any(step.terminations.any() or step.truncations.any() for step in (one, other)):
             break

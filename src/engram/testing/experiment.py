@@ -39,8 +39,7 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
 
     Its smoke preset is said to take seconds; the same seed gives the same metrics, whatever the number of workers, the
     order of the trials and the state of the global generators; a killed trial goes on to the same metrics; every config
-    field refuses values outside its range, naming field, value and range; claims, figure and report can be made
-    of its results.
+    field refuses values outside its range, naming field, value and range; its results give claims, figure and report.
 
     Args:
         name: Its name in the registry.
@@ -48,9 +47,6 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
 
     Returns:
         The path of its report; gone when ``folder`` is not given.
-
-    Raises:
-        AssertionError: A promise is broken; the message says which.
     """
     experiment: Experiment = registry.get("experiments", name)
     with contextlib.ExitStack() as stack:
@@ -88,9 +84,8 @@ def _check_config(experiment: Experiment) -> None:
     cls = type(experiment.presets["smoke"].config)
     for kind in {cls, *(type(arm.config) for arm in _arms(experiment))}:
         assert dataclasses.is_dataclass(kind), f"its config {kind.__name__} is no dataclass"
-        assert vars(kind)["__dataclass_params__"].frozen, (
-            f"its config {kind.__name__} can be changed after it was checked: make it frozen"
-        )
+        frozen = vars(kind)["__dataclass_params__"].frozen
+        assert frozen, f"its config {kind.__name__} can be changed after it was checked: make it frozen"
     options = set(inspect.signature(run).parameters) | {"names", "json"}
     taken = sorted(options & {field.name for field in dataclasses.fields(cls)})
     assert not taken, f"its config fields {taken} are options of every run: choose other names"
@@ -98,9 +93,8 @@ def _check_config(experiment: Experiment) -> None:
     seconds = sum(trial.seconds for trial in smoke)
     assert seconds <= SMOKE_SECONDS, f"its smoke preset is said to take {seconds:.0f} s, expected seconds"
     for (name, preset), claim in itertools.product(experiment.presets.items(), experiment.claims):
-        assert configs.from_dict(cls, configs.to_dict(preset.config)) == preset.config, (
-            f"preset {name} is altered by JSON"
-        )
+        again = configs.from_dict(cls, configs.to_dict(preset.config))
+        assert again == preset.config, f"preset {name} is altered by JSON"
         if name in claim.presets:
             assert preset.seeds >= claim.seeds, f"preset {name} has fewer seeds than claim {claim.id!r} needs"
     for field, value in bad_values(cls):

@@ -37,7 +37,6 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
 
     Raises:
         ValueError: An exemption is unknown or gives no reason.
-        AssertionError: A promise is broken; the message says which.
 
     Examples:
         >>> from engram.plasticity import PlasticLinear
@@ -50,7 +49,10 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
     sequence = torch.randn(_TIME, _BATCH, _INPUTS, generator=generator, dtype=torch.float64)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)  # the same weights each time, also where the module draws them from the global generator
-        module = enlarged(module_class(_INPUTS, _OUTPUTS).double(), generator)
+        module = module_class(_INPUTS, _OUTPUTS).double()
+    with torch.no_grad():
+        for parameter in module.parameters():  # tiny initial ones would hide a wrong gradient
+            parameter.add_(torch.rand(parameter.shape, generator=generator).to(parameter), alpha=0.3)
     case = _Case(module_class, module, sequence)
     named = set(inspect.signature(module_class).parameters)
     checks = [
@@ -65,13 +67,9 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         _refuses_bad_input,
     ]
     hold(module_class, checks, case)
-    hold(
-        module_class,
-        [trains_every_parameter, copies_whole, stores_whole, *([] if "vmap" in exempt else [runs_under_vmap])],
-        lambda: module_class(_INPUTS, _OUTPUTS).double(),
-        module,
-        lambda call: call(sequence)[0],
-    )
+    whole = [*WHOLE, *([] if "vmap" in exempt else [_runs_under_vmap])]
+    make, run = (lambda: module_class(_INPUTS, _OUTPUTS).double()), (lambda call: call(sequence)[0])
+    hold(module_class, whole, make, module, run)
 
 
 @dataclass(frozen=True)
@@ -79,14 +77,6 @@ class _Case:
     make: Callable[..., nn.Module]
     module: nn.Module
     sequence: Tensor
-
-
-def enlarged(module: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Return the module with larger parameters: tiny initial ones would hide a wrong gradient."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.rand(parameter.shape, generator=generator).to(parameter), alpha=0.3)
-    return module
 
 
 def _draws_from_its_generator(case: _Case) -> None:
@@ -182,7 +172,7 @@ def _refuses_bad_input(case: _Case) -> None:
     assert_refused(bad)
 
 
-def trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+def _trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """Every parameter that asks for a gradient gets one."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not trained:
@@ -192,7 +182,7 @@ def trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, run
     assert not without, f"no gradient reaches {', '.join(without)}"
 
 
-def copies_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+def _copies_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """A deep copy gives the same, and shares nothing with the original."""
     before, twin = run(module), copy.deepcopy(module)
     assert torch.equal(run(twin), before), "the copy gives something else"
@@ -202,7 +192,7 @@ def copies_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> 
     assert torch.equal(run(module), before), "a change of the copy changed the original"
 
 
-def stores_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+def _stores_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """The ``state_dict`` holds all there is: stored, and loaded into a new one, it gives the same output."""
     stored = safetensors.torch.save({name: t.contiguous() for name, t in module.state_dict().items()})
     other = make()
@@ -210,7 +200,7 @@ def stores_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> 
     assert torch.equal(run(other), run(module)), "something is kept elsewhere"
 
 
-def runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+def _runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """``torch.func.vmap`` runs several sets of parameters at once."""
     names = [name for name, _ in module.named_parameters()]
 
@@ -219,6 +209,10 @@ def runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run) 
         return run(lambda *arguments: torch.func.functional_call(module, named, arguments))
 
     assert_vmap(call, list(module.parameters()))
+
+
+WHOLE = (_trains_every_parameter, _copies_whole, _stores_whole)
+"""Checks that a module keeps all that it has in its parameters, called with what makes it, it, and a call of it."""
 
 
 @contextmanager

@@ -71,10 +71,8 @@ def no_global_draws() -> Iterator[None]:
 
 def _global_states() -> dict[str, bytes]:
     _, keys, position, *_ = np.random.get_state()  # noqa: NPY002
-    return {
-        "numpy": np.asarray(keys).tobytes() + str(position).encode(),
-        "torch": torch.get_rng_state().numpy().tobytes(),
-    }
+    of_numpy = np.asarray(keys).tobytes() + str(position).encode()
+    return {"numpy": of_numpy, "torch": torch.get_rng_state().numpy().tobytes()}
 
 
 def assert_seeded(make: Callable[[torch.Generator], Iterable[Tensor]]) -> None:

@@ -16,15 +16,11 @@ _BATCH = 4
 def check_task(task_class: Callable[[], Any]) -> None:
     """Hold a task to its contract.
 
-    ``sample(batch_size, generator)`` gives an ``Episode``, or a named tuple of its own that begins like one, of the
-    documented shapes in which some answer counts; the generator alone determines it; every sample and every element of
-    a batch is a new one; bad input is refused.
+    ``sample(batch_size, generator)`` gives an ``Episode``, or a named tuple that begins like one, of the documented
+    shapes, in which some answer counts; the generator alone determines it; each element is new; bad input is refused.
 
     Args:
         task_class: The class, or whatever else makes the task without arguments.
-
-    Raises:
-        AssertionError: A promise is broken; the message says which.
 
     Examples:
         >>> from engram.tasks import PatternCompletion

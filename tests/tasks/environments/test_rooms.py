@@ -3,7 +3,7 @@ from collections import deque
 import gymnasium
 import pytest
 
-from engram.tasks.environments.rooms import ROOMS, RoomEnv
+from engram.tasks.environments.rooms import GOALS, RoomEnv, room
 
 # By layout, the specification's length of the shortest way, and the number of free cells.
 SHORTEST = {"open-room": 18, "i-maze": 16, "four-room": 20}
@@ -23,18 +23,18 @@ def shortest(room):
     return ways[room.goal]
 
 
-@pytest.mark.parametrize("layout", ROOMS)
+@pytest.mark.parametrize("layout", GOALS)
 def test_the_shortest_way_leads_to_the_only_reward(layout):
-    env, way = RoomEnv(layout=layout), shortest(ROOMS[layout]())
+    env, way = RoomEnv(layout=layout), shortest(room(layout))
     assert len(way) == SHORTEST[layout]
-    assert (~ROOMS[layout]().wall).sum() == FREE[layout]
+    assert (~room(layout).wall).sum() == FREE[layout]
     env.reset(seed=0)
     steps = [env.step(action)[1:4] for action in way]
     assert steps == [(0.0, False, False)] * (len(way) - 1) + [(1.0, True, False)]
 
 
 def test_walls_and_doors_of_the_four_rooms():
-    wall = ROOMS["four-room"]().wall[1:12, 1:12]
+    wall = room("four-room").wall[1:12, 1:12]
     assert ["".join(".#"[int(cell)] for cell in row) for row in wall.T[::-1]] == [
         ".....#.....",
         "...........",

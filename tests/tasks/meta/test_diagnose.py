@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engram.agents.reference import OracleAgent, RandomAgent, play
 from engram.tasks.meta import MetaTaskVectorEnv, RewardRule, diagnose, named, sample, sample_instance
 from engram.tasks.meta.diagnose import _best_fixed, _search
-from engram.tasks.meta.planning import enumerate_instances, model, optimal, reachable
+from engram.tasks.meta.planning import enumerate_instances, model, optimal
 
 GAMMA = 0.95
 
@@ -118,7 +118,7 @@ def test_planning_agrees_with_simulation(seed, style):
             return super().reset(seed=seed, options={"instance": instance})
 
     env = Given(task, lives)
-    states = reachable(found)[0].reshape(-1, task.n_states).any(0)
+    states = found.reachable()[0].reshape(-1, task.n_states).any(0)
     for agent, expected in ((RandomAgent(np.random.default_rng(0)), chance), (OracleAgent(gamma), best)):
         lived = play(env, agent, seed=seed)
         returns = lived.rewards @ discounts

@@ -3,8 +3,6 @@
 A and B have norm 1; M = C B C^T is carried along with C, and both are changed in place.
 """
 
-from typing import no_type_check
-
 import numpy as np
 from numba import njit
 
@@ -15,7 +13,6 @@ ATTAINED = 1e-14
 
 
 @compiled
-@no_type_check
 def overlap(A, M):
     """<A, M>."""
     total = 0.0
@@ -26,7 +23,6 @@ def overlap(A, M):
 
 
 @compiled
-@no_type_check
 def cayley(G, scale, Q):
     """Write Q = (I - X)^-1 (I + X), X = scale G / 2, by elimination; without pivots, since X is antisymmetric."""
     n = len(G)
@@ -52,7 +48,6 @@ def cayley(G, scale, Q):
 
 
 @compiled
-@no_type_check
 def climb(A, M, C, tol, iterations):
     """Ascend <A, M> on the orthogonal group until the norm of the gradient is ``tol``; return <A, M>.
 
@@ -100,7 +95,6 @@ def climb(A, M, C, tol, iterations):
 
 
 @compiled
-@no_type_check
 def signs(A, B, reflect, side, d):
     """Write into d the signs that nearly maximise sum_ij A_ij B_ij d_i d_j.
 
@@ -128,7 +122,6 @@ def signs(A, B, reflect, side, d):
 
 
 @compiled
-@no_type_check
 def climb_all(A, bases_A, words_A, B, bases_B, words_B, sides, drawn, ceiling, reflect, iterations, Cs, Ms, values):
     """Climb a little from all starts, by spectral signs from each pair of bases and drawn ones.
 
@@ -151,7 +144,6 @@ def climb_all(A, bases_A, words_A, B, bases_B, words_B, sides, drawn, ceiling, r
 
 
 @compiled
-@no_type_check
 def remainder(A, B, C):
     """||A - C B C^T||_F."""
     return np.linalg.norm(A - C @ B @ C.T)

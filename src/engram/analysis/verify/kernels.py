@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import no_type_check
-
 import numpy as np
 from numba import njit
 
 
 # Sums in any order are within the error that is accounted for, so that they may be reassociated.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-@no_type_check
 def through_relu(multipliers, box, lower_slope, upper_slope, intercept, constant, before, after):
     """Carry multipliers of activations h back to pre-activations z, in place.
 

@@ -165,7 +165,7 @@ experiment = Experiment(
     paper="Ostrow, Eisen, Kozachkov & Fiete, Beyond Geometry: Comparing the Temporal Structure of Computation in "
     "Neural Circuits with Dynamical Similarity Analysis, NeurIPS 2023 (arXiv 2306.10168)",
     presets={
-        "smoke": Preset(SMOKE, seeds=2),
+        "smoke": Preset(SMOKE, seeds=1),
         "laptop": Preset(Config(everything=False), seeds=5),
         "paper": Preset(Config(same_geometry=SameGeometry(models=100)), seeds=10),
     },

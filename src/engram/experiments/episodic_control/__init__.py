@@ -175,7 +175,7 @@ experiment = Experiment(
     paper="Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement "
     "learning with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)",
     presets={
-        "smoke": Preset(SMOKE, seeds=2),
+        "smoke": Preset(SMOKE, seeds=1),
         "laptop": Preset(LAPTOP, seeds=5),
         "paper": Preset(replace(LAPTOP, games=True), seeds=3),
     },

@@ -103,7 +103,7 @@ experiment = Experiment(
     name="evolved-plastic-networks",
     summary="Plastic networks, evolved on some cognitive tasks, learn others in their lifetime from rewards alone",
     paper="Miconi, Learning to acquire novel cognitive tasks, ICML 2023 (arXiv 2112.08588)",
-    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(LAPTOP, seeds=3), "paper": Preset(PAPER, seeds=3)},
+    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(LAPTOP, seeds=3), "paper": Preset(PAPER, seeds=3)},
     arms=arms,
     claims=claims,
     figure=figure,

@@ -123,7 +123,7 @@ experiment = Experiment(
     summary="A dictionary and its sparse codes are learned from a stream, both exactly, by local updates",
     paper="Rambhatla, Li & Haupt, NOODL, ICLR 2019 (arXiv 1902.11261)",
     presets={
-        "smoke": Preset(SMOKE, seeds=2),
+        "smoke": Preset(SMOKE, seeds=1),
         "laptop": Preset(LAPTOP, seeds=3),
         "paper": Preset(replace(LAPTOP, large=True), seeds=10),
     },

@@ -99,7 +99,7 @@ experiment = Experiment(
     "bigrams change with the document",
     paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
     presets={
-        "smoke": Preset(Config(documents=SMOKE), seeds=2),
+        "smoke": Preset(Config(documents=SMOKE), seeds=1),
         "laptop": Preset(Config(), seeds=5),
         "paper": Preset(Config(corpus="penn-treebank"), seeds=16),
     },

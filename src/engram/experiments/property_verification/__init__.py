@@ -169,7 +169,7 @@ experiment = Experiment(
     summary="Input regions with a proof for ReLU networks, by decision patterns and by structure; certified radii",
     paper="Dingliwal, Pareek & Arora, Finding input characterizations for output properties in ReLU neural networks, "
     "2020 (arXiv 2003.04273)",
-    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
+    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

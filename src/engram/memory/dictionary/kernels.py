@@ -7,14 +7,11 @@ first cache; in the gradient every thread has features of its own and adds the s
 are the same, bit by bit, for any number of threads.
 """
 
-from typing import no_type_check
-
 import numpy as np
 from numba import njit
 
 
 @njit(nogil=True, error_model="numpy")
-@no_type_check
 def add_rows(gram, support, values, count, step, v):
     """Subtract ``step`` times the sum of rows of the Gram matrix from v, four at once."""
     k = 0
@@ -33,7 +30,6 @@ def add_rows(gram, support, values, count, step, v):
 
 
 @njit(nogil=True, error_model="numpy")
-@no_type_check
 def solve(gram, correlation, support, count, smallest, solution):
     """Solve the normal equations on a support by Cholesky's factors; return whether they are regular."""
     L = np.empty((count, count), gram.dtype)
@@ -64,7 +60,6 @@ def solve(gram, correlation, support, count, smallest, solution):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def encode(gram, correlations, how, smallest, excessive, features, found, first, stop):
     """Find the codes of the samples from ``first`` to ``stop``.
 
@@ -159,7 +154,6 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def gradient(dictionary, samples, codes, residuals, total, first, stop):
     """Write residuals code x dictionary - sample, and add residual x sign(code) to ``total``, for some features."""
     atoms = dictionary.shape[0]

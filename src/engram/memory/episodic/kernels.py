@@ -5,8 +5,6 @@ distances up to rounding; every key that these cannot rule out is measured again
 same neighbours. Samples do not meet: the results are the same for any number of threads.
 """
 
-from typing import no_type_check
-
 import numpy as np
 from numba import njit
 
@@ -15,7 +13,6 @@ GROUP = 32
 
 
 @njit(inline="always", fastmath=LANES)
-@no_type_check
 def squared_distance(a, i, b, j):
     """Return the squared distance of row i of a and row j of b."""
     total = a.dtype.type(0)
@@ -26,7 +23,6 @@ def squared_distance(a, i, b, j):
 
 
 @njit(inline="always")
-@no_type_check
 def insert(rows, distances, row, distance):
     """Put a row among the nearest so far, behind those that are as near; the farthest drops out."""
     place = rows.size - 1
@@ -37,7 +33,6 @@ def insert(rows, distances, row, distance):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
-@no_type_check
 def nearest(keys, filled, x, sample, rows, distances):
     """Write rows and squared distances of the nearest of the first ``filled`` keys, -1 and inf for none."""
     k = rows.size
@@ -49,7 +44,6 @@ def nearest(keys, filled, x, sample, rows, distances):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def nearest_of_all(keys, filled, x, tables, rows, distances, first, stop):
     """Write rows and distances, (pairs, k), for some pairs of a sample and a table; see ``exact_neighbours``."""
     for pair in range(first, stop):
@@ -60,7 +54,6 @@ def nearest_of_all(keys, filled, x, tables, rows, distances, first, stop):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
-@no_type_check
 def squares(keys, filled, out):
     """Write the squared norms of the first ``filled`` keys; return the largest."""
     largest = keys.dtype.type(0)
@@ -74,7 +67,6 @@ def squares(keys, filled, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
-@no_type_check
 def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
     """Go on with the search for nearest keys in a block of them whose products with samples are known.
 
@@ -102,7 +94,6 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
-@no_type_check
 def nearest_among(keys, candidates, x, rows, distances):
     """Find the nearest of some keys, in rising order and below 0 for none, (samples, candidates), for each sample."""
     k = rows.shape[1]
@@ -117,7 +108,6 @@ def nearest_among(keys, candidates, x, rows, distances):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
     """Write the weighted means of neighbours' values, (pairs, value_dim); ``delta`` -1: the mean squared distance."""
     for pair in range(rows.shape[0]):
@@ -153,7 +143,6 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
 
 
 @njit(cache=True, nogil=True)
-@no_type_check
 def use(coef, clock, rows, tables):
     """Set the last use, (tables, capacity), of the rows that answered to the time of their look-up, pair after pair."""
     for pair in range(rows.shape[0]):
@@ -165,7 +154,6 @@ def use(coef, clock, rows, tables):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
-@no_type_check
 def online_kmeans(centres, counts, filled, samples, loss, free, published):
     """Let samples join the nearest centre or take a free one; return how many centres, the first, are in use.
 

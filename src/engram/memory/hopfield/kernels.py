@@ -3,8 +3,6 @@
 Samples do not meet: the results are the same for any number of threads.
 """
 
-from typing import no_type_check
-
 import numpy as np
 from numba import njit
 
@@ -12,7 +10,6 @@ from engram.memory.kernels import below, number
 
 
 @njit(error_model="numpy", nogil=True)
-@no_type_check
 def shuffle(order, seed, sweep):
     """Bring nodes into the random order of a sweep."""
     for i in range(order.size):
@@ -23,7 +20,6 @@ def shuffle(order, seed, sweep):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
     """Let samples settle by symmetric weights without a diagonal; ``state``, ``flips`` and ``rests`` are written."""
     nodes = state.shape[1]
@@ -53,7 +49,6 @@ def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
 
 
 @njit(error_model="numpy", nogil=True)
-@no_type_check
 def slopes(overlap, power, nodes, same, other):
     """Write F(m) - F(m - 2) and F(m) - F(m + 2) of every pattern, up to a common factor."""
     if power == 0:
@@ -70,7 +65,6 @@ def slopes(overlap, power, nodes, same, other):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-@no_type_check
 def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop):
     """Let the samples from ``first`` to ``stop`` settle in a dense associative memory.
 

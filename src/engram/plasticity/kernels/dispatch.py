@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
 from engram import checks
-from engram.plasticity.kernels import linear, lstm, rnn
+from engram.plasticity.kernels.linear import scan as linear
+from engram.plasticity.kernels.lstm import scan as lstm
+from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.scan import plastic_linear_scan, plastic_lstm_scan, plastic_scan
-from engram.plasticity.sequence import autocast
+from engram.plasticity.sequence import AXES, autocast
 
 BACKENDS = ("auto", "eager", "fused")
 # Steps times connections up to which a call without a graph is over before the kernel has laid out its matrices.
 BRIEF = 2**20
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 # Of every scan, its kernel, and the steps below which calling that takes longer than the plain loop, whatever the size.
 KERNELS: dict[Any, tuple[ModuleType, int]] = {
@@ -31,9 +30,24 @@ KERNELS: dict[Any, tuple[ModuleType, int]] = {
 }
 
 
-def run_scan(
-    scan: Callable[Parameters, Result], backend: str, *args: Parameters.args, **kwargs: Parameters.kwargs
-) -> Result:
+def run_layer(layer: Any, scan: Callable[..., Any], *args: Any, **options: Any) -> tuple[Tensor, Any]:
+    """Return the output, batch first where the layer wants it, and the state of a plastic layer's scan.
+
+    Arguments are those of the scan, but for alpha and the rule, which are the layer's.
+
+    Raises:
+        ValueError: The output is not finite; and as of ``run_scan``.
+    """
+    *sequences, state = args
+    rule = layer.rule
+    output, state = run_scan(scan, layer.backend, *sequences, layer.alpha, rule, state, **options)
+    checks.finite("activity", output, AXES)
+    if rule is not None:
+        rule.warn_if_saturated(getattr(state, "rule", state))
+    return (output.transpose(0, 1) if layer.batch_first else output), state
+
+
+def run_scan(scan: Callable[..., Any], backend: str, drive: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
     """Run a scan by the backend asked for; the only place where that is decided.
 
     ``scan`` is ``plastic_scan``, ``plastic_linear_scan`` or ``plastic_lstm_scan``, each of which is its own definition;
@@ -43,16 +57,19 @@ def run_scan(
         ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
     """
     checks.choice("backend", backend, BACKENDS)
-    run: Any = scan
-    if backend != "eager":
-        choose: Any = fastest
-        run = KERNELS[scan][0].fused_scan if backend == "fused" else choose(scan, *args, **kwargs)
-    drive = args[0]
-    if isinstance(drive, Tensor) and autocast(drive.device):
+    run, kernel = scan, KERNELS[scan][0]
+    if backend == "auto":
+        run = fastest(scan, drive, *args, **kwargs)
+    if backend == "fused":
+        reason = kernel.unsupported(drive, *args, **kwargs)
+        if reason is not None:
+            raise ValueError(f"backend = 'fused': {reason}")
+        run = kernel.fused_scan
+    if autocast(drive.device):
         # Increments of the trace are lost in half precision after a hundred steps.
         with torch.autocast(drive.device.type, enabled=False):
-            return run(*args, **kwargs)  # type: ignore[no-any-return]
-    return run(*args, **kwargs)  # type: ignore[no-any-return]
+            return run(drive, *args, **kwargs)  # type: ignore[no-any-return]
+    return run(drive, *args, **kwargs)  # type: ignore[no-any-return]
 
 
 def fastest(scan: Callable[..., Any], drive: Tensor, *args: Any, **kwargs: Any) -> Callable[..., Any]:
@@ -63,4 +80,4 @@ def fastest(scan: Callable[..., Any], drive: Tensor, *args: Any, **kwargs: Any) 
     acting = scan is plastic_scan and brief and not torch.is_grad_enabled() and not is_compiling()
     if not (acting or len(drive) >= few) or kernel.unsupported(drive, *args, **kwargs):
         return scan
-    return step_scan if acting else partial(kernel.fused_scan, supported=True)
+    return step_scan if acting else kernel.fused_scan

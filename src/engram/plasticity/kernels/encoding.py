@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,43 +17,28 @@ from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
-class RuleNumbers(NamedTuple):
-    """A rule in the numbers of the operators."""
-
-    recursion: int
-    clip: float
-    trace_first: bool
-    forgets: int
-
-
-def rule_numbers(rule: PlasticityRule) -> RuleNumbers:
-    """Return a rule, one that ``unsupported_rule`` lets pass, in the numbers of the operators."""
+def rule_numbers(rule: PlasticityRule) -> tuple[int, float, bool, int]:
+    """Return recursion, bound, ``trace_first`` and what is forgotten of a rule that ``unsupported_rule`` lets pass."""
     assert rule.forgets is not None
     clip = math.inf if rule.clip is None else rule.clip
-    return RuleNumbers(RECURSIONS[rule.recursion], clip, getattr(rule, "trace_first", False), FORGETS[rule.forgets])
+    return RECURSIONS[rule.recursion], clip, getattr(rule, "trace_first", False), FORGETS[rule.forgets]
 
 
-class Signal(NamedTuple):
-    """A neuromodulator: the parameters of f(v . y + v0) and of its fan-out, and the number of f."""
+def recurrent(
+    weight: Float[Tensor, "_ hidden"], alpha: Tensor | LowRank, rule: PlasticityRule, neuromodulator: nn.Module | None
+) -> tuple[list[Tensor], int]:
+    """Return weight, alpha, eta, v, v0, fan and base of a recurrent layer, and the number of f.
 
-    v: Tensor
-    v0: Tensor
-    fan: Tensor
-    base: Tensor
-    squash: int
-
-
-def signal(neuromodulator: nn.Module | None, weight: Float[Tensor, "_ hidden"]) -> Signal:
-    """Return a neuromodulator of a layer as tensors; None emits zero, and one without fan-out fans out by ones."""
+    No neuromodulator, f(v . y + v0), is one that emits zero, and one without fan-out fans out by ones.
+    """
     size = weight.shape[1]
     none, one = weight.new_zeros(1), weight.new_ones(1)
-    if not isinstance(neuromodulator, Neuromodulator):
-        return Signal(none.expand(size), none, one.expand(size), none.expand(size), SQUASH["identity"])
-    fan, base = one.expand(size), none.expand(size)
-    if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
-        fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
-    squash = SQUASH[neuromodulator.nonlinearity]
-    return Signal(neuromodulator.weight.reshape(size), neuromodulator.bias, fan, base, squash)
+    v, v0, fan, base, squash = none.expand(size), none, one.expand(size), none.expand(size), SQUASH["identity"]
+    if isinstance(neuromodulator, Neuromodulator):
+        v, v0, squash = neuromodulator.weight.reshape(size), neuromodulator.bias, SQUASH[neuromodulator.nonlinearity]
+        if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
+            fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
+    return [weight, coefficients_of(alpha, size), rate(rule, weight), v, v0, fan, base], squash
 
 
 def rate(rule: PlasticityRule, like: Tensor) -> Float[Tensor, "1"]:
@@ -67,20 +52,14 @@ def coefficients_of(alpha: Tensor | LowRank, size: int) -> Tensor:
     return alpha.expand(size) if alpha.dim() == 0 else alpha
 
 
-def eligibility_of(state: RuleState) -> Tensor:
-    """Return the eligibility traces; nothing for a rule without."""
-    return state.eligibility if isinstance(state, EligibilityState) else state.trace.new_empty(0)
+def traces_of(state: RuleState) -> tuple[Tensor, Tensor]:
+    """Return the Hebbian and the eligibility traces; for a rule without these, nothing in their place."""
+    return state if isinstance(state, EligibilityState) else (state.trace, state.trace.new_empty(0))
 
 
 def state_of(trace: Tensor, eligibility: Tensor) -> RuleState:
     """Return the state of a rule of what an operator returns."""
     return TraceState(trace) if eligibility.dim() == 1 else EligibilityState(trace, eligibility)
-
-
-def refuse(reason: str | None) -> None:
-    """Raise ValueError where there is a reason why no kernel can run what it is asked for."""
-    if reason is not None:
-        raise ValueError(f"backend = 'fused': {reason}")
 
 
 def unsupported_rule(rule: PlasticityRule | None) -> str | None:
@@ -103,11 +82,11 @@ def unsupported_input(drive: Tensor, devices: tuple[str, ...] = ("cpu",)) -> str
     return None
 
 
-def unsupported_modulation(rule: PlasticityRule, neuromodulator: Any) -> str | None:
+def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> str | None:
     """Return why no kernel can run a rule with a neuromodulator, as an error should say it; None if they can."""
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
-    if (neuromodulator is None) == rule.modulated:
+    if rule is not None and (neuromodulator is None) == rule.modulated:
         return f"neuromodulator = {neuromodulator}: expected {'one' if rule.modulated else 'None'} for {rule}"
     return None
 

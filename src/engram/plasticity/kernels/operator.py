@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
 from torch import Tensor
 from torch.library import custom_op
 from torch.nn import functional
 
+from engram.plasticity.kernels.codes import RETROACTIVE
 from engram.threads import shared
 
 if TYPE_CHECKING:
@@ -22,13 +25,11 @@ GROUPS = 32
 WORTH_A_THREAD = 2**17
 # Bytes of one sample's traces that the backward pass keeps at once even where sqrt(T) of them are fewer.
 CACHED = 2**19
-
-
-class Operator(NamedTuple):
-    """An operator, and the one that is its derivative."""
-
-    forward: CustomOpDef
-    backward: CustomOpDef
+# The tensors that the operators of recurrent layers take last.
+RECURRENT = (
+    "Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
+    "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
+)
 
 
 def register(
@@ -40,10 +41,10 @@ def register(
     kept: str,
     keep: Callable[[tuple[Any, ...], tuple[Tensor, ...]], tuple[Any, ...]],
     options: type,
-    returned: tuple[int, int],
+    returned: int,
     graded: int,
-) -> Operator:
-    """Register an operator of the CPU with its derivative, both known to ``torch.compile``.
+) -> tuple[CustomOpDef, CustomOpDef]:
+    """Return an operator of the CPU and its derivative, registered with torch and known to ``torch.compile``.
 
     The derivative has none of its own, and no transform of ``torch.func`` passes through.
 
@@ -56,12 +57,13 @@ def register(
         kept: Those that the derivative needs.
         keep: Returns the latter from those given and those returned.
         options: NamedTuple of the numbers that follow.
-        returned: How many tensors both passes return.
+        returned: How many tensors the forward pass returns.
         graded: To how many of those returned, the first ones, gradients may come.
     """
     ends = ", ".join(f"{kind.__name__} {field}" for field, kind in get_type_hints(options).items())
     gradients = ", ".join(f"Tensor grad_{number}" for number in range(graded))
-    schemas = f"{given}, {ends}", f"{gradients}, {kept}, {ends}"
+    learned = [not tensor.startswith("Tensor?") for tensor in given.split(", ")]
+    schemas = (f"{given}, {ends}", returned), (f"{gradients}, {kept}, {ends}", sum(learned))
     forward, backward = (
         custom_op(
             f"engram::{name}{suffix}",
@@ -70,11 +72,10 @@ def register(
             device_types="cpu",
             schema=f"({arguments}) -> ({', '.join(['Tensor'] * count)})",
         )
-        for suffix, call, arguments, count in zip(("", "_backward"), passes, schemas, returned, strict=True)
+        for suffix, call, (arguments, count) in zip(("", "_backward"), passes, schemas, strict=True)
     )
     forward.register_fake(fakes[0])
     backward.register_fake(fakes[1])
-    learned = [not tensor.startswith("Tensor?") for tensor in given.split(", ")]
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.save_for_backward(*keep(inputs[: len(learned)], output))
@@ -91,7 +92,23 @@ def register(
 
     forward.register_autograd(derivative, setup_context=save)
     backward.register_autograd(no_second_derivative)
-    return Operator(forward, backward)
+    return forward, backward
+
+
+@cache
+def kernel(layer: str, direction: str, *kind: int) -> Any:
+    """Return a pass, ``"forward"`` or ``"backward"``, of a layer for one kind of alpha and of rule, made once."""
+    make = getattr(import_module(f"engram.plasticity.kernels.{layer}.cpu"), f"{direction}_kernel")
+    return make(*map(int, kind))
+
+
+def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int = 1, stretch: int = 1) -> int:
+    """Return how many numbers of memory a pass needs for the traces of one sample, each of ``trace`` padded numbers.
+
+    The backward pass goes through ``time`` steps and holds ``stretch`` at once; ``wide`` is at least a register.
+    """
+    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 2
+    return (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)
 
 
 def in_groups(
@@ -169,27 +186,13 @@ def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
     return -(-post // ROWS) * ROWS, -(-pre // lanes) * lanes, -(-post // lanes) * lanes
 
 
-class ModulatorSums(NamedTuple):
-    """Gradients of the rate and of the neuromodulator, of every sample."""
+def modulator_sums(like: Tensor, batch: int, width: int) -> list[Tensor]:
+    """Return zeros, for the gradients of eta, v, v0, fan and base of every sample."""
+    eta, v0 = like.new_zeros(2, batch).unbind()
+    v, fan, base = like.new_zeros(3, batch, width).unbind()
+    return [eta, v, v0, fan, base]
 
-    eta: Tensor
-    v: Tensor
-    v0: Tensor
-    fan: Tensor
-    base: Tensor
 
-    @classmethod
-    def zeros(cls, like: Tensor, batch: int, width: int) -> ModulatorSums:
-        """Return zeros."""
-        eta, v0 = like.new_zeros(2, batch).unbind()
-        v, fan, base = like.new_zeros(3, batch, width).unbind()
-        return cls(eta, v, v0, fan, base)
-
-    def arrays(self) -> list[Any]:
-        """Return the arrays that a kernel adds to."""
-        return [t.view(-1).numpy() for t in self]
-
-    def total(self, size: int) -> tuple[Tensor, ...]:
-        """Return the gradients of eta, v, v0, fan and base."""
-        rows = [t.sum().reshape(1) if t.dim() == 1 else t.sum(0)[:size].clone() for t in self]
-        return tuple(rows)
+def totals(sums: list[Tensor], size: int) -> list[Tensor]:
+    """Return the gradients of eta, v, v0, fan and base, summed over the samples."""
+    return [t.sum().reshape(1) if t.dim() == 1 else t.sum(0)[:size].clone() for t in sums]

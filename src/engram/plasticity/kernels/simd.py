@@ -17,7 +17,7 @@ import math
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, no_type_check
+from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -121,14 +121,31 @@ _operator(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=("contrac
 _operator(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=("contract",)))
 
 
+NAMES = "__module__", "__name__", "__qualname__", "__doc__"
+
+
+def _intrinsic(typed: Callable[..., Any]) -> Callable[[Build], Any]:
+    """Return what makes a function of numba's of what generates it; ``typed`` returns its signature."""
+
+    def make(generate: Build) -> Any:
+        @wraps(generate, assigned=NAMES, updated=())
+        def function(*args: Any) -> Any:
+            return typed(*args), generate
+
+        function.__wrapped__ = typed  # whose arguments numba asks for
+        return intrinsic(function)
+
+    return make
+
+
 def _elementwise(build: Build) -> Any:
     """Return a function of numba's that does to vectors, and to every row of tiles, what ``build`` generates."""
 
-    @no_type_check
-    def typed(typing_context: Any, *args: Any) -> Any:
+    @wraps(build, assigned=NAMES, updated=())
+    def function(typing_context: Any, *args: Any) -> Any:
         return args[0](*args), lambda context, builder, sig, args: _each(build)(builder, *args)
 
-    return intrinsic(wraps(build, assigned=("__module__", "__name__", "__qualname__", "__doc__"), updated=())(typed))
+    return intrinsic(function)
 
 
 def _address(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, index: ir.Value) -> ir.Value:
@@ -142,40 +159,26 @@ def _splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Va
     return builder.shuffle_vector(single, ir.Constant(kind, ir.Undefined), indices)
 
 
-@intrinsic
-@no_type_check
-def lanes(typing_context: Any, array: Any) -> Any:
+@_intrinsic(lambda typing_context, array: types.intp(array))
+def lanes(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Return how many elements of an array fit a register."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return context.get_constant(types.intp, _vector(array.dtype).count)
-
-    return types.intp(array), generate
+    return context.get_constant(types.intp, _vector(sig.args[0].dtype).count)
 
 
-@intrinsic
-@no_type_check
-def load(typing_context: Any, array: Any, index: Any) -> Any:
+@_intrinsic(lambda typing_context, array, index: Vector(array.dtype)(array, types.intp))
+def load(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Return the elements of a flat array from ``index`` on, as many as fit a register."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        address = _address(context, builder, sig.args[0], *args)
-        return builder.load(address, align=array.dtype.bitwidth // 8, typ=_vector(array.dtype))
-
-    return Vector(array.dtype)(array, types.intp), generate
+    dtype = sig.args[0].dtype
+    address = _address(context, builder, sig.args[0], *args)
+    return builder.load(address, align=dtype.bitwidth // 8, typ=_vector(dtype))
 
 
-@intrinsic
-@no_type_check
-def load_rows(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
+@_intrinsic(lambda typing_context, array, index, width: Tile(array.dtype)(array, types.intp, types.intp))
+def load_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Return the elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        align, kind = array.dtype.bitwidth // 8, _vector(array.dtype)
-        addresses = _row_addresses(context, builder, sig.args[0], *args)
-        return _tile(builder, [builder.load(address, align=align, typ=kind) for address in addresses])
-
-    return Tile(array.dtype)(array, types.intp, types.intp), generate
+    dtype = sig.args[0].dtype
+    addresses = _row_addresses(context, builder, sig.args[0], *args)
+    return _tile(builder, [builder.load(a, align=dtype.bitwidth // 8, typ=_vector(dtype)) for a in addresses])
 
 
 def _row_addresses(
@@ -188,83 +191,53 @@ def _row_addresses(
     return addresses
 
 
-@intrinsic
-@no_type_check
-def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
+@_intrinsic(lambda typing_context, array, index, vector: types.void(array, types.intp, vector))
+def store(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Write a vector to a flat array from ``index`` on."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        address = _address(context, builder, sig.args[0], args[0], args[1])
-        builder.store(args[2], address, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), generate
+    address = _address(context, builder, sig.args[0], args[0], args[1])
+    builder.store(args[2], address, align=sig.args[0].dtype.bitwidth // 8)
+    return context.get_dummy_value()
 
 
-@intrinsic
-@no_type_check
-def store_rows(typing_context: Any, array: Any, index: Any, width: Any, tile: Any) -> Any:
+@_intrinsic(lambda typing_context, array, index, width, tile: types.void(array, types.intp, types.intp, tile))
+def store_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Write a tile to where ``load_rows`` would read it."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        addresses = _row_addresses(context, builder, sig.args[0], *args[:3])
-        for address, row in zip(addresses, _rows(builder, args[3]), strict=True):
-            builder.store(row, address, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, tile), generate
+    addresses = _row_addresses(context, builder, sig.args[0], *args[:3])
+    for address, row in zip(addresses, _rows(builder, args[3]), strict=True):
+        builder.store(row, address, align=sig.args[0].dtype.bitwidth // 8)
+    return context.get_dummy_value()
 
 
-@intrinsic
-@no_type_check
-def splat(typing_context: Any, number: Any) -> Any:
+@_intrinsic(lambda typing_context, number: Vector(number)(number))
+def splat(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Return a vector that holds one number everywhere."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _splat(builder, args[0], _vector(number))
-
-    return Vector(number)(number), generate
+    return _splat(builder, args[0], _vector(sig.args[0]))
 
 
-@intrinsic
-@no_type_check
-def splat_rows(typing_context: Any, array: Any, index: Any) -> Any:
+@_intrinsic(lambda typing_context, array, index: Tile(array.dtype)(array, types.intp))
+def splat_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Return a tile whose rows hold one number each: the four elements of an array from ``index`` on."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        rows = []
-        for row in range(ROWS):
-            number = builder.load(builder.gep(data, [builder.add(args[1], ir.Constant(args[1].type, row))]))
-            rows.append(_splat(builder, number, _vector(array.dtype)))
-        return _tile(builder, rows)
-
-    return Tile(array.dtype)(array, types.intp), generate
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    rows = []
+    for row in range(ROWS):
+        number = builder.load(builder.gep(data, [builder.add(args[1], ir.Constant(args[1].type, row))]))
+        rows.append(_splat(builder, number, _vector(sig.args[0].dtype)))
+    return _tile(builder, rows)
 
 
-@intrinsic
-@no_type_check
-def repeat(typing_context: Any, vector: Any) -> Any:
+@_intrinsic(lambda typing_context, vector: Tile(vector.dtype)(vector))
+def repeat(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Return the tile that has the vector in every row."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _tile(builder, [args[0]] * ROWS)
-
-    return Tile(vector.dtype)(vector), generate
+    return _tile(builder, [args[0]] * ROWS)
 
 
-@intrinsic
-@no_type_check
-def add_rows(typing_context: Any, vector: Any, tile: Any) -> Any:
+@_intrinsic(lambda typing_context, vector, tile: vector(vector, tile))
+def add_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Return a vector plus every row of a tile."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        result = args[0]
-        for row in _rows(builder, args[1]):
-            result = builder.fadd(result, row, flags=("contract",))
-        return result
-
-    return vector(vector, tile), generate
+    result = args[0]
+    for row in _rows(builder, args[1]):
+        result = builder.fadd(result, row, flags=("contract",))
+    return result
 
 
 def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
@@ -291,30 +264,20 @@ def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
     return vector
 
 
-@intrinsic
-@no_type_check
-def total(typing_context: Any, vector: Any) -> Any:
+@_intrinsic(lambda typing_context, vector: vector.dtype(vector))
+def total(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Return the sum of a vector's elements."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return builder.extract_element(_folded(builder, [args[0]]), ir.Constant(ir.IntType(32), 0))
-
-    return vector.dtype(vector), generate
+    return builder.extract_element(_folded(builder, [args[0]]), ir.Constant(ir.IntType(32), 0))
 
 
-@intrinsic
-@no_type_check
-def store_totals(typing_context: Any, array: Any, index: Any, tile: Any) -> Any:
+@_intrinsic(lambda typing_context, array, index, tile: types.void(array, types.intp, tile))
+def store_totals(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """Write the sums of a tile's rows to the four elements of an array from ``index`` on."""
-
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        sums = _folded(builder, _rows(builder, args[2]))
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        address = builder.bitcast(builder.gep(data, [args[1]]), sums.type.as_pointer())
-        builder.store(sums, address, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, tile), generate
+    sums = _folded(builder, _rows(builder, args[2]))
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    address = builder.bitcast(builder.gep(data, [args[1]]), sums.type.as_pointer())
+    builder.store(sums, address, align=sig.args[0].dtype.bitwidth // 8)
+    return context.get_dummy_value()
 
 
 @_elementwise

@@ -11,10 +11,6 @@ is for every receiving unit has ``high`` numbers, at least ``rows``. Places in m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any, no_type_check
-
 import numpy as np
 
 from engram.jit import inline
@@ -41,7 +37,6 @@ from engram.plasticity.kernels.simd import (
 
 
 @inline
-@no_type_check
 def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
     """Return the traces after a step, H and E, and what the bound of H was given."""
     increment = gain * x
@@ -59,7 +54,6 @@ def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
 
 
 @inline
-@no_type_check
 def modulation(v, v0, Y, y, width, wide, squash):
     """Return M, the neuromodulatory signal before it fans out."""
     products = splat(v0 - v0)
@@ -74,7 +68,6 @@ def modulation(v, v0, Y, y, width, wide, squash):
 
 
 @inline
-@no_type_check
 def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, wide, recursion, modulated, forgets):
     """Write keep, gain and m of every row."""
     one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
@@ -90,7 +83,6 @@ def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, 
 
 
 @inline
-@no_type_check
 def undo_rates(
     q, s, r, Z, z, signal, eta, fan, base, of_post, of_signal, high, wide, recursion, modulated, forgets
 ):  # fmt: skip
@@ -117,7 +109,6 @@ def undo_rates(
 
 
 @inline
-@no_type_check
 def undo_modulation(
     of_signal, signal, v, fan, sources, source, of_sources, at, width, wide, squash,
     grad_v, grad_v0, grad_fan, grad_base, b,
@@ -141,7 +132,6 @@ def undo_modulation(
 
 
 @inline
-@no_type_check
 def copy_in(values, padded, place):
     """Copy a row of numbers to where there is padding behind it."""
     for i in range(values.size):
@@ -149,7 +139,6 @@ def copy_in(values, padded, place):
 
 
 @inline
-@no_type_check
 def copy_out(padded, place, values):
     """Copy a row of numbers from where there is padding behind it."""
     for i in range(values.size):
@@ -157,7 +146,6 @@ def copy_out(padded, place, values):
 
 
 @inline
-@no_type_check
 def fetch(values, a, b, first, size, padded, place):
     """Copy values[a, b, first:first + size] to where there is padding behind it, without the cost of a view."""
     for i in range(size):
@@ -165,7 +153,6 @@ def fetch(values, a, b, first, size, padded, place):
 
 
 @inline
-@no_type_check
 def deliver(padded, place, values, a, b, first, size):
     """Copy to values[a, b, first:first + size] from where there is padding behind it."""
     for i in range(size):
@@ -173,7 +160,6 @@ def deliver(padded, place, values, a, b, first, size):
 
 
 @inline
-@no_type_check
 def rows_in(values, b, padded, place, width):
     """Copy the traces of sample b, if there are any, to where every row has padding behind it."""
     for j in range(values.shape[1]):
@@ -181,7 +167,6 @@ def rows_in(values, b, padded, place, width):
 
 
 @inline
-@no_type_check
 def rows_out(padded, place, width, values, b):
     """Copy the traces of sample b, if there are any, from where every row has padding behind it."""
     for j in range(values.shape[1]):
@@ -189,7 +174,6 @@ def rows_out(padded, place, width, values, b):
 
 
 @inline
-@no_type_check
 def clear(values, start, stop, wide):
     """Set whole registers of numbers to zero."""
     for i in range(start, stop, wide):
@@ -197,7 +181,6 @@ def clear(values, start, stop, wide):
 
 
 @inline
-@no_type_check
 def advance(
     memory, h, e, X, before, after, alpha, keep, gain, rates, n, current, c,
     rows, width, wide, bound, connection, recursion, trace_first, update,
@@ -224,7 +207,6 @@ def advance(
 
 
 @inline
-@no_type_check
 def remake(
     memory, h, e, to, to_e, stride, X, x, keep, gain, rates, n, parts, every,
     rows, width, high, wide, bound, recursion, trace_first,
@@ -250,7 +232,6 @@ def remake(
 
 
 @inline
-@no_type_check
 def undo(
     memory, h, e, of_h, of_e, X, x, keep, gain, rates, n, D, alpha, grad_alpha, into_after, into, y, q, s, r, a,
     rows, width, high, wide, bound, connection, recursion, trace_first, product,
@@ -321,7 +302,6 @@ def undo(
 
 
 @inline
-@no_type_check
 def undo_first(
     memory, h, of_h, X, x, keep, gain, n, D, alpha, grad_alpha, into, y, a,
     rows, width, high, wide, connection, recursion,
@@ -350,18 +330,3 @@ def undo_first(
     if not connection:
         for j in range(0, high, wide):
             store(grad_alpha, j, load(grad_alpha, j) + load(D, n + j) * load(a, j))
-
-
-@cache
-def compiled(make: Callable[..., Any], *kind: int) -> Any:
-    """Return the kernel that ``make`` makes for one kind of alpha and of rule, once a process."""
-    return make(*map(int, kind))
-
-
-def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int = 1, stretch: int = 1) -> int:
-    """Return how many numbers of memory a pass needs for the traces of one sample, each of ``trace`` padded numbers.
-
-    The backward pass goes through ``time`` steps and holds ``stretch`` at once; ``wide`` is at least a register.
-    """
-    traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 2
-    return (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)

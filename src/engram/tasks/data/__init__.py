@@ -1,16 +1,13 @@
 """Data sets by name: fetched from their canonical source, held to a checksum, kept in a cache.
 
-A file is looked for in the folder that the environment variable ``ENGRAM_DATA`` names, then in the cache
-(``ENGRAM_CACHE``, or the user's cache folder), and is fetched only if neither has it. To add a set, write its
-reader in a file of its own beside ``mnist.py`` and list it in ``SETS``.
+A file is looked for in the folder that ``ENGRAM_DATA`` names, then in the cache (``ENGRAM_CACHE``, or the user's), and
+is fetched only if neither has it. To add a set, write its reader in a file beside ``mnist.py`` and list it in ``SETS``.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from engram.tasks.data.acasxu import ACASXU
@@ -35,8 +32,7 @@ __all__ = [
     "verify",
 ]
 
-_ALL = [ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL]
-SETS: dict[str, DataSet] = {dataset.name: dataset for dataset in _ALL}
+SETS: dict[str, DataSet] = {one.name: one for one in (ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL)}
 
 
 def load(name: str, **options: Any) -> Any:
@@ -64,14 +60,14 @@ def load(name: str, **options: Any) -> Any:
     if unknown := set(options) - set(choices):
         expected = ", ".join(choices) or "none"
         raise ValueError(f"{min(unknown)!r} is no option of data set {name!r}: expected {expected}")
-    return dataset.read(partial(_locate_within, dataset), **options)
+    files = {file.path: file for file in dataset.files}
+    return dataset.read(lambda path: locate(files[path]), **options)
 
 
 def verify(name: str) -> SetStatus:
     """Return where the files of a data set lie, and whether their checksums are right; fetch nothing.
 
     Raises:
-        ValueError: The name is unknown.
         DataError: ``ENGRAM_DATA`` names no folder, or a file cannot be read.
 
     Examples:
@@ -95,7 +91,3 @@ def _known(name: str) -> DataSet:
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(SETS))}"
         raise ValueError(f"unknown data set {name!r}; {hint}")
     return SETS[name]
-
-
-def _locate_within(dataset: DataSet, path: str) -> Path:
-    return next(locate(file) for file in dataset.files if file.path == path)

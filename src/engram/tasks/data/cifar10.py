@@ -63,10 +63,7 @@ def read_jpeg(locate: Locate, split: str = "train") -> ColourImages:
 
 
 def _member(archive: tarfile.TarFile, name: str, path: Path) -> bytes:
-    try:
-        stream = archive.extractfile(name)
-    except KeyError:
-        stream = None
+    stream = archive.extractfile(name) if name in archive.getnames() else None
     if stream is None:
         raise DataError(f"{path} has no file {name}")
     content = stream.read()

@@ -119,11 +119,9 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
 
 def examine(file: DataFile) -> FileStatus:
     """Return where a file lies and whether its checksum is right; fetch and change nothing."""
-    place = _find(file)
-    if place is None:
+    if (place := _find(file)) is None:
         return FileStatus(file, None, None, None, False)
-    found, source = place
-    return FileStatus(file, found, source, found.stat().st_size, _checksum(found, file) == file.checksum)
+    return FileStatus(file, *place, place[0].stat().st_size, _checksum(place[0], file) == file.checksum)
 
 
 def locate(file: DataFile) -> Path:
@@ -135,8 +133,7 @@ def locate(file: DataFile) -> Path:
     Raises:
         DataError: That under ``ENGRAM_DATA`` has the wrong checksum, or there is none and it cannot be fetched.
     """
-    place = _find(file)
-    if place is not None:
+    if (place := _find(file)) is not None:
         found, source = place
         actual = _checksum(found, file)
         if actual == file.checksum:
@@ -156,7 +153,10 @@ def locate(file: DataFile) -> Path:
                 actual = _checksum(target, file)
                 if actual == file.checksum:
                     return target
-                _keep_aside(target, actual, file)
+                aside = target.with_name(f"{target.name}.{actual.partition(':')[2][:8]}.wrong")
+                target.replace(aside)
+                told = f"{target} has checksum {actual}, expected {file.checksum}; kept aside as {aside.name}"
+                warnings.warn(f"{told} and fetched again", stacklevel=3)
             _fetch(file, target)
     except DataError:
         raise
@@ -181,21 +181,13 @@ def _checksum(path: Path, file: DataFile) -> str:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _keep_aside(target: Path, actual: str, file: DataFile) -> None:
-    aside = target.with_name(f"{target.name}.{actual.partition(':')[2][:8]}.wrong")
-    target.replace(aside)
-    warnings.warn(
-        f"{target} has checksum {actual}, expected {file.checksum}; kept aside as {aside.name} and fetched again",
-        stacklevel=4,
-    )
-
-
 def _fetch(file: DataFile, target: Path) -> None:
     """Fetch into a temporary file beside the target, compare the checksum, then rename: all pooch's doing."""
     from requests import RequestException
 
+    by_hand = _by_hand(file, target)
     if file.url is None:
-        raise DataError(f"{file.path} is not at hand, and there is no public address of it\n{_by_hand(file, target)}")
+        raise DataError(f"{file.path} is not at hand, and there is no public address of it\n{by_hand}")
     try:
         pooch.retrieve(
             file.url,
@@ -205,9 +197,7 @@ def _fetch(file: DataFile, target: Path) -> None:
             downloader=pooch.HTTPDownloader(timeout=_SECONDS_WITHOUT_A_BYTE, chunk_size=1 << 16),
         )
     except (RequestException, ValueError) as error:  # pooch tells a wrong checksum by ValueError
-        raise DataError(
-            f"{file.path} is not at hand and could not be fetched: {error}\n{_by_hand(file, target)}"
-        ) from error
+        raise DataError(f"{file.path} is not at hand and could not be fetched: {error}\n{by_hand}") from error
 
 
 def _by_hand(file: DataFile, target: Path) -> str:

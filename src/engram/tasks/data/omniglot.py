@@ -77,7 +77,6 @@ def _file(part: str, md5: str, size: int) -> DataFile:
 
 
 _SMALL_SHA256 = "6782a6ba3a02b39188b0b0628a84da63a6d67b6d0e9c51a9e6da170dae63f28e"
-_LICENCE = "MIT"
 _CITATION = (
     "Lake, Salakhutdinov and Tenenbaum (2015), Human-level concept learning through probabilistic program "
     "induction, Science 350(6266):1332-1338"
@@ -87,7 +86,7 @@ OMNIGLOT = DataSet(
     name="omniglot",
     title="Omniglot: 1623 characters of 50 alphabets, 20 drawings of each, 105 x 105, ink on paper; "
     "split='background' (964), 'evaluation' (659) or 'all', size=31 to have them reduced",
-    licence=_LICENCE,
+    licence="MIT",
     citation=_CITATION,
     files=(
         _file("background", "68d2efa1b9178cc56df9314c21c6e718", 9464212),
@@ -100,7 +99,7 @@ OMNIGLOT_SMALL = DataSet(
     name="omniglot-small",
     title="The union of Omniglot's two small background sets: 242 characters of 8 alphabets, 20 drawings of each, "
     "105 x 105, ink on paper; size=31 to have them reduced",
-    licence=_LICENCE,
+    licence="MIT",
     citation=_CITATION,
     files=(DataFile(_SMALL, None, f"sha256:{_SMALL_SHA256}", 2064558),),
     read=read_small,

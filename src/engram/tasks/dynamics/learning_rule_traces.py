@@ -36,8 +36,7 @@ def learning_rule_traces(
 
     Of each layer: mean, standard deviation, norm and largest modulus of the weights; mean, standard deviation, mean
     modulus and share of positive values of its activity, on the batch of the step. Hidden units are rectified. The
-    networks have the three learning rates of the rule in turn. Feedback alignment is gradient descent that sends errors
-    back through fixed random weights.
+    networks have the three learning rates of the rule in turn. Feedback alignment sends errors back by random weights.
 
     Args:
         rule: Which rule trains them.
@@ -45,9 +44,6 @@ def learning_rule_traces(
         generator: What draws weights and batches.
         observations: How often they are observed.
         every: Steps between two observations.
-
-    Raises:
-        ValueError: An argument is out of range.
 
     Source: our design, after the observables of Nayebi et al., "Identifying learning rules from neural network
     observables" (2020), and the case study of Ostrow et al. (2023).

@@ -20,17 +20,13 @@ def latent_dynamics(
         van-der-pol: z' = (y, 2 (1 - x^2) y - x), a sample every 0.1
         bistable: dz = (x - x^3, -y) dt + 0.4 dW, a sample every 0.1
 
-    by Runge-Kutta steps (bistable: Euler-Maruyama) of a fifth of that, each coordinate divided by its standard
-    deviation over all trials.
+    by Runge-Kutta (bistable: Euler-Maruyama) in steps of a fifth of that, each coordinate scaled to unit variance.
 
     Args:
         kind: Which system.
         rng: What draws initial states and noise.
         trials: Trials.
         steps: Samples of a trial.
-
-    Raises:
-        ValueError: An argument is out of range.
 
     Source: Lorenz (1963); van der Pol (1926); our protocol.
 
@@ -68,9 +64,6 @@ def observed(
         view: phi: the identity, tanh(1.5 x) or sinh(x).
         rng: What draws W.
         units: Number of units.
-
-    Raises:
-        ValueError: There are fewer units than coordinates, or no such view.
 
     Examples:
         >>> observed(np.zeros((1, 5, 2)), "tanh", np.random.default_rng(0)).shape

@@ -7,8 +7,7 @@ from jaxtyping import Float
 
 from engram import checks
 
-INHIBITION = 8.0
-SHIFT = 2
+INHIBITION, SHIFT = 8.0, 2
 TAU, DT = 10.0, 0.5
 REST, PUSH = 1.0, 0.1
 
@@ -26,9 +25,6 @@ def ring_weights(
         neurons: Neurons of a population, n, at least 2.
         length: Width l of the profile, in neurons, above 0.
         closure: 1: a ring of n neurons. Below, from 0: n neurons cut out of a ring that has (1 - closure) l more.
-
-    Raises:
-        ValueError: An argument is out of range.
 
     Source: Ostrow et al. (2023), notebook of figure 4; the division by n is ours, so that steps of dt are stable.
 

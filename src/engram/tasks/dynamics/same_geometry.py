@@ -13,13 +13,7 @@ STEP = 0.01
 
 
 def same_geometry(
-    models: int,
-    rng: np.random.Generator,
-    *,
-    trials: int = 100,
-    steps: int = 10_000,
-    noise: float = 0.05,
-    keep: int = 10,
+    models: int, rng: np.random.Generator, *, trials: int = 100, steps: int = 10000, noise: float = 0.05, keep: int = 10
 ) -> Float[np.ndarray, "kinds models trials time 2"]:
     """Simulate two-dimensional systems that only the noise of their trials tells apart.
 
@@ -40,9 +34,6 @@ def same_geometry(
     Returns:
         States of the kinds of ``KINDS``; the first half of the trials is of the first condition.
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Source: Ostrow et al. (2023), tutorial of figure 3; the inputs after Galgali, Sahani and Mante (2023).
 
     Examples:
@@ -53,9 +44,12 @@ def same_geometry(
         checks.size(name, value)
     checks.number("noise", noise, least=0)
     a, b, c = (rng.uniform(low, high, (models, 1, 1)) for low, high in ((-5, -4), (4, 5), (-4, -3)))
-    linear = np.stack([_line(rng.uniform(-3, -2, models)), _point(rng, models)])
+    line, point = np.zeros((2, models, 2, 2))
+    line[:, 1, 1] = rng.uniform(-3, -2, models)
+    turn, basis = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2), np.array([[1.0, 0.0], [np.sqrt(0.5), np.sqrt(0.5)]])
+    point[:, 0, 0], point[:, 1, 1] = rng.uniform(-5, -4, models), rng.uniform(-9, -8, models)
+    linear = np.stack([turn @ basis @ line @ np.linalg.inv(basis), point])
     inputs = INPUTS[:, None]
-    # (kinds, models, conditions, trials, 2)
     x = np.zeros((len(KINDS), models, len(INPUTS), trials, 2))
     kept = np.empty((-(-steps // keep), *x.shape))
     for step in range(steps):
@@ -72,17 +66,3 @@ def same_geometry(
         u = (x[0].mean(2) - before) / STEP - np.einsum("kmij,kmcj->kmci", linear, before)
         x[1:] += STEP * u[:, :, :, None]
     return np.moveaxis(kept, 0, 4).reshape(len(KINDS), models, len(INPUTS) * trials, len(kept), 2)
-
-
-def _line(speeds: Float[np.ndarray, " models"]) -> Float[np.ndarray, "models 2 2"]:
-    turn = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
-    basis = np.array([[1.0, 0.0], [np.sqrt(0.5), np.sqrt(0.5)]])
-    values = np.zeros((len(speeds), 2, 2))
-    values[:, 1, 1] = speeds
-    return np.asarray(turn @ basis @ values @ np.linalg.inv(basis))
-
-
-def _point(rng: np.random.Generator, models: int) -> Float[np.ndarray, "models 2 2"]:
-    values = np.zeros((models, 2, 2))
-    values[:, 0, 0], values[:, 1, 1] = rng.uniform(-5, -4, models), rng.uniform(-9, -8, models)
-    return values

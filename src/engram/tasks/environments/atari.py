@@ -12,8 +12,7 @@ from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A game in which each life is an episode; only when all are lost does it begin anew.
 
-    Gymnasium's ``AtariPreprocessing(terminal_on_life_loss=True)`` begins anew after each life, so that nothing is ever
-    learned of what comes later.
+    Gymnasium's ``AtariPreprocessing(terminal_on_life_loss=True)`` begins anew after each: nothing later is ever seen.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -62,9 +61,8 @@ def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, A
         import ale_py
         import cv2  # noqa: F401
     except ModuleNotFoundError as missing:
-        raise gymnasium.error.DependencyNotInstalled(
-            f"{missing.name} is not installed: Atari games need the extra `rl`, pip install 'engram[rl]'"
-        ) from None
+        told = f"{missing.name} is not installed: Atari games need the extra `rl`, pip install 'engram[rl]'"
+        raise gymnasium.error.DependencyNotInstalled(told) from None
     gymnasium.register_envs(ale_py)
     env: gymnasium.Env[Any, Any] = gymnasium.make(
         f"ALE/{game}-v5",

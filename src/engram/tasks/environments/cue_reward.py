@@ -37,8 +37,7 @@ class CueRewardVectorEnv(BatchedEnv):
         cue_bits: Bits of a cue, each -1 or +1 with equal probability.
         episode_len: Steps of an episode, after which it terminates; at least the longest trial.
         flip_prob: Probability that the reward of an answer has the wrong sign.
-        fixed_cues: The same cues in every episode, (n_cues, cue_bits), of numbers from -1 to 1; only the target is
-            then new. None: new ones in every episode.
+        fixed_cues: Cues of all episodes, (n_cues, cue_bits), from -1 to 1; None: new ones in every episode.
         max_episode_steps: As in ``BatchedEnv``.
 
     Attributes:
@@ -47,8 +46,7 @@ class CueRewardVectorEnv(BatchedEnv):
     Raises:
         ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are alike.
 
-    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the cue-reward association task, with the inputs
-    and the timing of its published code.
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the cue-reward association task of its code.
 
     Examples:
         >>> gymnasium.make_vec("engram/CueReward-v0", num_envs=3).reset(seed=0)[0][:, 20:].tolist()[0]
@@ -78,7 +76,13 @@ class CueRewardVectorEnv(BatchedEnv):
             raise ValueError(f"episode_len = {episode_len}: expected at least {self.longest}, the longest trial")
         self.flip_prob = checks.number("flip_prob", flip_prob, least=0, most=1)
         self.n_cues, self.cue_bits = n_cues, cue_bits
-        self.fixed_cues = None if fixed_cues is None else _checked_cues(fixed_cues, (n_cues, cue_bits))
+        self.fixed_cues = None
+        if fixed_cues is not None:
+            self.fixed_cues = checks.array("fixed_cues", fixed_cues, (n_cues, cue_bits), np.float32)
+            if not (np.abs(self.fixed_cues) <= 1).all():
+                raise ValueError(f"fixed_cues = {fixed_cues!r}: expected numbers from -1 to 1")
+            if _repeated(self.fixed_cues[None]).any():
+                raise ValueError(f"fixed_cues = {fixed_cues!r}: expected cues that differ from each other")
         low, high = np.zeros(cue_bits + 7, np.float32), np.ones(cue_bits + 7, np.float32)
         low[:cue_bits] = low[cue_bits + 3] = -1.0
         super().__init__(num_envs, spaces.Box(low, high), spaces.Discrete(2), episode_len, max_episode_steps)
@@ -145,15 +149,6 @@ class CueRewardVectorEnv(BatchedEnv):
         seen[:, self.cue_bits + 3] = self.last_reward
         seen[self._each, self.cue_bits + 5 + self.last_action] = self.steps > 0
         return seen
-
-
-def _checked_cues(cues: Any, shape: tuple[int, int]) -> Float32[np.ndarray, "n_cues cue_bits"]:
-    found = checks.array("fixed_cues", cues, shape, np.float32)
-    if not (np.abs(found) <= 1).all():
-        raise ValueError(f"fixed_cues = {cues!r}: expected numbers from -1 to 1")
-    if _repeated(found[None]).any():
-        raise ValueError(f"fixed_cues = {cues!r}: expected cues that differ from each other")
-    return found
 
 
 def _repeated(cues: Shaped[np.ndarray, "rows n_cues cue_bits"]) -> Bool[np.ndarray, "rows n_cues"]:

@@ -19,19 +19,12 @@ _BIAS, _TIME, _REWARD, _ACTION = 10, 11, 12, 13  # places in an observation; pla
 
 
 class Maze(NamedTuple):
-    """A maze as tables over its free cells.
+    """A maze as tables over its free cells."""
 
-    Attributes:
-        cells: Row and column of each free cell.
-        destination: Next cell of each cell and action; the cell itself where a wall is in the way.
-        view: Which of the nine cells around and under each cell are walls, row by row.
-        center: The cell in the middle.
-    """
-
-    cells: Int[np.ndarray, "cells 2"]
-    destination: Int[np.ndarray, "cells 4"]
-    view: Float32[np.ndarray, "cells 9"]
-    center: int
+    cells: Int[np.ndarray, "cells 2"]  # row and column
+    destination: Int[np.ndarray, "cells 4"]  # next cell for each action; the same where a wall is in the way
+    view: Float32[np.ndarray, "cells 9"]  # which of the nine cells around and under it are walls, row by row
+    center: int  # the cell in the middle
 
 
 def grid_maze(size: int) -> Maze:
@@ -39,9 +32,6 @@ def grid_maze(size: int) -> Maze:
 
     Args:
         size: Cells along one side, the walls included; odd, at least 5.
-
-    Raises:
-        ValueError: It is even or less than 5.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the maze task.
 
@@ -76,8 +66,7 @@ class GridMazeVectorEnv(BatchedEnv):
     wall; 0; 1; the time as a share of the episode; the last reward; the last action as one-hot (action 0 at the
     start). Actions are up, down, left, right; a move into a wall does nothing but cost ``wall_penalty``.
 
-    The mazes of the first paper differ in details: a wall penalty of 0.1, a reward that may be in the middle, no last
-    action in the observation.
+    The mazes of the first paper have a wall penalty of 0.1, a reward also in the middle, and show no last action.
 
     Args:
         num_envs: Number of mazes.
@@ -92,11 +81,7 @@ class GridMazeVectorEnv(BatchedEnv):
         position: The free cell that each agent is in, as a row of ``maze.cells``, (num_envs,).
         goal: The free cell that holds the reward, (num_envs,).
 
-    Raises:
-        ValueError: An argument is out of range, or ``size`` is even.
-
-    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the maze navigation task, whose text describes
-    the default size; its published figures were made with size 13.
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the maze task, with figures at size 13.
 
     Examples:
         >>> gymnasium.make_vec("engram/GridMaze-v0", num_envs=4, size=7).reset(seed=0)[0].shape

@@ -24,46 +24,30 @@ class Room(NamedTuple):
     goal: tuple[int, int]
 
 
-def open_room() -> Room:
-    """Return a room of 12 x 12 with walls only around it, the goal in the corner opposite the start."""
-    return Room(_closed(12, 12), (10, 10))
+GOALS = {"open-room": (10, 10), "i-maze": (15, 3), "four-room": (11, 11)}  # in the corner opposite the start
 
 
-def i_maze() -> Room:
-    """Return a maze of 17 x 5 in the form of a lying I: a corridor with two dead ends at each end of it."""
-    wall = np.ones((17, 5), dtype=bool)
-    wall[1:16, 2] = False
-    wall[[1, 1, 15, 15], [1, 3, 1, 3]] = False
-    return Room(wall, (15, 3))
+def room(layout: str) -> Room:
+    """Return a layout with walls around it.
 
-
-def four_room() -> Room:
-    """Return four rooms, 13 x 13 in all, with a door between each two neighbours."""
-    wall = _closed(13, 13)
-    wall[6, 1:12] = True
-    wall[6, [3, 10]] = False
-    wall[1:7, 6] = True
-    wall[2, 6] = False
-    wall[6:12, 7] = True
-    wall[9, 7] = False
-    return Room(wall, (11, 11))
-
-
-def _closed(width: int, height: int) -> Bool[np.ndarray, "width height"]:
-    wall = np.zeros((width, height), dtype=bool)
+    They are an open room, 12 x 12; a lying I, 17 x 5, with two dead ends at each end; four rooms with doors, 13 x 13.
+    """
+    goal = GOALS[layout]
+    wall = np.zeros((goal[0] + 2, goal[1] + 2), dtype=bool)
     wall[[0, -1]] = wall[:, [0, -1]] = True
-    return wall
-
-
-ROOMS = {"open-room": open_room, "i-maze": i_maze, "four-room": four_room}
+    if layout == "i-maze":
+        wall[2:15, [1, 3]] = True
+    elif layout == "four-room":
+        wall[6, 1:12] = wall[1:7, 6] = wall[6:12, 7] = True
+        wall[[6, 6, 2, 9], [3, 10, 6, 7]] = False
+    return Room(wall, goal)
 
 
 class RoomVectorEnv(BatchedEnv):
     """Many rooms at once: walk from (1, 1) to a goal that never moves.
 
     Reaching the goal pays 1 and terminates the episode; nothing else pays. Actions are north (y + 1), east (x + 1),
-    south and west; a wall blocks a move. The observation is the position, (x, y). Nothing is random: a learner that
-    keeps every state that it meets needs no more than there are free cells.
+    south and west; a wall blocks a move. The observation is the position, (x, y). Nothing is random.
 
     Args:
         num_envs: Number of environments.
@@ -74,9 +58,6 @@ class RoomVectorEnv(BatchedEnv):
     Attributes:
         room: The layout.
         position: Position of each agent, (num_envs, 2).
-
-    Raises:
-        ValueError: An argument is out of range.
 
     Source: Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means"
     (2019), the rooms of its published code.
@@ -94,7 +75,7 @@ class RoomVectorEnv(BatchedEnv):
         episode_len: int = 100,
         max_episode_steps: int | None = None,
     ) -> None:
-        self.room = ROOMS[checks.choice("layout", layout, tuple(ROOMS))]()
+        self.room = room(checks.choice("layout", layout, tuple(GOALS)))
         seen = spaces.Box(0.0, np.array(self.room.wall.shape, np.float32) - 1)
         super().__init__(num_envs, seen, spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps)
         self.position = np.ones((num_envs, 2), dtype=np.int64)
@@ -125,7 +106,6 @@ class RoomEnv(SingleEnv):
     vector_type = RoomVectorEnv
 
 
-for _id, _layout in zip((OPEN_ROOM_ID, I_MAZE_ID, FOUR_ROOM_ID), ROOMS, strict=True):
-    gymnasium.register(
-        _id, f"{__name__}:RoomEnv", vector_entry_point=f"{__name__}:RoomVectorEnv", kwargs={"layout": _layout}
-    )
+for _id, _layout in zip((OPEN_ROOM_ID, I_MAZE_ID, FOUR_ROOM_ID), GOALS, strict=True):
+    _entries = f"{__name__}:RoomEnv", f"{__name__}:RoomVectorEnv"
+    gymnasium.register(_id, _entries[0], vector_entry_point=_entries[1], kwargs={"layout": _layout})

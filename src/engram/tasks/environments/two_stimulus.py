@@ -32,14 +32,10 @@ class TwoStimulusVectorEnv(BatchedEnv):
         tasks: Names of the tasks from which that of a life is drawn.
         trials: Trials of a life.
         timing: Timing of a trial; the published one if None.
-        max_episode_steps: Steps after which a life is truncated; None: those of all its trials. It is never terminated,
-            since the end is no part of the task.
+        max_episode_steps: Steps after which a life is truncated, never terminated; None: those of all its trials.
 
     Attributes:
         table: The task of each environment, as its place in ``tasks``, (num_envs,).
-
-    Raises:
-        ValueError: There is no task, one is unknown, or a number is less than one.
 
     Source: Miconi (2023); rewards instead of losses are ours, since an environment has no graded answer.
 
@@ -57,18 +53,13 @@ class TwoStimulusVectorEnv(BatchedEnv):
         timing: Timing | None = None,
         max_episode_steps: int | None = None,
     ) -> None:
-        checks.size("trials", trials)
-        self.tasks = checked_tasks(tasks)
+        self.trials, self.tasks = checks.size("trials", trials), checked_tasks(tasks)
         self.timing = Timing() if timing is None else timing
-        self.trials = trials
         whole = trials * self.timing.steps
-        super().__init__(
-            num_envs,
-            spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,)),
-            spaces.Discrete(3),
-            whole + 1,  # never reached: a life is truncated before
-            whole if max_episode_steps is None else max_episode_steps,
-        )
+        most = whole if max_episode_steps is None else max_episode_steps
+        seen = spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,))
+        # The end of an episode is never reached: a life is truncated before.
+        super().__init__(num_envs, seen, spaces.Discrete(3), whole + 1, most)
         self._rows = np.array([TABLES[name] for name in self.tasks])
         self._shown = TwoStimulus(tuple(self.tasks), timing=self.timing).inputs().numpy()
         self.table = np.zeros(num_envs, dtype=np.int64)
@@ -82,12 +73,9 @@ class TwoStimulusVectorEnv(BatchedEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a life in every environment; ``info["instance"]`` names its task.
+        """Begin a life in every environment, as ``BatchedEnv.reset``; ``info["instance"]`` names its task.
 
-        Args:
-            seed: As of every batch.
-            options: ``"reset_mask"`` as of every batch; ``"instance"``, one for all or each: ``"new"``, the default, a
-                task drawn anew, ``"keep"``, that of before, or the name of a task.
+        ``options["instance"]``, for all or each: ``"new"`` (the default), ``"keep"`` the task, or the name of one.
 
         Raises:
             ValueError: An option is none of these, or there is no instance yet that could be kept.
@@ -96,10 +84,8 @@ class TwoStimulusVectorEnv(BatchedEnv):
         names = [instance] * self.num_envs if isinstance(instance, str) else list(instance)
         unknown = [name for name in names if name not in (*self.tasks, "new", "keep")]
         if unknown or len(names) != self.num_envs:
-            raise ValueError(
-                f"options['instance'] = {instance!r}: expected 'new', 'keep', one of {', '.join(self.tasks)}, or such "
-                f"names for {self.num_envs} environments"
-            )
+            known = f"'new', 'keep', one of {', '.join(self.tasks)}, or such names for {self.num_envs} environments"
+            raise ValueError(f"options['instance'] = {instance!r}: expected {known}")
         if any(name == "keep" and not lived for name, lived in zip(names, self._lived, strict=True)):
             raise ValueError("options['instance'] = 'keep': expected after a first life only")
         self._instances = names

@@ -2,11 +2,10 @@
 
 What can be called otherwise (states, actions, variables, stimuli, rules) are the vertices of a graph, and what the task
 says are facts about them. Vertices are told apart by refinement of their colours; where that leaves several alike, each
-of them is tried, and the least description wins. A vertex whose first description was already met below one of its
-likes is its image under a symmetry, and is not tried further.
+of them is tried, and the least description wins. A vertex whose first description was met below one of its likes is
+its image under a symmetry, and is not tried further.
 
-Source: the refinement is that of graph canonisation (McKay, "Practical graph isomorphism", 1981); that the task space
-is looked at up to such renamings is our reading of the paper.
+Source: McKay, "Practical graph isomorphism" (1981), the refinement; to look at tasks up to renaming is our reading.
 """
 
 from __future__ import annotations
@@ -73,8 +72,8 @@ def _identity(task: MetaTask) -> Names:
 
 def _action_groups(task: MetaTask) -> list[list[int]]:
     """Return the columns of each action variable, as ``ActionRef`` counts them."""
-    ends = np.cumsum([0, *(one.width for one in task.action_vars)]).tolist()
-    return [list(range(first, end)) for first, end in itertools.pairwise(ends)]
+    first = len(task.state_vars)
+    return [[column - first for column in group.columns] for group in task.groups if group.kind == "actions"]
 
 
 def _pruned(task: MetaTask) -> MetaTask:
@@ -273,11 +272,8 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
     every: list[tuple[str, Sequence[Any]]] = [("rule", task.reward_rules), ("flagrule", task.flag_rules)]
     for kind, rules in every:
         for i, rule in enumerate(rules):
-            for what, of, place in (
-                ("old", "state", rule.old),
-                ("new", "state", rule.new),
-                ("by", "action", rule.action),
-            ):
+            ends = ("old", "state", rule.old), ("new", "state", rule.new), ("by", "action", rule.action)
+            for what, of, place in ends:
                 if place != -1:
                     say(what, (kind, i), _vertex(of, place))
             if isinstance(rule, FlagRule):
@@ -294,7 +290,7 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
     kept = {"state", "action"} if task.topology is not None else set()
     kept |= {"fixed"} if task.stim.kind == "given" else set()
     keys = {(kind, i): (kind, i if kind in kept or (kind, i) == ("state", 0) else -1) for kind, i in vertices}
-    rank = {key: i for i, key in enumerate(sorted(set(keys.values())))}
+    rank = _ranks(sorted(set(keys.values())))
     return facts, {vertex: rank[key] for vertex, key in keys.items()}
 
 
@@ -310,10 +306,8 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
         members = sorted((colour, i) for (what, i), colour in colours.items() if what == kind)
         names[kind] = _ranks(i for _, i in members)
     # The columns of a group stand together, in the order of the groups.
-    groups = _action_groups(task)
-    names["column"] = _ranks(
-        column for k in names["group"] for column in sorted(groups[k], key=names["column"].__getitem__)
-    )
+    groups, rank = _action_groups(task), names["column"]
+    names["column"] = _ranks(column for k in names["group"] for column in sorted(groups[k], key=rank.__getitem__))
     # A state variable comes after the one that it is distinct from.
     apart = [one.distinct_from for one in task.state_vars]
     names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, left: apart[k] in left))

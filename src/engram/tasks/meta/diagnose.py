@@ -14,18 +14,7 @@ from jaxtyping import Bool, Float, Int
 from engram import checks
 from engram.tasks.meta.instance import Instance, free_cells
 from engram.tasks.meta.parts import StimVar
-from engram.tasks.meta.planning import (
-    Model,
-    Outcomes,
-    QValues,
-    enumerate_instances,
-    model,
-    optimal,
-    outcomes,
-    reachable,
-    take,
-    value_of,
-)
+from engram.tasks.meta.planning import Model, Outcomes, enumerate_instances, model, optimal, outcomes, take, value_of
 from engram.tasks.meta.task import MetaTask
 
 DEGENERACIES = (
@@ -54,8 +43,7 @@ class Diagnosis:
         random_value: That of drawing every action with equal probability.
         best_fixed_value: That of the best policy that is the same in every instance and sees state and flag.
         gap: 1 - best_fixed_value / oracle_value; 0 if there is no reward.
-        ambiguous: Pairs of states that show different variable stimuli, cannot be told apart by where one came from,
-            and ask for different actions, there or later by the flag.
+        ambiguous: Pairs of states that only their variable stimuli tell apart, and that ask for different actions.
         instances: The instances that were planned in.
         per_instance: The best value in each of them.
         exact: Whether these are all instances (with uniform probabilities on a grid), and all fixed policies were
@@ -95,15 +83,13 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     - FLAG_UNUSED, FLAG_CONSTANT: no rule that counts reads the flag, or it is never set
 
     A fixed policy is a map from state and flag to actions. SAME_INSTANCES, SINGLE_OPTIMUM and SMALL_GAP are not said
-    of a task with an ambiguous pair of stimuli, whose meaning has to be found out in every instance. Where instances
-    are too many, some are drawn, always the same; where fixed policies are too many, the best one is looked for by
-    changes of single actions from random ones.
+    of a task with an ambiguous pair of stimuli, whose meaning has to be found out in every instance. Of too many
+    instances some are drawn, always the same; too many fixed policies are searched by changes of single actions.
 
     Variables with a hazard or a drift are taken to stay as they are. ``gamma`` is the discount for each step, and
     ``grid`` the values of uniform probabilities, as shares of the way from the lower to the upper bound.
 
-    Source: the issues are named in Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023); the
-    tests are ours.
+    Source: issues named in Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023); our tests.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -115,23 +101,28 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     checks.size("len(grid)", len(grid))
     for i, share in enumerate(grid):
         checks.number(f"grid[{i}]", share, least=0, most=1)
-    flags = 2 if task.flag_rules else 1
-    entries = flags * task.n_states * task.n_actions * flags * task.n_states
+    entries = task.n_actions * (task.n_states * (2 if task.flag_rules else 1)) ** 2
     instances, complete = enumerate_instances(task, grid, most=int(np.clip(_ENTRIES / entries, 16, 729)))
     step = outcomes(task, instances)
     whole = model(task, instances, step)
-    reached = reachable(whole)
+    reached = whole.reachable()
     ever: Bool[np.ndarray, "z"] = np.asarray(reached.any(0))
-    found = _restricted(whole, ever)
+    found = whole
+    if not ever.all():  # what cannot be reached in any instance is left out
+        both = np.ix_(np.arange(len(instances)), ever, np.arange(task.n_actions), ever)
+        matrices = whole.unpaid[both], whole.paid[both], whole.value[both]
+        found = Model(*matrices, whole.reward[:, ever], whole.start[:, ever])
     Q = optimal(found, gamma)
     best = (found.start * Q.max(2)).sum(1)
     oracle = float(best.mean())
-    random = _mean_value(found, np.full(Q.shape[1:], 1 / task.n_actions), gamma)
+    # A policy that draws every action with equal probability.
+    policy = np.full(Q.shape[1:], 1 / task.n_actions)
+    V = value_of(np.einsum("za,izay->izy", policy, found.transition), (found.reward * policy).sum(2), gamma)
+    random = float((found.start * V).sum(1).mean())
     optimal_actions = Q.max(2, keepdims=True) - 1e-6 * np.abs(Q).max((1, 2), keepdims=True) <= Q
     pairs = _ambiguous(task, whole, reached, ever, optimal_actions)
     fixed, all_tried = _best_fixed(found, Q, gamma)
-    fixed = min(fixed, oracle)  # up to rounding it is
-    scale = abs(oracle)
+    fixed, scale = min(fixed, oracle), abs(oracle)  # up to rounding it is
     rewarded = scale > 1e-9
     gap = (oracle - fixed) / scale if rewarded else 0.0
     codes = dict([*_about_variation(task, step, reached, pairs), *_about_states(task, whole, ever, instances)])
@@ -147,51 +138,25 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
         if gap < LEAST_GAP:
             codes["SMALL_GAP"] = f"one policy has all but {gap:.2%} of the best mean value"
     codes |= dict(_about_rules(task, step, reached))
-    return Diagnosis(
-        codes={code: codes[code] for code in (*DEGENERACIES, *COSMETIC) if code in codes},
-        oracle_value=oracle,
-        random_value=random,
-        best_fixed_value=fixed,
-        gap=gap,
-        ambiguous=pairs,
-        instances=instances,
-        per_instance=best,
-        exact=complete and all_tried,
-    )
+    codes = {code: codes[code] for code in (*DEGENERACIES, *COSMETIC) if code in codes}
+    return Diagnosis(codes, oracle, random, fixed, gap, pairs, instances, best, complete and all_tried)
 
 
-def _restricted(found: Model, ever: Bool[np.ndarray, "z"]) -> Model:
-    """Leave out what cannot be reached in any instance."""
-    if ever.all():
-        return found
-    both = np.ix_(np.arange(len(found.start)), ever, np.arange(found.reward.shape[2]), ever)
-    matrices = (found.unpaid[both], found.paid[both], found.value[both])
-    return Model(*matrices, found.reward[:, ever], found.start[:, ever])
-
-
-def _mean_value(found: Model, policy: Float[np.ndarray, "z actions"], gamma: float) -> float:
-    """Return the mean over instances of the value from the start of a policy that draws its actions."""
-    transition = np.einsum("za,izay->izy", policy, found.transition)
-    V = value_of(transition, (found.reward * policy).sum(2), gamma)
-    return float((found.start * V).sum(1).mean())
-
-
-def _best_fixed(found: Model, Q: QValues, gamma: float) -> tuple[float, bool]:
+def _best_fixed(found: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> tuple[float, bool]:
     """Return the largest mean value of a deterministic policy, and whether all of them were tried."""
     Z, A = Q.shape[1:]
     if A**Z > _POLICIES:
         return _search(found, Q, gamma), False
-    transition, best = found.transition, -np.inf
+    transition, each, best = found.transition, np.arange(Z), -np.inf
     every = np.array(list(itertools.product(range(A), repeat=Z)))
     for policies in np.array_split(every, max(1, len(every) * len(Q) * Z * Z // 2_000_000)):
-        each = np.arange(Z)
         P, r = transition[:, each, policies], found.reward[:, each, policies]  # (instances, policies, z, ...)
         V = value_of(P, r, gamma)
         best = max(best, float((V * found.start[:, None]).sum(2).mean(0).max()))
     return best, True
 
 
-def _search(found: Model, Q: QValues, gamma: float) -> float:
+def _search(found: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> float:
     """Return the mean value of a policy that no change of a single action makes better, the best of several.
 
     With M = (1 - gamma P)^-1 under the policy, taking a in z changes the value from the start by
@@ -253,20 +218,15 @@ def _ambiguous(
     S = task.n_states
     follows = (whole.transition > 0) & reached[:, :, None, None]
     follows = follows.reshape(*follows.shape[:3], -1, S).any(3)  # which states may follow
-    together = [(i, j) for i, j in alike if (follows[..., i] & follows[..., j]).any()]
+    together = [pair for pair in alike if follows[..., pair].all(-1).any()]
     best = np.zeros(whole.reward.shape, dtype=bool)
     best[:, ever] = optimal_actions
-    every = range(whole.start.shape[1] // S)
-    return tuple(
-        (i, j)
-        for i, j in together
-        if any(
-            reached[n, f * S + i]
-            and reached[n, f * S + j]
-            and _mistakes(task, _parts(whole, n), best[n], (f * S + i, f * S + j))
-            for n, f in itertools.product(range(len(reached)), every)
-        )
-    )
+
+    def matters(n: int, x: int, y: int) -> bool:
+        return bool(reached[n, x] and reached[n, y]) and _mistakes(task, _parts(whole, n), best[n], (x, y))
+
+    every = list(itertools.product(range(len(reached)), range(0, whole.start.shape[1], S)))
+    return tuple((i, j) for i, j in together if any(matters(n, flag + i, flag + j) for n, flag in every))
 
 
 def _mistakes(
@@ -274,8 +234,8 @@ def _mistakes(
 ) -> bool:
     """Return whether who takes two z for each other cannot act in the best way in both.
 
-    That is so if no action is the best in both, or if each such action may lead, with the same reward, to states that
-    look the same, and in whose z the same is true: there the flag is another, since a cue meant something else.
+    No action is the best in both, or each such action may lead, with the same reward, to states that look the same, and
+    in whose z the same is true: there the flag is another, since a cue meant something else.
     """
     S = task.n_states
     leads: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
@@ -287,11 +247,9 @@ def _mistakes(
             continue
         leads[pair] = []
         for a in np.flatnonzero(best[x] & best[y]):
-            unpaid = np.flatnonzero(all_unpaid[x, a]), np.flatnonzero(all_unpaid[y, a])
-            paid = np.flatnonzero(all_paid[x, a]), np.flatnonzero(all_paid[y, a])
-            value = value_of_step[:, a]
-            found = {(int(p), int(q)) for p in unpaid[0] for q in unpaid[1]}
-            found |= {(int(p), int(q)) for p in paid[0] for q in paid[1] if value[x, p] == value[y, q]}
+            found = set(itertools.product(*(np.flatnonzero(all_unpaid[z, a]).tolist() for z in pair)))
+            paid = itertools.product(*(np.flatnonzero(all_paid[z, a]).tolist() for z in pair))
+            found |= {(p, q) for p, q in paid if value_of_step[x, a, p] == value_of_step[y, a, q]}
             same = {(p, q) for p, q in found if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
             leads[pair].append(same)
             left += same
@@ -330,8 +288,7 @@ def _about_states(
 ) -> Iterator[tuple[str, str]]:
     S = task.n_states
     states: Bool[np.ndarray, "states"] = np.asarray(ever.reshape(-1, S).any(0))
-    missing = np.flatnonzero(np.any(free_cells(task, instances), 0) & ~states)
-    if missing.size:
+    if (missing := np.flatnonzero(np.any(free_cells(task, instances), 0) & ~states)).size:
         yield "UNREACHABLE", f"states {missing.tolist()}"
     if task.topology is None:  # on a grid every move can be undone
         T: Any = np.any(whole.transition, (0, 2))  # from z to z
@@ -342,8 +299,7 @@ def _about_states(
         leads[0] = True
         while (more := (edges & leads).any(1) & ~leads).any():
             leads |= more
-        trapped = np.flatnonzero(states & ~leads)
-        if trapped.size:
+        if (trapped := np.flatnonzero(states & ~leads)).size:
             yield "TRAP", f"from states {trapped.tolist()} there is no way back to 0"
 
 
@@ -386,24 +342,20 @@ def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 def _possible(step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Bool[np.ndarray, "..."]:
     """Return which outcomes are ever met with."""
-    count, flags, S = step.p.shape[:3]
-    return reached.reshape(count, flags, S, 1, 1) & (step.chance > 0)[:, None]
+    return reached.reshape(*step.p.shape[:3], 1, 1) & (step.chance > 0)[:, None]
 
 
 def _counts(step: Outcomes, rule: Any, reached: Bool[np.ndarray, "instances z"]) -> list[int]:
     """Return the rules that ever count."""
-    found = np.unique(rule[_possible(step, reached)])
-    return [int(i) for i in found if i >= 0]
+    return [int(i) for i in np.unique(rule[_possible(step, reached)]) if i >= 0]
 
 
 def _about_rules(task: MetaTask, step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Iterator[tuple[str, str]]:
     dead: list[str] = []
     shadowed: list[str] = []
-    for name, count, rule, matched in (
-        ("reward_rules", len(task.reward_rules), step.rule, step.matches),
-        ("flag_rules", len(task.flag_rules), step.flag_rule, step.flag_matches),
-    ):
-        for i in set(range(count)) - set(_counts(step, rule, reached)):
+    kinds = ("reward_rules", step.rule, step.matches), ("flag_rules", step.flag_rule, step.flag_matches)
+    for name, rule, matched in kinds:
+        for i in set(range(len(matched))) - set(_counts(step, rule, reached)):
             (shadowed if (matched[i] & _possible(step, reached)).any() else dead).append(f"{name}[{i}]")
     if dead:
         yield "DEAD_RULE", f"{', '.join(sorted(dead))} never match"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +19,7 @@ _ANY = "#8a8a8a"  # whatever the action
 _RADIUS = 0.17  # of a state; neighbouring ones are one apart
 _CURVE = 0.16  # how far the middle of an edge stands off, as a share of its length
 _PIXELS = 150  # from a state to the next: enough for the texts between them
-_POINTS = 24
-_LINE = 1.6
+_POINTS, _LINE = 24, 1.6
 _HEAD = {"xref": "x", "yref": "y", "axref": "x", "ayref": "y", "text": "", "arrowhead": 2, "arrowsize": 1.2}
 
 
@@ -44,11 +42,9 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
         instance = sample_instance(task, np.random.default_rng(0))
     figure = go.Figure()
     (_draw_graph if task.topology is None else _draw_map)(figure, task, instance)
+    title, legend = explain(task, instance).splitlines()[0], {"orientation": "h", "y": -0.02}
     figure.update_layout(
-        title=explain(task, instance).splitlines()[0],
-        template="plotly_white",
-        legend={"orientation": "h", "y": -0.02},
-        margin={"l": 20, "r": 20, "t": 50, "b": 20},
+        title=title, template="plotly_white", legend=legend, margin={"l": 20, "r": 20, "t": 50, "b": 20}
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x", scaleratio=1)
@@ -57,52 +53,43 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
 
 def _layout(T: Any) -> Any:
     """Return where states stand: by columns of equal distance from state 0, those not reached in the last one."""
-    n = len(T)
-    depth = np.full(n, -1)
+    depth = np.full(len(T), -1)
     depth[0], level = 0, 0
     while (depth == level).any():
         near = (T[depth == level].sum((0, 1)) > 0) & (depth < 0)
         level += 1
         depth[near] = level
     depth[depth < 0] = level
-    places = np.zeros((n, 2))
+    places = np.zeros((len(T), 2))
     for column in range(level + 1):
         members = np.flatnonzero(depth == column)
-        heights = np.arange(len(members)) - (len(members) - 1) / 2
+        heights = (len(members) - 1) / 2 - np.arange(len(members))
         # Odd columns are moved a little, so that no arrow runs through a third state.
-        places[members] = np.stack([np.full(len(members), 1.25 * column), -heights + 0.12 * (column % 2)], axis=1)
+        places[members] = np.stack([np.full(len(members), 1.25 * column), heights + 0.12 * (column % 2)], axis=1)
     return places
 
 
 def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
     T = np.array(task.transition)
-    places = _layout(T)
+    places, states = _layout(T), range(task.n_states)
     named = set()
-    for s in range(task.n_states):
-        together = task.n_actions > 1 and all((T[s, a] == T[s, 0]).all() for a in range(task.n_actions))
+    for s in states:
+        together = task.n_actions > 1 and (T[s] == T[s, 0]).all()
         for a in range(1 if together else task.n_actions):
             colour, name = (_ANY, "any action") if together else (_COLOURS[a % len(_COLOURS)], f"action {a}")
             for s2 in np.flatnonzero(T[s, a]).tolist():
                 curve = _curve(places[s], places[s2], turn=a)
-                _draw_arrow(figure, curve, T[s, a, s2], colour, name if name not in named else None)
+                _draw_arrow(figure, curve, T[s, a, s2], colour, None if name in named else name)
                 named.add(name)
     ranged = {s for k in range(len(task.state_vars)) for s in task.state_range(k)}
-    figure.add_scatter(
-        x=places[:, 0],
-        y=places[:, 1],
-        mode="markers+text",
-        text=[str(s) for s in range(task.n_states)],
-        hovertext=[_above(task, instance, s) or "nothing pays" for s in range(task.n_states)],
-        hoverinfo="text",
-        marker={
-            "size": 34,
-            "color": ["#ffe9a8" if s in instance.states else "#ffffff" for s in range(task.n_states)],
-            "line": {"width": [4 if s in ranged else 1.5 for s in range(task.n_states)], "color": "#333333"},
-        },
-        showlegend=False,
-    )
+    above = [_above(task, instance, s) for s in states]
+    colours = ["#ffe9a8" if s in instance.states else "#ffffff" for s in states]
+    rims = {"width": [4 if s in ranged else 1.5 for s in states], "color": "#333333"}
+    marker, hover = {"size": 34, "color": colours, "line": rims}, [text or "nothing pays" for text in above]
+    named_states = {"mode": "markers+text", "text": list(map(str, states)), "hovertext": hover, "hoverinfo": "text"}
+    figure.add_scatter(x=places[:, 0], y=places[:, 1], marker=marker, showlegend=False, **named_states)
     for s, (x, y) in enumerate(places.tolist()):
-        figure.add_annotation(x=x, y=y, yshift=22, text=_above(task, instance, s), showarrow=False, yanchor="bottom")
+        figure.add_annotation(x=x, y=y, yshift=22, text=above[s], showarrow=False, yanchor="bottom")
         figure.add_annotation(x=x, y=y, yshift=-22, text=_below(task, instance, s), showarrow=False, yanchor="top")
     margin = np.array([0.7, 0.8])
     low, high = places.min(0) - margin, places.max(0) + margin
@@ -114,39 +101,27 @@ def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
 
 def _curve(start: Any, end: Any, *, turn: int) -> Any:
     """Return the points of an arrow from rim to rim; ``turn`` keeps the actions of a state apart."""
-    t = np.linspace(0, 1, _POINTS)[:, None]
     if (start == end).all():
         centre = start + 1.5 * _RADIUS * np.array([math.cos(0.4 - 0.8 * turn), math.sin(0.4 - 0.8 * turn)])
         facing = math.atan2(*(start - centre)[::-1])
         angle = facing + 2 * math.pi * np.linspace(0.12, 0.88, _POINTS)
-        curve = centre + _RADIUS * (0.85 + 0.18 * turn) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    else:
-        along = end - start
-        across = np.array([-along[1], along[0]]) / np.hypot(*along)
-        middle = (start + end) / 2 + across * _CURVE * (1 + 1.1 * turn) * np.hypot(*along)
-        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
-        curve = curve[(np.hypot(*(curve - start).T) > _RADIUS) & (np.hypot(*(curve - end).T) > _RADIUS)]
-    return curve
+        return centre + _RADIUS * (0.85 + 0.18 * turn) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    t, along = np.linspace(0, 1, _POINTS)[:, None], end - start
+    middle = (start + end) / 2 + np.array([-along[1], along[0]]) * _CURVE * (1 + 1.1 * turn)
+    curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
+    return curve[(np.hypot(*(curve - start).T) > _RADIUS) & (np.hypot(*(curve - end).T) > _RADIUS)]
 
 
 def _draw_arrow(figure: Figure, curve: Any, p: float, colour: str, name: str | None) -> None:
     """Draw one transition; ``name`` stands in the legend."""
-    dash = "solid" if p > 0.5 else "dot"
-    figure.add_scatter(
-        x=curve[:, 0],
-        y=curve[:, 1],
-        mode="lines",
-        line={"color": colour, "width": _LINE + 1.6 * p, "dash": dash},
-        name=name,
-        showlegend=name is not None,
-        hoverinfo="skip",
-    )
-    (x, y), (ax, ay) = curve[-1], curve[-3]
-    figure.add_annotation(x=x, y=y, ax=ax, ay=ay, arrowwidth=_LINE, arrowcolor=colour, **_HEAD)
+    line = {"color": colour, "width": _LINE + 1.6 * p, "dash": "solid" if p > 0.5 else "dot"}
+    x, y = curve.T
+    figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=name is not None, hoverinfo="skip")
+    figure.add_annotation(x=x[-1], y=y[-1], ax=x[-3], ay=y[-3], arrowwidth=_LINE, arrowcolor=colour, **_HEAD)
     if p < 1:
-        x, y = curve[(2 * len(curve)) // 5]
+        at = (2 * len(curve)) // 5
         label = {"text": f"{p:.2g}", "font": {"size": 11, "color": colour}, "bgcolor": "#ffffff", "borderpad": 1}
-        figure.add_annotation(x=x, y=y, showarrow=False, **label)
+        figure.add_annotation(x=x[at], y=y[at], showarrow=False, **label)
 
 
 def _above(task: MetaTask, instance: Instance, state: int) -> str:
@@ -161,27 +136,19 @@ def _above(task: MetaTask, instance: Instance, state: int) -> str:
         actions = told[flag, p, value]
         who = "" if len(actions) == task.n_actions else f"action {', '.join(map(str, sorted(actions)))}: "
         whatever = uses_flag and told.get((0, p, value)) == told.get((1, p, value))
-        if whatever and flag == 1:
-            continue
         when = f" if flag {flag}" if uses_flag and not whatever else ""
-        lines.append(f"{who}<b>{value:+g}</b>{'' if p == 1 else f' ({p:.2g})'}{when}")
+        if not (whatever and flag == 1):
+            lines.append(f"{who}<b>{value:+g}</b>{'' if p == 1 else f' ({p:.2g})'}{when}")
     return "<br>".join(lines)
 
 
 def _below(task: MetaTask, instance: Instance, state: int) -> str:
-    def known(place: Any, values: Sequence[int]) -> int:
-        return place if isinstance(place, int) else values[place.index]
-
-    lines = (
-        []
-        if set(task.parts_of(state)) == {-1}
-        else [shown(task, state, nothing="-", fixed="", variable="new ", beside=" | ")]
-    )
+    lines = [] if set(task.parts_of(state)) == {-1} else [shown(task, state)]
     lines += [f"variable {k}" for k in range(len(task.state_vars)) if state in task.state_range(k)]
     for rule in task.flag_rules:
-        if known(rule.old, instance.states) == state:
-            who = "" if rule.action == -1 else f"action {known(rule.action, instance.actions)} "
-            lines.append(f"{who}sets the flag to {rule.set_to}")
+        if (rule.old if isinstance(rule.old, int) else instance.states[rule.old.index]) == state:
+            action = rule.action if isinstance(rule.action, int) else instance.actions[rule.action.index]
+            lines.append(f"{'' if action == -1 else f'action {action} '}sets the flag to {rule.set_to}")
     return f"<span style='font-size:11px;color:#555555'>{'<br>'.join(lines)}</span>" if lines else ""
 
 
@@ -192,25 +159,15 @@ def _draw_map(figure: Figure, task: MetaTask, instance: Instance) -> None:
     wall[list(instance.walls)] = 1.0
     cells_of = {"zmin": 0, "zmax": 1, "xgap": 1, "ygap": 1, "colorscale": [[0, "#f6f6f4"], [1, "#4a4a4a"]]}
     figure.add_heatmap(z=wall.reshape(grid.height, grid.width), showscale=False, hoverinfo="skip", **cells_of)
-    marks: dict[int, list[str]] = {}
-    if grid.start_cell is not None:
-        marks.setdefault(grid.start_cell, []).append("start")
+    marks: dict[int, list[str]] = {} if grid.start_cell is None else {grid.start_cell: ["start"]}
     for k, cell in enumerate(instance.states):
         marks.setdefault(cell, []).append(f"variable {k}")
-    cells = list(marks)
-    figure.add_scatter(
-        x=[cell % grid.width for cell in cells],
-        y=[cell // grid.width for cell in cells],
-        mode="markers+text",
-        text=["<br>".join(marks[cell]) for cell in cells],
-        textposition="top center",
-        marker={"size": 14, "color": ["#ffb400" if cell in instance.states else "#1f77b4" for cell in cells]},
-        showlegend=False,
-    )
+    marker = {"size": 14, "color": ["#ffb400" if cell in instance.states else "#1f77b4" for cell in marks]}
+    texts = {"text": ["<br>".join(text) for text in marks.values()], "textposition": "top center"}
+    y, x = np.divmod(list(marks), grid.width)
+    figure.add_scatter(x=x, y=y, mode="markers+text", marker=marker, showlegend=False, **texts)
     rules = [line.strip() for line in explain(task, instance).splitlines() if "pays" in line or "sets it" in line]
-    figure.add_annotation(
-        x=0, y=0, xref="paper", yref="paper", yanchor="top", xanchor="left", align="left", showarrow=False,
-        text="<br>".join(rules),
-    )  # fmt: skip
+    place = {"x": 0, "y": 0, "xref": "paper", "yref": "paper", "yanchor": "top", "xanchor": "left", "align": "left"}
+    figure.add_annotation(text="<br>".join(rules), showarrow=False, **place)
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(plot_bgcolor="#ffffff")

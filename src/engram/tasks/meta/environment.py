@@ -14,9 +14,11 @@ from jaxtyping import Float, Float32, Int
 from engram import checks
 from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
 from engram.tasks.meta.instance import Instance, instance_of, set_instances
-from engram.tasks.meta.oracle import Oracle
+from engram.tasks.meta.planning import model, optimal
 from engram.tasks.meta.program import Lives, lives, program
 from engram.tasks.meta.task import MetaTask
+
+_ENTRIES, _KNOWN = 4_000_000, 100_000  # of the models planned in at once; policies that are remembered
 
 
 class MetaTaskVectorEnv(BatchedEnv):
@@ -28,8 +30,7 @@ class MetaTaskVectorEnv(BatchedEnv):
     seeded s + i, the instances and the trajectories of the single environment with that seed. Instances and the
     chance of the steps come from two generators, so that the n-th instance does not depend on what was done before.
 
-    ``reset(options={"instance": ...})`` takes "new" (the default), "keep" (the same instance again), an ``Instance``,
-    or one for each environment.
+    ``reset(options={"instance": ...})`` takes "new" (the default), "keep" (the same again), one ``Instance``, or some.
 
     Args:
         tasks: A meta-task, or several with the same number of actions and of numbers observed.
@@ -53,11 +54,7 @@ class MetaTaskVectorEnv(BatchedEnv):
     """
 
     def __init__(
-        self,
-        tasks: MetaTask | Sequence[MetaTask],
-        num_envs: int | None = None,
-        *,
-        max_episode_steps: int | None = None,
+        self, tasks: MetaTask | Sequence[MetaTask], num_envs: int | None = None, *, max_episode_steps: int | None = None
     ) -> None:
         given = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
         if not given:
@@ -75,18 +72,14 @@ class MetaTaskVectorEnv(BatchedEnv):
         self.lives: Lives = lives(self._code, self.task_of)
         self.horizons: Int[np.ndarray, "num_envs"] = self._code.horizon[self.task_of]
         low, high = zip(*map(_bounds, self.tasks), strict=True)
-        super().__init__(
-            count,
-            spaces.Box(np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32)),
-            spaces.Discrete(given[0].n_actions),
-            int(self.horizons.max()),
-            max_episode_steps,
-        )
+        seen = spaces.Box(np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32))
+        actions = spaces.Discrete(given[0].n_actions)
+        super().__init__(count, seen, actions, int(self.horizons.max()), max_episode_steps)
         self._volatile = self._code.is_volatile[self.task_of]
         self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
         self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
         self._finished = np.zeros(count, dtype=bool)
-        self._oracles: dict[float, Oracle] = {}
+        self._oracles: dict[float, _Oracle] = {}
 
     @property
     def _kernels(self) -> Any:
@@ -100,7 +93,7 @@ class MetaTaskVectorEnv(BatchedEnv):
 
     def optimal_actions(self, gamma: float = 0.95) -> Int[np.ndarray, "num_envs"]:
         """Return the optimal action in each environment, for who knows instance, state and flag; ``gamma`` < 1."""
-        oracle = self._oracles.setdefault(gamma, Oracle(self.tasks, self.task_of, gamma))
+        oracle = self._oracles.setdefault(gamma, _Oracle(self.tasks, self.task_of, gamma))
         return oracle.actions(self.lives)
 
     def reset(
@@ -122,8 +115,7 @@ class MetaTaskVectorEnv(BatchedEnv):
             instances = [wanted] * self.num_envs if isinstance(wanted, Instance) else wanted
             if not isinstance(instances, Sequence) or len(instances) != self.num_envs:
                 raise ValueError(f"options['instance'] = {wanted!r}: expected one, or {self.num_envs} in a sequence")
-            mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
-            rows = np.flatnonzero(mask)
+            rows = np.flatnonzero((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
             tasks = [self.tasks[self.task_of[row]] for row in rows]
             set_instances(self._code, self.lives, rows, tasks, [instances[row] for row in rows.tolist()])
         self._stays[:] = wanted != "new" if isinstance(wanted, str) else True
@@ -210,6 +202,48 @@ class MetaTaskEnv(SingleEnv):
         """Begin a lifetime, as ``MetaTaskVectorEnv.reset``."""
         observation, info = super().reset(seed=seed, options=options)
         return observation, info | {"instance": self.instance}
+
+
+class _Oracle:
+    """Plans in the instance of each environment, for who knows it, as if it stayed, and again where it has changed."""
+
+    def __init__(self, tasks: Sequence[MetaTask], task_of: Int[np.ndarray, "num_envs"], gamma: float) -> None:
+        self.tasks, self.task_of, self.gamma = tasks, task_of, gamma
+        flags = np.array([2 if task.flag_rules else 1 for task in tasks])
+        sizes = np.array([task.n_states for task in tasks])
+        self._flag_step = (sizes * (flags - 1))[task_of]
+        self._policy = np.zeros((len(task_of), int((sizes * flags).max())), dtype=np.int64)
+        self._planned: tuple[Any, Any] | None = None
+        self._known: dict[Any, Int[np.ndarray, "z"]] = {}
+
+    def actions(self, lives: Lives) -> Int[np.ndarray, "num_envs"]:
+        """Return the optimal action in every environment."""
+        changed = np.ones(len(self.task_of), dtype=bool)
+        if self._planned is not None:
+            value, walls = self._planned
+            changed = (value != lives.value).any(1) | (walls != lives.walls).any(1)
+        if changed.any():
+            for number, task in enumerate(self.tasks):
+                self._plan(task, np.flatnonzero(changed & (self.task_of == number)), lives)
+            self._planned = lives.value.copy(), lives.walls.copy()
+        z = lives.state + self._flag_step * lives.flag
+        return self._policy[np.arange(len(z)), z]  # type: ignore[no-any-return]
+
+    def _plan(self, task: MetaTask, rows: Int[np.ndarray, "rows"], lives: Lives) -> None:
+        instances = {row: instance_of(task, lives, row) for row in rows.tolist()}
+        places = {row: (task, one.values, one.walls) for row, one in instances.items()}
+        new = [(place, instances[row]) for place, row in {place: row for row, place in places.items()}.items()
+               if place not in self._known]  # fmt: skip
+        chunk = max(1, _ENTRIES // (task.n_actions * (task.n_states * (2 if task.flag_rules else 1)) ** 2))
+        for first in range(0, len(new), chunk):
+            part = new[first : first + chunk]
+            best = optimal(model(task, [instance for _, instance in part]), self.gamma).argmax(2)
+            self._known |= dict(zip((place for place, _ in part), best, strict=True))
+        for row, place in places.items():
+            policy = self._known[place]
+            self._policy[row, : len(policy)] = policy
+        if len(self._known) > _KNOWN:
+            self._known.clear()
 
 
 def _bounds(task: MetaTask) -> tuple[Float[np.ndarray, "features"], Float[np.ndarray, "features"]]:

@@ -37,12 +37,11 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
     """
     if instance is None:
         instance = sample_instance(task, np.random.default_rng(0))
-    lines = [_size(task)]
+    sizes = _count(task.n_states, "state"), _count(task.n_actions, "action"), _count(task.horizon, "step")
+    lines = ["{}, {}, lifetimes of {}.".format(*sizes)]
     lines += _section("On a grid:", _grid(task))
     lines += _section("Each lifetime draws:", _variables(task))
-    words = {"nothing": "nothing", "fixed": "fixed ", "variable": "variable ", "beside": " beside "}
-    seen = [f"state {s}: {shown(task, s, **words)}" for s in range(len(task.stimuli))]
-    lines += _section("What is seen:", seen)
+    lines += _section("What is seen:", [f"state {s}: {shown(task, s)}" for s in range(len(task.stimuli))])
     live, live_flags = effective_rules(task)
     rewards = [f"{i}. {_reward(rule)}" for i, rule in enumerate(task.reward_rules)]
     lines += _section("Rewards, the last rule that matches counting:", rewards)
@@ -52,18 +51,15 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
     dead = [f"reward rule {i}" for i in range(len(task.reward_rules)) if i not in live]
     dead += [f"flag rule {i}" for i in range(len(task.flag_rules)) if i not in live_flags]
     lines += _section("Rules that change nothing, being shadowed or never met:", dead)
-    values = _values(task, instance)
+    values = [f"state variable {k} = {state}" for k, state in enumerate(instance.states)]
+    values += [f"action variable {k} = {action}" for k, action in enumerate(instance.actions)]
+    values += [f"probability {k} = {prob:.3g}" for k, prob in enumerate(instance.probs)]
     lines += _section(f"In the instance{' with ' if values else ''}{', '.join(values)}:", _pays(task, instance))
     return "\n".join(lines)
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return [title, *(f"  {line}" for line in lines)] if lines else []
-
-
-def _size(task: MetaTask) -> str:
-    states, actions = _count(task.n_states, "state"), _count(task.n_actions, "action")
-    return f"{states}, {actions}, lifetimes of {_count(task.horizon, 'step')}."
 
 
 def _count(number: int, what: str) -> str:
@@ -122,15 +118,10 @@ def _or(values: Any) -> str:
     return " or ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
-def shown(task: MetaTask, state: int, *, nothing: str, fixed: str, variable: str, beside: str) -> str:
-    """Return what a state shows, in these words."""
-
-    def name(one: Any) -> str:
-        if isinstance(one, StimVar):
-            return f"{variable}stimulus {one.index}"
-        return nothing if one == -1 else f"{fixed}stimulus {one}"
-
-    return beside.join(map(name, task.parts_of(state)))
+def shown(task: MetaTask, state: int) -> str:
+    """Return what a state shows."""
+    parts = [("variable", one.index) if isinstance(one, StimVar) else ("fixed", one) for one in task.parts_of(state)]
+    return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in parts)
 
 
 def _place(kind: str, place: Any) -> str:
@@ -150,12 +141,6 @@ def _reward(rule: RewardRule) -> str:
     chance = "" if rule.p == 1 else f" with {minus}probability {p}"
     flag = "" if rule.flag == -1 else f" while the flag is {rule.flag}"
     return f"{_event(rule)}{flag} pays {rule.value:g}{chance}{', and ends the episode' if rule.ends else ''}"
-
-
-def _values(task: MetaTask, instance: Instance) -> list[str]:
-    values = [f"state variable {k} = {state}" for k, state in enumerate(instance.states)]
-    values += [f"action variable {k} = {action}" for k, action in enumerate(instance.actions)]
-    return values + [f"probability {k} = {prob:.3g}" for k, prob in enumerate(instance.probs)]
 
 
 def pays(task: MetaTask, instance: Instance) -> list[tuple[int, int, int, int, float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,12 +48,9 @@ def reference_criteria(task: MetaTask) -> Criteria:
     shows = any(isinstance(part, StimVar) for s in range(len(task.stimuli)) for part in task.parts_of(s))
     places = any(isinstance(place, StateRef) for rule in task.reward_rules for place in (rule.old, rule.new))
     chances = any(isinstance(rule.p, ProbRef | OneMinus) for rule in task.reward_rules)
-    return Criteria(
-        variation=shows or places or (chances and len(task.reward_rules) > 1),
-        control=int((T[:, :1] != T).any((1, 2)).sum()) >= 2,
-        leaves=bool((T[0, :, 0] < 1).any()),
-        entered=bool((T.sum(1) - np.diag(np.diag(T.sum(1))) > 0).any(0).all()),
-    )
+    varies = shows or places or (chances and len(task.reward_rules) > 1)
+    entered = (T.sum(1) - np.diag(np.diag(T.sum(1))) > 0).any(0).all()
+    return Criteria(varies, int((T[:, :1] != T).any((1, 2)).sum()) >= 2, bool((T[0, :, 0] < 1).any()), bool(entered))
 
 
 def sample(
@@ -77,17 +75,14 @@ def sample(
         horizon: Steps of a lifetime.
         accept: What a task has to be, or another one is drawn. "reference": to meet the criteria of the published
             generator; "strict": to meet them (but on a grid), and ``diagnose`` finds it not degenerate; None: anything.
-        reference_quirks: Whether the slips of the published code are made, in the structured style: an opposite action
-            with probability 0.69 in place of 0.5, the check for rules that can never pay on state 1 in place of 0, and
-            one minus a variable three times as often as the variable itself.
+        reference_quirks: Whether slips of the published code are made, in the structured style: an opposite action with
+            probability 0.69, not 0.5, rules that never pay looked for on state 1, not 0, and OneMinus thrice as often.
         max_tries: Draws after which to give up.
 
     Raises:
-        TypeError, ValueError: An argument is out of range or unknown.
         RuntimeError: No draw was accepted; the message counts why not.
 
-    Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the published code: its
-    simple and its main generator. The grids and the strict acceptance are ours.
+    Source: Miconi (2023), as above, both generators of the published code. Grids and strict acceptance are ours.
 
     Examples:
         >>> task = sample(np.random.default_rng(0))
@@ -104,20 +99,18 @@ def sample(
     if accept == "reference" and style == "grid":
         raise ValueError("accept = 'reference' with style = 'grid': expected 'strict' or None")
     dice = _Dice(generator, n_states, n_actions)
+    make: Any = {"simple": _simple, "structured": partial(_structured, quirks=reference_quirks), "grid": _grid}[style]
     rejections: Counter[str] = Counter()
     for _ in range(max_tries):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of ranges of one state, where there are but two states
-            if style == "grid":
-                task = _grid(dice, horizon)
-            else:
-                task = _simple(dice, horizon) if style == "simple" else _structured(dice, horizon, reference_quirks)
+            task: MetaTask = make(dice, horizon)
         reasons = _reasons(task, accept)
         if not reasons:
             return task
         rejections.update(reasons)
-    counts = _counted(rejections)
-    raise RuntimeError(f"max_tries = {max_tries}: no task was accepted; a draw can fail in several ways: {counts}")
+    told = "no task was accepted; a draw can fail in several ways"
+    raise RuntimeError(f"max_tries = {max_tries}: {told}: {_counted(rejections)}")
 
 
 def sample_many(
@@ -226,9 +219,6 @@ class _Dice(NamedTuple):
         size = two if self.falls(pair) else int(self.generator.integers(two, most + 1))
         return StateVar(tuple(sorted((1 + self.generator.choice(most, size, replace=False)).tolist())))
 
-    def stim(self) -> Stim:
-        return Stim(seed=self.below(2**31))
-
 
 def _simple(dice: _Dice, horizon: int) -> MetaTask:
     n, k = dice.n_states, dice.n_actions
@@ -254,7 +244,8 @@ def _simple(dice: _Dice, horizon: int) -> MetaTask:
 
     rules = tuple(reward_rule() for _ in range(rewards))
     flag_rules = tuple(FlagRule(*event(), set_to=dice.one_of((0, 1, 1, 1))) for _ in range(flags))
-    return MetaTask(T, rules, flag_rules, stimuli, (variable,), (ProbVar(),) * PROB_VARS, (), dice.stim(), horizon)
+    stim = Stim(seed=dice.below(2**31))
+    return MetaTask(T, rules, flag_rules, stimuli, (variable,), (ProbVar(),) * PROB_VARS, (), stim, horizon)
 
 
 def _structured(dice: _Dice, horizon: int, quirks: bool) -> MetaTask:
@@ -294,7 +285,8 @@ def _structured(dice: _Dice, horizon: int, quirks: bool) -> MetaTask:
     rules = tuple(reward_rule() for _ in range(rewards))
     first, *more = [flag_rule() for _ in range(flags)]
     flag_rules = (replace(first, set_to=1), *more)
-    return MetaTask(T, rules, flag_rules, stimuli, (variable,), (ProbVar(),) * PROB_VARS, (), dice.stim(), horizon)
+    stim = Stim(seed=dice.below(2**31))
+    return MetaTask(T, rules, flag_rules, stimuli, (variable,), (ProbVar(),) * PROB_VARS, (), stim, horizon)
 
 
 def _shown(dice: _Dice) -> tuple[int | StimVar, ...]:
@@ -318,10 +310,10 @@ def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "
             row[likely] = 5.0 if dice.falls(0.33) else 1.0
             if dice.falls(0.5):
                 row[dice.below(n)] = 1.0
-                for _ in range(2):
-                    if not dice.falls(0.33):
-                        break
+                if dice.falls(0.33):
                     row[dice.below(n)] = 1.0
+                    if dice.falls(0.33):
+                        row[dice.below(n)] = 1.0
         if dice.falls(0.5):
             rows[:] = rows[0]
             possible = np.flatnonzero(rows[0])
@@ -348,21 +340,16 @@ def _grid(dice: _Dice, horizon: int) -> MetaTask:
     if obs == "stimuli":
         marked = dice.generator.choice(grid.n_cells, 2, replace=False).tolist()
         stimuli = tuple(StimVar(marked.index(cell)) if cell in marked else -1 for cell in range(grid.n_cells))
-    anywhere = StateVar("all_but_start")
-    parts: dict[str, dict[str, Any]] = {
-        "find-the-spot": {"reward_rules": (RewardRule(new=StateRef(0)),), "state_vars": (anywhere,)},
-        "key-door": {
-            "reward_rules": (RewardRule(new=StateRef(1), flag=1),),
-            "flag_rules": (FlagRule(new=StateRef(0)),),
-            "state_vars": (anywhere, StateVar("all_but_start", distinct_from=0)),
-        },
-        "two-goals": {
-            "reward_rules": (RewardRule(new=one, p=ProbRef(0)), RewardRule(new=other, p=OneMinus(0))),
-            "prob_vars": (ProbVar(values=(0.0, 1.0)),),
-        },
-        "lure": {
-            "reward_rules": (RewardRule(new=one, value=0.2), RewardRule(new=StateRef(0))),
-            "state_vars": (anywhere,),
-        },
-    }
-    return MetaTask(topology=grid, stimuli=stimuli, stim=dice.stim(), horizon=horizon, **parts[goal])
+    parts: dict[str, Any] = {"reward_rules": (RewardRule(new=StateRef(0)),), "state_vars": (StateVar("all_but_start"),)}
+    if goal == "key-door":
+        parts["reward_rules"], parts["flag_rules"] = (
+            (RewardRule(new=StateRef(1), flag=1),),
+            (FlagRule(new=StateRef(0)),),
+        )
+        parts["state_vars"] += (StateVar("all_but_start", distinct_from=0),)
+    elif goal == "two-goals":
+        goals = RewardRule(new=one, p=ProbRef(0)), RewardRule(new=other, p=OneMinus(0))
+        parts = {"reward_rules": goals, "prob_vars": (ProbVar(values=(0.0, 1.0)),)}
+    elif goal == "lure":
+        parts["reward_rules"] = RewardRule(new=one, value=0.2), *parts["reward_rules"]
+    return MetaTask(topology=grid, stimuli=stimuli, stim=Stim(seed=dice.below(2**31)), horizon=horizon, **parts)

@@ -13,10 +13,6 @@ from pydantic import Strict
 from engram.tasks.meta.fields import STRICT, Count, Index, validate_fields
 
 Walls = tuple[tuple[bool, ...], ...]
-WallKind = Literal["open", "pillars", "random_maze"]
-View = Literal["none", "position", "coordinates", "window", "stimuli"]
-OnReward = Literal["none", "teleport", "reset", "terminate"]
-Start = Literal["center", "random"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +30,8 @@ class Grid:
             "random_maze" (in each instance a new perfect maze, carved by depth-first search), or a table of booleans
             (height, width).
         obs: What is seen of a cell: "none" (zeros), "position" (one-hot), "coordinates" (row and column as shares of
-            the largest ones), "window" (the walls around it, 1 also outside the grid), or "stimuli" (those that the
-            task gives to its states).
-        on_reward: What happens when a reward is paid: "none", "teleport" (to another free cell, with equal
-            probability), "reset" (to the start, the flag being cleared), or "terminate".
+            the largest ones), "window" (the walls around it, 1 also outside the grid), or "stimuli" (of the state).
+        on_reward: When a reward is paid: "none", "teleport" (to a free cell), "reset" (also the flag), or "terminate".
         start: The cell at the start: its number, "center", or "random" (a free cell, new in every episode).
         window: Side of the window that is seen; odd.
 
@@ -57,10 +51,10 @@ class Grid:
     height: Count
     width: Count
     moves: Annotated[int, Strict(), Ge(4), Le(5)] = 4
-    walls: WallKind | Walls = "open"
-    obs: View = "position"
-    on_reward: OnReward = "none"
-    start: Start | Index = "center"
+    walls: Literal["open", "pillars", "random_maze"] | Walls = "open"
+    obs: Literal["none", "position", "coordinates", "window", "stimuli"] = "position"
+    on_reward: Literal["none", "teleport", "reset", "terminate"] = "none"
+    start: Literal["center", "random"] | Index = "center"
     window: Count = 3
 
     def __post_init__(self) -> None:

@@ -42,9 +42,9 @@ def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
     """
     from engram.tasks.meta import kernels
 
-    code = _program(task)
-    one = lives(code, np.zeros(1, dtype=np.int64))
-    kernels.draw_instances(code, one, np.zeros(1, dtype=np.int64), generator.random((1, int(code.n_draws[0]))))
+    code, first = _program(task), np.zeros(1, dtype=np.int64)
+    one = lives(code, first)
+    kernels.draw_instances(code, one, first, generator.random((1, int(code.n_draws[0]))))
     return instance_of(task, one, 0)
 
 
@@ -57,14 +57,10 @@ def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
     """Return the instance that an environment is in."""
     states, actions, probs = np.split(now.value[row], np.cumsum([len(task.state_vars), task.n_action_columns]))
     first = 1 + task.n_fixed
-    vectors = now.vectors[row, first : first + task.n_stim_vars, : task.stim.size]
-    return Instance(
-        states=tuple(map(int, states)),
-        actions=tuple(map(int, actions)),
-        probs=tuple(probs[: len(task.prob_vars)].tolist()),
-        stimuli=tuple(tuple(vector) for vector in vectors.tolist()),
-        walls=tuple(np.flatnonzero(now.walls[row, : task.n_states]).tolist()) if task.is_maze else (),
-    )
+    stimuli = tuple(map(tuple, now.vectors[row, first : first + task.n_stim_vars, : task.stim.size].tolist()))
+    walls = tuple(np.flatnonzero(now.walls[row, : task.n_states]).tolist()) if task.is_maze else ()
+    chances = tuple(probs[: len(task.prob_vars)].tolist())
+    return Instance(tuple(map(int, states)), tuple(map(int, actions)), chances, stimuli, walls)
 
 
 def set_instances(
@@ -82,8 +78,7 @@ def set_instances(
         now.vectors[row, first : first + task.n_stim_vars, :size] = np.reshape(instance.stimuli, (-1, size))
         now.walls[row] = False
         if task.topology is not None:
-            now.walls[row, : task.n_states] = task.topology.wall_map()
-        now.walls[row, list(instance.walls)] = True
+            now.walls[row, : task.n_states] = ~free_cells(task, [instance])[0]
     kernels.resolve(code, now, np.asarray(rows, dtype=np.int64))
 
 

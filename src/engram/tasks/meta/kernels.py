@@ -7,7 +7,6 @@ of ``Program`` and ``Lives``; ``b`` counts environments and ``u`` is the task of
 from __future__ import annotations
 
 import math
-from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -20,7 +19,6 @@ compiled = njit(cache=True, nogil=True)
 
 
 @compiled
-@no_type_check
 def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, places):
     """Draw the vectors of stimuli into the rows of ``vectors``, and their places in the pool into ``places``.
 
@@ -29,8 +27,7 @@ def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, place
     count, size = vectors.shape
     used = np.zeros(len(taken) + count, dtype=np.int64)
     used[: len(taken)] = taken
-    n_used = len(taken)
-    x = 0
+    n_used, x = len(taken), 0
     for v in range(count):
         if kind == POOL:
             left = pool - n_used
@@ -64,20 +61,17 @@ def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, place
 
 
 @compiled
-@no_type_check
 def normal(x, y):
     """Return a standard normal number made of two uniform ones (Box and Muller)."""
     return math.sqrt(-2 * math.log(1 - x)) * math.cos(2 * math.pi * y)
 
 
 @compiled
-@no_type_check
 def draw_instances(code, lives, rows, chance):
     """Draw new instances for some environments; row i of ``chance`` is that of environment ``rows[i]``."""
     for i in range(len(rows)):
-        b = rows[i]
+        b, x = rows[i], 0
         u = lives.task[b]
-        x = 0
         if code.height[u] > 0:
             if code.is_maze[u]:
                 x = carve(code.height[u], code.width[u], chance[i], lives.walls[b])
@@ -94,7 +88,6 @@ def draw_instances(code, lives, rows, chance):
 
 
 @compiled
-@no_type_check
 def draw_stimuli(code, lives, b, chance):
     """Draw new vectors for the variable stimuli of an environment."""
     u = lives.task[b]
@@ -102,13 +95,11 @@ def draw_stimuli(code, lives, b, chance):
     if count > 0:
         vectors = lives.vectors[b, first : first + count, :size]
         taken, places = code.taken[u, : code.n_fixed[u]], np.zeros(count, dtype=np.int64)
-        draw_vectors(
-            code.stim_kind[u], code.pool[u], code.has_palette[u], code.palette[u], taken, chance, vectors, places
-        )
+        kind, pool, palette = code.stim_kind[u], code.pool[u], code.palette[u]
+        draw_vectors(kind, pool, code.has_palette[u], palette, taken, chance, vectors, places)
 
 
 @compiled
-@no_type_check
 def carve(height, width, chance, walls):
     """Carve a perfect maze by depth-first search; return how many numbers of ``chance`` that took."""
     walls[: height * width] = True
@@ -138,7 +129,6 @@ def carve(height, width, chance, walls):
 
 
 @compiled
-@no_type_check
 def allowed(code, lives, b, g, o, moving):
     """Return whether a group may take an option: no wall, not where another variable is, and new if ``moving``."""
     u = lives.task[b]
@@ -158,7 +148,6 @@ def allowed(code, lives, b, g, o, moving):
 
 
 @compiled
-@no_type_check
 def choose(code, lives, b, g, chance, moving):
     """Give a group of variables a new value; another one if ``moving`` and there is one."""
     u = lives.task[b]
@@ -182,14 +171,12 @@ def choose(code, lives, b, g, chance, moving):
 
 
 @compiled
-@no_type_check
 def vary(code, lives, rows, steps):
     """Change the variables that have a hazard or a drift, in environments where a trial starts."""
     for i in range(len(rows)):
-        b = rows[i]
+        b, x = rows[i], 2
         u = lives.task[b]
         chance = lives.noise[b, steps[b] % code.block[u]]
-        x = 2
         for g in range(code.n_groups[u]):
             low, high = code.low[u, g], code.high[u, g]
             if code.drift[u, g] > 0:
@@ -208,14 +195,12 @@ def vary(code, lives, rows, steps):
 
 
 @compiled
-@no_type_check
 def place(value, b, number):
     """Return the state or action that a rule names: the value of a variable, or itself."""
     return number if number >= -1 else int(value[b, -2 - number])
 
 
 @compiled
-@no_type_check
 def resolve(code, lives, rows):
     """Put the values of the variables into the rules of some environments."""
     value = lives.value
@@ -234,7 +219,6 @@ def resolve(code, lives, rows):
 
 
 @compiled
-@no_type_check
 def moved(height, width, walls, cell, action):
     """Return the cell that a move leads to: up, right, down, left, or none."""
     r, c = cell // width, cell % width
@@ -245,7 +229,6 @@ def moved(height, width, walls, cell, action):
 
 
 @compiled
-@no_type_check
 def another(walls, left_out, chance):
     """Return a random free cell, any but ``left_out``; that one if there is no other."""
     free = 0
@@ -261,7 +244,6 @@ def another(walls, left_out, chance):
 
 
 @compiled
-@no_type_check
 def start(code, lives, rows, chance):
     """Put some environments at their start; ``chance`` has a number for each of them."""
     for i in range(len(rows)):
@@ -272,14 +254,12 @@ def start(code, lives, rows, chance):
 
 
 @compiled
-@no_type_check
 def start_of(cell, walls, chance):
     """Return the state at the start: one that is known, or a random free cell."""
     return cell if cell >= 0 else another(walls, -1, chance)
 
 
 @compiled
-@no_type_check
 def advance(code, lives, actions, steps, rewards, ended, begins):
     """Act in every environment; write what it gives, whether that terminates it, and whether a trial starts."""
     for b in range(len(actions)):
@@ -323,7 +303,6 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
 
 
 @compiled
-@no_type_check
 def observe(code, lives, seen):
     """Write what every environment shows into ``seen``, which is all zeros."""
     for b in range(len(seen)):

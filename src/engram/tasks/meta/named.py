@@ -1,8 +1,7 @@
 """Meta-tasks of the literature as settings of the task space.
 
 Each function returns a ``MetaTask``, and each is an environment whose arguments are those of the function:
-``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``. In all of them ``horizon`` is the number of steps of a
-lifetime: as it was published, and 100 where nothing was found.
+``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``. ``horizon`` is the steps of a lifetime, as published, or 100.
 """
 
 from __future__ import annotations
@@ -52,8 +51,7 @@ def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
 def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
     """Two arms whose probabilities sum to one.
 
-    The first one is, by ``kind``, "uniform" in (0, 1), or "easy" (0.9 or 0.1), "medium" (0.75 or 0.25) or "hard" (0.6
-    or 0.4).
+    The first is, by ``kind``, "uniform" in (0, 1), "easy" (0.9 or 0.1), "medium" (0.75 or 0.25) or "hard" (0.6 or 0.4).
 
     Source: Wang et al., "Learning to reinforcement learn" (2016).
 
@@ -68,10 +66,6 @@ def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
     """Two arms whose probabilities sum to one and drift, reflected at 0 and 1, by steps of deviation ``drift``.
 
     Source: our Gaussian form of the restless arms in published code after Wang et al. (2016), which rescales its walks.
-
-    Examples:
-        >>> restless_bandit().prob_vars[0].drift
-        0.1
     """
     return _two_arms("uniform", horizon, drift=drift)
 
@@ -80,10 +74,6 @@ def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> Me
     """Two arms, as of ``dependent_bandit``, that change places with probability ``hazard`` after each pull.
 
     Source: probabilistic reversal learning; the setting is ours.
-
-    Examples:
-        >>> reversal(0.1).prob_vars[0].hazard
-        0.1
     """
     return _two_arms(kind, horizon, hazard=hazard)
 
@@ -116,45 +106,32 @@ def contextual_bandit(contexts: int = 3, k: int = 4, horizon: int = 100) -> Meta
     checks.size("contexts", contexts)
     checks.size("k", k)
     rules = tuple(RewardRule(s, action=a, p=ProbRef(s * k + a)) for s in range(contexts) for a in range(k))
-    return MetaTask(
-        _table([dict.fromkeys(range(contexts), 1 / contexts)] * contexts, k),
-        rules,
-        stimuli=tuple(StimVar(s) for s in range(contexts)),
-        prob_vars=(ProbVar(),) * (contexts * k),
-        stim=Stim(max(5, contexts.bit_length())),
-        horizon=horizon,
-    )
+    transition = _table([dict.fromkeys(range(contexts), 1 / contexts)] * contexts, k)
+    stimuli, probs = tuple(map(StimVar, range(contexts))), (ProbVar(),) * (contexts * k)
+    return MetaTask(transition, rules, (), stimuli, (), probs, (), Stim(max(5, contexts.bit_length())), horizon)
 
 
 def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
     """Two new objects, one of which pays and the other costs; the same one throughout the lifetime.
 
     Args:
-        kind: "sequential": one object at a time, to be taken (action 1) or passed; "simultaneous": both at once, in
-            random order, one to be chosen by its side.
+        kind: "sequential": one object at a time, to be taken (action 1) or not; "simultaneous": a choice by its side.
         horizon: Two steps for a trial; None: 100, or 12 for the simultaneous kind.
 
-    Source: Harlow (1949); the sequential form as in the paper of the task space, the other as in Wang et al. (2016),
-    who have 6 trials.
+    Source: Harlow (1949); the sequential form of the paper of the task space, the other of Wang et al. (2016).
 
     Examples:
         >>> harlow("simultaneous").observation_size
         10
     """
     transition = _table([{1: 0.5, 2: 0.5}, _HOME, _HOME])
+    one, other = StimVar(0), StimVar(1)
     if checks.choice("kind", kind, ("sequential", "simultaneous")) == "sequential":
-        return MetaTask(
-            transition,
-            (RewardRule(1, action=1), RewardRule(2, action=1, value=-1.0)),
-            stimuli=(0, StimVar(0), StimVar(1)),
-            horizon=100 if horizon is None else horizon,
-        )
-    return MetaTask(
-        transition,
-        tuple(RewardRule(s, action=a, value=1.0 if (s == 1) == (a == 0) else -1.0) for s in (1, 2) for a in (0, 1)),
-        stimuli=((0, -1), (StimVar(0), StimVar(1)), (StimVar(1), StimVar(0))),
-        horizon=12 if horizon is None else horizon,
-    )
+        taken = RewardRule(1, action=1), RewardRule(2, action=1, value=-1.0)
+        return MetaTask(transition, taken, stimuli=(0, one, other), horizon=100 if horizon is None else horizon)
+    sides = tuple(RewardRule(s, action=a, value=1.0 if (s == 1) == (a == 0) else -1.0) for s in (1, 2) for a in (0, 1))
+    stimuli = (0, -1), (one, other), (other, one)
+    return MetaTask(transition, sides, stimuli=stimuli, horizon=12 if horizon is None else horizon)
 
 
 def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int = 100) -> MetaTask:
@@ -163,8 +140,7 @@ def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int =
     A trip takes depth + 2 steps: from the start through the turning points to an end, and back. The best end moves
     with probability ``hazard`` at each start of a trip. The double T-maze has depth 2.
 
-    Source: Soltoggio et al., "Evolutionary advantages of neuromodulated plasticity in dynamic, reward-based
-    scenarios" (2008); the sizes of the rewards were not checked.
+    Source: Soltoggio et al. (2008), "Evolutionary advantages of neuromodulated plasticity"; reward sizes not checked.
 
     Examples:
         >>> t_maze().n_states, t_maze(2).n_states
@@ -173,14 +149,11 @@ def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int =
     checks.size("depth", depth)
     ends = range(2**depth, 2 ** (depth + 1))
     turns = [[{2 * s: 1.0}, {2 * s + 1: 1.0}] for s in range(1, 2**depth)]
-    return MetaTask(
-        _table([{1: 1.0}, *turns, *[_HOME] * len(ends)]),
-        (*(RewardRule(s, value=low) for s in ends), RewardRule(StateRef(0))),
-        stimuli=tuple(s.bit_length() for s in range(ends.stop)),
-        state_vars=(StateVar(tuple(ends), hazard=hazard),),
-        stim=Stim(max(5, (depth + 2).bit_length())),
-        horizon=horizon,
-    )
+    transition = _table([{1: 1.0}, *turns, *[_HOME] * len(ends)])
+    rules = *(RewardRule(s, value=low) for s in ends), RewardRule(StateRef(0))
+    seen, stim = tuple(s.bit_length() for s in range(ends.stop)), Stim(max(5, (depth + 2).bit_length()))
+    best = StateVar(tuple(ends), hazard=hazard)
+    return MetaTask(transition, rules, stimuli=seen, state_vars=(best,), stim=stim, horizon=horizon)
 
 
 def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
@@ -198,13 +171,10 @@ def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
     junction = length + 3
     left, right = junction + 1, junction + 2
     corridor = [{s + 1: 1.0} for s in range(2, junction)]
-    return MetaTask(
-        _table([{1: 0.5, 2: 0.5}, {3: 1.0}, *corridor, [{left: 1.0}, {right: 1.0}], _HOME, _HOME]),
-        (RewardRule(left, flag=0), RewardRule(right, flag=1)),
-        (FlagRule(old=2),),
-        stimuli=(-1, StimVar(0), StimVar(1), *([0] * length), 1, 2, 2),
-        horizon=horizon,
-    )
+    transition = _table([{1: 0.5, 2: 0.5}, {3: 1.0}, *corridor, [{left: 1.0}, {right: 1.0}], _HOME, _HOME])
+    rules = RewardRule(left, flag=0), RewardRule(right, flag=1)
+    seen: Any = (-1, StimVar(0), StimVar(1), *[0] * length, 1, 2, 2)
+    return MetaTask(transition, rules, (FlagRule(old=2),), seen, horizon=horizon)
 
 
 def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
@@ -212,12 +182,10 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
 
     Args:
         kind: "paper" (transitions 0.9 and 0.1), "wang2018" (0.8 and 0.2, the better state changing in 2.5 % of the
-            trials), "wang2016" (0.75 and 0.25), or "daw2011" (0.7 and 0.3, and a second choice between arms whose
-            probabilities drift).
+            trials), "wang2016" (0.75 and 0.25), or "daw2011" (0.7 and 0.3, and then a choice between drifting arms).
         horizon: Two steps for a trial; None: 100, 200, 100 and 402.
 
-    Source: the figure of the paper of the task space; Wang et al. (2018) and (2016); Daw et al. (2011), with a drift
-    of 0.025 and 201 trials that were not checked.
+    Source: the figure of the paper; Wang et al. (2018) and (2016); Daw et al. (2011), drift and trials not checked.
 
     Examples:
         >>> two_step().transition[0]
@@ -228,20 +196,12 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
     steps = {"wang2018": 200, "daw2011": 402}.get(kind, 100) if horizon is None else horizon
     transition = _table([[{1: rare, 2: common}, {1: common, 2: rare}], _HOME, _HOME])
     if kind == "daw2011":
-        return MetaTask(
-            transition,
-            tuple(RewardRule(s, action=a, p=ProbRef(2 * s - 2 + a)) for s in (1, 2) for a in (0, 1)),
-            stimuli=(0, 1, 2),
-            prob_vars=(ProbVar(0.25, 0.75, drift=0.025),) * 4,
-            horizon=steps,
-        )
-    return MetaTask(
-        transition,
-        (RewardRule(1, p=0.1), RewardRule(2, p=0.1), RewardRule(StateRef(0), p=0.9)),
-        stimuli=(0, 1, 2),
-        state_vars=(StateVar((1, 2), hazard=0.025 if kind == "wang2018" else 0.0),),
-        horizon=steps,
-    )
+        arms = tuple(RewardRule(s, action=a, p=ProbRef(2 * s - 2 + a)) for s in (1, 2) for a in (0, 1))
+        drifting = (ProbVar(0.25, 0.75, drift=0.025),) * 4
+        return MetaTask(transition, arms, stimuli=(0, 1, 2), prob_vars=drifting, horizon=steps)
+    rules = RewardRule(1, p=0.1), RewardRule(2, p=0.1), RewardRule(StateRef(0), p=0.9)
+    better = StateVar((1, 2), hazard=0.025 if kind == "wang2018" else 0.0)
+    return MetaTask(transition, rules, stimuli=(0, 1, 2), state_vars=(better,), horizon=steps)
 
 
 def find_the_spot(n: int = 5, horizon: int = 100) -> MetaTask:
@@ -282,23 +242,15 @@ def dark_key_to_door(n: int = 9, horizon: int = 50) -> MetaTask:
         >>> dark_key_to_door().flag_rules
         (FlagRule(old=-1, new=StateRef(index=0), action=-1, set_to=1),)
     """
-    return MetaTask(
-        reward_rules=(RewardRule(new=StateRef(0), flag=0), RewardRule(new=StateRef(1), flag=1, ends=True)),
-        flag_rules=(FlagRule(new=StateRef(0)),),
-        state_vars=(StateVar("all"), StateVar("all")),
-        horizon=horizon,
-        topology=Grid(n, n, moves=5, start="random"),
-    )
+    rules = RewardRule(new=StateRef(0), flag=0), RewardRule(new=StateRef(1), flag=1, ends=True)
+    places, room = (StateVar("all"), StateVar("all")), Grid(n, n, moves=5, start="random")
+    return MetaTask(None, rules, (FlagRule(new=StateRef(0)),), state_vars=places, horizon=horizon, topology=room)
 
 
 def pillar_maze(n: int = 9, reward: float = 10.0, horizon: int = 200) -> MetaTask:
     """Find a hidden reward among the pillars of an n x n maze, and find it again from wherever one is put.
 
     Source: Miconi et al., "Backpropamine" (2019); ``GridMaze`` is the same maze with the inputs of that paper.
-
-    Examples:
-        >>> pillar_maze().observation_size
-        9
     """
     topology = Grid(n, n, walls="pillars", obs="window", on_reward="teleport")
     return _hidden_cell("all_but_start", horizon, topology, reward)
@@ -308,10 +260,6 @@ def full_maze(n: int = 9, horizon: int = 200) -> MetaTask:
     """Find a hidden reward in a new n x n maze (n is odd), and find it again from wherever one is put.
 
     Source: named in the paper of the task space; the maze is ours.
-
-    Examples:
-        >>> full_maze().topology.walls
-        'random_maze'
     """
     topology = Grid(n, n, walls="random_maze", obs="window", on_reward="teleport", start=0)
     return _hidden_cell("all_but_start", horizon, topology)
@@ -328,30 +276,17 @@ def example(number: int = 1, horizon: int = 100) -> MetaTask:
     """
     third, special, one, either = 1 / 3, StateRef(0), {1: 1.0}, {1: 0.5, 2: 0.5}
     if checks.size("number", number, 1, 3) == 1:
-        return MetaTask(
-            _table([[one, dict.fromkeys(range(3), third)], [{0: 1 / 6, 2: 5 / 6}, {0: 5 / 6, 1: 1 / 6}], one]),
-            (RewardRule(1), RewardRule(special), RewardRule(special, action=0)),
-            stimuli=(0, 1, -1),
-            state_vars=(StateVar((2, 0)),),
-            horizon=horizon,
-        )
+        T = _table([[one, dict.fromkeys(range(3), third)], [{0: 1 / 6, 2: 5 / 6}, {0: 5 / 6, 1: 1 / 6}], one])
+        three = RewardRule(1), RewardRule(special), RewardRule(special, action=0)
+        return MetaTask(T, three, (), (0, 1, -1), (StateVar((2, 0)),), horizon=horizon)
     if number == 2:
-        return MetaTask(
-            _table([[_HOME, {0: 0.5, 2: 0.5}], [_HOME, one], [{0: 0.5, 1: 0.5}, {0: 1 / 6, 2: 5 / 6}]]),
-            (RewardRule(special, p=ProbRef(0)), RewardRule(special, p=ProbRef(1)), RewardRule(1, p=ProbRef(2))),
-            stimuli=(-1, StimVar(1), StimVar(0)),
-            state_vars=(StateVar((1, 0)),),
-            prob_vars=(ProbVar(),) * 3,
-            horizon=horizon,
-        )
-    return MetaTask(
-        _table([[either, {2: 1.0}], [either, {3: 1.0}], {0: third, 1: third, 3: third}, one]),
-        (RewardRule(2, flag=1),),
-        (FlagRule(old=special),),
-        stimuli=(StimVar(0), -1, StimVar(1), 1),
-        state_vars=(StateVar((1, 3, 2)),),
-        horizon=horizon,
-    )
+        T = _table([[_HOME, {0: 0.5, 2: 0.5}], [_HOME, one], [{0: 0.5, 1: 0.5}, {0: 1 / 6, 2: 5 / 6}]])
+        three = RewardRule(special, p=ProbRef(0)), RewardRule(special, p=ProbRef(1)), RewardRule(1, p=ProbRef(2))
+        stimuli = -1, StimVar(1), StimVar(0)
+        return MetaTask(T, three, (), stimuli, (StateVar((1, 0)),), (ProbVar(),) * 3, horizon=horizon)
+    T = _table([[either, {2: 1.0}], [either, {3: 1.0}], {0: third, 1: third, 3: third}, one])
+    key, seen = FlagRule(old=special), (StimVar(0), -1, StimVar(1), 1)
+    return MetaTask(T, (RewardRule(2, flag=1),), (key,), seen, (StateVar((1, 3, 2)),), horizon=horizon)
 
 
 def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> MetaTask:
@@ -363,8 +298,7 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
         tables: The functions, by name or as the answers to 00, 01, 10 and 11; None: the 14 that are not constant.
         horizon: Steps of a lifetime.
 
-    Source: a discrete form of the tasks of Miconi, "Learning to acquire novel cognitive tasks with evolution,
-    plasticity and meta-meta-learning" (2023).
+    Source: a discrete form of the tasks of Miconi (2023), ``engram.tasks.TwoStimulus``.
 
     Examples:
         >>> two_stimulus(["dms", "dnms"]).action_vars[0].joint
@@ -375,13 +309,9 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
         if table not in TABLES and (len(table) != 4 or set(table) - {"0", "1"}):
             raise ValueError(f"tables: {table!r}: expected four bits or one of {', '.join(TABLES)}")
         chosen.append(tuple(int(bit) for bit in TABLES.get(table, table)))
-    return MetaTask(
-        _table([{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *[_HOME] * 4]),
-        tuple(RewardRule(3 + c, action=ActionRef(c)) for c in range(4)),
-        stimuli=(-1, 0, 1, 0, 1, 0, 1),
-        action_vars=(ActionVar(joint=tuple(chosen)),),
-        horizon=horizon,
-    )
+    transition = _table([{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *[_HOME] * 4])
+    rules, answers = tuple(RewardRule(3 + c, action=ActionRef(c)) for c in range(4)), ActionVar(joint=tuple(chosen))
+    return MetaTask(transition, rules, stimuli=(-1, 0, 1, 0, 1, 0, 1), action_vars=(answers,), horizon=horizon)
 
 
 def catalogue() -> dict[str, MetaTask]:

@@ -11,8 +11,6 @@ from pydantic import Strict
 
 from engram.tasks.meta.fields import STRICT, Count, Index, Number, Share
 
-StimKind = Literal["binary", "onehot", "gaussian", "sphere", "given"]
-
 
 class _Part:
     """A part of a description, which is validated with all of it."""
@@ -21,8 +19,7 @@ class _Part:
 
 
 @dataclass(frozen=True, order=True)
-class _Ref:
-    __pydantic_config__: ClassVar = STRICT
+class _Ref(_Part):
     index: Index
 
 
@@ -78,10 +75,7 @@ class RewardRule(_Part):
 
 @dataclass(frozen=True)
 class FlagRule(_Part):
-    """What sets the hidden flag, after the reward of the step was given; the last rule that matches counts.
-
-    It matches as a ``RewardRule`` does.
-    """
+    """What sets the hidden flag, after the reward; of several that match, as a ``RewardRule`` does, the last counts."""
 
     old: State = -1
     new: State = -1
@@ -127,7 +121,7 @@ class ProbVar(_Part):
     drift: Annotated[Number, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple(float(value) for value in self.values))
+        object.__setattr__(self, "values", tuple(map(float, self.values)))
         if self.values:
             object.__setattr__(self, "low", min(self.values))
             object.__setattr__(self, "high", max(self.values))
@@ -139,8 +133,7 @@ class ActionVar(_Part):
 
     Args:
         values: The range; None: all actions.
-        joint: The allowed combinations, all of one length. In rules the first action of such a variable is
-            ``ActionRef(i)``, the next ``ActionRef(i + 1)``, and so on.
+        joint: The allowed combinations, all of one length; ``ActionRef(i)``, ``ActionRef(i + 1)`` ... are its actions.
         hazard: Probability of another value of the range at each start of a trial.
 
     Examples:
@@ -166,12 +159,10 @@ class Stim(_Part):
 
     Args:
         size: Numbers of a vector; at most 48 if it is binary.
-        kind: "binary" (fair bits), "onehot", "gaussian" (independent, variance 1 / size), "sphere" (uniform, of norm
-            one), or "given" (those of ``vectors``).
+        kind: "binary" (fair bits), "onehot", "gaussian" (of variance 1 / size), "sphere" (of norm 1), or "given".
         seed: Seed of the fixed stimuli.
         distinct: Whether binary stimuli are drawn without replacement, and none of zeros.
-        vectors: Of the kind "given": the fixed stimuli, then those that variable ones are drawn from, without
-            replacement.
+        vectors: If "given": the fixed stimuli, then those that variable ones are drawn from, without replacement.
         hazard: Probability of new vectors for all variable stimuli at each start of a trial.
 
     Examples:
@@ -180,14 +171,14 @@ class Stim(_Part):
     """
 
     size: Count = 5
-    kind: StimKind = "binary"
+    kind: Literal["binary", "onehot", "gaussian", "sphere", "given"] = "binary"
     seed: Index = 0
     distinct: bool = True
     vectors: tuple[tuple[Number, ...], ...] = ()
     hazard: Share = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vectors", tuple(tuple(float(x) for x in vector) for vector in self.vectors))
+        object.__setattr__(self, "vectors", tuple(tuple(map(float, vector)) for vector in self.vectors))
 
     @property
     def pool(self) -> int:
@@ -202,8 +193,7 @@ class Group(NamedTuple):
 
     kind: Literal["states", "actions", "probs"]  # the field of an instance
     variable: StateVar | ActionVar | ProbVar
-    first: int  # column
-    width: int
+    columns: range
     options: Sequence[tuple[float | int, ...]]  # rows of these columns; none for a probability between bounds
 
     @property
@@ -215,9 +205,4 @@ class Group(NamedTuple):
 
     def of(self, values: Sequence[float | int]) -> tuple[float | int, ...]:
         """Return what its columns hold."""
-        return tuple(values[self.first : self.first + self.width])
-
-    @property
-    def columns(self) -> range:
-        """Its columns."""
-        return range(self.first, self.first + self.width)
+        return tuple(values[column] for column in self.columns)

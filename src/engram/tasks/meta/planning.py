@@ -18,8 +18,6 @@ from engram.tasks.meta.parts import ProbVar
 from engram.tasks.meta.program import arrays
 from engram.tasks.meta.task import MetaTask
 
-Action = Int[np.ndarray, "instances z"]
-Values = Float[np.ndarray, "instances z"]
 QValues = Float[np.ndarray, "instances z actions"]
 
 
@@ -48,12 +46,21 @@ class Model(NamedTuple):
     paid: Float[np.ndarray, "instances z actions z"]
     value: Float[np.ndarray, "instances z actions z"]  # the reward that is paid on the way to each successor
     reward: QValues  # expected, that of a step that ends the episode included
-    start: Values  # probabilities
+    start: Float[np.ndarray, "instances z"]  # probabilities
 
     @property
     def transition(self) -> Float[np.ndarray, "instances z actions z"]:
         """Probability of each successor."""
         return np.asarray(self.unpaid + self.paid)
+
+    def reachable(self) -> Bool[np.ndarray, "instances z"]:
+        """Return what can be reached from the start under some policy, in each instance."""
+        edges = (self.transition > 0).any(2).astype(np.float32)
+        reached, more = None, self.start > 0
+        while reached is None or (more != reached).any():
+            reached = more
+            more = reached | ((reached[:, None, :] @ edges)[:, 0] > 0)
+        return np.asarray(reached)
 
 
 def enumerate_instances(
@@ -86,14 +93,13 @@ def enumerate_instances(
         rows = (tuple(int(generator.integers(count)) for count in counts) for _ in itertools.count())
         chosen = (tuple(one[i] for one, i in zip(ranges, row, strict=True)) for row in rows)
     zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
-    ends = np.cumsum([len(task.state_vars), task.n_action_columns])
+    first, end = np.cumsum([len(task.state_vars), task.n_action_columns])
+    apart = [(k, one.distinct_from) for k, one in enumerate(task.state_vars) if one.distinct_from is not None]
     found: dict[Instance, None] = {}
     for options in chosen:
         values = tuple(itertools.chain(*options))
-        states = values[: ends[0]]
-        apart = (variable.distinct_from for variable in task.state_vars)
-        if all(other is None or states[other] != state for state, other in zip(states, apart, strict=True)):
-            found[Instance(states, values[ends[0] : ends[1]], values[ends[1] :], zeros)] = None
+        if all(values[k] != values[other] for k, other in apart):
+            found[Instance(values[:first], values[first:end], values[end:], zeros)] = None
         if len(found) == most:
             break
     return tuple(found), complete
@@ -130,7 +136,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     def each(column: Any) -> Any:
         return np.broadcast_to(column, len(instances))[:, None, None, None, None]
 
-    def matching(kind: str, asked: dict[str, Any]) -> tuple[list[Any], Any]:
+    def matching(kind: str, **asked: Any) -> tuple[list[Any], Any]:
         """Return where each rule of a kind matches, and the last one that does."""
         matches, last = [], np.full(shape, -1)
         for i in range(len(row[f"{kind}_old"])):
@@ -149,35 +155,25 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
         told = np.concatenate([told, np.zeros_like(told, shape=(len(told), 1))], axis=1)
         return np.where(last >= 0, told[each(np.arange(len(told))), last], otherwise)
 
-    places = {"old": old, "new": new, "action": action}
-    matches, rule = matching("rule", places | {"flag": before})
-    flag_matches, flag_rule = matching("flag", places)
+    matches, rule = matching("rule", old=old, new=new, action=action, flag=before)
+    flag_matches, flag_rule = matching("flag", old=old, new=new, action=action)
     flag = said(flag_rule, row["flag_set"], before)
     if task.topology is None:
         cleared = np.broadcast_to(new == 0, shape)
         flag[cleared], flag_rule[cleared] = 0, -1
-    return Outcomes(
-        reached,
-        chance,
-        p=said(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0),
-        value=said(rule, row["rule_value"], 0.0),
-        ends=said(rule, row["rule_ends"], otherwise=False),
-        flag=flag,
-        rule=rule,
-        flag_rule=flag_rule,
-        matches=matches,
-        flag_matches=flag_matches,
-    )
+    p = said(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0)
+    paid, ends = said(rule, row["rule_value"], 0.0), said(rule, row["rule_ends"], otherwise=False)
+    return Outcomes(reached, chance, p, paid, ends, flag, rule, flag_rule, matches, flag_matches)
 
 
 def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
     """Return the states that actions may lead to in each instance, and their probabilities."""
-    grid, count = task.topology, len(instances)
-    if grid is None:
+    if task.topology is None:
         reached = arrays(task)["successor"]
         chance = np.take_along_axis(np.array(task.transition), reached, 2)
-        return np.broadcast_to(reached, (count, *reached.shape)), np.broadcast_to(chance, (count, *chance.shape))
-    wall, to = ~free_cells(task, instances), grid.moved()
+        shape = (len(instances), *reached.shape)
+        return np.broadcast_to(reached, shape), np.broadcast_to(chance, shape)
+    wall, to = ~free_cells(task, instances), task.topology.moved()
     reached = np.where(wall[:, to], np.arange(task.n_states)[:, None], to)[..., None]
     return reached, np.ones(reached.shape)
 
@@ -199,12 +195,11 @@ def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None 
     unpaid, paid, value = (np.zeros((count, Z, A, Z)) for _ in range(3))
     grid = task.topology
     np.put_along_axis(unpaid, where, (chance - pays).reshape(where.shape), 3)
-    start = np.zeros((count, Z))
-    free = free_cells(task, instances)
-    if grid is None or grid.start_cell is not None:
-        start[:, 0 if grid is None else grid.start_cell] = 1.0
-    else:
+    start, free, cell = np.zeros((count, Z)), free_cells(task, instances), 0 if grid is None else grid.start_cell
+    if cell is None:
         start[:, :S] = free / free.sum(1, keepdims=True)
+    else:
+        start[:, cell] = 1.0
     if grid is None or grid.on_reward in ("none", "terminate"):
         np.put_along_axis(paid, where, (pays * goes_on).reshape(where.shape), 3)
         np.put_along_axis(value, where, step.value.reshape(where.shape), 3)
@@ -221,17 +216,6 @@ def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None 
                 paid[..., f * S : (f + 1) * S] = put.reshape(count, Z, A, S)
     reward = (pays * step.value).sum(-1).reshape(count, Z, A)
     return Model(unpaid, paid, value, reward, start)
-
-
-def reachable(found: Model) -> Bool[np.ndarray, "instances z"]:
-    """Return what can be reached from the start under some policy, in each instance."""
-    edges = (found.transition > 0).any(2).astype(np.float32)
-    reached = found.start > 0
-    while True:
-        more = reached | ((reached[:, None, :] @ edges)[:, 0] > 0)
-        if (more == reached).all():
-            return reached
-        reached = more
 
 
 def value_of(

@@ -39,8 +39,7 @@ class POMDP(NamedTuple):
 def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     """Return a task as a decision process whose instance is hidden.
 
-    A uniform probability has one of ``points`` values, the midpoints of as many equal intervals; ``gamma`` is the
-    discount for each step.
+    A uniform probability has one of ``points`` values, midpoints of equal intervals; ``gamma`` discounts each step.
 
     Raises:
         ValueError: Its instances cannot be enumerated: it has random mazes, or too many variables; or its stimuli
@@ -67,18 +66,9 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     found = model(task, instances)
     shown = [[-2 - one.index if isinstance(one, StimVar) else one for one in task.parts_of(state)]
              for state in range(task.n_states)]  # fmt: skip
-    return POMDP(
-        task=task,
-        instances=instances,
-        **{name: getattr(found, name) for name in ("unpaid", "paid", "value", "start")},
-        Q=optimal(found, gamma),
-        changes=_changes(task, instances),
-        views=_views(task),
-        shown=np.array(shown),
-        fixed=arrays(task)["fixed"],
-        n_stim_vars=task.n_stim_vars,
-        is_grid=task.topology is not None,
-    )
+    matrices, Q = (found.unpaid, found.paid, found.value, found.start), optimal(found, gamma)
+    seen = _views(task), np.array(shown), arrays(task)["fixed"], task.n_stim_vars
+    return POMDP(task, instances, *matrices, Q, _changes(task, instances), *seen, task.topology is not None)
 
 
 def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances instances"] | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from engram.tasks.meta.parts import Group, OneMinus, ProbRef, StimVar
+from engram.tasks.meta.parts import OneMinus, ProbRef, StimVar
 from engram.tasks.meta.task import MetaTask
 
 BLOCK = 64  # steps whose chance is drawn at once
@@ -42,7 +42,6 @@ class Program(NamedTuple):
     walls: Bool[np.ndarray, "tasks cells"]
     start: Int[np.ndarray, "tasks"]  # -1: random
     on_reward: Int[np.ndarray, "tasks"]
-    # Variables.
     n_groups: Int[np.ndarray, "tasks"]
     first: Int[np.ndarray, "tasks groups"]
     columns: Int[np.ndarray, "tasks groups"]
@@ -55,7 +54,6 @@ class Program(NamedTuple):
     hazard: Float[np.ndarray, "tasks groups"]
     drift: Float[np.ndarray, "tasks groups"]
     is_volatile: Bool[np.ndarray, "tasks"]
-    # Rules.
     n_rules: Int[np.ndarray, "tasks"]
     rule_old: Int[np.ndarray, "tasks rules"]
     rule_new: Int[np.ndarray, "tasks rules"]
@@ -149,9 +147,8 @@ def arrays(task: MetaTask) -> dict[str, Any]:
     stimuli = _stimuli(task)
     volatile = sum(one.variable.hazard > 0 or getattr(one.variable, "drift", 0.0) > 0 for one in task.groups)
     stim_hazard = task.stim.hazard if task.n_stim_vars else 0.0
-    rooms = 1
-    if task.topology is not None and task.is_maze:
-        rooms = ((task.topology.height + 1) // 2) * ((task.topology.width + 1) // 2)
+    grid = task.topology
+    rooms = ((grid.height + 1) // 2) * ((grid.width + 1) // 2) if grid is not None and task.is_maze else 1
     return {
         "n_states": task.n_states,
         "horizon": task.horizon,
@@ -197,21 +194,18 @@ def _space(task: MetaTask) -> dict[str, Any]:
 
 def _groups(task: MetaTask) -> dict[str, Any]:
     groups, is_grid = task.groups, task.topology is not None
-    options = [np.array(one.options, dtype=np.float64).reshape(len(one.options), one.width) for one in groups]
-
-    def apart(one: Group) -> int:
-        other = getattr(one.variable, "distinct_from", None)
-        return -1 if other is None else other
+    options = [np.array(one.options, dtype=np.float64).reshape(len(one.options), len(one.columns)) for one in groups]
+    apart = [getattr(one.variable, "distinct_from", None) for one in groups]
 
     return {
         "n_groups": len(groups),
-        "first": _each(groups, np.int64, lambda one: one.first),
-        "columns": _each(groups, np.int64, lambda one: one.width),
+        "first": _each(groups, np.int64, lambda one: one.columns.start),
+        "columns": _each(groups, np.int64, lambda one: len(one.columns)),
         "n_options": _each(groups, np.int64, lambda one: len(one.options)),
         "option": _stacked(options) if groups else np.zeros((0, 1, 1)),
         "low": _each(groups, np.float64, lambda one: getattr(one.variable, "low", 0.0)),
         "high": _each(groups, np.float64, lambda one: getattr(one.variable, "high", 0.0)),
-        "apart": _each(groups, np.int64, apart),
+        "apart": _each(apart, np.int64, lambda other: -1 if other is None else other),
         "is_cell": _each(groups, np.bool_, lambda one: is_grid and one.kind == "states"),
         "hazard": _each(groups, np.float64, lambda one: one.variable.hazard),
         "drift": _each(groups, np.float64, lambda one: getattr(one.variable, "drift", 0.0)),
@@ -219,11 +213,11 @@ def _groups(task: MetaTask) -> dict[str, Any]:
 
 
 def _rules(task: MetaTask) -> dict[str, Any]:
-    def places(name: str, rules: Sequence[Any]) -> dict[str, Any]:
-        def place(value: Any) -> int:
-            column = task.column(value)
-            return int(value) if column is None else -2 - column
+    def place(value: Any) -> int:
+        column = task.column(value)
+        return int(value) if column is None else -2 - column
 
+    def places(name: str, rules: Sequence[Any]) -> dict[str, Any]:
         ends = ("old", "new", "action")
         return {f"{name}_{end}": np.array([place(getattr(rule, end)) for rule in rules], np.int64) for end in ends}
 

@@ -42,11 +42,8 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
             flags = []
         for i in tuple(flags):
             rest = [j for j in flags if j != i]
-            if cases is None:
-                idle = _is_covered(task.flag_rules, i, rest)
-            else:
-                idle = bool((cases.flags(task, flags) == cases.flags(task, rest)).all())
-            flags = rest if idle else flags
+            same = cases is not None and (cases.flags(task, flags) == cases.flags(task, rest)).all()
+            flags = rest if same or (cases is None and _is_covered(task.flag_rules, i, rest)) else flags
     return tuple(rewards), tuple(flags)
 
 
@@ -124,8 +121,7 @@ def _may_meet(task: MetaTask, one: Any, other: Any) -> bool:
 
 
 def _values(task: MetaTask, place: Any) -> set[Any]:
-    column = task.column(place)
-    if column is None:
+    if (column := task.column(place)) is None:
         return {place}
     group = next(group for group in task.groups if column in group.columns)
-    return {option[column - group.first] for option in group.options}
+    return {option[group.columns.index(column)] for option in group.options}

@@ -52,8 +52,7 @@ class MetaTask:
         transition: T, (states, actions, states), rows that sum to 1; None on a grid.
         reward_rules: Rules of the reward, later ones overriding earlier ones.
         flag_rules: Rules of the hidden binary flag.
-        stimuli: For each state what is seen: -1 nothing, an integer from 0 a fixed stimulus, ``StimVar(k)`` a
-            variable one, or a tuple of these, side by side. Empty: nothing anywhere.
+        stimuli: For each state -1 (nothing), a fixed one from 0, ``StimVar(k)``, or a tuple of these; empty: nothing.
         state_vars: The variables that ``StateRef`` counts.
         prob_vars: The variables that ``ProbRef`` and ``OneMinus`` count.
         action_vars: The variables that ``ActionRef`` counts.
@@ -67,8 +66,7 @@ class MetaTask:
     Warns:
         UserWarning: A variable has only one value.
 
-    Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023). The order of the steps, the
-    hazards, action variables and the grid are our decisions.
+    Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023). Hazards and grid are ours.
 
     Examples:
         >>> task = MetaTask([[[1.0], [1.0]]], (RewardRule(action=0, p=ProbRef(0)),), prob_vars=(ProbVar(),))
@@ -97,10 +95,9 @@ class MetaTask:
         _check_state_vars(self)
         _check_prob_vars(self)
         _check_action_vars(self)
-        for i, rule in enumerate(self.reward_rules):
-            _check_rule(self, f"reward_rules[{i}]", rule)
-        for i, flag_rule in enumerate(self.flag_rules):
-            _check_rule(self, f"flag_rules[{i}]", flag_rule)
+        for kind in ("reward_rules", "flag_rules"):
+            for i, rule in enumerate(getattr(self, kind)):
+                _check_rule(self, f"{kind}[{i}]", rule)
 
     @cached_property
     def n_states(self) -> int:
@@ -147,16 +144,16 @@ class MetaTask:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """All variables, in the order of their columns."""
-        groups = [
-            Group("states", one, k, 1, [(s,) for s in self.state_range(k)]) for k, one in enumerate(self.state_vars)
-        ]
+        states = enumerate(self.state_vars)
+        groups = [Group("states", one, range(k, k + 1), [(s,) for s in self.state_range(k)]) for k, one in states]
         first = len(groups)
         for action in self.action_vars:
             values = range(self.n_actions) if action.values is None else action.values
-            groups.append(Group("actions", action, first, action.width, action.joint or [(a,) for a in values]))
-            first += action.width
+            columns = range(first, first + action.width)
+            groups.append(Group("actions", action, columns, action.joint or [(a,) for a in values]))
+            first = columns.stop
         probs = enumerate(self.prob_vars, first)
-        return (*groups, *(Group("probs", one, k, 1, [(p,) for p in one.values]) for k, one in probs))
+        return (*groups, *(Group("probs", one, range(k, k + 1), [(p,) for p in one.values]) for k, one in probs))
 
     def column(self, ref: Any) -> int | None:
         """Return the column that a reference in a rule stands for; None if it is no reference."""
@@ -223,11 +220,9 @@ def _check_stimuli(task: MetaTask) -> None:
     needed = task.n_fixed + task.n_stim_vars
     if needed > stim.pool > 0 and (stim.distinct or stim.kind != "binary"):
         least = {"binary": needed.bit_length(), "onehot": needed}.get(stim.kind)
-        raise ValueError(
-            f"stim.size = {stim.size}: expected at least {least}, for {needed} distinct stimuli"
-            if least
-            else f"stim.vectors: expected at least {needed}, the stimuli of the task; found {stim.pool}"
-        )
+        if least:
+            raise ValueError(f"stim.size = {stim.size}: expected at least {least}, for {needed} distinct stimuli")
+        raise ValueError(f"stim.vectors: expected at least {needed}, the stimuli of the task; found {stim.pool}")
 
 
 def _check_state_vars(task: MetaTask) -> None:

@@ -2,8 +2,7 @@
 
 A place in a condition is -1 for any, a state or an action, 100 + k a state variable, 200 + k an action variable; a
 probability is a number, 1000 + k a probability variable, 2000 + k one minus it; a stimulus is -1, a number below 100,
-10000 + k a variable one, or a list of these. A number that would be taken for a code is written as
-``{"literal": number}``.
+10000 + k a variable one, or a list of these. ``{"literal": number}`` is a number that would be taken for a code.
 """
 
 from __future__ import annotations
@@ -42,28 +41,22 @@ _SLIP = 4000
 
 def to_json(task: MetaTask) -> str:
     """Return a task as JSON, with the keys of the published generator and the rest under "ext"."""
-    ext: dict[str, Any] = {}
-    for name, implied in (("state_vars", ("values",)), ("prob_vars", ("low", "high")), ("action_vars", ())):
-        changed = [_changed(variable) for variable in getattr(task, name)]
-        for one in changed:
-            for key in implied if name == "state_vars" or "values" in one else ():
-                one.pop(key, None)
-        if any(changed) or (name != "state_vars" and changed):
-            ext[name] = changed
-    if changed_stim := _changed(task.stim):
-        ext["stim"] = changed_stim
-    if task.horizon != 100:
-        ext["horizon"] = task.horizon
-    if task.topology is not None:
-        ext["topology"] = dataclasses.asdict(task.topology)
-    if ends := [i for i, rule in enumerate(task.reward_rules) if rule.ends]:
-        ext["ends"] = ends
+    state_vars = [_changed(one, "values") for one in task.state_vars]
+    ext = {
+        "state_vars": state_vars if any(state_vars) else [],
+        "prob_vars": [_changed(one, *(("low", "high") if one.values else ())) for one in task.prob_vars],
+        "action_vars": [_changed(one) for one in task.action_vars],
+        "stim": _changed(task.stim),
+        "horizon": task.horizon if task.horizon != 100 else None,
+        "topology": task.topology and dataclasses.asdict(task.topology),
+        "ends": [i for i, rule in enumerate(task.reward_rules) if rule.ends],
+    }
+    ext = {key: value for key, value in ext.items() if value}
+    rewards = [[*map(_code, (r.old, r.new, r.action, r.p)), float(r.value), r.flag] for r in task.reward_rules]
     whole = {
         "T": task.transition,
         "flagconditions": [[*map(_code, (rule.old, rule.new, rule.action)), rule.set_to] for rule in task.flag_rules],
-        "rewardconditions": [
-            [*map(_code, (r.old, r.new, r.action, r.p)), float(r.value), r.flag] for r in task.reward_rules
-        ],
+        "rewardconditions": rewards,
         "stimuli": [list(map(_code, one)) if isinstance(one, tuple) else _code(one) for one in task.stimuli],
         "statevarranges": [variable.values for variable in task.state_vars],
     }
@@ -90,18 +83,17 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     ext, ranges = file.ext, file.statevarranges
     if ext.ends and max(ext.ends) >= len(file.rewardconditions):
         raise ValueError(f"ext.ends = {ext.ends}: expected indices of rewardconditions")
-    more = (_StateVarRest(),) * len(ranges) if ext.state_vars is None else ext.state_vars
-    if len(more) != len(ranges):
-        raise ValueError(f"ext.state_vars: expected as many as statevarranges, {len(ranges)}, found {len(more)}")
+    rests = (_StateVarRest(),) * len(ranges) if ext.state_vars is None else ext.state_vars
+    if len(rests) != len(ranges):
+        raise ValueError(f"ext.state_vars: expected as many as statevarranges, {len(ranges)}, found {len(rests)}")
+    state_vars = (StateVar(values, rest.hazard, rest.distinct_from) for values, rest in zip(ranges, rests, strict=True))
     named = {rule.p.index for rule in file.rewardconditions if isinstance(rule.p, ProbRef | OneMinus)}
     return MetaTask(
         transition=file.T,
         reward_rules=tuple(RewardRule(*rule, ends=i in ext.ends) for i, rule in enumerate(file.rewardconditions)),
         flag_rules=tuple(FlagRule(*rule) for rule in file.flagconditions),
         stimuli=file.stimuli,
-        state_vars=tuple(
-            StateVar(values, rest.hazard, rest.distinct_from) for values, rest in zip(ranges, more, strict=True)
-        ),
+        state_vars=tuple(state_vars),
         prob_vars=(ProbVar(),) * (1 + max(named, default=-1)) if ext.prob_vars is None else ext.prob_vars,
         action_vars=ext.action_vars,
         stim=ext.stim,
@@ -110,9 +102,9 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     )
 
 
-def _changed(part: Any) -> dict[str, Any]:
-    """Return the fields that are not as they are by default."""
-    fields = dataclasses.fields(part)
+def _changed(part: Any, *implied: str) -> dict[str, Any]:
+    """Return the fields that are not as they are by default, but for those that others imply."""
+    fields = [one for one in dataclasses.fields(part) if one.name not in implied]
     return {one.name: getattr(part, one.name) for one in fields if getattr(part, one.name) != one.default}
 
 

@@ -52,15 +52,12 @@ class RL2Observation(_Widened):
     inner episode, and the time as a share of the lifetime; all but the first are zeros at the start of a lifetime.
 
     Args:
-        env: A batch with discrete actions and flat observations, which begins new episodes in the step after their
-            end, as engram's do.
+        env: A batch with discrete actions and flat observations that begins anew in the step after an end, as engram's.
         prev_action: Whether the last action is shown.
         prev_reward: Whether the last reward is shown.
         done_bit: Whether the end of an inner episode is shown (see ``InnerEpisodes``).
         time: Whether the time is shown; the batch then has ``horizons``.
 
-    Raises:
-        ValueError: The environments are of another kind.
 
     Source: Duan et al., "RL^2" (2016); Wang et al., "Learning to reinforcement learn" (2016).
 
@@ -127,8 +124,7 @@ class InnerEpisodes(VectorWrapper):
     """Make lifetimes of several episodes of the same instance.
 
     When an episode ends that is not the last of the lifetime's ``episodes``, the next one begins at once, with the same
-    instance; the observation returned is its first one, and ``infos["inner_end"]`` is True. ``env`` is as for
-    ``RevealInstance``.
+    instance and its first observation; ``infos["inner_end"]`` is then True. ``env`` is as for ``RevealInstance``.
 
     Source: the trials of Duan et al., "RL^2" (2016).
 

@@ -7,8 +7,6 @@ exclusive or of r words checks a constraint of all of them, and a few more add u
 other. Samples do not meet: the results are the same for any number of threads.
 """
 
-from typing import no_type_check
-
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -22,7 +20,6 @@ one, zero = np.uint64(1), np.uint64(0)
 
 
 @intrinsic
-@no_type_check
 def ones(typing_context, word):
     """Return how many bits of a word are set."""
 
@@ -33,7 +30,6 @@ def ones(typing_context, word):
 
 
 @intrinsic
-@no_type_check
 def lowest(typing_context, word):
     """Return the place of the lowest bit that is set."""
 
@@ -44,14 +40,12 @@ def lowest(typing_context, word):
 
 
 @inline
-@no_type_check
 def distance_of(net, j, local):
     """Return d_j."""
     return np.int64(net.distance[j, local]) if net.distance.shape[0] else local
 
 
 @inline
-@no_type_check
 def gain_of(net, j, local, slot):
     """Return by how much d_j falls when the node at a slot flips."""
     if net.distance.shape[0]:
@@ -60,7 +54,6 @@ def gain_of(net, j, local, slot):
 
 
 @inline
-@no_type_check
 def start(net, bits, local, excess):
     """Write what all clusters see and the excess of all nodes; return V."""
     violated = 0
@@ -85,7 +78,6 @@ def start(net, bits, local, excess):
 
 
 @inline
-@no_type_check
 def toggle(members, counts, totals, level, node):
     """Put a node into the set of a level, or take it out."""
     bit = one << np.uint64(node % 64)
@@ -96,7 +88,6 @@ def toggle(members, counts, totals, level, node):
 
 
 @inline
-@no_type_check
 def nth(members, counts, level, which):
     """Return the which-th node of a level."""
     block = 0
@@ -117,7 +108,6 @@ def nth(members, counts, level, which):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def one_by_one(net, seeds, levels, limit, out, first, stop):
     """Let the samples from ``first`` to ``stop`` settle by ``max`` or ``random``.
 
@@ -172,7 +162,6 @@ def one_by_one(net, seeds, levels, limit, out, first, stop):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def glauber(net, seeds, limit, accept, out, first, stop):
     """Let the samples from ``first`` to ``stop`` settle by ``glauber``, with the ``flip_dynamics.acceptance``."""
     nodes, z = net.A.shape
@@ -197,7 +186,6 @@ def glauber(net, seeds, limit, accept, out, first, stop):
 
 
 @inline
-@no_type_check
 def add_random(net, j, local, draw, votes):
     """Add the votes for a flip of a random hidden neuron of a cluster."""
     # All but the last bit are random changes; the last makes the parity right.
@@ -209,7 +197,6 @@ def add_random(net, j, local, draw, votes):
 
 
 @inline
-@no_type_check
 def outvoted(net, local):
     """Return whether more than half of the constraints of some node are violated."""
     for i in range(net.A.shape[0]):
@@ -222,7 +209,6 @@ def outvoted(net, local):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def winner_take_all(net, seeds, limit, faulty, out, first, stop):
     """Let samples settle by ``wta``, for parity; ``faulty`` is 2^53 times the probability of a random winner."""
     nodes, constraints = net.A.shape[0], net.C.shape[0]
@@ -272,7 +258,6 @@ def winner_take_all(net, seeds, limit, faulty, out, first, stop):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
 def all_at_once(net, limit, out, first, stop):
     """Let 64 samples in a word settle by ``parallel``, for parity; ``out.violated`` becomes 1 where any is."""
     nodes, z = net.A.shape

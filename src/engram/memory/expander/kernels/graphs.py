@@ -1,7 +1,5 @@
 """Bipartite graphs as numba kernels: shortest cycle, least expansion, equations modulo 2, learning by clusters."""
 
-from typing import no_type_check
-
 import numpy as np
 from numba import njit
 
@@ -9,7 +7,6 @@ REJECT, ALLOW, REPAIR = 0, 1, 2
 
 
 @njit(cache=True, nogil=True)
-@no_type_check
 def girth(A, node_degrees, C, constraint_degrees):
     """Return the length of the shortest cycle, 0 if there is none: a search in breadth from every node."""
     nodes, total = A.shape[0], A.shape[0] + C.shape[0]
@@ -41,7 +38,6 @@ def girth(A, node_degrees, C, constraint_degrees):
 
 
 @njit(cache=True, nogil=True)
-@no_type_check
 def expansion(A, node_degrees, constraints, max_size):
     """Return the smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes."""
     nodes = A.shape[0]
@@ -70,7 +66,6 @@ def expansion(A, node_degrees, constraints, max_size):
 
 
 @njit(cache=True, nogil=True)
-@no_type_check
 def eliminate(rows, target, columns):
     """Bring rows to reduced echelon form modulo 2, 64 columns in a word, and with them the right-hand side.
 
@@ -101,7 +96,6 @@ def eliminate(rows, target, columns):
 
 
 @njit(cache=True, nogil=True)
-@no_type_check
 def learn(bits, C, constraint_degrees, permitted, policy, recruited, conflicts):
     """Show samples to one cluster after another: ``permitted`` and the counts change, under ``REPAIR`` ``bits`` too."""
     for sample in range(bits.shape[0]):

@@ -14,11 +14,10 @@ arrangement is ours.
 from __future__ import annotations
 
 import math
-from typing import no_type_check
 
 import numpy as np
 
-from engram.jit import inline, jit
+from engram.jit import jit
 from engram.plasticity.kernels.simd import (
     REGISTER_BYTES,
     ROWS,
@@ -33,19 +32,10 @@ from engram.plasticity.kernels.simd import (
     store_totals,
     tanh,
 )
-
-
-@inline
-@no_type_check
-def copy_matrix(matrix, padded, width):
-    """Copy a matrix to where every row has padding behind it."""
-    for j in range(matrix.shape[0]):
-        for i in range(matrix.shape[1]):
-            padded[j * width + i] = matrix[j, i]
+from engram.plasticity.kernels.trace import rows_in
 
 
 @jit
-@no_type_check
 def lifetime(
     weight, alpha, genome, inputs, kind, answer, first_event, event_unit, event_size, noise_of, order, slot,
     response_start, response_stop, decision, feedback_start, feedback_stop, first_plastic,
@@ -66,8 +56,8 @@ def lifetime(
     current, reordered = vectors[2 * width : 3 * width], vectors[3 * width : 4 * width]
     sent = reordered if order.size else r
     scratch[:] = 0
-    copy_matrix(weight[genome[b]], W, width)
-    copy_matrix(alpha[genome[b]], A, width)
+    rows_in(weight, genome[b], W, 0, width)
+    rows_in(alpha, genome[b], A, 0, width)
     F[:] = W
     one = type(rate)(1)
     zero = splat(one - one)

@@ -10,8 +10,6 @@ Source: the equations are those of Miconi, Clune and Stanley (2018); the arrange
 
 from __future__ import annotations
 
-from typing import no_type_check
-
 import numpy as np
 
 from engram.jit import inline, jit
@@ -33,7 +31,6 @@ from engram.plasticity.kernels.trace import (
 
 
 @inline
-@no_type_check
 def activate(current, size, width, wide, unit):
     """Turn the currents of the units to their activities, in place."""
     if unit == TANH:
@@ -52,7 +49,6 @@ def activate(current, size, width, wide, unit):
 
 
 @inline
-@no_type_check
 def undo_units(Y, y, of_post, D, width, wide, unit):
     """Turn the gradients of the activities to those of the currents."""
     one, weighted = splat(Y.dtype.type(1)), splat(Y.dtype.type(0))
@@ -68,14 +64,13 @@ def undo_units(Y, y, of_post, D, width, wide, unit):
         store(D, y + j, grad)
 
 
-@no_type_check
 def forward_kernel(connection, recursion):
     """Return the forward pass for one kind of alpha and of rule."""
 
     @jit
     def forward(
         pre, current, modulator, trace, eligibility, alpha, eta,
-        c, trace_first, modulated, unit, forgets, high,
+        c, trace_first, forgets, modulated, unit, high,
         outputs, last_trace, last_eligibility, scratch, first, stop,
     ):  # fmt: skip
         time, _, size = current.shape
@@ -120,7 +115,6 @@ def forward_kernel(connection, recursion):
     return forward
 
 
-@no_type_check
 def backward_kernel(connection, recursion):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
@@ -128,7 +122,7 @@ def backward_kernel(connection, recursion):
     def backward(
         grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
         pre, modulator, trace, eligibility, alpha, eta,
-        c, trace_first, modulated, unit, forgets, high, stretch,
+        c, trace_first, forgets, modulated, unit, high, stretch,
         grad_pre, grad_current, grad_modulator, grad_trace, grad_eligibility, grad_alpha, grad_eta,
         scratch, first, stop,
     ):  # fmt: skip

@@ -13,8 +13,8 @@ from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import IDENTITY, SOFTMAX, TANH
 from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
-from engram.plasticity.nonlinearity import identity, softmax
 from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import identity, softmax
 from engram.plasticity.state import RuleState
 
 UNITS: dict[Callable[[Tensor], Tensor], int] = {identity: IDENTITY, torch.tanh: TANH, softmax: SOFTMAX}
@@ -28,9 +28,9 @@ class Options(NamedTuple):
     recursion: int
     clip: float
     trace_first: bool
+    forgets: int
     modulated: bool
     unit: int
-    forgets: int
     stretch: int
 
 
@@ -53,7 +53,7 @@ def unsupported(
         return f"modulator = {given}: expected {'a tensor' if rule.modulated else 'None'} for {rule}"
     if nonlinearity not in UNITS:
         name = getattr(nonlinearity, "__name__", nonlinearity)
-        return f"nonlinearity = {name}: expected identity, torch.tanh or softmax of engram.plasticity.nonlinearity"
+        return f"nonlinearity = {name}: expected identity, torch.tanh or softmax of engram.plasticity.scan"
     return encoding.unsupported_input(pre) or encoding.transformed(pre, current, state, alpha, rule, modulator)
 
 
@@ -67,26 +67,13 @@ def fused_scan(
     modulator: Float[Tensor, "time batch signals"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor],
     stretch: int = 0,
-    supported: bool = False,
 ) -> tuple[Float[Tensor, "time batch post"], RuleState]:
-    """As ``plastic_linear_scan``, by the operator; ``stretch`` and ``supported`` as of ``rnn.fused_scan``.
-
-    Raises:
-        ValueError: What the operator cannot run, in the words of ``unsupported``.
-    """
-    if not supported:
-        given: Any = {"modulator": modulator, "nonlinearity": nonlinearity}
-        encoding.refuse(unsupported(pre, current, alpha, rule, state, **given))
-    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
+    """As ``plastic_linear_scan``, by the operator; see ``rnn.fused_scan``."""
+    signals = current[..., :0] if modulator is None else modulator.expand(current.shape)
+    layer = encoding.coefficients_of(alpha, current.shape[2]), encoding.rate(rule, current)
     outputs, trace, eligibility = torch.ops.engram.plastic_linear_scan(
-        pre,
-        current,
-        current[..., :0] if modulator is None else modulator.expand(current.shape),
-        state.trace,
-        encoding.eligibility_of(state),
-        encoding.coefficients_of(alpha, current.shape[2]),
-        encoding.rate(rule, current),
-        *Options(recursion, clip, trace_first, modulator is not None, UNITS[nonlinearity], forgets, stretch),
+        *(pre, current, signals, *encoding.traces_of(state), *layer),
+        *Options(*encoding.rule_numbers(rule), modulator is not None, UNITS[nonlinearity], stretch),
     )
     return outputs, encoding.state_of(trace, eligibility)
 
@@ -104,13 +91,10 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (_, trace, eligibility, alpha, _), options = args[:5], Options(*args[5:])
     if current.numel() == 0:
         return (*like([current]), *copies((trace, eligibility)))
-    from engram.plasticity.kernels import trace as passes
-    from engram.plasticity.kernels.linear import cpu
-
     made = like((current, trace, eligibility))
     arrays, rows, width, high = _prepare(*args[:5])
-    forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
-    size = passes.scratch_size("forward", options.recursion, rows * width, high)
+    forward = operator.kernel("linear", "forward", alpha.dim() == 2, options.recursion)
+    size = operator.scratch_size("forward", options.recursion, rows * width, high)
     fixed = array(pre), array(current), *arrays, *options[1:-1], high, array(made[0]), *traces(*made[1:])
     work = current.numel() * pre.shape[2]
     operator.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
@@ -123,9 +107,6 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     modulator, trace, eligibility, alpha, eta = inputs
     if outputs.numel() == 0:
         return (*like((pre, outputs, modulator)), *copies(grad_last), *zeros((alpha, eta)))
-    from engram.plasticity.kernels import trace as passes
-    from engram.plasticity.kernels.linear import cpu
-
     time, batch, size = outputs.shape
     arrays, rows, width, high = _prepare(*inputs)
     stretch = operator.stretch_of(time, options.stretch, rows * width * outputs.element_size())
@@ -134,8 +115,8 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     eta_sums = outputs.new_zeros(batch)
     read = (array(grad_outputs), *traces(*grad_last), array(outputs), array(pre))
     written = (*map(array, made[:3]), *traces(*made[3:]))
-    backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, options.recursion)
-    numbers = passes.scratch_size("backward", options.recursion, rows * width, high, time, stretch)
+    backward = operator.kernel("linear", "backward", alpha.dim() == 2, options.recursion)
+    numbers = operator.scratch_size("backward", options.recursion, rows * width, high, time, stretch)
     fixed, etas, alphas = (*read, *arrays, *options[1:-1], high, stretch, *written), eta_sums.numpy(), sums.numpy()
     work = 3 * outputs.numel() * pre.shape[2]
     operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], etas))
@@ -161,6 +142,6 @@ operator.register(
     kept=f"Tensor outputs, Tensor pre, {_INPUTS}",
     keep=lambda given, made: (made[0], given[0], *given[2:]),
     options=Options,
-    returned=(3, 7),
+    returned=3,
     graded=3,
 )

@@ -16,8 +16,6 @@ Source: the equations are those of Miconi et al. (2019); the derivatives and the
 
 from __future__ import annotations
 
-from typing import no_type_check
-
 import numpy as np
 
 from engram.jit import inline, jit
@@ -54,7 +52,6 @@ from engram.plasticity.kernels.trace import (
 
 
 @inline
-@no_type_check
 def multiply(panels, count, rows, X, x, stride, out, o, out_stride, wide):
     """Write the products of a matrix in panels with the rows X of four samples: out[c] = sum_r matrix[r, c] X[r]."""
     none = splat(X.dtype.type(0))
@@ -74,7 +71,6 @@ def multiply(panels, count, rows, X, x, stride, out, o, out_stride, wide):
 
 
 @inline
-@no_type_check
 def multiply_one(panels, count, rows, X, x, out, o, wide):
     """Write the product of a matrix in panels with the row of one sample."""
     for panel in range(count):
@@ -84,14 +80,13 @@ def multiply_one(panels, count, rows, X, x, out, o, wide):
         store(out, o + panel * wide, reached)
 
 
-@no_type_check
 def forward_kernel(connection, recursion):
     """Return the forward pass for one kind of alpha and of rule."""
 
     @jit
     def forward(
         drive, hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
-        c, trace_first, modulated, squash, forgets, post, from_cell,
+        c, trace_first, forgets, modulated, squash, post, from_cell,
         outputs, last_cell, last_trace, last_eligibility, cells, gates, currents, scratch, first, stop,
     ):  # fmt: skip
         time, _, size = outputs.shape
@@ -186,7 +181,6 @@ def forward_kernel(connection, recursion):
 
 
 @inline
-@no_type_check
 def undo_units(A, C, c, before, of_hidden, of_cell, n, of_taken, of_current, D, d, width, wide, of_gates, o):
     """Undo the gates and the cell in a step: turn the gradients of h and c to those of the gates and of c(t-1)."""
     one = splat(A.dtype.type(1))
@@ -204,7 +198,6 @@ def undo_units(A, C, c, before, of_hidden, of_cell, n, of_taken, of_current, D, 
         store(of_cell, n + j, of_c * forget)
 
 
-@no_type_check
 def backward_kernel(connection, recursion):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
@@ -212,7 +205,7 @@ def backward_kernel(connection, recursion):
     def backward(
         grad_outputs, grad_last_cell, grad_last_trace, grad_last_eligibility, outputs, cells, gates, posts,
         hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
-        c, trace_first, modulated, squash, forgets, post, from_cell, stretch,
+        c, trace_first, forgets, modulated, squash, post, from_cell, stretch,
         grad_drive, grad_current, grad_hidden, grad_cell, grad_trace, grad_eligibility,
         grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
     ):  # fmt: skip

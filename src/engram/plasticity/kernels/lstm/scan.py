@@ -16,7 +16,7 @@ from torch.nn import functional
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import BLOCK, POST
-from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
+from engram.plasticity.kernels.operator import RECURRENT, array, copies, like, padded, traces, zeros
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticLSTMState
 
@@ -25,10 +25,7 @@ DEALT, DEALT_IF_LARGE = 8, 2
 # Bytes of weights from which this is so.
 LARGE = 2**20
 
-_INPUTS = (
-    "Tensor hidden, Tensor cell, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
-    "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
-)
+_INPUTS = f"Tensor hidden, Tensor cell, {RECURRENT}"
 _COUNT = 11
 
 
@@ -38,9 +35,9 @@ class Options(NamedTuple):
     recursion: int
     clip: float
     trace_first: bool
+    forgets: int
     modulated: bool
     squash: int
-    forgets: int
     post: int
     from_cell: bool
     stretch: int
@@ -80,39 +77,17 @@ def fused_scan(
     modulator_source: str = "hidden",
     read_clip: float | None = None,
     stretch: int = 0,
-    supported: bool = False,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
-    """As ``plastic_lstm_scan``, by the operator; ``stretch`` and ``supported`` as of ``rnn.fused_scan``.
-
-    Raises:
-        ValueError: What the operator cannot run, in the words of ``unsupported``.
-    """
-    if not supported:
-        given: Any = {"neuromodulator": neuromodulator, "read_clip": read_clip}
-        encoding.refuse(unsupported(drive, weight, alpha, rule, state, **given))
+    """As ``plastic_lstm_scan``, by the operator; see ``rnn.fused_scan``."""
     hidden, cell, synapses = state
-    *sent, squash = encoding.signal(neuromodulator, weight)
-    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
-    modulated, from_cell = neuromodulator is not None, modulator_source == "cell"
+    layer, squash = encoding.recurrent(weight, alpha, rule, neuromodulator)
+    units = neuromodulator is not None, squash, POST[hebb_post], modulator_source == "cell"
     outputs, cell, trace, eligibility, *_ = torch.ops.engram.plastic_lstm_scan(
-        drive,
-        hidden,
-        cell,
-        synapses.trace,
-        encoding.eligibility_of(synapses),
-        weight,
-        encoding.coefficients_of(alpha, weight.shape[1]),
-        encoding.rate(rule, weight),
-        *sent,
-        *Options(recursion, clip, trace_first, modulated, squash, forgets, POST[hebb_post], from_cell, stretch),
+        *(drive, hidden, cell, *encoding.traces_of(synapses), *layer),
+        *Options(*encoding.rule_numbers(rule), *units, stretch),
     )
     last = outputs[-1] if len(drive) else hidden
     return outputs, state._replace(hidden=last, cell=cell, rule=encoding.state_of(trace, eligibility))
-
-
-def _panels(matrix: Tensor, lanes: int) -> Any:
-    """Return a matrix cut into panels of as many columns as fit a register, each row by row, as one flat array."""
-    return matrix.reshape(len(matrix), -1, lanes).transpose(0, 1).contiguous().view(-1).numpy()
 
 
 def _groups(batch: int, weight: Tensor) -> int:
@@ -136,10 +111,11 @@ def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tup
         matrix = gates.reshape(4 * width, rows).t()
     else:
         matrix = functional.pad(weight.reshape(4, size, size), (0, width - size, 0, width - size)).view(-1, width)
-    panels = _panels(matrix, REGISTER_BYTES // hidden.element_size())
+    # Panels of as many columns as fit a register, each row by row.
+    panels = matrix.reshape(len(matrix), -1, REGISTER_BYTES // hidden.element_size()).transpose(0, 1).contiguous()
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
     state = array(hidden), array(cell), *traces(trace, eligibility)
-    return (*state, panels, alphas, *operator.modulating(width, *ends)), rows, width
+    return (*state, panels.view(-1).numpy(), alphas, *operator.modulating(width, *ends)), rows, width
 
 
 def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -148,13 +124,10 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     steps = torch.empty_like(outputs), drive.new_empty(drive.shape), _currents(outputs, options)
     if drive.numel() == 0:
         return (outputs, *copies((cell, trace, eligibility)), *steps)
-    from engram.plasticity.kernels import trace as passes
-    from engram.plasticity.kernels.lstm import cpu
-
     last = like((cell, trace, eligibility))
     arrays, rows, width = _prepare("forward", *args[:_COUNT])
-    forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, options.recursion)
-    numbers = BLOCK * passes.scratch_size("forward", options.recursion, rows * width, width)
+    forward = operator.kernel("lstm", "forward", alpha.dim() == 2, options.recursion)
+    numbers = BLOCK * operator.scratch_size("forward", options.recursion, rows * width, width)
     written = array(outputs), array(last[0]), *traces(*last[1:]), *map(array, steps)
     fixed = (array(drive), *arrays, *options[1:-1], *written)
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
@@ -173,9 +146,6 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     hidden, cell, trace, eligibility, weight, alpha, *_ = inputs
     if outputs.numel() == 0:
         return (*like([gates]), *zeros([hidden]), *copies(grad_last), *zeros(inputs[4:]))
-    from engram.plasticity.kernels import trace as passes
-    from engram.plasticity.kernels.lstm import cpu
-
     time, batch, size = outputs.shape
     arrays, rows, width = _prepare("backward", *inputs)
     stretch = operator.stretch_of(time, options.stretch, BLOCK * rows * width * outputs.element_size())
@@ -183,15 +153,15 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     current_grad = _currents(outputs, options)
     made = like((gates, hidden, cell, trace, eligibility))
     alpha_sums = outputs.new_zeros(groups, rows * width if alpha.dim() == 2 else width)
-    sums = operator.ModulatorSums.zeros(outputs, batch, width)
+    sums = operator.modulator_sums(outputs, batch, width)
     posts = (gates[..., 2 * size : 3 * size], currents, cells, outputs)
     read = (array(grad_outputs), array(grad_last[0]), *traces(*grad_last[1:]))
     kept = map(array, (outputs, cells, gates, posts[options.post]))
     written = array(made[0]), array(current_grad), *map(array, made[1:3]), *traces(*made[3:])
-    backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, options.recursion)
-    numbers = BLOCK * passes.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
+    backward = operator.kernel("lstm", "backward", alpha.dim() == 2, options.recursion)
+    numbers = BLOCK * operator.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
     fixed = (*read, *kept, *arrays, *options[1:-1], stretch, *written)
-    ends, alphas, work = sums.arrays(), alpha_sums.numpy(), 3 * gates.numel() * size
+    ends, alphas, work = [t.view(-1).numpy() for t in sums], alpha_sums.numpy(), 3 * gates.numel() * size
     operator.in_groups(
         backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends), groups
     )
@@ -204,7 +174,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     weight_grad = fixed_grad.view(-1, 4 * size).t() @ before.view(-1, size)
     alpha_grad = alpha_sums.sum(0)
     of_alpha = alpha_grad.view(-1, width)[:size, :size] if alpha.dim() == 2 else alpha_grad[:size]
-    return (*made, weight_grad, of_alpha.clone(memory_format=torch.contiguous_format), *sums.total(size))
+    return (*made, weight_grad, of_alpha.clone(memory_format=torch.contiguous_format), *operator.totals(sums, size))
 
 
 def _fake(drive: Tensor, *args: Any) -> Any:
@@ -226,7 +196,7 @@ operator.register(
     kept=f"Tensor outputs, Tensor cells, Tensor gates, Tensor currents, {_INPUTS}",
     keep=lambda given, made: (made[0], *made[4:], *given[1:]),
     options=Options,
-    returned=(7, 12),
+    returned=7,
     # What of the cells, the gates and the currents is kept is used here alone, so that no gradient comes into it.
     graded=4,
 )

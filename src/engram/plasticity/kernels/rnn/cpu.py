@@ -32,8 +32,6 @@ arrangement are ours.
 
 from __future__ import annotations
 
-from typing import no_type_check
-
 import numpy as np
 
 from engram.jit import inline, jit
@@ -69,7 +67,6 @@ from engram.plasticity.kernels.trace import (
 
 
 @inline
-@no_type_check
 def matrix_in(values, b, size, tiles, width, wide):
     """Copy matrix b of several to where it lies tile after tile, as ``load_rows(tiles, place, wide)`` reads it."""
     whole = size // wide * wide
@@ -82,7 +79,6 @@ def matrix_in(values, b, size, tiles, width, wide):
 
 
 @inline
-@no_type_check
 def matrix_out(tiles, width, wide, values, b, size):
     """Copy a matrix that lies tile after tile to matrix b of several."""
     whole = size // wide * wide
@@ -95,7 +91,6 @@ def matrix_out(tiles, width, wide, values, b, size):
 
 
 @inline
-@no_type_check
 def undo_units(
     grad_output, mask, Y, y, into, q, s, r, D, d, signal, eta, v, fan, base, of_post, of_signal,
     width, wide, recursion, is_relu, modulated, squash, forgets,
@@ -124,14 +119,13 @@ def undo_units(
             D[d + j] = 0
 
 
-@no_type_check
 def forward_kernel(connection, recursion, clipped):
     """Return the forward pass for one kind of alpha and of rule."""
 
     @jit
     def forward(
         drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-        c, trace_first, is_relu, modulated, squash, forgets,
+        c, trace_first, forgets, is_relu, modulated, squash,
         outputs, last_trace, last_eligibility, scratch, first, stop,
     ):  # fmt: skip
         time, _, size = drive.shape
@@ -199,7 +193,6 @@ def forward_kernel(connection, recursion, clipped):
     return forward
 
 
-@no_type_check
 def backward_kernel(connection, recursion, clipped):
     """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
     # Without a bound, several steps of the recursion can be made at once.
@@ -212,7 +205,7 @@ def backward_kernel(connection, recursion, clipped):
     def backward(
         grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
         mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-        c, trace_first, is_relu, modulated, squash, forgets, stretch,
+        c, trace_first, forgets, is_relu, modulated, squash, stretch,
         grad_drive, grad_hidden, grad_trace, grad_eligibility,
         grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
     ):  # fmt: skip

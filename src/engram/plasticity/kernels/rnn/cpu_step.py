@@ -6,7 +6,6 @@ The recursions are those of ``cpu``, on plain numbers, in loops that the compile
 from __future__ import annotations
 
 from functools import partial
-from typing import no_type_check
 
 import numpy as np
 
@@ -18,10 +17,9 @@ from engram.plasticity.kernels.trace import coefficients, modulation
 
 # A sum over the sending units may be taken in any order, as long as it is the same each time.
 @partial(jit, fastmath={"reassoc", "contract"})
-@no_type_check
 def steps(
     drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-    recursion, c, trace_first, is_relu, modulated, squash, forgets,
+    recursion, c, trace_first, forgets, is_relu, modulated, squash,
     outputs, last_trace, last_eligibility,
 ):  # fmt: skip
     """Run some steps, and write the activities and the last traces."""

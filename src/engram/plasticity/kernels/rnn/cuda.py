@@ -158,14 +158,6 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     if scan.options.modulated:
         by_v, by_fan = of_signal.unsqueeze(-1) * activities[1:], signals.unsqueeze(-1) * of_rates
         of_modulator = [by_v.sum((0, 1)), of_signal.sum().reshape(1), by_fan.sum((0, 1)), of_rates.sum((0, 1))]
-    grad_alpha = alphas.sum(0)
-    return (
-        grad_drive,
-        grad_hidden,
-        G,
-        F,
-        delta.reshape(-1, size).t() @ activities[:-1].reshape(-1, size),
-        grad_alpha if inputs[3].dim() == 2 else grad_alpha.sum(1),
-        of_eta.sum().reshape(1),
-        *of_modulator,
-    )
+    grad_weight = delta.reshape(-1, size).t() @ activities[:-1].reshape(-1, size)
+    grad_alpha = alphas.sum(0) if inputs[3].dim() == 2 else alphas.sum(0).sum(1)
+    return (grad_drive, grad_hidden, G, F, grad_weight, grad_alpha, of_eta.sum().reshape(1), *of_modulator)

@@ -8,8 +8,6 @@ activities no row needs another. The speed on a GPU is not yet measured.
 
 from __future__ import annotations
 
-from typing import no_type_check
-
 import triton
 import triton.language as tl
 
@@ -19,7 +17,6 @@ IDENTITY, TANH, SIGMOID = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 
 @triton.jit
-@no_type_check
 def hyperbolic_tangent(x):
     """Return tanh(x): near zero Cody and Waite's quotient of polynomials, which loses no digit there."""
     size = tl.abs(x)
@@ -34,7 +31,6 @@ def hyperbolic_tangent(x):
 
 
 @triton.jit
-@no_type_check
 def modulation(v0, v, activity, squash: tl.constexpr):
     """Return M, the neuromodulatory signal before it fans out."""
     current = v0 + tl.sum(v * activity, 0)
@@ -47,14 +43,12 @@ def modulation(v0, v, activity, squash: tl.constexpr):
 
 
 @triton.jit
-@no_type_check
 def held_share(m):
     """Return m held within [0, 1]; NaN stays."""
     return tl.where(m > 1, 1.0, tl.where(m < 0, 0.0, m))
 
 
 @triton.jit
-@no_type_check
 def coefficients(
     post, signal, eta, fan, base, recursion: tl.constexpr, modulated: tl.constexpr, forgets: tl.constexpr
 ):  # fmt: skip
@@ -78,7 +72,6 @@ def coefficients(
 
 
 @triton.jit
-@no_type_check
 def stepped(
     H, E, keep, gain, m, x, bound, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr
 ):  # fmt: skip
@@ -99,7 +92,6 @@ def stepped(
 
 
 @triton.jit
-@no_type_check
 def tile(number, size, rows: tl.constexpr, columns: tl.constexpr):
     """Return the rows of a tile, where its numbers lie in a matrix, and which of them there are."""
     j, i = number * rows + tl.arange(0, rows), tl.arange(0, columns)
@@ -108,7 +100,6 @@ def tile(number, size, rows: tl.constexpr, columns: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["time", "batch"])
-@no_type_check
 def forward_kernel(
     drive, mask, activities, weight, alpha, eta, v, v0, fan, base, bound, H, E,
     time, batch, size,
@@ -165,7 +156,6 @@ def forward_kernel(
 
 
 @triton.jit(do_not_specialize=["source", "begin", "end", "every", "batch"])
-@no_type_check
 def replay_kernel(
     activities, signals, eta, fan, base, bound, from_H, from_E, to_H, to_E,
     source, begin, end, every, batch, size,
@@ -202,7 +192,6 @@ def replay_kernel(
 
 
 @triton.jit
-@no_type_check
 def undo_rows(
     t, b, activities, signals, weight, alpha, eta, fan, base, bound, history, recent, delta, G, F, sums, sent, ruled,
     origin, time, batch, size,
@@ -283,7 +272,6 @@ def undo_rows(
 
 
 @triton.jit
-@no_type_check
 def undo_units(
     t, b, grad_outputs, mask, activities, signals, eta, v, fan, base, sums, sent, ruled,
     delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal, batch, size,
@@ -347,7 +335,6 @@ def undo_units(
 
 
 @triton.jit(do_not_specialize=["origin", "begin", "end", "time", "batch"])
-@no_type_check
 def undo_kernel(
     grad_outputs, mask, activities, signals, weight, alpha, eta, v, fan, base, bound, history, recent, G, F,
     sums, sent, ruled, delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal,
@@ -377,7 +364,6 @@ def undo_kernel(
 
 
 @triton.jit(do_not_specialize=["begin", "end", "batch", "groups"])
-@no_type_check
 def collect_kernel(
     activities, delta, history, grad_alpha, begin, end, batch, size, groups, rows: tl.constexpr, columns: tl.constexpr
 ):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, NOTHING, RATE
-from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
+from engram.plasticity.kernels.operator import RECURRENT, array, copies, like, padded, traces, zeros
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
 
@@ -27,10 +29,7 @@ TRITON = find_spec("triton") is not None
 # Units up to which they do, for one program then has a sample for itself.
 MOST_ON_CUDA = 400
 
-_INPUTS = (
-    "Tensor? mask, Tensor hidden, Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
-    "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
-)
+_INPUTS = f"Tensor? mask, Tensor hidden, {RECURRENT}"
 
 
 class Options(NamedTuple):
@@ -39,10 +38,10 @@ class Options(NamedTuple):
     recursion: int
     clip: float
     trace_first: bool
+    forgets: int
     relu: bool
     modulated: bool
     squash: int
-    forgets: int
     stretch: int
 
 
@@ -65,10 +64,8 @@ def unsupported(
         >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, nonlinearity=torch.sin)
         'nonlinearity = sin: expected torch.tanh or torch.relu'
     """
-    reason = encoding.unsupported_rule(None if alpha is None else rule)
-    if reason is not None or rule is None:
-        return reason
-    reason = encoding.unsupported_modulation(rule, neuromodulator)
+    reason = encoding.unsupported_rule(rule if alpha is not None else None)
+    reason = reason or encoding.unsupported_modulation(rule, neuromodulator)
     if reason is not None:
         return reason
     if nonlinearity not in (torch.tanh, torch.relu):
@@ -85,44 +82,26 @@ def unsupported(
 def fused_scan(
     drive: Float[Tensor, "time batch hidden"],
     weight: Float[Tensor, "hidden hidden"],
-    alpha: Float[Tensor, "..."] | LowRank | None,
-    rule: PlasticityRule | None,
+    alpha: Float[Tensor, "..."] | LowRank,
+    rule: PlasticityRule,
     state: PlasticState,
     *,
     neuromodulator: nn.Module | None = None,
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
     stretch: int = 0,
-    supported: bool = False,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-    """As ``plastic_scan``, by the operator.
+    """As ``plastic_scan``, by the operator, for what ``unsupported`` has nothing against.
 
     ``stretch`` is the number of steps whose traces of one sample the backward pass holds at once; if 0, as many as fit
-    the cache, and at least sqrt(T). With ``supported``, ``unsupported`` was asked already.
-
-    Raises:
-        ValueError: What the operator cannot run, in the words of ``unsupported``.
+    the cache, and at least sqrt(T).
     """
-    if not supported:
-        given: Any = {"neuromodulator": neuromodulator, "clamp": clamp, "nonlinearity": nonlinearity}
-        encoding.refuse(unsupported(drive, weight, alpha, rule, state, **given))
-    assert alpha is not None
-    assert rule is not None
     hidden, synapses = state
-    *sent, squash = encoding.signal(neuromodulator, weight)
-    recursion, clip, trace_first, forgets = encoding.rule_numbers(rule)
-    modulated, relu = neuromodulator is not None, nonlinearity is torch.relu
+    layer, squash = encoding.recurrent(weight, alpha, rule, neuromodulator)
+    units = nonlinearity is torch.relu, neuromodulator is not None, squash
     outputs, trace, eligibility = torch.ops.engram.plastic_scan(
-        drive,
-        clamp,
-        hidden,
-        synapses.trace,
-        encoding.eligibility_of(synapses),
-        weight,
-        encoding.coefficients_of(alpha, len(weight)),
-        encoding.rate(rule, weight),
-        *sent,
-        *Options(recursion, clip, trace_first, relu, modulated, squash, forgets, stretch),
+        *(drive, clamp, hidden, *encoding.traces_of(synapses), *layer),
+        *Options(*encoding.rule_numbers(rule), *units, stretch),
     )
     last = outputs[-1] if len(drive) else hidden
     return outputs, state._replace(hidden=last, rule=encoding.state_of(trace, eligibility))
@@ -170,13 +149,10 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (_, hidden, trace, eligibility, _, alpha, *_), options = args[:11], Options(*args[11:])
     if drive.numel() == 0:
         return (*like([drive]), *copies((trace, eligibility)))
-    from engram.plasticity.kernels import trace as passes
-    from engram.plasticity.kernels.rnn import cpu
-
     made = like((drive, trace, eligibility))
     (arrays, rows, width), kind = _prepare(drive, *args[:11]), _kind(options)
-    forward = passes.compiled(cpu.forward_kernel, alpha.dim() == 2, *kind)
-    size = passes.scratch_size("forward", kind[0], rows * width, width)
+    forward = operator.kernel("rnn", "forward", alpha.dim() == 2, *kind)
+    size = operator.scratch_size("forward", kind[0], rows * width, width)
     fixed = (array(drive), *arrays, *options[1:-1], array(made[0]), *traces(*made[1:]))
     operator.in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
     return tuple(made)
@@ -188,21 +164,18 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     hidden, trace, eligibility, _, alpha, *_ = inputs
     if outputs.numel() == 0:
         return (*like([outputs]), *zeros([hidden]), *copies(grad_last), *zeros(inputs[3:]))
-    from engram.plasticity.kernels import trace as passes
-    from engram.plasticity.kernels.rnn import cpu
-
     time, batch, size = outputs.shape
     (arrays, rows, width), kind = _prepare(outputs, *args[:11]), _kind(options)
     stretch = operator.stretch_of(time, options.stretch, rows * width * outputs.element_size())
     made = like((outputs, hidden, trace, eligibility))
     alpha_sums = outputs.new_empty(min(operator.GROUPS, batch), rows * width)
-    sums = operator.ModulatorSums.zeros(outputs, batch, width)
-    backward = passes.compiled(cpu.backward_kernel, alpha.dim() == 2, *kind)
-    numbers = passes.scratch_size("backward", kind[0], rows * width, width, time, stretch)
+    sums = operator.modulator_sums(outputs, batch, width)
+    backward = operator.kernel("rnn", "backward", alpha.dim() == 2, *kind)
+    numbers = operator.scratch_size("backward", kind[0], rows * width, width, time, stretch)
     read = (array(grad_outputs), *traces(*grad_last), array(outputs))
     written = (*map(array, made[:2]), *traces(*made[2:]))
-    fixed, ends, alphas = (*read, *arrays, *options[1:-1], stretch, *written), sums.arrays(), alpha_sums.numpy()
-    work = 3 * outputs.numel() * size
+    fixed = (*read, *arrays, *options[1:-1], stretch, *written)
+    ends, alphas, work = [t.view(-1).numpy() for t in sums], alpha_sums.numpy(), 3 * outputs.numel() * size
     operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends))
     current = made[0] if mask is None else made[0].masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
@@ -210,7 +183,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     first, rest = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
     weight_grad = torch.addmm(first, rest, outputs.detach()[:-1].reshape(-1, size))
     of_alpha = alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1)
-    return (*made, weight_grad, of_alpha, *sums.total(size))
+    return (*made, weight_grad, of_alpha, *operator.totals(sums, size))
 
 
 def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
@@ -222,7 +195,7 @@ def _fake_backward(*args: Any) -> Any:
     return tuple(like((outputs, *inputs)))
 
 
-SCAN = operator.register(
+SCAN, DERIVATIVE = operator.register(
     "plastic_scan",
     (_forward, _backward),
     (_fake, _fake_backward),
@@ -230,6 +203,14 @@ SCAN = operator.register(
     kept=f"Tensor outputs, {_INPUTS}",
     keep=lambda given, made: (made[0], *given[1:]),
     options=Options,
-    returned=(3, 11),
+    returned=3,
     graded=3,
 )
+
+
+def _on_cuda(direction: str, *args: Any) -> Any:
+    return getattr(import_module("engram.plasticity.kernels.rnn.cuda"), direction)(*args)
+
+
+SCAN.register_kernel("cuda", partial(_on_cuda, "forward"))
+DERIVATIVE.register_kernel("cuda", partial(_on_cuda, "backward"))

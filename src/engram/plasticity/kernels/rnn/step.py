@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.encoding import coefficients_of, rate, rule_numbers, signal
+from engram.plasticity.kernels.encoding import recurrent, rule_numbers
 from engram.plasticity.kernels.operator import array, like, modulating, registers
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
@@ -103,12 +103,6 @@ def _constants(
 ) -> tuple[Any, ...]:
     """Return what the kernel is told of a layer, in its order."""
     _, width, _ = registers(len(weight), len(weight), weight.element_size())
-    *sent, squash = signal(neuromodulator, weight)
-    recursion, clip, trace_first, forgets = rule_numbers(rule)
-    modulated, relu = neuromodulator is not None, nonlinearity is torch.relu
-    return (
-        array(weight),
-        array(coefficients_of(alpha, len(weight))),
-        *modulating(width, rate(rule, weight), *sent),
-        *(recursion, clip, trace_first, relu, modulated, squash, forgets),
-    )
+    (_, coefficients, *ends), squash = recurrent(weight, alpha, rule, neuromodulator)
+    units = nonlinearity is torch.relu, neuromodulator is not None, squash
+    return array(weight), array(coefficients), *modulating(width, *ends), *rule_numbers(rule), *units
