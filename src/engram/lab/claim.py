@@ -29,6 +29,12 @@ class Criterion:
             return f"<= {self.high:g}"
         return f">= {self.low:g}" if math.isinf(self.high) else f"{self.low:g} .. {self.high:g}"
 
+    @property
+    def refuted(self) -> str:
+        """What refutes a claim that has this criterion, in words."""
+        ends = [f"below {self.low:g}"] * math.isfinite(self.low) + [f"above {self.high:g}"] * math.isfinite(self.high)
+        return f"an interval wholly {' or '.join(ends)}"
+
 
 def at_most(threshold: float) -> Criterion:
     """Return the criterion ``value <= threshold``."""

@@ -1,0 +1,73 @@
+"""Every claim on invented results: it holds as it is stated, and fails where the opposite was found.
+
+``claims/EXPERIMENT.toml`` has a table for each claim: ``holds`` and ``fails``, the results of one seed by arm and key
+as somebody would invent them who has read the statement alone. Where a claim compares arms, to exchange an arm's
+results with another's has to make it fail, unless both have the same part in it: a claim whose arms were swapped by
+mistake does not pass.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from engram import registry
+from engram.lab import judge
+
+TABLES = Path(__file__).with_name("claims")
+EXPERIMENTS = [name for name in registry.names("experiments") if name != "toy"]
+
+
+def table(name):
+    path = TABLES / f"{name}.toml"
+    return tomllib.loads(path.read_text()) if path.exists() else {}
+
+
+def claims(name):
+    return [claim for claim in registry.get("experiments", name).claims if claim.sameness != "identity"]
+
+
+def meets(claim, results):
+    return claim.holds.low <= claim.metric(results) <= claim.holds.high
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_table_has_the_claims_of_its_experiment(name):
+    assert sorted(table(name)) == sorted(claim.id for claim in claims(name))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_claim_holds_as_stated_and_fails_otherwise(name):
+    for claim in claims(name):
+        invented = table(name)[claim.id]
+        assert set(invented) == {"holds", "fails"}, claim.id
+        assert set(invented["holds"]) == set(invented["fails"]) == set(claim.arms), claim.id
+        assert meets(claim, invented["holds"]), f"{claim.id}: {claim.metric(invented['holds'])} is not {claim.holds}"
+        assert not meets(claim, invented["fails"]), f"{claim.id}: {claim.metric(invented['fails'])} is {claim.holds}"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_claim_fails_with_its_arms_swapped(name):
+    for claim in claims(name):
+        holds = table(name)[claim.id]["holds"]
+        told_apart = set()
+        for one, other in combinations(claim.arms, 2):
+            swapped = {**holds, one: holds[other], other: holds[one]}
+            symmetric = holds[one] != holds[other] and claim.metric(swapped) == claim.metric(holds)
+            if symmetric or not meets(claim, swapped):
+                told_apart |= {one, other}
+        if len(claim.arms) > 1:
+            alike = set(claim.arms) - told_apart
+            assert not alike, f"{claim.id} holds whichever of its arms gave the results of {sorted(alike)}"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_each_claim_is_judged_from_invented_seeds(name):
+    for claim in claims(name):
+        for found, verdicts in [("holds", {"reproduced"}), ("fails", {"not reproduced"})]:
+            seeds = dict.fromkeys(range(claim.seeds), table(name)[claim.id][found])
+            verdict = judge(claim, seeds, preset="paper").verdict
+            assert verdict in verdicts or getattr(claim.metric, "form", "mean") == "share", (claim.id, found, verdict)
