@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from engram import checks
@@ -118,6 +117,8 @@ def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[
     if shaping is None:
         return loss
     if shaping == "rank":
-        return (torch.from_numpy(stats.rankdata(loss.numpy())) - 1) / max(len(loss) - 1, 1) - 0.5
+        _, places, equals = loss.unique(return_inverse=True, return_counts=True)
+        ranks = (equals.cumsum(0) - (equals + 1) / 2)[places]  # from 0; of equals, the mean
+        return ranks.double() / max(len(loss) - 1, 1) - 0.5
     spread = loss.std(correction=0)
     return torch.zeros_like(loss) if spread == 0 else (loss - loss.mean()) / spread
