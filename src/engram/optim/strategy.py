@@ -117,8 +117,8 @@ def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[
     if shaping is None:
         return loss
     if shaping == "rank":
-        _, places, equals = loss.unique(return_inverse=True, return_counts=True)
-        ranks = (equals.cumsum(0) - (equals + 1) / 2)[places]  # from 0; of equals, the mean
-        return ranks.double() / max(len(loss) - 1, 1) - 0.5
+        ordered = loss.sort().values
+        before, upto = (torch.searchsorted(ordered, loss, right=right) for right in (False, True))
+        return (before + upto - 1).double() / 2 / max(len(loss) - 1, 1) - 0.5  # equals share the mean of their ranks
     spread = loss.std(correction=0)
     return torch.zeros_like(loss) if spread == 0 else (loss - loss.mean()) / spread
