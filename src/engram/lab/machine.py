@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 from packaging.requirements import Requirement
@@ -13,11 +15,12 @@ from packaging.requirements import Requirement
 PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymnasium", "joblib", "polars", "plotly")
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """Return the versions of Python and of the packages that can bear on a result."""
     found = {"python": platform.python_version()}
     found |= {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
-    return found
+    return MappingProxyType(found)
 
 
 @functools.cache
