@@ -111,7 +111,7 @@ experiment = Experiment(
     name="generalization-difficulty",
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
     paper="Boopathy et al., Model-agnostic Measure of Generalization Difficulty, ICML 2023 (arXiv 2305.01034)",
-    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=16), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

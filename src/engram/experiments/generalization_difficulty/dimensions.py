@@ -25,7 +25,9 @@ def shapes(config: object, run: Run) -> dict[str, Any]:
         found[step] = analysis.intrinsic_dimension(points_on(shape, m, 2000, run.rng)).value
         run.log(step + 1, relative_error=found[step] / m - 1)
     result = {f"m_{shape}_{m}": value for (shape, m), value in zip(todo, found.tolist(), strict=True)}
-    return {**result, "error": max(abs(found[step] / m - 1) for step, (_, m) in enumerate(todo))}
+    return result | {
+        f"error_{shape}": max(abs(result[f"m_{shape}_{m}"] / m - 1) for m in sizes) for shape, sizes in SHAPES.items()
+    }
 
 
 def points_on(shape: str, m: int, count: int, rng: np.random.Generator) -> np.ndarray:
