@@ -43,7 +43,8 @@ def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:
     seed = int(run.rng.integers(2**31))
     for i in run.steps(len(names), measured=measured, off=off):
         known = every[names[i]]
-        value, error = measured[i] = known.measure(config.lifetimes, seed + i)
+        # Lifetime k of an environment has the seed + k: none is lived twice, so that deviations are independent.
+        value, error = measured[i] = known.measure(config.lifetimes, seed + i * config.lifetimes)
         far = known.off(value)
         errors = far / error if error else (0.0 if far < 1e-9 else np.inf)  # some returns are always the same
         off[i] = errors, far / known.value if known.value else 0.0
