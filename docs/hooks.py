@@ -80,10 +80,10 @@ def gallery() -> str:
             task = TASKS[name]()
             figures.append(draw(task))
             parts.append(f"One of its tasks, in words and below as a picture:\n\n```text\n{explain(task)}\n```")
-        run = results.recorded(name)
-        if run is None:
+        records = results.recorded(name)
+        if not records:
             parts.append("Not recorded yet.")
-        else:
+        for run in records.values():
             parts.append(results.claims_table(run))
             figures += [learning_curves(run, experiment.headline), experiment.figure(run)]
         for figure in figures:

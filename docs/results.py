@@ -30,9 +30,9 @@ PRESET = "laptop"
 README_FIGURE = "pattern-completion"
 
 
-def record_path(name: str) -> Path:
-    """Return where the record of an experiment is kept."""
-    return RECORDS / f"{name}-{PRESET}.json"
+def record_path(name: str, preset: str = PRESET) -> Path:
+    """Return where the record of an experiment's preset is kept."""
+    return RECORDS / f"{name}-{preset}.json"
 
 
 def as_text(record: dict[str, Any]) -> str:
@@ -41,11 +41,13 @@ def as_text(record: dict[str, Any]) -> str:
     return re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text) + "\n"
 
 
-def recorded(name: str) -> Results | None:
-    """Read the record of an experiment; None if there is none."""
-    if not record_path(name).exists():
-        return None
-    return from_record(engram.registry.get("experiments", name), json.loads(record_path(name).read_text()))
+def recorded(name: str) -> dict[str, Results]:
+    """Read the records of an experiment, by preset."""
+    experiment = engram.registry.get("experiments", name)
+    paths = {preset: record_path(name, preset) for preset in experiment.presets}
+    return {
+        preset: from_record(experiment, json.loads(path.read_text())) for preset, path in paths.items() if path.exists()
+    }
 
 
 def claims_table(results: Results) -> str:
@@ -61,10 +63,11 @@ def claims_table(results: Results) -> str:
             f"| {claim.statement} | {claim.published} | {claim.holds} ({OWNERS[claim.threshold]}) | {ours} "
             f"| {len(judged.values)}{resolved} | {verdict} |"
         )
+    option = "" if results.preset == PRESET else f" --preset {results.preset}"
     versions, hardware = results.environment["versions"], results.environment["hardware"]
     rows += [
         "",
-        f"`engram run {results.experiment}`, preset {results.preset}, {results.seeds} seeds; "
+        f"`engram run {results.experiment}{option}`, preset {results.preset}, {results.seeds} seeds; "
         f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
         f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing on one core. "
         + results.family(),
@@ -76,25 +79,25 @@ def summary_table() -> str:
     """Return every experiment of the registry with its verdicts, as a Markdown table."""
     rows = ["| Experiment | What it tests | Verdicts on its claims |", "|---|---|---|"]
     for name in engram.experiments():
-        results = recorded(name)
-        verdicts = Counter(judged.verdict for judged in results.claims()) if results else Counter()
-        counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in get_args(Verdict) if verdicts[verdict])
-        link = f"[{name}](results/{record_path(name).name})" if results else name
+        cells = []
+        for preset, results in recorded(name).items():
+            verdicts = Counter(judged.verdict for judged in results.claims())
+            counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in get_args(Verdict) if verdicts[verdict])
+            cells.append(counts if preset == PRESET else f"preset {preset}: {counts}")
+        link = f"[{name}](results/{record_path(name).name})" if cells else name
         summary = engram.registry.get("experiments", name).summary
-        rows.append(f"| {link} | {summary} | {counts or 'not recorded yet'} |")
+        rows.append(f"| {link} | {summary} | {'; '.join(cells) or 'not recorded yet'} |")
     return "\n".join(rows)
 
 
 def readme_block() -> str:
     """Return the generated part of the README: every experiment in a line, and one of them whole."""
-    results = recorded(README_FIGURE)
-    assert results is not None
     return "\n\n".join(
         [
             summary_table(),
             f"The claims of all of them, with figures, are in the gallery of the documentation (`make docs`); "
             f"here those of {README_FIGURE} ({engram.registry.get('experiments', README_FIGURE).paper}):",
-            claims_table(results),
+            claims_table(recorded(README_FIGURE)[PRESET]),
             f"![Learning curves of {README_FIGURE}](docs/images/{README_FIGURE}.svg)",
         ]
     )
@@ -128,9 +131,7 @@ def draw(name: str) -> None:
     from playwright.sync_api import sync_playwright
     from plotly.offline import get_plotlyjs
 
-    results = recorded(name)
-    if results is None:
-        raise ValueError(f"{name} has no record")
+    results = recorded(name)[PRESET]
     figure = learning_curves(results, results.headline)
     figure.update_layout(width=860, height=420, font_family="sans-serif", margin={"t": 50, "r": 20})
     chromium = find_browser()
@@ -156,10 +157,10 @@ def main() -> None:
             except ValueError as error:
                 print(f"no record: {error}")
                 continue
-            if results.preset != PRESET or results.changed or {t.state for t in results.trials} != {"finished"}:
-                print(f"no record: the last run of {name} is not a whole {PRESET} run")
+            if results.preset == "smoke" or results.changed or {t.state for t in results.trials} != {"finished"}:
+                print(f"no record: the last run of {name} is not a whole run of {PRESET} size or larger")
                 continue
-            write_atomic(record_path(name), as_text(results.record()).encode())
+            write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
     readme = ROOT / "README.md"
     write_atomic(readme, with_block(readme.read_text(), readme_block()).encode())
     draw(README_FIGURE)

@@ -21,15 +21,15 @@ def test_every_record_is_of_a_whole_run_of_the_preset_as_it_is():
     names = [name for name in engram.experiments() if results.record_path(name).exists()]
     assert results.README_FIGURE in names
     for name in names:
-        run = results.recorded(name)
         experiment = engram.registry.get("experiments", name)
-        preset = experiment.presets[results.PRESET]
-        assert (run.preset, run.seeds, run.changed) == (results.PRESET, preset.seeds, {})
-        recorded = json.loads(results.record_path(name).read_text())["config"]
-        assert recorded == to_dict(preset.config), f"the laptop preset of {name} has changed since it was recorded"
-        expected = {(arm, seed) for arm in experiment.arms(preset.config) for seed in range(preset.seeds)}
-        assert {(trial.arm, trial.seed) for trial in run.trials} == expected
-        assert {trial.state for trial in run.trials} == {"finished"}
+        for size, run in results.recorded(name).items():
+            preset = experiment.presets[size]
+            assert (run.preset, run.seeds, run.changed) == (size, preset.seeds, {})
+            recorded = json.loads(results.record_path(name, size).read_text())["config"]
+            assert recorded == to_dict(preset.config), f"preset {size} of {name} has changed since it was recorded"
+            expected = {(arm, seed) for arm in experiment.arms(preset.config) for seed in range(preset.seeds)}
+            assert {(trial.arm, trial.seed) for trial in run.trials} == expected
+            assert {trial.state for trial in run.trials} == {"finished"}
 
 
 @pytest.mark.parametrize("name", engram.experiments())
@@ -54,6 +54,21 @@ def test_a_figure_typed_by_hand_is_noticed():
     forged = readme.replace("| 0.", "| 1.", 1)
     assert forged != readme
     assert results.with_block(forged, block) == readme
+
+
+def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, monkeypatch):
+    name = results.README_FIGURE
+    laptop = json.loads(results.record_path(name).read_text())
+    monkeypatch.setattr(results, "RECORDS", tmp_path)
+    for preset in ("laptop", "paper"):
+        results.record_path(name, preset).write_text(results.as_text({**laptop, "preset": preset}))
+    assert list(results.recorded(name)) == ["laptop", "paper"]
+    row = next(line for line in results.summary_table().splitlines() if f"[{name}]" in line)
+    laptop_size, as_published = row.split("; preset paper: ")
+    assert "reproduced at laptop scale" in laptop_size
+    assert "reproduced" in as_published
+    assert "laptop scale" not in as_published
+    assert f"`engram run {name} --preset paper`" in results.claims_table(results.recorded(name)["paper"])
 
 
 def test_a_readme_without_its_block_is_refused():

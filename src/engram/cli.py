@@ -57,8 +57,8 @@ class Run:
 
     names: Names
     """Names of the experiments."""
-    preset: Literal["smoke", "laptop", "paper"] = "laptop"
-    """Size: seconds, minutes on 2 cores, or as published."""
+    preset: str = "laptop"
+    """Size: smoke (seconds), laptop (minutes on 2 cores), paper (as published), or one more of `engram show NAME`."""
     seeds: int | None = None
     """How many seeds (default: the preset's)."""
     arms: str | None = None
@@ -238,9 +238,10 @@ def _run(command: Run, rest: list[str]) -> int:
 
 def _changes(experiment: Experiment, preset: str, rest: list[str]) -> dict[str, Any]:
     """Read the remaining arguments as config fields; return those that differ from the preset."""
+    from engram import checks
     from engram.lab.config import fields, override
 
-    config = experiment.presets[preset].config
+    config = experiment.presets[checks.choice("preset", preset, experiment.presets)].config
     known = {_option(field) for field in fields(type(config))}
     for argument in rest:
         option = argument.partition("=")[0].replace("_", "-")

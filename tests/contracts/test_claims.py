@@ -67,7 +67,7 @@ def test_a_claim_fails_with_its_arms_swapped(name):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_claim_is_judged_from_invented_seeds(name):
     for claim in claims(name):
-        for found, verdicts in [("holds", {"reproduced"}), ("fails", {"not reproduced"})]:
+        for found, verdicts in [("holds", {"reproduced", "reproduced at laptop scale"}), ("fails", {"not reproduced"})]:
             seeds = dict.fromkeys(range(claim.seeds), table(name)[claim.id][found])
-            verdict = judge(claim, seeds, preset="paper").verdict
+            verdict = judge(claim, seeds, preset=claim.presets[-1]).verdict
             assert verdict in verdicts or getattr(claim.metric, "form", "mean") == "share", (claim.id, found, verdict)

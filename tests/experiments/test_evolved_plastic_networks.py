@@ -5,15 +5,13 @@ import torch
 
 from engram.experiments import evolved_plastic_networks as experiment
 from engram.experiments.evolved_plastic_networks import evolution
-from engram.experiments.evolved_plastic_networks.claims import above_controls
-from engram.lab import at_least, at_most, within
 
 
 def configs(config: object) -> dict:
     return {name: arm.config for name, arm in experiment.arms(config).items()}
 
 
-LAPTOP, PAPER = (experiment.experiment.presets[name].config for name in ("laptop", "paper"))
+LAPTOP, HOUR, PAPER = (experiment.experiment.presets[name].config for name in ("laptop", "hour", "paper"))
 EVOLUTION = LAPTOP.evolution
 
 
@@ -31,34 +29,14 @@ def test_the_arms():
     assert (rung.units, rung.dt) == (70, 20.0), "the settings of the publication otherwise"
     assert laptop["evolved"].population == 200
     assert (laptop["evolved"].trials, laptop["evolved"].scored) == (250, 80)
-    assert list(configs(PAPER)) == ["evolved", "no-plasticity", "gru", "withhold-nand", "author-tables"]
+    assert list(configs(PAPER)) == ["evolved", "no-plasticity", "withhold-nand", "gru"]
+    assert configs(HOUR).items() >= {"evolved": configs(PAPER)["evolved"], "gru": laptop["gru"]}.items()
+    assert len(configs(HOUR)) == 2
     for arms in (laptop, configs(PAPER)):
         same = {"plastic": True, "decoded_lives": 0, "controls": True}
         evolved, without = (dataclasses.replace(arms[arm], **same) for arm in ("evolved", "no-plasticity"))
         assert evolved == without, "they differ by plasticity, and in what is tested after it"
         assert evolution.build(arms["no-plasticity"], torch.Generator()).eta == 0
-
-
-def test_the_criteria_are_those_of_the_protocol():
-    held = {claim.id: claim.holds for claim in experiment.claims}
-    assert held["first-rung"] == at_least(0.62)
-    assert held["first-rung-loss"] == at_most(0.31)
-    assert held["nothing-innate"] == within(0.5, 0.03)
-    assert held["learning-needs-plasticity"] == at_most(0.55)
-    assert held["plasticity-gain"] == at_least(0.08)
-    assert held["learning-in-life"] == at_least(0.75)
-    assert held["within-lifetime-gain"] == at_least(0.2)
-    assert held["evolution-needs-plasticity"] == at_least(0.05)
-    assert held["training-tasks"] == at_least(0.9)
-    assert held["unseen-task"] == at_least(0.75)
-    assert held["newborn-fails"] == at_most(0.55)
-    assert held["controls-unseen-task"] == held["controls-training-tasks"] == at_least(0.15)
-    assert held["target-decoded"] == at_least(0.8)
-
-
-def test_controls_are_compared_with_the_best_of_them():
-    result = {"accuracy": 0.9, "no_learning_accuracy": 0.5, "new_weight_accuracy": 0.7, "shuffled_trace_accuracy": 0.6}
-    assert above_controls("accuracy")({"evolved": result}) == pytest.approx(0.2)
 
 
 def test_the_withheld_task_and_its_negation_are_never_trained():

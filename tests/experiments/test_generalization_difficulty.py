@@ -2,12 +2,10 @@ import numpy as np
 import pytest
 
 from engram.analysis import BENCHMARKS, intrinsic_dimension
-from engram.experiments.generalization_difficulty import Config, arms, claims, experiment
+from engram.experiments.generalization_difficulty import Config, arms, experiment
 from engram.experiments.generalization_difficulty.data_sets import DATA, DataSet, images_of
 from engram.experiments.generalization_difficulty.dimensions import points_on
-from engram.experiments.generalization_difficulty.direct import SIZES
 from engram.experiments.generalization_difficulty.published import PUBLISHED
-from engram.experiments.generalization_difficulty.regression import MODES
 from engram.lab.config import override
 
 
@@ -55,21 +53,6 @@ def test_data_are_scaled_as_published(data, count, features, classes, radius):
     assert len(np.unique(labels)) == classes
     assert np.linalg.norm(points, axis=1).max() == pytest.approx(radius, abs=0.005)
     assert len(set(alphabets)) == (8 if data == "omniglot" else 0)
-
-
-def test_claims_compute_what_they_say():
-    metric = {claim.id: claim.metric for claim in claims}
-    seen = {f"m_noisy_{window}": float(window**2) for window in (1, 2, 3)} | {"m_clean_3": 5.5}
-    assert metric["noise-adds-dimensions"]({"cartpole": seen}) == 3.5
-    assert metric["each-noisy-observation-adds"]({"cartpole": seen}) == 3.0
-    of_data = {arm: {"m": m, "log10_bits": m} for arm, m in {"digits": 8.0, "mnist": 13.0, "cifar10": 12.0}.items()}
-    assert metric["order-of-measured-dimensions"](of_data) == metric["order-of-measured-bits"](of_data) == -1.0
-    bits = {f"bits_{name}_{size}": float(bits) for name, bits in {"ten": 9, "noise": 11}.items() for size in SIZES}
-    assert metric["noise-inputs-cost-bits"]({"direct": bits | {"bits_ten_200": 10.0}}) == 1.0
-    assert metric["samples-bring-bits"]({"direct": bits | {"bits_ten_200": 10.0}}) == -1.0
-    errors = {f"error_{m}_{name}": m * 0.1 for m in MODES for name in ("but_one", "all")}
-    assert metric["modes-must-be-sampled"]({"regression": errors}) == 0.1
-    assert metric["modes-suffice"]({"regression": errors}) == pytest.approx(0.3)
 
 
 def test_larger_trials_are_said_to_take_longer():

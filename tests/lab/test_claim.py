@@ -22,6 +22,7 @@ def claim(**changes: object) -> Claim:
         "holds": at_most(1.0),
         "arms": ("a",),
         "threshold": "laptop",
+        "presets": ("laptop", "hour", "paper"),
     }
     return Claim(**{**fields, **changes})
 
@@ -35,6 +36,7 @@ def results(*values: float) -> dict:
     [
         ((0.1, 0.2, 0.3), "laptop", "reproduced at laptop scale"),
         ((0.1, 0.2, 0.3), "paper", "reproduced"),
+        ((0.1, 0.2, 0.3), "hour", "reproduced"),
         ((1.1, 1.11, 1.12), "laptop", "not reproduced"),
         ((1.1, 1.2, 1.3), "laptop", "undecided"),
         ((0.5, 1.0, 1.6), "laptop", "undecided"),

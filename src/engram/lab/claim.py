@@ -136,8 +136,8 @@ def judge(
 ) -> JudgedClaim:
     """Judge a claim.
 
-    The whole interval within the criterion is *reproduced* (*at laptop scale*, unless the preset is ``paper``), the
-    whole interval outside is *not reproduced*, and anything between is *undecided*.
+    The whole interval within the criterion is *reproduced* (*at laptop scale*, if the preset is smaller than what was
+    published), the whole interval outside is *not reproduced*, and anything between is *undecided*.
 
     Args:
         claim: The claim.
@@ -185,7 +185,7 @@ def judge(
         return judged("identity") if every else judged("not reproduced", "an identity is broken: an error of ours")
     p = _p_value(claim, found.value, numbers, list(trials.values()))
     if claim.holds.low <= found.low and found.high <= claim.holds.high:
-        return judged("reproduced" if preset == "paper" else "reproduced at laptop scale", p=p)
+        return judged("reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", p=p)
     if found.high < claim.holds.low or claim.holds.high < found.low:
         return judged("not reproduced", p=p)
     return judged("undecided", "the interval straddles the threshold", p=p)

@@ -57,7 +57,8 @@ class Experiment:
         name: Its name in the registry and on the command line.
         summary: One line: what is learned, by what.
         paper: Authors, title, venue, year.
-        presets: ``"smoke"`` (seconds), ``"laptop"`` (minutes on 2 cores) and ``"paper"`` (as published).
+        presets: ``"smoke"`` (seconds), ``"laptop"`` (minutes on 2 cores) and ``"paper"`` (as published); any other is
+            a part of what was published, at its size.
         arms: What is compared: from the base config, arm name -> arm. Trials run in this order.
         claims: The published statements, made decidable.
         figure: The experiment's own figure of its results.
@@ -82,7 +83,7 @@ class Experiment:
         ids = [claim.id for claim in self.claims]
         if len(set(ids)) < len(ids):
             raise ValueError(f"experiment {self.name!r} has two claims with the same id: {ids}")
-        for preset in ("laptop", "paper"):
+        for preset in set(self.presets) - {"smoke"}:
             arms = self.arms(self.presets[preset].config)
             for claim in self.claims:
                 if preset in claim.presets and not set(claim.arms) <= set(arms):

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram.agents.reference import OracleAgent, RandomAgent, play
-from engram.tasks.meta import MetaTaskVectorEnv, RewardRule, diagnose, named, sample, sample_instance
+from engram.tasks.meta import (
+    Grid,
+    MetaTask,
+    MetaTaskVectorEnv,
+    RewardRule,
+    diagnose,
+    named,
+    sample,
+    sample_instance,
+)
 from engram.tasks.meta.diagnose import _best_fixed, _search
 from engram.tasks.meta.planning import enumerate_instances, model, optimal
 
@@ -137,6 +146,17 @@ def test_codes_of_states_are_those_of_the_transitions():
         codes = diagnose(task).codes
         assert ("UNREACHABLE" in codes) == (not steps[0].all())
         assert ("TRAP" in codes) == (not steps[steps[0], 0].all())
+
+
+@pytest.mark.parametrize("on_reward", ["none", "teleport", "reset", "terminate"])
+def test_a_cell_that_always_pays_is_reached_though_nobody_stays_in_it(on_reward):
+    def states(pays: int) -> str:
+        rules, corridor = (RewardRule(new=pays),), Grid(1, 5, start=0, on_reward=on_reward)
+        return diagnose(MetaTask(reward_rules=rules, topology=corridor)).codes.get("UNREACHABLE", "")
+
+    assert states(pays=4) == ""
+    beyond = "states [4]" if on_reward in {"reset", "terminate"} else ""
+    assert states(pays=3) == beyond, "where one is put back, the cell behind it is out of reach"
 
 
 def test_the_search_for_the_best_fixed_policy_finds_what_trying_all_finds():

@@ -3,13 +3,15 @@
 Three nested loops. Evolution shapes the innate weights and plasticities of a recurrent network. In its lifetime,
 dropped into an unknown task, its connections change by a reward-modulated Hebbian rule. In a trial, its activity holds
 a stimulus until the answer is due. No gradient is propagated back anywhere. The question is whether what evolved on
-some tasks learns one that evolution has never seen.
+some tasks learns one that evolution has never seen, and does it better than a network trained by gradients, whose
+activity learns. At laptop size it does not: that network is ahead on the unseen task as on the trained ones.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -40,23 +42,21 @@ class Config:
     """The arm that is to reach the first rung of the ladder, with networks of published size."""
     gru: gru.Config
     """The arm without evolution."""
-    first_rung: bool = True
-    """Whether there is the arm of the first rung."""
-    variants: bool = False
-    """Whether there are arms with another withheld task and with the published code's tables."""
+    study: Literal["accelerated", "headline", "published"] = "accelerated"
+    """Which arms there are: all at laptop size, those of the unseen task at published size, or all of that size."""
 
 
 def arms(config: Config) -> dict[str, Arm]:
-    """Evolution with plasticity and without, a GRU, and, by preset, the first rung or the published variants."""
+    """Evolution with plasticity and a GRU and, by study, the first rung, no plasticity, and another withheld task."""
     plain = replace(config.evolution, decoded_lives=0, controls=False)
-    evolved = {"evolved": config.evolution, "no-plasticity": replace(plain, plastic=False)}
-    variants = {"withhold-nand": replace(plain, withheld="nand"), "author-tables": replace(plain, author_tables=True)}
-    return {
-        **arms_of(evolution.trial, {"first-rung": config.rung} if config.first_rung else {}, evolution.seconds),
-        **arms_of(evolution.trial, evolved, evolution.seconds),
-        "gru": Arm(gru.trial, config.gru, 2 + config.gru.iterations * 0.055 + config.gru.test_lives * 0.05),
-        **arms_of(evolution.trial, variants if config.variants else {}, evolution.seconds),
-    }
+    evolved = {"first-rung": config.rung} if config.study == "accelerated" else {}
+    evolved["evolved"] = config.evolution
+    if config.study != "headline":
+        evolved["no-plasticity"] = replace(plain, plastic=False)
+    if config.study == "published":
+        evolved["withhold-nand"] = replace(plain, withheld="nand")
+    seconds = 2 + config.gru.iterations * 0.055 + config.gru.test_lives * 0.05
+    return arms_of(evolution.trial, evolved, evolution.seconds) | {"gru": Arm(gru.trial, config.gru, seconds)}
 
 
 def figure(results: Results) -> go.Figure:
@@ -98,12 +98,18 @@ SMALL = evolution.Config(
 PUBLISHED = evolution.Config(population=500, generations=1000, trials=400, scored=100, units=70, dt=20.0)
 SMOKE = Config(SMALL, replace(SMALL, decoded_lives=0, controls=False), gru.Config(iterations=10, test_lives=2))
 LAPTOP = Config(evolution.Config(), FIRST_RUNG, gru.Config())
-PAPER = Config(PUBLISHED, FIRST_RUNG, gru.Config(iterations=20_000), first_rung=False, variants=True)
+HOUR = Config(PUBLISHED, FIRST_RUNG, gru.Config(), "headline")  # of each seed
+PAPER = Config(PUBLISHED, FIRST_RUNG, gru.Config(iterations=20_000), "published")
 experiment = Experiment(
     name="evolved-plastic-networks",
     summary="Plastic networks, evolved on some cognitive tasks, learn others in their lifetime from rewards alone",
     paper="Miconi, Learning to acquire novel cognitive tasks, ICML 2023 (arXiv 2112.08588)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(LAPTOP, seeds=3), "paper": Preset(PAPER, seeds=3)},
+    presets={
+        "smoke": Preset(SMOKE, seeds=1),
+        "laptop": Preset(LAPTOP, seeds=3),
+        "hour": Preset(HOUR, seeds=3),
+        "paper": Preset(PAPER, seeds=3),
+    },
     arms=arms,
     claims=claims,
     figure=figure,

@@ -56,7 +56,7 @@ def arms(config: Config) -> dict[str, Arm]:
     """The published table, then what is measured."""
     found = {
         "published": Arm(published.trial, Fixed(), 1.0),
-        "shapes": Arm(dimensions.shapes, Fixed(), 1.0),
+        "shapes": Arm(dimensions.shapes, Fixed(), 4.0),
         **arms_of(data_sets.trial, {name: DataSet(**vars(config.data), name=name) for name in DATA}, data_sets.seconds),
         "cartpole": Arm(dimensions.cartpole, config.cartpole, 1 + 5e-5 * config.cartpole.steps),
         "regression": Arm(regression.trial, config.regression, 1.0),
@@ -111,7 +111,7 @@ experiment = Experiment(
     name="generalization-difficulty",
     summary="How many bits a learner must bring along to generalise: published tasks, and tasks measured here",
     paper="Boopathy et al., Model-agnostic Measure of Generalization Difficulty, ICML 2023 (arXiv 2305.01034)",
-    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
+    presets={"smoke": Preset(SMOKE, seeds=2), "laptop": Preset(Config(), seeds=15), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

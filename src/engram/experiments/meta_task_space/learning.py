@@ -9,12 +9,12 @@ import numpy as np
 from annotated_types import Ge
 from torch import nn
 
-from engram.agents import A2C, Memoryless, Rollout, TrainedAgent, meta_actor_critic
-from engram.agents.reference import Lifetimes, OracleAgent, RandomAgent, play, regret
+from engram.agents import A2C, Rollout, TrainedAgent, meta_actor_critic
+from engram.agents.reference import BayesFilterAgent, Lifetimes, OracleAgent, RandomAgent, play, regret
 from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
 from engram.experiments.reinforcement import learn
 from engram.lab import Run
-from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, sample_many
+from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, pomdp, sample_many
 from engram.tasks.meta.wrappers import RL2Observation
 
 PUBLISHED = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
@@ -43,8 +43,8 @@ class OneTask(Training):
 
     task: Literal["bandit", "two-step"] = "bandit"
     """Two dependent arms, or the two-step task."""
-    memory: bool = True
-    """Whether the agent is an LSTM that sees its last action and reward; otherwise a perceptron that does not."""
+    agent: Literal["lstm", "bayes"] = "lstm"
+    """Who acts: an LSTM that is trained on it, or a filter that knows it and infers the instance."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,15 @@ class ManyTasks(Training):
 
 
 def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
-    """Train an agent on a task; the results tell whether it learns within other lifetimes of it."""
-    run.rng.integers(2**31)  # where `on_many_tasks` draws the seed of its tasks
+    """Train an agent on a task, unless it infers; the results tell whether it learns within other lifetimes of it."""
     task = (named.dependent_bandit if config.task == "bandit" else named.two_step)(horizon=config.horizon)
-    test, lived, _ = lives(config, run, [task], [task], 16 * config.test_lifetimes, memory=config.memory)
+    lifetimes = 16 * config.test_lifetimes
+    if config.agent == "bayes":
+        test = MetaTaskVectorEnv(task, lifetimes)
+        lived = play(test, BayesFilterAgent(pomdp(task), generator=run.rng), seed=int(run.rng.integers(2**31)))
+        run.log(1, reward=lived.rewards.mean())
+    else:
+        test, lived, _ = lives(config, run, [task], [task], lifetimes)
     found = {"reward": float(lived.rewards.mean()), "gain": float(np.mean(within_lifetime_gain(lived.rewards)))}
     if config.task == "bandit":
         return found | {"regret": float(regret(test.unwrapped, lived).mean())}
@@ -114,20 +119,19 @@ def rewarded(episodes: Rollout) -> dict[str, Any]:
 
 
 def lives(
-    config: Training, run: Run, train: list[MetaTask], test: list[MetaTask], lifetimes: int, *, memory: bool = True
+    config: Training, run: Run, train: list[MetaTask], test: list[MetaTask], lifetimes: int
 ) -> tuple[Any, Lifetimes, int]:
-    """Train an agent, and let it live lifetimes of the test; return their environment, them and their seed."""
-    env = observed(train, config.batch_size, memory=memory)
+    """Train an LSTM, and let it live lifetimes of the test; return their environment, them and their seed."""
+    env = observed(train, config.batch_size)
     features, actions = env.single_observation_space.shape[0], int(env.single_action_space.n)
-    kind = nn.LSTM if memory else Memoryless
-    agent = meta_actor_critic(kind(features, config.hidden_size), actions, generator=run.generator).to(run.device)
+    network = nn.LSTM(features, config.hidden_size)
+    agent = meta_actor_critic(network, actions, generator=run.generator).to(run.device)
     learn(env, agent, config, run, rewarded, falling=True)
-    env = observed(test, lifetimes, memory=memory)
+    env = observed(test, lifetimes)
     seed = int(run.rng.integers(2**31))
     return env, play(env, TrainedAgent(agent, run.generator), seed=seed), seed
 
 
-def seconds(config: Training, *, memory: bool = True) -> float:
-    """Time of a trial on one core."""
-    per_step, each = (450e-6, 60e-9) if memory else (220e-6, 20e-9)
-    return 0.5 + config.iterations * config.horizon * (per_step + each * config.batch_size * config.hidden_size)
+def seconds(config: Training) -> float:
+    """Time of a trial with training on one core."""
+    return 0.5 + config.iterations * config.horizon * (450e-6 + 60e-9 * config.batch_size * config.hidden_size)

@@ -72,7 +72,7 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     All its instances are planned in, exactly, as Markov decision processes of the state and the flag. The codes:
 
     - NO_VARIATION: no variable occurs in a rule, or a pair of stimuli, that can matter
-    - UNREACHABLE: a state cannot be reached
+    - UNREACHABLE: a state cannot be reached, not even by a step that is paid and so leads on to somewhere else
     - TRAP: from a state that can be reached there is no way back to the start; not on a grid, nor if the episode ends
     - NO_REWARD: the best mean value is 0
     - TRIVIAL: random actions have 95 % of the best mean value
@@ -125,7 +125,7 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     fixed, scale = min(fixed, oracle), abs(oracle)  # up to rounding it is
     rewarded = scale > 1e-9
     gap = (oracle - fixed) / scale if rewarded else 0.0
-    codes = dict([*_about_variation(task, step, reached, pairs), *_about_states(task, whole, ever, instances)])
+    codes = dict([*_about_variation(task, step, reached, pairs), *_about_states(task, whole, step, reached, instances)])
     if not rewarded:
         codes["NO_REWARD"] = "the best mean value is 0"
     elif oracle - random <= (1 - MOST_RANDOM) * scale + 1e-9 * scale:
@@ -284,12 +284,19 @@ def _about_variation(
 
 
 def _about_states(
-    task: MetaTask, whole: Model, ever: Bool[np.ndarray, "z"], instances: Sequence[Instance]
+    task: MetaTask,
+    whole: Model,
+    step: Outcomes,
+    reached: Bool[np.ndarray, "instances z"],
+    instances: Sequence[Instance],
 ) -> Iterator[tuple[str, str]]:
     S = task.n_states
-    states: Bool[np.ndarray, "states"] = np.asarray(ever.reshape(-1, S).any(0))
-    if (missing := np.flatnonzero(np.any(free_cells(task, instances), 0) & ~states)).size:
-        yield "UNREACHABLE", f"states {missing.tolist()}"
+    states: Bool[np.ndarray, "states"] = np.asarray(reached.reshape(-1, S).any(0))
+    missing: Bool[np.ndarray, "states"] = np.asarray(np.any(free_cells(task, instances), 0) & ~states)
+    # Who is paid in a cell may be put elsewhere at once, or the episode ends: one gets there, but never sets out there.
+    missing[np.broadcast_to(step.reached[:, None], step.p.shape)[_possible(step, reached)]] = False
+    if missing.any():
+        yield "UNREACHABLE", f"states {np.flatnonzero(missing).tolist()}"
     if task.topology is None:  # on a grid every move can be undone
         T: Any = np.any(whole.transition, (0, 2))  # from z to z
         edges = T.reshape(-1, S, T.shape[0] // S, S).any((0, 2)) & states[:, None]
