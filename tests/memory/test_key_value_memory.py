@@ -346,6 +346,20 @@ def test_dynamic_k_means_warns_of_large_batches():
         memory.write(column(1, 2, 3), column(0, 0, 0))
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 6e19])
+@pytest.mark.parametrize("samples", [1, 20])
+def test_keys_of_any_size_are_told_apart(scale, samples):
+    memory = KeyValueMemory(8, 16)
+    keys = scale * torch.arange(1.0, 4.0)[:, None].expand(3, 16)
+    memory.write(keys, torch.tensor([1.0, 2.0, 3.0]))
+    found = memory.query(keys.repeat(samples, 1), k=2, delta=0.0)
+    assert found.values.flatten().tolist() == [1.0, 2.0, 3.0] * samples
+    assert found.squared_distances[:3, 1].tolist() == pytest.approx([16 * scale**2] * 3, rel=1e-5)
+    changed = memory.write(keys, torch.full((3,), 9.0))
+    assert changed.rows.tolist() == [0, 1, 2]
+    assert not changed.fresh.any()
+
+
 # All policies.
 
 
