@@ -123,8 +123,13 @@ claims = [
         smallest("least_recovery", "stored-attention", "stored-dense-exponential") >= 0.99,
     ),
     ours(
+        "shallow-memories-lose-them",
+        "while a classic Hopfield network and a cubic one lose half of 10,000 or more (the larger share recovered)",
+        largest("recovery", "stored-hebb", "stored-dense-3") <= 0.5,
+    ),
+    ours(
         "but-nothing-else",
-        "but of other states of the same code none (the larger share)",
+        "Attention and the exponential dense network recover of other states of the same code none (the larger share)",
         largest("recovery_of_others", "stored-attention", "stored-dense-exponential") <= 0.0,
         sameness="identity",
     ),

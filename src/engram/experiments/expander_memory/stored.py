@@ -17,7 +17,7 @@ from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHo
 from engram.memory.expander.recovery import random_states
 
 LOADS = (0.04, 0.08, 0.12, 0.14, 0.2)  # random patterns a node
-Memory = Literal["expander", "dense-exponential", "attention"]
+Memory = Literal["expander", "hebb", "dense-3", "dense-exponential", "attention"]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,18 @@ def associative(
         attention = AttentionMemory()
         attention.store(patterns)
         return lambda noisy: attention.recall(noisy).x, attention.n_weights
-    network = DenseHopfield("exponential")
+    network: HebbHopfield | DenseHopfield
+    if config.memory == "hebb":
+        network = HebbHopfield(patterns.shape[1])
+    else:
+        network = DenseHopfield(3 if config.memory == "dense-3" else "exponential")
     network.store(patterns)
     return lambda noisy: network.recall(noisy, generator=generator).x, network.n_weights
 
 
 def seconds(config: Stored) -> float:
     """Time of a trial on one core."""
-    each = {"expander": 0.0, "dense-exponential": 5e-9, "attention": 4e-10}
+    each = {"expander": 0.0, "hebb": 0.0, "dense-3": 9e-9, "dense-exponential": 5e-9, "attention": 4e-10}
     return 0.3 + each[config.memory] * 2 * config.words * 1.1 * config.most_stored * config.nodes
 
 
