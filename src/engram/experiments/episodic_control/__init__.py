@@ -105,7 +105,7 @@ def figure(results: Results) -> go.Figure:
     """Late return by size and policy, with its range; the error on the stream over time; all other late returns."""
     titles = ("CartPole: late return by memory", "Stream: error over time", "Late return elsewhere")
     plot = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.1)
-    colors = dict(zip(POLICIES, PALETTE, strict=True))
+    colors = dict(zip(POLICIES, itertools.cycle(PALETTE), strict=False))
 
     def late(arm: str) -> list[float]:
         return [of_seed[arm]["late_return"] for of_seed in results.by_seed.values() if arm in of_seed]
