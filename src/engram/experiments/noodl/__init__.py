@@ -124,7 +124,7 @@ experiment = Experiment(
     paper="Rambhatla, Li & Haupt, NOODL, ICLR 2019 (arXiv 1902.11261)",
     presets={
         "smoke": Preset(SMOKE, seeds=1),
-        "laptop": Preset(LAPTOP, seeds=10),
+        "laptop": Preset(LAPTOP, seeds=9),
         "paper": Preset(replace(LAPTOP, large=True), seeds=10),
     },
     arms=arms,
