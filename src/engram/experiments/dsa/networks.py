@@ -102,6 +102,6 @@ class FlipFlop:
     def seconds(self) -> float:
         """Time of a trial on one core."""
         systems = 3 * self.models
-        return systems * self.updates * self.steps * (1e-4 + 2.5e-8 * self.batch * self.units) + self.fit.seconds(
+        return systems * self.updates * self.steps * (2e-4 + 1.3e-8 * self.batch * self.units) + self.fit.seconds(
             systems
         )
