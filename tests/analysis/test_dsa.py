@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
+from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering
 from torch import nn
 
@@ -68,6 +69,20 @@ def test_systems_of_different_rank_need_a_common_one():
     dsa = DSA(HankelDMD(6), rank="common").fit(mixed)
     assert dsa.rank_ == 2
     assert dsa.transform([mixed[1]]).shape == (1, 2)
+
+
+def test_reduced_rank_operators_of_different_width_are_compared_within_their_ranges():
+    fifth = 1e-3 * np.random.default_rng(0).normal(size=(4, 120, 1))
+    systems = [SYSTEMS[0], np.concatenate((SYSTEMS[1], fifth), 2), SYSTEMS[2]]
+    dmd = HankelDMD(2, rank=2, method="rrr", reg=0.0)
+    dsa = DSA(dmd, rank="common").fit(systems)
+    for system, operator in zip(systems, dsa.operators_, strict=True):
+        whole = np.linalg.eigvals(clone(dmd).fit(system).operator_)
+        assert operator.shape == (2, 2) != (len(whole),) * 2
+        leading = whole[np.abs(whole).argsort()[-2:]]
+        np.testing.assert_allclose(np.sort(np.linalg.eigvals(operator)), np.sort(leading), atol=1e-9)
+    assert dsa.distances_[0, 1] < 0.2 < dsa.distances_[0, 2]
+    np.testing.assert_allclose(dsa.transform(systems[1:2]), dsa.distances_[1:2], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ mistake does not pass.
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def test_a_claim_fails_with_its_arms_swapped(name):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_claim_is_judged_from_invented_seeds(name):
     for claim in claims(name):
-        for found, verdicts in [("holds", {"reproduced", "reproduced at laptop scale"}), ("fails", {"not reproduced"})]:
+        for found, expected in [("holds", "reproduced"), ("fails", "not reproduced")]:
             seeds = dict.fromkeys(range(claim.seeds), table(name)[claim.id][found])
-            verdict = judge(claim, seeds, preset=claim.presets[-1]).verdict
-            assert verdict in verdicts or getattr(claim.metric, "form", "mean") == "share", (claim.id, found, verdict)
+            verdict = judge(replace(claim, untestable=""), seeds, preset=claim.presets[-1]).verdict
+            shared = getattr(claim.metric, "form", "mean") == "share"  # of so few trials nothing is decided
+            assert shared or verdict in {expected, f"{expected} at laptop scale"}, (claim.id, found, verdict)

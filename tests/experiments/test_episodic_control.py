@@ -1,10 +1,9 @@
 import pytest
 
 from engram.experiments.episodic_control import arms, claims, experiment
-from engram.experiments.episodic_control.control import GAMES
+from engram.experiments.episodic_control.control import FORMS, GAMES, OTHERS
 from engram.experiments.episodic_control.control import Config as Control
 from engram.experiments.episodic_control.stream import CENTRES, Stream
-from engram.lab import at_least, at_most
 
 
 def configs(config: object) -> dict:
@@ -16,15 +15,14 @@ BY_ID = {claim.id: claim for claim in claims}
 
 
 def test_the_protocol_on_small_environments():
-    for size in (100, 250, 1000):
-        for policy in ("lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm"):
+    for size, forms in ((100, (*FORMS, *OTHERS)), (1000, ("lru", "dkm"))):
+        for policy in forms:
             arm = LAPTOP[f"cartpole-{size}-{policy}"]
             assert (arm.capacity, arm.neighbours, arm.gamma, arm.steps) == (size, 11, 0.99, 40_000)
             assert (arm.epsilon, arm.explore_from, arm.explore_until) == (0.005, 500, 4000)
     rooms = LAPTOP["four-room-dkm"]
     assert (rooms.capacity, rooms.neighbours, rooms.epsilon, rooms.steps) == (60, 5, 0.1, 15_000)
     assert rooms.agents * experiment.presets["laptop"].seeds >= 12
-    assert LAPTOP["acrobot-100-lru"].explore_until == 10_000
     assert {LAPTOP[f"stream-{policy}"].points for policy in ("lru", "dkm", "dkm-author", "k-means")} == {4000}
     assert CENTRES == 32
     assert LAPTOP["cartpole-unlimited"].capacity > LAPTOP["cartpole-unlimited"].steps
@@ -41,16 +39,6 @@ def test_the_published_settings_on_atari():
         assert (arm.explore_from, arm.explore_until) == (5000, 25_000)
     assert (mfec.neighbours, mfec.epsilon, nec.neighbours, nec.epsilon) == (11, 0.005, 50, 0.001)
     assert (nec.learning_rate, nec.learning_starts) == (7.92468721e-6, 50_000)
-
-
-def test_the_criteria_are_those_of_the_protocol():
-    assert BY_ID["dkm-beats-lru"].holds == BY_ID["dkm-author-beats-lru"].holds == at_least(1.15)
-    assert BY_ID["corrected-finds-the-goal"].holds == at_least(-0.25)
-    assert BY_ID["published-form-loses-the-goal"].holds == at_most(0.1)
-    for form in ("dkm", "dkm-author"):
-        assert BY_ID[f"{form}-follows-a-stream"].holds == at_most(0.5)
-        assert BY_ID[f"still-water-is-for-k-means-not-{form}"].holds == at_least(1.0)
-        assert BY_ID[f"{form}-beats-samples"].holds == at_most(1.0)
 
 
 def test_what_the_claims_compute():

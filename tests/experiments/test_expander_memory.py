@@ -32,7 +32,7 @@ def test_the_same_seed_gives_all_decoders_the_same_states_and_noise():
     assert ladder[0].shares() == [0.02, 0.04, 0.06, 0.08, 0.1]
 
 
-@pytest.mark.parametrize("decoder", ["max", "random", "parallel", "wta", "gallager-b", "belief-propagation", "nearest"])
+@pytest.mark.parametrize("decoder", ["max", "random", "parallel", "wta", "belief-propagation", "nearest"])
 def test_every_decoder_corrects_a_little_noise(decoder):
     config = Recovery(decoder=decoder, smallest=60, doublings=0)
     memory = ExpanderMemory(build_graph(config, 60, np.random.default_rng(0)))

@@ -8,7 +8,6 @@ from engram.experiments.noodl import arms
 from engram.experiments.noodl.claims import LASSOS
 from engram.experiments.noodl.learner import Lasso, Learner, build_learner
 from engram.experiments.noodl.synthetic import Synthetic, draw
-from engram.lab import at_least, at_most
 from engram.tasks import perturb_dictionary
 from engram.unit_rows import unit_rows
 
@@ -31,22 +30,6 @@ def test_the_main_arm_is_the_published_demonstration():
     assert (large.dict_step, large.updates, large.start_radius) == (15.0, 50, 1.0)
 
 
-def test_the_criteria_are_those_of_the_protocol():
-    holds = {claim.id: claim.holds for claim in noodl.claims}
-    assert holds["exact-dictionary"] == at_most(1e-6)
-    assert holds["exact-codes"] == at_most(2e-6)
-    assert holds["arora-stalls"] == at_least(0.08)
-    assert holds["lasso-stays-behind"] == at_least(1e-3)
-    assert holds["noodl-beats-all"] == at_most(1e-2)
-    assert holds["geometric"] == at_least(0.99)
-    assert holds["rate"] == at_most(-0.08)
-    assert holds["exact-supports"] == at_least(0.99)
-    assert holds["up-to-16-atoms"] == at_most(1e-4)
-    assert holds["wide-basin"] == at_most(1e-4)
-    assert holds["least-squares-in-fewer-iterations"] == at_most(0.25)
-    assert holds["blind-start"] == at_least(0.9)
-
-
 def test_the_metrics_take_the_harder_side():
     claims = {claim.id: claim for claim in noodl.claims}
     results = {
@@ -56,13 +39,14 @@ def test_the_metrics_take_the_harder_side():
         **{arm: {"error": 0.01 * (i + 1), "error_5": 0.05 * (i + 1)} for i, arm in enumerate(LASSOS)},
         "nonzero-4": {"error": 1e-9},
         "nonzero-16": {"error": 1e-3},
-        **{f"noise-{s}": {"error": 2 * s} for s in (0.01, 0.03, 0.1)},
+        **{f"noise-{s}": {"error": 2 * s} for s in (0.01, 0.03)},
+        "noise-0.1": {"error": 0.17},
     }
     assert claims["noodl-beats-all"].metric(results) == pytest.approx(1e-6)
     assert claims["arora-stalls"].metric(results) == 0.1
     assert claims["lasso-leads-early"].metric(results) == pytest.approx(0.5)
     assert claims["up-to-16-atoms"].metric(results) == 1e-3
-    assert claims["noise-floor"].metric(results) == pytest.approx(2.0)
+    assert claims["noise-floor"].metric(results) == pytest.approx(0.3)
 
 
 def test_every_arm_of_a_seed_sees_the_same_samples():
@@ -95,11 +79,9 @@ def test_what_learns_is_what_the_arm_says():
     assert found["noodl-iht"].solver == "iht"
     assert found["arora-unbiased"].update == "arora-unbiased"
     assert isinstance(found["lasso-0.1"], Lasso)
-    assert found["noodl"].reinit is None
-    assert build_learner(Learner(dict_step=0.0, code_step=0.0), np.eye(3), reinit=True).get_params().items() >= {
+    assert build_learner(Learner(dict_step=0.0, code_step=0.0), np.eye(3)).get_params().items() >= {
         ("dict_step", "auto"),
         ("code_step", "auto"),
-        ("reinit", "both"),
     }
 
 

@@ -55,9 +55,10 @@ def test_verdict(values, preset, verdict):
 
 
 def test_a_known_reason_wins_but_our_value_is_still_shown():
-    judged = judge(claim(), results(0.1, 0.2, 0.3), preset="laptop", why_not="changed")
-    assert (judged.verdict, judged.why) == ("not testable here", "changed")
-    assert judged.ours == pytest.approx(0.2)
+    for known, why_not in ((claim(), "changed"), (claim(untestable="changed"), "")):
+        judged = judge(known, results(0.1, 0.2, 0.3), preset="laptop", why_not=why_not)
+        assert (judged.verdict, judged.why) == ("not testable here", "changed")
+        assert judged.ours == pytest.approx(0.2)
 
 
 def test_seeds_without_all_arms_do_not_count():

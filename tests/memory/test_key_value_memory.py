@@ -185,6 +185,14 @@ def test_equal_samples_of_a_batch_are_one():
         assert memory.counts[0, :2].tolist() == [2, 2]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_of_values_of_several_numbers_the_first_decides_which_stays(at_once):
+    memory = KeyValueMemory(8, 1, 2)
+    for value in torch.tensor([[[1.0, 9.0], [4.0, 2.0], [3.0, 5.0]]] if at_once else [[[1.0, 9.0]], [[4.0, 2.0]]]):
+        memory.write(torch.ones(len(value), 1), value)
+    assert memory.values[0, 0].tolist() == [4, 2]
+
+
 def test_fifo_forgets_the_first():
     memory = filled(FIFO(), [1, 2, 3], [0, 0, 0])
     memory.query(column(1), k=1)
@@ -269,21 +277,25 @@ def test_a_cluster_that_is_not_fed_lives_as_many_samples_as_there_are_rows(weigh
     assert changed.rows.tolist() == [1]
 
 
-@given(seed=st.integers(0, 10**6), weighting=st.sampled_from(["author", "count"]), n=st.integers(1, 12))
-def test_the_sum_of_counts_is_kept(seed, weighting, n):
+@given(
+    seed=st.integers(0, 10**6),
+    policy=st.sampled_from([DynamicKMeans("author"), DynamicKMeans(), DynamicKMeans(horizon=2.5)]),
+    n=st.integers(1, 12),
+)
+def test_the_sum_of_counts_is_kept(seed, policy, n):
     generator = seeded(seed)
-    memory = KeyValueMemory(12, 2, policy=DynamicKMeans(weighting))
+    memory = KeyValueMemory(12, 2, policy=policy)
     for _ in range(12):
-        before, was_filled = memory.counts[0].clone(), int(memory.n_filled)
+        before = memory.counts[0].clone()
         keys = torch.randint(0, 4, (n, 2), generator=generator).float()
         changed = memory.write(keys, torch.rand(n, generator=generator))
         fresh = changed.rows[changed.fresh]
-        grown = memory.counts.sum().item() - before.sum().item()
-        began = int((fresh >= was_filled).sum())  # rows that were empty come with their own weight
-        if weighting == "count":
-            assert grown == pytest.approx(began - before[fresh].sum().item())
+        total = memory.counts.sum().item()
+        if policy.weighting == "count":
+            came = n + (before.sum() - before[fresh].sum()).item()
+            assert total == pytest.approx(min(came, 12 * policy.horizon))
         elif not len(fresh):
-            assert grown == pytest.approx(0)
+            assert total == pytest.approx(before.sum().item())
 
 
 def test_only_a_row_that_was_empty_is_free_of_charge():
@@ -293,6 +305,9 @@ def test_only_a_row_that_was_empty_is_free_of_charge():
         memory.write(column(sample), column(0))
     assert memory.counts.sum().item() == pytest.approx(4)
     assert memory.counts[0, 1].item() == pytest.approx(0.75)  # recycled, for the fifth sample
+    for sample in range(11, 27):
+        remembering = filled(DynamicKMeans(horizon=3.0), [10, 20, 30, 40, *range(11, sample)], [0] * (sample - 7), 4)
+        assert remembering.counts.sum().item() == pytest.approx(min(sample - 7, 12))
     published = filled(DynamicKMeans("author"), [10, 20, 30, 40, 11, 12, 13, 14, 50], [0] * 9, 4)
     assert published.counts.sum().item() == pytest.approx(5)
 
@@ -329,6 +344,20 @@ def test_dynamic_k_means_warns_of_large_batches():
     memory = KeyValueMemory(8, 1, policy=DynamicKMeans())
     with pytest.warns(RuntimeWarning, match="more than a quarter of capacity = 8"):
         memory.write(column(1, 2, 3), column(0, 0, 0))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 6e19])
+@pytest.mark.parametrize("samples", [1, 20])
+def test_keys_of_any_size_are_told_apart(scale, samples):
+    memory = KeyValueMemory(8, 16)
+    keys = scale * torch.arange(1.0, 4.0)[:, None].expand(3, 16)
+    memory.write(keys, torch.tensor([1.0, 2.0, 3.0]))
+    found = memory.query(keys.repeat(samples, 1), k=2, delta=0.0)
+    assert found.values.flatten().tolist() == [1.0, 2.0, 3.0] * samples
+    assert found.squared_distances[:3, 1].tolist() == pytest.approx([16 * scale**2] * 3, rel=1e-5)
+    changed = memory.write(keys, torch.full((3,), 9.0))
+    assert changed.rows.tolist() == [0, 1, 2]
+    assert not changed.fresh.any()
 
 
 # All policies.
@@ -480,6 +509,8 @@ NAN = torch.tensor([[1.0, float("nan")]])
         (lambda: DynamicKMeans("mean"), "weighting = 'mean'"),
         (lambda: DynamicKMeans("author", 0.1), "merge_radius = 0.1: expected 0 with"),
         (lambda: KMeans(merge_radius=-1.0), "merge_radius = -1.0"),
+        (lambda: DynamicKMeans(horizon=0.5), "horizon = 0.5"),
+        (lambda: DynamicKMeans("author", horizon=2.0), "horizon = 2.0: expected 1 with"),
         (lambda: Aggregate(0.0), "radius = 0.0"),
         (lambda: MaxSurprise(k=0), "k = 0"),
         (lambda: MEMORY.query(torch.ones(1, 3)), r"x.shape = \(1, 3\): expected \(batch, 2\)"),

@@ -91,3 +91,11 @@ def test_every_rule_learns_and_is_seen_learning(rule):
     assert all(spearmanr(np.arange(40), trace[:, 2]).statistic > 0.9 for trace in traces.numpy())
     with pytest.raises(ValueError, match="networks = 0: expected at least 1"):
         learning_rule_traces(rule, 0, torch.Generator())
+
+
+def test_activity_is_observed_on_the_same_images_at_every_step():
+    traces = learning_rule_traces("sgd", 3, torch.Generator().manual_seed(0), observations=30, every=1)
+    # A step of the weights changes little; other images would change more.
+    assert traces[:, :, 4:8].diff(dim=1).abs().max() < 0.04
+    with pytest.raises(ValueError, match="probes = 1797: expected 1 to 1796"):
+        learning_rule_traces("sgd", 3, torch.Generator(), probes=1797)

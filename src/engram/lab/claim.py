@@ -71,6 +71,7 @@ class Claim:
             measure says of itself (a ratio, a share of trials) decides which. ``"numeric"``: every seed's value.
             ``"bitwise"``: every seed's value, all of them equal. ``"identity"``: every seed's value, by construction,
             so that it is a test of the code and no claim.
+        untestable: Why no run of ours can decide it, where that is known; its verdict is *not testable here*.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Claim:
     presets: tuple[str, ...] = ("laptop", "paper")
     seeds: int = 3
     sameness: Literal["statistical", "numeric", "bitwise", "identity"] = "statistical"
+    untestable: str = ""
 
     def __post_init__(self) -> None:
         if self.seeds < 2:
@@ -166,8 +168,8 @@ def judge(
         ours, low, high, resolution = found
         return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, p, adjusted=verdict)
 
-    if why_not:
-        return judged("not testable here", why_not)
+    if why_not or claim.untestable:
+        return judged("not testable here", why_not or claim.untestable)
     if preset not in claim.presets:
         return judged("not testable here", f"needs preset {' or '.join(claim.presets)}")
     if not complete:

@@ -29,7 +29,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         metric: ``"angular"``, ``"euclidean"`` or ``"squared"`` as in ``operator_distance``; ``"bound"``, the lower
             bound of the angle in closed form; or ``"spectral"``, as in ``spectral_distance``.
         rank: None: as ``dmd`` has it. ``"common"``: the smallest rank that ``dmd`` finds in any of the systems, for
-            all of them; a system that is transformed later has the same.
+            all of them; a system that is transformed later has the same. An operator of that rank among more
+            coordinates (``method="rrr"``) is compared as it acts within its range, which it never leaves.
         restarts: As in ``operator_distance``.
         seed: As in ``operator_distance``.
         budget: Seconds for the refinement of the distances, as in ``compare_operators``; None: no limit.
@@ -96,7 +97,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
                 dmd if dmd.rank_ == self.rank_ else self._fitted(system, number, self.rank_)
                 for number, (dmd, system) in enumerate(zip(fitted, systems, strict=True))
             ]
-        self.operators_ = [np.asarray(dmd.operator_) for dmd in fitted]
+        self.operators_ = [within_range(np.asarray(dmd.operator_), self.rank_) for dmd in fitted]
         self.distances_, self.bounds_, self.refined_ = self._compared(self.operators_, None)
         return self
 
@@ -108,7 +109,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         """Return the distances of other systems, one or more as in ``fit``, to those that were fitted."""
         check_is_fitted(self)
         fitted = (self._fitted(system, i, self.rank_) for i, system in enumerate(self._systems(X, reset=False)))
-        return self._compared([np.asarray(dmd.operator_) for dmd in fitted], self.operators_).distances
+        operators = [within_range(np.asarray(dmd.operator_), self.rank_) for dmd in fitted]
+        return self._compared(operators, self.operators_).distances
 
     @property
     def _n_features_out(self) -> int:
@@ -147,3 +149,14 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             points, other_points = ([np.linalg.eigvals(A) for A in each] for each in (operators, others or operators))
             values = np.array([[eigenvalue_distance(a, b) for b in other_points] for a in points])
         return OperatorComparison(values, values, np.ones(values.shape, dtype=bool))
+
+
+def within_range(operator: Float[np.ndarray, "n n"], rank: int | None) -> Float[np.ndarray, "rank rank"]:
+    """Return an operator of this rank in an orthonormal basis of its range, with all its eigenvalues but zero.
+
+    L^T A L,   where A L = L (L^T A L)
+    """
+    if rank is None or len(operator) <= rank:
+        return operator
+    basis = np.linalg.svd(operator)[0][:, :rank]
+    return np.asarray(basis.T @ operator @ basis)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from annotated_types import Ge
-from scipy.stats import spearmanr
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -40,6 +40,7 @@ class Systems(NamedTuple):
     shapes: list[np.ndarray]  # what geometry sees, (samples, features) of each
     labels: list[Any]  # the class of each, or a number by which they are ordered; None stands for none
     ordered: bool = False  # whether it is such a number; distances then are those to the first
+    raw: np.ndarray | None = None  # (systems, features) from which a forest is taught the classes
     neighbours: int = 1  # how many nearest systems a class is guessed from
 
 
@@ -76,7 +77,6 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     labels = np.array(systems.labels)
     found: dict[str, np.ndarray] = {
         "dsa": analysis.operator_distances(operators),
-        "bound": analysis.operator_bounds(operators),
         "spectral": analysis.pairwise(operators, analysis.spectral_distance),
         "procrustes": analysis.pairwise(systems.shapes, analysis.procrustes_angle),
         "cka": analysis.pairwise(systems.shapes, lambda X, Y: 1 - analysis.linear_cka(X, Y)),
@@ -89,21 +89,25 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
         result[f"{name}_silhouette"] = analysis.silhouette(distances, labels)
         result[f"{name}_accuracy"] = float(cross_val_score(nearest, distances, labels, cv=LeaveOneOut()).mean())
         result[f"{name}_ratio"] = float(distances[~same].mean() / max(distances[same & others].mean(), 1e-12))
+    if systems.raw is not None:
+        forest = RandomForestClassifier(100, random_state=0)
+        result["forest_accuracy"] = float(cross_val_score(forest, systems.raw, labels, cv=3).mean())
     return result
 
 
 def along(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
-    """Return distances to the first system; what has no number is unrelated, and their unit."""
+    """Return distances to the first system, in radians; what has no number is unrelated."""
     dsa = analysis.operator_distances(operators[:1], operators)[0]
     shape = np.array([analysis.procrustes_angle(systems.shapes[0], other) for other in systems.shapes])
     numbered = [i for i, label in enumerate(systems.labels) if label is not None]
-    unit = [i for i, label in enumerate(systems.labels) if label is None]
+    unrelated = [i for i, label in enumerate(systems.labels) if label is None]
     result: dict[str, Any] = {"labels": [systems.labels[i] for i in numbered]}
     for name, distances in (("dsa", dsa), ("procrustes", shape)):
-        curve = distances[numbered] / (distances[unit].mean() if unit else 1.0)
+        curve = distances[numbered]
         jumps = np.abs(np.diff(curve))
         result[f"{name}_curve"] = curve.round(6).tolist()
         result[f"{name}_most"] = float(curve.max())
-        result[f"{name}_correlation"] = float(spearmanr(result["labels"], curve).statistic)
         result[f"{name}_last_jump"] = float(jumps[-1] / jumps[:-1].max())
+        if unrelated:
+            result[f"{name}_unrelated"] = float(distances[unrelated].mean())
     return result

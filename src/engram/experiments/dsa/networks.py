@@ -32,14 +32,17 @@ class Rules:
 
     def systems(self, run: Run) -> Systems:
         """Train them; the rules are the classes."""
-        shapes, labels = [], []
+        shapes: list[np.ndarray] = []
+        labels, raw = [], []
         for rule in RULES:
-            traces = learning_rule_traces(rule, 3 * self.networks, run.generator, observations=self.observations)
-            centred = traces.double() - traces.double().mean(1, keepdim=True)
-            spread = traces.double().std(1, keepdim=True)
+            observed = learning_rule_traces(rule, 3 * self.networks, run.generator, observations=self.observations)
+            traces = observed.double()
+            spread = traces.std(1, keepdim=True)
+            centred = traces - traces.mean(1, keepdim=True)
             shapes += list((centred / spread.where(spread > 0, torch.ones(()).double())).numpy())
             labels += [rule] * len(traces)
-        return Systems([[x] for x in shapes], shapes, labels, neighbours=3)
+            raw += list(traces.flatten(1).numpy())
+        return Systems([[x] for x in shapes], shapes, labels, neighbours=3, raw=np.stack(raw))
 
     def seconds(self) -> float:
         """Time of a trial on one core."""
@@ -51,13 +54,17 @@ class FlipFlop:
     """Recurrent networks of three kinds, trained to hold three bits."""
 
     models: Annotated[int, Ge(2)] = 3
-    """Networks of each kind, of 128 and of 64 units in turn."""
+    """Networks of each kind."""
+    units: Annotated[int, Ge(2)] = 128
+    """Units of the first network of a kind; the next has half as many, and so on in turn."""
     trials: Annotated[int, Ge(2)] = 64
     """Sequences in which they are compared."""
     steps: Annotated[int, Ge(50)] = 200
     """Steps of a sequence."""
     updates: Annotated[int, Ge(1)] = 1500
-    """Steps of the optimiser, each on 64 sequences."""
+    """Steps of the optimiser."""
+    batch: Annotated[int, Ge(1)] = 64
+    """Sequences in each."""
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
     """Learning rate of Adam."""
     fit: Fit = Fit(n_delays=5, rank=20)
@@ -73,13 +80,13 @@ class FlipFlop:
         probe = task.sample(self.trials, run.generator).inputs
         for make in kinds.values():
             for model in range(self.models):
-                units = 64 if model % 2 else 128
+                units = self.units // (1 + model % 2)
                 with torch.random.fork_rng():
                     torch.manual_seed(int(run.rng.integers(2**62)))
                     net, readout = make(units), nn.Linear(units, 3)
                 optimizer = torch.optim.Adam([*net.parameters(), *readout.parameters()], lr=self.learning_rate)
                 for _ in run.steps(self.updates, net=net, readout=readout, optimizer=optimizer):
-                    inputs, targets, _ = task.sample(64, run.generator)
+                    inputs, targets, _ = task.sample(self.batch, run.generator)
                     loss = (readout(net(inputs)[0]) - targets).square().mean()
                     optimizer.zero_grad()
                     loss.backward()
@@ -87,7 +94,7 @@ class FlipFlop:
                     optimizer.step()
                 with HiddenStates(net) as states, torch.no_grad():
                     net(probe)
-                flat = PCA(COMPONENTS).fit_transform(np.concatenate(states.trials))
+                flat = PCA(min(COMPONENTS, self.units // 2)).fit_transform(np.concatenate(states.trials))
                 activity.append(np.split(flat, self.trials))
         shapes = [np.concatenate(x) for x in activity]
         return Systems(activity, shapes, [kind for kind in kinds for _ in range(self.models)])
@@ -95,4 +102,6 @@ class FlipFlop:
     def seconds(self) -> float:
         """Time of a trial on one core."""
         systems = 3 * self.models
-        return systems * self.updates * self.steps * 3e-4 + self.fit.seconds(systems)
+        return systems * self.updates * self.steps * (2e-4 + 1.3e-8 * self.batch * self.units) + self.fit.seconds(
+            systems
+        )

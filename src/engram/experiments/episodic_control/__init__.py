@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 
 from engram.experiments.episodic_control import control, look_up, stream
 from engram.experiments.episodic_control.claims import claims
-from engram.experiments.episodic_control.control import COMPARED, FORMS, GAMES, PAIR, POLICIES, PolicyName
+from engram.experiments.episodic_control.control import FORMS, GAMES, OTHERS, PAIR, POLICIES
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE, add_line
 
@@ -25,11 +25,10 @@ QUICK = (
     "cartpole-100-lru",
     "cartpole-100-dkm",
     "four-room-dkm-author",
-    "four-room-tabular-q",
     "stream-dkm",
     "cartpole-nec-dkm",
 )
-SIZES = (100, 250, 1000)  # rows for each action on CartPole
+SIZES = (100, 1000)  # rows for each action on CartPole
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,6 @@ class Config:
     """The agent on CartPole; its memory differs by arm."""
     rooms: control.Config
     """In four rooms, where an agent either finds the goal or not."""
-    acrobot: control.Config
-    """On Acrobot; its memory differs by arm."""
     nec: control.Config
     """Neural episodic control, on CartPole."""
     atari: control.Config
@@ -57,10 +54,10 @@ class Config:
 
 
 def arms(config: Config) -> dict[str, Arm]:
-    """CartPole by policy and size, its baselines, the rooms, Acrobot, learned keys, the stream; or Atari alone."""
+    """CartPole by policy and size, its baselines, the rooms, learned keys, the stream; or Atari alone."""
     if config.games:
         return arms_of(control.trial, atari(config.atari), control.seconds)
-    streams = {f"stream-{policy}": replace(config.stream, policy=policy) for policy in (*FORMS, "k-means")}
+    streams = {f"stream-{name}": replace(config.stream, policy=name) for name in (*FORMS, "dkm-short", "k-means")}
     found = {
         **arms_of(control.trial, agents(config), control.seconds),
         **arms_of(stream.trial, streams, lambda config: 0.3e-3 * config.points * config.streams),
@@ -73,25 +70,16 @@ def agents(config: Config) -> dict[str, control.Config]:
     """Return the arms in small environments."""
     cartpole, rooms, nec = config.cartpole, config.rooms, config.nec
     found: dict[str, control.Config] = {}
-    for size, policy in itertools.product(SIZES, COMPARED):
-        found[f"cartpole-{size}-{policy}"] = replace(cartpole, policy=policy, capacity=size)
-    baselines: tuple[PolicyName, ...] = ("fifo", "random")
-    for policy in baselines:
+    for policy in (*FORMS, *OTHERS):
         found[f"cartpole-100-{policy}"] = replace(cartpole, policy=policy)
+    for policy in PAIR:
+        found[f"cartpole-1000-{policy}"] = replace(cartpole, policy=policy, capacity=1000)
     found["cartpole-unlimited"] = replace(cartpole, capacity=cartpole.steps + 500)
     found["cartpole-tabular-q"] = replace(cartpole, learner="tabular-q")
-    for policy in (*FORMS, "k-means"):
+    for policy in FORMS:
         found[f"four-room-{policy}"] = replace(rooms, policy=policy)
     for policy in PAIR:
-        found[f"four-room-{policy}-mean"] = replace(rooms, policy=policy, value_update="mean")
-    found["four-room-tabular-q"] = replace(rooms, learner="tabular-q")
-    for size, policy in itertools.product((100, 500), FORMS):
-        found[f"acrobot-{size}-{policy}"] = replace(config.acrobot, policy=policy, capacity=size)
-    for policy in PAIR:
         found[f"cartpole-nec-{policy}"] = replace(nec, policy=policy)
-        found[f"four-room-nec-{policy}"] = replace(
-            nec, environment="engram/FourRoom-v0", policy=policy, capacity=60, neighbours=5, epsilon=0.1
-        )
     return found
 
 
@@ -117,7 +105,7 @@ def figure(results: Results) -> go.Figure:
     """Late return by size and policy, with its range; the error on the stream over time; all other late returns."""
     titles = ("CartPole: late return by memory", "Stream: error over time", "Late return elsewhere")
     plot = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.1)
-    colors = dict(zip(POLICIES, PALETTE, strict=True))
+    colors = dict(zip(POLICIES, itertools.cycle(PALETTE), strict=False))
 
     def late(arm: str) -> list[float]:
         return [of_seed[arm]["late_return"] for of_seed in results.by_seed.values() if arm in of_seed]
@@ -140,7 +128,7 @@ def figure(results: Results) -> go.Figure:
             add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), name=name, line=style)
     for arm in results.arms:
         elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
-        if elsewhere and not arm.startswith(("stream", "look-up", "acrobot")):
+        if elsewhere and not arm.startswith(("stream", "look-up")):
             plot.add_trace(go.Box(y=late(arm), name=arm, boxpoints="all", showlegend=False), row=3, col=1)
     plot.update_xaxes(title="rows for each action", type="log", row=1, col=1)
     plot.update_xaxes(title="points seen", row=2, col=1)
@@ -152,7 +140,6 @@ def figure(results: Results) -> go.Figure:
 LAPTOP = Config(
     cartpole=control.Config(),
     rooms=control.Config("engram/FourRoom-v0", capacity=60, neighbours=5, epsilon=0.1, steps=15_000, agents=3),
-    acrobot=control.Config("Acrobot-v1", explore_from=2000, explore_until=10_000),
     nec=control.Config(learner="nec", value_update="ema", capacity=250, neighbours=50, epsilon=0.001, steps=20_000),
     atari=control.Config(
         "Pong", capacity=10_000, key_dim=128, explore_from=5000, explore_until=25_000, steps=10_000_000
@@ -176,7 +163,7 @@ experiment = Experiment(
     "learning with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)",
     presets={
         "smoke": Preset(SMOKE, seeds=1),
-        "laptop": Preset(LAPTOP, seeds=5),
+        "laptop": Preset(LAPTOP, seeds=10),
         "paper": Preset(replace(LAPTOP, games=True), seeds=3),
     },
     arms=arms,

@@ -17,7 +17,6 @@ from engram.memory import (
     ExpanderMemory,
     belief_propagation,
     corrupted,
-    gallager_b_decode,
     hamming74_blocks,
     local_graph,
     random_regular,
@@ -26,7 +25,7 @@ from engram.memory.expander.recovery import nearest_state, random_states
 
 SPAN = 12  # nodes in a window of the local graph
 SIZES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
-Decoder = Literal["max", "random", "parallel", "wta", "gallager-b", "belief-propagation", "nearest"]
+Decoder = Literal["max", "random", "parallel", "wta", "belief-propagation", "nearest"]
 FLIPS: tuple[Decoder, ...] = ("max", "random", "parallel")
 Z, R = 5, 6  # constraints of each node, nodes of each constraint
 
@@ -144,10 +143,6 @@ def decoded(
 ) -> Tensor:
     """Return what a decoder makes of noisy states."""
     match config.decoder:
-        case "gallager-b":
-            # Three of the other four: the threshold that suits z = 5.
-            bits = gallager_b_decode(memory.graph, noisy < 0, threshold=max(1, config.z - 2))
-            return 1 - 2 * bits.to(noisy.dtype)
         case "belief-propagation":
             bits = belief_propagation(memory.graph, noisy < 0, fraction).x
             return 1 - 2 * bits.to(noisy.dtype)
@@ -160,6 +155,6 @@ def decoded(
 
 def seconds(config: Recovery) -> float:
     """Time of a trial on one core: of each noisy state, and of encoders, which grows with the cube of the size."""
-    each = {"gallager-b": 14e-6, "belief-propagation": 1.3e-6, "wta": 1.3e-6, "nearest": 1e-6}
+    each = {"belief-propagation": 1.3e-6, "wta": 1.3e-6, "nearest": 1e-6}
     word = each.get(config.decoder, 4e-7) * config.words
     return 0.1 + len(config.shares()) * sum(word * n + 5e-12 * n**3 for n in config.sizes())

@@ -117,11 +117,13 @@ claims = [
     ),
     demonstration(
         "noise-floor",
-        "Under noise the error of the dictionary ends at twice its standard deviation (mean ratio of three)",
+        "Under noise the error of the dictionary ends at twice its standard deviation (the ratio farthest from two, of "
+        "three: how far)",
         Measure(
-            lambda results: sum(results[f"noise-{noise}"]["error"] / noise for noise in NOISES) / len(NOISES),
+            lambda results: max(abs(results[f"noise-{noise}"]["error"] / noise - 2) for noise in NOISES),
             tuple(f"noise-{noise}" for noise in NOISES),
-        ).within(2.0, 0.5),
+        )
+        <= 0.5,
         published="outside the theory",
     ),
     hypothesis(
@@ -147,11 +149,6 @@ claims = [
         published="outside the theory",
     ),
     hypothesis(
-        "blind-start-with-replacement",
-        "and all of them if unused and duplicate atoms are replaced",
-        smallest("found", *(f"{arm}-reinit" for arm in BLIND)) >= 1.0,
-    ),
-    hypothesis(
         "tracks",
         "When every true atom turns by half a degree between batches, the error stays below 0.04",
         value("drift", "late_error") <= 0.04,
@@ -168,8 +165,9 @@ claims = [
     ),
     unstated(
         "lasso-is-better-on-patches",
-        "but a lasso's explain more, since coefficients are not bounded below there (difference)",
-        value("patches-lasso-0.2", "explained_4") - value("patches-noodl", "explained_4") >= 0.0,
+        "but those of the better of two lassos more, since coefficients are not bounded below there (difference)",
+        largest("explained_4", "patches-lasso-0.05", "patches-lasso-0.2") - value("patches-noodl", "explained_4")
+        >= 0.0,
     ),
     demonstration(
         "large-dictionary",

@@ -58,7 +58,7 @@ class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
             self._random_state.set_state(state["_random_state"])
 
 
-def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"], reinit: bool = False) -> NOODL | Lasso:
+def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"]) -> NOODL | Lasso:
     """Make what learns in a trial, from a dictionary to start with."""
     if config.method == "lasso":
         return Lasso(
@@ -79,7 +79,6 @@ def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"], r
         solver="iht-ls" if neural else config.method,
         update=config.method if neural else "noodl",
         dict_init=start,
-        reinit="both" if reinit else None,
     )
 
 

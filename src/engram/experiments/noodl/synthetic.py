@@ -38,8 +38,6 @@ class Synthetic(Learner):
     """Standard deviation of noise in each feature."""
     drift: Annotated[float, Ge(0), Le(90)] = 0.0
     """Degrees by which every true atom turns between batches."""
-    reinit: bool = False
-    """Replace unused and duplicate atoms by samples."""
 
     def __post_init__(self) -> None:
         if self.n_nonzero > self.n_components:
@@ -71,7 +69,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
         start = perturb_dictionary(first, config.start_radius / math.log(config.n_features), rng)
     else:
         start = unit_rows(draw(config, first, rng, config.n_components)[0])
-    model = build_learner(config, start, config.reinit)
+    model = build_learner(config, start)
     average, broken = np.zeros_like(first), np.zeros(1)
     for step in run.steps(config.updates, learner=model, average=average, broken=broken):
         true = turn_dictionary(first, towards, step * config.drift)

@@ -51,7 +51,7 @@ def estimate(
     answer = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(found == 0, 1)
     if how.exact_match:
         answer = torch.where((d2[..., :1] == 0) & (found > 0), values[..., 0, :], answer)
-    return torch.where(found == 0, how.empty_value, answer)
+    return torch.where(found == 0, how.empty_value, answer).to(values.dtype)
 
 
 def fast_estimate(

@@ -58,7 +58,7 @@ class FaissSearch:
         """Return near keys, mostly the nearest, as ``exact_neighbours`` does."""
         every = not tables.size
         rows = np.full((len(x) * (len(keys) if every else 1), k), -1)
-        distances = np.full(rows.shape, np.inf, keys.dtype)
+        distances = np.full(rows.shape, np.inf)
         for table in range(len(keys)) if every else np.unique(tables):
             which = np.arange(len(x)) if every else np.flatnonzero(tables == table)
             pairs = which * len(keys) + table if every else which
@@ -81,6 +81,6 @@ class FaissSearch:
         candidates[np.isin(candidates, stale)] = -1
         candidates = np.hstack((candidates, np.broadcast_to(stale, (len(x), stale.size))))
         candidates.sort(axis=1)
-        rows, distances = np.empty((len(x), k), np.int64), np.empty((len(x), k), keys.dtype)
+        rows, distances = np.empty((len(x), k), np.int64), np.empty((len(x), k))
         kernels.nearest_among(keys, candidates, x, rows, distances)
         return rows, distances

@@ -2,7 +2,8 @@
 
 A sum of squares is added up in lanes, several numbers at once. Of a large batch, one matrix product gives squared
 distances up to rounding; every key that these cannot rule out is measured again by differences. So all ways find the
-same neighbours. Samples do not meet: the results are the same for any number of threads.
+same neighbours. Samples do not meet: the results are the same for any number of threads. Distances are 64-bit numbers;
+those of 32-bit keys are added up in 32 bits unless the squares are too small or too large for these.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ from numba import njit
 
 LANES = {"reassoc", "contract", "nsz"}  # sums in any order; what is not finite stays so
 GROUP = 32
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @njit(inline="always", fastmath=LANES)
@@ -20,6 +22,25 @@ def squared_distance(a, i, b, j):
         difference = a[i, f] - b[j, f]
         total += difference * difference
     return total
+
+
+@njit(fastmath=LANES)
+def wide_squared_distance(a, i, b, j):
+    """As ``squared_distance``, in 64 bits."""
+    total = 0.0
+    for f in range(a.shape[1]):
+        difference = np.float64(a[i, f]) - np.float64(b[j, f])
+        total += difference * difference
+    return total
+
+
+@njit(inline="always")
+def distance_of(a, i, b, j):
+    """Return the squared distance of row i of a and row j of b: 0 for equal ones alone, and finite, of 32-bit ones."""
+    distance = np.float64(squared_distance(a, i, b, j))
+    if not SMALLEST <= distance <= LARGEST:
+        distance = wide_squared_distance(a, i, b, j)
+    return distance
 
 
 @njit(inline="always")
@@ -38,7 +59,7 @@ def nearest(keys, filled, x, sample, rows, distances):
     k = rows.size
     rows[:], distances[:] = -1, np.inf
     for j in range(filled):
-        distance = squared_distance(keys, j, x, sample)
+        distance = distance_of(keys, j, x, sample)
         if distance < distances[k - 1]:
             insert(rows, distances, j, distance)
 
@@ -71,14 +92,16 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
     """Go on with the search for nearest keys in a block of them whose products with samples are known.
 
     ``products`` are those of samples from ``begin`` and keys from ``offset`` on, ``norms`` and ``squares`` the squared
-    norms of keys and samples; a distance made of products may be wrong by their share ``slack``.
+    norms of keys and samples; a distance made of products may be wrong by their share ``slack``, and by what is too
+    small for these numbers.
     """
     k, block = rows.shape[1], products.shape[1]
+    lost = x.dtype.type(8 * x.shape[1] * SMALLEST)
     for i in range(first, stop):
         sample = begin + i
         row, distance = rows[sample], distances[sample]
-        shift = x.dtype.type(slack * (squares[sample] + largest)) - squares[sample]
-        bound = distance[k - 1] + shift
+        shift = x.dtype.type(slack * (squares[sample] + largest)) + lost - squares[sample]
+        bound = x.dtype.type(distance[k - 1] + shift)
         for start in range(0, block, GROUP):
             end, some = min(start + GROUP, block), 0
             for j in range(start, end):
@@ -87,10 +110,10 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
                 continue
             for j in range(start, end):
                 if norms[offset + j] - 2 * products[i, j] < bound:
-                    exact = squared_distance(keys, offset + j, x, sample)
+                    exact = distance_of(keys, offset + j, x, sample)
                     if exact < distance[k - 1]:
                         insert(row, distance, offset + j, exact)
-                        bound = distance[k - 1] + shift
+                        bound = x.dtype.type(distance[k - 1] + shift)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
@@ -102,7 +125,7 @@ def nearest_among(keys, candidates, x, rows, distances):
         for c in range(candidates.shape[1]):
             j = candidates[sample, c]
             if j >= 0:
-                distance = squared_distance(keys, j, x, sample)
+                distance = distance_of(keys, j, x, sample)
                 if distance < distances[sample, k - 1]:
                     insert(rows[sample], distances[sample], j, distance)
 
@@ -157,13 +180,14 @@ def use(coef, clock, rows, tables):
 def online_kmeans(centres, counts, filled, samples, loss, free, published):
     """Let samples join the nearest centre or take a free one; return how many centres, the first, are in use.
 
-    Each sample costs every count ``loss``; a count up to ``free`` makes a centre free. As ``published``, equal samples
-    are not merged, and one that takes a starved centre costs nothing.
+    Counts lose the share ``loss`` of what their sum is beyond one a centre; a count up to ``free`` makes a centre free.
+    As ``published``, each sample costs every count ``loss`` but those that take a free centre, and equal samples are
+    not merged.
     """
     for i in range(samples.shape[0]):
         near, best = 0, np.inf
         for j in range(filled):
-            distance = squared_distance(centres, j, samples, i)
+            distance = distance_of(centres, j, samples, i)
             if distance < best:
                 near, best = j, distance
         slot = counts.argmin()
@@ -171,14 +195,13 @@ def online_kmeans(centres, counts, filled, samples, loss, free, published):
             counts[near] += 1
         elif counts[slot] <= free:
             centres[slot], counts[slot] = samples[i], 1
-            if published or slot == filled:
-                filled = max(filled, slot + 1)
+            filled = max(filled, slot + 1)
+            if published:
                 continue
         else:
             count = max(counts[near], 0.0)
             for f in range(centres.shape[1]):
                 centres[near, f] = (count * centres[near, f] + samples[i, f]) / (count + 1)
             counts[near] += 1
-        for j in range(counts.size):
-            counts[j] -= loss
+        counts -= loss if published else loss * max(0.0, counts.sum() - counts.size)
     return filled

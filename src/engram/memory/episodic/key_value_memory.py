@@ -301,7 +301,8 @@ class KeyValueMemory(Stored, nn.Module):
         table = torch.arange(len(rows), device=x.device) % every if tables is None else tables.long().to(x.device)
         rows = rows.to(x.device)
         place = (table[:, None], rows.clamp(min=0))
-        distances = (x.repeat_interleave(every, 0)[:, None] - self.keys[place]).square().sum(-1)
+        differences = x.repeat_interleave(every, 0)[:, None] - self.keys[place]
+        distances = differences.double().square().sum(-1)  # which 32 bits may be too few for
         distances = distances.masked_fill(rows < 0, torch.inf)
         return self._by_table((estimate(self.values[place], distances, how), rows, distances), len(x), tables)
 

@@ -35,7 +35,7 @@ def exact_neighbours(
 
     every = not tables.size
     pairs = len(x) * (len(keys) if every else 1)
-    rows, distances = np.empty((pairs, k), np.int64), np.empty((pairs, k), keys.dtype)
+    rows, distances = np.empty((pairs, k), np.int64), np.empty((pairs, k))
     if len(x) > FEW and every and keys.shape[2] > FEW:
         for table in range(len(keys)):
             place = slice(table, None, len(keys))
@@ -65,7 +65,7 @@ def by_products(
 
     norms, squares = np.empty(filled, keys.dtype), np.empty(len(x), keys.dtype)
     largest = kernels.squares(keys, filled, norms), kernels.squares(x, len(x), squares)
-    rows, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf, keys.dtype)
+    rows, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf)
     if not np.isfinite(2 * sum(largest)):  # too large for their products
         kernels.nearest_of_all(keys[None], np.array([filled]), x, ALL, rows, distances, 0, len(x))
         return rows, distances

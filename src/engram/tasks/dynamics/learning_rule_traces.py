@@ -13,7 +13,7 @@ from engram import checks
 
 RATES = {
     "sgd": (0.05, 0.1, 0.2),
-    "momentum": (0.005, 0.01, 0.02),
+    "momentum": (0.05, 0.1, 0.2),  # those of plain descent: at a tenth it would do the same as that
     "adam": (0.0005, 0.001, 0.002),
     "feedback-alignment": (0.05, 0.1, 0.2),
 }
@@ -30,13 +30,14 @@ def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
 
 
 def learning_rule_traces(
-    rule: str, networks: int, generator: torch.Generator, *, observations: int = 200, every: int = 5
+    rule: str, networks: int, generator: torch.Generator, *, observations: int = 200, every: int = 5, probes: int = 300
 ) -> Float[Tensor, "networks observations observables"]:
     """Train networks of 64-32-10 units on digits, and observe them.
 
     Of each layer: mean, standard deviation, norm and largest modulus of the weights; mean, standard deviation, mean
-    modulus and share of positive values of its activity, on the batch of the step. Hidden units are rectified. The
-    networks have the three learning rates of the rule in turn. Feedback alignment sends errors back by random weights.
+    modulus and share of positive values of its activity, on images that are not trained on. Hidden units are rectified.
+    The networks have the three learning rates of the rule in turn. Feedback alignment sends errors back by random
+    weights.
 
     Args:
         rule: Which rule trains them.
@@ -44,6 +45,7 @@ def learning_rule_traces(
         generator: What draws weights and batches.
         observations: How often they are observed.
         every: Steps between two observations.
+        probes: On how many images activity is observed, the same at each step for all networks.
 
     Source: our design, after the observables of Nayebi et al., "Identifying learning rules from neural network
     observables" (2020), and the case study of Ostrow et al. (2023).
@@ -56,6 +58,9 @@ def learning_rule_traces(
     for name, value in {"networks": networks, "observations": observations, "every": every}.items():
         checks.size(name, value)
     images, labels = digits()
+    checks.size("probes", probes, most=len(images) - 1)
+    order = torch.randperm(len(images), generator=generator)
+    probe, images, labels = images[order[:probes]], images[order[probes:]], labels[order[probes:]]
     weights, biases = [], []
     for width, out in pairwise(SIZES):
         weights.append(torch.randn(networks, width, out, generator=generator) * (2 / width) ** 0.5)
@@ -66,13 +71,14 @@ def learning_rule_traces(
     first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     traces = torch.empty(networks, observations, 2 * OBSERVABLES)
     for step in range(observations * every):
+        if step % every == 0:
+            hidden = (probe @ weights[0] + biases[0]).relu()
+            layers = zip(weights, (hidden, hidden @ weights[1] + biases[1]), strict=True)
+            traces[:, step // every] = torch.cat([_observed(*layer) for layer in layers], dim=1)
         chosen = torch.randint(len(images), (networks, BATCH), generator=generator)
         x = images[chosen]
         hidden = (x @ weights[0] + biases[0]).relu()
         out = hidden @ weights[1] + biases[1]
-        if step % every == 0:
-            layers = zip(weights, (hidden, out), strict=True)
-            traces[:, step // every] = torch.cat([_observed(*layer) for layer in layers], dim=1)
         error = (out.softmax(2) - torch.nn.functional.one_hot(labels[chosen], SIZES[2])) / BATCH
         back = feedback if rule == "feedback-alignment" else weights[1].transpose(1, 2)
         inner = (error @ back) * (hidden > 0)

@@ -49,36 +49,46 @@ class KMeans:
             warnings.warn(f"{large}: clusters starve before they are fed", RuntimeWarning, stacklevel=3)
         if self.weighting == "author":
             return clustered_as_published(table, batch, merging, self.forgets)
-        return clustered(table, batch, merging, self.forgets, self.merge_radius)
+        horizon = getattr(self, "horizon", np.inf)
+        return clustered(table, batch, merging, horizon, self.merge_radius)
 
 
 @dataclass(frozen=True)
 class DynamicKMeans(KMeans):
     """Online k-means whose clusters lose weight over time and make room when they starve; arguments as in ``KMeans``.
 
-    A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays near M;
-    a row with no count left is free. A cluster lives that gets one sample in M. With ``weighting="count"``:
+    A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays near
+    h M; a row with no count left is free. A cluster lives that gets one sample in M. With ``weighting="count"``:
 
         1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, ``value_update``
         2. of equal ones among the rest one stays, with their number as its count
         3. they take free rows, in the order of time
         4. those left join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
-        5. c <- c - n / M everywhere, where n leaves out the first samples of rows that were empty: if they counted, the
-           table would be full with half the sum, and a row starve as soon as M samples came after it, like a queue
+        5. c <- c - max(0, sum c - h M) / M everywhere, so that nothing is lost while rows are empty
 
     ``weighting="author"`` is the published code: no 1 and 2; nearest clusters are looked up before rows are taken; the
-    m samples that join a cluster weigh as one; no 5 if all samples take free rows. So the sum of its counts grows with
-    every row that is taken again, and clusters come to rest as those of ``KMeans`` do, later; those of ``"count"``
-    never do, and are less exact where nothing changes. Both are for n much smaller than M; over a quarter warns.
+    m samples that join a cluster weigh as one; 5 takes n / M, or nothing if all samples take free rows. So the sum of
+    its counts grows with every row that is taken again, and clusters come to rest as those of ``KMeans`` do, later;
+    those of ``"count"`` never do, and are the less exact where nothing changes the smaller h is. Both are for n much
+    smaller than M; over a quarter warns.
+
+    Args:
+        horizon: How many samples a row remembers on average, h, at least 1, which is published; ``"author"``: 1.
 
     Source: Agostinelli et al. (2019), algorithm and published code; the corrections are ours.
     """
 
+    horizon: float = 1.0
     forgets: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if checks.number("horizon", self.horizon, least=1) > 1 and self.weighting == "author":
+            raise ValueError(f"horizon = {self.horizon}: expected 1 with 'author', whose counts grow by themselves")
 
-def clustered(table: Table, batch: Batch, merging: Merging, forgets: bool, radius: float = 0.0) -> Change:
-    """Update clusters in the corrected form; ``forgets``: they lose weight."""
+
+def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radius: float = 0.0) -> Change:
+    """Update clusters in the corrected form, which lose what is beyond ``horizon`` samples a row."""
     counts = table.counts.copy()
     met, row, new = recognised(table, batch, merging, radius)
     values = merged_values(table.values[row], counts[row].clip(0), met, merging)
@@ -89,10 +99,8 @@ def clustered(table: Table, batch: Batch, merging: Merging, forgets: bool, radiu
     now = placed(table._replace(counts=counts), row, values, slots, fills)
     if len(rest.keys):
         now = joined(table, now, rest, nearest(table, now, rest, merging), as_one=False)
-    if not forgets:
-        return now
-    samples = batch.weights.sum() - (slots >= table.n_filled).sum()
-    return now._replace(counts=now.counts - samples / counts.size)
+    beyond = max(0.0, now.counts.sum() - horizon * counts.size)
+    return now._replace(counts=now.counts - beyond / counts.size)
 
 
 def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets: bool) -> Change:

@@ -153,7 +153,7 @@ def merged_values(
 ) -> Float[np.ndarray, "rows value_dim"]:
     """Return the values of rows whose states came again, once each."""
     if merging.value_update == "max":
-        return np.asarray(np.maximum(old, batch.values))
+        return np.where(batch.values[:, :1] > old[:, :1], batch.values, old)  # whole, as ``best`` of a batch takes it
     if merging.value_update == "ema":
         return np.asarray(old + old.dtype.type(merging.value_step) * (batch.values - old))
     before, new = counts[:, None], batch.weights[:, None]
