@@ -40,8 +40,9 @@ class Model:
     """Units of a layer of the LSTM; the other networks have as many as fit into the same number of parameters."""
     alpha: Literal["connection", "post"] = "connection"
     """What has a plasticity coefficient of its own: each connection, or each receiving unit."""
-    alpha_init: Annotated[float, Gt(0), Le(10)] = 1.0
-    """Plasticity coefficients are initially uniform between 0 and this."""
+    alpha_init: Annotated[float, Gt(0), Le(10)] = 0.1
+    """Plasticity coefficients are initially uniform between 0 and this; at 1, ten times as much, modulated networks
+    stay on the plateau of guessing in most runs."""
     eta_init: Annotated[float, Gt(0), Le(1)] = 0.3
     """Initial rate of plasticity that is not modulated."""
 
