@@ -1,12 +1,12 @@
 """Language models with plastic and neuromodulated LSTMs (Miconi, Rawal, Clune and Stanley, 2019).
 
-Three models with equally many parameters are compared: an LSTM, one whose recurrent connections are plastic, and one
-whose plasticity is modulated by the network itself. The language of the small presets has bigrams that hold in one
-document only; the published one is the Penn Treebank, for users who have its files. The small language is dense in
-names, and the gates are open at first, because otherwise no network finds out within minutes that names tell anything.
-Its size is the one at which all three networks learn: between networks that only guess there is nothing to compare, and
-with 6 or 10 names, in documents of 100 or 200 words, none leaves guessing within minutes. Where all know every name in
-the end, what can be compared is how soon they do.
+Four models with equally many parameters are compared: an LSTM, one whose recurrent connections are plastic, and two
+whose plasticity is modulated by the network itself, at once or retroactively. The language of the small presets has
+bigrams that hold in one document only; the published one is the Penn Treebank, for users who have its files. The small
+language is dense in names, and the gates are open at first, because otherwise no network finds out within minutes that
+names tell anything. Its size is the one at which all networks learn: between networks that only guess there is nothing
+to compare, and with 6 or 10 names, in documents of 100 or 200 words, none leaves guessing within minutes. Where all
+know every name in the end, what can be compared is how soon they do.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Config:
 
 
 def arms(config: Config) -> dict[str, Arm]:
-    """The three networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
+    """The four networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
     if config.corpus == "penn-treebank":
         of_text = config.treebank.model.matched(treebank.TYPES)
         read = {arm: replace(config.treebank, model=model) for arm, model in of_text.items()}
@@ -71,6 +71,12 @@ claims = [
         value("modulated", IN_TRAINING) - value("lstm", IN_TRAINING) <= 0.0,
         published="modulated is better than the LSTM on the Penn Treebank",
     ),
+    ours(
+        "retroactive-at-most-lstm",
+        "So does a retroactively modulated one",
+        value("retroactive", IN_TRAINING) - value("lstm", IN_TRAINING) <= 0.0,
+        published="retroactive is better than the LSTM on the Penn Treebank",
+    ),
     on_treebank(
         "treebank-plastic",
         "On the Penn Treebank, a plastic LSTM has a lower perplexity than an LSTM with as many parameters",
@@ -82,6 +88,12 @@ claims = [
         "On the Penn Treebank, a neuromodulated LSTM has a lower perplexity than a plastic one",
         value("modulated", "perplexity") - value("plastic", "perplexity") <= 0.0,
         published="102.65 +- 0.30 against 103.80 +- 0.25 (p = 1e-6)",
+    ),
+    on_treebank(
+        "treebank-retroactive",
+        "On the Penn Treebank, a retroactively modulated LSTM has a lower perplexity than a plastic one",
+        value("retroactive", "perplexity") - value("plastic", "perplexity") <= 0.0,
+        published="102.48 +- 0.28 against 103.80 +- 0.25; against 102.65 +- 0.30 of the other not significant",
     ),
 ]
 
