@@ -197,6 +197,7 @@ PAPER = Config(
     hidden_size=200,
     batch_size=30,
     iterations=180_000,
+    retroactive_eta=0.1,
     delay=2,
     a2c=A2C(learning_rate=1e-4, adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.1),
 )

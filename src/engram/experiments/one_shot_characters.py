@@ -291,6 +291,7 @@ claims = [
         "Without plasticity the same network guesses: it has nothing to remember with",
         value("non-plastic", "accuracy") <= 0.25,
         published="not given",
+        presets=("laptop",),  # a hundred episodes, as published, could be more than a quarter right by chance
         sameness="identity",
     ),
 ]

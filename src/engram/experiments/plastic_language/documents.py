@@ -31,7 +31,7 @@ class Documents:
     """Words between a name and its attribute."""
     batch_size: Annotated[int, Ge(1)] = 32
     """Documents in a batch."""
-    updates: Annotated[int, Ge(10)] = 2000
+    updates: Annotated[int, Ge(10)] = 1800
     """Steps of the optimiser."""
     learning_rate: Annotated[float, Gt(0), Le(1)] = 3e-2
     """Learning rate of Adam; of 0.003, 0.01, 0.03 and 0.1 the best for each network in pilots with other seeds."""
