@@ -74,7 +74,7 @@ class Model:
 
     def seconds(self, batch_size: int) -> float:
         """Return the time of one step of the layers on one core: of each, and of each synapse that it touches."""
-        plastic = {"plastic": (150e-6, 3e-9), "modulated": (160e-6, 3e-9), "retroactive": (200e-6, 5e-9)}
+        plastic = {"plastic": (110e-6, 2e-9), "modulated": (120e-6, 2e-9), "retroactive": (150e-6, 2.5e-9)}
         step, synapse = {"lstm": (30e-6, 0.5e-9), **plastic}[self.network]
         return self.layers * (step + synapse * batch_size * self.hidden_size**2)
 
