@@ -32,7 +32,10 @@ def test_the_published_network_has_the_published_size_and_length():
 
 def test_the_arms_differ_in_plasticity_alone():
     sizes = {arm: trained(build(config, seeded())) for arm, config in configs(Config()).items()}
-    assert sizes == {"connection": 2 * 65**2 + 1, "homogeneous": 65**2 + 2, "non-plastic": 65**2}
+    small = {"connection": 2 * 65**2 + 1, "homogeneous": 65**2 + 2, "non-plastic": 65**2}
+    large = {"connection-large": 2 * 257**2 + 1, "homogeneous-large": 257**2 + 2, "non-plastic-large": 257**2}
+    assert sizes == small | large
+    assert list(configs(Config(larger=0))) == list(small)
 
 
 def test_given_pixels_and_the_constant_unit_are_clamped():

@@ -1,10 +1,21 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from engram.experiments.one_shot_characters import Classifier, Config, arms, experiment, query_logits, tasks_of
+from engram.experiments.one_shot_characters import (
+    Classifier,
+    Config,
+    arms,
+    blurred,
+    experiment,
+    nearest_logits,
+    query_logits,
+    tasks_of,
+)
 from engram.plasticity import Hebb, Oja, PlasticLinear
 from engram.tasks import OneShotCharacters
 
@@ -96,7 +107,7 @@ def test_withheld_characters_are_none_of_the_others():
 
 
 def test_initial_values_are_as_published_and_come_from_the_generator():
-    one, same, other = (Classifier(Config(), seeded(seed)) for seed in (0, 0, 1))
+    one, same, other = (Classifier(replace(PAPER, encoder="dense"), seeded(seed)) for seed in (0, 0, 1))
     for (name, value), again, different in zip(
         one.state_dict().items(), same.state_dict().values(), other.state_dict().values(), strict=True
     ):
@@ -104,9 +115,27 @@ def test_initial_values_are_as_published_and_come_from_the_generator():
         assert torch.equal(value, different) == (name == "head.rule.eta"), name
     alpha = one.head.alpha
     assert 0 <= alpha.min() < alpha.max() < 0.01
+    assert Classifier(configs(Config())["homogeneous"], seeded()).head.alpha.item() == 1
+
+
+def test_the_arms_differ_in_network_and_characters_alone():
     found = configs(Config())
-    assert Classifier(found["homogeneous"], seeded()).head.alpha.item() == 1
-    assert (found["homogeneous"].eta_init, found["connection"].eta_init) == (0.1, 0.01)
+    assert (
+        len({replace(config, network="pixels", characters="glyphs", inverted=False) for config in found.values()}) == 1
+    )
+    real = [config for name, config in found.items() if name.startswith("omniglot-")]
+    assert {(config.characters, config.inverted) for config in real} == {("omniglot-small", True)}
+    assert list(configs(Config(omniglot=False))) == [name for name in found if not name.startswith("omniglot-")]
+
+
+def test_the_nearest_drawing_is_found_also_where_it_is_blurred():
+    task = OneShotCharacters(torch.rand(8, 1, 16, 16))  # one drawing of each: it comes back
+    for width in (0.0, 1.0):
+        inputs, targets, _ = blurred(task, width).sample(50, seeded())
+        logits = nearest_logits(*task.split(inputs))
+        assert torch.equal(logits.argmax(1), targets[-1].argmax(1))
+        assert (logits.amax(1) == 0).all()
+    assert blurred(task, 1.0).images.var() < 0.2 * task.images.var()
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,20 @@ def configs(config: Config) -> dict:
 
 
 def test_arms_differ_from_the_plastic_network_as_their_names_say():
-    found = configs(Config(rule="oja", alpha="post", episodes=50, baseline_learning_rate=0.1, lstm_learning_rate=0.2))
+    rates = {"baseline_learning_rate": 0.1, "enlarged_learning_rate": 0.3, "lstm_learning_rate": 0.2}
+    found = configs(Config(rule="oja", alpha="post", episodes=50, **rates))
     sizes = {arm: (config.network, config.hidden_size, config.learning_rate) for arm, config in found.items()}
     assert sizes == {
         "plastic": ("plastic", 51, 3e-4),
+        "homogeneous": ("plastic", 51, 3e-4),
         "non-plastic": ("non-plastic", 51, 0.1),
-        "non-plastic-large": ("non-plastic", 251, 0.1),
+        "non-plastic-large": ("non-plastic", 251, 0.3),
         "lstm": ("lstm", 200, 0.2),
         "plastic-long": ("plastic", 201, 3e-4),
     }
-    assert {config.rule for arm, config in found.items() if "plastic" not in arm.split("-")[:1]} == {"hebb"}
-    assert [config.episodes for config in found.values()] == [50, 50, 50, 50, 1000]
+    assert {config.rule for arm, config in found.items() if arm.startswith(("non", "lstm"))} == {"hebb"}
+    assert [config.episodes for config in found.values()] == [50, 50, 50, 50, 50, 1000]
+    assert [found[arm].alpha for arm in ("plastic", "homogeneous")] == ["post", "homogeneous"]
 
 
 def test_the_long_task_of_the_paper_has_2_million_parameters():

@@ -66,7 +66,7 @@ def test_without_plasticity_the_plastic_network_is_an_lstm():
     torch.testing.assert_close(plastic(words)[0], lstm(words)[0])
 
 
-@pytest.mark.parametrize("network", ["lstm", "plastic", "modulated"])
+@pytest.mark.parametrize("network", ["lstm", "plastic", "modulated", "retroactive"])
 def test_what_is_carried_on_makes_two_halves_one_text(network):
     net = LanguageModel(replace(SMALL, network=network), 9, seeded())
     words = torch.randint(9, (8, 3), generator=seeded())
@@ -172,4 +172,4 @@ def test_each_text_has_arms_of_its_own():
     trials = {corpus: language.arms(replace(config, corpus=corpus)) for corpus in ("document-bigrams", "penn-treebank")}
     assert {arm.trial for arm in trials["document-bigrams"].values()} == {documents.trial}
     assert {arm.trial for arm in trials["penn-treebank"].values()} == {treebank.trial}
-    assert list(trials["penn-treebank"]) == ["lstm", "plastic", "modulated"]
+    assert list(trials["penn-treebank"]) == ["lstm", "plastic", "modulated", "retroactive"]

@@ -108,6 +108,14 @@ def test_two_drawings_of_a_character_are_more_alike_than_those_of_two_characters
     assert 0.5 < ratio < 0.75, "but they are not copies"
 
 
+def test_glyphs_vary_as_much_as_said():
+    still, little, much = (synthetic_glyphs(60, 2, seeded(), variability=v) for v in (0.0, 1.0, 2.0))
+    assert torch.equal(still[:, 0], still[:, 1])
+    apart = [(glyphs[:, 0] - glyphs[:, 1]).square().mean() for glyphs in (little, much)]
+    assert 0 < 1.2 * apart[0] < apart[1]
+    assert torch.equal(little, synthetic_glyphs(60, 2, seeded()))
+
+
 def test_a_single_stroke_point_is_a_gaussian_blob():
     """All noise and strokes taken as they come: a pixel's value is that of its nearest point of all strokes."""
     glyph = synthetic_glyphs(1, 1, seeded(3), size=64)[0, 0]

@@ -59,33 +59,36 @@ class Training:
 class Config(Training):
     """The training of all arms."""
 
-    match_parameters: bool = False
-    """Give the arms with fewer parameters as many units as it takes to have no fewer than the modulated network."""
-    with_author_value_bug: bool = False
-    """Add an arm: the modulated network, trained with the published defect."""
+    all_rules: bool = False
+    """Add the other rules, a network with a single alpha, and the modulated one trained with the published defect."""
 
 
 def arms(config: Config) -> dict[str, Arm]:
-    """Every rule, the same network without plasticity, one with a single alpha, and walking at random."""
+    """Walking at random, and a network without plasticity, with it, and with modulation, as large as one another.
+
+    The last has the fewest units; the others have as many as it takes to have no fewer parameters.
+    """
     base = narrow(config, Training)
     found = {
         "random": replace(base, rule="random"),
         "non-plastic": replace(base, rule="none"),
-        "hebb": replace(base, rule="hebb"),
         "oja": replace(base, rule="oja"),
-        "clipped-hebb": replace(base, rule="clipped-hebb"),
-        "homogeneous": replace(base, rule="clipped-hebb", alpha="homogeneous"),
         "modulated": replace(base, rule="modulated"),
-        "retroactive": replace(base, rule="retroactive"),
     }
-    if config.match_parameters:
-        least = parameter_count(found["modulated"])
-        for arm, of_arm in found.items():
-            sizes = (replace(of_arm, hidden_size=size) for size in itertools.count(config.hidden_size))
-            found[arm] = next(matched for matched in sizes if parameter_count(matched) >= least)
-    if config.with_author_value_bug:
-        defect = replace(config.a2c, author_value_bug=True)
-        found["modulated-author-baseline"] = replace(found["modulated"], a2c=defect)
+    if config.all_rules:
+        found |= {
+            "hebb": replace(base, rule="hebb"),
+            "clipped-hebb": replace(base, rule="clipped-hebb"),
+            "homogeneous": replace(base, rule="clipped-hebb", alpha="homogeneous"),
+            "retroactive": replace(base, rule="retroactive"),
+            "modulated-author-baseline": replace(
+                base, rule="modulated", a2c=replace(config.a2c, author_value_bug=True)
+            ),
+        }
+    least = parameter_count(found["modulated"])
+    for arm, of_arm in found.items():
+        sizes = (replace(of_arm, hidden_size=size) for size in itertools.count(config.hidden_size))
+        found[arm] = next(matched for matched in sizes if parameter_count(matched) >= least)
     return arms_of(trial, found, seconds)
 
 
@@ -124,34 +127,42 @@ def walk_at_random(config: Training, run: Run, env: gymnasium.vector.VectorEnv[A
     return {"hits": run.ends("hits", parts=1)[1]}
 
 
-LEARNERS = ("non-plastic", "hebb", "oja", "clipped-hebb", "homogeneous", "modulated", "retroactive")
-published = partial(claimed, source="Backpropamine, section 4.2", threshold="paper", presets=("paper",))
+modulation = partial(claimed, source="Backpropamine, section 4.2", threshold="paper", seeds=10)
 claims = [
     claimed(
         "plasticity-helps",
-        "A plastic network reaches the reward at least 1.15 times as often as one without plasticity",
-        value("clipped-hebb", "hits") / value("non-plastic", "hits") >= 1.15,
+        "A plastic network (Oja's rule) reaches the reward at least 1.15 times as often as one without plasticity that "
+        "has as many parameters",
+        value("oja", "hits") / value("non-plastic", "hits") >= 1.15,
         source="Differentiable plasticity, abstract and maze/README.md; criterion ours",
         published="plastic outperforms its non-plastic equivalent (curves only)",
     ),
     claimed(
         "all-learn",
-        "Every network, whatever its rule, reaches the reward at least four times as often as a random walk",
-        smallest("hits", *LEARNERS) / value("random", "hits") >= 4.0,
+        "Without plasticity, with it and with modulation, each reaches the reward four times as often as a random walk",
+        smallest("hits", "non-plastic", "oja", "modulated") / value("random", "hits") >= 4.0,
         source="ours",
         published="all of them learn (curves only)",
     ),
-    published(
+    modulation(
         "modulation-helps",
-        "A modulated network reaches the reward more often than a plastic one that is not modulated",
-        value("modulated", "hits") / value("clipped-hebb", "hits") >= 1.0,
+        "A modulated network reaches the reward more often than one with Oja's rule, the best that is not modulated",
+        value("modulated", "hits") / value("oja", "hits") >= 1.0,
         published="modulated above non-modulated plastic, rank-sum p < .05 (curves only)",
     ),
-    published(
+    modulation(
+        "modulation-beats-clipped-hebb",
+        "It reaches the reward more often than the published baseline, with clipped traces",
+        value("modulated", "hits") / value("clipped-hebb", "hits") >= 1.0,
+        published="modulated above non-modulated plastic, rank-sum p < .05 (curves only)",
+        presets=("paper",),
+    ),
+    modulation(
         "retroactive-modulation-helps",
         "So does a retroactively modulated one",
         value("retroactive", "hits") / value("clipped-hebb", "hits") >= 1.0,
         published="retroactive above non-modulated plastic, rank-sum p < .05 (curves only)",
+        presets=("paper",),
     ),
 ]
 
@@ -175,15 +186,14 @@ PAPER = Config(
     batch_size=30,
     iterations=100_000,
     a2c=A2C(learning_rate=1e-4, adam_eps=1e-4),
-    match_parameters=True,
-    with_author_value_bug=True,
+    all_rules=True,
 )
 experiment = Experiment(
     name="maze",
     summary="Plastic networks find a hidden reward in a maze again better than non-plastic ones",
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464); "
     "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=10)},
+    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=10), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

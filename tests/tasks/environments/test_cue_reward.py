@@ -84,6 +84,22 @@ def test_rewards_are_flipped_as_often_as_said_and_the_answer_stays_known():
     assert right[asked].mean() == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("delay", [1, 3])
+def test_a_late_reward_is_that_of_the_answer_so_many_steps_before(delay):
+    envs = CueRewardVectorEnv(300, n_cues=2, cue_bits=3, episode_len=60, reward_delay=delay)
+    seen, rewards, infos = played(envs, [1] * 60)
+    none = np.zeros(300, bool)
+    right, asked = (np.stack([info.get(key, none) for info in infos]) for key in ("correct", "_correct"))
+    assert (asked == (seen[:-1, :, 3] == 1)).all(), "answers are asked for at Go"
+    assert (rewards[delay:] == np.where(asked, 2.0 * right - 1, 0)[:-delay]).all()
+    assert not rewards[:delay].any()
+    rows, times = np.nonzero(asked.T)
+    apart = np.diff(times)[np.diff(rows) == 0]
+    assert (apart.min(), apart.max()) == (4 + delay, 5 + delay), "each trial is longer by the delay"
+    for wait in range(1, delay + 1):
+        assert not seen[:-1, :, :4][wait:][asked[:-wait]].any(), "nothing is shown before the reward"
+
+
 def test_fixed_cues_are_the_same_in_every_episode_and_the_target_is_not():
     envs = CueRewardVectorEnv(500, n_cues=4, cue_bits=4, fixed_cues=ONE_HOT)
     seen, _, _ = played(envs, [0] * 120)
@@ -132,7 +148,7 @@ def test_a_batch_tells_of_answers_as_gymnasium_lays_single_infos_side_by_side():
     assert told > 10
 
 
-@pytest.mark.parametrize("options", [{"fixed_cues": ONE_HOT}, {"flip_prob": 0.5, "n_cues": 2}])
+@pytest.mark.parametrize("options", [{"fixed_cues": ONE_HOT}, {"flip_prob": 0.5, "n_cues": 2, "reward_delay": 2}])
 def test_the_contract_holds_through_the_ends_of_many_episodes(options):
     gymnasium.register(
         "EngramTest/Cue-v0",
@@ -155,6 +171,12 @@ def test_the_contract_holds_through_the_ends_of_many_episodes(options):
         ({"n_cues": 2.0}, TypeError, "n_cues"),
         ({"cue_bits": 0}, ValueError, "cue_bits = 0: expected at least 1"),
         ({"episode_len": 7}, ValueError, "episode_len = 7: expected at least 8, the longest trial"),
+        ({"reward_delay": -1}, ValueError, "reward_delay = -1: expected at least 0"),
+        (
+            {"episode_len": 10, "reward_delay": 3},
+            ValueError,
+            "episode_len = 10: expected at least 11, the longest trial",
+        ),
         ({"flip_prob": 1.5}, ValueError, "flip_prob = 1.5: expected a number from 0 to 1"),
         ({"fixed_cues": ONE_HOT}, ValueError, r"fixed_cues.shape = \(4, 4\): expected \(4, 20\)"),
         ({"fixed_cues": ((2, 0), (0, 1)), "n_cues": 2, "cue_bits": 2}, ValueError, "expected numbers from -1 to 1"),

@@ -1,10 +1,12 @@
 """Language models with plastic and neuromodulated LSTMs (Miconi, Rawal, Clune and Stanley, 2019).
 
-Three models with equally many parameters are compared: an LSTM, one whose recurrent connections are plastic, and one
-whose plasticity is modulated by the network itself. The language of the small presets has bigrams that hold in one
-document only; the published one is the Penn Treebank, for users who have its files. The small language is dense in
-names, and the gates are open at first, because otherwise no network finds out within minutes that names tell anything.
-Its size is the one at which all three networks learn: between networks that only guess there is nothing to compare.
+Four models with equally many parameters are compared: an LSTM, one whose recurrent connections are plastic, and two
+whose plasticity is modulated by the network itself, at once or retroactively. The language of the small presets has
+bigrams that hold in one document only; the published one is the Penn Treebank, for users who have its files. The small
+language is dense in names, and the gates are open at first, because otherwise no network finds out within minutes that
+names tell anything. Its size is the one at which all networks learn: between networks that only guess there is nothing
+to compare, and with 6 or 10 names, in documents of 100 or 200 words, none leaves guessing within minutes. Where all
+know every name in the end, what can be compared is how soon they do.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Config:
 
 
 def arms(config: Config) -> dict[str, Arm]:
-    """The three networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
+    """The four networks, the plastic ones with as many units as fit into the parameters of the LSTM."""
     if config.corpus == "penn-treebank":
         of_text = config.treebank.model.matched(treebank.TYPES)
         read = {arm: replace(config.treebank, model=model) for arm, model in of_text.items()}
@@ -45,28 +47,35 @@ def arms(config: Config) -> dict[str, Arm]:
     return arms_of(documents.trial, heard, documents.seconds)
 
 
-ours = partial(claimed, source="ours, after section 4.3", threshold="laptop", presets=("laptop",), seeds=5)
+IN_TRAINING = "known_attributes_in_training"
+ours = partial(claimed, source="ours, after section 4.3", threshold="laptop", presets=("laptop",), seeds=10)
 paper = partial(claimed, threshold="paper", presets=("paper",), seeds=16)
 on_treebank = partial(paper, source="table 1: test perplexity on the Penn Treebank, basic model, 16 runs")
 claims = [
     ours(
         "plastic-at-most-lstm",
-        "On document-specific bigrams, a plastic LSTM predicts attributes that it has met at least as well "
-        "as an LSTM with as many parameters (difference of the cross-entropies, nats)",
-        value("plastic", "known_attributes") - value("lstm", "known_attributes") <= 0.0,
+        "On document-specific bigrams, a plastic LSTM learns to predict attributes that it has met at least as soon as "
+        "an LSTM with as many parameters (difference of the mean cross-entropies over training, nats)",
+        value("plastic", IN_TRAINING) - value("lstm", IN_TRAINING) <= 0.0,
         published="plastic is better than the LSTM on the Penn Treebank",
     ),
     ours(
         "modulated-at-most-plastic",
-        "A neuromodulated one predicts them at least as well as a plastic one",
-        value("modulated", "known_attributes") - value("plastic", "known_attributes") <= 0.0,
+        "A neuromodulated one learns it at least as soon as a plastic one",
+        value("modulated", IN_TRAINING) - value("plastic", IN_TRAINING) <= 0.0,
         published="modulated is better than plastic on the Penn Treebank",
     ),
     ours(
         "modulated-at-most-lstm",
-        "A neuromodulated one predicts them at least as well as an LSTM with as many parameters",
-        value("modulated", "known_attributes") - value("lstm", "known_attributes") <= 0.0,
+        "A neuromodulated one learns it at least as soon as an LSTM with as many parameters",
+        value("modulated", IN_TRAINING) - value("lstm", IN_TRAINING) <= 0.0,
         published="modulated is better than the LSTM on the Penn Treebank",
+    ),
+    ours(
+        "retroactive-at-most-lstm",
+        "So does a retroactively modulated one",
+        value("retroactive", IN_TRAINING) - value("lstm", IN_TRAINING) <= 0.0,
+        published="retroactive is better than the LSTM on the Penn Treebank",
     ),
     on_treebank(
         "treebank-plastic",
@@ -80,6 +89,12 @@ claims = [
         value("modulated", "perplexity") - value("plastic", "perplexity") <= 0.0,
         published="102.65 +- 0.30 against 103.80 +- 0.25 (p = 1e-6)",
     ),
+    on_treebank(
+        "treebank-retroactive",
+        "On the Penn Treebank, a retroactively modulated LSTM has a lower perplexity than a plastic one",
+        value("retroactive", "perplexity") - value("plastic", "perplexity") <= 0.0,
+        published="102.48 +- 0.28 against 103.80 +- 0.25; against 102.65 +- 0.30 of the other not significant",
+    ),
 ]
 
 
@@ -87,8 +102,11 @@ def figure(results: Results) -> go.Figure:
     """Each trial's score, arm by arm: cross-entropy of known attributes, with guessing, or test perplexity."""
     if results.config.corpus == "penn-treebank":
         return points_by_arm(results, "perplexity", "Penn Treebank, test part", "perplexity")
-    title, guessing = "Attributes that have occurred in the document", math.log(results.config.documents.name_words)
-    return points_by_arm(results, "known_attributes", title, "cross-entropy (nats)", chance=guessing)
+    title, guessing = (
+        "Attributes that have occurred in the document, over all of training",
+        math.log(results.config.documents.name_words),
+    )
+    return points_by_arm(results, IN_TRAINING, title, "cross-entropy (nats)", chance=guessing)
 
 
 SMALL = Model(embedding_size=4, hidden_size=6)
@@ -100,7 +118,7 @@ experiment = Experiment(
     paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
     presets={
         "smoke": Preset(Config(documents=SMOKE), seeds=1),
-        "laptop": Preset(Config(), seeds=5),
+        "laptop": Preset(Config(), seeds=10),
         "paper": Preset(Config(corpus="penn-treebank"), seeds=16),
     },
     arms=arms,

@@ -13,21 +13,22 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.plasticity import ClippedHebb, Modulated, PlasticLSTM, PlasticLSTMState, TraceState
+from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, PlasticLSTM, PlasticLSTMState, Retroactive
 
 BOUND = 2.0  # of the traces
 INITIAL_ALPHA = 1e-4  # of PlasticLSTM
 
 Carried = list[tuple[Tensor, ...]]
-"""What each layer carries on: hidden and cell state and, if plastic, trace."""
+"""What each layer carries on: hidden and cell state and, if plastic, traces."""
 
 
 @dataclass(frozen=True)
 class Model:
     """The network."""
 
-    network: Literal["lstm", "plastic", "modulated"] = "lstm"
-    """LSTM, the same with plastic connections, or with plasticity that the network itself modulates; each arm's own."""
+    network: Literal["lstm", "plastic", "modulated", "retroactive"] = "lstm"
+    """LSTM, the same with plastic connections, or with plasticity that the network itself modulates, that of the moment
+    or, retroactively, of what an eligibility trace remembers; each arm's own."""
     layers: Annotated[int, Ge(1)] = 1
     """Layers of LSTM units."""
     embedding_size: Annotated[int, Ge(1)] = 20
@@ -40,10 +41,11 @@ class Model:
     """Units of a layer of the LSTM; the other networks have as many as fit into the same number of parameters."""
     alpha: Literal["connection", "post"] = "connection"
     """What has a plasticity coefficient of its own: each connection, or each receiving unit."""
-    alpha_init: Annotated[float, Gt(0), Le(10)] = 1.0
-    """Plasticity coefficients are initially uniform between 0 and this."""
+    alpha_init: Annotated[float, Gt(0), Le(10)] = 0.1
+    """Plasticity coefficients are initially uniform between 0 and this; at 1, ten times as much, modulated networks
+    stay on the plateau of guessing in most runs."""
     eta_init: Annotated[float, Gt(0), Le(1)] = 0.3
-    """Initial rate of plasticity that is not modulated."""
+    """Initial rate of plasticity that is not modulated, or of the eligibility trace."""
 
     def count(self, types: int) -> int:
         """Return the number of parameters of the LSTM layers and of what reads them, for so many words."""
@@ -56,21 +58,24 @@ class Model:
                 total += 8 * size  # each gate has a bias of its inputs and one of its recurrent connections
             else:
                 total += 7 * size + (size**2 if self.alpha == "connection" else size)
-                total += 1 if self.network == "plastic" else 3 * size + 1  # eta; or the modulating unit and its fan-out
+                total += self.network != "modulated"  # eta
+                total += 0 if self.network == "plastic" else 3 * size + 1  # the modulating unit and its fan-out
         return total
 
     def matched(self, types: int) -> dict[str, Model]:
-        """Return the three networks; the plastic ones have the most units that fit into the parameters of the LSTM."""
+        """Return the four networks; the plastic ones have the most units that fit into the parameters of the LSTM."""
         lstm = replace(self, network="lstm")
         found = {"lstm": lstm}
-        for network in ("plastic", "modulated"):
+        networks: tuple[Literal["plastic", "modulated", "retroactive"], ...] = ("plastic", "modulated", "retroactive")
+        for network in networks:
             sizes = (replace(self, network=network, hidden_size=size) for size in range(self.hidden_size, 0, -1))
             found[network] = next(model for model in sizes if model.count(types) <= lstm.count(types))
         return found
 
     def seconds(self, batch_size: int) -> float:
         """Return the time of one step of the layers on one core: of each, and of each synapse that it touches."""
-        step, synapse = {"lstm": (30e-6, 0.5e-9), "plastic": (300e-6, 6e-9), "modulated": (390e-6, 6e-9)}[self.network]
+        plastic = {"plastic": (110e-6, 2e-9), "modulated": (120e-6, 2e-9), "retroactive": (150e-6, 2.5e-9)}
+        step, synapse = {"lstm": (30e-6, 0.5e-9), **plastic}[self.network]
         return self.layers * (step + synapse * batch_size * self.hidden_size**2)
 
 
@@ -108,8 +113,12 @@ def _layer(model: Model, inputs: int, generator: torch.Generator) -> nn.LSTM | P
         uniform(layer, size, generator)
         bias = layer.get_parameter("bias_ih_l0")
     else:
-        rule = ClippedHebb(model.eta_init, BOUND) if model.network == "plastic" else Modulated(BOUND)
-        layer = PlasticLSTM(inputs, size, rule=rule, alpha=model.alpha, generator=generator)
+        rules: dict[str, PlasticityRule] = {
+            "plastic": ClippedHebb(model.eta_init, BOUND),
+            "modulated": Modulated(BOUND),
+            "retroactive": Retroactive(model.eta_init, BOUND),
+        }
+        layer = PlasticLSTM(inputs, size, rule=rules[model.network], alpha=model.alpha, generator=generator)
         layer.get_parameter("alpha").mul_(model.alpha_init / INITIAL_ALPHA)
         bias = layer.bias_ih
     admit, forget, _, emit = bias.chunk(4)
@@ -132,9 +141,9 @@ def through(
     if not isinstance(layer, PlasticLSTM):
         output, after = layer(activity, carried)
         return output, after
-    state = None if carried is None else PlasticLSTMState(carried[0], carried[1], TraceState(carried[2]))
+    state = None if carried is None else PlasticLSTMState(carried[0], carried[1], layer.rule.state_type(*carried[2:]))
     output, (hidden, cell, rule) = layer(activity, state)
-    return output, (hidden, cell, rule.trace)
+    return output, (hidden, cell, *rule)
 
 
 class Memory:

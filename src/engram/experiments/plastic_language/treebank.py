@@ -70,7 +70,7 @@ def trial(config: Treebank, run: Run) -> dict[str, Any]:
         if number == len(starts) - 1:
             run.log(step + 1, valid_perplexity=perplexity(net, valid, config.window))
     tested = perplexity(net, test, config.window)
-    return {"loss": math.log(tested), "known_attributes": None, "perplexity": tested}
+    return {"loss": math.log(tested), "perplexity": tested}
 
 
 def seconds(config: Treebank) -> float:

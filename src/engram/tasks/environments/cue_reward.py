@@ -38,6 +38,7 @@ class CueRewardVectorEnv(BatchedEnv):
         episode_len: Steps of an episode, after which it terminates; at least the longest trial.
         flip_prob: Probability that the reward of an answer has the wrong sign.
         fixed_cues: Cues of all episodes, (n_cues, cue_bits), from -1 to 1; None: new ones in every episode.
+        reward_delay: Empty steps between Go and the step that is rewarded for it; every trial is longer by as many.
         max_episode_steps: As in ``BatchedEnv``.
 
     Attributes:
@@ -62,6 +63,7 @@ class CueRewardVectorEnv(BatchedEnv):
         episode_len: int = 120,
         flip_prob: float = 0.0,
         fixed_cues: Any = None,
+        reward_delay: int = 0,
         max_episode_steps: int | None = None,
     ) -> None:
         checks.size("n_cues", n_cues, least=2)
@@ -71,7 +73,9 @@ class CueRewardVectorEnv(BatchedEnv):
             raise ValueError(f"n_cues = {n_cues}: expected an even number, because a trial shows half of them")
         if n_cues > 2**cue_bits:
             raise ValueError(f"n_cues = {n_cues}: expected at most {2**cue_bits}, the distinct cues of {cue_bits} bits")
-        self.shortest, self.longest = n_cues // 2 + _BLANKS, n_cues // 2 + _BLANKS + n_cues - 1
+        self.reward_delay = checks.size("reward_delay", reward_delay, least=0)
+        self.shortest = n_cues // 2 + _BLANKS + reward_delay
+        self.longest = self.shortest + n_cues - 1
         if episode_len < self.longest:
             raise ValueError(f"episode_len = {episode_len}: expected at least {self.longest}, the longest trial")
         self.flip_prob = checks.number("flip_prob", flip_prob, least=0, most=1)
@@ -92,6 +96,7 @@ class CueRewardVectorEnv(BatchedEnv):
         self._shown = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._answer = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._pay = np.zeros((num_envs, episode_len + 1))  # of the right answer; 0 where no answer is asked for
+        self._due = np.zeros((num_envs, episode_len + 1 + reward_delay))  # the rewards of the answers given
 
     @property
     def cues(self) -> Float32[np.ndarray, "num_envs n_cues cue_bits"]:
@@ -100,7 +105,7 @@ class CueRewardVectorEnv(BatchedEnv):
 
     def _begin(self, rows: Rows) -> None:
         trials, half, times = -(-(self.episode_len + 1) // self.shortest), self.n_cues // 2, self.episode_len + 1
-        sizes = np.array([1, self.n_cues, self.longest - _BLANKS, 1])  # what a trial draws
+        sizes = np.array([1, self.n_cues, self.longest - _BLANKS - self.reward_delay, 1])  # what a trial draws
         draws = 1 + trials * int(sizes.sum())
         chance = np.stack([self.generators[row].random(draws) for row in rows])
         self._cues[rows, : self.n_cues] = self._draw_cues(rows) if self.fixed_cues is None else self.fixed_cues
@@ -110,9 +115,9 @@ class CueRewardVectorEnv(BatchedEnv):
         lengths = self.shortest + (length[..., 0] * self.n_cues).astype(np.int64)
         starts = lengths.cumsum(1) - lengths
         shown = which.argsort(2)[..., :half]
-        when[np.arange(when.shape[2]) >= lengths[..., None] - _BLANKS] = math.inf
+        when[np.arange(when.shape[2]) >= lengths[..., None] - _BLANKS - self.reward_delay] = math.inf
         shown_at = starts[..., None] + 1 + when.argsort(2)[..., :half]
-        go_at = starts + lengths - 2
+        go_at = starts + lengths - 2 - self.reward_delay
 
         visible = np.full((len(rows), times), self.n_cues)
         row, trial, place = np.nonzero(shown_at < times)
@@ -123,6 +128,7 @@ class CueRewardVectorEnv(BatchedEnv):
         pay[row, at] = np.where(flip[row, trial, 0] < self.flip_prob, -1.0, 1.0)
         answer[row, at] = (shown[row, trial] == self.target[rows[row], None]).any(1)
         self._shown[rows], self._pay[rows], self._answer[rows] = visible, pay, answer
+        self._due[rows] = 0
 
     def _draw_cues(self, rows: Rows) -> Float32[np.ndarray, "rows n_cues cue_bits"]:
         shape = (self.n_cues, self.cue_bits)
@@ -138,7 +144,8 @@ class CueRewardVectorEnv(BatchedEnv):
         correct = actions == self._answer[self._each, self.steps]
         asked = (pay != 0) & ~self.ended
         infos = {"correct": correct & asked, "_correct": asked} if asked.any() else {}
-        return np.where(correct, pay, -pay), infos
+        self._due[self._each, self.steps + self.reward_delay] = np.where(correct, pay, -pay)
+        return self._due[self._each, self.steps], infos
 
     def _observe(self) -> Observations:
         seen = np.zeros((self.num_envs, self.cue_bits + 7), np.float32)
