@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -14,8 +14,8 @@ from torch import nn
 
 from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, lower_lines, minimum, relax
 from engram.analysis.verify.dual import dual_bound
-from engram.analysis.verify.network import AffineReLU, Array, Mask, as_affine_relu
-from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
+from engram.analysis.verify.network import AffineReLU, Array, Mask
+from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, question
 
 Multipliers = tuple[tuple[float, ...], ...]
 
@@ -75,7 +75,12 @@ class Check(NamedTuple):
 
 
 def check_certificate(
-    network: nn.Module | AffineReLU, inputs: Box | Polytope, prop: Property, certificate: Certificate
+    network: nn.Module | AffineReLU,
+    inputs: Box | Polytope,
+    prop: Property,
+    certificate: Certificate,
+    *,
+    input_shape: Sequence[int] | None = None,
 ) -> Check:
     """Prove every leaf of a certificate anew.
 
@@ -90,8 +95,7 @@ def check_certificate(
         >>> check_certificate(net, Box([0.5], [1.0]), Argmax(0), found.certificate)
         Check(valid=True, reason='', leaves=1)
     """
-    net = as_affine_relu(network)
-    place, wanted = domain(inputs, net.sizes[0]), clauses(prop, net.sizes[-1])
+    net, place, wanted = question(network, inputs, prop, input_shape)
     if certificate.subject != subject(net, place, wanted):
         return Check(False, "it is of another network, other inputs or another property", 0)
     if certificate.kind != "tree":

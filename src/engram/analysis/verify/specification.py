@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
+from torch import nn
 
 from engram import checks
-from engram.analysis.verify.network import Array, Mask, exact_affine
+from engram.analysis.verify.network import AffineReLU, Array, Mask, exact_affine, kept_softmax, without_softmax
 
 ArrayLike = np.ndarray | Sequence[Any]
 
@@ -127,6 +128,23 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
             every = itertools.product(*(clauses(part, outputs) for part in parts))
             return [Clause(*(np.concatenate(field) for field in zip(*chosen, strict=True))) for chosen in every]
     raise ValueError(f"property = {prop!r}: expected Argmax, LinearProperty, or AnyOf or AllOf of at least one of them")
+
+
+def order_alone(wanted: Iterable[Clause]) -> bool:
+    """Say whether clauses just compare outputs: each row is c (y_i - y_j) with c > 0, and no offset."""
+    Q, c = (np.concatenate(parts) for parts in zip(*((clause.Q, clause.c) for clause in wanted), strict=True))
+    return bool((c == 0).all() and ((Q != 0).sum(1) == 2).all() and (Q.max(1) == -Q.min(1)).all())
+
+
+def question(
+    network: nn.Module | AffineReLU, inputs: Box | Polytope, prop: Property, input_shape: Sequence[int] | None = None
+) -> tuple[AffineReLU, Domain, list[Clause]]:
+    """Return what is asked in numbers; a softmax at the end is left out where the order of the outputs decides."""
+    net, softmax = without_softmax(network, input_shape)
+    wanted = clauses(prop, net.sizes[-1])
+    if softmax and not order_alone(wanted):
+        raise kept_softmax(softmax, "expected a property that just compares outputs, or a network without it")
+    return net, domain(inputs, net.sizes[0]), wanted
 
 
 class Domain(NamedTuple):

@@ -17,8 +17,8 @@ from engram.analysis.verify.branch_relus import branch_relus
 from engram.analysis.verify.certificate import Certificate, Tree, bound_clauses, subject
 from engram.analysis.verify.counterexample import attack, first_counterexample
 from engram.analysis.verify.exact import FEASIBILITY, solve
-from engram.analysis.verify.network import AffineReLU, Array, as_affine_relu
-from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
+from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, question
 
 Engine = Literal["auto", "inputs", "relus", "milp", "crown"]
 Status = Literal["proved", "refuted", "unknown"]
@@ -81,7 +81,8 @@ def verify(
     bits. A proof by ``"milp"`` is the exception; it rests on the solver and its tolerance, which the certificate names.
 
     Args:
-        network: A chain of affine and piecewise linear layers in evaluation mode; errors as of ``as_affine_relu``.
+        network: A chain of affine and piecewise linear layers in evaluation mode; errors as of ``as_affine_relu``. A
+            softmax of the classes at the end is left out where the property compares outputs and nothing else.
         inputs: The set of inputs.
         prop: What is to hold for each of them.
         engine: ``"inputs"`` halves the box of inputs, ``"relus"`` splits hidden units into on and off, ``"milp"`` asks
@@ -99,8 +100,7 @@ def verify(
     """
     began = time.monotonic()
     budget = Budget() if budget is None else budget
-    net = as_affine_relu(network, input_shape)
-    wanted, place = clauses(prop, net.sizes[-1]), domain(inputs, net.sizes[0])
+    net, place, wanted = question(network, inputs, prop, input_shape)
     deadline = began + budget.seconds
     checks.choice("engine", engine, get_args(Engine))
 
