@@ -58,7 +58,9 @@ def acasxu(limit: float, quick: bool) -> list[dict[str, Any]]:
         for name in names[:: 11 if quick and number <= 4 else 1]:
             net, scale = read_nnet(load("acasxu", network=name))
             boxes = [scale.box(box) for box in one.boxes]
-            found = [verify(net, box, one.claim, budget=Budget(seconds=limit / len(boxes))) for box in boxes]
+            found = [
+                verify(net, box, one.claim, engine="inputs", budget=Budget(seconds=limit / len(boxes))) for box in boxes
+            ]
             statuses = {result.status for result in found}
             status = "refuted" if "refuted" in statuses else "unknown" if "unknown" in statuses else "proved"
             began = time.perf_counter()
