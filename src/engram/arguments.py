@@ -65,11 +65,8 @@ def _named(function: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if (
-                isinstance(error, MEANT)
-                or type(error).__name__ == "NotFittedError"
-                or type(error).__module__.split(".")[0] not in OTHERS
-            ):
+            own = type(error).__module__.split(".")[0] not in OTHERS or type(error).__name__ == "NotFittedError"
+            if own or isinstance(error, MEANT):
                 raise
             told = None
             with contextlib.suppress(Exception):  # a value that cannot even be looked at hides no error
