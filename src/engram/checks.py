@@ -15,7 +15,7 @@ T = TypeVar("T")
 LARGEST = sys.float_info.max
 
 
-MOST = 10**9  # a size beyond it cannot be meant
+MOST, LIMIT = 10**9, 10**6  # a size beyond the first cannot be meant; one beyond the second is said where it matters
 
 
 def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:
@@ -41,7 +41,7 @@ def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:
     if value < least or (most is not None and value > most):
         raise ValueError(
             f"{name} = {value}: expected "
-            + (f"at least {least}" if most is None or (most == MOST and value < least) else f"{least} to {most}")
+            + (f"at least {least}" if most is None or (most >= LIMIT and value < least) else f"{least} to {most}")
         )
     return int(value)
 
