@@ -6,6 +6,7 @@ Nothing is looked at while a call goes well.
 from __future__ import annotations
 
 import contextlib
+import dis
 import enum
 import functools
 import inspect
@@ -66,7 +67,7 @@ def _named(function: Any) -> Any:
             return function(*args, **kwargs)
         except Exception as error:
             own = type(error).__module__.split(".")[0] not in OTHERS or type(error).__name__ == "NotFittedError"
-            if own or isinstance(error, MEANT):
+            if own or isinstance(error, MEANT) or _of_state(error):
                 raise
             told = None
             with contextlib.suppress(Exception):  # a value that cannot even be looked at hides no error
@@ -78,6 +79,17 @@ def _named(function: Any) -> Any:
 
     named._names_arguments = True  # type: ignore[attr-defined]
     return named
+
+
+def _of_state(error: Exception) -> bool:
+    """Say whether our own code raised it, and not of an argument: that something has to be called before, say."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or isinstance(error, ValueError | TypeError):
+        return False
+    ours = str(trace.tb_frame.f_globals.get("__name__", "")).startswith("engram.")
+    return ours and dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
 
 
 def _why(function: Callable[..., Any], args: Any, kwargs: Any, said: str) -> str | None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 LARGEST = sys.float_info.max
 
 
-MOST, LIMIT = 10**9, 10**6  # a size beyond the first cannot be meant; one beyond the second is said where it matters
+MOST, LIMIT = 10**9, 10**4  # a size beyond the first cannot be meant; one beyond the second is said where it matters
 
 
 def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:

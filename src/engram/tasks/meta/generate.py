@@ -89,7 +89,7 @@ def sample(
         >>> task.n_states, task.n_actions, reference_criteria(task).control
         (4, 2, True)
     """
-    checks.size("n_states", n_states, 2, 10_000)
+    checks.size("n_states", n_states, 2, 10**4)
     checks.size("n_actions", n_actions)
     checks.size("max_tries", max_tries)
     checks.choice("style", style, ("simple", "structured", "grid"))
