@@ -49,14 +49,13 @@ results: .venv/installed-dev
 # Ratios against peers and against the plain implementation; the machine should have nothing else to do.
 # `make bench QUICK=--quick` takes a few sizes.
 bench: .venv/installed-dev
+	$(PIP) --editable '.[bench]'
 	$(BIN)/python benchmarks/plasticity.py $(QUICK)
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/environments.py $(if $(QUICK),--num-envs 256 --repetitions 3)
 	$(BIN)/python benchmarks/meta.py
 	$(BIN)/python benchmarks/meta_tasks.py
-	$(PIP) 'spams-bin>=2.6' 'faiss-cpu>=1.9'
 	$(BIN)/python benchmarks/memory.py $(QUICK)
-	$(PIP) 'scikit-dimension>=0.5'
 	$(BIN)/python benchmarks/difficulty.py $(QUICK)
 	$(PYTHON) -m venv .venv/dsa-metric
 	.venv/dsa-metric/bin/python -m pip install --quiet --disable-pip-version-check 'dsa-metric==2.0.2'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -11,16 +12,20 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+LARGEST = sys.float_info.max
 
 
-def size(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+MOST, LIMIT = 10**9, 10**4  # a size beyond the first cannot be meant; one beyond the second is said where it matters
+
+
+def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:
     """Return ``value`` as an int, within ``least`` and ``most``.
 
     Args:
         name: What the error calls the argument.
         value: The argument.
         least: The smallest value allowed.
-        most: The largest; None: no bound.
+        most: The largest, unless said a number beyond which no size can be meant; None: no bound.
 
     Raises:
         TypeError: It is no integer; a bool is none.
@@ -35,7 +40,8 @@ def size(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
         raise TypeError(f"{name} = {value!r}: expected an int")
     if value < least or (most is not None and value > most):
         raise ValueError(
-            f"{name} = {value}: expected " + (f"at least {least}" if most is None else f"{least} to {most}")
+            f"{name} = {value}: expected "
+            + (f"at least {least}" if most is None or (most >= LIMIT and value < least) else f"{least} to {most}")
         )
     return int(value)
 
@@ -74,7 +80,7 @@ def number(
     if not isinstance(value, float | int | np.floating | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} = {value!r}: expected {_range(least, above, most, below)}")
     if (
-        not math.isfinite(value)
+        not -LARGEST <= value <= LARGEST
         or (least is not None and value < least)
         or (above is not None and value <= above)
         or (most is not None and value > most)

@@ -76,7 +76,7 @@ def test_a_flip_changes_the_energy_by_twice_what_it_mends(seed, cosets):
     target = np.random.default_rng(seed).choice([-1, 1], graph.n_constraints) if cosets else None
     memory = ExpanderMemory(graph, target_parity=target)
     x = 1 - 2 * torch.randint(0, 2, (1, 20), generator=seeded(seed))
-    u = memory.violated(x)[0][torch.from_numpy(graph.A).long()].sum(1)
+    u = memory.violated(x)[0][torch.tensor(graph.A).long()].sum(1)
     flipped = x * (1 - 2 * torch.eye(20, dtype=torch.long))
     change = memory.violated(flipped).sum(1) - memory.violated(x).sum()
     assert torch.equal(change, 5 - 2 * u)
@@ -385,7 +385,7 @@ def test_winners_are_nearest_patterns():
     )
     assert torch.equal(implicit, explicit)
     memory = ExpanderMemory(graph)
-    for j, row in enumerate(graph.C):
+    for j, row in enumerate(graph.C.copy()):
         winner = torch.from_numpy(np.stack([signs_of(memory, j, p) for p in implicit[:, j]]))
         assert (winner.prod(1) == 1).all()
         assert torch.equal((winner != x[:, row]).sum(1), memory.violated(x)[:, j].long())

@@ -37,6 +37,8 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
     """Return a class or function that checks its arguments and what it returns, one length for one name in a call."""
     if checked is None:
         return functools.partial(jaxtyped, typechecker=typechecker)
+    if isinstance(checked, str):
+        return _of_jaxtyping(checked)
     # What mypy does not look into are kernels: numba and Triton compile no wrapper.
     if any(fnmatch(checked.__module__, module) for module in _UNTYPED):
         return checked

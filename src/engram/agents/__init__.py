@@ -1,5 +1,6 @@
 """Reinforcement learning: networks whose state lasts through an episode, and agents that remember episodes."""
 
+from engram import arguments
 from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, rollout
 from engram.agents.actor_critic import ActorCritic, PolicyAndValue, meta_actor_critic, plastic_actor_critic
 from engram.agents.embedding import RandomProjection, pixel_encoder, vector_encoder
@@ -41,3 +42,5 @@ __all__ = [
     "rollout",
     "vector_encoder",
 ]
+
+arguments.named_in(__name__)

@@ -1,5 +1,6 @@
 """What was learned and how hard it was: measures of activity, behaviour and tasks; proofs are in ``verify``."""
 
+from engram import arguments
 from engram.analysis.decoding import cross_temporal_decoding
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
 from engram.analysis.difficulty.classification import classification_difficulty
@@ -109,3 +110,5 @@ __all__ = [
     "weighted_chi2_logcdf",
     "within_lifetime_gain",
 ]
+
+arguments.named_in(__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from engram import arguments
 from engram.memory.dictionary.iht import IHTCode, hard_threshold, iht_encode
 from engram.memory.dictionary.layer import NOODLLayer
 from engram.memory.dictionary.matching import DictionaryMatch, explained_share, match_dictionaries, relative_error
@@ -90,3 +91,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+arguments.named_in(__name__)

@@ -1,5 +1,6 @@
 """Optimisers: of torch, and evolution by ask and tell, over the parameters of any module."""
 
+from engram import arguments
 from engram.optim.antithetic_es import AntitheticES
 from engram.optim.cma_es import CMAES
 from engram.optim.population import evaluate
@@ -7,3 +8,5 @@ from engram.optim.rmsprop_eps_inside import RMSpropEpsInside
 from engram.optim.strategy import checked_loss, shaped
 
 __all__ = ["CMAES", "AntitheticES", "RMSpropEpsInside", "checked_loss", "evaluate", "shaped"]
+
+arguments.named_in(__name__)

@@ -52,7 +52,7 @@ class CMAES(Strategy):
     ) -> None:
         super().__init__(params, sigma, generator)
         if population_size is not None:
-            checks.size("population_size", population_size, least=4)
+            checks.size("population_size", population_size, 4, 10**6)
         mean = torch.cat([param.detach().cpu().double().flatten() for param in self.params]).numpy()
         if len(mean) > LARGEST and not diagonal:
             raise ValueError(f"params hold {len(mean)} numbers: expected at most {LARGEST}, unless diagonal = True")

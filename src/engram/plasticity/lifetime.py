@@ -126,6 +126,11 @@ def lifetimes(
     bad = [trial for trial in record if not 0 <= trial < count]
     if bad:
         raise ValueError(f"record = {tuple(record)}: expected trials from 0 to {count - 1}")
+    if order is not None:
+        units = weights.shape[-1]
+        checks.tensor("order", order, (units,), like=trials.kind)
+        if not ((order >= 0) & (order < units)).all():
+            raise ValueError(f"order = {order.tolist()}: expected units from 0 to {units - 1}")
     live = _chosen(net, weights, backend)
     genome = torch.arange(batch) if len(weights) > 1 else torch.zeros(batch, dtype=torch.long)
     parts = []

@@ -303,6 +303,7 @@ class NodePerturbationRNN(nn.Module):
 
         The gaps between perturbed units are geometric, so that only those are drawn that are not zero.
         """
+        checks.size("sets", sets, most=10**6)
         loud = max(trials - QUIET_TRIALS, 0), max(steps - QUIET_STEPS, 0), self.units
         firsts, events, total = [], [], 0
         for _ in range(sets):

@@ -5,6 +5,7 @@ Its import registers the environments with Gymnasium; ``gymnasium.make("engram.t
 An unknown argument, or one out of its range, raises ValueError, one of a wrong type TypeError; the message names it.
 """
 
+from engram import arguments
 from engram.tasks.document_bigrams import DocumentBigrams
 from engram.tasks.drifting_gaussians import DriftingGaussians
 from engram.tasks.dynamics.learning_rule_traces import learning_rule_traces
@@ -65,3 +66,5 @@ __all__ = [
     "synthetic_glyphs",
     "turn_dictionary",
 ]
+
+arguments.named_in(__name__)

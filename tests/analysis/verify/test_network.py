@@ -5,7 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from engram.analysis.verify import AffineReLU, UnsupportedLayerError, as_affine_relu
+from engram.analysis.verify import (
+    AffineReLU,
+    AllOf,
+    AnyOf,
+    Argmax,
+    Box,
+    LinearProperty,
+    UnsupportedLayerError,
+    as_affine_relu,
+    check_certificate,
+    verify,
+)
 
 
 def everything():
@@ -37,7 +48,7 @@ def everything():
 
 def test_all_layers_that_are_piecewise_linear_are_read():
     module = everything()
-    net = as_affine_relu(module, (2, 10, 9))
+    net = as_affine_relu(module, (2, 10, 9), drop_softmax=True)
     x = torch.randn(20, 2, 10, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     y = module[:-1](x).detach().numpy()
     assert np.abs(net(x.flatten(1).numpy()) - y).max() < 1e-12
@@ -83,6 +94,8 @@ class Branching(nn.Module):
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval(), "depends on the batch"),
         (nn.Sequential(nn.Linear(2, 2), Residual()), "expected a chain"),
         (Branching(), "cannot be read as a chain"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Softmax(1)), "layer '1' is a softmax, which is not piecewise linear"),
+        (nn.Sequential(nn.Linear(2, 2), nn.LogSoftmax(0)), "layer '1' is a softmax.* not 0"),
     ],
 )
 def test_other_layers_are_named(module, message):
@@ -102,6 +115,34 @@ def test_other_layers_are_named(module, message):
 def test_what_cannot_be_read_as_it_is_is_refused(module, shape, message):
     with pytest.raises(ValueError, match=message):
         as_affine_relu(module, shape)
+
+
+@pytest.mark.parametrize("softmax", [nn.Softmax(1), nn.LogSoftmax(-1)])
+def test_a_softmax_is_left_out_where_order_decides(softmax):
+    linear = nn.Linear(2, 2, dtype=torch.float64)
+    linear.weight.data, linear.bias.data = 0.1 * torch.eye(2).double(), torch.tensor([0.1, -0.1]).double()
+    module, box = nn.Sequential(linear, softmax), Box([-0.5, -0.5], [0.5, 0.5])
+    compares = LinearProperty([[-2.0, 2.0]], [0.0])
+    for prop in (Argmax(0), compares, AllOf((Argmax(0), AnyOf((compares, Argmax(1)))))):
+        found = verify(module, box, prop)
+        assert found.status == "proved"
+        assert check_certificate(module, box, prop, found.certificate).valid
+    # The value of the first output is about 0.55; what the linear layer gives is 0.1.
+    values = [([[1, 0]], [0.3]), ([[1, -1]], [0.5]), ([[1, 1]], [0.5]), ([[2, -1]], [0]), ([[1, 0]], [0])]
+    for C, d in values:
+        for prop in (LinearProperty(C, d), AllOf((Argmax(0), LinearProperty(C, d)))):
+            with pytest.raises(UnsupportedLayerError, match=r"layer '1' is a softmax.*expected a property that just"):
+                verify(module, box, prop)
+            with pytest.raises(UnsupportedLayerError, match="layer '1' is a softmax"):
+                check_certificate(module, box, prop, found.certificate)
+
+
+def test_a_certificate_is_checked_of_images_too():
+    module = nn.Sequential(nn.Conv2d(1, 1, 2), nn.Flatten(), nn.Linear(1, 2)).double()
+    y = module(torch.zeros(1, 1, 2, 2).double())
+    place = Box(np.full(4, -1e-6), np.full(4, 1e-6)), Argmax(int(y.argmax()))
+    found = verify(module, *place, input_shape=(1, 2, 2))
+    assert check_certificate(module, *place, found.certificate, input_shape=(1, 2, 2)).valid
 
 
 def test_numbers_that_are_none_are_refused():

@@ -14,6 +14,7 @@ from engram import checks
 
 NEAR_MEAN = 1e-3  # standard deviations from the mean within which the correction is taken at its limit
 UNDERFLOW = 1e-280
+MOST_TERMS = 1e8  # of a mixture, whose terms are all added up
 
 
 def weighted_chi2_logcdf(
@@ -103,8 +104,9 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
         >>> round(noncentral_chi2_logcdf(1e-6, 200, 3.0), 1)
         -1816.1
     """
-    checks.number("df", df, above=0)
-    checks.number("nc", nc, least=0)
+    checks.number("df", df, above=0, most=1 / UNDERFLOW)
+    checks.number("nc", nc, least=0, most=MOST_TERMS)
+    checks.number("x", x)
     if x <= 0:
         return -math.inf
     z, half = x / 2, nc / 2
@@ -115,5 +117,6 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
     small = central < UNDERFLOW
     logs = np.log(np.where(small, 1.0, central))
     # gamma(a, z) / Gamma(a) = z^a exp(-z) / Gamma(a + 1) 1F1(1, a + 1, z), where the last is near 1: a is far above z
-    logs[small] = (a * math.log(z) - z - gammaln(a + 1) + np.log(hyp1f1(1, a + 1, z)))[small]
+    a = a[small]
+    logs[small] = a * math.log(z) - z - gammaln(a + 1) + np.log(hyp1f1(1, a + 1, z))
     return min(float(logsumexp(poisson + logs)), 0.0)

@@ -211,7 +211,7 @@ def _search(metric: str, group: str = "O", restarts: int | None = None, seed: in
     checks.choice("group", group, ("O", "SO"))
     if restarts is not None:
         checks.size("restarts", restarts, 0)
-    return _Search(group == "O", restarts, checks.size("seed", seed, 0))
+    return _Search(group == "O", restarts, checks.size("seed", seed, 0, None))
 
 
 def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, Int[np.ndarray, "pairs 2"]]:

@@ -1,5 +1,6 @@
 """Properties of small ReLU networks, proved or refuted."""
 
+from engram import arguments
 from engram.analysis.verify.bounds import LinearBounds, crown_bounds, interval_bounds
 from engram.analysis.verify.certificate import Certificate, Check, check_certificate
 from engram.analysis.verify.exact import Bound, maximize
@@ -49,3 +50,5 @@ __all__ = [
     "relaxed_region",
     "verify",
 ]
+
+arguments.named_in(__name__)

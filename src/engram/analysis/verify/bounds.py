@@ -1,7 +1,8 @@
 """Bounds by intervals (IBP) and by linear relaxation (CROWN), sound in floating point.
 
 Every bound is outward: the rounding of its own computation is taken off, by the standard model of a sum of n products,
-|fl(x . y) - x . y| <= gamma_n |x| . |y| <= gamma_n |x|_2 |y|_2, so that it is true of the real network.
+|fl(x . y) - x . y| <= gamma_n |x| . |y| + n eta <= gamma_n |x|_1 max |y| + n eta, so that it is true of the real
+network. Sums of absolute values do not underflow, as those of squares do; eta is what underflow takes from a product.
 
 Sources: Gowal et al., "On the effectiveness of interval bound propagation" (2018); Zhang et al., "Efficient neural
 network robustness certification with general activation functions" (2018), equations 6 to 12; Higham, "Accuracy and
@@ -54,7 +55,7 @@ class Relaxation(NamedTuple):
     lower_slope: tuple[Array, ...]
     upper_slope: tuple[Array, ...]
     intercept: tuple[Array, ...]
-    size: tuple[Array, ...]  # norm of the largest |h_k|, k = 0 .. hidden layers
+    size: tuple[Array, ...]  # the largest |h_k|, k = 0 .. hidden layers
     empty: Mask  # boxes in which the phases cannot occur
 
     def only(self, i: int) -> Relaxation:
@@ -136,7 +137,8 @@ def lower_lines(
     """Return A and c with A x + c <= spec . y + constant in the boxes that ``box`` names, one for each row of spec."""
     last = len(net.weights) - 1
     W, b = net.weights[last], net.biases[last]
-    error = _epsilon(net) * (np.abs(constant) + _norm(spec) * _step_size(net, relaxation, last)[box])
+    reach = (np.abs(spec).sum(1) + TINY) * _step_size(net, relaxation, last)[box] + TINY * relaxation.size[last][box]
+    error = _epsilon(net) * (np.abs(constant) + reach)
     return _backward(net, relaxation, last, spec @ W, box=box, constant=spec @ b + constant, error=error)
 
 
@@ -155,7 +157,7 @@ def relax(
     """Bound all hidden units over many boxes, (boxes, inputs), with phases (boxes, units) of each hidden layer."""
     hidden = len(net.weights) - 1
     empty = np.zeros(len(low), dtype=bool)
-    found = Relaxation(low, high, (), (), (), (), (), (_norm(np.maximum(np.abs(low), np.abs(high))),), empty)
+    found = Relaxation(low, high, (), (), (), (), (), (_largest(np.maximum(np.abs(low), np.abs(high))),), empty)
     for k in range(hidden):
         lower, upper = _affine_interval(net, k, *_last(found))
         if phases is not None:
@@ -182,14 +184,15 @@ def _with_layer(found: Relaxation, lower: Array, upper: Array, line: Line) -> Re
     with np.errstate(invalid="ignore"):
         slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
         below = np.where(unstable, (upper > -lower) & (line == "adaptive"), on).astype(float)
-        intercept = np.where(unstable, -slope * lower, 0)
+        # Both are the same but for rounding; a slope that underflowed is met by the larger of them.
+        intercept = np.where(unstable, np.maximum(-slope * lower, upper - slope * upper), 0)
     return found._replace(
         lower=(*found.lower, lower),
         upper=(*found.upper, upper),
         lower_slope=(*found.lower_slope, below),
         upper_slope=(*found.upper_slope, slope),
         intercept=(*found.intercept, intercept),
-        size=(*found.size, _norm(np.maximum(upper, 0))),
+        size=(*found.size, _largest(np.maximum(upper, 0))),
     )
 
 
@@ -211,16 +214,17 @@ def _backward(
     for k in range(layer - 1, -1, -1):
         lines = relaxation.lower_slope[k], relaxation.upper_slope[k], relaxation.intercept[k]
         through_relu(multipliers, box, *lines, constant, before, after)
-        # The crossing of two lines that were rounded, then the affine layer.
-        error += epsilon * (before * relaxation.size[k + 1][box] + after * _step_size(net, relaxation, k)[box])
+        # The crossing of two lines that were rounded, then the affine layer, and what underflow takes from both.
+        reach = (after + TINY) * _step_size(net, relaxation, k)[box] + TINY * relaxation.size[k][box]
+        error += epsilon * (before * relaxation.size[k + 1][box] + reach)
         constant += multipliers @ net.biases[k]
         multipliers = multipliers @ net.weights[k]
     return multipliers, constant - error - TINY
 
 
 def _step_size(net: AffineReLU, relaxation: Relaxation, k: int) -> Array:
-    """Return, for each box, how large W_k h + b_k can be for multipliers of norm 1, by the norms."""
-    return np.asarray(np.linalg.norm(net.biases[k]) + 3 * np.linalg.norm(net.weights[k]) * relaxation.size[k])
+    """Return, for each box, a bound of the largest |b_k| + |W_k| |h|, with room to spare."""
+    return np.asarray(np.abs(net.biases[k]).max() + 3 * np.abs(net.weights[k]).sum(1).max() * relaxation.size[k] + TINY)
 
 
 def _epsilon(net: AffineReLU) -> float:
@@ -234,7 +238,8 @@ def _affine_interval(net: AffineReLU, k: int, low: Array, high: Array) -> tuple[
     size = np.abs(W)
     centre, spread = middle @ W.T + b, radius @ size.T
     error = (W.shape[1] + 8) * 2.0**-51 * ((np.abs(middle) + radius) @ size.T + np.abs(b)) + TINY
-    return centre - spread - error, centre + spread + error
+    lower, upper = centre - spread - error, centre + spread + error
+    return np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)  # it overflowed
 
 
 def _middle_and_radius(low: Array, high: Array) -> tuple[Array, Array]:
@@ -256,5 +261,5 @@ def batched(pattern: Layers, boxes: int) -> list[Phases] | None:
     return [np.broadcast_to(np.asarray(codes, dtype=np.int8), (boxes, np.shape(codes)[-1])) for codes in pattern]
 
 
-def _norm(a: Array) -> Array:
-    return np.asarray(np.sqrt((a * a).sum(1)))
+def _largest(a: Array) -> Array:
+    return np.asarray(a.max(1) + TINY)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engram.analysis.verify.bounds import interval_bounds
+from engram.analysis.verify.bounds import TINY, interval_bounds
 from engram.analysis.verify.network import AffineReLU, Array, exact_affine
 from engram.analysis.verify.specification import Clause, Domain
 
@@ -20,7 +20,7 @@ def confirmed(net: AffineReLU, found: Sequence[Clause], x: Array) -> bool:
     for clause in found:
         top = clause.Q.clip(0) @ high + clause.Q.clip(None, 0) @ low + clause.c
         size = np.abs(clause.Q) @ np.maximum(np.abs(low), np.abs(high)) + np.abs(clause.c)
-        error = (len(high) + 8) * 2.0**-51 * size
+        error = (len(high) + 8) * 2.0**-51 * size + TINY
         if (top + error < 0).all():
             return True
         if (top - 4 * (error + np.abs(clause.Q) @ (high - low)) <= 0).all():
@@ -34,6 +34,7 @@ def confirmed(net: AffineReLU, found: Sequence[Clause], x: Array) -> bool:
 
 def first_counterexample(net: AffineReLU, found: Sequence[Clause], place: Domain, points: Array) -> Array | None:
     """Return the first of some points that lies inside and certainly breaks a clause."""
+    points = place.pulled(points)
     inside = points[place.contains(points)]
     if not len(inside):
         return None

@@ -36,12 +36,13 @@ def dual_bound(
     y_low, y_high = (end[0] for end in interval_bounds(net, relaxation.low, relaxation.high))
     value: Any = w @ clause.c
     size: Any = w @ np.abs(clause.c)
-    slack = (w @ np.abs(clause.Q)) @ np.maximum(np.abs(y_low), np.abs(y_high))
+    # TINY: what underflow takes from a multiplier matters where what it multiplies is large.
+    slack = (w @ np.abs(clause.Q) + TINY) @ np.maximum(np.abs(y_low), np.abs(y_high))
     current: Array = w @ clause.Q
     for k in range(len(net.weights) - 1, -1, -1):
         value += current @ net.biases[k]
         size += np.abs(current) @ np.abs(net.biases[k])
-        spread = np.abs(current) @ np.abs(net.weights[k])
+        spread = np.abs(current) @ np.abs(net.weights[k]) + TINY
         current = current @ net.weights[k]
         if k == 0:
             break
@@ -57,6 +58,6 @@ def dual_bound(
     total = current + nu @ place.H
     ends = np.stack([place.low, place.high])
     value += (total * ends).min(0).sum() - nu @ place.v
-    size += (np.abs(current) + nu @ np.abs(place.H)) @ np.abs(ends).max(0) + nu @ np.abs(place.v)
+    size += (np.abs(current) + nu @ np.abs(place.H) + TINY) @ np.abs(ends).max(0) + nu @ np.abs(place.v)
     found = value - gamma * (size + slack) - TINY
     return float(found) if np.isfinite(found) else -np.inf

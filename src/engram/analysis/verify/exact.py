@@ -18,7 +18,7 @@ from engram import checks
 from engram.analysis.verify.bounds import ON, Phases, Relaxation, batched, lower_lines, minimum, relax
 from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Index
-from engram.analysis.verify.specification import Box, Clause, Domain, domain
+from engram.analysis.verify.specification import Box, Clause, Domain, SolverError, domain
 
 FEASIBILITY = 1e-6  # to which HiGHS satisfies constraints and integrality
 PRICE = 1e3  # of overstepping, in an elastic program
@@ -237,7 +237,7 @@ class _Model:
             return Solution(np.inf, None, (), None, True)
         limit = found.status == 1 or "Solution limit" in found.message  # of time, or of nodes, which has no number
         if found.status != 0 and not limit:
-            raise RuntimeError(f"HiGHS ended with status {found.status}: {found.message}")
+            raise SolverError(found.status, found.message)
         # HiGHS has no dual bound where nothing is integral, and is exact there.
         dual = found.mip_dual_bound if self.integral.any() else found.fun
         value = -np.inf if dual is None or np.isnan(dual) else float(dual)
@@ -255,7 +255,7 @@ class _Model:
         if found.status == 2:
             return None, dual
         if found.status != 0:
-            raise RuntimeError(f"HiGHS ended with status {found.status}: {found.message}")
+            raise SolverError(found.status, found.message)
         dual[equal], dual[below] = found.eqlin.marginals, found.ineqlin.marginals[: below.sum()]
         return found, dual
 

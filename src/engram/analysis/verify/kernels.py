@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 
@@ -12,19 +11,19 @@ def through_relu(multipliers, box, lower_slope, upper_slope, intercept, constant
     """Carry multipliers of activations h back to pre-activations z, in place.
 
     A positive multiplier takes the line below the ReLU, a negative one the line above it, whose intercept goes to the
-    constant. ``before`` and ``after`` receive the norms of the rows.
+    constant. ``before`` and ``after`` receive the sums of the absolute values of the rows.
     """
     rows, units = multipliers.shape
     for i in range(rows):
         b = box[i]
-        offset = square_before = square_after = 0.0
+        offset = sum_before = sum_after = 0.0
         for j in range(units):
             m = multipliers[i, j]
             new = m * (lower_slope[b, j] if m > 0 else upper_slope[b, j])
             offset += min(m, 0.0) * intercept[b, j]
-            square_before += m * m
-            square_after += new * new
+            sum_before += abs(m)
+            sum_after += abs(new)
             multipliers[i, j] = new
         constant[i] += offset
-        before[i] = np.sqrt(square_before)
-        after[i] = np.sqrt(square_after)
+        before[i] = sum_before
+        after[i] = sum_after

@@ -95,11 +95,13 @@ def exact_affine(W: Array, b: Array, x: Sequence[Fraction]) -> list[Fraction]:
     ]
 
 
-def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None) -> AffineReLU:
+def as_affine_relu(
+    module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None, *, drop_softmax: bool = False
+) -> AffineReLU:
     """Return a module as affine layers with ReLU between them.
 
     Weights are cast to 64 bits. Convolutions and average pooling become matrices, batch normalisation is folded into
-    the layer beside it (which rounds: a proof is about the folded network), a softmax at the end is dropped, and
+    the layer beside it (which rounds: a proof is about the folded network), and
 
         leaky(z) = relu(z) - s relu(-z),   clip(z, a, b) = a + relu(z - a) - relu(z - b),   max(a, b) = b + relu(a - b)
 
@@ -108,17 +110,32 @@ def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | 
             ``Flatten``, ``Dropout``, ``Identity``, ``ReLU``, ``LeakyReLU``, ``Hardtanh`` and ``ReLU6``, as modules, or
             ``relu`` and ``flatten`` as functions.
         input_shape: Shape of one input without batch; not needed where the first layer is ``Linear``.
+        drop_softmax: Leave out a ``Softmax`` or ``LogSoftmax`` of the classes at the end. What is left has the order of
+            the module's outputs, and other values.
 
     Raises:
-        UnsupportedLayerError: A layer is of another kind; named by its path.
+        UnsupportedLayerError: A layer is of another kind, or a softmax that is to stay; named by its path.
         ValueError: A layer is in training mode, a number is not finite, or ``input_shape`` is missing.
 
     Examples:
         >>> as_affine_relu(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))).sizes
         (3, 4, 2)
     """
+    net, softmax = without_softmax(module, input_shape)
+    if softmax and not drop_softmax:
+        raise kept_softmax(softmax, "drop_softmax=True leaves it out, which keeps the order of the outputs alone")
+    return net
+
+
+def kept_softmax(name: str, hint: str) -> UnsupportedLayerError:
+    """Return the error of a softmax that cannot be left out."""
+    return UnsupportedLayerError(f"layer {name!r} is a softmax, which is not piecewise linear: {hint}")
+
+
+def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None) -> tuple[AffineReLU, str]:
+    """Return a module up to a softmax at its end, and the path of that; nothing where there is none."""
     if isinstance(module, AffineReLU):
-        return module
+        return module, ""
     if fx.Tracer().is_leaf_module(module, ""):
         module = nn.Sequential(module)
     try:
@@ -141,6 +158,8 @@ def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | 
             if chain is None:
                 chain = _Chain(_input_shape(layer, name, input_shape))
             if isinstance(layer, nn.Softmax | nn.LogSoftmax):
+                if len(chain.shape) != 1 or layer.dim not in (1, -1):
+                    raise kept_softmax(name, f"expected the dim 1 of outputs (batch, classes), not {layer.dim}")
                 ended = name
                 continue
             try:
@@ -149,7 +168,7 @@ def as_affine_relu(module: nn.Module | AffineReLU, input_shape: Sequence[int] | 
                 raise ValueError(f"layer {name!r} does not take an input of shape {chain.shape}: {error}") from error
     if chain is None:
         raise UnsupportedLayerError(f"{type(module).__name__} has no layer")
-    return AffineReLU((*chain.weights, chain.W), (*chain.biases, chain.b))
+    return AffineReLU((*chain.weights, chain.W), (*chain.biases, chain.b)), ended
 
 
 class _Chain:

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from engram.analysis.verify.bounds import FREE, ON, Phases
 from engram.analysis.verify.network import AffineReLU, Array, Mask
-from engram.analysis.verify.specification import Box, Polytope
+from engram.analysis.verify.specification import Box, Polytope, largest_ball
 
 Pattern = tuple[Phases, ...]
 Made = Literal["direct", "structural", "fallback", "crown"]
@@ -129,18 +129,7 @@ class Region:
     @cached_property
     def centre(self) -> tuple[Array, float]:
         """Centre and radius of the largest ball inside; the radius is negative if nothing is."""
-        open_sides = self.box.high > self.box.low
-        size = int(open_sides.sum())
-        if size == 0:
-            return self.box.low, 0.0
-        A = np.vstack([self.G[:, open_sides], np.eye(size), -np.eye(size)])
-        fixed = self.G[:, ~open_sides] @ self.box.low[~open_sides]
-        b = np.concatenate([self.h - fixed, self.box.high[open_sides], -self.box.low[open_sides]])
-        A, cost = np.column_stack([A, np.linalg.norm(A, axis=1)]), np.append(np.zeros(size), -1.0)
-        found: Any = linprog(cost, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
-        x = self.box.low.copy()
-        x[open_sides] = found.x[:-1]
-        return x, float(found.x[-1])
+        return largest_ball(self.G, self.h, self.box.low, self.box.high)
 
     @property
     def degenerate(self) -> bool:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
+from torch import nn
 
 from engram import checks
-from engram.analysis.verify.network import Array, Mask, exact_affine
+from engram.analysis.verify.network import AffineReLU, Array, Mask, exact_affine, kept_softmax, without_softmax
 
 ArrayLike = np.ndarray | Sequence[Any]
+LARGEST = 1e300  # an end of a box, so that a side has a length
+
+
+class SolverError(RuntimeError):
+    """HiGHS could not solve a program, mostly since its numbers are of too different sizes."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"HiGHS ended with status {status}: {message}")
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -33,6 +42,10 @@ class Box:
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
         low = checks.array("low", low, ("inputs",))
         high = checks.array("high", high, (len(low),))
+        for name, end in (("low", low), ("high", high)):
+            if (np.abs(end) > LARGEST).any():
+                i = int(np.argmax(np.abs(end)))
+                raise ValueError(f"{name}[{i}] = {end[i]}: expected ends of at most {LARGEST} in size")
         checks.size("len(low)", len(low))
         if (low > high).any():
             i = int(np.argmax(low > high))
@@ -53,6 +66,8 @@ class Polytope:
         checks.size("A.size", A.size)
         _set(self, A=A, b=b)
         found = linprog(np.zeros(A.shape[1]), A_ub=A, b_ub=b, bounds=(None, None), method="highs")
+        if found.status not in (0, 2):
+            raise SolverError(found.status, found.message)
         if found.status == 2:
             raise ValueError("A x <= b has no solution: expected a polytope that is not empty")
 
@@ -129,6 +144,23 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
     raise ValueError(f"property = {prop!r}: expected Argmax, LinearProperty, or AnyOf or AllOf of at least one of them")
 
 
+def order_alone(wanted: Iterable[Clause]) -> bool:
+    """Say whether clauses just compare outputs: each row is c (y_i - y_j) with c > 0, and no offset."""
+    Q, c = (np.concatenate(parts) for parts in zip(*((clause.Q, clause.c) for clause in wanted), strict=True))
+    return bool((c == 0).all() and ((Q != 0).sum(1) == 2).all() and (Q.max(1) == -Q.min(1)).all())
+
+
+def question(
+    network: nn.Module | AffineReLU, inputs: Box | Polytope, prop: Property, input_shape: Sequence[int] | None = None
+) -> tuple[AffineReLU, Domain, list[Clause]]:
+    """Return what is asked in numbers; a softmax at the end is left out where the order of the outputs decides."""
+    net, softmax = without_softmax(network, input_shape)
+    wanted = clauses(prop, net.sizes[-1])
+    if softmax and not order_alone(wanted):
+        raise kept_softmax(softmax, "expected a property that just compares outputs, or a network without it")
+    return net, domain(inputs, net.sizes[0]), wanted
+
+
 class Domain(NamedTuple):
     """A box and half-spaces H x <= v within it: what the engines take."""
 
@@ -136,16 +168,27 @@ class Domain(NamedTuple):
     high: Array
     H: Array
     v: Array
+    centre: Array  # of the largest ball inside; of a box, anything
 
     @classmethod
     def box(cls, low: Array, high: Array) -> Domain:
         """Return a box that nothing cuts."""
-        return cls(low, high, np.zeros((0, len(low))), np.zeros(0))
+        return cls(low, high, np.zeros((0, len(low))), np.zeros(0), low)
 
     def contains(self, x: Array) -> Mask:
         """Say of points (..., inputs) whether they are inside."""
         inside = (x >= self.low).all(-1) & (x <= self.high).all(-1)
         return np.asarray(inside & (x @ self.H.T <= self.v).all(-1))
+
+    def pulled(self, x: Array) -> Array:
+        """Return points, (points, inputs), each at its place, at the border if it was beyond it, and just inside."""
+        if not len(self.v):
+            return x
+        beyond = np.maximum(x @ self.H.T - self.v, 0)
+        room = np.maximum(self.v - self.centre @ self.H.T, 1e-300)
+        share = (beyond / (beyond + room)).max(1, keepdims=True)
+        shares = [share + inwards for inwards in (0, 1e-12, 1e-9, 1e-6)]
+        return np.vstack([x, *(x + one.clip(0, 1) * (self.centre - x) for one in shares)])
 
     def certainly_contains(self, x: Array) -> bool:
         """Say of one point whether it is inside, without rounding."""
@@ -178,7 +221,25 @@ def domain(inputs: Box | Polytope, size: int) -> Domain:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         around = _bounding_box(A, b)
         low, high = np.maximum(low, around[0]), np.minimum(high, around[1])
-    return Domain(low, np.maximum(low, high), A[cuts], b[cuts])
+    high = np.maximum(low, high)
+    return Domain(low, high, A[cuts], b[cuts], largest_ball(A, b, low, high)[0])
+
+
+def largest_ball(G: Array, h: Array, low: Array, high: Array) -> tuple[Array, float]:
+    """Return centre and radius of the largest ball in a box with G x <= h; the radius is negative if nothing is."""
+    open_sides = high > low
+    size = int(open_sides.sum())
+    if size == 0:
+        return low, 0.0
+    A = np.vstack([G[:, open_sides], np.eye(size), -np.eye(size)])
+    b = np.concatenate([h - G[:, ~open_sides] @ low[~open_sides], high[open_sides], -low[open_sides]])
+    A, cost = np.column_stack([A, np.linalg.norm(A, axis=1)]), np.append(np.zeros(size), -1.0)
+    found: Any = linprog(cost, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
+    if found.status != 0:
+        raise SolverError(found.status, found.message)
+    x = low.copy()
+    x[open_sides] = found.x[:-1]
+    return x, float(found.x[-1])
 
 
 def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:

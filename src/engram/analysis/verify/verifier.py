@@ -17,11 +17,11 @@ from engram.analysis.verify.branch_relus import branch_relus
 from engram.analysis.verify.certificate import Certificate, Tree, bound_clauses, subject
 from engram.analysis.verify.counterexample import attack, first_counterexample
 from engram.analysis.verify.exact import FEASIBILITY, solve
-from engram.analysis.verify.network import AffineReLU, Array, as_affine_relu
-from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, clauses, domain
+from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.specification import Box, Clause, Domain, Polytope, Property, SolverError, question
 
 Engine = Literal["auto", "inputs", "relus", "milp", "crown"]
-Status = Literal["proved", "refuted", "unknown"]
+Status = Literal["proved", "proved by solver", "refuted", "unknown"]
 FEW_INPUTS = 10
 
 
@@ -48,10 +48,11 @@ class Budget:
 class Result:
     """An answer.
 
-    ``status`` is ``"proved"`` by the certificate, ``"refuted"`` by the counterexample (inputs,), which was confirmed
-    without rounding, or ``"unknown"``; ``exhausted`` then says what ran out: ``"time"``, ``"nodes"``, ``"memory"``, or
-    why it got no further. ``bound`` is a lower bound of what has to be positive; of a proof, its margin. ``engine``
-    decided: ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after ``nodes`` boxes or cases.
+    ``status`` is ``"proved"`` by the certificate; ``"proved by solver"``, whose word is all there is, and which may be
+    wrong where weights are large; ``"refuted"`` by the counterexample (inputs,), which was confirmed without rounding;
+    or ``"unknown"``; ``exhausted`` then says what ran out: ``"time"``, ``"nodes"``, ``"memory"``, or why it got no
+    further. ``bound`` is a lower bound of what has to be positive; of a proof, its margin. ``engine`` decided:
+    ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after ``nodes`` boxes or cases.
     """
 
     status: Status
@@ -78,15 +79,16 @@ def verify(
 
     What is proved is true of the real function whose weights are the network's, cast to 64 bits, and of every real
     input of the set: bounds account for their own rounding. It is not a statement about what the module computes in 32
-    bits. A proof by ``"milp"`` is the exception; it rests on the solver and its tolerance, which the certificate names.
+    bits. ``"milp"`` proves nothing of that kind beyond one backward pass, and its status says so.
 
     Args:
-        network: A chain of affine and piecewise linear layers in evaluation mode; errors as of ``as_affine_relu``.
+        network: A chain of affine and piecewise linear layers in evaluation mode; errors as of ``as_affine_relu``. A
+            softmax of the classes at the end is left out where the property compares outputs and nothing else.
         inputs: The set of inputs.
         prop: What is to hold for each of them.
         engine: ``"inputs"`` halves the box of inputs, ``"relus"`` splits hidden units into on and off, ``"milp"`` asks
             HiGHS, ``"crown"`` is one backward pass; all look for counterexamples first. ``"auto"`` halves the sides of
-            a box of up to ten inputs, and splits units elsewhere, and where the halves get too small.
+            a box of up to ten inputs with half of the budget, and splits units elsewhere and with the rest.
         budget: What it may cost; default 60 seconds.
         input_shape: Shape of one input, where the first layer does not tell it.
         rng: Randomness of the search for a counterexample; default: of seed 0.
@@ -98,64 +100,78 @@ def verify(
         ['proved', 'refuted']
     """
     began = time.monotonic()
-    budget = Budget() if budget is None else budget
-    net = as_affine_relu(network, input_shape)
-    wanted, place = clauses(prop, net.sizes[-1]), domain(inputs, net.sizes[0])
+    budget = Budget() if budget is None else checks.instance("budget", budget, Budget)
+    net, place, wanted = question(network, inputs, prop, input_shape)
     deadline = began + budget.seconds
     checks.choice("engine", engine, get_args(Engine))
+    rng = np.random.default_rng(0) if rng is None else checks.instance("rng", rng, np.random.Generator)
 
-    def answer(used: str, search: Outcome, trees: tuple[Tree, ...] = (), tol: float = 0.0) -> Result:
-        status: Status = "refuted" if search.counterexample is not None else "unknown" if search.exhausted else "proved"
-        kind: Literal["tree", "solver"] = "solver" if used == "milp" else "tree"
-        certificate = Certificate(kind, trees, subject(net, place, wanted), tol) if status == "proved" else None
+    def answer(used: str, search: Outcome, trees: tuple[Tree, ...] = ()) -> Result:
+        status: Status = "refuted" if search.counterexample is not None else "unknown"
+        if status == "unknown" and not search.exhausted:
+            status = "proved" if trees else "proved by solver"
+        certificate = Certificate(trees, subject(net, place, wanted)) if status == "proved" else None
         rest = search.exhausted, search.bound, used, search.nodes, time.monotonic() - began
         return Result(status, search.counterexample, certificate, *rest)
 
-    if (hit := attack(net, wanted, place, np.random.default_rng(0) if rng is None else rng)) is not None:
-        return answer("attack", Outcome((), hit, "", -np.inf, 0))
-    if engine == "milp":
-        found, tol = _by_milp(net, wanted, place, deadline)
-        return answer("milp", found, tol=tol)
-    few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(place.v))
-    if few or engine == "crown":
-        nodes = 1 if engine == "crown" else budget.nodes
-        found = branch_inputs(net, wanted, place, deadline=deadline, nodes=nodes, megabytes=budget.megabytes)
-        used = "crown" if engine == "crown" or found.nodes == 1 else "inputs"
-        every = Tree(tuple(range(len(wanted))), found.cases)
-        if engine != "auto" or not found.exhausted.startswith("precision"):
-            exhausted = "one backward pass" if engine == "crown" and found.exhausted else found.exhausted
-            return answer(used, found._replace(exhausted=exhausted), (every,))
+    with np.errstate(over="ignore", invalid="ignore"):  # a bound that overflows is none
+        if (hit := attack(net, wanted, place, rng)) is not None:
+            return answer("attack", Outcome((), hit, "", -np.inf, 0))
+        whole = tuple(range(len(wanted)))
+        few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(place.v))
+        share = 0.5 if engine == "auto" else 1.0  # what halving does not get done, splitting units may
+        found = Outcome((), None, "", -np.inf, 0)
+        try:
+            if few or engine in ("crown", "milp"):
+                limits = {"deadline": began + share * budget.seconds, "megabytes": budget.megabytes}
+                nodes = max(int(share * budget.nodes), 1) if few else 1
+                found = branch_inputs(net, wanted, place, nodes=nodes, **limits)
+                if engine == "crown" and found.exhausted:
+                    found = found._replace(exhausted="one backward pass")
+                if engine in ("inputs", "crown") or not found.exhausted:
+                    return answer("inputs" if few and found.nodes > 1 else "crown", found, (Tree(whole, found.cases),))
+            if engine == "milp":
+                return answer("milp", _by_milp(net, wanted, place, deadline))
+            return answer(*_by_relus(net, wanted, place, deadline=deadline, budget=budget, before=found))
+        except SolverError as error:
+            return answer(engine, found._replace(counterexample=None, exhausted=f"precision: {error}"))
+
+
+def _by_relus(
+    net: AffineReLU, wanted: Sequence[Clause], place: Domain, *, deadline: float, budget: Budget, before: Outcome
+) -> tuple[str, Outcome, tuple[Tree, ...]]:
+    """Split the units of one clause after another; ``before`` is what halving came to."""
     trees: list[Tree] = []
-    least, nodes = np.inf, found.nodes if few else 0
+    rows = bound_clauses(net, relax(net, place.low[None], place.high[None]), list(wanted))
+    least, nodes = [float(row.least.max()) for row in rows], before.nodes
     for i, clause in enumerate(wanted):
         left = budget.nodes - nodes
         found = branch_relus(net, clause, place, deadline=deadline, nodes=left, megabytes=budget.megabytes)
-        least, nodes = min(least, found.bound), nodes + found.nodes
+        least[i], nodes = max(least[i], found.bound), nodes + found.nodes
         if found.counterexample is not None or found.exhausted:
-            return answer("relus", found._replace(bound=least, nodes=nodes))
+            return "relus", found._replace(bound=max(min(least), before.bound), nodes=nodes), ()
         trees.append(Tree((i,), found.cases))
-    return answer("relus", Outcome((), None, "", least, nodes), tuple(trees))
+    return "relus", Outcome((), None, "", max(min(least), before.bound), nodes), tuple(trees)
 
 
-def _by_milp(net: AffineReLU, wanted: Sequence[Clause], place: Domain, deadline: float) -> tuple[Outcome, float]:
-    """Ask HiGHS for the least of each clause; return what came of it, and the tolerance."""
+def _by_milp(net: AffineReLU, wanted: Sequence[Clause], place: Domain, deadline: float) -> Outcome:
+    """Ask HiGHS for the least of each clause."""
     relaxation = relax(net, place.low[None], place.high[None])
-    least, tol = np.inf, 0.0
+    least = np.inf
     for done, (clause, rows) in enumerate(zip(wanted, bound_clauses(net, relaxation, list(wanted)), strict=True)):
         if clause.holds(rows.least)[0]:
             least = min(least, float(rows.least.max()))
             continue
-        allowed = FEASIBILITY * max(1.0, float((np.abs(clause.Q) @ np.linalg.norm(net.weights[-1], axis=1)).max()))
-        tol = max(tol, allowed)
         if time.monotonic() >= deadline:
-            return Outcome((), None, "time", -np.inf, done), tol
+            return Outcome((), None, "time", -np.inf, done)
         found = solve(net, relaxation, clause, place, binary=True, time_limit=deadline - time.monotonic())
         if found.x is not None:
             points = found.x.clip(place.low, place.high)[None]
             if (hit := first_counterexample(net, [clause], place, points)) is not None:
-                return Outcome((), hit, "", found.value, done + 1), tol
+                return Outcome((), hit, "", found.value, done + 1)
         least = min(least, found.value)
+        allowed = FEASIBILITY * max(1.0, float((np.abs(clause.Q) @ np.linalg.norm(net.weights[-1], axis=1)).max()))
         if not found.value > allowed:
             why = "precision: the margin is within the solver's tolerance" if found.finished else "time"
-            return Outcome((), None, why, least, done + 1), tol
-    return Outcome((), None, "", least, len(wanted)), tol
+            return Outcome((), None, why, least, done + 1)
+    return Outcome((), None, "", least, len(wanted))

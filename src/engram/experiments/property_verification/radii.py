@@ -1,4 +1,4 @@
-"""Certified radii of networks of one hidden layer on digits, whose hidden layer learned in one of four ways."""
+"""Certified radii of networks of one hidden layer on images, whose hidden layer learned in one of four ways."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
 from engram.experiments.property_verification.networks import Array, trained
 from engram.lab import Run
+from engram.tasks.data import load
 
 Training = Literal["backprop", "matched", "hebbian", "random"]
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
@@ -26,6 +27,8 @@ class Radii:
 
     training: Training = "backprop"
     """How the hidden layer learned; matched: back-propagation, stopped at Hebbian's accuracy. Each arm has its own."""
+    images: Literal["digits", "mnist"] = "digits"
+    """Digits of 8 x 8 pixels, or those of MNIST, 28 x 28, whose means over squares of 4 x 4 are taken."""
     exact: Annotated[int, Ge(1)] = 1
     """Test inputs for which the solver is asked for the radius as well; the one by CROWN is for all."""
     epochs: Annotated[int, Ge(1)] = 60
@@ -47,19 +50,29 @@ def hebbian_layer(X: Array, units: int, rng: np.random.Generator) -> tuple[Array
     return W, -W @ mean
 
 
+def drawn_images(images: str, rng: np.random.Generator) -> tuple[Array, np.ndarray, int]:
+    """Return images between 0 and 1 and their digits in a drawn order, and how many are for training."""
+    if images == "digits":
+        X, y = load_digits(return_X_y=True)
+        X, train = X / 16, 1200
+    else:
+        found = load("mnist", split="test")
+        X, y, train = found.images.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49) / 255, found.labels, 8000
+    order = rng.permutation(len(X))
+    return X[order], y[order], train
+
+
 def trial(config: Radii, run: Run) -> dict[str, Any]:
-    """Measure certified radii of a network on digits, whose hidden layer learned in one of four ways."""
-    X, y = load_digits(return_X_y=True)
-    order = run.rng.permutation(len(X))
-    X, y = X[order] / 16, y[order]
-    train, test = slice(0, 1200), slice(1200, None)
-    sizes = (64, config.hidden, 10)
+    """Measure certified radii of a network whose hidden layer learned in one of four ways."""
+    X, y, count = drawn_images(config.images, run.rng)
+    train, test = slice(0, count), slice(count, None)
+    sizes = (X.shape[1], config.hidden, 10)
 
     def accuracy(net: AffineReLU) -> float:
         return float((net(X[test]).argmax(1) == y[test]).mean())
 
     hebbian = hebbian_layer(X[train], config.hidden, run.rng)
-    drawn = run.rng.normal(size=(config.hidden, 64)) / 8
+    drawn = run.rng.normal(size=sizes[1::-1]) / 8
     hidden = {"hebbian": hebbian, "random": (drawn, -drawn @ X[train].mean(0))}.get(config.training)
     enough = None
     if config.training == "matched":
@@ -85,3 +98,8 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
         "unstable": float(((lower < 0) & (upper > 0)).mean()),
         "disorder": float((crown[: len(exact)] > exact + 1e-6).sum()),
     }
+
+
+def seconds(config: Radii) -> float:
+    """Time of a trial: epochs, and questions to the solver."""
+    return {"digits": 0.08, "mnist": 0.2}[config.images] * config.epochs + 4.0 + 0.7 * config.exact

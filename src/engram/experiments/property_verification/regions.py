@@ -28,7 +28,7 @@ class Data:
 
     data: DataSet = "moons"
     """Which data; each arm has its own."""
-    inputs: Annotated[int, Ge(2)] = 10
+    inputs: Annotated[int, Ge(2)] = 4
     """Test inputs for which regions are computed."""
     points: Annotated[int, Ge(100)] = 100_000
     """Samples for inputs that break what was proved."""

@@ -34,6 +34,10 @@ def exact_neighbours(
     from engram.memory.episodic import kernels
 
     every = not tables.size
+    if filled.shape != keys.shape[:1] or not ((filled >= 0) & (filled <= keys.shape[1])).all():
+        raise ValueError(f"filled = {filled}: expected {len(keys)} counts of keys, at most {keys.shape[1]}")
+    if not every and (tables.shape != x.shape[:1] or not ((tables >= 0) & (tables < len(keys))).all()):
+        raise ValueError(f"tables = {tables}: expected one of {len(keys)} tables for each of {len(x)} samples")
     pairs = len(x) * (len(keys) if every else 1)
     rows, distances = np.empty((pairs, k), np.int64), np.empty((pairs, k))
     if len(x) > FEW and every and keys.shape[2] > FEW:

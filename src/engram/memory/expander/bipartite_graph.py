@@ -53,6 +53,7 @@ class BipartiteGraph:
         if C.min() < NOBODY or C.max() >= nodes:
             raise ValueError(f"C has values from {C.min()} to {C.max()}: expected nodes, 0 .. {nodes - 1}, or -1")
         C = C.astype(np.int32)
+        C.setflags(write=False)  # what compiled code takes for indices stays what was looked at here
         padding, ordered = C == NOBODY, np.sort(C, axis=1)
         repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)
         for wrong, what in (
@@ -126,6 +127,8 @@ class BipartiteGraph:
         slots = np.zeros_like(A)
         there = np.arange(A.shape[1]) < self.node_degrees[:, None]
         A[there], slots[there] = constraint[order], slot[order]
+        A.setflags(write=False)
+        slots.setflags(write=False)
         return A, slots
 
     def _sparse(self) -> csr_array:

@@ -318,7 +318,7 @@ class ExpanderMemory(Stored, nn.Module):
 
     def _content(self) -> dict[str, Any]:
         names = ("patterns", "target", "order", "explicit_hidden", "encoding", "permitted")
-        return {"C": self.graph.C, "n_nodes": self.graph.n_nodes} | {name: getattr(self, name) for name in names}
+        return {"C": self.graph.C.copy(), "n_nodes": self.graph.n_nodes} | {name: getattr(self, name) for name in names}
 
     @classmethod
     def _from_content(cls, content: dict[str, Any]) -> ExpanderMemory:

@@ -15,7 +15,6 @@ from engram.plasticity.kernels.linear import scan as linear
 from engram.plasticity.kernels.lstm import scan as lstm
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.step import step_scan
-from engram.plasticity.scan import plastic_linear_scan, plastic_lstm_scan, plastic_scan
 from engram.plasticity.sequence import AXES, autocast
 
 BACKENDS = ("auto", "eager", "fused")
@@ -23,10 +22,10 @@ BACKENDS = ("auto", "eager", "fused")
 BRIEF = 2**20
 
 # Of every scan, its kernel, and the steps below which calling that takes longer than the plain loop, whatever the size.
-KERNELS: dict[Any, tuple[ModuleType, int]] = {
-    plastic_scan: (rnn, 5),
-    plastic_linear_scan: (linear, 5),
-    plastic_lstm_scan: (lstm, 4),
+KERNELS: dict[str, tuple[ModuleType, int]] = {
+    "plastic_scan": (rnn, 5),
+    "plastic_linear_scan": (linear, 5),
+    "plastic_lstm_scan": (lstm, 4),
 }
 
 
@@ -57,7 +56,7 @@ def run_scan(scan: Callable[..., Any], backend: str, drive: Tensor, *args: Any, 
         ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
     """
     checks.choice("backend", backend, BACKENDS)
-    run, kernel = scan, KERNELS[scan][0]
+    run, kernel = scan, KERNELS[scan.__name__][0]
     if backend == "auto":
         run = fastest(scan, drive, *args, **kwargs)
     if backend == "fused":
@@ -74,10 +73,10 @@ def run_scan(scan: Callable[..., Any], backend: str, drive: Tensor, *args: Any, 
 
 def fastest(scan: Callable[..., Any], drive: Tensor, *args: Any, **kwargs: Any) -> Callable[..., Any]:
     """Return the fastest form of a scan that can run these arguments, which are those of the scan."""
-    kernel, few = KERNELS[scan]
+    kernel, few = KERNELS[scan.__name__]
     # A call without a graph that is so short that steps on the tensors as they are cost less.
     brief = drive.is_cpu and drive.numel() * drive.shape[-1] <= BRIEF
-    acting = scan is plastic_scan and brief and not torch.is_grad_enabled() and not is_compiling()
+    acting = kernel is rnn and brief and not torch.is_grad_enabled() and not is_compiling()
     if not (acting or len(drive) >= few) or kernel.unsupported(drive, *args, **kwargs):
         return scan
     return step_scan if acting else kernel.fused_scan

@@ -66,8 +66,8 @@ class CueRewardVectorEnv(BatchedEnv):
         reward_delay: int = 0,
         max_episode_steps: int | None = None,
     ) -> None:
-        checks.size("n_cues", n_cues, least=2)
-        checks.size("cue_bits", cue_bits)
+        checks.size("n_cues", n_cues, 2, 10**6)
+        checks.size("cue_bits", cue_bits, most=10**6)
         checks.size("episode_len", episode_len)
         if n_cues % 2:
             raise ValueError(f"n_cues = {n_cues}: expected an even number, because a trial shows half of them")

@@ -1,5 +1,6 @@
 """A parametrised space of meta-reinforcement-learning tasks."""
 
+from engram import arguments
 from engram.tasks.meta import named
 from engram.tasks.meta.canonical import canonical, digest
 from engram.tasks.meta.diagnose import Diagnosis, diagnose
@@ -63,3 +64,5 @@ __all__ = [
     "split_of",
     "to_json",
 ]
+
+arguments.named_in(__name__)

@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 STRICT = pydantic.ConfigDict(strict=True, extra="forbid", revalidate_instances="always", allow_inf_nan=False)
 Index = Annotated[int, pydantic.Strict(), Ge(0)]
 Count = Annotated[int, pydantic.Strict(), Ge(1)]
+Side = Annotated[int, pydantic.Strict(), Ge(1), Le(1000)]  # of a grid
 Number = float | int
 Share = Annotated[float | int, Ge(0), Le(1)]
 _WORDS = {"Input should be ": "", "greater than or equal to": "at least", "less than or equal to": "at most"}

@@ -89,7 +89,7 @@ def sample(
         >>> task.n_states, task.n_actions, reference_criteria(task).control
         (4, 2, True)
     """
-    checks.size("n_states", n_states, 2)
+    checks.size("n_states", n_states, 2, 10**4)
     checks.size("n_actions", n_actions)
     checks.size("max_tries", max_tries)
     checks.choice("style", style, ("simple", "structured", "grid"))
@@ -147,7 +147,7 @@ def sample_many(
     """
     checks.size("n", n)
     checks.choice("split", split, (*_SPLITS, None))
-    generator = np.random.default_rng(checks.size("seed", seed, 0))
+    generator = np.random.default_rng(checks.size("seed", seed, 0, None))
     draws = checks.size("max_draws", 100 * n if max_draws is None else max_draws)
     tasks: list[MetaTask] = []
     known: set[str] = set()

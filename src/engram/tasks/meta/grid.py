@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from jaxtyping import Bool, Int
 from pydantic import Strict
 
-from engram.tasks.meta.fields import STRICT, Count, Index, validate_fields
+from engram.tasks.meta.fields import STRICT, Count, Index, Side, validate_fields
 
 Walls = tuple[tuple[bool, ...], ...]
 
@@ -48,8 +48,8 @@ class Grid:
 
     __pydantic_config__: ClassVar = STRICT
 
-    height: Count
-    width: Count
+    height: Side
+    width: Side
     moves: Annotated[int, Strict(), Ge(4), Le(5)] = 4
     walls: Literal["open", "pillars", "random_maze"] | Walls = "open"
     obs: Literal["none", "position", "coordinates", "window", "stimuli"] = "position"
