@@ -225,7 +225,7 @@ def call(name, argument, number):
     except EXCUSED as error:
         return "excused", repr(error)[:200]
     except Exception as error:
-        said = str(error)
+        said = " ".join([str(error), *getattr(error, "__notes__", ())])
         if re.search(r"\bcall \w+ (first|before)", said):
             return "excused", said
         names = {*parameters(function), *parameters(thing)}

@@ -43,4 +43,4 @@ __all__ = [
     "vector_encoder",
 ]
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)

@@ -111,4 +111,4 @@ __all__ = [
     "within_lifetime_gain",
 ]
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)

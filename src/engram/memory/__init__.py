@@ -93,4 +93,4 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)

@@ -9,4 +9,4 @@ from engram.optim.strategy import checked_loss, shaped
 
 __all__ = ["CMAES", "AntitheticES", "RMSpropEpsInside", "checked_loss", "evaluate", "shaped"]
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)

@@ -73,4 +73,4 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)

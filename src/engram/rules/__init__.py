@@ -5,4 +5,4 @@ from engram.rules.feedback_alignment import FeedbackAlignmentLinear, feedback_al
 
 __all__ = ["FeedbackAlignmentLinear", "feedback_alignment_linear"]
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)

@@ -67,4 +67,4 @@ __all__ = [
     "turn_dictionary",
 ]
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)

@@ -51,4 +51,4 @@ __all__ = [
     "verify",
 ]
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)

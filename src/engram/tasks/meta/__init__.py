@@ -65,4 +65,4 @@ __all__ = [
     "to_json",
 ]
 
-arguments.named_in(__name__)
+arguments.noted_in(__name__)
