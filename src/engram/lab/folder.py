@@ -73,7 +73,7 @@ class TrialFolder:
 
     def begin(self, identity: dict[str, Any]) -> None:
         """Write down what is run and on what machine."""
-        write_json(self.path / "trial.json", {**identity, "versions": dict(versions()), "hardware": hardware()})
+        write_json(self.path / "trial.json", {**identity, "versions": versions(), "hardware": hardware()})
 
     def identity(self) -> Identity:
         """Return what ``begin`` wrote; raise CorruptFileError where it cannot be read."""

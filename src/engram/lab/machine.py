@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
-from types import MappingProxyType
 
 import psutil
 from packaging.requirements import Requirement
@@ -16,11 +14,11 @@ PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymna
 
 
 @functools.cache
-def versions() -> Mapping[str, str]:
+def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that can bear on a result."""
     found = {"python": platform.python_version()}
     found |= {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
-    return MappingProxyType(found)
+    return found
 
 
 @functools.cache
