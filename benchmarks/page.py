@@ -111,6 +111,27 @@ def memory_table(record: FOUND) -> list[str]:
     return lines
 
 
+def by_threads(row: FOUND, network: str) -> tuple[float, float, str]:
+    """Return the seconds of a step by the default number of threads, by the best one, and which that is."""
+    middle = {threads: statistics.median(values) for threads, values in row["seconds"][network].items()}
+    best = min(middle, key=lambda threads: middle[threads])
+    return middle[str(row["usual"])], middle[best], best
+
+
+def loaded_table(record: FOUND) -> list[str]:
+    lines = [
+        "| cores | batch | units | steps | engram | best | ratio | nn.LSTM | best | ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in record["loaded"]:
+        cells = ["busy" if row["busy"] else "idle", *map(str, size(row))]
+        for network in ("ours", "lstm"):
+            usual, best, threads = by_threads(row, network)
+            cells += [f"{1e3 * usual:.1f}", f"{1e3 * best:.1f} ({threads})", f"{usual / best:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
     """Return every target, what was measured (the worst of all cases), and whether it is met; None if not measured."""
     rows, where = record["rows"], record["machine"]
@@ -142,6 +163,13 @@ def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
     if record["memory"]:
         share, rule = max((peak["ours"] / peak["loop"], rule) for rule, peak in record["memory"].items())
         found.append(("peak memory at most a fifth of that of (a), 200 steps", f"{share:.2f} ({rule})", share <= 0.2))
+    if record["loaded"]:
+        most, row = max(
+            ((u / b, row) for row in record["loaded"] for u, b, _ in [by_threads(row, "ours")]),
+            key=lambda pair: pair[0],
+        )
+        text = f"{most:.2f} ({'busy' if row['busy'] else 'idle'}, {' x '.join(map(str, size(row)))})"
+        found.append(("default over best number of threads at most 1.2, on idle and on busy cores", text, most <= 1.2))
     for name, instructions in (("multiplications", True), ("operations", False)):
         most = max(
             ((median(r, "ours") or 0) / lower_bound(r, where, instructions=instructions), r["rule"]) for r in centre
@@ -182,6 +210,14 @@ def plasticity_section(record: FOUND) -> list[str]:
         f"{plasticity.MEMORY[2]} steps.",
         "",
         *memory_table(record),
+        "",
+        "### On busy cores",
+        "",
+        "Forward and backward pass of `PlasticRNN` (Oja) and of `nn.LSTM` with as many units, 20 inputs, alone and",
+        f"beside one busy process on every core: medians of {plasticity.AT_ONCE} passes each in milliseconds, by the",
+        "default number of threads and by the best one (which), in turn in one process.",
+        "",
+        *loaded_table(record),
         "",
         "### Targets",
         "",

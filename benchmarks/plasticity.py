@@ -13,6 +13,7 @@ on a GPU what can be measured there, into a record of its own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -37,6 +38,7 @@ from engram.plasticity import (
     Modulated,
     Neuromodulator,
     Oja,
+    PlasticRNN,
     PlasticState,
     Retroactive,
     plastic_scan,
@@ -51,6 +53,9 @@ CENTRE = [(30, 100, 100), (30, 100, 200)]  # where the targets of speed are set
 COMPILED = [(30, 100, 20), (30, 100, 100)]
 PATIENCE = 240.0  # seconds that a compilation may take
 MEMORY = (30, 100, 200)
+LOADED = [(32, 60, 11), (1, 32, 20), (30, 100, 100), (128, 200, 50)]  # beside other work; the first is the README's
+LOADED_SECONDS = 4.0  # for each of them and each load, for what is measured is how often others are waited for
+AT_ONCE = 10  # training steps that are timed together where cores are shared, so that no single wait decides
 SECONDS = 3.0  # for all ways of one size; each is measured once whatever it takes
 
 
@@ -214,6 +219,43 @@ def print_peak(rule: str, size: tuple[int, int, int], way: str) -> None:
     print((max(sizes) - before) / 2**20)
 
 
+def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None:
+    """Print how long training steps of a plastic network and an LSTM take by the default and other numbers of threads.
+
+    Args:
+        busy: Whether every core has another process to run meanwhile.
+        size: Samples, units and steps.
+        seconds: How long to measure.
+    """
+    batch, units, steps = size
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(steps, batch, 20, generator=generator)
+    networks: dict[str, Any] = {"ours": PlasticRNN(20, units, rule=Oja(), generator=generator)}
+    networks["lstm"] = torch.nn.LSTM(20, units)
+    usual = torch.get_num_threads()
+    cases = list(itertools.product(networks, sorted({1, 2, max(1, usual // 2), usual})))
+    taken: dict[str, dict[int, list[float]]] = {name: {threads: [] for _, threads in cases} for name in networks}
+
+    def train(name: str) -> None:
+        networks[name].zero_grad()
+        networks[name](inputs)[0].square().mean().backward()
+
+    with contextlib.ExitStack() as others:
+        for _ in range(os.cpu_count() or 1 if busy else 0):
+            other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            others.callback(other.kill)
+        begin = time.perf_counter()
+        while time.perf_counter() - begin < seconds or not taken["lstm"][usual]:
+            for name, threads in cases:
+                torch.set_num_threads(threads)
+                train(name)
+                start = time.perf_counter()
+                for _ in range(AT_ONCE):
+                    train(name)
+                taken[name][threads].append((time.perf_counter() - start) / AT_ONCE)
+    print(json.dumps({"usual": usual, "seconds": taken}))
+
+
 def machine(device: str) -> dict[str, Any]:
     """Return what the numbers depend on, with the measured peaks of arithmetic and of memory."""
     a, b = torch.randn(2, 1536, 1536, device=device).unbind()
@@ -251,8 +293,13 @@ def main() -> None:
     parser.add_argument("--units", nargs="+", type=int, choices=UNITS, help="likewise")
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--loaded", nargs=4, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--compiled", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.loaded:
+        busy, *sizes = options.loaded
+        print_loaded(bool(busy), tuple(sizes), LOADED_SECONDS)
+        return
     torch.set_num_threads(psutil.cpu_count(logical=False) or os.cpu_count() or 1)
     warnings.simplefilter("ignore")
     if options.peak or options.compiled:
@@ -282,6 +329,11 @@ def main() -> None:
             print(f"{time.perf_counter() - begin:6.0f} s", rule, *size, "compiled", record["compiled"][-1], flush=True)
     for rule in others:
         record["memory"][rule] = {w: in_own_process("--peak", rule, *MEMORY, w) for w in ("loop", "ours")}
+    record["loaded"] = record.get("loaded", []) if some else []
+    for busy, size in itertools.product((0, 1), LOADED if others else []):
+        row = {"busy": bool(busy), "batch": size[0], "units": size[1], "steps": size[2]}
+        record["loaded"].append(row | in_own_process("--loaded", busy, *size))
+        print(f"{time.perf_counter() - begin:6.0f} s", "beside other work" if busy else "alone", *size, flush=True)
     record["took"] = record.get("took", 0.0) + time.perf_counter() - begin
     record["rows"].sort(key=lambda row: (row["batch"], row["units"], row["steps"]))
     path.write_text(json.dumps(record, indent=1) + "\n")

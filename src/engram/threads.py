@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,28 +15,27 @@ from typing import Any
 import numpy as np
 import torch
 
-_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+# Ranges for each thread, so that one which is interrupted in its range does not delay the others for long.
+PIECES = 4
 
 
 class Threads:
-    """Threads that share out work: those of torch where they can be had, else threads that wait for it.
+    """Threads that sleep until there is work, of which each takes a piece as soon as it is free.
 
-    Between two operations torch's OpenMP threads keep their cores busy for some milliseconds, so that the next one
-    finds them awake; other threads would have to share the cores with them.
+    The one that calls begins at once, and waits at the end for pieces that others have begun, not for others that have
+    not: where all cores are busy, those that come late find nothing left to do, and nobody has waited for them. Those
+    of OpenMP would meet at the end of all work, and keep a core busy while they wait.
     """
 
     def __init__(self) -> None:
-        self.parallel: Any = None
         self.pool: ThreadPoolExecutor | None = None
         self.size = 0
-        for library in Path(torch.__file__).parent.glob("lib/libgomp*.so*"):
-            self.parallel = ctypes.CDLL(str(library)).GOMP_parallel
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
         """Forget all threads: a forked process has none of them."""
-        self.parallel, self.pool, self.size = None, None, 0
+        self.pool, self.size = None, 0
 
     def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
         """Call with every number below ``count``, each thread taking the next as soon as it is free.
@@ -48,7 +49,7 @@ class Threads:
         numbers = iter(range(count))
         errors: list[BaseException] = []
 
-        def work(_: object = None) -> None:
+        def work() -> None:
             own = None
             try:
                 for number in numbers:
@@ -58,18 +59,12 @@ class Threads:
                 errors.append(error)
 
         helpers = min(threads, count) - 1
-        if helpers < 1:
-            work()
-        elif self.parallel is not None:
-            # All of them, for OpenMP ends those that are not asked for, and would have to start them again.
-            self.parallel(_WORK(work), None, threads, 0)
-        else:
-            if helpers > self.size:
-                self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
-            assert self.pool is not None
-            pending = [self.pool.submit(work) for _ in range(helpers)]
-            work()
-            for helper in pending:
+        if helpers > self.size:
+            self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
+        begun = [self.pool.submit(work) for _ in range(helpers)] if self.pool is not None else []
+        work()
+        for helper in begun:
+            if not helper.cancel():
                 helper.result()
         if errors:
             raise errors[0]
@@ -90,5 +85,47 @@ def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -
     from joblib import effective_n_jobs
 
     threads = min(effective_n_jobs(n_jobs), count)
-    ranges = list(pairwise(np.linspace(0, count, threads + 1).astype(int).tolist()))
-    shared.run(lambda number, _: call(*ranges[number]), threads, threads, lambda: None)
+    pieces = min(PIECES * threads, count) if threads > 1 else threads
+    ranges = list(pairwise(np.linspace(0, count, pieces + 1).astype(int).tolist()))
+    shared.run(lambda number, _: call(*ranges[number]), pieces, threads, lambda: None)
+
+
+def _setter(library: str, name: str) -> Callable[[int], int]:
+    """Return what sets the number of threads in one of torch's libraries; where there is none, what does nothing."""
+    for path in Path(torch.__file__).parent.glob(f"lib/{library}"):
+        found = getattr(ctypes.CDLL(str(path)), name, None)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+    return lambda count: 0
+
+
+_openmp = _setter("libgomp*.so*", "omp_set_num_threads")
+_mkl = _setter("libtorch_cpu.so", "MKL_Set_Num_Threads_Local")
+
+
+_outside = threading.local()
+
+
+def available() -> int:
+    """Return how many threads torch would use here, were it not told to be ``alone``."""
+    return getattr(_outside, "threads", 0) or torch.get_num_threads()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let torch's operators use this thread alone within the context; other threads see nothing of it.
+
+    Threads of OpenMP have to meet at the end of every operator, which on busy cores takes longer than a small product.
+    """
+    if getattr(_outside, "threads", 0):
+        yield
+        return
+    _outside.threads = torch.get_num_threads()
+    _openmp(1)
+    before = _mkl(1)
+    try:
+        yield
+    finally:
+        _mkl(before)
+        _openmp(_outside.threads)
+        _outside.threads = 0

@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 from functools import partial
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -37,6 +38,7 @@ from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.scan import fused_scan
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.rule import trained_rate
+from engram.plasticity.sequence import projected
 from engram.testing.module import without_type_checks
 
 RULES = {
@@ -455,10 +457,8 @@ def test_what_the_kernel_cannot_run_is_refused(name):
         run_scan(plastic_scan, "fused", *(change.pop(name, value) for name, value in plain.items()), **change)
 
 
-@pytest.mark.parametrize("parallel", [None, threads.shared.parallel])
-def test_threads_share_the_work_and_say_what_went_wrong(parallel):
+def test_threads_share_the_work_and_say_what_went_wrong():
     pool, done = threads.Threads(), []
-    pool.parallel = parallel
     pool.run(lambda number, own: done.append((number, own)), 5, 3, lambda: "memory")
     assert sorted(done) == [(number, "memory") for number in range(5)]
 
@@ -469,11 +469,47 @@ def test_threads_share_the_work_and_say_what_went_wrong(parallel):
         pool.run(fail, 5, 3, lambda: None)
 
 
+def test_nobody_waits_for_a_thread_that_has_not_begun():
+    pool, busy, done = threads.Threads(), Event(), []
+    pool.run(lambda number, own: None, 2, 2, lambda: None)
+    pool.pool.submit(busy.wait)  # what else the core of the other thread has to do
+    try:
+        pool.run(lambda number, own: done.append(number), 5, 2, lambda: None)
+    finally:
+        busy.set()
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_operators_are_alone_in_their_own_thread_only():
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        with threads.alone(), threads.alone():
+            assert (torch.get_num_threads(), threads.available()) == (1, 3)
+            other = Thread(target=lambda: seen.append(torch.get_num_threads()))
+            other.start()
+            other.join()
+        assert (torch.get_num_threads(), seen) == (3, [3])
+        with pytest.raises(ArithmeticError), threads.alone():
+            raise ArithmeticError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_projection_is_a_linear_layer():
+    sequence, weight, bias = (torch.randn(size, dtype=torch.float64) for size in ((4, 3, 5), (2, 5), (2,)))
+    given = [tensor.requires_grad_() for tensor in (sequence, weight, bias)]
+    assert torch.equal(projected(*given, "auto"), torch.nn.functional.linear(*given))
+    assert type(projected(*given, "auto").grad_fn).__name__ == "_ProjectionBackward"
+    assert torch.autograd.gradcheck(partial(projected, backend="auto"), given)
+    assert torch.autograd.gradgradcheck(partial(projected, backend="auto"), given)
+
+
 def test_a_process_that_forks_has_threads_of_its_own():
     pool, done = threads.Threads(), []
     pool.run(lambda number, own: None, 2, 2, lambda: None)
     pool.forget()
-    assert pool.parallel is None
     assert pool.pool is None
     pool.run(lambda number, own: done.append(number), 5, 3, lambda: None)
     assert sorted(done) == [0, 1, 2, 3, 4]

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram import threads
 from engram.plasticity import NodePerturbationRNN, Trials, lifetimes, three_factor
 from engram.plasticity.node_perturbation import ANSWERS, CONSTANT, COPY, MODULATORS, OUTCOME
 
@@ -276,9 +275,7 @@ def test_a_shuffled_trace_is_another_in_the_same_way():
     assert not torch.allclose(own, found, atol=1e-4)
 
 
-@pytest.mark.parametrize("parallel", [None, threads.shared.parallel])
-def test_no_bit_depends_on_the_number_of_threads(monkeypatch, parallel):
-    monkeypatch.setattr(threads.shared, "parallel", parallel)
+def test_no_bit_depends_on_the_number_of_threads():
     net = network(30)
     seen = trials(9, 50)
     lives = []

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.plasticity import node_perturbation as rnn
 from engram.plasticity.node_perturbation import KINDS, NodePerturbationRNN, Perturbations
-from engram.threads import shared
+from engram.threads import available, shared
 
 Matrices = Float[Tensor, "individuals post pre"]
 Backend = Literal["auto", "eager", "fused"]
@@ -262,7 +262,7 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
     bounds = np.float32(net.clip), float(net.decay), rnn.GAIN, LOW, HIGH, net.feedback == "binary", net.debias
     fixed = *given, *times, *rates, *bounds, loss, choice, trace, recorded
     memory = partial(np.empty, cpu.scratch_size(net.units), np.float32)
-    shared.run(lambda row, own: cpu.lifetime(*fixed, own, row), batch, torch.get_num_threads(), memory)
+    shared.run(lambda row, own: cpu.lifetime(*fixed, own, row), batch, available(), memory)
     correct = torch.from_numpy(choice) == trials.answer
     made = torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded)
     return Lifetimes(*made, torch.zeros(batch, count))

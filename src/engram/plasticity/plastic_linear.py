@@ -8,7 +8,6 @@ from typing import Annotated
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
@@ -17,7 +16,7 @@ from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import identity, plastic_linear_scan, softmax
-from engram.plasticity.sequence import check_precision, time_first
+from engram.plasticity.sequence import check_precision, projected, time_first
 from engram.plasticity.state import RuleState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
@@ -111,7 +110,7 @@ class PlasticLinear(nn.Module):
         shape = batch_size, self.out_features, self.in_features
         state = self.rule.init(*shape) if state is None else state
         self.rule.check_state(state, shape, self.weight)
-        current = functional.linear(sequence, self.weight, self.bias).to(self.weight.dtype)
+        current = projected(sequence, self.weight, self.bias, self.backend).to(self.weight.dtype)
         if drive is not None:
             drive = time_first("drive", drive, self.out_features, self.weight, self.batch_first)
             checks.tensor("drive", drive, (length, batch_size, self.out_features), self.weight)

@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
@@ -17,7 +16,7 @@ from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.scan import plastic_lstm_scan
-from engram.plasticity.sequence import check_precision, time_first
+from engram.plasticity.sequence import check_precision, projected, time_first
 from engram.plasticity.state import PlasticLSTMState
 
 
@@ -118,7 +117,7 @@ class PlasticLSTM(nn.Module):
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
         self.rule.warn_if_unstable()
-        drive = functional.linear(sequence, self.weight_ih, bias).to(self.weight_hh.dtype)
+        drive = projected(sequence, self.weight_ih, bias, self.backend).to(self.weight_hh.dtype)
         taken = {"hebb_post": self.hebb_post, "modulator_source": self.modulator_source, "read_clip": self.read_clip}
         layer = drive, self.weight_hh, state
         return run_layer(self, plastic_lstm_scan, *layer, neuromodulator=self.neuromodulator, **taken)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
@@ -20,7 +19,7 @@ from engram.plasticity.kernels.rnn.step import step_scan, stepper
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
-from engram.plasticity.sequence import AXES, autocast, check_precision, time_first
+from engram.plasticity.sequence import AXES, autocast, check_precision, projected, time_first
 from engram.plasticity.state import PlasticState, TraceState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -151,7 +150,7 @@ class PlasticRNN(nn.Module):
         sequence = time_first("input", input, self.input_size, weight_ih, self.batch_first)
         batch_size = sequence.shape[1]
         state = self._initial(batch_size) if state is None else self._checked(state, batch_size, weight_hh, rule)
-        drive = functional.linear(sequence, weight_ih, self.bias).to(weight_hh.dtype)
+        drive = projected(sequence, weight_ih, self.bias, self.backend).to(weight_hh.dtype)
         clamp = None if clamp is None else self._clamp(clamp, drive)
         options = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
         return run_layer(self, plastic_scan, drive, weight_hh, state, clamp=clamp, **options)
@@ -199,7 +198,7 @@ class PlasticRNN(nn.Module):
             checks.tensor("input", input, shape, weight)
             sequence = input.unsqueeze(0)
             checks.finite("input", sequence, AXES)
-            output = step(functional.linear(sequence, weight, bias).to(weight.dtype))
+            output = step(projected(sequence, weight, bias, "auto").to(weight.dtype))
             checks.finite("activity", output, AXES)
             return output.squeeze(0)
 

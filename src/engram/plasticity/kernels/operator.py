@@ -14,15 +14,15 @@ from torch.library import custom_op
 from torch.nn import functional
 
 from engram.plasticity.kernels.codes import RETROACTIVE
-from engram.threads import shared
+from engram.threads import alone, available, shared
 
 if TYPE_CHECKING:
     from torch._library.custom_ops import CustomOpDef
 
 # Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
 GROUPS = 32
-# Arithmetic of fewer steps and connections than this is done before another thread has begun.
-WORTH_A_THREAD = 2**17
+# Fewer steps times connections than this take less than some milliseconds, which another thread may be late by.
+WORTH_A_THREAD = 2**22
 # Bytes of one sample's traces that the backward pass keeps at once even where sqrt(T) of them are fewer.
 CACHED = 2**19
 # The tensors that the operators of recurrent layers take last.
@@ -67,7 +67,7 @@ def register(
     forward, backward = (
         custom_op(
             f"engram::{name}{suffix}",
-            call,
+            alone()(call),
             mutates_args=(),
             device_types="cpu",
             schema=f"({arguments}) -> ({', '.join(['Tensor'] * count)})",
@@ -133,7 +133,7 @@ def in_groups(
         # torch's begins where a line of the cache does, and no load of a whole register so reaches into a second one.
         return torch.zeros(scratch[0], dtype=scratch[1]).numpy()
 
-    count = torch.get_num_threads() if work >= WORTH_A_THREAD else 1
+    count = available() if work >= WORTH_A_THREAD else 1
     shared.run(call, groups, count, memory)
 
 
