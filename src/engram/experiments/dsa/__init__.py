@@ -190,7 +190,7 @@ def figure(results: Results) -> go.Figure:
 
 
 # Smaller networks, and shorter sequences that they learn in a minute.
-LAPTOP = Config(flip_flop=FlipFlop(models=2, units=32, steps=50, batch=32, updates=500, learning_rate=5e-3))
+LAPTOP = Config(flip_flop=FlipFlop(models=2, units=64, steps=50, batch=32, updates=800, learning_rate=5e-3))
 SMOKE = Config(
     same_geometry=SameGeometry(models=2, trials=4, steps=200, fit=Fit(n_delays=2, rank=4)),
     embeddings=Embeddings(views=2, trials=2, steps=50, fit=Fit(n_delays=2, rank=4)),
