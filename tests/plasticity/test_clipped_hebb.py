@@ -93,6 +93,8 @@ def test_rates_for_other_connections_are_refused():
         rule.update(rule.init(2, 4, 3), torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(ValueError, match="connections = 0: expected at least 1"):
         ClippedHebb(connections=(3, 0))
+    with pytest.raises(ValueError, match=r"connections.shape = \(1,\): expected \(2\)"):
+        ClippedHebb(connections=(3,))
     with pytest.warns(RuntimeWarning, match="eta of ClippedHebb is outside"):
         ClippedHebb(2.0, None, connections=(3, 3)).warn_if_unstable()
 

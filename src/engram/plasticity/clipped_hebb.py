@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -40,12 +42,15 @@ class ClippedHebb(RatedRule):
         eta: float = 0.01,
         clip: float | None = 1.0,
         *,
-        connections: tuple[int, int] | None = None,
+        connections: Sequence[int] | None = None,
         eta_param: str = "raw",
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        shape = () if connections is None else tuple(checks.size("connections", size) for size in connections)
+        shape: tuple[int, ...] = ()
+        if connections is not None:
+            checks.array("connections", connections, (2,))
+            shape = tuple(checks.size("connections", size) for size in connections)
         super().__init__(eta, eta_param=eta_param, shape=shape, device=device, dtype=dtype)
         self.clip = checked_bound(clip)
 
