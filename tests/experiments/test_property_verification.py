@@ -5,9 +5,11 @@ from sklearn.datasets import load_digits
 
 from engram.analysis.verify import Box, relaxed_region
 from engram.experiments.property_verification import arms, experiment
+from engram.experiments.property_verification.engines import questions
 from engram.experiments.property_verification.networks import data_set, random_network, trained
 from engram.experiments.property_verification.radii import hebbian_layer
 from engram.experiments.property_verification.regions import polygon
+from engram.tasks.collision_advice import manoeuvre_costs
 
 
 def test_a_polygon_has_the_area_of_its_region():
@@ -33,6 +35,15 @@ def test_the_same_read_out_reads_both_layers_well():
         assert (net(X[1000:]).argmax(1) == y[1000:]).mean() > 0.8
         if hidden is not None:
             assert np.array_equal(net.weights[0], W)
+
+
+def test_what_is_asked_about_manoeuvres_is_true_of_their_costs():
+    rng = np.random.default_rng(0)
+    (far, limit), (ahead, better) = questions()
+    clear = manoeuvre_costs(rng.uniform(far.low, far.high, (20_000, 5)))[:, 0]
+    assert 0.5 * limit.d[0] < clear.max() < limit.d[0]
+    costs = manoeuvre_costs(rng.uniform(ahead.low, ahead.high, (20_000, 5)))
+    assert ((costs @ np.vstack([either.C for either in better.properties]).T).min(1) < -0.3).all()
 
 
 def test_training_stops_when_it_is_enough():

@@ -1,4 +1,4 @@
-"""The engines beneath: the order of their bounds on random networks, and the standard questions about ACAS Xu."""
+"""The engines beneath: the order of their bounds on random networks, and questions about ACAS Xu and its like."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ import numpy as np
 from annotated_types import Ge
 
 from engram.analysis.verify import (
+    AffineReLU,
+    AnyOf,
     Box,
     Budget,
+    LinearProperty,
+    Result,
     acasxu_property,
+    check_certificate,
     crown_bounds,
     interval_bounds,
     maximize,
     read_nnet,
     verify,
 )
-from engram.experiments.property_verification.networks import RandomNetworks, random_network
+from engram.analysis.verify.specification import Property
+from engram.experiments.property_verification.networks import RandomNetworks, random_network, trained
 from engram.lab import Run
+from engram.tasks import collision_advice
 from engram.tasks.data import load
 
 
@@ -31,6 +38,18 @@ class AcasXu:
     """Most boxes for one question; not seconds, so that answers are the same everywhere."""
     questions: Annotated[int, Ge(1)] = 12
     """How many of the 129 questions of properties 1, 3 and 4 are drawn."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A network 5-20-20-20-5 that is fitted to the costs of manoeuvres, and what a question may cost."""
+
+    samples: Annotated[int, Ge(100)] = 20_000
+    """Encounters to learn from; as many are for the test."""
+    epochs: Annotated[int, Ge(1)] = 16
+    """Epochs of training."""
+    boxes: Annotated[int, Ge(1)] = 20_000
+    """Most boxes for one question."""
 
 
 def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
@@ -67,8 +86,48 @@ def acasxu(config: AcasXu, run: Run) -> dict[str, Any]:
         number, name = asked[i]
         net, scale = read_nnet(load("acasxu", network=name))
         one = acasxu_property(number)
-        budget = Budget(seconds=1e6, nodes=config.boxes)
-        found = [verify(net, scale.box(box), one.claim, engine="inputs", budget=budget).status for box in one.boxes]
+        found = [answer(net, scale.box(box), one.claim, config.boxes).status for box in one.boxes]
         answers[i] = all(status == "proved" for status in found) - any(status == "refuted" for status in found)
         run.log(i + 1, proved=answers[i])
     return {"proved": float((answers > 0).mean()), "refuted": float((answers < 0).mean()), "questions": len(asked)}
+
+
+def advice(config: Advice, run: Run) -> dict[str, Any]:
+    """Fit a network to the costs of manoeuvres and ask what properties 1 and 3 ask of ACAS Xu."""
+    X, costs = collision_advice(2 * config.samples, run.rng)
+    half = config.samples
+    net = trained((5, 20, 20, 20, 5), X[:half], costs[:half], config.epochs, run.generator)
+    asked = questions()
+    proved, refuted, checked = np.zeros(2), np.zeros(2), np.ones(2)
+    for i in run.steps(2, proved=proved, refuted=refuted, checked=checked):
+        box, claim = asked[i]
+        found = answer(net, box, claim, config.boxes)
+        proved[i], refuted[i] = found.status == "proved", found.status == "refuted"
+        if found.certificate is not None:
+            checked[i] = check_certificate(net, box, claim, found.certificate).valid
+        run.log(i + 1, nodes=found.nodes)
+    test, truth = net(X[half:]), costs[half:]
+    return {
+        "settled": float(((proved + refuted) * checked).mean()),
+        "proved": float(proved.mean()),
+        "refuted": float(refuted.mean()),
+        "explained": float(1 - ((test - truth) ** 2).mean() / truth.var(0).mean()),
+        "as_advised": float((test.argmin(1) == truth.argmin(1)).mean()),
+    }
+
+
+def questions() -> list[tuple[Box, Property]]:
+    """Return what is asked about the costs of manoeuvres, true of the costs themselves.
+
+    An intruder that is far away and slow: clear of conflict never costs much. One that comes head-on: it is never best.
+    """
+    far = [(0.42, 0.5), (-0.5, 0.5), (-0.5, 0.5), (0.45, 0.5), (-0.5, -0.45)]
+    ahead = [(0.2, 0.3), (-0.01, 0.01), (0.49, 0.5), (0.32, 0.5), (0.3, 0.5)]
+    clear = np.eye(5)[[0]]
+    better = AnyOf(tuple(LinearProperty(one - clear, np.zeros(1)) for one in np.eye(5)[1:]))
+    return [(Box(*np.transpose(far)), LinearProperty(clear, np.array([4.0]))), (Box(*np.transpose(ahead)), better)]
+
+
+def answer(net: AffineReLU, box: Box, claim: Property, boxes: int) -> Result:
+    """Ask one question, within a number of boxes."""
+    return verify(net, box, claim, engine="inputs", budget=Budget(seconds=1e6, nodes=boxes))
