@@ -186,6 +186,18 @@ def test_a_network_without_units_has_no_alpha():
         assert np.array_equal(a, b)
 
 
+def test_a_largest_box_in_many_dimensions():
+    """With x_1 + ... + x_d <= d / 2 in [0, 1]^d all upper ends are 1/2."""
+    size = 300
+    net = AffineReLU((np.vstack([-np.ones(size), np.zeros(size)]),), (np.array([size / 2, 0.0]),))
+    region = relaxed_region(net, np.zeros(size), Box(np.zeros(size), np.ones(size)))
+    found = region.volume_box()
+    assert found.log_volume == pytest.approx(size * np.log(0.5), abs=1e-3)
+    assert np.allclose(found.high, 0.5, atol=1e-3)
+    held = region.volume_box(contain=np.eye(size)[0])  # the first side is whole, and the others have what it leaves
+    assert held.log_volume == pytest.approx((size - 1) * np.log((size / 2 - 1) / (size - 1)), abs=1e-3)
+
+
 def test_steps_of_alpha_close_gaps():
     nets = [random_network(seed, 5, 8, 8, 3) for seed in range(3)]
     ends = -0.5 * np.ones((2, 5)), np.array([[0.5], [1.0]]) * np.ones(5)
