@@ -26,7 +26,7 @@ class RandomNetworks:
 
     sizes: Sizes = "2-4-2"
     """Units of a network; each arm has its own."""
-    networks: Annotated[int, Ge(2)] = 12
+    networks: Annotated[int, Ge(2)] = 6
     """Networks of a trial."""
     points: Annotated[int, Ge(100)] = 100_000
     """Samples for shares of the box, and for inputs that break what was proved."""

@@ -33,7 +33,7 @@ class Patterns:
     """Of the ball that holds the regions, in each pixel; values are from 0 to 1."""
     epochs: Annotated[int, Ge(1)] = 60
     """Epochs of training."""
-    nodes: Annotated[int, Ge(1)] = 100
+    nodes: Annotated[int, Ge(1)] = 20
     """The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere."""
 
 
