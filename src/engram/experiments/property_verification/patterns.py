@@ -20,6 +20,7 @@ SIZES = (784, *[10] * 10, 10)
 TRAIN = 8000  # of the 10,000 images of MNIST's test set: as small a file as has them
 PUBLISHED = (1e-5, 1e-3, 0.1, 1.0)  # slacks
 METHODS = ("direct", *(f"eps {eps:g}" for eps in PUBLISHED), "tight")
+FLAT = -10_000.0  # logarithm of a volume of 0; that of regions with a volume is far above, and means have to be finite
 MEASURES = ("support", "log_volume", "perimeter")
 
 
@@ -62,11 +63,11 @@ def trial(config: Patterns, run: Run) -> dict[str, Any]:
             volume = region.volume_box().log_volume - whole[0]
             sides = region.perimeter_box()
             width = np.nan_to_num(sides.high - sides.low).sum() / whole[1]
-            table[number, place] = region.support(X), max(volume, -1000.0), width
+            table[number, place] = region.support(X), max(volume, FLAT), width
             if name == "direct":
                 holds[number] = region.mode == "direct"
         run.log(number + 1, support=table[number, -1, 0], log_volume=table[number, -1, 1])
-    best = np.maximum(table[:, 1 : len(PUBLISHED) + 1].max(1), -1000.0)
+    best = table[:, 1 : len(PUBLISHED) + 1].max(1)
     result = {
         "accuracy": float((net(X[TRAIN:]).argmax(1) == y[TRAIN:]).mean()),
         "patterns": len(first),
