@@ -4,8 +4,9 @@ import torch
 
 from engram.experiments.expander_memory import arms, experiment
 from engram.experiments.expander_memory.claims import growth, lead, least_recovery
+from engram.experiments.expander_memory.contents import WIDTH, Contents
 from engram.experiments.expander_memory.recovery import Network, Recovery, build_graph, decoded
-from engram.memory import ExpanderMemory, corrupted
+from engram.memory import ExpanderMemory, HebbHopfield, corrupted
 from engram.memory.expander.recovery import nearest_state, random_states
 
 
@@ -51,6 +52,12 @@ def test_the_nearest_state_is_the_nearest():
     noisy = 1 - 2 * torch.randint(0, 2, (30, 20), generator=seeded(), dtype=torch.int8)
     far = (noisy[:, None] != every).sum(2)
     assert torch.equal((noisy != nearest_state(memory, noisy)).sum(1), far.amin(1))
+
+
+def test_scaffold_and_networks_have_as_many_weights():
+    nodes = Contents().nodes
+    scaffold, network = 2 * nodes * WIDTH * nodes, HebbHopfield(WIDTH * nodes).n_weights
+    assert scaffold == pytest.approx(network, rel=0.01)
 
 
 def test_larger_trials_are_said_to_take_longer():

@@ -4,10 +4,15 @@ import torch
 from sklearn.datasets import load_digits
 
 from engram.analysis.verify import Box, relaxed_region
-from engram.experiments.property_verification import arms, experiment
+from engram.experiments.property_verification import arms, experiment, patterns
+from engram.experiments.property_verification.engines import questions
 from engram.experiments.property_verification.networks import data_set, random_network, trained
 from engram.experiments.property_verification.radii import hebbian_layer
 from engram.experiments.property_verification.regions import polygon
+from engram.lab import Run
+from engram.lab.folder import TrialFolder
+from engram.tasks.collision_advice import manoeuvre_costs
+from engram.tasks.data import LabelledImages
 
 
 def test_a_polygon_has_the_area_of_its_region():
@@ -35,6 +40,15 @@ def test_the_same_read_out_reads_both_layers_well():
             assert np.array_equal(net.weights[0], W)
 
 
+def test_what_is_asked_about_manoeuvres_is_true_of_their_costs():
+    rng = np.random.default_rng(0)
+    (far, limit), (ahead, better) = questions()
+    clear = manoeuvre_costs(rng.uniform(far.low, far.high, (20_000, 5)))[:, 0]
+    assert 0.5 * limit.d[0] < clear.max() < limit.d[0]
+    costs = manoeuvre_costs(rng.uniform(ahead.low, ahead.high, (20_000, 5)))
+    assert ((costs @ np.vstack([either.C for either in better.properties]).T).min(1) < -0.3).all()
+
+
 def test_training_stops_when_it_is_enough():
     X, y, _, _ = data_set("moons", np.random.default_rng(0))
     seen = []
@@ -58,3 +72,17 @@ def test_larger_trials_are_said_to_take_longer():
         sum(arm.seconds for arm in arms(experiment.presets[name].config).values()) for name in ("smoke", "paper")
     )
     assert 0 < small < large
+
+
+def test_regions_of_ten_layers_lie_in_their_balls(monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (patterns.TRAIN + 100, 28, 28), dtype=np.uint8)
+    labels = (images[:, :14].mean((1, 2)) > 127.5).astype(np.uint8)
+    monkeypatch.setattr(patterns, "load", lambda name, split: LabelledImages(images, labels))
+    run = Run(TrialFolder(tmp_path), 0)
+    found = patterns.trial(patterns.Patterns(inputs=2, epochs=1, radius=0.01), run)
+    for method in ("direct", "structural", "tight"):
+        assert patterns.FLAT < found[f"log_volume_{method}"] <= 1e-6
+        assert 0 < found[f"perimeter_{method}"] <= 1 + 1e-9
+        assert 0 < found[f"support_{method}"] <= 1, "the image itself, if its slack leaves it inside, and no other"
+    assert found["patterns"] >= 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from engram.memory import DND, FaissSearch, KeyValueMemory
 from engram.memory.episodic.estimate import Averaging, estimate
+from engram.memory.episodic.key_index import KeyIndex
 from engram.memory.episodic.policies import (
     FIFO,
     LRU,
@@ -434,6 +436,49 @@ def test_a_table_with_room_is_a_dictionary_of_the_best_values(samples):
     batch = KeyValueMemory(30, 1)
     batch.write(column(*(key for key, _ in samples)), column(*(value for _, value in samples)))
     assert stored(batch) == best
+
+
+# How states are found.
+
+NUMBERS = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0**-149, 3e38, np.inf, np.nan])
+KEY = st.tuples(NUMBERS, NUMBERS)
+CHANGES = st.lists(st.tuples(st.booleans(), st.integers(0, 1), st.integers(0, 4), st.integers(0, 5), KEY), max_size=30)
+
+
+@given(CHANGES, st.lists(KEY, min_size=1, max_size=4))
+def test_an_index_finds_what_a_scan_finds(changes, asked):
+    keys, n_filled = torch.zeros(2, 5, 2), torch.zeros(2, dtype=torch.long)
+    index = KeyIndex()
+    x = np.nan_to_num(np.array(asked, np.float32), posinf=3.0)
+    for ours, table, row, count, key in [(False, 0, 0, 0, (0.0, 0.0)), *changes]:
+        with index.changing(keys, n_filled, table, np.array([row])) if ours else nullcontext():
+            keys[table, row] = torch.tensor(key)
+            n_filled[table] = max(row + 1, int(n_filled[table])) if ours else count
+        for each in range(2):
+            equal = (keys[each].numpy() == x[:, None]).all(-1) & (np.arange(5) < n_filled[each].item())
+            expected = np.where(equal.any(1), equal.argmax(1), -1)
+            assert index.rows(keys, n_filled, each, x).tolist() == expected.tolist()
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=8), min_size=1, max_size=12), st.sampled_from(POLICIES)
+)
+def test_what_is_written_does_not_depend_on_how_states_are_found(batches, policy):
+    # Keys that an optimiser may move are searched.
+    found, searched = (DND(8, 1, policy=policy, train_memory=train, generator=seeded()) for train in (False, True))
+    for batch in batches:
+        for memory in (found, searched):
+            memory.write(column(*batch), column(*range(len(batch))))
+    for name, tensor in found.state_dict().items():
+        assert torch.equal(tensor, searched.state_dict()[name]), name
+
+
+def test_a_memory_may_live_in_inference_mode():
+    with torch.inference_mode():
+        memory = KeyValueMemory(4, 1)
+        for _ in range(2):
+            memory.write(column(1, 2), column(3, 4))
+    assert stored(memory) == {1: 3, 2: 4}
 
 
 # The differentiable dictionary.

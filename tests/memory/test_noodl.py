@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from engram.memory import NOODL, hard_threshold, match_dictionaries, noodl_step
 from engram.memory.dictionary.arora import unbiased_gradient
+from engram.memory.dictionary.mixtures import mixtures
 from engram.memory.dictionary.step import dictionary_gradient
 from engram.storage import CannotWriteError, CorruptFileError, checkpoint
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
@@ -232,6 +233,29 @@ def test_duplicate_atoms_are_replaced():
         model = NOODL(dict_init=start, reinit="duplicates", reinit_steps=1).partial_fit(X)
     assert model.n_reinit_ == 1
     assert match_dictionaries(learned(model, [X] * 20).components_, true).cosine.min() > 0.999
+
+
+def test_mixtures_become_what_their_samples_have_in_common():
+    true, step = np.eye(6), {"dict_step": 0.1, "coef_min": 0.9}
+    start = true.copy()
+    start[1] = [0.6, 0.8, 0, 0, 0, 0]  # with the first atom, it makes up the second
+    batches = list(stream(true, 20, n_samples=400, n_nonzero=1))
+    stuck = learned(NOODL(dict_init=start, **step), batches)
+    assert match_dictionaries(stuck.components_, true).cosine.min() < 0.95
+    model = learned(NOODL(dict_init=start, reinit="mixtures", reinit_steps=1, **step), batches)
+    assert model.n_reinit_ == 1
+    np.testing.assert_allclose(model.components_, true, atol=1e-12)
+
+
+def test_what_counts_as_a_mixture():
+    rng = np.random.default_rng(0)
+    code = np.where(rng.random((200, 6)) < 0.2, rng.choice([-1.0, 1.0], (200, 6)), 0)
+    code[:, 1] = np.where(code[:, 0] != 0, code[:, 1], 0)  # never without another
+    code[:, 2] *= 0.5  # too small
+    code[:, 3] = 0
+    code[:3, 3] = 0.1  # too few to tell
+    assert mixtures(code, 1.0).tolist() == [False, True, True, False, False, False]
+    assert mixtures(code, 0.8).tolist() == [False, True, False, False, False, False]
 
 
 def test_unused_atoms_stay_unless_they_are_replaced():

@@ -44,7 +44,8 @@ def test_the_kernel_does_what_the_policies_define(seed, forgets, weighting, dtyp
             change = clustered(*given, horizon=1.0 if forgets else np.inf)
         else:
             change = clustered_as_published(*given, forgets)
-        centres[change.rows], counts = change.keys, change.counts
+        centres[change.rows], counts[change.rows] = change.keys, change.counts
+        counts -= change.loss
         filled = max(filled, int(change.rows.max()) + 1)
     np.testing.assert_allclose(model.cluster_centers_, centres[:filled], rtol=1e-6)
     np.testing.assert_allclose(model.counts_, counts[:filled], atol=1e-9)

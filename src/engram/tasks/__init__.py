@@ -6,6 +6,7 @@ An unknown argument, or one out of its range, raises ValueError, one of a wrong 
 """
 
 from engram import arguments
+from engram.tasks.collision_advice import collision_advice
 from engram.tasks.document_bigrams import DocumentBigrams
 from engram.tasks.drifting_gaussians import DriftingGaussians
 from engram.tasks.dynamics.learning_rule_traces import learning_rule_traces
@@ -51,6 +52,7 @@ __all__ = [
     "TwoStimulus",
     "TwoStimulusEnv",
     "TwoStimulusVectorEnv",
+    "collision_advice",
     "latent_dynamics",
     "learning_rule_traces",
     "make_sparse_dictionary_data",

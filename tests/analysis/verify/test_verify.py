@@ -110,8 +110,9 @@ def problems(inputs=(1, 4), factors=(1.0, 1e-3, 1e6)):
 def test_oracle_sum_of_two_units():
     one = -np.ones(2), np.ones(2)
     assert np.allclose(interval_bounds(SUM, *one), [[0], [4]])
-    crown = crown_bounds(SUM, *one)
-    assert np.allclose((crown.lower, crown.upper), [[0], [3]])
+    for steps in (0, 20):  # the upper line is the same with any alpha
+        crown = crown_bounds(SUM, *one, alpha_steps=steps)
+        assert np.allclose((crown.lower, crown.upper), [[0], [3]])
     square = Box(*one)
     for engine, upper in (("lp", 3), ("milp", 2)):
         assert maximize(SUM, square, np.ones(1), engine=engine).upper == pytest.approx(upper)
@@ -124,14 +125,16 @@ def test_oracle_three_layers():
     crown = crown_bounds(THREE_LAYERS, *one)
     assert np.allclose((crown.lower, crown.upper), [[1, 0], [5.5, 2]], atol=1e-9)
     assert np.allclose(crown.layers[1], [[0, -2], [3, 2]], atol=1e-9)
+    alpha = crown_bounds(THREE_LAYERS, *one, alpha_steps=20)
+    assert np.allclose((alpha.lower, alpha.upper), [[1, 0], [5.5, 2]], atol=1e-9)
     for engine, upper in (("lp", 5.5), ("milp", 5)):
         assert maximize(THREE_LAYERS, Box(*one), np.eye(2)[0], engine=engine).upper == pytest.approx(upper)
 
 
-@given(problems(), st.integers(0, 1000), st.sampled_from(["adaptive", "zero"]))
-def test_bounds_hold_for_real_arithmetic(problem, seed, line):
+@given(problems(), st.integers(0, 1000), st.sampled_from(["adaptive", "zero"]), st.sampled_from([0, 0, 3]))
+def test_bounds_hold_for_real_arithmetic(problem, seed, line, steps):
     net, low, high = problem.made()
-    bounds = crown_bounds(net, low, high, lower=line)
+    bounds = crown_bounds(net, low, high, lower=line, alpha_steps=steps)
     below, above = interval_bounds(net, low, high)
     rng = np.random.default_rng(seed)
     points = [np.where(rng.random(len(low)) < 0.5, low, high), *rng.uniform(low, high, (3, len(low)))]
@@ -160,6 +163,51 @@ def test_looser_engines_bound_tighter_ones(problem, seed):
     sampled = net(np.random.default_rng(seed).uniform(low, high, (200, len(low)))) @ q
     assert sampled.max() <= upper["milp"].upper + scale
     assert upper["milp"].value == pytest.approx(upper["milp"].upper, abs=10 * scale)
+
+
+@FEWER
+@given(problems(inputs=(1, 3), factors=(1.0,)))
+def test_steps_of_alpha_tighten_bounds_and_never_cross_the_exact_ones(problem):
+    net, low, high = problem.made()
+    plain, alpha = crown_bounds(net, low, high), crown_bounds(net, low, high, alpha_steps=10)
+    assert (alpha.upper <= plain.upper).all()
+    assert (alpha.lower >= plain.lower).all()
+    for (low_unit, high_unit), (low_plain, high_plain) in zip(alpha.layers, plain.layers, strict=True):
+        assert (low_unit >= low_plain).all()
+        assert (high_unit <= high_plain).all()
+    for i, q in enumerate(np.eye(net.sizes[-1])):
+        exact = maximize(net, Box(low, high), q)
+        assert alpha.upper[i] >= exact.upper - 2 * exact.tol
+
+
+def test_a_network_without_units_has_no_alpha():
+    line = random_network(0, 3, 2)
+    for a, b in zip(*(crown_bounds(line, -np.ones(3), np.ones(3), alpha_steps=n)[:6] for n in (0, 5)), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_largest_box_in_many_dimensions():
+    """With x_1 + ... + x_d <= d / 2 in [0, 1]^d all upper ends are 1/2."""
+    size = 300
+    net = AffineReLU((np.vstack([-np.ones(size), np.zeros(size)]),), (np.array([size / 2, 0.0]),))
+    region = relaxed_region(net, np.zeros(size), Box(np.zeros(size), np.ones(size)))
+    found = region.volume_box()
+    assert found.log_volume == pytest.approx(size * np.log(0.5), abs=1e-3)
+    assert np.allclose(found.high, 0.5, atol=1e-3)
+    held = region.volume_box(contain=np.eye(size)[0])  # the first side is whole, and the others have what it leaves
+    assert held.log_volume == pytest.approx((size - 1) * np.log((size / 2 - 1) / (size - 1)), abs=1e-3)
+
+
+def test_steps_of_alpha_close_gaps():
+    nets = [random_network(seed, 5, 8, 8, 3) for seed in range(3)]
+    ends = -0.5 * np.ones((2, 5)), np.array([[0.5], [1.0]]) * np.ones(5)
+    for net in nets:
+        plain, alpha = crown_bounds(net, *ends), crown_bounds(net, *ends, alpha_steps=20)
+        assert ((alpha.upper - alpha.lower) < (plain.upper - plain.lower) - 1e-3).any()
+        one = crown_bounds(net, ends[0][1], ends[1][1], alpha_steps=20)
+        assert np.allclose(one.upper, alpha.upper[1], rtol=0, atol=1e-9), "boxes do not touch each other"
+        most = one.upper_slope.clip(0) @ ends[1][1] + one.upper_slope.clip(None, 0) @ ends[0][1] + one.upper_offset
+        assert np.allclose(most, one.upper, rtol=0, atol=1e-9), "the lines are those of the bounds"
 
 
 @FEWER

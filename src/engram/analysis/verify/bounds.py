@@ -5,8 +5,8 @@ Every bound is outward: the rounding of its own computation is taken off, by the
 network. Sums of absolute values do not underflow, as those of squares do; eta is what underflow takes from a product.
 
 Sources: Gowal et al., "On the effectiveness of interval bound propagation" (2018); Zhang et al., "Efficient neural
-network robustness certification with general activation functions" (2018), equations 6 to 12; Higham, "Accuracy and
-stability of numerical algorithms" (2002), section 3.1.
+network robustness certification with general activation functions" (2018), equations 6 to 12; Xu et al., "Fast and
+complete" (2021), for the steps of alpha; Higham, "Accuracy and stability of numerical algorithms" (2002), section 3.1.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
+from engram import checks
 from engram.analysis.verify.kernels import through_relu
 from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
 
@@ -58,9 +60,10 @@ class Relaxation(NamedTuple):
     size: tuple[Array, ...]  # the largest |h_k|, k = 0 .. hidden layers
     empty: Mask  # boxes in which the phases cannot occur
 
-    def only(self, i: int) -> Relaxation:
-        """Return that of one of the boxes."""
-        parts: Any = (tuple(a[[i]] for a in part) if isinstance(part, tuple) else part[[i]] for part in self)
+    def only(self, boxes: int | Index) -> Relaxation:
+        """Return that of some of the boxes, or of one."""
+        i = np.atleast_1d(boxes)
+        parts: Any = (tuple(a[i] for a in part) if isinstance(part, tuple) else part[i] for part in self)
         return Relaxation(*parts)
 
 
@@ -96,6 +99,7 @@ def crown_bounds(
     *,
     pattern: Layers = None,
     lower: Line = "adaptive",
+    alpha_steps: int = 0,
 ) -> LinearBounds:
     """Return linear bounds of the outputs, or of combinations of them, by backward linear relaxation.
 
@@ -105,7 +109,9 @@ def crown_bounds(
 
     which are carried back to the inputs; intermediate bounds likewise, cut with those of ``interval_bounds``.
 
-    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs; ``lower``: ``"zero"`` has a = 0.
+    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs; ``lower``: ``"zero"`` has a = 0. So
+    many ``alpha_steps`` of Adam, 20 say, tighten each bound, of outputs and of hidden units, by an a in [0, 1] of its
+    own for every unit; no bound is looser for it.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -115,18 +121,29 @@ def crown_bounds(
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
     boxes, spec = len(low), np.eye(net.sizes[-1]) if spec is None else spec
-    relaxation = relax(net, low, high, batched(pattern, boxes), lower)
+    phases, steps = batched(pattern, boxes), checks.size("alpha_steps", alpha_steps, least=0)
+    relaxation = plain = relax(net, low, high, phases, lower)
     rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
     box = np.repeat(np.arange(boxes), 2 * len(spec))
     A, c = lower_lines(net, relaxation, rows, box)
     least = minimum(A, c, low[box], high[box])
-    least[relaxation.empty[box]] = np.inf
+    if steps and plain.lower:
+        # Lines that suit tighter units may be looser: each row takes what is best for it.
+        relaxation = relax(net, low, high, phases, lower, steps=steps)
+        own = _raised(net, relaxation, len(net.weights) - 1, rows @ net.weights[-1], box=box, steps=steps)
+        steep, offset = lower_lines(net, own, rows, np.arange(len(rows)))
+        value = minimum(steep, offset, low[box], high[box])
+        better = value > least
+        A[better], c[better], least[better] = steep[better], offset[better], value[better]
+    least[(plain.empty | relaxation.empty)[box]] = np.inf
     A, c, least = A.reshape(boxes, 2, len(spec), -1), c.reshape(boxes, 2, -1), least.reshape(boxes, 2, -1)
 
     def out(a: Array) -> Array:
         return a.reshape(*shape, *a.shape[1:])
 
-    layers = tuple((out(below), out(above)) for below, above in zip(relaxation.lower, relaxation.upper, strict=True))
+    below = (np.maximum(*both) for both in zip(plain.lower, relaxation.lower, strict=True))
+    above = (np.minimum(*both) for both in zip(plain.upper, relaxation.upper, strict=True))
+    layers = tuple((out(one), out(other)) for one, other in zip(below, above, strict=True))
     ends = out(least[:, 0]), out(-least[:, 1])
     return LinearBounds(out(A[:, 0]), out(c[:, 0]), out(-A[:, 1]), out(-c[:, 1]), *ends, layers)
 
@@ -152,7 +169,14 @@ def minimum(A: Array, c: Array, low: Array, high: Array) -> Array:
 
 
 def relax(
-    net: AffineReLU, low: Array, high: Array, phases: Layers = None, line: Line = "adaptive", *, backward: bool = True
+    net: AffineReLU,
+    low: Array,
+    high: Array,
+    phases: Layers = None,
+    line: Line = "adaptive",
+    *,
+    backward: bool = True,
+    steps: int = 0,
 ) -> Relaxation:
     """Bound all hidden units over many boxes, (boxes, inputs), with phases (boxes, units) of each hidden layer."""
     hidden = len(net.weights) - 1
@@ -168,10 +192,16 @@ def relax(
             if len(box):
                 rows, offset = net.weights[k][unit], net.biases[k][unit]
                 both, constant = np.concatenate([box, box]), np.concatenate([offset, -offset])
-                A, c = _backward(net, found, k, np.vstack([rows, -rows]), box=both, constant=constant)
-                least = minimum(A, c, low[both], high[both])
-                lower[box, unit] = np.maximum(lower[box, unit], least[: len(box)])
-                upper[box, unit] = np.minimum(upper[box, unit], -least[len(box) :])
+                signed = np.vstack([rows, -rows])
+                lines = [(found, both)]
+                if steps:
+                    own = _raised(net, found, k, signed, box=both, steps=steps)
+                    lines.append((own, np.arange(len(both))))
+                for relaxation, of in lines:
+                    A, c = _backward(net, relaxation, k, signed, box=of, constant=constant)
+                    least = minimum(A, c, low[both], high[both])
+                    lower[box, unit] = np.maximum(lower[box, unit], least[: len(box)])
+                    upper[box, unit] = np.minimum(upper[box, unit], -least[len(box) :])
         crossed = (lower > upper).any(1)
         empty |= crossed
         lower[crossed], upper[crossed] = 0, 0  # what follows is meaningless there, and must be finite
@@ -210,7 +240,7 @@ def _backward(
     epsilon = _epsilon(net)
     error = error + epsilon * np.abs(constant)
     before, after = np.empty(len(multipliers)), np.empty(len(multipliers))
-    multipliers, constant = np.ascontiguousarray(multipliers), constant.copy()
+    multipliers, constant = np.array(multipliers, order="C"), constant.copy()  # both are changed in place
     for k in range(layer - 1, -1, -1):
         lines = relaxation.lower_slope[k], relaxation.upper_slope[k], relaxation.intercept[k]
         through_relu(multipliers, box, *lines, constant, before, after)
@@ -220,6 +250,40 @@ def _backward(
         constant += multipliers @ net.biases[k]
         multipliers = multipliers @ net.weights[k]
     return multipliers, constant - error - TINY
+
+
+def _raised(
+    net: AffineReLU, relaxation: Relaxation, layer: int, multipliers: Array, *, box: Index, steps: int
+) -> Relaxation:
+    """Return a relaxation with a box for each row of multipliers, and lower slopes that raise the row's least value.
+
+    Any slope in [0, 1] is a line below a ReLU, so that it takes no care about rounding to find them.
+    """
+    own = relaxation.only(box)
+    slope, intercept = ([torch.from_numpy(a) for a in part] for part in (own.upper_slope, own.intercept))
+    alpha = [torch.tensor(a, requires_grad=True) for a in own.lower_slope[:layer]]
+    optimizer = torch.optim.Adam(alpha, lr=0.1, maximize=True)
+    middle, radius = (torch.from_numpy(a) for a in _middle_and_radius(own.low, own.high))
+    best, kept = torch.full((len(box),), -torch.inf, dtype=torch.float64), [a.detach().clone() for a in alpha]
+    for _ in range(steps):
+        A, c = torch.from_numpy(multipliers), torch.zeros_like(best)
+        for k in range(layer - 1, -1, -1):
+            c = c + (A.clamp(max=0) * intercept[k]).sum(1)
+            A = A.clamp(min=0) * alpha[k] + A.clamp(max=0) * slope[k]
+            c, A = c + A @ torch.tensor(net.biases[k]), A @ torch.tensor(net.weights[k])
+        value = (A * middle).sum(1) - (A.abs() * radius).sum(1) + c
+        optimizer.zero_grad()
+        value.sum().backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            better = value > best
+            best = torch.where(better, value, best)
+            for one, at_best in zip(alpha, kept, strict=True):
+                at_best[better] = one[better]
+        optimizer.step()
+        with torch.no_grad():
+            for one in alpha:
+                one.clamp_(0, 1)
+    return own._replace(lower_slope=tuple(one.numpy() for one in kept))
 
 
 def _step_size(net: AffineReLU, relaxation: Relaxation, k: int) -> Array:

@@ -171,7 +171,7 @@ class Region:
         if contain is not None:
             free &= np.concatenate([self.box.high - contain, contain - self.box.low]) > 1e-9
         around = (start.low + start.high) / 2 if contain is None else contain
-        high, low = np.split(_barrier(*self._box_rows(contain), start, around, free), 2)
+        high, low = np.split(_barrier(self.h, self._ends(contain), start, around, free), 2)
         return InnerBox(low, high, float(np.log((high - low)[open_sides]).sum()), len(open_sides))
 
     def compare(self, other: Region) -> Comparison:
@@ -199,26 +199,22 @@ class Region:
             found[i] = np.clip(x, self.box.low, self.box.high)
         return np.asarray(found[self.contains(found)])
 
-    def _box_rows(self, contain: Array | None) -> tuple[Array, Array]:
-        """Return the rows that keep a box (upper ends, lower ends) inside."""
-        eye, none = np.eye(len(self.box.low)), np.zeros((len(self.box.low),) * 2)
-        A = [np.hstack([np.maximum(self.G, 0), np.minimum(self.G, 0)]), np.hstack([eye, none]), np.hstack([none, -eye])]
-        b = [self.h, self.box.high, -self.box.low]
-        if contain is not None:
-            A += [np.hstack([-eye, none]), np.hstack([none, eye])]
-            b += [-contain, contain]
-        return np.vstack(A), np.concatenate(b)
+    def _ends(self, contain: Array | None) -> tuple[Array, Array, Array]:
+        """Return B, where B (u, l) <= h for boxes inside, and the least and the largest ends, upper u and lower l."""
+        B, size = np.hstack([np.maximum(self.G, 0), np.minimum(self.G, 0)]), len(self.box.low)
+        least, most = (np.full(size, end) if contain is None else contain for end in (-np.inf, np.inf))
+        return B, np.concatenate([least, self.box.low]), np.concatenate([self.box.high, most])
 
     def _inner(self, gain: Array | None, contain: Array | None) -> InnerBox:
         """Solve the linear program: largest gain, or the largest shortest side where there is none."""
-        A, b = self._box_rows(contain)
+        B, least, most = self._ends(contain)
         size = len(self.box.low)
         open_sides = self.box.high > self.box.low
         order = np.hstack([-np.eye(size), np.eye(size), open_sides[:, None] * float(gain is None)])
-        rows = np.vstack([np.column_stack([A, np.zeros(len(A))]), order])
+        rows = np.vstack([np.column_stack([B, np.zeros(len(B))]), order])
         cost = np.append(np.zeros(2 * size), -1.0) if gain is None else np.append(-gain, 0.0)
-        bounds = [(None, None)] * (2 * size) + [(0.0, None if gain is None else 0.0)]
-        found: Any = linprog(cost, A_ub=rows, b_ub=np.append(b, np.zeros(size)), bounds=bounds, method="highs")
+        bounds: Any = np.vstack([np.column_stack([least, most]), [0.0, np.inf if gain is None else 0.0]])
+        found: Any = linprog(cost, A_ub=rows, b_ub=np.append(self.h, np.zeros(size)), bounds=bounds, method="highs")
         sides = int(open_sides.sum())
         if found.status != 0:
             nothing = np.full(size, np.nan)
@@ -229,34 +225,76 @@ class Region:
         return InnerBox(low, high, volume, sides)
 
 
-def _barrier(A: Array, b: Array, start: InnerBox, around: Array, free: Mask) -> Array:
-    """Maximise sum log(u - l) over A (u, l) <= b by Newton's method, moving the ends that are free; return (u, l)."""
-    whole = np.concatenate([start.high, start.low])
+class _Barrier(NamedTuple):
+    """Upper and lower ends v = (u, l) of boxes: B v <= h, and between the least and the largest; some ends may move."""
+
+    B: Array
+    h: Array
+    least: Array
+    most: Array
+    free: Mask
+    open_sides: Mask
+
+    def rooms(self, v: Array) -> tuple[Array, ...]:
+        """Return the open sides, and how far ends are from all that bounds them."""
+        above, below = self.bounded
+        side = -np.diff(v.reshape(2, -1), axis=0)[0][self.open_sides]
+        return side, self.h - self.B @ v, (self.most - v)[above], (v - self.least)[below]
+
+    @property
+    def bounded(self) -> tuple[Mask, Mask]:
+        return self.free & np.isfinite(self.most), self.free & np.isfinite(self.least)
+
+    def value(self, v: Array, t: float) -> float:
+        """Return what is minimised, -t sum log(u - l) - sum log of each room."""
+        side, *rooms = self.rooms(v)
+        if min(part.min(initial=np.inf) for part in (side, *rooms)) <= 0:
+            return np.inf
+        return float(-t * np.log(side).sum() - sum(np.log(room).sum() for room in rooms))
+
+    def newton(self, v: Array, t: float) -> tuple[Array, float]:
+        """Return Newton's step and its decrement.
+
+        But for the rows of B, which are few, the Hessian is of 2 x 2 blocks, so that Woodbury's identity inverts it.
+        """
+        size, (above, below), (side, room, up, down) = len(self.open_sides), self.bounded, self.rooms(v)
+        rows, pull, tie, own = self.B * self.free, np.zeros(size), np.zeros(size), np.zeros(2 * size)
+        pull[self.open_sides], tie[self.open_sides] = t / side, t / side**2
+        gradient = rows.T @ (1 / room) + np.concatenate([-pull, pull]) * self.free
+        gradient[above] += 1 / up
+        gradient[below] -= 1 / down
+        own[above] += 1 / up**2
+        own[below] += 1 / down**2
+        high, low = np.where(self.free, own + np.tile(tie, 2), 1.0).reshape(2, -1)
+        both = self.free.reshape(2, -1).all(0)
+        determinant = np.where(both, tie * own.reshape(2, -1).sum(0) + own[:size] * own[size:], high * low)
+
+        def by_blocks(x: Array) -> Array:
+            upper, lower = x[..., :size], x[..., size:]
+            swapped = [low * upper + tie * both * lower, tie * both * upper + high * lower]
+            return np.asarray(np.concatenate(swapped, -1) / np.tile(determinant, 2))
+
+        alone, through = by_blocks(gradient), by_blocks(rows)
+        move = np.linalg.solve(np.diag(room**2) + through @ rows.T, rows @ alone) @ through - alone
+        return move, -float(gradient @ move)
+
+
+def _barrier(h: Array, ends: tuple[Array, Array, Array], start: InnerBox, around: Array, free: Mask) -> Array:
+    """Maximise sum log(u - l) over B (u, l) <= h by Newton's method, moving the ends that are free; return (u, l)."""
+    B, least, most = ends
+    whole, middle = np.concatenate([start.high, start.low]), np.tile(around, 2)
     # A little smaller than the start, so that no row is met with equality.
-    v = np.where(free, np.tile(around, 2) + 0.9 * (whole - np.tile(around, 2)), whole)
-    size, open_sides = len(start.low), start.high > start.low
-    rows = np.abs(A[:, free]).max(1, initial=0) > 0
-    A, b = A[rows], b[rows]
-    if not len(b) or (b - A @ v).min() <= 0:
+    v = np.where(free, middle + 0.9 * (whole - middle), whole)
+    used = np.abs(B[:, free]).max(1, initial=0) > 0
+    problem = _Barrier(B[used], h[used], least, most, free, start.high > start.low)
+    rows, t = sum(map(len, problem.rooms(v)[1:])), 1.0
+    if not np.isfinite(problem.value(v, t)):
         return whole
-    step = np.hstack([np.eye(size), -np.eye(size)])[open_sides]  # sides from ends
-
-    def value(v: Array) -> float:
-        side, room = step @ v, b - A @ v
-        return float(-t * np.log(side).sum() - np.log(room).sum()) if min(side.min(), room.min()) > 0 else np.inf
-
-    t = 1.0
-    while len(b) / t > 1e-9:
+    while rows / t > 1e-9:
         for _ in range(60):
-            side, room = step @ v, b - A @ v
-            gradient = (A.T @ (1 / room) - t * step.T @ (1 / side))[free]
-            hessian = A.T @ (A / room[:, None] ** 2) + t * step.T @ (step / side[:, None] ** 2)
-            move = np.zeros(2 * size)
-            scale = np.sqrt(np.diag(hessian)[free])
-            matrix = hessian[np.ix_(free, free)] / np.outer(scale, scale) + 1e-13 * np.eye(len(scale))
-            move[free] = -np.linalg.solve(matrix, gradient / scale) / scale
-            decrement, length = -float(gradient @ move[free]), 1.0
-            while value(v + length * move) > value(v) - 0.25 * length * decrement and length > 1e-12:
+            (move, decrement), length = problem.newton(v, t), 1.0
+            before = problem.value(v, t)
+            while problem.value(v + length * move, t) > before - 0.25 * length * decrement and length > 1e-12:
                 length /= 2
             if decrement < 1e-10 or length <= 1e-12:
                 break

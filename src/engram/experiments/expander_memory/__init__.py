@@ -14,15 +14,25 @@ from typing import get_args
 import numpy as np
 import plotly.graph_objects as go
 
-from engram.experiments.expander_memory import clusters, recovery, stored
+from engram.experiments.expander_memory import clusters, contents, recovery, stored
 from engram.experiments.expander_memory.claims import claims
-from engram.experiments.expander_memory.clusters import Faults, Learning
+from engram.experiments.expander_memory.clusters import Faults, Learning, Packing
+from engram.experiments.expander_memory.contents import Contents
 from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder, Network, Recovery
 from engram.experiments.expander_memory.stored import Stored
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE
 
-QUICK = ("5-6", "local", "decoder-belief-propagation", "faults", "learning", "stored-attention")
+QUICK = (
+    "5-6",
+    "local",
+    "decoder-belief-propagation",
+    "faults",
+    "learning",
+    "stored-attention",
+    "contents-scaffold",
+    "packing",
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class Config:
     learning: Learning = Learning()
     load: Network = Network()
     stored: Stored = Stored()
+    contents: Contents = Contents()
+    packing: Packing = Packing()
     everything: bool = True
     """All arms, not only the few of a first look."""
 
@@ -41,6 +53,7 @@ class Config:
 def arms(config: Config) -> dict[str, Arm]:
     """Expanders and what is none, then decoders, faults, learning, and other associative memories."""
     memories = {f"stored-{memory}": replace(config.stored, memory=memory) for memory in get_args(stored.Memory)}
+    contents_of = {f"contents-{kind}": replace(config.contents, memory=kind) for kind in contents.KINDS}
     faults, taught, load = config.faults, config.learning, config.load
     found = {
         **arms_of(recovery.trial, recoveries(config.recovery), recovery.seconds),
@@ -48,6 +61,8 @@ def arms(config: Config) -> dict[str, Arm]:
         "learning": Arm(clusters.learning, taught, 0.3 + 1e-6 * taught.nodes * (taught.samples + 30 * taught.words)),
         "load": Arm(stored.classic, load, 0.1 + 1e-6 * load.nodes * load.words),
         **arms_of(stored.trial, memories, stored.seconds),
+        **arms_of(contents.trial, contents_of, contents.seconds),
+        "packing": Arm(clusters.packing, config.packing, 0.3 + 4e-7 * config.packing.nodes * config.packing.samples),
     }
     return found if config.everything else {arm: found[arm] for arm in QUICK}
 
@@ -97,6 +112,8 @@ SMOKE = Config(
     Learning(nodes=60, words=5, samples=40),
     Network(nodes=60, words=5),
     Stored(nodes=60, words=5, most_stored=100),
+    Contents(nodes=60, words=5),
+    Packing(nodes=24, samples=100),
     everything=False,
 )
 PAPER = Config(
@@ -105,6 +122,8 @@ PAPER = Config(
     Learning(words=1000),
     Network(words=1000),
     Stored(words=1000),
+    Contents(words=1000),
+    Packing(nodes=960),
 )
 experiment = Experiment(
     name="expander-memory",

@@ -5,7 +5,7 @@ import re
 from functools import partial
 
 from engram.experiments.expander_memory.recovery import FLIPS
-from engram.lab import Measure, claimed, largest, smallest, value
+from engram.lab import Measure, claimed, largest, most, smallest, value
 
 
 def least_recovery(arm: str) -> Measure:
@@ -36,6 +36,12 @@ def lead(*pairs: tuple[str, str]) -> Measure:
 
 ours = partial(claimed, source="ours; the papers' abstracts and public reviews give no protocol", published="no figure")
 abstract = partial(ours, source="abstract")
+scaffold = partial(
+    claimed,
+    source="Sharma, Chandra & Fiete 2022, abstract; sizes and criterion are ours",
+    published="no collapse of recall beyond a number of items (curves)",
+)
+HOPFIELD = ("contents-hebb", "contents-pseudo-inverse")
 claims = [
     abstract(
         "errors-in-a-fixed-share",
@@ -78,6 +84,14 @@ claims = [
         largest("excess_states", "5-6", "5-10") <= 2.0,
         published="exponentially many stable states (no exponent)",
         sameness="identity",
+    ),
+    abstract(
+        "states-by-all-neurons",
+        "Bits that 4 % errors leave, the logarithm of the states times the share recovered, grow with all neurons, "
+        "hidden ones included: 0.0057 for each at any size, of (1 - z/r) / (1 + z 2^(r-1) / r) = 0.0060",
+        value("5-6", "bits_per_neuron") >= 0.0057,
+        published="exponentially many robust stable states (no exponent)",
+        sameness="numeric",
     ),
     abstract(
         "classic-network-holds-few",
@@ -145,6 +159,37 @@ claims = [
         value("stored-expander", "weights") / value("stored-attention", "weights") <= 0.02,
         published="sparse weights of low dynamic range",
         sameness="identity",
+    ),
+    scaffold(
+        "scaffold-holds-its-nodes",
+        "Contents tied to a scaffold of stable states come back from 4 % errors if they are as many as its nodes "
+        "(mean cosine)",
+        value("contents-scaffold", "overlap_1.0") >= 0.95,
+    ),
+    scaffold(
+        "scaffold-declines-smoothly",
+        "and beyond get worse little by little: twice the items cost less than in Hopfield networks of as many "
+        "weights (largest loss of the cosine, its difference from the smaller of Hebb's and the pseudo-inverse rule's)",
+        value("contents-scaffold", "steepest") - smallest("steepest", *HOPFIELD) <= -0.1,
+    ),
+    scaffold(
+        "scaffold-keeps-something",
+        "With four times as many, more is left of them than in those networks (difference from the better one)",
+        value("contents-scaffold", "overlap_4.0") - largest("overlap_4.0", *HOPFIELD) >= 0.05,
+    ),
+    ours(
+        "random-patterns-pack-loosely",
+        "Clusters of 4 to 10 nodes that learn random patterns, none one flip from another, end 1.43 to 2.08 bits short "
+        "of all patterns, as sets drawn directly do, where a parity lacks 1 (the largest difference)",
+        value("packing", "error") <= 0.05,
+        source="ours: sets to which nothing can be added, drawn one pattern at a time",
+    ),
+    ours(
+        "and-leave-no-joint-state",
+        "Were they independent, no state would suit them all: with clusters of 6 and of 10 nodes, the expected number "
+        "of such states is below 1 (its logarithm for each node, 1 - z bits / r, the larger)",
+        most(value("packing", "exponent_6"), value("packing", "exponent_10")) <= 0.0,
+        source="ours: a first moment",
     ),
     ours(
         "ladder-of-decoders",

@@ -8,15 +8,17 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, MultipleOf
 
-from engram.experiments.expander_memory.recovery import Network, rate
+from engram.experiments.expander_memory.recovery import Network, Z, rate
 from engram.lab import Run
-from engram.memory import ExpanderMemory, corrupted
+from engram.memory import ExpanderMemory, corrupted, random_regular
 from engram.memory.expander.recovery import random_states
 
 FAULTS = (0.0, 0.02, 0.05)
 SHARES = (0.02, 0.04)  # of flipped nodes
+# Bits that a random packing lacks, by nodes of a cluster: means over 100 to 4000 packings, drawn one pattern at a time.
+DEFICITS = {4: 1.428, 5: 1.570, 6: 1.687, 8: 1.907, 10: 2.084}
 
 
 @dataclass(frozen=True)
@@ -82,3 +84,31 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
         "recovery": learned,
         "loss": built - learned,
     }
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Networks that learn random states."""
+
+    nodes: Annotated[int, Ge(24), MultipleOf(24)] = 480
+    """Nodes of each network."""
+    samples: Annotated[int, Ge(1)] = 20_000
+    """Random states that clusters are shown."""
+
+
+def packing(config: Packing, run: Run) -> dict[str, Any]:
+    """Let clusters of 4 to 10 nodes learn random states, rejecting what is one flip from what they permit.
+
+    Each ends with a set to which nothing can be added: by how many bits it is smaller than all 2^r patterns.
+    """
+    lacking = np.zeros(len(DEFICITS))
+    for step in run.steps(len(DEFICITS), lacking=lacking):
+        r = list(DEFICITS)[step]
+        memory = ExpanderMemory(random_regular(config.nodes, Z, r, seed=run.rng), "learn")
+        memory.learn(1 - 2 * torch.randint(0, 2, (config.samples, config.nodes), generator=run.generator))
+        lacking[step] = r - memory.permitted.sum(1).double().log2().mean()
+        run.log(r, lacking=lacking[step])
+    result = {"error": float(np.abs(lacking - list(DEFICITS.values())).max())}
+    for r, bits in zip(DEFICITS, lacking, strict=True):
+        result |= {f"lacking_{r}": float(bits), f"exponent_{r}": float(1 - Z * bits / r)}
+    return result

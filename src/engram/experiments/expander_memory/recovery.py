@@ -107,11 +107,11 @@ def trial(config: Recovery, run: Run) -> dict[str, Any]:
     sizes, shares = config.sizes(), config.shares()
     reference = int(np.abs(np.array(shares) - 0.04).argmin())  # the share that stands for all
     graph_seeds = run.rng.integers(2**62, size=len(sizes))
-    rates, states = np.zeros((len(sizes), len(shares))), np.zeros(len(sizes))
-    for step in run.steps(rates.size, rates=rates, states=states):
+    rates, (states, total) = np.zeros((len(sizes), len(shares))), np.zeros((2, len(sizes)))
+    for step in run.steps(rates.size, rates=rates, states=states, total=total):
         row, column = divmod(step, len(shares))
         memory = ExpanderMemory(build_graph(config, sizes[row], np.random.default_rng(graph_seeds[row])))
-        states[row] = memory.message_size
+        states[row], total[row] = memory.message_size, sizes[row] + memory.n_hidden
         x = random_states(memory, config.words, run.generator)
         noisy = corrupted(x, shares[column], generator=run.generator)
         rates[row, column] = rate(decoded(config, memory, noisy, shares[column], run.generator), x)
@@ -125,6 +125,7 @@ def trial(config: Recovery, run: Run) -> dict[str, Any]:
         excess = states - [size * (1 - config.z / config.r) for size in sizes]
         result["excess_states"] = float(np.abs(excess).max())
         result["least_excess_states"] = float(excess.min())
+    result["bits_per_neuron"] = float((rates[:, reference] * states / total).min())
     result["states_per_node"] = float((states / sizes).min())
     return result
 

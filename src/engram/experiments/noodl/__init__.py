@@ -64,9 +64,9 @@ def synthetic_arms(config: Config) -> dict[str, synthetic.Synthetic]:
     blind = replace(base, n_features=64, exact=True, start="samples", updates=base.updates * 5 // 3)
     for atoms, nonzero in ((64, 3), (96, 3), (96, 5)) if config.sweeps else ((64, 3),):
         step, code_step = step_for(atoms, nonzero), 0.0 if nonzero == 5 else base.code_step
-        found[f"blind-{atoms}-{nonzero}"] = replace(
-            blind, n_components=atoms, n_nonzero=nonzero, dict_step=step, code_step=code_step
-        )
+        sized = replace(blind, n_components=atoms, n_nonzero=nonzero, dict_step=step, code_step=code_step)
+        found[f"blind-{atoms}-{nonzero}"] = sized
+        found[f"mended-{atoms}-{nonzero}"] = replace(sized, mend=True)
     if config.sweeps:
         for nonzero in (4, 16, 32):
             step, updates = step_for(base.n_components, (nonzero + 1) / 2), base.updates * 4 // 3

@@ -37,6 +37,8 @@ class Learner:
     """Threshold of the codes."""
     lasso_alpha: Annotated[float, Ge(0)] = 0.0
     """Penalty of the lasso."""
+    mend: bool = False
+    """Mixtures of true atoms are mended."""
 
 
 class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
@@ -79,6 +81,7 @@ def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"]) -
         solver="iht-ls" if neural else config.method,
         update=config.method if neural else "noodl",
         dict_init=start,
+        reinit="mixtures" if config.mend else None,
     )
 
 

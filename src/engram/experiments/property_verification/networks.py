@@ -26,7 +26,7 @@ class RandomNetworks:
 
     sizes: Sizes = "2-4-2"
     """Units of a network; each arm has its own."""
-    networks: Annotated[int, Ge(2)] = 12
+    networks: Annotated[int, Ge(2)] = 6
     """Networks of a trial."""
     points: Annotated[int, Ge(100)] = 100_000
     """Samples for shares of the box, and for inputs that break what was proved."""
@@ -66,7 +66,10 @@ def trained(
     hidden: tuple[Array, Array] | None = None,
     enough: Callable[[AffineReLU], bool] | None = None,
 ) -> AffineReLU:
-    """Train by Adam on the cross-entropy; with ``hidden``, the read-out alone; ``enough`` may stop it earlier."""
+    """Train by Adam on the cross-entropy of classes, or on the squared error where ``y`` has a value for each output.
+
+    With ``hidden``, the read-out alone is trained; ``enough`` may stop it earlier.
+    """
     linear = [nn.Linear(before, after, dtype=torch.float64) for before, after in itertools.pairwise(sizes)]
     net = nn.Sequential(*[layer for one in linear for layer in (one, nn.ReLU())][:-1])
     with torch.no_grad():
@@ -79,10 +82,11 @@ def trained(
             linear[0].bias.copy_(torch.from_numpy(hidden[1]))
             linear[0].requires_grad_(False)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=5e-3)
-    inputs, targets = torch.from_numpy(X), torch.from_numpy(y).long()
+    inputs, targets = torch.from_numpy(X), torch.from_numpy(y)
+    error = nn.functional.mse_loss if y.ndim == 2 else nn.functional.cross_entropy
     for _ in range(epochs):
         for batch in torch.split(torch.randperm(len(inputs), generator=generator), 32):
-            loss = nn.functional.cross_entropy(net(inputs[batch]), targets[batch])
+            loss = error(net(inputs[batch]), targets[batch])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

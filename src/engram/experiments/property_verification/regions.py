@@ -28,7 +28,7 @@ class Data:
 
     data: DataSet = "moons"
     """Which data; each arm has its own."""
-    inputs: Annotated[int, Ge(2)] = 4
+    inputs: Annotated[int, Ge(2)] = 3
     """Test inputs for which regions are computed."""
     points: Annotated[int, Ge(100)] = 100_000
     """Samples for inputs that break what was proved."""
@@ -158,4 +158,4 @@ def polygon(region: Region) -> Float[np.ndarray, "corners 2"]:
 
 def data_seconds(config: Data) -> float:
     """Time of a trial on data: epochs and questions to the solver."""
-    return 0.02 * config.epochs + config.inputs * {"moons": 0.5, "iris": 1.0, "digits": 5.8}[config.data]
+    return 0.02 * config.epochs + config.inputs * {"moons": 0.5, "iris": 1.0, "digits": 3.7}[config.data]

@@ -17,8 +17,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram.memory.dictionary.iht import SOLVERS
 from engram.memory.dictionary.matching import relative_error
+from engram.memory.dictionary.mixtures import in_common, mixtures
 from engram.memory.dictionary.start import from_pairs, from_samples
-from engram.memory.dictionary.step import UPDATES, encode, noodl_step
+from engram.memory.dictionary.step import UPDATES, DictionaryStep, encode, noodl_step
 from engram.storage.fitted import Fitted
 from engram.storage.stored import Stored
 from engram.unit_rows import unit_rows
@@ -67,6 +68,8 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         max_no_improvement: See ``tol``; None: never before ``max_iter``.
         reinit: What is replaced by the samples with the largest residuals: ``"unused"`` atoms, ``"duplicates"`` (those
             with a cosine above 0.9 to another that is used more), ``"both"``, or nothing if None, as in the theory.
+            ``"mixtures"``: duplicates, and those atoms that mix true ones, where blind starts get stuck, become what
+            their samples have in common.
         reinit_steps: Every how many steps; an atom is unused that no sample has used since the last time.
         scale: ``"batch"`` divides samples by the running mean of their norms, and multiplies codes by it; C and the
             threshold are then relative to samples of norm 1. None takes samples as they are.
@@ -125,7 +128,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         "shuffle": ["boolean"],
         "tol": [NOT_NEGATIVE],
         "max_no_improvement": [COUNT, None],
-        "reinit": [StrOptions({"unused", "duplicates", "both"}), None],
+        "reinit": [StrOptions({"unused", "duplicates", "both", "mixtures"}), None],
         "reinit_steps": [COUNT],
         "scale": [StrOptions({"batch"}), None],
         "update": [StrOptions(set(UPDATES))],
@@ -158,7 +161,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         shuffle: Annotated[Any, bool] = True,
         tol: Annotated[Any, float] = 1e-8,
         max_no_improvement: Annotated[Any, int | None] = 10,
-        reinit: Annotated[Any, Literal["unused", "duplicates", "both"] | None] = None,
+        reinit: Annotated[Any, Literal["unused", "duplicates", "both", "mixtures"] | None] = None,
         reinit_steps: Annotated[Any, int] = 10,
         scale: Annotated[Any, Literal["batch"] | None] = None,
         update: Annotated[Any, str] = "noodl",
@@ -339,7 +342,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.n_steps_ += 1
         self.unused_steps_ = np.where(used, 0, self.unused_steps_ + 1)
         if self.reinit is not None and self.n_steps_ % self.reinit_steps == 0:
-            new = self._reinit(new, scaled, step.residual)
+            new = self._reinit(new, scaled, step)
         before, self.change_ = self.change_, relative_error(new, old)
         self.components_ = new
         if before > 0 and self.change_ > 0:
@@ -361,17 +364,21 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         sizes: np.ndarray = 0.5 / np.maximum(magnitude, least) * np.minimum(1, samples * usage / USES)
         return sizes.astype(usage.dtype)
 
-    def _reinit(self, components: np.ndarray, samples: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """Return the dictionary with useless atoms replaced by the samples that it reconstructs worst."""
-        useless = (self.unused_steps_ >= self.reinit_steps) & (self.reinit != "duplicates")
-        if self.reinit in ("duplicates", "both"):
+    def _reinit(self, components: np.ndarray, samples: np.ndarray, step: DictionaryStep) -> np.ndarray:
+        """Return the dictionary with mixtures mended and useless atoms replaced by samples reconstructed worst."""
+        components = components.copy()
+        if self.reinit == "mixtures":
+            mixed = mixtures(step.code, self.coef_min_)
+            components[mixed] = in_common(samples, step.code[:, mixed])
+            self.n_reinit_ += int(mixed.sum())
+        useless = (self.unused_steps_ >= self.reinit_steps) & (self.reinit in ("unused", "both"))
+        if self.reinit != "unused":
             for first, second in np.argwhere(np.triu(cosines(components)) > DUPLICATE):
                 if not (useless[first] or useless[second]):
                     useless[second if self.usage_[second] <= self.usage_[first] else first] = True
-        worst = np.argsort(-np.linalg.norm(residual, axis=1), kind="stable")
+        worst = np.argsort(-np.linalg.norm(step.residual, axis=1), kind="stable")
         worst = worst[samples[worst].any(axis=1)]
         replaced = np.flatnonzero(useless)[: len(worst)]
-        components = components.copy()
         components[replaced] = unit_rows(samples[worst[: len(replaced)]]) if len(replaced) else 0
         self.usage_[replaced], self.magnitude_[replaced] = self.usage_.mean(), self.magnitude_.mean()
         self.unused_steps_[replaced] = 0

@@ -11,6 +11,7 @@ from numba import njit
 
 LANES = {"reassoc", "contract", "nsz"}  # sums in any order; what is not finite stays so
 GROUP = 32
+MIXER = np.int64(0x9E3779B97F4A7C15 - 2**64)  # odd, the golden ratio
 SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
@@ -205,3 +206,68 @@ def online_kmeans(centres, counts, filled, samples, loss, free, published):
             counts[near] += 1
         counts -= loss if published else loss * max(0.0, counts.sum() - counts.size)
     return filled
+
+
+@njit(inline="always")
+def hash_of(x, bits, i):
+    """Return a hash of row i, 64 bits, the same for both zeros: a sum of mixed numbers, several of them at once."""
+    code = np.int64(0)
+    for f in range(x.shape[1]):
+        word = np.int64(bits[i, f]) if x[i, f] != 0 else np.int64(0)
+        word = (word + f * MIXER) * MIXER
+        code += (word ^ (word >> 32)) * MIXER  # high bits, which depend on all others, reach the low ones
+    return code ^ (code >> 32)
+
+
+@njit(inline="always")
+def slot_of(slots, hashes, keys, x, i, code):
+    """Return where a row that equals row i of x stands, or the empty slot where it would; NaN counts as equal."""
+    place = code & (slots.size - 1)
+    while slots[place] >= 0:
+        row = slots[place]
+        if hashes[row] == code:
+            f = 0
+            while f < x.shape[1] and (keys[row, f] == x[i, f] or (np.isnan(keys[row, f]) and np.isnan(x[i, f]))):
+                f += 1
+            if f == x.shape[1]:
+                break
+        place = (place + 1) & (slots.size - 1)
+    return place
+
+
+@njit(cache=True, nogil=True)
+def find_keys(slots, hashes, keys, x, bits, found):
+    """Write which row equals each of x, -1 for none."""
+    for i in range(x.shape[0]):
+        found[i] = slots[slot_of(slots, hashes, keys, x, i, hash_of(x, bits, i))]
+
+
+@njit(cache=True, nogil=True)
+def add_keys(slots, hashes, keys, bits, rows):
+    """Put rows where they are found, of equal ones the lowest alone; return whether there are such."""
+    twins = False
+    for row in rows:
+        hashes[row] = hash_of(keys, bits, row)
+        place = slot_of(slots, hashes, keys, keys, row, hashes[row])
+        twins |= slots[place] >= 0
+        slots[place] = row if slots[place] < 0 else min(row, slots[place])
+    return twins
+
+
+@njit(cache=True, nogil=True)
+def remove_keys(slots, hashes, rows):
+    """Take rows out, and move up those behind that an empty slot would hide; return whether any was there."""
+    mask, removed = slots.size - 1, False
+    for row in rows:
+        hole = hashes[row] & mask
+        while slots[hole] >= 0 and slots[hole] != row:
+            hole = (hole + 1) & mask
+        if slots[hole] < 0:
+            continue
+        removed, place = True, (hole + 1) & mask
+        while slots[place] >= 0:
+            if (place - hashes[slots[place]]) & mask >= (place - hole) & mask:
+                slots[hole], hole = slots[place], place
+            place = (place + 1) & mask
+        slots[hole] = -1
+    return removed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from engram.memory.counted_random import seeds
 from engram.memory.episodic import policies
 from engram.memory.episodic.estimate import Averaging, estimate, fast_estimate
 from engram.memory.episodic.faiss_search import FaissSearch
+from engram.memory.episodic.key_index import KeyIndex
 from engram.memory.episodic.neighbours import ALL, exact_neighbours
 from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table, first_coef
 from engram.storage.stored import Stored
@@ -122,6 +124,7 @@ class KeyValueMemory(Stored, nn.Module):
         )
         policy = policies.LRU() if policy is None else policy
         self.policy: Policy = checks.instance("policy", policy, Policy)  # type: ignore[type-abstract]
+        self._index = KeyIndex()
         self.search = None if search is None else checks.instance("search", search, FaissSearch)
         count = 1 if tables is None else tables
         self.register_buffer("keys", torch.zeros(count, capacity, key_dim))
@@ -316,7 +319,15 @@ class KeyValueMemory(Stored, nn.Module):
         keys, values, counts, coef = (array(each[table]) for each in (self.keys, self.values, self.counts, self.coef))
         hashes = keys if self.hash_dim is None else array(self.hashes[table])
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
-        return Table(keys, values, hashes, counts, coef, filled, clock, seed)
+        # What an optimiser moves would have to be hashed for every write: that is no faster than a search.
+        moving = self._hashed.requires_grad or self._hashed.is_inference()
+        find = None if moving else partial(self._index.rows, self._hashed, self.n_filled, table)
+        return Table(keys, values, hashes, counts, coef, filled, clock, seed, find)
+
+    @property
+    def _hashed(self) -> Tensor:
+        """What says whether two states are the same, for all tables."""
+        return self.keys if self.hash_dim is None else self.hashes
 
     @torch.no_grad()
     def _change(self, table: int, change: Change) -> None:
@@ -324,13 +335,16 @@ class KeyValueMemory(Stored, nn.Module):
         moved = {"keys": change.keys, "values": change.values}
         if self.hash_dim is not None:
             moved["hashes"] = change.hashes
-        for name, array in moved.items():
-            tensor = getattr(self, name)
-            tensor[table, rows] = torch.from_numpy(array).to(tensor)
-        self.counts[table] = torch.from_numpy(change.counts)
-        self.coef[table] = torch.from_numpy(change.coef)
+        with self._index.changing(self._hashed, self.n_filled, table, change.rows):
+            for name, array in moved.items():
+                tensor = getattr(self, name)
+                tensor[table, rows] = torch.from_numpy(array).to(tensor)
+            self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max()) + 1)
+        self.counts[table, rows] = torch.from_numpy(change.counts).to(self.counts)
+        if change.loss:
+            self.counts[table] -= change.loss
+        self.coef[table, rows] = torch.from_numpy(change.coef).to(self.coef)
         self.clock[table] = change.clock
-        self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max()) + 1)
         if self.search is not None:
             self.search.written(table, change.rows)
 

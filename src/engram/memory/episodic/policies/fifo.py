@@ -20,6 +20,6 @@ class FIFO:
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Merge samples that are there, and put the others in place of the oldest rows."""
         change, met = replaced(table, batch, merging, table.coef)
-        coef, new = table.coef.copy(), change.rows[met:]
-        coef[new] = table.clock + np.arange(new.size)
-        return change._replace(coef=coef, clock=table.clock + new.size)
+        new = change.rows.size - met
+        change.coef[met:] = table.clock + np.arange(new)
+        return change._replace(clock=table.clock + new)

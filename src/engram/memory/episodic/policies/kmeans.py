@@ -96,26 +96,26 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radi
     slots = free(counts, len(new.keys))
     fills, rest = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
     counts[slots] = fills.weights
-    now = placed(table._replace(counts=counts), row, values, slots, fills)
+    now = placed(table, row, values, slots, fills, counts=counts[np.concatenate((row, slots))])
     if len(rest.keys):
         now = joined(table, now, rest, nearest(table, now, rest, merging), as_one=False)
-    beyond = max(0.0, now.counts.sum() - horizon * counts.size)
-    return now._replace(counts=now.counts - beyond / counts.size)
+        counts[now.rows] = now.counts
+    beyond = max(0.0, counts.sum() - horizon * counts.size)
+    return now._replace(loss=beyond / counts.size)
 
 
 def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets: bool) -> Change:
     """Update clusters as the published code does; ``forgets``: they lose weight."""
-    counts, n = table.counts.copy(), len(batch.keys)
+    n = len(batch.keys)
     stored = batch.hashes if merging.assign == "hash" else batch.keys
     row, _ = closest(table.hashes if merging.assign == "hash" else table.keys, table.n_filled, stored)
-    slots = free(counts, n)
-    counts[slots] = 1
+    slots = free(table.counts, n)
     fills, rest = batch.take(np.arange(slots.size)), batch.take(np.arange(slots.size, n))
-    now = Change(slots, fills.keys, fills.values, fills.hashes, slots >= 0, counts, table.coef, table.clock)
+    now = placed(table, slots[:0], fills.values[:0], slots, fills, counts=np.ones(slots.size))
     if slots.size == n:
         return now
     now = joined(table, now, rest, row[slots.size :], as_one=True)
-    return now._replace(counts=now.counts - n / counts.size) if forgets else now
+    return now._replace(loss=n / len(table.counts)) if forgets else now
 
 
 def free(counts: Annotated[np.ndarray, " capacity"], most: int) -> Annotated[np.ndarray, " slots"]:
@@ -142,9 +142,10 @@ def joined(table: Table, now: Change, batch: Batch, row: Annotated[np.ndarray, "
     fresh[before] = now.fresh
     joins, group = np.unique(target, return_inverse=True)
     weight = np.bincount(group, batch.weights)
-    count = now.counts[rows[joins]].clip(0)
-    counts = now.counts.copy()
-    counts[rows[joins]] += weight
+    counts = table.counts[rows]
+    counts[before] = now.counts
+    count = counts[joins].clip(0)
+    counts[joins] += weight
     share = weight if as_one else np.ones_like(weight)
     added = weight / share
 
@@ -156,4 +157,4 @@ def joined(table: Table, now: Change, batch: Batch, row: Annotated[np.ndarray, "
         return np.asarray(all_rows)
 
     keys, values, hashes = map(moved, table[:3], (now.keys, now.values, now.hashes), batch[:3])
-    return now._replace(rows=rows, keys=keys, values=values, hashes=hashes, fresh=fresh, counts=counts)
+    return Change(rows, keys, values, hashes, fresh, counts, table.coef[rows], table.clock)

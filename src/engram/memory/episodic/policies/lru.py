@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from engram.memory.episodic.policies.replacement import replaced
 from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
@@ -28,6 +30,5 @@ class LRU:
 def least_recently_used(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Change:
     """Merge samples within a radius of a key, and put the others in place of the rows that were not used longest."""
     change, _ = replaced(table, batch, merging, table.coef, radius)
-    coef, now = table.coef.copy(), table.clock + 1
-    coef[change.rows] = now
-    return change._replace(coef=coef, clock=now)
+    now = table.clock + 1
+    return change._replace(coef=np.full(change.rows.size, float(now)), clock=now)

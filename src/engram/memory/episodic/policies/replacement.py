@@ -17,14 +17,13 @@ def replaced(
     Return the change, ``coef`` and ``clock`` as they were, and how many of its rows, the first, were met.
     """
     met, row, new = recognised(table, batch, merging, radius)
-    rank = rank.copy()
-    rank[row] = np.inf
+    if row.size and len(new.keys):
+        rank = rank.copy()
+        rank[row] = np.inf
     victims = lowest(rank, len(new.keys))
     values = merged_values(table.values[row], table.counts[row], met, merging)
-    counts = table.counts.copy()
-    counts[row] += met.weights
-    counts[victims] = new.weights
-    return placed(table._replace(counts=counts), row, values, victims, new), row.size
+    counts = np.concatenate((table.counts[row] + met.weights, new.weights))
+    return placed(table, row, values, victims, new, counts=counts), row.size
 
 
 def placed(
@@ -33,22 +32,22 @@ def placed(
     values: Annotated[np.ndarray, "met value_dim"],
     slots: Annotated[np.ndarray, " slots"],
     new: Batch,
+    *,
+    counts: Annotated[np.ndarray, " changed"],
 ) -> Change:
-    """Return a change of the values of some rows, and of all that some others hold; counts are those of the table."""
+    """Return a change of the values of some rows, and of all that some others hold, with the counts of both."""
     rows = np.concatenate((met, slots))
     keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))
     fresh = np.arange(rows.size) >= met.size
-    return Change(
-        rows, keys, np.concatenate((values, new.values)), hashes, fresh, table.counts, table.coef, table.clock
-    )
+    both = np.concatenate((values, new.values))
+    return Change(rows, keys, both, hashes, fresh, counts, table.coef[rows], table.clock)
 
 
 def overwritten(table: Table, new: Batch, rank: Annotated[np.ndarray, " samples"]) -> Change:
     """Put samples in place of the rows of the lowest ``coef``, which becomes their rank, whatever is stored."""
     rows = lowest(table.coef, len(rank))
-    counts, coef = table.counts.copy(), table.coef.copy()
-    counts[rows], coef[rows] = 1, rank
-    return Change(rows, new.keys, new.values, new.hashes, rows >= 0, counts, coef, table.clock)
+    coef = np.asarray(rank, table.coef.dtype)
+    return Change(rows, new.keys, new.values, new.hashes, rows >= 0, np.ones(rows.size), coef, table.clock)
 
 
 def lowest(rank: Annotated[np.ndarray, " capacity"], count: int) -> Annotated[np.ndarray, " count"]:

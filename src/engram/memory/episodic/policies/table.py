@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +22,7 @@ class Table(NamedTuple):
     n_filled: int  # rows in use, the first of all
     clock: int  # look-ups and writes so far that count as time
     seed: int  # what random choices are drawn from, together with the clock
+    find: Callable[[np.ndarray], np.ndarray] | None = None  # the lowest row of each hash, -1 for none; None: by search
 
 
 class Batch(NamedTuple):
@@ -44,9 +46,10 @@ class Change(NamedTuple):
     values: Float[np.ndarray, "changed value_dim"]
     hashes: Float[np.ndarray, "changed hash_dim"]
     fresh: Bool[np.ndarray, " changed"]  # what was there is gone
-    counts: Float[np.ndarray, " capacity"]  # of all rows
-    coef: Float[np.ndarray, " capacity"]  # of all rows
+    counts: Float[np.ndarray, " changed"]
+    coef: Float[np.ndarray, " changed"]
     clock: int
+    loss: float = 0.0  # what the counts of all rows lose afterwards
 
 
 class Merging(NamedTuple):
@@ -88,10 +91,14 @@ def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0
 
     Samples are held against the table first, then against each other.
     """
-    stored, asked = (table.keys, batch.keys) if radius else (table.hashes, batch.hashes)
-    row, distance = closest(stored, table.n_filled, asked)
-    # The square of a tiny difference may be 0.
-    known = distance <= radius**2 if radius else (row >= 0) & (stored[row] == asked).all(axis=1)
+    if table.find is not None and not radius:
+        row = table.find(batch.hashes)
+        known = row >= 0
+    else:
+        stored, asked = (table.keys, batch.keys) if radius else (table.hashes, batch.hashes)
+        row, distance = closest(stored, table.n_filled, asked)
+        # The square of a tiny difference may be 0.
+        known = distance <= radius**2 if radius else (row >= 0) & (stored[row] == asked).all(axis=1)
     rows, group = np.unique(row[known], return_inverse=True)
     new = batch.take(~known)
     same = groups(new.hashes) if radius == 0 else aggregated(new.keys, radius)

@@ -1,0 +1,97 @@
+"""Which row of a table holds a key, by a hash of the key: how a write finds its state without a search."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Int
+from torch import Tensor
+
+
+class KeyIndex:
+    """A hash table with open addressing for each table of a memory, from a key to the lowest row that equals it.
+
+    It belongs to two tensors, keys and how many rows are filled. Where others change them in place, torch's count of
+    changes tells, and at the next write it is made anew, in the time of a few searches.
+    """
+
+    def __init__(self) -> None:
+        self._built: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # slots, which hold rows, and each row's hash
+        self._twins: set[int] = set()  # tables where a row is hidden by a lower one that equals it
+        self._seen: list[tuple[weakref.ref[Tensor], int]] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy starts empty."""
+        return type(self), ()
+
+    def rows(
+        self,
+        keys: Annotated[Tensor, "tables capacity features"],
+        n_filled: Annotated[Tensor, " tables"],
+        table: int,
+        asked: Annotated[np.ndarray, "samples features"],
+    ) -> Int[np.ndarray, " samples"]:
+        """Return the lowest of a table's filled rows that equals each finite key, -1 for none."""
+        from engram.memory.episodic import kernels
+
+        self._follow(keys, n_filled)
+        stored = keys[table].numpy(force=True)
+        if table not in self._built:
+            # Half of the slots or more stay empty, so that few are looked at.
+            slots, hashes = np.full(1 << (2 * len(stored) - 1).bit_length(), -1), np.zeros(len(stored), np.int64)
+            self._built[table] = slots, hashes
+            self._twins.discard(table)
+            self._add(table, stored, np.arange(int(n_filled[table])))
+        found = np.empty(len(asked), np.int64)
+        kernels.find_keys(*self._built[table], stored, asked, bits(asked), found)
+        return found
+
+    @contextmanager
+    def changing(
+        self,
+        keys: Annotated[Tensor, "tables capacity features"],
+        n_filled: Annotated[Tensor, " tables"],
+        table: int,
+        rows: Annotated[np.ndarray, " rows"],
+    ) -> Iterator[None]:
+        """Follow the memory while it changes rows of a table."""
+        from engram.memory.episodic import kernels
+
+        if not self._built:
+            yield
+            return
+        self._follow(keys, n_filled)
+        if table in self._built and kernels.remove_keys(*self._built[table], rows) and table in self._twins:
+            del self._built[table]  # one that was hidden may have to be found
+        yield
+        self._seen = states((keys, n_filled))
+        if table in self._built:
+            self._add(table, keys[table].numpy(force=True), rows)
+
+    def _add(self, table: int, stored: np.ndarray, rows: np.ndarray) -> None:
+        from engram.memory.episodic import kernels
+
+        if kernels.add_keys(*self._built[table], stored, bits(stored), rows):
+            self._twins.add(table)
+
+    def _follow(self, *tensors: Tensor) -> None:
+        """Forget everything if the tensors are others, or others have changed them."""
+        pairs = zip(self._seen, tensors, strict=False)
+        same = [ref() is tensor and version == tensor._version for (ref, version), tensor in pairs]
+        if not same or not all(same):
+            self._built.clear()
+            self._seen = states(tensors)
+
+
+def states(tensors: Iterable[Tensor]) -> list[tuple[weakref.ref[Tensor], int]]:
+    """Return tensors, which are not kept alive, each with torch's count of changes to it."""
+    return [(weakref.ref(tensor), tensor._version) for tensor in tensors]
+
+
+def bits(keys: Annotated[np.ndarray, "rows features"]) -> Int[np.ndarray, "rows features"]:
+    """Return the bits of numbers as integers of their size, without a copy."""
+    return keys.view(f"i{keys.itemsize}")
