@@ -34,11 +34,11 @@ from engram.plasticity import (
 )
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels.dispatch import fastest, run_scan
+from engram.plasticity.kernels.projection import projected
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.scan import fused_scan
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.rule import trained_rate
-from engram.plasticity.sequence import projected
 from engram.testing.module import without_type_checks
 
 RULES = {

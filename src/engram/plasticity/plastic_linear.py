@@ -14,9 +14,10 @@ from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
+from engram.plasticity.kernels.projection import projected
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import identity, plastic_linear_scan, softmax
-from engram.plasticity.sequence import check_precision, projected, time_first
+from engram.plasticity.sequence import check_precision, time_first
 from engram.plasticity.state import RuleState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}

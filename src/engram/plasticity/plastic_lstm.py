@@ -12,11 +12,12 @@ from torch.types import Device
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
+from engram.plasticity.kernels.projection import projected
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.scan import plastic_lstm_scan
-from engram.plasticity.sequence import check_precision, projected, time_first
+from engram.plasticity.sequence import check_precision, time_first
 from engram.plasticity.state import PlasticLSTMState
 
 

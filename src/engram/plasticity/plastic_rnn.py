@@ -15,11 +15,12 @@ from engram import checks
 from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, fastest, run_layer
+from engram.plasticity.kernels.projection import projected
 from engram.plasticity.kernels.rnn.step import step_scan, stepper
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
-from engram.plasticity.sequence import AXES, autocast, check_precision, projected, time_first
+from engram.plasticity.sequence import AXES, autocast, check_precision, time_first
 from engram.plasticity.state import PlasticState, TraceState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}

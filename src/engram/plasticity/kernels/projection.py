@@ -1,0 +1,47 @@
+"""The linear map of a layer's input, by one thread where other threads would be waited for longer than it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from engram.plasticity.kernels.encoding import transformed
+from engram.plasticity.sequence import autocast
+from engram.threads import alone
+
+# Multiplications of fewer numbers than this are done before other threads have come together.
+WORTH_A_THREAD = 2**27
+
+
+def projected(
+    sequence: Float[Tensor, "time batch input"],
+    weight: Float[Tensor, "output input"],
+    bias: Float[Tensor, " output"] | None,
+    backend: str,
+) -> Float[Tensor, "time batch output"]:
+    """Return ``functional.linear`` of a sequence; it and its derivative use one thread where that takes moments."""
+    brief = sequence.is_cpu and len(weight) * sequence.numel() < WORTH_A_THREAD and not autocast(sequence.device)
+    if not brief or backend == "eager" or torch.compiler.is_compiling() or transformed(sequence, weight, bias):
+        return functional.linear(sequence, weight, bias)
+    return _Projection.apply(sequence, weight, bias)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _Projection(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, sequence: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(sequence, weight)
+        with alone():
+            return functional.linear(sequence, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        sequence, weight = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        with alone():
+            flat = grad.flatten(0, 1)
+            of_weight = flat.t() @ sequence.flatten(0, 1) if needs[1] else None
+            return grad @ weight if needs[0] else None, of_weight, flat.sum(0) if needs[2] else None
