@@ -77,7 +77,7 @@ class Run:
     """Time between checkpoints."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write event files into the trials' folders as well."""
-    keep_state: bool = True
+    keep_state: tyro.conf.FlagCreatePairsOff[bool] = True
     """Let finished trials keep what they trained."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the results as one JSON object a line, one line an experiment."""

@@ -195,8 +195,11 @@ def test_changed_code_is_named_and_refused_where_it_builds_something_else(finish
         return engram.load(found).trials[0]
 
     larger = trial_of(lambda config, run: toy_experiments.trial(dataclasses.replace(config, size=9), run))
-    with pytest.warns(match="has changed"), pytest.raises(ValueError, match="cannot take the state that was kept: "):
+    with pytest.warns(match="has changed"), pytest.raises(ValueError, match="cannot build what was kept: "):
         larger.network()
+    broadcast = trial_of(lambda config, run: list(run.steps(1, velocity=torch.zeros(2, 4))))
+    with pytest.warns(match="has changed"), pytest.raises(ValueError, match=r"velocity.* shape \(2, 4\), .* \(4,\)"):
+        broadcast.network()
     with pytest.warns(match="has changed"), pytest.raises(ValueError, match="gives its loops no net, velocity"):
         trial_of(lambda config, run: {}).network()
     without = dataclasses.replace(toy_experiments.experiment, arms=lambda config: {}, claims=())

@@ -56,7 +56,7 @@ def network(experiment: Experiment, config: Any, folder: TrialFolder, name: str 
         except _Built:
             return run.given[_chosen(title, {given: run.given[given] for given in kept}, name)]
         except Exception as error:
-            raise ValueError(f"{title}: its code of today cannot take the state that was kept: {error}") from error
+            raise ValueError(f"{title}: its code of today cannot build what was kept: {error}") from error
     missing = ", ".join(name for name in kept if name not in run.given)
     raise ValueError(f"{title}: its code of today gives its loops no {missing}")
 

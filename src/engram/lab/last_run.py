@@ -79,7 +79,7 @@ def write_note(
 
 
 def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
-    """Read the last run of an experiment, or of its name in the registry, from its folder.
+    """Read the last run of an experiment, or of its name in the registry, with what its trials kept, from its folder.
 
     Args:
         experiment: As of ``run``.

@@ -275,8 +275,10 @@ def get_state(name: str, item: Any) -> Any:
 
 
 def set_state(name: str, item: Any, stored: Any) -> None:
-    """Put back what ``get_state`` returned."""
+    """Put back what ``get_state`` returned; raise ValueError where that has another shape."""
     match item:
+        case torch.Tensor() | np.ndarray() if item.shape != stored.shape:
+            raise ValueError(f"state {name!r} is of shape {tuple(item.shape)}, and {tuple(stored.shape)} was stored")
         case torch.Tensor():
             with torch.no_grad():
                 item.copy_(stored)
