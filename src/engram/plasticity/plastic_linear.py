@@ -17,7 +17,7 @@ from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import identity, plastic_linear_scan, softmax
-from engram.plasticity.sequence import check_precision, time_first
+from engram.plasticity.sequence import AXES, check_precision, time_first
 from engram.plasticity.state import RuleState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
@@ -127,7 +127,9 @@ class PlasticLinear(nn.Module):
             checks.tensor("modulator", modulator, (length, batch_size, signals), self.weight)
         self.rule.warn_if_unstable()
         options = {"modulator": modulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
-        return run_layer(self, plastic_linear_scan, sequence, current, state, **options)
+        output, state = run_layer(self, plastic_linear_scan, sequence, current, state, **options)
+        checks.finite("activity", output, AXES)
+        return (output.transpose(0, 1) if self.batch_first else output), state
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
