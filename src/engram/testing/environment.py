@@ -243,7 +243,7 @@ def _renders_each(case: _Case) -> None:
         batch.reset(seed=_SEED)
         with suppress(DependencyNotInstalled):
             frames = batch.render()
-            assert isinstance(frames, tuple), f"render_mode={mode!r} returned a {type(frames).__name__}"
+            assert isinstance(frames, tuple | list), f"render_mode={mode!r} returned a {type(frames).__name__}"
             assert len(frames) == case.num_envs, f"render_mode={mode!r} returned {len(frames)} frames"
             for row, frame in enumerate(frames):
                 one = gymnasium.make(case.env_id, render_mode=mode, disable_env_checker=True)
