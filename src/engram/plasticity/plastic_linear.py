@@ -49,6 +49,7 @@ class PlasticLinear(nn.Module):
     its initial values.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> layer = PlasticLinear(64, 5, bias=False, nonlinearity="softmax")
         >>> output, state = layer(torch.randn(6, 3, 64))
         >>> output.shape, state.trace.shape

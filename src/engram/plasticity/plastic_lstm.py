@@ -58,6 +58,7 @@ class PlasticLSTM(nn.Module):
     and initial values as in its code.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> net = PlasticLSTM(10, 20)
         >>> output, state = net(torch.randn(5, 3, 10))
         >>> output.shape, state.hidden.shape, state.cell.shape, state.trace.shape

@@ -75,6 +75,7 @@ class PlasticRNN(nn.Module):
     "Backpropamine" (2019), equations 1 to 5.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> net = PlasticRNN(10, 20, rule=Hebb(eta=0.05))
         >>> output, state = net(torch.randn(5, 3, 10))
         >>> output.shape, state.hidden.shape, state.trace.shape
@@ -209,6 +210,7 @@ class PlasticRNN(nn.Module):
             batch_size: Number of samples that go through the episode together.
 
         Examples:
+            >>> _ = torch.manual_seed(0)
             >>> net = PlasticRNN(10, 20)
             >>> act, sequence = net.acting(batch_size=3), torch.randn(2, 3, 10)
             >>> torch.allclose(torch.stack([act(input) for input in sequence]), net(sequence)[0], atol=1e-6)
