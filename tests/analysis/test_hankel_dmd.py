@@ -128,6 +128,10 @@ def test_ranks():
     ratio = 12 / (5 * 297)
     omega = 0.56 * ratio**3 - 0.95 * ratio**2 + 1.82 * ratio + 1.43
     assert HankelDMD(4, rank="svht").fit(x).rank_ == (omega * np.median(S) < S).sum()
+    between = float(np.sqrt(S[4] * S[5]))
+    assert [HankelDMD(4, rank_threshold=bound).fit(x).rank_ for bound in (0.0, between, 1e9)] == [12, 5, 1]
+    with pytest.raises(ValueError, match="rank = 6: expected at most 5"):
+        HankelDMD(4, rank=6, rank_threshold=between).fit(x)
     # Only what the data can tell: two sines have rank 4, and a short trial no more than a quarter of its rows.
     t = np.arange(300)[:, None]
     assert HankelDMD(10).fit(np.sin(0.1 * t) + np.sin(0.37 * t)).rank_ == 4

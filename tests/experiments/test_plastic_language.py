@@ -23,9 +23,11 @@ def parameters(net):
     return sum(p.numel() for p in net.parameters())
 
 
-@pytest.mark.parametrize(("alpha", "layers"), [("connection", 1), ("post", 2)])
-def test_the_networks_have_equally_many_parameters(alpha, layers):
-    config = Config(documents=Documents(Model(alpha=alpha, layers=layers)))
+@pytest.mark.parametrize(
+    ("alpha", "layers", "rates"), [("connection", 1, "layer"), ("post", 2, "layer"), ("connection", 2, "connection")]
+)
+def test_the_networks_have_equally_many_parameters(alpha, layers, rates):
+    config = Config(documents=Documents(Model(alpha=alpha, layers=layers, rates=rates)))
     budget = None
     for arm, found in language.arms(config).items():
         own = found.config.model
@@ -39,12 +41,22 @@ def test_the_networks_have_equally_many_parameters(alpha, layers):
 
 def test_the_paper_preset_is_the_basic_model():
     arms = language.arms(language.experiment.presets["paper"].config)
-    sizes = {arm: parameters(LanguageModel(found.config.model, 10_000, seeded())) for arm, found in arms.items()}
-    assert (
-        sizes["lstm"] == 2_000_000 + 2 * (4 * 200 * 400 + 8 * 200) + 201 * 10_000
-    )  # 4.65 million; published: about 4.8
+    nets = {arm: LanguageModel(found.config.model, 10_000, seeded()) for arm, found in arms.items()}
+    sizes = {arm: parameters(net) for arm, net in nets.items()}
+    # The four gates, of the cell input no bias for the hidden units; alpha and eta of every connection.
+    units = {arm: net.decoder.in_features for arm, net in nets.items()}
+    assert units["plastic"] == 200
+    assert sizes["plastic"] == 2_000_000 + 2 * (4 * 200 * 400 + 7 * 200 + 2 * 200**2) + 201 * 10_000
     for size in sizes.values():
+        assert size == pytest.approx(4.8e6, rel=0.01), "published: about 4.8 million"
         assert 0.995 * sizes["lstm"] < size <= sizes["lstm"]
+    for arm in ("modulated", "retroactive"):
+        for layer in nets[arm].layers:
+            assert layer.modulator_source == "previous"
+            assert layer.neuromodulator.fan_weight.shape == layer.alpha.shape == (units[arm], units[arm])
+    for net in nets.values():
+        weights = [net.embedding.weight, net.decoder.weight, *(list(layer.parameters())[1] for layer in net.layers)]
+        assert all(weight.abs().max().item() == pytest.approx(0.1, rel=0.01) for weight in weights)
 
 
 SMALL = Model(embedding_size=5, hidden_size=6, layers=2)
@@ -66,9 +78,10 @@ def test_without_plasticity_the_plastic_network_is_an_lstm():
     torch.testing.assert_close(plastic(words)[0], lstm(words)[0])
 
 
+@pytest.mark.parametrize("rates", ["layer", "connection"])
 @pytest.mark.parametrize("network", ["lstm", "plastic", "modulated", "retroactive"])
-def test_what_is_carried_on_makes_two_halves_one_text(network):
-    net = LanguageModel(replace(SMALL, network=network), 9, seeded())
+def test_what_is_carried_on_makes_two_halves_one_text(network, rates):
+    net = LanguageModel(replace(SMALL, network=network, rates=rates), 9, seeded())
     words = torch.randint(9, (8, 3), generator=seeded())
     whole, _ = net(words)
     first, carried = net(words[:3])

@@ -69,5 +69,36 @@ def test_a_bound_that_is_none_is_refused(clip):
         ClippedHebb(clip=clip)
 
 
+@pytest.mark.parametrize("eta_param", ["raw", "sigmoid"])
+def test_every_connection_may_have_a_rate_of_its_own(eta_param):
+    generator = torch.Generator().manual_seed(0)
+    options = {"eta_param": eta_param, "dtype": torch.float64}
+    one, each = ClippedHebb(0.3, 0.4, **options), ClippedHebb(0.3, 0.4, connections=(4, 3), **options)
+    states = [one.init(2, 4, 3), each.init(2, 4, 3)]
+    for _ in range(5):
+        pre, post = (torch.randn(2, size, generator=generator, dtype=torch.float64) for size in (3, 4))
+        states = [rule.update(state, pre, post) for rule, state in zip((one, each), states, strict=True)]
+    torch.testing.assert_close(states[1].trace, states[0].trace, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        next(each.parameters()).copy_(torch.randn(4, 3, generator=generator))
+    unbounded = ClippedHebb(0.3, None, connections=(4, 3), **options)
+    unbounded.load_state_dict(each.state_dict())
+    added = unbounded.update(unbounded.init(2, 4, 3), pre, post).trace
+    torch.testing.assert_close(added, torch.einsum("ji,bj,bi->bji", each.eta, post, pre))
+
+
+def test_rates_for_other_connections_are_refused():
+    rule = ClippedHebb(connections=(3, 3))
+    with pytest.raises(ValueError, match=r"state.trace.shape = \(2, 4, 3\): expected \(batch, 3, 3\), as of eta"):
+        rule.update(rule.init(2, 4, 3), torch.ones(2, 3), torch.ones(2, 4))
+    with pytest.raises(ValueError, match="connections = 0: expected at least 1"):
+        ClippedHebb(connections=(3, 0))
+    with pytest.raises(ValueError, match=r"connections.shape = \(1,\): expected \(2\)"):
+        ClippedHebb(connections=(3,))
+    with pytest.warns(RuntimeWarning, match="eta of ClippedHebb is outside"):
+        ClippedHebb(2.0, None, connections=(3, 3)).warn_if_unstable()
+
+
 def test_repr_names_the_bound():
     assert repr(ClippedHebb(clip=2.0)) == "ClippedHebb(clip=2.0)"
+    assert repr(ClippedHebb(clip=2.0, connections=(4, 3))) == "ClippedHebb(clip=2.0, connections=(4, 3))"

@@ -90,12 +90,28 @@ def test_a_strict_decaying_rule_refuses_a_signal_outside_the_unit_interval(signa
 def test_as_many_units_as_episodes_are_no_reason_to_mix_them_up():
     # A signal per episode that is taken for one per unit gives no error where there are as many of both.
     rule, signal = Modulated(clip=None), torch.tensor([1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match=r"modulator.shape = \(3,\): expected \(3, 1\) or \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"modulator.shape = \(3,\): expected \(3, 1\), \(3, 3\) or \(3, 3, 2\)"):
         rule.update(rule.init(3, 3, 2), torch.ones(3, 2), torch.ones(3, 3), signal)
     state = rule.update(rule.init(3, 3, 2), torch.ones(3, 2), torch.ones(3, 3), signal.unsqueeze(1))
     assert torch.equal(state.trace[:, 0, 0], signal)
     state = rule.update(rule.init(1, 3, 2), torch.ones(1, 2), torch.ones(1, 3), signal.unsqueeze(0))
     assert torch.equal(state.trace[0, :, 0], signal)
+
+
+@pytest.mark.parametrize(
+    "rule", [*(Modulated(0.3, mode) for mode in ("clip", "soft", "decay")), Modulated(only_half=True)], ids=repr
+)
+def test_a_signal_for_every_connection_is_that_of_its_unit_where_all_of_a_unit_are_alike(rule):
+    # As many sending as receiving units: the axes could be mixed up.
+    pre, post, trace = draw(6, 2, 4), draw(6, 2, 4, seed=1), 0.1 * draw(2, 4, 4, seed=2)
+    signals = draw(6, 2, 4, seed=3)
+    each = signals.unsqueeze(3).expand(6, 2, 4, 4)
+    torch.testing.assert_close(run(rule, each, pre, post, trace), run(rule, signals, pre, post, trace))
+    one = 0 * each
+    one[:, :, 0, 2] = 1.0
+    changed = run(Modulated(None), one, pre, post, trace) - trace
+    assert changed.nonzero()[:, 1:].unique(dim=0).tolist() == [[0, 2]]
+    torch.testing.assert_close(changed[:, 0, 2], (post[..., 0] * pre[..., 2]).sum(0))
 
 
 def test_only_the_first_half_of_the_units_is_modulated():

@@ -35,12 +35,22 @@ def test_initial_values_are_those_of_two_linear_layers():
 def test_it_has_as_many_parameters_as_the_published_one():
     assert sum(p.numel() for p in Neuromodulator(100).parameters()) == 101
     assert sum(p.numel() for p in Neuromodulator(100, True).parameters()) == 301
+    assert sum(p.numel() for p in Neuromodulator(100, "connection").parameters()) == 101 + 100**2
+
+
+def test_the_signal_fans_out_to_connections():
+    modulator = Neuromodulator(5, "connection", generator=seeded())
+    assert 0.9 < modulator.fan_weight.abs().max().item() <= 1
+    activity = torch.randn(3, 5, generator=seeded(1))
+    signal = torch.tanh(activity @ modulator.weight[0] + modulator.bias)
+    torch.testing.assert_close(modulator(activity), torch.einsum("b,ji->bji", signal, modulator.fan_weight))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: Neuromodulator(0), "hidden_size = 0: expected at least 1"),
+        (lambda: Neuromodulator(3, "post"), "fan_out = 'post': expected one of False, True, 'connection'"),
         (lambda: Neuromodulator(3, nonlinearity="relu"), "nonlinearity = 'relu': expected one of 'tanh', 'sigmoid'"),
     ],
 )

@@ -64,7 +64,10 @@ def test_without_alpha_it_is_nn_lstm(alpha):
     assert state.trace.any()
 
 
-@pytest.mark.parametrize("modulator_source", ["hidden", "cell"])
+SOURCES = ["hidden", "cell", "previous"]
+
+
+@pytest.mark.parametrize("modulator_source", SOURCES)
 @pytest.mark.parametrize("hebb_post", POSTS)
 def test_one_step_is_the_published_equations(hebb_post, modulator_source):
     options = {"hebb_post": hebb_post, "modulator_source": modulator_source, "dtype": torch.float64}
@@ -85,7 +88,7 @@ def test_one_step_is_the_published_equations(hebb_post, modulator_source):
     g = torch.tanh(x @ Ug.T + bg + r)
     c = f * c + i * g
     new = o * torch.tanh(c)
-    m = net.neuromodulator(new if modulator_source == "hidden" else c)
+    m = net.neuromodulator({"hidden": new, "cell": c, "previous": h}[modulator_source])
     post = {"input": g, "recurrent": r, "cell": c, "hidden": new}[hebb_post]
     trace = (H + (m * post)[:, :, None] * h[:, None, :]).clamp(-2, 2)
     torch.testing.assert_close((output[0], state.hidden, state.cell, state.trace), (new, new, c, trace))
@@ -104,11 +107,62 @@ def test_gradients_agree_with_finite_differences(name, alpha):
     check_gradients(net)
 
 
-@pytest.mark.parametrize("modulator_source", ["hidden", "cell"])
+@pytest.mark.parametrize("modulator_source", SOURCES)
 @pytest.mark.parametrize("hebb_post", POSTS)
 def test_gradients_of_every_wiring_agree_with_finite_differences(hebb_post, modulator_source):
     options = {"hebb_post": hebb_post, "modulator_source": modulator_source, "dtype": torch.float64}
     check_gradients(strong(PlasticLSTM(2, 3, rule=Modulated(0.2), generator=seeded(), **options)))
+
+
+def of_connections(name, size=3, **options):
+    """Return a network in which every connection has a rate, or a weight of the modulatory signal, of its own."""
+    options |= {"alpha": "connection", "modulator_source": "previous", "dtype": torch.float64}
+    if name == "clipped":
+        return PlasticLSTM(2, size, rule=ClippedHebb(0.2, 0.3, connections=(size, size)), **options)
+    made = Neuromodulator(size, "connection", generator=seeded())
+    return PlasticLSTM(2, size, rule=RULES[name](), neuromodulator=made, **options)
+
+
+@pytest.mark.parametrize("name", ["clipped", "modulated", "soft", "retroactive", "half", "retroactive soft"])
+def test_gradients_with_a_rate_for_each_connection_agree_with_finite_differences(name):
+    check_gradients(strong(of_connections(name, generator=seeded())))
+
+
+@pytest.mark.parametrize("name", ["clipped", "modulated", "soft", "retroactive", "half"])
+def test_where_the_rates_of_a_unit_are_alike_they_are_one(name):
+    each = strong(of_connections(name, 4, generator=seeded()))
+    options = {"alpha": "connection", "modulator_source": "previous", "dtype": torch.float64}
+    modulator = None if name == "clipped" else Neuromodulator(4, True)
+    peer = PlasticLSTM(2, 4, rule=RULES[name](), neuromodulator=modulator, **options)
+    values = each.state_dict()
+    if modulator is None:
+        peer.load_state_dict(values | {"rule.eta": values["rule.eta"][0, 0]})
+    else:
+        column, bias = values["neuromodulator.fan_weight"][:, :1], torch.zeros(4, dtype=torch.float64)
+        peer.load_state_dict(values | {"neuromodulator.fan_weight": column.clone(), "neuromodulator.fan_bias": bias})
+        with torch.no_grad():
+            each.neuromodulator.fan_weight.copy_(column.expand(4, 4))
+    sequence = 2 * draw(9, 3, 2, dtype=torch.float64)
+    found, wanted = each(sequence), peer(sequence)
+    assert wanted[1].trace.abs().max() > 0.05
+    torch.testing.assert_close(tensors(found), tensors(wanted), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda **to: PlasticLSTM(2, 3, rule=ClippedHebb(connections=(3, 3)), **to), "expected connections=None"),
+        (lambda **to: PlasticLSTM(2, 3, modulator_source="previous", **to), "modulator_source = 'previous': expected"),
+        (lambda **to: PlasticLSTM(2, 3, neuromodulator=Neuromodulator(3, "connection"), **to), "expected fan_out=True"),
+    ],
+)
+def test_what_no_kernel_runs_is_left_to_the_plain_scan(make, message):
+    sequence = draw(50, 2, 2)
+    net = make(backend="fused")
+    with pytest.raises(ValueError, match=message):
+        net(sequence.to(net.alpha.dtype))
+    net = make(backend="auto")
+    assert net(sequence.to(net.alpha.dtype))[0].shape == (50, 2, 3)
 
 
 def check_gradients(net):
@@ -238,7 +292,7 @@ BAD = {
     "modulator_source": (
         lambda: PlasticLSTM(3, 4, modulator_source="input"),
         ValueError,
-        "modulator_source = 'input': expected one of 'hidden', 'cell'",
+        "modulator_source = 'input': expected one of 'hidden', 'cell', 'previous'",
     ),
     "alpha": (lambda: PlasticLSTM(3, 4, alpha="none"), ValueError, "alpha = 'none'"),
     "read_clip": (lambda: PlasticLSTM(3, 4, read_clip=0.0), ValueError, "read_clip = 0.0: expected a number above 0"),

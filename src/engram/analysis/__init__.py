@@ -28,6 +28,7 @@ from engram.analysis.difficulty.published_tasks import (
     few_shot_task,
 )
 from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_probabilities, within_lifetime_gain
+from engram.analysis.similarity.choose_delays import DelayChoice, choose_delays
 from engram.analysis.similarity.delay_embedding import delay_embedding
 from engram.analysis.similarity.dsa import DSA
 from engram.analysis.similarity.hankel_dmd import HankelDMD, departure_from_normality
@@ -54,6 +55,7 @@ __all__ = [
     "BENCHMARKS",
     "DSA",
     "Alignment",
+    "DelayChoice",
     "Difficulty",
     "DimensionEstimate",
     "DrivenDistance",
@@ -70,6 +72,7 @@ __all__ = [
     "TestError",
     "align_operators",
     "architecture_information",
+    "choose_delays",
     "class_margin",
     "classification_difficulty",
     "compare_operators",

@@ -126,7 +126,7 @@ class LanguageModel(nn.Module):
             self.embedding.uniform_(-EMBEDDING_INIT, EMBEDDING_INIT, generator=generator)
         for layer in self.layers:
             if isinstance(layer, nn.LSTM):
-                uniform(layer, layer.hidden_size, generator)
+                uniform(layer, layer.hidden_size**-0.5, generator)
 
     def forward(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None = None

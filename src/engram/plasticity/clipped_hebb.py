@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.types import Device
 
+from engram import checks
 from engram.plasticity.rule import Coefficients, RatedRule, checked_bound
+from engram.plasticity.state import RuleState
 
 
 class ClippedHebb(RatedRule):
@@ -20,6 +24,8 @@ class ClippedHebb(RatedRule):
 
     Args:
         clip: Bound c of the trace, positive and finite (else ValueError); None for none.
+        connections: Where every connection is to have a rate of its own, eta[j, i], the numbers of receiving and of
+            sending units of the layer, (post, pre); no kernel runs that. None: one rate for all.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
 
@@ -36,19 +42,32 @@ class ClippedHebb(RatedRule):
         eta: float = 0.01,
         clip: float | None = 1.0,
         *,
+        connections: Sequence[int] | None = None,
         eta_param: str = "raw",
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(eta, eta_param=eta_param, device=device, dtype=dtype)
+        shape: tuple[int, ...] = ()
+        if connections is not None:
+            checks.array("connections", connections, (2,))
+            shape = tuple(checks.size("connections", size) for size in connections)
+        super().__init__(eta, eta_param=eta_param, shape=shape, device=device, dtype=dtype)
         self.clip = checked_bound(clip)
 
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
         """Return A = 1, M = eta, z = y."""
-        return Coefficients(keep=torch.ones_like(self.eta), gain=self.eta, post=post)
+        eta = self.eta if self.eta.dim() == 0 else self.eta.unsqueeze(0)
+        return Coefficients(keep=eta.new_ones(()), gain=eta, post=post)
+
+    def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
+        """Raise unless the arguments of ``update`` belong together, and to the connections that have rates."""
+        super().check_step(state, pre, post, modulator)
+        if self.eta.dim() and state.trace.shape[1:] != self.eta.shape:
+            found, expected = tuple(state.trace.shape), ("batch", *self.eta.shape)
+            raise ValueError(f"state.trace.shape = {found}: expected ({', '.join(map(str, expected))}), as of eta")
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
-        return f"clip={self.clip}"
+        return f"clip={self.clip}" + (f", connections={tuple(self.eta.shape)}" if self.eta.dim() else "")

@@ -8,7 +8,15 @@ from torch import Tensor
 from torch.types import Device
 
 from engram import checks
-from engram.plasticity.rule import Coefficients, PlasticityRule, bounded, checked_bound, first_half, trained_rate
+from engram.plasticity.rule import (
+    Coefficients,
+    PlasticityRule,
+    bounded,
+    checked_bound,
+    first_half,
+    of_connections,
+    trained_rate,
+)
 from engram.plasticity.state import RuleState, TraceState
 
 
@@ -83,7 +91,8 @@ class Modulated(PlasticityRule):
         if modulator is None:
             raise ValueError("modulator = None: expected a tensor, because Modulated is modulated")
         if self.only_half:
-            modulator = torch.where(first_half(post), modulator, self.hebb_eta)
+            first = first_half(post)
+            modulator = torch.where(first if modulator.dim() == 2 else first.unsqueeze(1), modulator, self.hebb_eta)
         if self.mode != "decay":
             return Coefficients(keep=modulator.new_ones(()), gain=modulator, post=post)
         if self.strict and checks.readable(modulator) and not ((modulator >= 0) & (modulator <= 1)).all():
@@ -98,7 +107,7 @@ class Modulated(PlasticityRule):
             return super().update(state, pre, post, modulator)
         self.check_step(state, pre, post, modulator)
         keep, gain, target = self.coefficients(post, modulator)
-        increment = (gain * target).unsqueeze(2) * pre.unsqueeze(1)
+        increment = of_connections(gain) * target.unsqueeze(2) * pre.unsqueeze(1)
         trace = torch.addcmul(increment, keep - increment.abs(), state.trace)
         return TraceState(bounded(trace, self.clip))
 

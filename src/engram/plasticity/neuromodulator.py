@@ -22,20 +22,22 @@ class Neuromodulator(nn.Module):
 
         M    = f(v . y + v0)
         m[j] = F[j] M + b[j]        with fan-out, else M for every receiving unit
+        m[j, i] = F[j, i] M         with fan-out to connections
 
     Device, dtype and generator are as of ``PlasticRNN``.
 
     Args:
         hidden_size: Number of units that it reads, and, with fan-out, that it reaches.
         fan_out: Whether every receiving unit turns the signal into one of its own. Mind that b is not zero at first,
-            so that there is plasticity even where M is zero.
+            so that there is plasticity even where M is zero. ``"connection"``: whether every connection does, of a
+            layer that sends to itself; no kernel runs that.
         nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
 
     Attributes:
         weight: v, (1, hidden).
         bias: v0, (1,).
-        fan_weight: F, (hidden, 1), or None without fan-out.
-        fan_bias: b, (hidden,), or None without fan-out.
+        fan_weight: F, (hidden, 1), or (hidden, hidden) to connections, or None without fan-out.
+        fan_bias: b, (hidden,), or None without fan-out to units.
 
     All are initially as in ``nn.Linear``: weight and bias uniform within 1 / sqrt(hidden), the others within 1.
 
@@ -53,7 +55,7 @@ class Neuromodulator(nn.Module):
     def __init__(
         self,
         hidden_size: int,
-        fan_out: bool = False,
+        fan_out: bool | str = False,
         *,
         nonlinearity: str = "tanh",
         device: Device = None,
@@ -65,8 +67,11 @@ class Neuromodulator(nn.Module):
         self.nonlinearity = checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
         self.weight = nn.Parameter(torch.empty(1, hidden_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
-        self.fan_weight = nn.Parameter(torch.empty(hidden_size, 1, device=device, dtype=dtype)) if fan_out else None
-        self.fan_bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype)) if fan_out else None
+        self.fan_out = checks.choice("fan_out", fan_out, (False, True, "connection"))
+        to_units = bool(fan_out) and fan_out != "connection"
+        shape = hidden_size, 1 if to_units else hidden_size
+        self.fan_weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if fan_out else None
+        self.fan_bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype)) if to_units else None
         self.reset_parameters(generator)
 
     @torch.no_grad()
@@ -75,18 +80,22 @@ class Neuromodulator(nn.Module):
         bound = self.hidden_size**-0.5
         self.weight.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)
-        if self.fan_weight is not None and self.fan_bias is not None:
-            self.fan_weight.uniform_(-1, 1, generator=generator)
-            self.fan_bias.uniform_(-1, 1, generator=generator)
+        for fan in (self.fan_weight, self.fan_bias):
+            if fan is not None:
+                fan.uniform_(-1, 1, generator=generator)
 
-    def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch signals"]:
-        """Return the signal, (batch, 1), or (batch, hidden) with fan-out."""
+    def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch *signals"]:
+        """Return the signal, (batch, 1), or with fan-out (batch, hidden) or (batch, hidden, hidden)."""
         signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
-        return signal if self.fan_weight is None else functional.linear(signal, self.fan_weight, self.fan_bias)
+        if self.fan_weight is None:
+            return signal
+        if self.fan_out == "connection":
+            return signal.unsqueeze(2) * self.fan_weight
+        return functional.linear(signal, self.fan_weight, self.fan_bias)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
-        return f"{self.hidden_size}, fan_out={self.fan_weight is not None}, nonlinearity={self.nonlinearity!r}"
+        return f"{self.hidden_size}, fan_out={self.fan_out!r}, nonlinearity={self.nonlinearity!r}"
 
 
 def neuromodulator_for(

@@ -40,9 +40,13 @@ class PlasticLSTM(nn.Module):
     Args:
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
-        modulator_source: What the neuromodulator reads, ``"hidden"`` (h') or ``"cell"`` (c').
+        modulator_source: What the neuromodulator reads, ``"hidden"`` (h'), ``"cell"`` (c') or ``"previous"`` (h), which
+            no kernel runs.
         read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
             (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
+
+    The published model of two layers has ``alpha="connection"`` and ``rule=ClippedHebb(connections=(hidden, hidden))``
+    or, modulated, ``neuromodulator=Neuromodulator(hidden, "connection")`` and ``modulator_source="previous"``.
 
     Attributes:
         weight_ih, bias_ih: Input weights U, (4 hidden, input), and b, (4 hidden,), the gates in torch's order i, f, g,
@@ -88,7 +92,7 @@ class PlasticLSTM(nn.Module):
         self.hidden_size = checks.size("hidden_size", hidden_size)
         self.num_layers = checks.size("num_layers", num_layers)
         self.hebb_post = checks.choice("hebb_post", hebb_post, ("input", "recurrent", "cell", "hidden"))
-        self.modulator_source = checks.choice("modulator_source", modulator_source, ("hidden", "cell"))
+        self.modulator_source = checks.choice("modulator_source", modulator_source, ("hidden", "cell", "previous"))
         self.read_clip = checked_bound(read_clip, "read_clip")
         self.batch_first = batch_first
         self.backend = checks.choice("backend", backend, BACKENDS)

@@ -89,10 +89,10 @@ class Retroactive(RatedRule):
         eligibility = accumulated(state.eligibility, self.coefficients(post, modulator), pre)
         credited = eligibility if self.trace_first else state.eligibility
         if self.mode == "soft":
-            increment = modulator.unsqueeze(2) * credited
+            increment = rules.of_connections(modulator) * credited
             trace = torch.addcmul(increment, 1 - increment.abs(), state.trace)
         else:
-            trace = torch.addcmul(state.trace, modulator.unsqueeze(2), credited)
+            trace = torch.addcmul(state.trace, rules.of_connections(modulator), credited)
         if self.only_half:
             clipped = Coefficients(torch.ones_like(self.hebb_eta), self.hebb_eta, post)
             trace = torch.where(rules.first_half(post).unsqueeze(1), accumulated(state.trace, clipped, pre), trace)

@@ -20,7 +20,8 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 class Coefficients(NamedTuple):
     """Coefficients of the receiving units: the share A of the trace that stays, the factor M of what is added, and z.
 
-    z is the postsynaptic term that is multiplied with the presynaptic activity; each is broadcastable to (batch, post).
+    z is the postsynaptic term that is multiplied with the presynaptic activity; each is broadcastable to (batch, post),
+    or A and M, where every connection has its own, to (batch, post, pre), and then they have three axes.
     """
 
     keep: Float[Tensor, "..."]
@@ -108,7 +109,7 @@ class PlasticityRule(nn.Module, ABC):
         state: RuleState,
         pre: Annotated[Tensor, "batch pre"],
         post: Annotated[Tensor, "batch post"],
-        modulator: Annotated[Tensor, "batch post"] | None = None,
+        modulator: Annotated[Tensor, "batch *post"] | None = None,
     ) -> RuleState:
         """Return the state after one step.
 
@@ -116,7 +117,8 @@ class PlasticityRule(nn.Module, ABC):
             state: The state before it, trace (batch, post, pre).
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
-            modulator: Neuromodulatory signal, (batch, 1) or (batch, post). A rule that is not modulated ignores it.
+            modulator: Neuromodulatory signal, (batch, 1), (batch, post) or (batch, post, pre). A rule that is not
+                modulated ignores it.
 
         Raises:
             TypeError: An activity is no tensor, or the state is that of another kind of rule.
@@ -145,10 +147,10 @@ class PlasticityRule(nn.Module, ABC):
             return
         checks.instance("modulator", modulator, Tensor)
         # Nothing more is broadcast: a signal per episode and one per unit look the same when there are as many of both.
-        if modulator.shape not in {(batch_size, 1), (batch_size, post_size)}:
-            raise ValueError(
-                f"modulator.shape = {tuple(modulator.shape)}: expected ({batch_size}, 1) or ({batch_size}, {post_size})"
-            )
+        shapes = (batch_size, 1), (batch_size, post_size), (batch_size, post_size, pre_size)
+        if modulator.shape not in shapes:
+            expected = "{}, {} or {}".format(*shapes)
+            raise ValueError(f"modulator.shape = {tuple(modulator.shape)}: expected {expected}")
         checks.tensor("modulator", modulator, tuple(modulator.shape), like=state.trace)
 
     def saturation(self, state: RuleState) -> float:
@@ -177,24 +179,33 @@ class PlasticityRule(nn.Module, ABC):
         unbounded = self.clip is None or self.state_type is EligibilityState
         if not unbounded or eta is None or not checks.readable(eta):
             return
-        if not all(0 <= e <= 1 for e in eta.flatten().tolist()):
+        if not ((eta >= 0) & (eta <= 1)).all():
             message = f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 class RatedRule(PlasticityRule):
-    """A rule with a trained rate, of which the parameter is ``eta`` itself or its logit; arguments as of ``Hebb``."""
+    """A rule with a trained rate, of which the parameter is ``eta`` itself or its logit; arguments as of ``Hebb``.
+
+    Of the ``shape``, () or (post, pre), all are ``eta`` at first.
+    """
 
     def __init__(
-        self, eta: float = 0.01, *, eta_param: str = "raw", device: Device = None, dtype: torch.dtype | None = None
+        self,
+        eta: float = 0.01,
+        *,
+        eta_param: str = "raw",
+        shape: tuple[int, ...] = (),
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
-            self.eta = trained_rate(eta, device, dtype)
+            self.eta = trained_rate(eta, device, dtype, shape)
             return
         if not 0 < eta < 1:
             raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
-        self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype)
+        self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype, shape)
 
 
 def accumulated(
@@ -202,8 +213,15 @@ def accumulated(
 ) -> Float[Tensor, "batch post pre"]:
     """Return A[j] H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound."""
     keep, gain, post = coefficients
-    kept = (keep if keep.dim() == 0 else keep.unsqueeze(-1)) * trace
+    kept = (keep if keep.dim() == 0 else of_connections(keep)) * trace
+    if gain.dim() == 3:
+        return torch.addcmul(kept, gain, post.unsqueeze(2) * pre.unsqueeze(1))
     return torch.baddbmm(kept, (gain * post).unsqueeze(2), pre.unsqueeze(1))
+
+
+def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return what is broadcastable to (batch, post) or (batch, post, pre) so that it is to the latter."""
+    return coefficient if coefficient.dim() == 3 else coefficient.unsqueeze(-1)
 
 
 def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float[Tensor, "batch post pre"]:
@@ -217,9 +235,11 @@ def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
     return torch.arange(size, device=post.device) < size // 2
 
 
-def trained_rate(eta: float, device: Device = None, dtype: torch.dtype | None = None) -> nn.Parameter:
-    """Return a plasticity rate, which must be finite, as a scalar parameter that training may change freely."""
-    return nn.Parameter(torch.tensor(checks.number("eta", eta), device=device, dtype=dtype))
+def trained_rate(
+    eta: float, device: Device = None, dtype: torch.dtype | None = None, shape: tuple[int, ...] = ()
+) -> nn.Parameter:
+    """Return a plasticity rate, which must be finite, as a parameter that training may change freely."""
+    return nn.Parameter(torch.full(shape, checks.number("eta", eta), device=device, dtype=dtype))
 
 
 def checked_bound(clip: float | None, name: str = "clip") -> float | None:

@@ -175,8 +175,9 @@ def plastic_lstm_scan(
 
     Arguments as of ``plastic_scan``, but ``drive`` u, biases included, and ``weight`` W have the four gates in torch's
     order i, f, g, o, (time, batch, 4 hidden) and (4 hidden, hidden). The rule takes as y what ``hebb_post`` says:
-    ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t); and the neuromodulator reads ``"hidden"`` or
-    ``"cell"``. With ``read_clip``, traces act within this bound, clip(H(t-1)) in place of H(t-1) in r.
+    ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t); and the neuromodulator reads ``"hidden"``,
+    ``"cell"`` or ``"previous"`` h(t-1). With ``read_clip``, traces act within this bound, clip(H(t-1)) in place of
+    H(t-1) in r.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM, with the options of its code.
 
@@ -201,7 +202,7 @@ def plastic_lstm_scan(
         output = emit * torch.tanh(cell)
         modulator = None
         if neuromodulator is not None:
-            modulator = neuromodulator(output if modulator_source == "hidden" else cell)
+            modulator = neuromodulator({"hidden": output, "cell": cell, "previous": hidden}[modulator_source])
         post = {"input": taken, "recurrent": recurrent, "cell": cell, "hidden": output}[hebb_post]
         synapses = rule.update(synapses, pre=hidden, post=post, modulator=modulator)
         hidden = output

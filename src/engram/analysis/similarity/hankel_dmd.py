@@ -53,14 +53,16 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     Args:
         n_delays: Samples in a row of the embedding, p.
         delay_interval: Steps between them.
-        rank: Number of coordinates r. None: the numerical rank, at most a quarter of the number of rows; an int; a
-            float below 1: as many as explain this share of the variance; ``"svht"``: singular values above the hard
-            threshold of Gavish and Donoho; ``"full"``: all of them, null ones included, as published.
+        rank: Number of coordinates r, which ``choose_delays`` may choose. None: the numerical rank, at most a quarter
+            of the number of rows; an int; a float below 1: as many as explain this share of the variance; ``"svht"``:
+            singular values above the hard threshold of Gavish and Donoho; ``"full"``: all of them, null ones included,
+            as published.
         reg: Ridge of the regression.
         steps_ahead: Steps h that the operator takes at once.
         method: ``"pcr"``, principal component regression as above; ``"rrr"``, reduced-rank regression: all columns of
             V of nonzero singular value, and an operator of rank r among them.
         center: None as published; ``"global"`` takes the mean over all trials off, ``"trial"`` that of each trial.
+        rank_threshold: Singular values up to this count as null ones, besides those that are by rounding.
 
     Fitted are ``operator_``, A; ``singular_values_`` of the delay embedding, descending; ``rank_``, r;
     ``spectral_radius_``, the largest modulus of an eigenvalue of A, which gives a warning above 1.05; and
@@ -84,6 +86,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         "steps_ahead": [COUNT],
         "method": [StrOptions({"pcr", "rrr"})],
         "center": [None, StrOptions({"global", "trial"})],
+        "rank_threshold": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -96,6 +99,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         steps_ahead: Annotated[Any, int] = 1,
         method: Annotated[Any, Literal["pcr", "rrr"]] = "pcr",
         center: Annotated[Any, Literal["global", "trial"] | None] = None,
+        rank_threshold: Annotated[Any, float] = 0.0,
     ) -> None:
         self.n_delays = n_delays
         self.delay_interval = delay_interval
@@ -104,6 +108,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.steps_ahead = steps_ahead
         self.method = method
         self.center = center
+        self.rank_threshold = rank_threshold
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> HankelDMD:
@@ -130,7 +135,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             V, S, transposed = linalg.svd(np.concatenate(embedded), full_matrices=False, check_finite=False)
             U = transposed.T
         self.singular_values_ = S[: min(rows, delayed)]
-        numerical = int((self.singular_values_ > S[0] * max(rows, delayed) * np.finfo(float).eps).sum())
+        null = max(S[0] * max(rows, delayed) * np.finfo(float).eps, self.rank_threshold)
+        numerical = max(1, int((self.singular_values_ > null).sum()))
         self.rank_ = self._chosen_rank(rows, delayed, numerical)
         kept = numerical if self.method == "rrr" else self.rank_
         if direct:

@@ -5,8 +5,10 @@ whose plasticity is modulated by the network itself, at once or retroactively. T
 bigrams that hold in one document only; the published one is the Penn Treebank, for users who have its files. The small
 language is dense in names, and the gates are open at first, because otherwise no network finds out within minutes that
 names tell anything. Its size is the one at which all networks learn: between networks that only guess there is nothing
-to compare, and with 6 or 10 names, in documents of 100 or 200 words, none leaves guessing within minutes. Where all
-know every name in the end, what can be compared is how soon they do.
+to compare. Among 50 words of which 10 are names, in documents of 200 words, three minutes on one core are 2800 updates
+of the modulated network and 3100 of the LSTM (one seed each): the first still guesses, at 2.31 nats where guessing is
+2.30, and the second just begins not to, at 2.27. Where all know every name in the end, what can be compared is how
+soon they do.
 """
 
 from __future__ import annotations

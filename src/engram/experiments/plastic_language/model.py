@@ -13,7 +13,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.plasticity import ClippedHebb, Modulated, PlasticityRule, PlasticLSTM, PlasticLSTMState, Retroactive
+from engram.plasticity import (
+    ClippedHebb,
+    Modulated,
+    Neuromodulator,
+    PlasticityRule,
+    PlasticLSTM,
+    PlasticLSTMState,
+    Retroactive,
+)
 
 BOUND = 2.0  # of the traces
 INITIAL_ALPHA = 1e-4  # of PlasticLSTM
@@ -33,14 +41,21 @@ class Model:
     """Layers of LSTM units."""
     embedding_size: Annotated[int, Ge(1)] = 20
     """Features of a word."""
+    weight_init: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Weights and biases, and the features of words, are initially uniform within this; at 0, they are as usual in
+    torch, and the features as follows."""
     embedding_init: Annotated[float, Gt(0), Le(10)] = 1.5
-    """The features of words are initially normal with this standard deviation."""
+    """The features of words are initially normal with this standard deviation, if not uniform."""
     gate_bias: Annotated[float, Ge(0), Le(10)] = 1.0
     """Added to the initial biases of the three gates, which are then open at first."""
     hidden_size: Annotated[int, Ge(1)] = 40
     """Units of a layer of the LSTM; the other networks have as many as fit into the same number of parameters."""
     alpha: Literal["connection", "post"] = "connection"
     """What has a plasticity coefficient of its own: each connection, or each receiving unit."""
+    rates: Literal["layer", "connection"] = "layer"
+    """What has a rate of plasticity of its own: the layer, or each connection. In its place a network that modulates
+    its plasticity has a weight of the signal for each receiving unit, or for each connection; then, as published, the
+    signal is of the activity of the step before."""
     alpha_init: Annotated[float, Gt(0), Le(10)] = 0.1
     """Plasticity coefficients are initially uniform between 0 and this; at 1, ten times as much, modulated networks
     stay on the plateau of guessing in most runs."""
@@ -58,8 +73,10 @@ class Model:
                 total += 8 * size  # each gate has a bias of its inputs and one of its recurrent connections
             else:
                 total += 7 * size + (size**2 if self.alpha == "connection" else size)
-                total += self.network != "modulated"  # eta
-                total += 0 if self.network == "plastic" else 3 * size + 1  # the modulating unit and its fan-out
+                each = self.rates == "connection"
+                total += {"plastic": size**2 if each else 1, "modulated": 0, "retroactive": 1}[self.network]  # eta
+                if self.network != "plastic":  # the modulating unit and its fan-out
+                    total += size + 1 + (size**2 if each else 2 * size)
         return total
 
     def matched(self, types: int) -> dict[str, Model]:
@@ -75,6 +92,8 @@ class Model:
     def seconds(self, batch_size: int) -> float:
         """Return the time of one step of the layers on one core: of each, and of each synapse that it touches."""
         plastic = {"plastic": (110e-6, 2e-9), "modulated": (120e-6, 2e-9), "retroactive": (150e-6, 2.5e-9)}
+        if self.rates == "connection":  # which no kernel runs
+            plastic = {"plastic": (2e-4, 9e-9), "modulated": (2e-4, 9e-9), "retroactive": (2e-4, 1.2e-8)}
         step, synapse = {"lstm": (30e-6, 0.5e-9), **plastic}[self.network]
         return self.layers * (step + synapse * batch_size * self.hidden_size**2)
 
@@ -88,9 +107,11 @@ class LanguageModel(nn.Module):
         inputs = [model.embedding_size] + [model.hidden_size] * (model.layers - 1)
         self.layers = nn.ModuleList(_layer(model, size, generator) for size in inputs)
         self.decoder = nn.Linear(model.hidden_size, types)
-        with torch.no_grad():
-            self.embedding.weight.normal_(std=model.embedding_init, generator=generator)
-        uniform(self.decoder, model.hidden_size, generator)
+        if model.weight_init:
+            uniform(self.embedding, model.weight_init, generator)
+        else:
+            nn.init.normal_(self.embedding.weight, std=model.embedding_init, generator=generator)
+        uniform(self.decoder, model.weight_init or model.hidden_size**-0.5, generator)
 
     def forward(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None = None
@@ -110,16 +131,29 @@ def _layer(model: Model, inputs: int, generator: torch.Generator) -> nn.LSTM | P
     layer: nn.LSTM | PlasticLSTM
     if model.network == "lstm":
         layer = nn.LSTM(inputs, size)
-        uniform(layer, size, generator)
+        uniform(layer, model.weight_init or size**-0.5, generator)
         bias = layer.get_parameter("bias_ih_l0")
     else:
+        each = model.rates == "connection"
         rules: dict[str, PlasticityRule] = {
-            "plastic": ClippedHebb(model.eta_init, BOUND),
+            "plastic": ClippedHebb(model.eta_init, BOUND, connections=(size, size) if each else None),
             "modulated": Modulated(BOUND),
             "retroactive": Retroactive(model.eta_init, BOUND),
         }
-        layer = PlasticLSTM(inputs, size, rule=rules[model.network], alpha=model.alpha, generator=generator)
+        modulating = each and model.network != "plastic"
+        layer = PlasticLSTM(
+            inputs,
+            size,
+            rule=rules[model.network],
+            alpha=model.alpha,
+            neuromodulator=Neuromodulator(size, "connection", generator=generator) if modulating else None,
+            modulator_source="previous" if each else "hidden",
+            generator=generator,
+        )
         layer.get_parameter("alpha").mul_(model.alpha_init / INITIAL_ALPHA)
+        if model.weight_init:
+            for parameter in (layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh):
+                parameter.uniform_(-model.weight_init, model.weight_init, generator=generator)
         bias = layer.bias_ih
     admit, forget, _, emit = bias.chunk(4)
     for gate in (admit, forget, emit):
@@ -128,10 +162,10 @@ def _layer(model: Model, inputs: int, generator: torch.Generator) -> nn.LSTM | P
 
 
 @torch.no_grad()
-def uniform(layer: nn.Module, units: int, generator: torch.Generator | None) -> None:
-    """Give a layer torch's own initial values, but of a generator: uniform to one over the root of its units."""
+def uniform(layer: nn.Module, bound: float, generator: torch.Generator | None) -> None:
+    """Draw all parameters of a layer, uniformly within this."""
     for parameter in layer.parameters():
-        parameter.uniform_(-(units**-0.5), units**-0.5, generator=generator)
+        parameter.uniform_(-bound, bound, generator=generator)
 
 
 def through(

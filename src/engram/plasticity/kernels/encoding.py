@@ -70,6 +70,8 @@ def unsupported_rule(rule: PlasticityRule | None) -> str | None:
         return f"rule = {rule}: expected {names}"
     if rule.recursion == "own" or rule.forgets is None:
         return f"rule = {rule}: expected only_half=False, strict=False and, of a retroactive rule, mode='clip'"
+    if getattr(getattr(rule, "eta", None), "ndim", 0) > 0:
+        return f"rule = {rule}: expected connections=None"
     return None
 
 
@@ -86,6 +88,8 @@ def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> 
     """Return why no kernel can run a rule with a neuromodulator, as an error should say it; None if they can."""
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
+    if getattr(neuromodulator, "fan_out", False) == "connection":
+        return f"neuromodulator = {neuromodulator}: expected fan_out=True or False"
     if rule is not None and (neuromodulator is None) == rule.modulated:
         return f"neuromodulator = {neuromodulator}: expected {'one' if rule.modulated else 'None'} for {rule}"
     return None

@@ -51,12 +51,15 @@ def unsupported(
     state: PlasticLSTMState,
     *,
     neuromodulator: nn.Module | None = None,
+    modulator_source: str = "hidden",
     read_clip: float | None = None,
     **options: str,
 ) -> str | None:
     """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
     if read_clip is not None:
         return f"read_clip = {read_clip}: expected None"
+    if modulator_source == "previous":
+        return f"modulator_source = {modulator_source!r}: expected 'hidden' or 'cell'"
     return (
         encoding.unsupported_input(drive)
         or encoding.unsupported_rule(rule)

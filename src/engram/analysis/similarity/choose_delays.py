@@ -1,0 +1,112 @@
+"""The delays and the rank of an operator, chosen by what it predicts of trials that it was not fitted to."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+from sklearn.base import clone
+from sklearn.model_selection import KFold
+
+from engram import checks
+from engram.analysis.similarity.hankel_dmd import HankelDMD
+from engram.analysis.similarity.trials import Data, Recording, as_trials, refuse_shorter
+
+
+class DelayChoice(NamedTuple):
+    """The delays and the rank of smallest AIC, and the table over the sweep, one array a column."""
+
+    n_delays: int
+    rank: int
+    table: dict[str, Shaped[np.ndarray, " settings"]]
+
+
+def choose_delays(
+    X: Data,
+    n_delays: Sequence[int] = (1, 2, 5, 10, 20, 50),
+    ranks: Sequence[int] = range(5, 51, 5),
+    *,
+    dmd: HankelDMD | None = None,
+    folds: int = 3,
+) -> DelayChoice:
+    """Return the delays and the rank by which ``HankelDMD`` best predicts held-out trials, and how well all others do.
+
+        AIC  = n log(MSE) + 2 r                         n: predicted numbers, r: rank
+        MASE = sum |error| / sum |x(t) - x(t + h)|
+
+    MASE is 1 where nothing is known but that nothing changes, as for a random walk, and 1 / sqrt(2) for white noise,
+    of which the mean is the best prediction. All settings are judged by the same samples.
+
+    Args:
+        X: One trial (time, features), which is cut into ``folds``, or several as ``HankelDMD.fit`` takes them.
+        n_delays: Numbers of delays to try.
+        ranks: Ranks to try; one above the numerical rank, or above a quarter of the rows, is left out.
+        dmd: Where other parameters than these two come from; it is cloned. None: ``HankelDMD()``.
+        folds: Parts of the trials, each of which is predicted by the others.
+
+    Returns:
+        The choice; its table has the columns ``n_delays``, ``rank``, ``aic``, ``mase``, ``mse``, and of the fits'
+        operators the mean ``non_normality`` and the largest ``spectral_radius``.
+
+    Raises:
+        TypeError, ValueError: A size is no positive int, a trial is too short for the most delays, none of the ranks
+            can be fitted, or as of ``HankelDMD.fit``.
+
+    Source: Ostrow et al., "Beyond Geometry" (2023), tutorial of its code; Akaike, "A new look at the statistical model
+    identification" (1974); Hyndman and Koehler, "Another look at measures of forecast accuracy" (2006).
+
+    Examples:
+        >>> t, rng = np.arange(400), np.random.default_rng(0)
+        >>> wave = np.sin(0.3 * t + np.arange(4)[:, None])[..., None] + 0.1 * rng.normal(size=(4, 400, 5))
+        >>> choose_delays(wave, [1, 4], [1, 2, 3]).rank
+        2
+    """
+    dmd = HankelDMD() if dmd is None else dmd
+    delays = [checks.size(f"n_delays[{k}]", p) for k, p in enumerate(n_delays)]
+    asked = [checks.size(f"ranks[{k}]", r) for k, r in enumerate(ranks)]
+    trials = as_trials(X)
+    if len(trials) == 1:
+        trials = np.array_split(trials[0], checks.size("folds", folds, 2))
+    start = (max(delays, default=1) - 1) * dmd.delay_interval
+    refuse_shorter(trials, start + dmd.steps_ahead + 1, "to hold the most delays and what came of them")
+    splits = list(KFold(min(checks.size("folds", folds, 2), len(trials))).split(trials))
+    parts = [([trials[k] for k in train], [trials[k] for k in test]) for train, test in splits]
+    rows = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit, which the table tells
+        for p in delays:
+            own = clone(dmd).set_params(n_delays=p, rank=None)
+            most = min(clone(own).fit(train).rank_ for train, _ in parts)
+            rows += [_judged(own.set_params(rank=r), parts, start) for r in asked if r <= most]
+    if not rows:
+        raise ValueError(f"ranks = {asked}, n_delays = {delays}: expected a rank that can be fitted to X")
+    table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    best = rows[int(table["aic"].argmin())]
+    return DelayChoice(int(best["n_delays"]), int(best["rank"]), table)
+
+
+def _judged(dmd: HankelDMD, parts: list[tuple[list[Recording], list[Recording]]], start: int) -> dict[str, int | float]:
+    """Return a row of the table: how well trials are predicted from the sample ``start`` on."""
+    ahead, first = dmd.steps_ahead, start - (dmd.n_delays - 1) * dmd.delay_interval
+    errors, changes, normality, radii = [], [], [], []
+    for train, test in parts:
+        fitted = clone(dmd).fit(train)
+        for trial, predicted in zip(test, fitted.predict(test), strict=True):
+            errors.append(predicted[first:-ahead] - trial[start + ahead :])
+            changes.append(trial[start:-ahead] - trial[start + ahead :])
+        normality.append(fitted.non_normality_)
+        radii.append(fitted.spectral_radius_)
+    error, change = np.concatenate(errors), np.concatenate(changes)
+    mse, still = float((error**2).mean()), float(np.abs(change).sum())
+    return {
+        "n_delays": dmd.n_delays,
+        "rank": dmd.rank,
+        "aic": error.size * float(np.log(max(mse, np.finfo(float).tiny))) + 2 * dmd.rank,
+        "mase": float(np.abs(error).sum()) / still if still else np.inf,
+        "mse": mse,
+        "non_normality": float(np.mean(normality)),
+        "spectral_radius": max(radii),
+    }
