@@ -20,9 +20,7 @@ from engram.storage.stored import Stored
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 
 
-class OnlineKMeans(  # type: ignore[misc]
-    Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
-):
+class OnlineKMeans(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1
