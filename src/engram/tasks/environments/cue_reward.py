@@ -39,7 +39,8 @@ class CueRewardVectorEnv(BatchedEnv):
         flip_prob: Probability that the reward of an answer has the wrong sign.
         fixed_cues: Cues of all episodes, (n_cues, cue_bits), from -1 to 1; None: new ones in every episode.
         reward_delay: Empty steps between Go and the step that is rewarded for it; every trial is longer by as many.
-        max_episode_steps, render_mode: As in ``BatchedEnv``; there is no place to show.
+        max_episode_steps: As in ``BatchedEnv``.
+        render_mode: As in ``BatchedEnv``; there is no place to show.
 
     Attributes:
         target: Which of the cues is the target, (num_envs,).

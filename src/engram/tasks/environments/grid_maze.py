@@ -75,7 +75,8 @@ class GridMazeVectorEnv(BatchedEnv):
         episode_len: Steps of an episode, after which it terminates.
         reward: Reward for reaching the cell; above 0.
         wall_penalty: What a move into a wall costs; at least 0.
-        max_episode_steps, render_mode: As in ``BatchedEnv``.
+        max_episode_steps: As in ``BatchedEnv``.
+        render_mode: As in ``BatchedEnv``.
 
     Attributes:
         maze: The layout, the same in all environments.

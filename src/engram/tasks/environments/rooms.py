@@ -54,7 +54,8 @@ class RoomVectorEnv(BatchedEnv):
         num_envs: Number of environments.
         layout: ``"open-room"``, ``"i-maze"`` or ``"four-room"``.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps, render_mode: As in ``BatchedEnv``; north is up.
+        max_episode_steps: As in ``BatchedEnv``.
+        render_mode: As in ``BatchedEnv``; north is up.
 
     Attributes:
         room: The layout.
