@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
+import re
 from pathlib import Path
 
 spec = importlib.util.spec_from_file_location("house", Path(__file__).parents[1] / "docs" / "house.py")
@@ -29,3 +31,15 @@ def test_the_page_counts_every_file():
     *parts, whole = ([int(cell) for cell in row[1:5]] for row in packages)
     assert [sum(column) for column in zip(*parts, strict=True)] == whole
     assert whole[1] == house.lines(house.SOURCE.rglob("*.py"))
+
+
+def test_examples_seed_what_they_draw():
+    draws = re.compile(r"(torch|np\.random)\.(randn?|randint|randperm|normal|bernoulli|multinomial|permutation)\(")
+    unseeded = {}
+    for path in house.SOURCE.rglob("*.py"):
+        for docstring in re.findall(r'"""(.*?)"""', path.read_text(), flags=re.DOTALL):
+            source = "".join(example.source for example in doctest.DocTestParser().get_examples(docstring))
+            lines = [line for line in source.splitlines() if draws.search(line) and "generator=" not in line]
+            if lines and "manual_seed" not in source:
+                unseeded[str(path.relative_to(house.SOURCE))] = lines
+    assert unseeded == {}

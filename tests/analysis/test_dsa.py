@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import AgglomerativeClustering
 from torch import nn
 
@@ -251,3 +251,22 @@ def test_hidden_states_of_a_plastic_network():
     with HiddenStates(net) as states:
         net(torch.zeros(5, 2, 3))
     assert [trial.shape for trial in states.trials] == [(5, 6), (5, 6)]
+
+
+class Given(BaseEstimator):
+    """The system is the operator itself, too hard to compare for one random start to find the best."""
+
+    def fit(self, X, y=None):
+        self.operator_ = np.asarray(X)
+        return self
+
+
+def test_random_state_settles_the_random_starts():
+    systems = list(np.random.default_rng(0).normal(size=(2, 16, 16)))
+
+    def distance(state):
+        return DSA(Given(), restarts=8, random_state=state).fit(systems).distances_[0, 1]
+
+    assert distance(0) == operator_distances(systems, restarts=8, seed=0)[0, 1]
+    assert abs(distance(0) - distance(1)) > 1e-3
+    assert distance(np.random.RandomState(1)) == distance(np.random.RandomState(1))

@@ -50,6 +50,7 @@ class ActorCritic(nn.Module):
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the networks of its reinforcement tasks.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> output, state = ActorCritic(nn.RNN(17, 20), actions=4)(torch.randn(5, 3, 17))
         >>> output.logits.shape, output.values.shape
         (torch.Size([5, 3, 4]), torch.Size([5, 3]))
@@ -142,6 +143,7 @@ def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Gene
     multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> bool(meta_actor_critic(nn.LSTM(9, 48), 2).network.weight_ih_l0.abs().max() > 0.9)
         True
     """

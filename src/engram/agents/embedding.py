@@ -27,6 +27,7 @@ class RandomProjection(nn.Module):
     Source: Blundell et al., "Model-free episodic control" (2016), section 3.1; ``sklearn.random_projection``.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> RandomProjection(28224, 64, "sparse", rng=np.random.default_rng(0))(torch.rand(2, 4, 84, 84)).shape
         torch.Size([2, 64])
     """

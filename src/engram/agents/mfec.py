@@ -17,6 +17,8 @@ class MFEC(EpisodicControl):
     Source: Blundell et al., "Model-free episodic control" (2016); small memories: Agostinelli et al. (2019).
 
     Examples:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
         >>> import gymnasium
         >>> from engram.agents import play_episode
         >>> from engram.memory import KeyValueMemory

@@ -45,6 +45,7 @@ class NEC(EpisodicControl):
     Source: Pritzel et al., "Neural episodic control" (2017); values of the arguments from Agostinelli et al. (2019).
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> import gymnasium
         >>> from engram.agents import play_episode, vector_encoder
         >>> agent = NEC(DND(100, key_dim=8, tables=2), vector_encoder(4, 8), rng=np.random.default_rng(0))

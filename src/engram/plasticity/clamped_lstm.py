@@ -50,6 +50,7 @@ class ClampedLSTM(nn.LSTM):
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the LSTM of the binary pattern experiment.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> lstm = ClampedLSTM(2, 8)
         >>> output, state = lstm(torch.tensor([[[1.0, -1.0]]]))
         >>> output[0, 0, :2].sign().tolist(), state.hidden.shape

@@ -47,6 +47,7 @@ class Neuromodulator(nn.Module):
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), section 3.1; fan-out as in its code.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> Neuromodulator(20)(torch.randn(3, 20)).shape, Neuromodulator(20, fan_out=True)(torch.randn(3, 20)).shape
         (torch.Size([3, 1]), torch.Size([3, 20]))
     """

@@ -17,7 +17,7 @@ from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import identity, plastic_linear_scan, softmax
-from engram.plasticity.sequence import check_precision, time_first
+from engram.plasticity.sequence import AXES, check_precision, time_first
 from engram.plasticity.state import RuleState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
@@ -49,6 +49,7 @@ class PlasticLinear(nn.Module):
     its initial values.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> layer = PlasticLinear(64, 5, bias=False, nonlinearity="softmax")
         >>> output, state = layer(torch.randn(6, 3, 64))
         >>> output.shape, state.trace.shape
@@ -127,7 +128,9 @@ class PlasticLinear(nn.Module):
             checks.tensor("modulator", modulator, (length, batch_size, signals), self.weight)
         self.rule.warn_if_unstable()
         options = {"modulator": modulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
-        return run_layer(self, plastic_linear_scan, sequence, current, state, **options)
+        output, state = run_layer(self, plastic_linear_scan, sequence, current, state, **options)
+        checks.finite("activity", output, AXES)
+        return (output.transpose(0, 1) if self.batch_first else output), state
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.kernels.projection import projected
+from engram.plasticity.layers import checked_input, run_layers
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.scan import plastic_lstm_scan
-from engram.plasticity.sequence import check_precision, time_first
+from engram.plasticity.sequence import check_precision
 from engram.plasticity.state import PlasticLSTMState
 
 
@@ -53,12 +56,13 @@ class PlasticLSTM(nn.Module):
         bias_hh: d, (3 hidden,), of i, f and o alone; initially as in ``nn.Linear``.
         alpha: Shaped as of ``PlasticRNN``; initially uniform in [0, 0.0001) or, if a product, within it, and 0.0001 if
             homogeneous.
-        rule, neuromodulator: As of ``PlasticRNN``.
+        rule, neuromodulator, upper: As of ``PlasticRNN``.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
     and initial values as in its code.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> net = PlasticLSTM(10, 20)
         >>> output, state = net(torch.randn(5, 3, 10))
         >>> output.shape, state.hidden.shape, state.cell.shape, state.trace.shape
@@ -70,6 +74,7 @@ class PlasticLSTM(nn.Module):
         input_size: int,
         hidden_size: int,
         *,
+        num_layers: int = 1,
         rule: PlasticityRule | None = None,
         alpha: str | int = "post",
         neuromodulator: Neuromodulator | None = None,
@@ -85,6 +90,7 @@ class PlasticLSTM(nn.Module):
         super().__init__()
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
+        self.num_layers = checks.size("num_layers", num_layers)
         self.hebb_post = checks.choice("hebb_post", hebb_post, ("input", "recurrent", "cell", "hidden"))
         self.modulator_source = checks.choice("modulator_source", modulator_source, ("hidden", "cell", "previous"))
         self.read_clip = checked_bound(read_clip, "read_clip")
@@ -97,10 +103,29 @@ class PlasticLSTM(nn.Module):
         self.alpha = make_alpha(alpha, hidden_size, hidden_size, device=device, dtype=dtype)
         rule = checks.instance("rule", rule or Modulated(clip=2.0), PlasticityRule)  # type: ignore[type-abstract]
         self.rule = rule.to(device=self.weight_hh.device, dtype=self.weight_hh.dtype)
+        self.upper: nn.ModuleList | tuple[()] = ()
         self.reset_parameters(generator)
         self.neuromodulator = neuromodulator_for(
             self.rule, neuromodulator, self.weight_hh, fan_out=True, generator=generator
         )
+        if num_layers > 1:
+            self.upper = nn.ModuleList(
+                PlasticLSTM(
+                    hidden_size,
+                    hidden_size,
+                    rule=copy.deepcopy(self.rule),
+                    alpha=alpha,
+                    neuromodulator=copy.deepcopy(neuromodulator),
+                    hebb_post=hebb_post,
+                    modulator_source=modulator_source,
+                    read_clip=read_clip,
+                    backend=backend,
+                    device=device,
+                    dtype=dtype,
+                    generator=generator,
+                )
+                for _ in range(num_layers - 1)
+            )
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -111,14 +136,20 @@ class PlasticLSTM(nn.Module):
             bias.uniform_(-bound, bound, generator=generator)
         self.weight_hh.chunk(4)[2].uniform_(-0.01, 0.01, generator=generator)
         draw(self.alpha, 1e-4, generator)
+        for layer in self.upper:
+            layer.reset_parameters(generator)  # type: ignore[operator]
 
     def forward(
-        self, input: Annotated[Tensor, "time batch input"], state: PlasticLSTMState | None = None
-    ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
+        self, input: Annotated[Tensor, "time batch input"] | PackedSequence, state: PlasticLSTMState | None = None
+    ) -> tuple[Float[Tensor, "*time_batch hidden"] | PackedSequence, PlasticLSTMState]:
         """As ``PlasticRNN.forward``, without ``clamp``; the activity is the output h."""
+        return run_layers(self, input, checked_input(self, input), state)  # type: ignore[no-any-return]
+
+    def run_layer(
+        self, sequence: Float[Tensor, "time batch features"], state: PlasticLSTMState
+    ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
+        """As ``PlasticRNN.run_layer``."""
         check_precision(self.weight_hh)
-        sequence = time_first("input", input, self.input_size, self.weight_ih, self.batch_first)
-        state = self._started(state, (sequence.shape[1], self.hidden_size))
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
         self.rule.warn_if_unstable()
@@ -127,21 +158,23 @@ class PlasticLSTM(nn.Module):
         layer = drive, self.weight_hh, state
         return run_layer(self, plastic_lstm_scan, *layer, neuromodulator=self.neuromodulator, **taken)
 
-    def _started(self, state: PlasticLSTMState | None, shape: tuple[int, int]) -> PlasticLSTMState:
-        """Return the state given, checked, or that of the start of an episode."""
-        if state is None:
-            zeros = self.weight_hh.new_zeros(shape)
-            return PlasticLSTMState(zeros, zeros, self.rule.init(*shape, self.hidden_size))
+    def initial(self, batch_size: int) -> PlasticLSTMState:
+        """As ``PlasticRNN.initial``."""
+        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
+
+    def check_state(self, state: PlasticLSTMState, shape: tuple[int, ...]) -> None:
+        """As ``PlasticRNN.check_state``."""
         checks.instance("state", state, PlasticLSTMState)
         for name in ("hidden", "cell"):
-            checks.tensor(f"state.{name}", getattr(state, name), shape, self.weight_hh)
-        self.rule.check_state(state.rule, (*shape, self.hidden_size), self.weight_hh)
-        return state
+            checks.tensor(f"state.{name}", getattr(state, name), (*shape, self.hidden_size), self.weight_hh)
+        self.rule.check_state(state.rule, (*shape, self.hidden_size, self.hidden_size), self.weight_hh)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
+        layers = f"num_layers={self.num_layers}, " if self.upper else ""
         return (
-            f"{self.input_size}, {self.hidden_size}, alpha={kind(self.alpha)!r}, hebb_post={self.hebb_post!r}, "
-            f"modulator_source={self.modulator_source!r}, read_clip={self.read_clip}, "
+            f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "
+            f"hebb_post={self.hebb_post!r}, modulator_source={self.modulator_source!r}, read_clip={self.read_clip}, "
             f"batch_first={self.batch_first}, backend={self.backend!r}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
@@ -17,10 +19,11 @@ from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, fastest, run_layer
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.kernels.rnn.step import step_scan, stepper
+from engram.plasticity.layers import checked_input, run_layers, stacked
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
-from engram.plasticity.sequence import AXES, autocast, check_precision, time_first
+from engram.plasticity.sequence import AXES, autocast, check_precision
 from engram.plasticity.state import PlasticState, TraceState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -40,7 +43,9 @@ class PlasticRNN(nn.Module):
 
     Args:
         input_size: Number of input features.
-        hidden_size: Number of units.
+        hidden_size: Number of units of each layer.
+        num_layers: Number of layers; each further one takes the output of the one below as its input, and has copies
+            of rule and neuromodulator of its own.
         rule: How the traces change; ``Hebb()`` if None. It becomes part of the network, in its dtype and on its device.
         alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (for each receiving
             unit), ``"homogeneous"`` (one), the rank of a product of two factors, or None: no plasticity, no rule,
@@ -59,6 +64,7 @@ class PlasticRNN(nn.Module):
         alpha: (hidden, hidden) as (post, pre), (hidden,), (), or a module with the factors ``alpha.post`` and
             ``alpha.pre``, (rank, hidden) each; initially normal with standard deviation 0.01, and 0.01 if homogeneous.
         rule, neuromodulator: The modules with the other parameters; None where there is none.
+        upper: The layers above the first, ``PlasticRNN`` each; all else here is the first layer's.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -69,6 +75,7 @@ class PlasticRNN(nn.Module):
     "Backpropamine" (2019), equations 1 to 5.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> net = PlasticRNN(10, 20, rule=Hebb(eta=0.05))
         >>> output, state = net(torch.randn(5, 3, 10))
         >>> output.shape, state.hidden.shape, state.trace.shape
@@ -80,6 +87,7 @@ class PlasticRNN(nn.Module):
         input_size: int,
         hidden_size: int,
         *,
+        num_layers: int = 1,
         rule: PlasticityRule | None = None,
         alpha: str | int | None = "connection",
         neuromodulator: Neuromodulator | None = None,
@@ -93,6 +101,7 @@ class PlasticRNN(nn.Module):
         super().__init__()
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
+        self.num_layers = checks.size("num_layers", num_layers)
         self.nonlinearity = checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
         self.batch_first = batch_first
         self.backend = checks.choice("backend", backend, BACKENDS)
@@ -107,10 +116,27 @@ class PlasticRNN(nn.Module):
             self.rule = rule.to(device=self.bias.device, dtype=self.bias.dtype)
         elif rule is not None:
             raise ValueError(f"rule = {rule}: expected None, because alpha = None means no plasticity")
+        self.upper: nn.ModuleList | tuple[()] = ()
         self.reset_parameters(generator)
         self.neuromodulator = neuromodulator_for(
             self.rule, neuromodulator, self.bias, fan_out=False, generator=generator
         )
+        if num_layers > 1:
+            self.upper = nn.ModuleList(
+                PlasticRNN(
+                    hidden_size,
+                    hidden_size,
+                    rule=copy.deepcopy(self.rule),
+                    alpha=alpha,
+                    neuromodulator=copy.deepcopy(neuromodulator),
+                    nonlinearity=nonlinearity,
+                    backend=backend,
+                    device=device,
+                    dtype=dtype,
+                    generator=generator,
+                )
+                for _ in range(num_layers - 1)
+            )
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -121,38 +147,55 @@ class PlasticRNN(nn.Module):
         self.weight_hh.normal_(std=0.01, generator=generator)
         if self.alpha is not None:
             draw(self.alpha, 0.01, generator, normal=True)
+        for layer in self.upper:
+            layer.reset_parameters(generator)  # type: ignore[operator]
 
     def forward(
         self,
-        input: Annotated[Tensor, "time batch input"],
+        input: Annotated[Tensor, "time batch input"] | PackedSequence,
         state: PlasticState | None = None,
         *,
         clamp: Annotated[Tensor, "time batch hidden"] | None = None,
-    ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-        """Run the network over a sequence.
+    ) -> tuple[Float[Tensor, "*time_batch hidden"] | PackedSequence, PlasticState]:
+        """Run the network over sequences.
 
         Args:
-            input: (time, batch, input), or (batch, time, input) if ``batch_first``.
+            input: (time, batch, input), or (batch, time, input) if ``batch_first``; or one sequence, (time, input); or
+                sequences of several lengths, packed by ``torch.nn.utils.rnn``.
             state: What an earlier call returned; the start of an episode if None: no activity, no trace.
-            clamp: Boolean, broadcastable to the output's shape: where the activity is the external input u.
+            clamp: Boolean, broadcastable to the output's shape: where the activity is the external input u; for a
+                network of one layer, and not for packed sequences.
 
         Returns:
-            The activity at every step, (time, batch, hidden) or (batch, time, hidden), and the state after the last.
+            The activity of the last layer at every step, in the form of the input, and the state of each sequence
+            after its own last step: ``state.hidden`` (batch, hidden) and ``state.trace`` (batch, hidden, hidden), with
+            several layers (layers, batch, hidden) as in ``nn.RNN`` and (layers, batch, hidden, hidden), and of one
+            sequence without the batch.
 
         Raises:
             TypeError: An argument is of the wrong type.
             ValueError: Wrong shape, dtype or device, an empty batch, or input or activity that is not finite.
         """
+        sequence = checked_input(self, input)
+        clamp = None if clamp is None else self._clamp(clamp, input)
+        return run_layers(self, input, sequence, state, clamp=clamp)  # type: ignore[no-any-return]
+
+    def run_layer(
+        self,
+        sequence: Float[Tensor, "time batch features"],
+        state: PlasticState,
+        clamp: Bool[Tensor, "time batch hidden"] | None = None,
+    ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
+        """Run this layer alone over a checked sequence; ``forward`` is for everybody else."""
         # A parameter takes as long to fetch from a module as many a check of it takes, so each is fetched once.
-        weight_ih, weight_hh, rule = self.weight_ih, self.weight_hh, self.rule
+        weight_hh, rule = self.weight_hh, self.rule
         if rule is not None:
             check_precision(weight_hh)
             rule.warn_if_unstable()
-        sequence = time_first("input", input, self.input_size, weight_ih, self.batch_first)
-        batch_size = sequence.shape[1]
-        state = self._initial(batch_size) if state is None else self._checked(state, batch_size, weight_hh, rule)
-        drive = projected(sequence, weight_ih, self.bias, self.backend).to(weight_hh.dtype)
-        clamp = None if clamp is None else self._clamp(clamp, drive)
+        drive = projected(sequence, self.weight_ih, self.bias, self.backend).to(weight_hh.dtype)
+        if clamp is not None and checks.readable(drive) and (clamp & (drive.abs() > 1)).any():
+            message = "a clamped activity is outside [-1, 1], the range of the units; the rule uses it as it is"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
         options = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
         return run_layer(self, plastic_scan, drive, weight_hh, state, clamp=clamp, **options)
 
@@ -167,6 +210,7 @@ class PlasticRNN(nn.Module):
             batch_size: Number of samples that go through the episode together.
 
         Examples:
+            >>> _ = torch.manual_seed(0)
             >>> net = PlasticRNN(10, 20)
             >>> act, sequence = net.acting(batch_size=3), torch.randn(2, 3, 10)
             >>> torch.allclose(torch.stack([act(input) for input in sequence]), net(sequence)[0], atol=1e-6)
@@ -175,14 +219,15 @@ class PlasticRNN(nn.Module):
         checks.size("batch_size", batch_size)
         if self.rule is not None:
             self.rule.warn_if_unstable()
-        start = self._initial(batch_size)
+        start = self.initial(batch_size)
         layer: Any = (self.weight_hh, self.alpha, self.rule, start)
         options: Any = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
-        prepared = self.alpha is None or (
-            self.backend != "eager" and fastest(plastic_scan, start.hidden[None], *layer, **options) is step_scan
+        prepared = not self.upper and (
+            self.alpha is None
+            or (self.backend != "eager" and fastest(plastic_scan, start.hidden[None], *layer, **options) is step_scan)
         )
         if not prepared or autocast(self.bias.device):
-            time, state = int(self.batch_first), start
+            time, state = int(self.batch_first), stacked([start, *(layer.initial(batch_size) for layer in self.upper)])  # type: ignore[operator]
 
             @torch.no_grad()
             def forward(input: Annotated[Tensor, "batch input"]) -> Float[Tensor, "batch hidden"]:
@@ -205,42 +250,47 @@ class PlasticRNN(nn.Module):
 
         return act
 
-    def _initial(self, batch_size: int) -> PlasticState:
+    def initial(self, batch_size: int) -> PlasticState:
+        """Return the state of this layer at the start of an episode."""
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         if self.rule is None:
             return PlasticState(hidden, TraceState(hidden.new_empty(batch_size, 0, 0)))
         return PlasticState(hidden, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 
-    def _checked(self, state: PlasticState, batch_size: int, like: Tensor, rule: PlasticityRule | None) -> PlasticState:
+    def check_state(self, state: PlasticState, shape: tuple[int, ...]) -> None:
+        """Raise unless this is a state of the network with these axes before those of the units."""
+        like, rule = self.weight_hh, self.rule
         checks.instance("state", state, PlasticState)
-        checks.tensor("state.hidden", state.hidden, (batch_size, self.hidden_size), like)
+        checks.tensor("state.hidden", state.hidden, (*shape, self.hidden_size), like)
         if rule is None:
-            checks.tensor("state.trace", state.trace, (batch_size, 0, 0), like)
+            checks.tensor("state.trace", state.trace, (*shape, 0, 0), like)
         else:
-            rule.check_state(state.rule, (batch_size, self.hidden_size, self.hidden_size), like)
-        return state
+            rule.check_state(state.rule, (*shape, self.hidden_size, self.hidden_size), like)
 
-    def _clamp(self, clamp: Tensor, drive: Float[Tensor, "time batch hidden"]) -> Bool[Tensor, "time batch hidden"]:
+    def _clamp(self, clamp: Tensor, input: Tensor | PackedSequence) -> Bool[Tensor, "time batch hidden"]:
         checks.instance("clamp", clamp, Tensor)
+        if self.upper or isinstance(input, PackedSequence):
+            what = "the sequences are packed" if not self.upper else f"num_layers = {self.num_layers}"
+            raise ValueError(f"clamp is given: expected None, because {what}")
         if clamp.dtype != torch.bool:
             raise ValueError(f"clamp.dtype = {clamp.dtype}: expected torch.bool")
-        if clamp.device != drive.device:
-            raise ValueError(f"clamp.device = {clamp.device}: expected {drive.device}, where the parameters are")
-        shape = (drive.transpose(0, 1) if self.batch_first else drive).shape
-        if clamp.dim() > 3 or any(
+        if clamp.device != input.device:
+            raise ValueError(f"clamp.device = {clamp.device}: expected {input.device}, where the parameters are")
+        shape = (*input.shape[:-1], self.hidden_size)
+        if clamp.dim() > len(shape) or any(
             size not in (1, full) for size, full in zip(reversed(clamp.shape), reversed(shape), strict=False)
         ):
-            raise ValueError(f"clamp.shape = {tuple(clamp.shape)}: expected to be broadcastable to {tuple(shape)}")
+            raise ValueError(f"clamp.shape = {tuple(clamp.shape)}: expected to be broadcastable to {shape}")
         clamp = clamp.expand(shape)
-        clamp = clamp.transpose(0, 1) if self.batch_first else clamp
-        if checks.readable(drive) and (clamp & (drive.abs() > 1)).any():
-            message = "a clamped activity is outside [-1, 1], the range of the units; the rule uses it as it is"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return clamp
+        if len(shape) == 2:
+            return clamp.unsqueeze(1)
+        return clamp.transpose(0, 1) if self.batch_first else clamp
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the arguments."""
+        layers = f"num_layers={self.num_layers}, " if self.upper else ""
         return (
-            f"{self.input_size}, {self.hidden_size}, alpha={kind(self.alpha)!r}, nonlinearity={self.nonlinearity!r}, "
+            f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "
+            f"nonlinearity={self.nonlinearity!r}, "
             f"batch_first={self.batch_first}, backend={self.backend!r}"
         )

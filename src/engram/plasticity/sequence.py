@@ -10,21 +10,33 @@ from engram import checks
 AXES = ("time", "batch", "feature")
 
 
-def time_first(name: str, value: Tensor, features: int, like: Tensor, batch_first: bool = False) -> Tensor:
+def time_first(
+    name: str, value: Tensor, features: int, like: Tensor, batch_first: bool = False, *, alone: bool = False
+) -> Tensor:
     """Return ``value`` as a checked sequence of shape (time, batch, features), with dtype and device of ``like``.
+
+    With ``alone``, it may be a sequence of no batch, (time, features), too; it becomes a batch of one.
 
     Raises:
         TypeError: Not a tensor.
         ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
     """
-    if isinstance(value, Tensor) and value.is_floating_point() and autocast(value.device):
-        value = value.to(like.dtype)
+    value = precise(value, like)
+    if alone and isinstance(value, Tensor) and value.dim() == 2:
+        checks.tensor(name, value, ("time", features), like)
+        value = value.unsqueeze(0 if batch_first else 1)
     checks.tensor(name, value, ("batch", "time", features) if batch_first else ("time", "batch", features), like)
     sequence = value.transpose(0, 1) if batch_first else value
     if sequence.shape[1] == 0:
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected a batch of at least 1")
     checks.finite(name, sequence, AXES)
     return sequence
+
+
+def precise(value: Tensor, like: Tensor) -> Tensor:
+    """Return ``value``, under ``torch.autocast`` in the precision of ``like``."""
+    cast = isinstance(value, Tensor) and value.is_floating_point() and autocast(value.device)
+    return value.to(like.dtype) if cast else value
 
 
 def check_precision(parameter: Tensor) -> None:

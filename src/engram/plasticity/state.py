@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.serialization import add_safe_globals
 class TraceState(NamedTuple):
     """The state of a rule with one Hebbian trace for each connection and episode."""
 
-    trace: Float[Tensor, "batch post pre"]
+    trace: Float[Tensor, "*batch post pre"]
 
     def detach(self) -> TraceState:
         """Return the same state cut off from the graph that made it, for truncated back-propagation."""
@@ -22,8 +23,8 @@ class TraceState(NamedTuple):
 class EligibilityState(NamedTuple):
     """The state of a retroactive rule: Hebbian traces H, and E, what the next modulatory signal can make permanent."""
 
-    trace: Float[Tensor, "batch post pre"]
-    eligibility: Float[Tensor, "batch post pre"]
+    trace: Float[Tensor, "*batch post pre"]
+    eligibility: Float[Tensor, "*batch post pre"]
 
     def detach(self) -> EligibilityState:
         """As ``TraceState.detach``."""
@@ -35,18 +36,21 @@ RuleState = TraceState | EligibilityState
 
 
 class PlasticState(NamedTuple):
-    """The activity of a plastic recurrent network and its rule's state, of trace (batch, 0, 0) without plasticity."""
+    """The activity of a plastic recurrent network and its rule's state, of trace (batch, 0, 0) without plasticity.
 
-    hidden: Float[Tensor, "batch hidden"]
+    With several layers, the first axis is theirs, (layers, batch, ...); a sequence alone has no batch.
+    """
+
+    hidden: Float[Tensor, "*batch hidden"]
     rule: RuleState
 
     @property
-    def trace(self) -> Float[Tensor, "batch post pre"]:
+    def trace(self) -> Float[Tensor, "*batch post pre"]:
         """The Hebbian traces."""
         return self.rule.trace
 
     @property
-    def eligibility(self) -> Float[Tensor, "batch post pre"]:
+    def eligibility(self) -> Float[Tensor, "*batch post pre"]:
         """The eligibility traces; only the state of a retroactive rule has them."""
         return self.rule.eligibility  # type: ignore[union-attr]
 
@@ -56,19 +60,19 @@ class PlasticState(NamedTuple):
 
 
 class PlasticLSTMState(NamedTuple):
-    """The output h, the cell state c and the rule's state of a plastic LSTM."""
+    """The output h, the cell state c and the rule's state of a plastic LSTM; axes as of ``PlasticState``."""
 
-    hidden: Float[Tensor, "batch hidden"]
-    cell: Float[Tensor, "batch hidden"]
+    hidden: Float[Tensor, "*batch hidden"]
+    cell: Float[Tensor, "*batch hidden"]
     rule: RuleState
 
     @property
-    def trace(self) -> Float[Tensor, "batch post pre"]:
+    def trace(self) -> Float[Tensor, "*batch post pre"]:
         """The Hebbian traces."""
         return self.rule.trace
 
     @property
-    def eligibility(self) -> Float[Tensor, "batch post pre"]:
+    def eligibility(self) -> Float[Tensor, "*batch post pre"]:
         """The eligibility traces; only the state of a retroactive rule has them."""
         return self.rule.eligibility  # type: ignore[union-attr]
 
@@ -79,3 +83,10 @@ class PlasticLSTMState(NamedTuple):
 
 # `torch.load` takes back what `torch.save` wrote of a state, without unpickling anything else.
 add_safe_globals([TraceState, EligibilityState, PlasticState, PlasticLSTMState])
+
+
+def each(function: Callable[..., Tensor], *states: Any) -> Any:
+    """Return the state whose every tensor is what ``function`` makes of that of each of the states."""
+    if isinstance(states[0], Tensor):
+        return function(*states)
+    return type(states[0])(*(each(function, *parts) for parts in zip(*states, strict=True)))

@@ -80,6 +80,7 @@ class FeedbackAlignmentLinear(nn.Linear):
     Source: as of ``feedback_alignment_linear``.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> layer = FeedbackAlignmentLinear(64, 10)
         >>> layer(torch.randn(3, 64)).shape, [name for name, _ in layer.named_parameters()]
         (torch.Size([3, 10]), ['weight', 'bias'])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import Env, spaces
+from gymnasium import Env, logger, spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float32, Int
 
 from engram import checks
+from engram.tasks.picture import Picture
 
 Rows = Int[np.ndarray, "rows"]
 Observations = Float32[np.ndarray, "num_envs features"]
@@ -26,7 +27,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     """Environments of one kind that step together, with discrete actions and episodes of a known length.
 
     A subclass defines the start of an episode (``_begin``), the transition (``_advance``), the observation
-    (``_observe``) and, if not only time ends an episode, its end (``_ends``). Each environment has a random generator
+    (``_observe``), if not only time ends an episode, its end (``_ends``), and, if its metadata name render modes, what
+    there is to see (``_picture``). Each environment has a random generator
     of its own: environment i of a batch seeded s is the single environment seeded s + i. The end after ``episode_len``
     steps belongs to the task, which shows the time, and is therefore a termination; the observation of a new episode
     comes with the step after it, whose action is ignored (``AutoresetMode.NEXT_STEP``).
@@ -37,6 +39,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         action_space: Actions of one environment, counted from 0.
         episode_len: Steps of an episode.
         max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
+        render_mode: What ``render`` returns, ``"rgb_array"`` or ``"ansi"``, of a world with places; None: nothing.
 
     Attributes:
         generators: The random generator of each environment.
@@ -55,8 +58,11 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         action_space: spaces.Discrete,
         episode_len: int,
         max_episode_steps: int | None,
+        *,
+        render_mode: str | None = None,
     ) -> None:
         checks.size("episode_len", episode_len)
+        self.render_mode = checks.choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         if max_episode_steps is not None:
             checks.size("max_episode_steps", max_episode_steps)
         self.num_envs = checks.size("num_envs", num_envs)
@@ -89,6 +95,20 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     def _ends(self) -> tuple[Ends, Ends]:
         """Return which episodes this step terminates, and which it truncates, as new arrays."""
         return self.steps >= self.episode_len, np.zeros(self.num_envs, dtype=bool)
+
+    def _picture(self, row: int) -> Picture:
+        """Return what there is to see of one environment."""
+        raise NotImplementedError(f"{type(self).__name__} has no picture")
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Return an image or a text of each environment, as ``render_mode`` says; ``Picture`` has the legend."""
+        if self.render_mode is None:
+            logger.warn(f"render shows nothing: make it with one of render_mode={self.metadata['render_modes']}")
+            return None
+        if not self.generators:
+            raise ResetNeeded("render was called before reset")
+        pictures = map(self._picture, range(self.num_envs))
+        return tuple(picture.text() if self.render_mode == "ansi" else picture.image() for picture in pictures)
 
     @property  # type: ignore[misc]
     def np_random(self) -> Any:
@@ -169,6 +189,7 @@ class SingleEnv(Env[Any, Any]):
 
     def __init__(self, **arguments: Any) -> None:
         self.batch = type(self).vector_type(num_envs=1, **arguments)
+        self.render_mode = self.batch.render_mode
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
 
@@ -190,6 +211,11 @@ class SingleEnv(Env[Any, Any]):
         observations, rewards, terminations, truncations, infos = self.batch.step([int(action)])
         ends = bool(terminations[0]), bool(truncations[0])
         return observations[0], float(rewards[0]), *ends, _of_the_first(infos)
+
+    def render(self) -> Any:
+        """As ``BatchedEnv.render``, of the one environment."""
+        frames = self.batch.render()
+        return None if frames is None else frames[0]
 
 
 def _of_the_first(infos: dict[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def check_environment(env_id: str, *, shared_generator: bool = False, steps: int
     The environment passes Gymnasium's ``check_env`` without complaint and refuses actions outside its space. Batches by
     ``gymnasium.make_vec``, of one and of several environments, stepped in turn or by a ``vector_entry_point``, return
     what their spaces say, repeat themselves for the same seed and actions, draw from no global generator, and equal
-    single environments step for step, also through the ends of episodes as their ``autoreset_mode`` defines them:
-    environment i of a batch seeded s is the single environment seeded s + i.
+    single environments step for step and in what they render, also through the ends of episodes as their
+    ``autoreset_mode`` defines them: environment i of a batch seeded s is the single environment seeded s + i.
 
     Args:
         env_id: The id that ``gymnasium.make`` takes.
@@ -66,6 +66,7 @@ def check_environment(env_id: str, *, shared_generator: bool = False, steps: int
                 _repeats_itself,
                 _keeps_environments_apart if shared else _equals_single_environments,
                 _refuses_bad_batches,
+                *([] if shared else [_renders_each]),
             ]
             hold(f"{env_id} ({mode}, num_envs={num_envs})", checks, _Case(env_id, mode, num_envs, steps))
 
@@ -173,7 +174,8 @@ def _passes_gymnasium(env_id: str) -> None:
 
 
 def _renders(env_id: str) -> None:
-    """It renders in every mode that its metadata names."""
+    """It renders in every mode that its metadata names, and is made with ``render_mode=None``."""
+    gymnasium.make(env_id, render_mode=None, disable_env_checker=True).close()
     modes = gymnasium.make(env_id, disable_env_checker=True).metadata["render_modes"]
     for mode in set(modes) - {"human"}:  # that opens a window
         env = gymnasium.make(env_id, render_mode=mode, disable_env_checker=True)
@@ -231,6 +233,22 @@ def _refuses_bad_batches(case: _Case) -> None:
             action[0] = bad
             batch.reset(seed=_SEED)
             _refuses(batch.step, action, f"{what} in environment 0")
+
+
+def _renders_each(case: _Case) -> None:
+    """It renders a frame of each environment, which is that of the single environment."""
+    for mode in set(case.make().metadata.get("render_modes", ())) - {"human"}:
+        options = {"vectorization_mode": case.mode, "render_mode": mode}
+        batch = gymnasium.make_vec(case.env_id, case.num_envs, **options)
+        batch.reset(seed=_SEED)
+        with suppress(DependencyNotInstalled):
+            frames = batch.render()
+            assert isinstance(frames, tuple | list), f"render_mode={mode!r} returned a {type(frames).__name__}"
+            assert len(frames) == case.num_envs, f"render_mode={mode!r} returned {len(frames)} frames"
+            for row, frame in enumerate(frames):
+                one = gymnasium.make(case.env_id, render_mode=mode, disable_env_checker=True)
+                one.reset(seed=_SEED + row)
+                assert data_equivalence(frame, one.render()), f"{mode} of environment {row} is not that of it alone"
 
 
 def _has_the_spaces_of_a_batch(case: _Case) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -32,7 +33,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             all of them; a system that is transformed later has the same. An operator of that rank among more
             coordinates (``method="rrr"``) is compared as it acts within its range, which it never leaves.
         restarts: As in ``operator_distance``.
-        seed: As in ``operator_distance``.
+        random_state: Settles the random starts, as ``seed`` in ``operator_distance``.
         budget: Seconds for the refinement of the distances, as in ``compare_operators``; None: no limit.
         n_jobs: Threads.
 
@@ -55,7 +56,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         "metric": [StrOptions({"angular", "euclidean", "squared", "bound", "spectral"})],
         "rank": [None, StrOptions({"common"})],
         "restarts": [None, Interval(Integral, 0, None, closed="left")],
-        "seed": [Interval(Integral, 0, None, closed="left")],
+        "random_state": ["random_state"],
         "budget": [None, Interval(Real, 0, None, closed="left")],
         "n_jobs": [None, Integral],
     }
@@ -67,7 +68,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         *,
         rank: Annotated[Any, Literal["common"] | None] = None,
         restarts: Annotated[Any, int | None] = None,
-        seed: Annotated[Any, int] = 0,
+        random_state: Annotated[Any, int | np.random.RandomState | None] = 0,
         budget: Annotated[Any, float | None] = None,
         n_jobs: Annotated[Any, int | None] = None,
     ) -> None:
@@ -75,7 +76,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         self.metric = metric
         self.rank = rank
         self.restarts = restarts
-        self.seed = seed
+        self.random_state = random_state
         self.budget = budget
         self.n_jobs = n_jobs
 
@@ -141,8 +142,11 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
                 found = f"system {number} has an operator of rank {len(operator)}"
                 raise ValueError(f'{found}: expected {expected}, as of the first; set rank = "common", or that of dmd')
         if self.metric not in ("bound", "spectral"):
-            search = {name: getattr(self, name) for name in ("restarts", "seed", "n_jobs", "budget")}
-            return compare_operators(operators, others, self.metric, **search)
+            search = {name: getattr(self, name) for name in ("restarts", "n_jobs", "budget")}
+            seed = self.random_state
+            if not isinstance(seed, Integral):
+                seed = check_random_state(seed).randint(2**31)
+            return compare_operators(operators, others, self.metric, seed=int(seed), **search)
         if self.metric == "bound":
             values = operator_bounds(operators, others)
         else:

@@ -21,6 +21,7 @@ class HiddenStates:
     is (batch, units)) gives a step in every call; ``next_trials`` ends these trials. Of tuples the first is taken.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.GRU(3, 8))
         >>> with HiddenStates(net[0]) as states:
         ...     _ = net(torch.zeros(20, 4, 3))

@@ -118,6 +118,7 @@ def as_affine_relu(
         ValueError: A layer is in training mode, a number is not finite, or ``input_shape`` is missing.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> as_affine_relu(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))).sizes
         (3, 4, 2)
     """

@@ -41,6 +41,7 @@ class NOODLLayer(nn.Module):
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form; ``NOODL`` is faster.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> layer = NOODLLayer(3, 3)
         >>> _ = layer.weight.copy_(torch.eye(3))
         >>> layer(torch.tensor([[0.9, 0.1, -2.0]])).gt(0).tolist()

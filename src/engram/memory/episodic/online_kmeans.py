@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClusterMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -19,7 +20,7 @@ from engram.storage.stored import Stored
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 
 
-class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class OnlineKMeans(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1
@@ -98,6 +99,16 @@ class OnlineKMeans(Fitted, Stored, ClusterMixin, BaseEstimator):  # type: ignore
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         return self._labels(np.asarray(samples, self._centres.dtype))
+
+    def transform(self, X: Data) -> np.ndarray:
+        """Return the distance of each sample from each centre, (samples, clusters)."""
+        check_is_fitted(self)
+        samples = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return np.asarray(euclidean_distances(samples, self.cluster_centers_))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._filled
 
     def _plain(self, X: Data) -> bool:
         """Return whether scikit-learn has nothing to say about X: its checks take far longer than a step."""

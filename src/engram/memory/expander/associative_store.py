@@ -49,6 +49,7 @@ class AssociativeStore(Stored):
     Source: ours; the need for it is stated by Chaudhuri and Fiete (2019): the stored patterns cannot be chosen.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> from engram.memory import random_regular
         >>> store = AssociativeStore(ExpanderMemory(random_regular(480, 5, 6, seed=0)))
         >>> store.write(["apple", "pear"], ["red", "green"])

@@ -39,6 +39,7 @@ class Scaffold(Stored):
     with a fixed scaffold" (2022), with an expander memory for the scaffold.
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> from engram.memory import random_regular
         >>> scaffold = Scaffold(ExpanderMemory(random_regular(240, 5, 6, seed=0)), 100)
         >>> scaffold.store(torch.eye(5, 100))

@@ -27,6 +27,7 @@ class HebbHopfield(Stored, nn.Module):
     Personnaz, Guyon and Dreyfus, "Information storage and retrieval in spin-glass like neural networks" (1985).
 
     Examples:
+        >>> _ = torch.manual_seed(0)
         >>> memory = HebbHopfield(6)
         >>> memory.store(torch.tensor([[1, 1, 1, -1, -1, -1]]))
         >>> memory.recall(torch.tensor([[1, 1, -1, -1, -1, -1]])).x.tolist()

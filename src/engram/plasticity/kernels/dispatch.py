@@ -15,7 +15,7 @@ from engram.plasticity.kernels.linear import scan as linear
 from engram.plasticity.kernels.lstm import scan as lstm
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.step import step_scan
-from engram.plasticity.sequence import AXES, autocast
+from engram.plasticity.sequence import autocast
 
 BACKENDS = ("auto", "eager", "fused")
 # Steps times connections up to which a call without a graph is over before the kernel has laid out its matrices.
@@ -30,20 +30,19 @@ KERNELS: dict[str, tuple[ModuleType, int]] = {
 
 
 def run_layer(layer: Any, scan: Callable[..., Any], *args: Any, **options: Any) -> tuple[Tensor, Any]:
-    """Return the output, batch first where the layer wants it, and the state of a plastic layer's scan.
+    """Return the output and the state of a plastic layer's scan.
 
     Arguments are those of the scan, but for alpha and the rule, which are the layer's.
 
     Raises:
-        ValueError: The output is not finite; and as of ``run_scan``.
+        ValueError: As of ``run_scan``.
     """
     *sequences, state = args
     rule = layer.rule
     output, state = run_scan(scan, layer.backend, *sequences, layer.alpha, rule, state, **options)
-    checks.finite("activity", output, AXES)
     if rule is not None:
         rule.warn_if_saturated(getattr(state, "rule", state))
-    return (output.transpose(0, 1) if layer.batch_first else output), state
+    return output, state
 
 
 def run_scan(scan: Callable[..., Any], backend: str, drive: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:

@@ -40,6 +40,7 @@ class CueRewardVectorEnv(BatchedEnv):
         fixed_cues: Cues of all episodes, (n_cues, cue_bits), from -1 to 1; None: new ones in every episode.
         reward_delay: Empty steps between Go and the step that is rewarded for it; every trial is longer by as many.
         max_episode_steps: As in ``BatchedEnv``.
+        render_mode: As in ``BatchedEnv``; there is no place to show.
 
     Attributes:
         target: Which of the cues is the target, (num_envs,).
@@ -65,6 +66,7 @@ class CueRewardVectorEnv(BatchedEnv):
         fixed_cues: Any = None,
         reward_delay: int = 0,
         max_episode_steps: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
         checks.size("n_cues", n_cues, 2, 10**6)
         checks.size("cue_bits", cue_bits, most=10**6)
@@ -89,7 +91,8 @@ class CueRewardVectorEnv(BatchedEnv):
                 raise ValueError(f"fixed_cues = {fixed_cues!r}: expected cues that differ from each other")
         low, high = np.zeros(cue_bits + 7, np.float32), np.ones(cue_bits + 7, np.float32)
         low[:cue_bits] = low[cue_bits + 3] = -1.0
-        super().__init__(num_envs, spaces.Box(low, high), spaces.Discrete(2), episode_len, max_episode_steps)
+        space = spaces.Box(low, high)
+        super().__init__(num_envs, space, spaces.Discrete(2), episode_len, max_episode_steps, render_mode=render_mode)
         self._cues = np.zeros((num_envs, n_cues + 1, cue_bits), np.float32)  # the last one is none at all
         self.target = np.zeros(num_envs, dtype=np.int64)
         # The episode, drawn at its start. At time episode_len only an observation is left.

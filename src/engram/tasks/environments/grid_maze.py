@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int
 
 from engram import checks
 from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, SingleEnv
+from engram.tasks.picture import RENDERED, Picture
 
 ENV_ID = "engram/GridMaze-v0"
 
@@ -75,6 +76,7 @@ class GridMazeVectorEnv(BatchedEnv):
         reward: Reward for reaching the cell; above 0.
         wall_penalty: What a move into a wall costs; at least 0.
         max_episode_steps: As in ``BatchedEnv``.
+        render_mode: As in ``BatchedEnv``.
 
     Attributes:
         maze: The layout, the same in all environments.
@@ -88,6 +90,8 @@ class GridMazeVectorEnv(BatchedEnv):
         (4, 17)
     """
 
+    metadata = BatchedEnv.metadata | RENDERED
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -97,13 +101,17 @@ class GridMazeVectorEnv(BatchedEnv):
         reward: float = 10.0,
         wall_penalty: float = 0.0,
         max_episode_steps: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
         self.reward = checks.number("reward", reward, above=0)
         self.wall_penalty = checks.number("wall_penalty", wall_penalty, least=0)
         self.maze = grid_maze(size)
         low, high = np.zeros(_ACTION + len(_MOVES), np.float32), np.ones(_ACTION + len(_MOVES), np.float32)
         low[_REWARD], high[_REWARD] = -wall_penalty, reward
-        super().__init__(num_envs, spaces.Box(low, high), spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps)
+        spaces_of = spaces.Box(low, high), spaces.Discrete(len(_MOVES))
+        super().__init__(num_envs, *spaces_of, episode_len, max_episode_steps, render_mode=render_mode)
+        self._free = np.full((size, size), "#")
+        self._free[tuple(self.maze.cells.T)] = "."
         self.position = np.full(num_envs, self.maze.center)
         self.goal = np.full(num_envs, self.maze.center)
         # Drawn at the start of an episode: where step t teleports to. The last column is for an ended environment,
@@ -139,10 +147,16 @@ class GridMazeVectorEnv(BatchedEnv):
         seen[self._each, _ACTION + self.last_action] = 1.0
         return seen
 
+    def _picture(self, row: int) -> Picture:
+        cells, places = self._free.copy(), self.maze.cells
+        cells[tuple(places[self.goal[row]])] = "G"
+        return Picture(cells, tuple(places[self.position[row]].tolist()))
+
 
 class GridMaze(SingleEnv):
     """As ``GridMazeVectorEnv``, one maze."""
 
+    metadata = RENDERED
     vector_type = GridMazeVectorEnv
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 
 from engram import checks
 from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
+from engram.tasks.picture import RENDERED, Picture
 
 OPEN_ROOM_ID, I_MAZE_ID, FOUR_ROOM_ID = "engram/OpenRoom-v0", "engram/IMaze-v0", "engram/FourRoom-v0"
 
@@ -54,6 +55,7 @@ class RoomVectorEnv(BatchedEnv):
         layout: ``"open-room"``, ``"i-maze"`` or ``"four-room"``.
         episode_len: Steps after which an episode is truncated.
         max_episode_steps: As in ``BatchedEnv``.
+        render_mode: As in ``BatchedEnv``; north is up.
 
     Attributes:
         room: The layout.
@@ -67,6 +69,8 @@ class RoomVectorEnv(BatchedEnv):
         [[1.0, 1.0], [1.0, 1.0]]
     """
 
+    metadata = BatchedEnv.metadata | RENDERED
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -74,10 +78,13 @@ class RoomVectorEnv(BatchedEnv):
         layout: str = "open-room",
         episode_len: int = 100,
         max_episode_steps: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
         self.room = room(checks.choice("layout", layout, tuple(GOALS)))
         seen = spaces.Box(0.0, np.array(self.room.wall.shape, np.float32) - 1)
-        super().__init__(num_envs, seen, spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps)
+        super().__init__(
+            num_envs, seen, spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps, render_mode=render_mode
+        )
         self.position = np.ones((num_envs, 2), dtype=np.int64)
         self._moves = np.array(_MOVES)
 
@@ -99,10 +106,17 @@ class RoomVectorEnv(BatchedEnv):
     def _observe(self) -> Observations:
         return self.position.astype(np.float32)
 
+    def _picture(self, row: int) -> Picture:
+        cells = np.where(self.room.wall, "#", ".")
+        cells[self.room.goal] = "G"
+        x, y = self.position[row].tolist()
+        return Picture(cells.T[::-1], (cells.shape[1] - 1 - y, x))
+
 
 class RoomEnv(SingleEnv):
     """As ``RoomVectorEnv``, one agent."""
 
+    metadata = RENDERED
     vector_type = RoomVectorEnv
 
 

@@ -33,6 +33,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         trials: Trials of a life.
         timing: Timing of a trial; the published one if None.
         max_episode_steps: Steps after which a life is truncated, never terminated; None: those of all its trials.
+        render_mode: As in ``BatchedEnv``; there is no place to show.
 
     Attributes:
         table: The task of each environment, as its place in ``tasks``, (num_envs,).
@@ -52,6 +53,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         trials: int = 20,
         timing: Timing | None = None,
         max_episode_steps: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
         self.trials, self.tasks = checks.size("trials", trials), checked_tasks(tasks)
         self.timing = Timing() if timing is None else timing
@@ -59,7 +61,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         most = whole if max_episode_steps is None else max_episode_steps
         seen = spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,))
         # The end of an episode is never reached: a life is truncated before.
-        super().__init__(num_envs, seen, spaces.Discrete(3), whole + 1, most)
+        super().__init__(num_envs, seen, spaces.Discrete(3), whole + 1, most, render_mode=render_mode)
         self._rows = np.array([TABLES[name] for name in self.tasks])
         self._shown = TwoStimulus(tuple(self.tasks), timing=self.timing).inputs().numpy()
         self.table = np.zeros(num_envs, dtype=np.int64)

@@ -13,10 +13,11 @@ from jaxtyping import Float, Float32, Int
 
 from engram import checks
 from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
-from engram.tasks.meta.instance import Instance, instance_of, set_instances
+from engram.tasks.meta.instance import Instance, free_cells, instance_of, set_instances
 from engram.tasks.meta.planning import model, optimal
 from engram.tasks.meta.program import Lives, lives, program
 from engram.tasks.meta.task import MetaTask
+from engram.tasks.picture import RENDERED, Picture
 
 _ENTRIES, _KNOWN = 4_000_000, 100_000  # of the models planned in at once; policies that are remembered
 
@@ -36,6 +37,8 @@ class MetaTaskVectorEnv(BatchedEnv):
         tasks: A meta-task, or several with the same number of actions and of numbers observed.
         num_envs: Number of environments; None: one for each task.
         max_episode_steps: Steps after which an episode is truncated; None: at the horizon only.
+        render_mode: As in ``BatchedEnv``. Goals are the states that a rule of reward names in the instance, keys those
+            that a rule of the flag names; a task without a grid shows its states in one row, by their numbers.
 
     Attributes:
         tasks: The different tasks.
@@ -53,8 +56,15 @@ class MetaTaskVectorEnv(BatchedEnv):
         ((6, 5), True)
     """
 
+    metadata = BatchedEnv.metadata | RENDERED
+
     def __init__(
-        self, tasks: MetaTask | Sequence[MetaTask], num_envs: int | None = None, *, max_episode_steps: int | None = None
+        self,
+        tasks: MetaTask | Sequence[MetaTask],
+        num_envs: int | None = None,
+        *,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
         given = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
         if not given:
@@ -74,7 +84,7 @@ class MetaTaskVectorEnv(BatchedEnv):
         low, high = zip(*map(_bounds, self.tasks), strict=True)
         seen = spaces.Box(np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32))
         actions = spaces.Discrete(given[0].n_actions)
-        super().__init__(count, seen, actions, int(self.horizons.max()), max_episode_steps)
+        super().__init__(count, seen, actions, int(self.horizons.max()), max_episode_steps, render_mode=render_mode)
         self._volatile = self._code.is_volatile[self.task_of]
         self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
         self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
@@ -168,6 +178,17 @@ class MetaTaskVectorEnv(BatchedEnv):
         self._kernels.observe(self._code, self.lives, seen)
         return seen
 
+    def _picture(self, row: int) -> Picture:
+        task, instance = self.tasks[self.task_of[row]], self.instance(row)
+        cells = np.where(free_cells(task, [instance])[0], ".", "#")
+        for symbol, rules in (("G", task.reward_rules), ("K", task.flag_rules)):
+            named = itertools.chain.from_iterable((rule.old, rule.new) for rule in rules)
+            places = [s if isinstance(s, int) else instance.states[s.index] for s in named]
+            cells[[place for place in places if place != -1]] = symbol
+        height, width = (1, task.n_states) if task.topology is None else (task.topology.height, task.topology.width)
+        row, column = divmod(int(self.lives.state[row]), width)
+        return Picture(cells.reshape(height, width), (row, column))
+
 
 class MetaTaskEnv(SingleEnv):
     """As ``MetaTaskVectorEnv``, on one environment; ``reset`` returns the instance as ``info["instance"]``.
@@ -181,10 +202,11 @@ class MetaTaskEnv(SingleEnv):
     """
 
     batch: MetaTaskVectorEnv
+    metadata = RENDERED
     vector_type = MetaTaskVectorEnv
 
-    def __init__(self, task: MetaTask) -> None:
-        super().__init__(tasks=task)
+    def __init__(self, task: MetaTask, *, render_mode: str | None = None) -> None:
+        super().__init__(tasks=task, render_mode=render_mode)
 
     @property
     def task(self) -> MetaTask:

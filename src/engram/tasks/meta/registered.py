@@ -37,19 +37,27 @@ class EnvId(StrEnum):
     TWO_STIMULUS = "engram/DiscreteTwoStimulus-v0"
 
 
-def one(name: str, **arguments: Any) -> MetaTaskEnv:
+def one(name: str, *, render_mode: str | None = None, **arguments: Any) -> MetaTaskEnv:
     """Make the environment of the function of ``named`` with this name and these arguments."""
-    return MetaTaskEnv(getattr(named, name)(**arguments))
+    return MetaTaskEnv(getattr(named, name)(**arguments), render_mode=render_mode)
 
 
-def many(num_envs: int = 1, *, name: str, max_episode_steps: int | None = None, **arguments: Any) -> MetaTaskVectorEnv:
+def many(
+    num_envs: int = 1,
+    *,
+    name: str,
+    max_episode_steps: int | None = None,
+    render_mode: str | None = None,
+    **arguments: Any,
+) -> MetaTaskVectorEnv:
     """As ``one``, on many environments.
 
     Examples:
         >>> gymnasium.make_vec("engram/TwoStep-v0", num_envs=8, kind="wang2018").num_envs
         8
     """
-    return MetaTaskVectorEnv(getattr(named, name)(**arguments), num_envs, max_episode_steps=max_episode_steps)
+    task = getattr(named, name)(**arguments)
+    return MetaTaskVectorEnv(task, num_envs, max_episode_steps=max_episode_steps, render_mode=render_mode)
 
 
 for _id in EnvId:

@@ -1,0 +1,49 @@
+"""Worlds made of cells, shown as pixels and as text."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+RENDERED = {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
+"""What an environment that has a picture adds to its metadata."""
+
+PIXELS = 16  # along a side of a cell
+COLOURS = {"#": (64, 64, 64), ".": (240, 240, 236), "G": (230, 159, 0), "K": (0, 158, 115), "A": (0, 114, 178)}
+
+
+class Picture(NamedTuple):
+    """What there is to see of a world: the agent among cells.
+
+    As text, ``#`` is a wall, ``.`` a free cell, ``G`` a goal, ``K`` a key and ``A`` the agent, above what is under it.
+    As an image, of 16 pixels a cell, walls are dark grey, free cells light, goals orange, keys green, and the agent is
+    a blue square within its cell.
+
+    Examples:
+        >>> print(Picture(np.array([["#", "."], ["G", "."]]), (0, 1)).text())
+        #A
+        G.
+    """
+
+    cells: Shaped[np.ndarray, "rows columns"]
+    agent: tuple[int, int]
+
+    def text(self) -> str:
+        """Return a line of characters for each row."""
+        shown = self.cells.copy()
+        shown[self.agent] = "A"
+        return "\n".join("".join(row) for row in shown)
+
+    def image(self) -> UInt8[np.ndarray, "height width 3"]:
+        """Return the pixels."""
+        image = np.zeros((*self.cells.shape, 3), np.uint8)
+        for symbol, colour in COLOURS.items():
+            image[self.cells == symbol] = colour
+        image = image.repeat(PIXELS, axis=0).repeat(PIXELS, axis=1)
+        image[::PIXELS] = image[::PIXELS] // 8 * 7  # a line between cells, so that they can be counted
+        image[:, ::PIXELS] = image[:, ::PIXELS] // 8 * 7
+        row, column = (PIXELS * place for place in self.agent)
+        image[row + 4 : row + PIXELS - 3, column + 4 : column + PIXELS - 3] = COLOURS["A"]
+        return image

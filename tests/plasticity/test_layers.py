@@ -1,0 +1,171 @@
+"""Several layers, one sequence alone and packed sequences, held to what a network of one layer makes of a batch."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence, unpack_sequence
+
+from engram.plasticity import Modulated, Neuromodulator, Oja, PlasticLSTM, PlasticRNN, Retroactive
+from engram.plasticity.state import each
+from engram.testing.module import assert_close, check_module, tensors
+
+INPUTS, UNITS = 3, 4
+MAKERS = {
+    "rnn": lambda **options: PlasticRNN(INPUTS, UNITS, **options),
+    "rnn oja": lambda **options: PlasticRNN(INPUTS, UNITS, rule=Oja(0.3), alpha="post", **options),
+    "rnn without plasticity": lambda **options: PlasticRNN(INPUTS, UNITS, alpha=None, **options),
+    "lstm": lambda **options: PlasticLSTM(INPUTS, UNITS, **options),
+    "lstm retroactive": lambda **options: PlasticLSTM(INPUTS, UNITS, rule=Retroactive(0.3), alpha=2, **options),
+}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def build(name, **options):
+    """Return a network with parameters large enough for every part of it to matter."""
+    net = MAKERS[name](dtype=torch.float64, generator=seeded(), **options)
+    with torch.no_grad():
+        for number, parameter in enumerate(net.parameters()):
+            parameter.add_(0.3 * draw(*parameter.shape, seed=number).sigmoid())
+    return net
+
+
+def gradients(net, *results):
+    weighed = sum((t * torch.linspace(1, 2, t.numel()).view_as(t)).sum() for t in tensors(results))
+    return torch.autograd.grad(weighed, list(net.parameters()), allow_unused=True, materialize_grads=True)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_two_layers_are_two_networks_one_after_the_other(name):
+    net, below = build(name, num_layers=2), MAKERS[name](dtype=torch.float64)
+    below.load_state_dict({key: value for key, value in net.state_dict().items() if not key.startswith("upper")})
+    (above,) = net.upper
+    first, second = draw(6, 2, INPUTS), draw(5, 2, INPUTS, seed=1)
+    output, state = net(second, net(first)[1])
+    hidden, lower = below(first)
+    _, upper = above(hidden)
+    hidden, lower = below(second, lower)
+    expected, upper = above(hidden, upper)
+    assert_close(output, expected)
+    assert_close(each(lambda t: t[0], state), lower)
+    assert_close(each(lambda t: t[1], state), upper)
+    assert state.hidden.shape == (2, 2, UNITS)  # layers first, as in nn.LSTM
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_sequence_alone_is_a_batch_of_one(name, num_layers, batch_first):
+    net, sequence, axis = build(name, num_layers=num_layers, batch_first=batch_first), draw(7, INPUTS), num_layers - 1
+    output, state = net(sequence[3:], net(sequence[:3])[1])
+    whole, last = net(sequence.unsqueeze(0 if batch_first else 1))
+    assert output.shape == (4, UNITS)
+    assert_close(output, whole.squeeze(0 if batch_first else 1)[3:])
+    assert_close(state, each(lambda t: t.squeeze(axis), last))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5), num_layers=st.integers(1, 2))
+def test_packed_sequences_are_each_alone(name, lengths, num_layers):
+    net, axis = build(name, num_layers=num_layers), num_layers - 1
+    parts = [[draw(length, INPUTS, seed=seed + 10 * k) for k, length in enumerate(lengths)] for seed in (0, 5)]
+    packs = [pack_sequence(part, enforce_sorted=False) for part in parts]
+    output, state = net(packs[1], net(packs[0])[1])
+    assert isinstance(output, PackedSequence)
+    alone = [net(second, net(first)[1]) for first, second in zip(*parts, strict=True)]
+    expected = each(lambda *rows: torch.stack(rows, axis), *(state for _, state in alone))
+    found = unpack_sequence(output)
+    assert_close(tuple(found), tuple(output for output, _ in alone))
+    assert_close(state, expected)
+    rows = [output for output, _ in alone]
+    assert_close(gradients(net, *found, state), gradients(net, *rows, expected))
+
+
+def test_packed_sequences_give_what_nn_rnn_gives_without_plasticity():
+    net = PlasticRNN(INPUTS, UNITS, num_layers=2, alpha=None, generator=seeded())
+    peer = torch.nn.RNN(INPUTS, UNITS, num_layers=2)
+    with torch.no_grad():
+        for number, layer in enumerate((net, *net.upper)):
+            for name, value in (
+                ("weight_ih", layer.weight_ih),
+                ("weight_hh", layer.weight_hh),
+                ("bias_ih", layer.bias),
+            ):
+                peer.get_parameter(f"{name}_l{number}").copy_(value)
+            peer.get_parameter(f"bias_hh_l{number}").zero_()
+    padded, lengths = draw(6, 3, INPUTS).float(), torch.tensor([4, 6, 1])
+    packed = pack_padded_sequence(padded, lengths, enforce_sorted=False)
+    start = net(padded)[1]
+    (output, state), (expected, hidden) = net(packed, start), peer(packed, start.hidden)
+    torch.testing.assert_close(pad_packed_sequence(output), pad_packed_sequence(expected))
+    torch.testing.assert_close(state.hidden, hidden)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_several_layers_keep_the_contract(name):
+    check_module(lambda *sizes, **options: type(build(name))(*sizes, num_layers=2, **options))
+
+
+def test_one_layer_is_shown_and_stored_as_before():
+    assert "upper" not in repr(PlasticRNN(3, 4))
+    assert "3, 4, num_layers=2, alpha" in repr(PlasticRNN(3, 4, num_layers=2))
+    assert set(PlasticRNN(3, 4).state_dict()) == {"weight_ih", "bias", "weight_hh", "alpha", "rule.eta"}
+
+
+def test_layers_share_no_rule_and_draw_from_the_generator():
+    modulator = Neuromodulator(UNITS)
+    net = PlasticLSTM(INPUTS, UNITS, num_layers=3, rule=Modulated(), neuromodulator=modulator, generator=seeded())
+    assert len({id(layer.neuromodulator) for layer in (net, *net.upper)}) == 3
+    drawn = {name: value.clone() for name, value in net.state_dict().items() if "neuromodulator" not in name}
+    net.reset_parameters(seeded(1))
+    assert not torch.equal(net.upper[1].weight_hh, drawn["upper.1.weight_hh"])
+    net.reset_parameters(seeded())
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in drawn.items())
+
+
+def test_who_acts_with_several_layers_gives_what_the_sequence_gives():
+    net, sequence = build("rnn", num_layers=2), draw(5, 2, INPUTS)
+    act = net.acting(2)
+    assert_close(torch.stack([act(step) for step in sequence]), net(sequence)[0])
+
+
+NET, DEEP, SEQUENCE = PlasticRNN(3, 4), PlasticLSTM(3, 4, num_layers=2), torch.zeros(5, 2, 3)
+PACKED, MASK = pack_sequence([torch.zeros(3, 3), torch.zeros(1, 3)]), torch.ones(5, 2, 4, dtype=torch.bool)
+BAD = {
+    "num_layers": (lambda: PlasticRNN(3, 4, num_layers=0), ValueError, "num_layers = 0: expected at least 1"),
+    "features alone": (lambda: NET(SEQUENCE[0, :, :2]), ValueError, r"input.shape = \(2, 2\): expected \(time, 3\)"),
+    "features packed": (lambda: NET(pack_sequence([torch.zeros(2, 4)])), ValueError, r"input.data.*\(row, 3\)"),
+    "packed half": (lambda: NET(pack_sequence([torch.zeros(2, 3).half()])), ValueError, "input.data.dtype"),
+    "packed nan": (lambda: NET(pack_sequence([torch.full((2, 3), torch.nan)])), ValueError, "input.data at .row=0, fe"),
+    "a state of one": (lambda: DEEP(SEQUENCE, PlasticLSTM(3, 4)(SEQUENCE)[1]), ValueError, r"expected \(2, 2, 4\)"),
+    "a batch's state": (lambda: DEEP(SEQUENCE[:, 0], DEEP(SEQUENCE)[1]), ValueError, r"\(2, 2, 4\): expected \(2, 4\)"),
+    "a packed state": (lambda: NET(PACKED, NET(SEQUENCE[:, :1])[1]), ValueError, r"\(1, 4\): expected \(2, 4\)"),
+    "clamp packed": (lambda: NET(PACKED, clamp=MASK), ValueError, "clamp is given: expected None, because the seq"),
+    "clamp deep": (
+        lambda: PlasticRNN(3, 4, num_layers=2)(SEQUENCE, clamp=MASK),
+        ValueError,
+        "clamp is given: expected None, because num_layers = 2",
+    ),
+    "clamp alone": (lambda: NET(SEQUENCE[:, 0], clamp=MASK), ValueError, r"broadcastable to \(5, 4\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_sequence_alone_is_clamped_by_its_own_shape():
+    net, sequence, clamp = build("rnn"), 0.1 * draw(5, INPUTS), torch.tensor([True, False, False, True])
+    batch = net(sequence.unsqueeze(1), clamp=clamp)[0]
+    assert_close(net(sequence, clamp=clamp.expand(5, 4))[0], batch.squeeze(1))
+    assert not torch.equal(net(sequence)[0], batch.squeeze(1))
