@@ -27,8 +27,8 @@ def test_the_arms_differ_as_their_names_say():
         "retroactive": ("retroactive", 0.5, False, 0, True, 60),
         "modulated-fixed-cues": ("modulated", 0.1, True, 0, True, 60),
         "clipped-hebb-fixed-cues": ("clipped-hebb", 0.1, True, 0, True, 60),
-        "retroactive-late": ("retroactive", 0.3, True, 2, True, 75),
-        "one-step-late": ("retroactive", 1.0, True, 2, False, 75),
+        "retroactive-late": ("retroactive", 0.5, True, 1, True, 67),
+        "one-step-late": ("retroactive", 1.0, True, 1, False, 67),
     }
     for arm in ("retroactive-late", "one-step-late"):
         eta = cue_reward.build(arms[arm], 15, 2, torch.Generator()).network.rule.eta
