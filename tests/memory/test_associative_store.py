@@ -11,6 +11,7 @@ from engram.memory import (
     random_regular,
     recovery_curve,
     recovery_rate,
+    sign_labels,
 )
 
 MEMORY = ExpanderMemory(random_regular(240, 5, 6, seed=0))
@@ -35,6 +36,37 @@ def test_an_integer_is_its_own_message():
     store = AssociativeStore(MEMORY)
     numbers = [0, 1, 5, 2**store.message_size - 1]
     assert MEMORY.index(store.address(numbers)) == numbers
+
+
+def test_vectors_have_addresses_by_their_sides_of_random_planes():
+    vectors = torch.randn(30, 8, generator=seeded(1))
+    store = AssociativeStore(MEMORY)
+    labels = sign_labels(vectors, store.message_size, seeded(2))
+    assert labels == sign_labels(7 * vectors, store.message_size, seeded(2))
+    assert len(set(labels)) == 30
+    store.write(labels, list(range(30)))
+    assert store.recall(corrupted(store.address(labels), 0.02, generator=seeded()), seeded()).payloads == list(
+        range(30)
+    )
+
+
+@given(st.floats(0.05, 3.0))
+def test_bits_of_two_vectors_differ_as_often_as_their_angle_says(angle):
+    angle, bits = torch.tensor(angle, dtype=torch.float64), 20_000
+    pair = torch.stack(
+        [torch.stack([torch.ones(()).double(), torch.zeros(()).double()]), torch.stack([angle.cos(), angle.sin()])]
+    )
+    one, other = sign_labels(pair, bits, seeded(3))
+    share = float(angle) / torch.pi
+    assert abs((one ^ other).bit_count() / bits - share) < 5 * (share * (1 - share) / bits) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("x", "bits", "message"), [(torch.zeros(1, 2), 0, "bits = 0"), (torch.full((1, 2), torch.nan), 3, "x")]
+)
+def test_vectors_that_have_no_sides_are_refused(x, bits, message):
+    with pytest.raises(ValueError, match=message):
+        sign_labels(x, bits, seeded())
 
 
 def test_what_is_not_there_is_not_found():

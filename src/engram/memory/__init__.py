@@ -27,6 +27,7 @@ from engram.memory.expander.local_graph import local_graph
 from engram.memory.expander.random_regular import random_regular
 from engram.memory.expander.recovery import corrupted, recovery_curve, recovery_rate
 from engram.memory.expander.scaffold import Scaffold, ScaffoldRecall
+from engram.memory.expander.sign_labels import sign_labels
 from engram.memory.hopfield.attention import AttentionMemory
 from engram.memory.hopfield.dense import DenseHopfield
 from engram.memory.hopfield.hebb import HebbHopfield
@@ -78,6 +79,7 @@ __all__ = [
     "recovery_curve",
     "recovery_rate",
     "relative_error",
+    "sign_labels",
 ]
 
 
