@@ -54,7 +54,7 @@ COMPILED = [(30, 100, 20), (30, 100, 100)]
 PATIENCE = 240.0  # seconds that a compilation may take
 MEMORY = (30, 100, 200)
 LOADED = [(32, 60, 11), (1, 32, 20), (30, 100, 100), (128, 200, 50)]  # beside other work; the first is the README's
-LOADED_SECONDS = 4.0  # for each of them and each load, for what is measured is how often others are waited for
+LOADED_SECONDS = 20.0  # for each of them and each load, for what is measured is how often others are waited for
 AT_ONCE = 10  # training steps that are timed together where cores are shared, so that no single wait decides
 SECONDS = 3.0  # for all ways of one size; each is measured once whatever it takes
 

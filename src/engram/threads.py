@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Threads:
         helpers = min(threads, count) - 1
         if helpers > self.size:
             self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
-        begun = [self.pool.submit(work) for _ in range(helpers)] if self.pool is not None else []
+        begun = [self.pool.submit(alone()(work)) for _ in range(helpers)] if self.pool is not None else []
         work()
         for helper in begun:
             if not helper.cancel():
@@ -103,29 +103,40 @@ _openmp = _setter("libgomp*.so*", "omp_set_num_threads")
 _mkl = _setter("libtorch_cpu.so", "MKL_Set_Num_Threads_Local")
 
 
-_outside = threading.local()
+class _Outside(threading.local):
+    """What a thread that is alone goes back to."""
+
+    depth = threads = mkl = 0
+
+
+_outside = _Outside()
 
 
 def available() -> int:
     """Return how many threads torch would use here, were it not told to be ``alone``."""
-    return getattr(_outside, "threads", 0) or torch.get_num_threads()
+    return _outside.threads if _outside.depth else torch.get_num_threads()
 
 
-@contextmanager
-def alone() -> Iterator[None]:
+class alone(ContextDecorator):  # noqa: N801
     """Let torch's operators use this thread alone within the context; other threads see nothing of it.
 
     Threads of OpenMP have to meet at the end of every operator, which on busy cores takes longer than a small product.
+    What ``torch.compile`` looks at is left as it is.
     """
-    if getattr(_outside, "threads", 0):
-        yield
-        return
-    _outside.threads = torch.get_num_threads()
-    _openmp(1)
-    before = _mkl(1)
-    try:
-        yield
-    finally:
-        _mkl(before)
-        _openmp(_outside.threads)
-        _outside.threads = 0
+
+    def __enter__(self) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if not _outside.depth:
+            _outside.threads = torch.get_num_threads()
+            _openmp(1)
+            _outside.mkl = _mkl(1)
+        _outside.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if torch.compiler.is_compiling():
+            return
+        _outside.depth -= 1
+        if not _outside.depth:
+            _mkl(_outside.mkl)
+            _openmp(_outside.threads)

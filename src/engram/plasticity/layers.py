@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from engram import checks
+from engram import checks, threads
 from engram.plasticity.sequence import AXES, precise, time_first
 from engram.plasticity.state import each
 
@@ -45,7 +45,8 @@ def run_layers(net: Any, input: Tensor | PackedSequence, sequence: Tensor, state
     layers, deep, alone = [net, *net.upper], int(len(net.upper) > 0), packed is None and input.dim() == 2  # type: ignore[union-attr]
     batch_size = sequence.shape[1] if packed is None else int(packed.batch_sizes[0])
     if state is None:
-        states = [layer.initial(batch_size) for layer in layers]
+        with threads.alone():
+            states = [layer.initial(batch_size) for layer in layers]
     else:
         net.check_state(state, (len(layers),) * deep + (batch_size,) * (not alone))
         if alone:

@@ -80,9 +80,14 @@ def register(
     def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.save_for_backward(*keep(inputs[: len(learned)], output))
         ctx.options = inputs[len(learned) :]
+        ctx.shapes = [tensor.shape for tensor in output]
+        ctx.set_materialize_grads(False)  # autograd would make zeros by all threads
 
-    def derivative(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        found = iter(backward(*grads[:graded], *ctx.saved_tensors, *ctx.options))
+    def derivative(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        like = ctx.saved_tensors[0]
+        with alone():
+            whole = [like.new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
+        found = iter(backward(*whole[:graded], *ctx.saved_tensors, *ctx.options))
         return (*(next(found) if has else None for has in learned), *[None] * len(ctx.options))
 
     def no_second_derivative(ctx: Any, *grads: Tensor) -> None:
