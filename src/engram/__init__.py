@@ -14,14 +14,31 @@ from typing import TYPE_CHECKING, Any
 from engram.version import __version__
 
 if TYPE_CHECKING:
-    from engram import lab, plasticity, registry, tasks, testing
-    from engram.lab import Results, load, run
+    from engram import agents, analysis, lab, memory, optim, plasticity, registry, rules, tasks, testing
+    from engram.lab import Results, load, run, sweep
     from engram.registry import experiments
 
-__all__ = ["Results", "__version__", "experiments", "lab", "load", "plasticity", "registry", "run", "tasks", "testing"]
+__all__ = [
+    "Results",
+    "__version__",
+    "agents",
+    "analysis",
+    "experiments",
+    "lab",
+    "load",
+    "memory",
+    "optim",
+    "plasticity",
+    "registry",
+    "rules",
+    "run",
+    "sweep",
+    "tasks",
+    "testing",
+]
 
 # PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
-_WHERE = {"Results": "engram.lab", "load": "engram.lab", "run": "engram.lab"}
+_WHERE = dict.fromkeys(("Results", "load", "run", "sweep"), "engram.lab")
 
 
 def __getattr__(name: str) -> Any:
