@@ -81,7 +81,7 @@ def values(config: Any, rest: Sequence[str]) -> dict[str, Any]:
     while words:
         name = words.pop(0).replace("_", "-")
         if name not in known or not words or words[0].startswith("--"):
-            given = [name] if name in known or not words else [name, *words[:1]]
+            given = [name, *(word for word in words[:1] if not word.startswith("--"))]
             found |= {field: [value] for field, value in _differences(_options(config), read(config, given))}
             continue
         field, text = known[name], words.pop(0)

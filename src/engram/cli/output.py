@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -32,16 +34,16 @@ def out() -> Output:
 def print_table(
     console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, spaced: bool = False
 ) -> None:
-    """Print a table or, where the window is narrow, each row as a paragraph that its first cell begins.
+    """Print a table or, where it is wider than a narrow window, each row as a paragraph that its first cell begins.
 
     ``spaced`` leaves a line between two rows of the table.
     """
-    if console.width >= LEAST:
-        table = Table(
-            *columns, title=title or None, title_justify="left", box=None, pad_edge=False, leading=int(spaced)
-        )
-        for row in rows:
-            table.add_row(*row)
+    rows = list(rows)
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, leading=int(spaced))
+    for row in rows:
+        table.add_row(*row)
+    needed = Measurement.get(console, console.options.update(max_width=sys.maxsize), table).maximum
+    if console.width >= min(LEAST, needed):
         console.print(table)
         return
     if title:

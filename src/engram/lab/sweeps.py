@@ -125,7 +125,7 @@ def sweep(
         # Arms that do not depend on a field have the same trials at several settings.
         distinct = list({job.folder: job for job in every}.values())
         left = unfinished(experiment, distinct)
-        title = f"{experiment.name}, preset {preset}, {len(settings)} settings"
+        title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
         console.print(say_expected(title, len(distinct), left, workers), highlight=False, soft_wrap=True)
         last = perform_left(left, console, workers, list)
     rows = [{**setting, **_row(job, last, set(values))} for (setting, _), job in zip(todo, every, strict=True)]
