@@ -75,7 +75,7 @@ class Run:
     tensorboard: Flag = False
     """Write event files into the trials' folders as well."""
     keep_state: Flag = True
-    """Let finished trials keep what they trained."""
+    """Keep nothing of what trials train (else state.safetensors beside each result)."""
     json: Flag = False
     """Print the results as one JSON object a line, one line an experiment."""
 
