@@ -69,7 +69,7 @@ clean:
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing into .venv (about a minute, and a download of PyTorch)"
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable .
+	$(PIP) --editable '.[lab]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -21,10 +21,11 @@ from engram.lab.claim import OWNERS, Verdict
 from engram.lab.curves import learning_curves
 from engram.lab.last_run import from_record
 from engram.lab.monitor import duration
-from engram.storage.files import write_atomic
+from engram.storage.files import write_atomic, write_json
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results"
+VERDICTS = ROOT / "src" / "engram" / "experiments" / "verdicts.json"
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
 
@@ -115,6 +116,16 @@ def with_block(text: str, block: str) -> str:
     return replaced
 
 
+def verdicts() -> dict[str, dict[str, dict[str, int]]]:
+    """Return how many claims of each experiment have each verdict, by recorded preset: what `engram list` shows."""
+    return {
+        name: {
+            preset: dict(Counter(judged.verdict for judged in run.claims())) for preset, run in recorded(name).items()
+        }
+        for name in engram.experiments()
+    }
+
+
 def figure_path(name: str) -> Path:
     """Return where the picture of an experiment's learning curves is kept."""
     return ROOT / "docs" / "images" / f"{name}.svg"
@@ -148,6 +159,7 @@ def main() -> None:
                 print(f"no record: the last run of {name} is not a whole run of {PRESET} size or larger")
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
+    write_json(VERDICTS, verdicts())
     readme = ROOT / "README.md"
     write_atomic(readme, with_block(readme.read_text(), readme_block()).encode())
     draw(README_FIGURE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import engram
+from engram import extras
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,6 +55,7 @@ def test_run_from_python():
         ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'laptop', 'paper'"),
         ({"engine": "dask"}, "engine = 'dask': expected one of 'loky', 'ray'"),
         ({"device": "tpu"}, "device = 'tpu': expected one of 'auto', 'cpu', 'cuda'"),
+        ({"seeds": [0, 1]}, "seeds = [0, 1]: expected how many seeds, an int; they begin at 0"),
         ({"arms": "plastic"}, "arms = 'plastic': expected a list of names"),
         ({"long_bits": 7}, "long_bits = 7: expected an even number"),
         ({"long_episodes": 0}, "long_episodes = 0: expected int >= 10"),
@@ -62,22 +65,101 @@ def test_run_from_python():
     ],
 )
 def test_bad_arguments_are_named(options, message):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises((ValueError, TypeError)) as caught:
         engram.run("pattern-completion", **{"preset": "smoke", "jobs": 2, "progress": False, **options})
     assert message in str(caught.value)
 
 
-def needed_by_engram() -> list[metadata.Distribution]:
-    """Return the installed packages that engram asks for, without its extras, and those that they ask for."""
+def needed_by(*requirements: str, extra: str = "") -> dict[str, metadata.Distribution]:
+    """Return the installed packages that some requirements ask for, and those that they ask for, by name."""
     found: dict[str, metadata.Distribution] = {}
-    pending = metadata.requires("engram") or []
+    pending = list(requirements)
     while pending:
         requirement = Requirement(pending.pop())
-        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
         if wanted and canonicalize_name(requirement.name) not in found:
             found[canonicalize_name(requirement.name)] = package = metadata.distribution(requirement.name)
             pending += package.requires or []
-    return list(found.values())
+    return found
+
+
+ONLY = """
+import sys
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions
+allowed, owners = set({allowed!r}), packages_distributions()
+
+class Only(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        own = [owner.lower().replace("_", "-").replace(".", "-") for owner in owners.get(name, ())]
+        return super().find_spec(name, path, target) if not own or allowed & set(own) else None
+
+sys.meta_path[:] = [Only if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+
+def only_with(packages: dict[str, metadata.Distribution], code: str) -> subprocess.CompletedProcess[str]:
+    """Run code where engram and these packages are installed, and no others."""
+    blocked = ONLY.format(allowed=sorted([*packages, "engram"]))
+    return subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
+
+
+def test_a_plastic_network_needs_little_beside_torch():
+    code = """
+import torch
+from engram.plasticity import Oja, PlasticLSTM, PlasticRNN
+for kind in (PlasticRNN, PlasticLSTM):
+    net = kind(3, 4, generator=torch.Generator().manual_seed(0))
+    output, state = net(torch.ones(5, 2, 3))
+    output.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+assert not {"sklearn", "scipy", "gymnasium", "pydantic", "polars", "plotly"} & set(sys.modules)
+"""
+    done = only_with(needed_by("torch", "numpy", "numba", "jaxtyping", "beartype"), code)
+    assert done.returncode == 0, done.stderr
+
+
+PARTS = "agents analysis analysis.verify memory optim plasticity registry rules storage tasks tasks.data tasks.meta"
+
+
+def test_every_part_can_be_had_without_the_laboratory(tmp_path):
+    code = "".join(f"import engram.{part}\n" for part in PARTS.split())
+    code += "from engram.memory import NOODL; import gymnasium; gymnasium.make('engram/Bandit-v0').reset(seed=0)\n"
+    code += "from engram.analysis import DSA; engram.tasks.data.verify('mnist')"
+    done = only_with(needed_by(*metadata.requires("engram")), code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("import engram; engram.run('cue-reward')", "engram.lab needs "),
+        ("import engram.lab", "engram.lab needs "),
+        ("from engram.__main__ import main; sys.argv[1:] = ['list']; main()", "error: The command engram needs "),
+        ("from engram.tasks import data; data.load('cifar10-jpeg')", "The data set cifar10-jpeg needs polars"),
+    ],
+)
+def test_what_needs_the_laboratory_says_how_it_is_installed(code, what):
+    done = only_with(needed_by(*metadata.requires("engram")), code)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert what in last
+    assert re.search(r", which is not installed: .*pip install .*\[lab\]'$", last)
+
+
+def test_the_hint_names_where_engram_was_installed_from(monkeypatch):
+    def installed(url: str | None, **about: object) -> str:
+        text = json.dumps({"url": url, **about}) if url else None
+        monkeypatch.setattr(metadata.PathDistribution, "read_text", lambda self, name: text)
+        extras.install.cache_clear()
+        return extras.install("rl")
+
+    assert installed(None).endswith("pip install 'engram[rl]'")
+    assert installed("file:///a%20b/c", dir_info={"editable": True}).endswith("pip install --editable '/a b/c[rl]'")
+    assert installed("file:///c", dir_info={}).endswith("pip install '/c[rl]'")
+    assert installed("https://x/e.whl", archive_info={}).endswith("pip install 'engram[rl] @ https://x/e.whl'")
+    extras.install.cache_clear()
 
 
 @pytest.mark.parametrize("download", [False, pytest.param(True, marks=pytest.mark.soak)])
@@ -87,13 +169,13 @@ def test_the_wheel_works_in_a_fresh_environment(tmp_path, download):
     (wheel,) = tmp_path.glob("engram-*.whl")
     venv.create(tmp_path / "venv")
     binaries = tmp_path / "venv" / "bin"
-    install = [sys.executable, "-m", "pip", "--python", str(binaries / "python"), "install", "--quiet", str(wheel)]
+    install = [sys.executable, "-m", "pip", "--python", str(binaries / "python"), "install", "--quiet", f"{wheel}[lab]"]
     if download:
         install += ["--constraint", str(ROOT / "constraints.txt")]
     else:  # the packages that it needs, and no others, are those that are installed here
         install += ["--no-deps", "--no-index"]
         (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-        for package in needed_by_engram():
+        for package in needed_by(*metadata.requires("engram"), extra="lab").values():
             for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
                 (site / top).symlink_to(str(package.locate_file(top)))
     subprocess.run(install, check=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "docs/difficulty.md",
+    "docs/evolution.md",
     "docs/getting-started.md",
+    "docs/learning-rules.md",
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",
@@ -49,3 +54,25 @@ def test_program(program, tmp_path, monkeypatch, capsys):
         wrong = [float(value) for value in re.findall(r": ([\d.]+) of the bits", out)]
         assert wrong[0] > 0.4
         assert wrong[-1] < 0.2
+
+
+def test_the_first_experiment_is_a_package_that_does_what_its_page_says(tmp_path):
+    page = (ROOT / "docs" / "first-experiment.md").read_text()
+    for name, content in re.findall(r'```\w+ title="(.*?)"\n(.*?)```', page, flags=re.DOTALL):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    site = tmp_path / "site"
+    install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", *install, str(tmp_path / "my-questions")], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "160"}
+    said = {}
+    for line in re.findall(r"^\$ engram (.*)$", page, flags=re.MULTILINE):
+        command = [sys.executable, "-m", "engram", *line.split()]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        said[line] = done.stdout
+    assert said["run digits-feedback"].count("reproduced at laptop scale") == 2
+    assert len(said) == 5
+    checks = "from engram.testing import check_experiment; check_experiment('digits-feedback')"
+    subprocess.run([sys.executable, "-c", checks], cwd=tmp_path, env=environment, check=True)

@@ -42,6 +42,10 @@ def test_the_readme_shows_the_records():
     assert readme == results.with_block(readme, results.readme_block()), "run `make results`"
 
 
+def test_the_package_has_the_verdicts_of_the_records():
+    assert json.loads(results.VERDICTS.read_text()) == results.verdicts(), "run `make results`"
+
+
 def test_the_figure_was_drawn_from_the_record():
     name = results.README_FIGURE
     assert results.figure_path(name).read_text().rstrip().endswith(results.figure_mark(name)), "run `make results`"

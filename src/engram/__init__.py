@@ -15,7 +15,7 @@ from engram.version import __version__
 
 if TYPE_CHECKING:
     from engram import agents, analysis, lab, memory, optim, plasticity, registry, rules, tasks, testing
-    from engram.lab import Results, load, run
+    from engram.lab import Results, load, run, sweep
     from engram.registry import experiments
 
 __all__ = [
@@ -32,12 +32,13 @@ __all__ = [
     "registry",
     "rules",
     "run",
+    "sweep",
     "tasks",
     "testing",
 ]
 
 # PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
-_WHERE = {"Results": "engram.lab", "load": "engram.lab", "run": "engram.lab"}
+_WHERE = dict.fromkeys(("Results", "load", "run", "sweep"), "engram.lab")
 
 
 def __getattr__(name: str) -> Any:

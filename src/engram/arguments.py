@@ -29,20 +29,27 @@ CONF = BeartypeConf(hint_overrides=FrozenDict(NUMBERS))
 def noted_in(package: str) -> None:
     """Let what a package offers note the argument: its functions, and the public methods of its classes.
 
-    A function is replaced in its own module too, so that it can still be pickled.
+    A function is replaced in its own module too, so that it can still be pickled. A class that the package loads when
+    it is asked for goes through ``noted`` then.
     """
     module = sys.modules[package]
     for name in module.__all__:
-        thing = getattr(module, name)
+        thing = vars(module).get(name)
         if inspect.isfunction(thing) and thing.__module__.startswith("engram."):
             wrapped = _noted(thing)
             for place in (module, sys.modules[thing.__module__]):
                 if getattr(place, name, None) is thing:
                     setattr(place, name, wrapped)
         elif inspect.isclass(thing) and not issubclass(thing, BaseException | enum.Enum):
-            for base in thing.__mro__:
-                if base.__module__.startswith("engram.") and not getattr(base, "_is_protocol", False):
-                    _note_methods(base)
+            noted(thing)
+
+
+def noted(cls: Any) -> Any:
+    """Return a class, whose public methods now note the argument, with those of its bases in engram."""
+    for base in cls.__mro__:
+        if base.__module__.startswith("engram.") and not getattr(base, "_is_protocol", False):
+            _note_methods(base)
+    return cls
 
 
 def _note_methods(cls: type) -> None:

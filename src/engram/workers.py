@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from engram import checks
+from engram import checks, extras
 
 Backend = Literal["loky", "ray"]
 Item = TypeVar("Item")
@@ -124,7 +124,7 @@ def check_backend(backend: str, name: str = "backend") -> None:
     """Raise ValueError unless a backend is known and installed; the argument's name is for the message."""
     checks.choice(name, backend, ("loky", "ray"))
     if backend == "ray" and importlib.util.find_spec("ray") is None:
-        raise ValueError(f"{name} = 'ray': Ray is not installed; install engram with its extra: engram[ray]")
+        raise ValueError(f"{name} = 'ray': Ray is not installed: {extras.install('ray')}")
 
 
 _ray_pools: dict[tuple[int, str], joblib.Parallel] = {}

@@ -80,6 +80,12 @@ def arms(config: Config) -> dict[str, Arm]:
     return arms_of(trial, found, seconds)
 
 
+def ready(config: Training) -> None:
+    """Read the images, so that a run without them does not begin."""
+    if config.images != "photographs":
+        load(config.images, split="train")
+
+
 def task_of(config: Training, split: Literal["train", "test"]) -> ImageCompletion:
     """Make the task with the images to learn from, or with those that are held out."""
     if config.images == "photographs":
@@ -223,4 +229,5 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="error",
+    ready=ready,
 )

@@ -112,6 +112,12 @@ def arms(config: Config) -> dict[str, Arm]:
     }
 
 
+def ready(config: Training) -> None:
+    """Read the characters, so that a run without them does not begin."""
+    if config.characters != "glyphs":
+        load(config.characters, size=config.size)
+
+
 def tasks_of(config: Training, generator: torch.Generator) -> tuple[OneShotCharacters, OneShotCharacters]:
     """Make the task with the characters to learn from, and that with those that are withheld."""
     if config.characters == "glyphs":
@@ -337,4 +343,5 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
+    ready=ready,
 )

@@ -186,6 +186,12 @@ def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np
     return np.diff(ends, prepend=0)
 
 
+def ready(config: Config) -> None:
+    """Read the corpus, so that a run without it does not begin."""
+    if config.corpus == "penn-treebank":
+        read_penn_treebank()
+
+
 def text(config: Config, generator: torch.Generator) -> PennTreebank:
     """Return the corpus: the user's Penn Treebank, or documents one after another, for each part new ones."""
     if config.corpus == "penn-treebank":
@@ -308,4 +314,5 @@ experiment = Experiment(
     arms=arms,
     claims=claims,
     figure=figure,
+    ready=ready,
 )

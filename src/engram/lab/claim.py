@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -134,7 +134,13 @@ def interval(claim: Claim, values: Mapping[int, float], trials: Mapping[int, int
 
 
 def judge(
-    claim: Claim, results: Mapping[int, ResultsOfSeed], *, preset: str, seeds: int = 0, why_not: str = ""
+    claim: Claim,
+    results: Mapping[int, ResultsOfSeed],
+    *,
+    preset: str,
+    seeds: int = 0,
+    why_not: str = "",
+    asked: Collection[str] = (),
 ) -> JudgedClaim:
     """Judge a claim.
 
@@ -148,6 +154,7 @@ def judge(
         seeds: How many seeds were asked for; where one of them is missing, nothing is decided, since those that fail
             may be those that would tell.
         why_not: A reason known beforehand why this run cannot decide the claim.
+        asked: The arms that the run has; where they are all that the claim reads, it waits for their results.
     """
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}
@@ -173,7 +180,9 @@ def judge(
     if preset not in claim.presets:
         return judged("not testable here", f"needs preset {' or '.join(claim.presets)}")
     if not complete:
-        return judged("not testable here", f"no seed has results of all its arms: {', '.join(claim.arms)}")
+        waits = set(claim.arms) <= set(asked)
+        why = f"no seed has results of all its arms{' yet' if waits else ''}: {', '.join(claim.arms)}"
+        return judged("undecided" if waits else "not testable here", why)
     if broken:
         return judged("undecided", broken)
     if len(values) < needed:

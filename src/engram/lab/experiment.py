@@ -64,6 +64,8 @@ class Experiment:
         figure: The experiment's own figure of its results.
         threads: Threads that one trial computes with; fixed, because sums in another order are other numbers.
         headline: The metric whose learning curve stands first.
+        ready: Called with the config of each arm before a trial of it begins; raises an error that says what to do
+            where data or a package is missing.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Experiment:
     figure: Callable[[Results], go.Figure]
     threads: int = 1
     headline: str = "loss"
+    ready: Callable[[Any], object] = lambda config: None
 
     def __post_init__(self) -> None:
         missing = {"smoke", "laptop", "paper"} - set(self.presets)

@@ -15,7 +15,7 @@ import plotly.io
 import polars as pl
 from plotly.offline import get_plotlyjs
 
-from engram import checks
+from engram import checks, extras
 from engram.lab.curves import figures_of
 from engram.lab.experiment import Experiment
 from engram.lab.results import Results
@@ -71,7 +71,7 @@ def draw(figures: Mapping[str, go.Figure], kind: Literal["svg", "png"]) -> dict[
         ValueError: Kaleido or Chrome is not installed.
     """
     if importlib.util.find_spec("kaleido") is None:
-        raise ValueError(f"a {kind} needs kaleido: install engram with its extra, engram[images], or write html")
+        raise ValueError(f"a {kind} needs kaleido, which is not installed: {extras.install('images')}; or write html")
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{number}.{kind}") for number in range(len(figures))]
         try:

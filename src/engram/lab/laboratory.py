@@ -19,7 +19,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.text import Text
 
-from engram import checks
+from engram import checks, extras
 from engram.lab import config as configs
 from engram.lab.claim import JudgedClaim
 from engram.lab.engine import perform_all
@@ -92,45 +92,92 @@ def run(
     """
     experiment = resolve(experiment)
     console = Console(stderr=True, quiet=not progress)
-    workers = max(1, cores() // experiment.threads) if jobs is None else checks.size("jobs", jobs)
+    workers = workers_for(experiment, jobs)
     checks.number("checkpoint_seconds", checkpoint_seconds, least=0)
-    if isinstance(arms, str):
-        raise ValueError(f"arms = {arms!r}: expected a list of names")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ValueError("tensorboard = True: it is not installed; install engram with its extra: engram[tensorboard]")
+        raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
     check_backend(engine, "engine")
     if address is not None and engine != "ray":
         raise ValueError(f"address = {address!r}: expected with engine 'ray' only")
     chosen = experiment.presets[checks.choice("preset", preset, experiment.presets)]
-    config = _changed(experiment, chosen.config, changes)
+    config = with_changes(experiment, chosen.config, changes)
     before, after = configs.leaves(chosen.config), configs.leaves(config)
     changed = {name: value for name, value in after.items() if value != before[name]}
     count = chosen.seeds if seeds is None else seeds
-    todo = trials(experiment, config, seeds=count, arms=list(arms) if arms else None, device=device_of(device))
+    todo = trials(experiment, config, seeds=count, arms=arms, device=device_of(device))
+    root = folder_for(experiment, runs)
+    with stoppable(root, console) as stop:
+        options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
+        all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
+        left = unfinished(experiment, all_jobs)
+        note = write_note(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
+        done = say_expected(f"{experiment.name}, preset {preset}", len(all_jobs), left, workers)
+        finished = [job for job in all_jobs if job not in left]
+        done += _keeping(finished, left) if keep_state else ""
+        console.print(done, highlight=False, soft_wrap=True)
+        judge_ready = _announcer(lambda: read_back(experiment, root, note))
+        last = perform_left(left, console, workers, judge_ready, engine=engine, address=address)
+    return read_back(experiment, root, note, last)
+
+
+def workers_for(experiment: Experiment, jobs: int | None) -> int:
+    """Return how many trials are run at once: as many as fit on the cores, unless it is said."""
+    return max(1, cores() // experiment.threads) if jobs is None else checks.size("jobs", jobs)
+
+
+def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:
+    """Return the folder that an experiment is run in, made if need be."""
     root = runs_folder(runs) / experiment.name
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-    with _stoppable(root, console) as stop:
-        options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
-        all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
-        note = write_note(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
-        finished = [job for job in all_jobs if _finished(job)]
-        folders = {job.folder for job in finished}
-        left = [job for job in all_jobs if job.folder not in folders]
-        expected = sum(job.trial.seconds for job in left)
-        time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
-        done = f"{len(all_jobs)} trials, {len(finished)} done; {time} with {workers} at once"
-        done += _keeping(finished, left) if keep_state else ""
-        console.print(f"[bold]{experiment.name}[/], preset {preset}: {done}", highlight=False, soft_wrap=True)
-        statuses: list[Status] = []
-        if left:
-            for job in left:
-                _queue(job)
-            judge_ready = _announcer(lambda: read_back(experiment, root, note))
-            with Monitor(console, left, workers, judge_ready):
-                statuses = perform_all(left, workers=workers, engine=engine, address=address)
-    last = {job.folder.name: status for job, status in zip(left, statuses, strict=True)}
-    return read_back(experiment, root, note, last)
+    return root
+
+
+def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that are still to be done.
+
+    Raises:
+        ValueError: For some arms, data or a package that an extra brings is missing.
+    """
+    left = [job for job in jobs if not _finished(job)]
+    lacking: dict[str, Exception] = {}
+    for trial in {job.trial.arm: job.trial for job in left}.values():
+        try:
+            experiment.ready(trial.config)
+        except Exception as error:
+            lacking[trial.arm] = error
+    if lacking:
+        others = ",".join(dict.fromkeys(job.trial.arm for job in jobs if job.trial.arm not in lacking))
+        rest = f"\nWithout it there can be run: --arms {others}" if others else ""
+        arms = ", ".join(lacking)
+        raise ValueError(f"{experiment.name} cannot run {arms} here: {next(iter(lacking.values()))}{rest}")
+    return left
+
+
+def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> str:
+    """Return, with rich's markup, how many of a number of trials are done, and how long the others will take."""
+    expected = sum(job.trial.seconds for job in left)
+    time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
+    return f"[bold]{title}[/]: {number} trials, {number - len(left)} done; {time} with {workers} at once"
+
+
+def perform_left(
+    left: Sequence[Job],
+    console: Console,
+    workers: int,
+    on_finished: Callable[[], list[str]],
+    *,
+    engine: Backend = "loky",
+    address: str | None = None,
+) -> dict[str, Status]:
+    """Perform trials, and show how far they are; return their last statuses by the names of their folders."""
+    if not left:
+        return {}
+    for job in left:
+        _queue(job)
+    with Monitor(console, left, workers, on_finished):
+        statuses = perform_all(left, workers=workers, engine=engine, address=address)
+    return {job.folder.name: status for job, status in zip(left, statuses, strict=True)}
 
 
 def verdict_line(judged: JudgedClaim) -> str:
@@ -144,7 +191,7 @@ def verdict_line(judged: JudgedClaim) -> str:
     )
 
 
-def _changed(experiment: Experiment, config: Any, changes: Mapping[str, Any]) -> Any:
+def with_changes(experiment: Experiment, config: Any, changes: Mapping[str, Any]) -> Any:
     """Return the config with its changes; refuse a change that no arm would notice."""
     changed = configs.override(config, changes)
     after = configs.leaves(changed)
@@ -215,7 +262,7 @@ def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
 
 
 @contextmanager
-def _stoppable(root: Path, console: Console) -> Iterator[Path]:
+def stoppable(root: Path, console: Console) -> Iterator[Path]:
     """Make the first Ctrl-C ask all trials for a checkpoint and a stop, by the file yielded; the second kills."""
     stop = root / f".stop-{uuid.uuid4().hex}"
 

@@ -133,7 +133,9 @@ class Results:
         changed = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
         why_not = f"the config is not the preset's: {changed}" if changed else ""
         by_seed = self.by_seed
-        return adjust([judge(claim, by_seed, preset=self.preset, why_not=why_not) for claim in self.claimed])
+        return adjust(
+            [judge(claim, by_seed, preset=self.preset, why_not=why_not, asked=self.arms) for claim in self.claimed]
+        )
 
     def family(self) -> str:
         """Return in a sentence what Holm's correction leaves of the verdicts on all claims that were tested."""

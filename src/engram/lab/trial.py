@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,14 +59,25 @@ def key(identity: dict[str, Any]) -> str:
 
 
 def trials(
-    experiment: Experiment, config: Any, *, seeds: int, arms: list[str] | None = None, device: str = "cpu"
+    experiment: Experiment,
+    config: Any,
+    *,
+    seeds: int,
+    first: int = 0,
+    arms: Sequence[str] | None = None,
+    device: str = "cpu",
 ) -> list[Trial]:
-    """Return all trials of a run with the seeds ``0 .. seeds - 1``, arm by arm, in the order in which they are started.
+    """Return all trials of a run with ``seeds`` seeds from ``first`` on, arm by arm, in the order of their beginning.
 
     Raises:
         ValueError: ``seeds`` is below 1, an arm is unknown, or an arm's config is out of range.
+        TypeError: ``seeds`` is no int.
     """
+    if isinstance(seeds, Sequence):
+        raise TypeError(f"seeds = {seeds!r}: expected how many seeds, an int; they begin at {first}")
     checks.size("seeds", seeds)
+    if isinstance(arms, str):
+        raise ValueError(f"arms = {arms!r}: expected a list of names")
     known = {
         name: replace(arm, config=configs.from_dict(type(arm.config), configs.to_dict(arm.config)))
         for name, arm in experiment.arms(config).items()
@@ -77,8 +88,8 @@ def trials(
     return [
         Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, device, experiment.threads)
         for name, arm in known.items()
-        if arms is None or name in arms
-        for seed in range(seeds)
+        if not arms or name in arms
+        for seed in range(first, first + seeds)
     ]
 
 

@@ -87,7 +87,7 @@ def __getattr__(name: str) -> Any:
     # PEP 562: scikit-learn takes nearly as long to import as torch, and three parts need it.
     if name in ("NOODL", "DynamicOnlineKMeans", "OnlineKMeans"):
         room = "dictionary.noodl" if name == "NOODL" else "episodic.online_kmeans"
-        return getattr(import_module(f"engram.memory.{room}"), name)
+        return arguments.noted(getattr(import_module(f"engram.memory.{room}"), name))
     raise AttributeError(f"module 'engram.memory' has no attribute {name!r}")
 
 

@@ -65,7 +65,7 @@ def __getattr__(name: str) -> Any:
     if name == "PlasticAssociativeMemory":
         from engram.plasticity.associative_memory import PlasticAssociativeMemory
 
-        return PlasticAssociativeMemory
+        return arguments.noted(PlasticAssociativeMemory)
     raise AttributeError(f"module 'engram.plasticity' has no attribute {name!r}")
 
 

@@ -20,6 +20,7 @@ from engram.experiments.episodic_control.claims import claims
 from engram.experiments.episodic_control.control import FORMS, GAMES, OTHERS, PAIR, POLICIES
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
 from engram.lab.curves import PALETTE, add_line
+from engram.tasks.environments.atari import make_atari
 
 QUICK = (
     "cartpole-100-lru",
@@ -81,6 +82,12 @@ def agents(config: Config) -> dict[str, control.Config]:
     for policy in PAIR:
         found[f"cartpole-nec-{policy}"] = replace(nec, policy=policy)
     return found
+
+
+def ready(config: Any) -> None:
+    """Make the Atari game, so that a run without the emulator does not begin."""
+    if isinstance(config, control.Config) and config.environment in GAMES:
+        make_atari(config.environment).close()
 
 
 def atari(mfec: control.Config) -> dict[str, control.Config]:
@@ -170,4 +177,5 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="return",
+    ready=ready,
 )

@@ -116,4 +116,5 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="log10_bits",
+    ready=lambda config: data_sets.images_of(config) if isinstance(config, DataSet) else None,
 )

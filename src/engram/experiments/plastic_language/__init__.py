@@ -26,6 +26,7 @@ from engram.experiments.plastic_language.model import Model
 from engram.experiments.plastic_language.treebank import Treebank
 from engram.lab import Arm, Experiment, Preset, Results, arms_of, claimed, value
 from engram.lab.curves import points_by_arm
+from engram.tasks import read_penn_treebank
 
 
 @dataclass(frozen=True)
@@ -126,4 +127,5 @@ experiment = Experiment(
     arms=arms,
     claims=claims,
     figure=figure,
+    ready=lambda config: read_penn_treebank() if isinstance(config, Treebank) else None,
 )

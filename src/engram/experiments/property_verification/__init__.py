@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import plotly.graph_objects as go
 
@@ -21,6 +21,7 @@ from engram.experiments.property_verification.radii import Radii, Training
 from engram.experiments.property_verification.regions import Data, DataSet
 from engram.lab import Arm, Experiment, Measure, Preset, Results, arms_of, claimed, largest, least, value
 from engram.lab.curves import PALETTE
+from engram.tasks.data import fetch, load
 
 SIZES: tuple[Sizes, ...] = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
 DATA_SETS = get_args(DataSet)
@@ -64,6 +65,14 @@ def arms(config: Config) -> dict[str, Arm]:
     if config.scope == "few":
         return {arm: found[arm] for arm in ("2-4-2", "moons", "radius-hebbian", "bounds", "advice")}
     return found
+
+
+def ready(config: Any) -> None:
+    """Look for MNIST or the ACAS Xu networks, so that a run without them does not begin."""
+    if isinstance(config, AcasXu):
+        fetch("acasxu")
+    elif isinstance(config, Radii) and config.images == "mnist":
+        load("mnist", split="test")
 
 
 def lead(arm: str, above: str, below: str, times: float = 1.0) -> Measure:
@@ -227,4 +236,5 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="volume",
+    ready=ready,
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from engram import checks
+from engram import checks, extras
 from engram.memory.episodic.neighbours import Found, exact_neighbours
 
 
@@ -26,8 +26,8 @@ class FaissSearch:
     def __init__(self, index: str = "HNSW32", rebuild: float = 0.05, smallest: int = 10_000) -> None:
         try:
             import faiss
-        except ImportError as error:
-            raise ImportError("FaissSearch needs faiss: pip install 'engram[faiss]'") from error
+        except ModuleNotFoundError as error:
+            raise extras.missing("faiss", "FaissSearch", error) from error
         self._faiss, self.index = faiss, index
         self.rebuild = checks.number("rebuild", rebuild, above=0, most=1)
         self.smallest = checks.size("smallest", smallest)

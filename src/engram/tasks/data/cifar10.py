@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 from jaxtyping import UInt8
 from PIL import Image
 
-from engram import checks
+from engram import checks, extras
 from engram.tasks.data.files import DataError, DataFile, DataSet, Locate, reading
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -46,6 +45,10 @@ def read(locate: Locate, split: str = "train") -> ColourImages:
 def read_jpeg(locate: Locate, split: str = "train") -> ColourImages:
     """Read one split of the copy whose images were encoded as JPEG, in an order in which the classes take turns."""
     checks.choice("split", split, _PARQUET)
+    try:
+        import polars as pl
+    except ModuleNotFoundError as error:
+        raise extras.missing("lab", "The data set cifar10-jpeg", error) from error
     path = locate(_PARQUET[split])
     with reading(path, "a parquet file", pl.exceptions.PolarsError):
         table = pl.read_parquet(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 import zlib
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pooch
 from filelock import FileLock
 from platformdirs import user_cache_path
+
+from engram import extras
 
 _SECONDS_WITHOUT_A_BYTE = 30
 
@@ -176,18 +178,22 @@ def _find(file: DataFile) -> tuple[Path, Source] | None:
 def _checksum(path: Path, file: DataFile) -> str:
     algorithm = file.checksum.partition(":")[0]
     try:
-        return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
+        with path.open("rb") as content:
+            return f"{algorithm}:{hashlib.file_digest(content, algorithm).hexdigest()}"
     except OSError as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
 def _fetch(file: DataFile, target: Path) -> None:
     """Fetch into a temporary file beside the target, compare the checksum, then rename: all pooch's doing."""
-    from requests import RequestException
-
     by_hand = _by_hand(file, target)
     if file.url is None:
         raise DataError(f"{file.path} is not at hand, and there is no public address of it\n{by_hand}")
+    try:
+        import pooch
+        from requests import RequestException
+    except ModuleNotFoundError as error:
+        raise extras.missing("lab", "Fetching a data set", error) from error
     try:
         pooch.retrieve(
             file.url,

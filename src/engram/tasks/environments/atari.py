@@ -8,6 +8,8 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
+from engram import extras
+
 
 class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A game in which each life is an episode; only when all are lost does it begin anew.
@@ -61,7 +63,7 @@ def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, A
         import ale_py
         import cv2  # noqa: F401
     except ModuleNotFoundError as missing:
-        told = f"{missing.name} is not installed: Atari games need the extra `rl`, pip install 'engram[rl]'"
+        told = str(extras.missing("rl", "An Atari game", missing))
         raise gymnasium.error.DependencyNotInstalled(told) from None
     gymnasium.register_envs(ale_py)
     env: gymnasium.Env[Any, Any] = gymnasium.make(

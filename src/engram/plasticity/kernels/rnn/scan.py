@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from engram import extras
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import encoding, operator
 from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, NOTHING, RATE
@@ -71,7 +72,7 @@ def unsupported(
     if nonlinearity not in (torch.tanh, torch.relu):
         return f"nonlinearity = {getattr(nonlinearity, '__name__', nonlinearity)}: expected torch.tanh or torch.relu"
     if drive.device.type == "cuda" and not TRITON:
-        return f"input.device = {drive.device}: expected cpu, or the package triton (pip install 'engram[cuda]')"
+        return f"input.device = {drive.device}: expected cpu, or the package triton ({extras.install('cuda')})"
     if drive.device.type == "cuda" and drive.shape[2] > MOST_ON_CUDA:
         return f"input.shape = {tuple(drive.shape)}: expected at most {MOST_ON_CUDA} units on {drive.device}"
     return encoding.unsupported_input(drive, ("cpu", "cuda")) or encoding.transformed(

@@ -1,0 +1,108 @@
+"""The command line: list, show, run, sweep, report, export, data, doctor."""
+
+from __future__ import annotations
+
+import atexit
+import difflib
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from engram import registry
+from engram.cli import fields, looking, running
+from engram.cli.commands import Data, Doctor, Export, List, Report, Run, Show, Sweep
+from engram.cli.output import out, print_table
+from engram.version import __version__
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+ACTIONS: dict[type, Callable[[Any], int | None]] = {
+    List: looking.list_parts,
+    Show: looking.show,
+    Report: running.report,
+    Export: running.export,
+    Data: looking.data,
+    Doctor: looking.doctor,
+}
+COMMANDS = {kind.__name__.lower(): kind for kind in (List, Show, Run, Sweep, Report, Export, Data, Doctor)}
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    # What is imported stays to the end: to look through it for garbage would take half of the time of a short command.
+    gc.set_threshold(50_000, 20, 20)
+    atexit.register(gc.freeze)
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code."""
+    try:
+        code = _run(list(arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        Console(stderr=True).print("[yellow]stopped; the same command goes on from the last checkpoints[/]")
+        return EXIT_INTERRUPTED
+    except Exception:  # exit code 1 is for claims alone
+        Console(stderr=True).print_exception()
+        return EXIT_USAGE
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(f"engram {__version__}")
+        return 0
+    first = arguments[0] if arguments else "--help"
+    if first not in COMMANDS and not first.startswith("-"):
+        nearest = difflib.get_close_matches(first, COMMANDS, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(COMMANDS)}"
+        raise ValueError(f"unknown command {first!r}; {hint}")
+    helps = {"-h", "--help"} & set(arguments)  # beside a name, tyro would leave that out of its help
+    try:
+        command, rest = fields.parsed(
+            Command,
+            [first, "--help"] if helps or not arguments else arguments,
+            prog="engram",
+            description="Brain-inspired learning: published systems as commands that judge their claims.",
+            return_unknown_args=True,
+        )
+    except SystemExit:  # after its help
+        if first in ("run", "sweep"):
+            _explain_fields([name for name in arguments[1:] if name in registry.experiments()])
+        return 0
+    if isinstance(command, Run):
+        return running.run(command, rest)
+    if isinstance(command, Sweep):
+        return running.sweep(command, rest)
+    if rest:
+        raise ValueError(f"unknown argument {rest[0]!r}; try --help")
+    return ACTIONS[type(command)](command) or 0
+
+
+def _explain_fields(names: Sequence[str]) -> None:
+    for name in names:
+        print_table(out(), f"\nConfig fields of {name}", *fields.rows(registry.get("experiments", name)))

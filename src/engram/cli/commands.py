@@ -1,0 +1,154 @@
+"""What can be asked for on the command line: each command with its options, as tyro reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+Names = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
+Folder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class List:
+    """List all experiments, with what they found when they were recorded and in their last run here; or other parts."""
+
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    rules: Flag = False
+    """List the plasticity rules."""
+    modules: Flag = False
+    """List the modules."""
+    tasks: Flag = False
+    """List the tasks of episodes."""
+    environments: Flag = False
+    """List the environments, by the ids that gymnasium.make takes."""
+    optimizers: Flag = False
+    """List the optimisers."""
+    estimators: Flag = False
+    """List the estimators."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show what an experiment is: its arms, config fields and claims."""
+
+    name: Name
+    """Name of the experiment."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run experiments and judge their claims.
+
+    Every config field is an option too, as in `--episodes 100`; `engram run NAME --help` lists them. Exit codes: 0 no
+    claim failed, 1 a claim is not reproduced, 2 bad usage or a failed trial, 130 interrupted.
+    """
+
+    names: Names
+    """Names of the experiments."""
+    preset: str = "laptop"
+    """Size: smoke (seconds), laptop (minutes on 2 cores), paper (as published), or one more of `engram show NAME`."""
+    seeds: Count = None
+    """How many seeds (default: the preset's)."""
+    arms: Text = None
+    """Only these arms, separated by commas."""
+    jobs: Count = None
+    """How many trials at once (default: as many as fit on the cores)."""
+    engine: Literal["loky", "ray"] = "loky"
+    """Worker processes on this machine, or a Ray cluster."""
+    address: Text = None
+    """Address of an existing Ray cluster; its workers must see the folder of runs."""
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    checkpoint_seconds: float = 10.0
+    """Time between checkpoints."""
+    tensorboard: Flag = False
+    """Write event files into the trials' folders as well."""
+    keep_state: Flag = True
+    """Keep nothing of what trials train (else state.safetensors beside each result)."""
+    json: Flag = False
+    """Print the results as one JSON object a line, one line an experiment."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Run an experiment at many settings of its config fields, and compare its arms in one table and one figure.
+
+    Every config field is an option that takes several values, as in `--learning-rate 1e-3,3e-3` (a grid of all
+    combinations), or, with `--samples`, ranges to draw from, as in `--learning-rate 1e-4:1e-1`. No claim is judged.
+    """
+
+    name: Name
+    """Name of the experiment."""
+    samples: Count = None
+    """Draw so many settings at random instead of a grid: of a range uniformly, or by the logarithm where its ends are
+    a factor of ten or more apart; of values with equal chances."""
+    metric: Text = None
+    """What to compare, of the results of a trial (default: the experiment's first one)."""
+    preset: str = "laptop"
+    """Size: as of `engram run`."""
+    seeds: int = 1
+    """How many seeds."""
+    first_seed: int = 1000
+    """The first of them; those of a run, which judges claims, begin at 0, so that nothing is tuned on them."""
+    arms: Text = None
+    """Only these arms, separated by commas."""
+    jobs: Count = None
+    """How many trials at once (default: as many as fit on the cores)."""
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the last runs as one HTML file that opens without network."""
+
+    names: Names = ()
+    """Names of the experiments (default: all that were run)."""
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    out: Folder = None
+    """The HTML file (default: report.html in the folder of runs)."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the last run of an experiment as tables (metrics, results, claims) and figures."""
+
+    name: Name
+    """Name of the experiment."""
+    format: Literal["csv", "parquet"] = "csv"
+    """Format of the tables."""
+    figures: Literal["html", "svg", "png"] = "html"
+    """Format of the figures; svg and png need Chrome or Chromium."""
+    output: Folder = None
+    """The folder to write to (default: export in the experiment's folder of runs)."""
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Show which data sets are here, fetch one, or verify their checksums."""
+
+    action: tyro.conf.Positional[Literal["list", "fetch", "verify"]] = "list"
+    """What to do."""
+    names: Names = ()
+    """Names of data sets (default for verify: all)."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Show versions, cores, GPU, folders, and which extras are missing."""

@@ -1,0 +1,167 @@
+"""Commands that look: what there is, what an experiment is, which data sets are here, what this machine has."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import Counter
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from rich.filesize import decimal
+from rich.markup import escape
+
+from engram import extras, registry
+from engram.cli import fields
+from engram.cli.commands import Data, Doctor, List, Show
+from engram.cli.output import out, print_table
+
+if TYPE_CHECKING:
+    from engram.lab import Experiment, Results
+    from engram.tasks.data import SetStatus
+
+
+def list_parts(command: List) -> None:
+    """List the experiments, or other parts."""
+    chosen = [kind for kind in registry.KINDS if getattr(command, kind, False)]
+    for kind in chosen:
+        rows = [(name, *_described(kind, name)) for name in registry.names(kind)]
+        print_table(out(), kind.capitalize() if len(chosen) > 1 else "", ["name", "what it is", "where"], rows)
+    if not chosen:
+        _list_experiments(command)
+
+
+def _described(kind: str, name: str) -> tuple[str, str]:
+    """Return the first sentence on a part, and what it is imported or made by."""
+    try:
+        part = registry.get(kind, name)
+        where = part if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
+        if isinstance(part, str):  # the id of an environment
+            part = _maker(part)
+        return escape((inspect.getdoc(part) or "").partition("\n")[0].replace("``", "")), where
+    except Exception as error:  # another package's part must not hide all others
+        return f"[red]cannot be loaded: {escape(str(error))}[/]", ""
+
+
+def _maker(environment: str) -> Any:
+    """Return what makes an environment: its class or, of a named meta-task, the function that describes the task."""
+    from gymnasium.envs import registration
+
+    from engram.tasks.meta import named
+
+    spec = registration.spec(environment)
+    described = str(spec.vector_entry_point or spec.entry_point)  # where there are both, one says: as many, but one
+    return getattr(named, spec.kwargs.get("name", ""), None) or registration.load_env_creator(described)
+
+
+def _list_experiments(command: List) -> None:
+    from engram.lab import CorruptFileError, load
+
+    recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
+    rows = []
+    for name in registry.experiments():
+        try:
+            experiment: Experiment = registry.get("experiments", name)
+        except Exception as error:  # another package's experiment must not hide all others
+            rows.append((name, "", "", f"[red]cannot be loaded: {escape(str(error))}[/]"))
+            continue
+        try:
+            last = _state(load(experiment, command.runs))
+        except CorruptFileError as error:
+            last = escape(str(error))
+        except ValueError:
+            last = "never run here"
+        record = "; ".join(f"{preset}: {_reproduced(counts)}" for preset, counts in recorded.get(name, {}).items())
+        rows.append((name, f"{escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]", record, last))
+    print_table(out(), "", ["name", "what is learned, by what", "as recorded", "last run here"], rows, spaced=True)
+
+
+def _state(results: Results) -> str:
+    states = [trial.state for trial in results.trials]
+    preset = f"{results.preset}, changed" if results.changed else results.preset
+    if set(states) != {"finished"}:
+        return f"{preset}: {states.count('finished')} of {len(states)} trials done"
+    if results.changed or not any(results.preset in claim.presets for claim in results.claimed):
+        return f"{preset}: runs"  # too small, or another, to say anything about a claim
+    return f"{preset}: {_reproduced(Counter(judged.verdict for judged in results.claims()))}"
+
+
+def _reproduced(verdicts: dict[str, int]) -> str:
+    """Return how many of all claims are reproduced; identities are tests of the code and no claims."""
+    good = sum(count for verdict, count in verdicts.items() if verdict.startswith("reproduced"))
+    return f"{good} of {sum(verdicts.values()) - verdicts.get('identity', 0)} claims reproduced"
+
+
+def show(command: Show) -> None:
+    """Show an experiment: its presets, config fields and claims."""
+    from engram.lab.monitor import duration
+    from engram.lab.trial import trials
+
+    experiment: Experiment = registry.get("experiments", command.name)
+    console = out()
+    console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}.\n[dim]{escape(experiment.paper)}[/]\n")
+    presets = []
+    for name, preset in experiment.presets.items():
+        todo = trials(experiment, preset.config, seeds=preset.seeds)
+        time = duration(sum(trial.seconds for trial in todo))
+        presets.append((name, str(preset.seeds), ", ".join(experiment.arms(preset.config)), f"{time} on one core"))
+    print_table(console, "Presets", ["preset", "seeds", "arms", "computing time"], presets)
+    console.print()
+    print_table(console, "Config", *fields.rows(experiment))
+    console.print()
+    claims = [
+        (
+            claim.id,
+            escape(claim.statement),
+            f"{claim.holds} ({claim.threshold}'s)",
+            ", ".join(claim.presets),
+            f">= {claim.seeds}",
+        )
+        for claim in experiment.claims
+    ]
+    print_table(console, "Claims", ["claim", "statement", "criterion", "presets", "seeds"], claims)
+
+
+def doctor(_: Doctor) -> None:
+    """Show versions, hardware, folders, and which extras are missing."""
+    from engram.lab.last_run import runs_folder
+    from engram.lab.machine import hardware, missing_extras, versions
+    from engram.tasks import data
+
+    rows = [(name, str(value)) for name, value in {**versions(), **hardware()}.items()]
+    rows += [("folder of runs", str(runs_folder())), ("data cache", str(data.cache_folder()))]
+    missing = missing_extras()
+    for extra, modules in missing.items():
+        rows.append((f"extra {extra}", escape(f"missing: {', '.join(modules)} ({extras.install(extra)})")))
+    print_table(out(), "", ["", ""], rows if missing else [*rows, ("extras", "all installed")])
+
+
+def data(command: Data) -> None:
+    """Show, fetch or verify data sets."""
+    from engram.tasks import data
+
+    names = command.names or tuple(data.SETS)
+    if command.action == "fetch":
+        if not command.names:
+            raise ValueError(f"no data set named; known: {', '.join(data.SETS)}")
+        for name in names:
+            data.fetch(name)
+    statuses = [data.verify(name) for name in names]
+    rows = [_set_row(status) for status in statuses]
+    print_table(out(), "", ["data set", "what it is", "files", "size", "found in", "checksum"], rows)
+    wrong = [str(file.found) for status in statuses for file in status.files if file.found and not file.verified]
+    if command.action == "verify" and wrong:
+        raise ValueError(f"wrong checksum: {', '.join(wrong)}")
+
+
+def _set_row(status: SetStatus) -> tuple[str, ...]:
+    found = [file for file in status.files if file.found]
+    size = decimal(sum(file.file.size for file in status.files))
+    sources = ", ".join(dict.fromkeys(str(file.source) for file in found))
+    if not found:
+        sources = "absent" if all(file.file.url for file in status.files) else "absent; put in place by hand"
+    elif len(found) < len(status.files):
+        sources += f" ({len(found)} of {len(status.files)})"
+    wrong = [file.file.path for file in found if not file.verified]
+    checksum = f"[red]wrong: {', '.join(wrong)}[/]" if wrong else "right" if found else ""
+    return status.dataset.name, escape(status.dataset.title), str(len(status.files)), size, sources, checksum

@@ -1,0 +1,60 @@
+"""Where the command line writes to, and its tables, which a narrow window turns into lists."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 140  # where nobody says how wide the window is
+LEAST = 100  # columns, below which a table is no longer readable
+
+
+class Output(Console):
+    """The standard output; whoever closes it, as ``head`` does, has seen enough, and that is no error."""
+
+    def on_broken_pipe(self) -> None:
+        """Write no more."""
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()
+
+
+def out() -> Output:
+    """Return the standard output, as wide as its window."""
+    console = Output(highlight=False)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Output(width=WIDTH, highlight=False)
+
+
+def print_table(
+    console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, spaced: bool = False
+) -> None:
+    """Print a table or, where it is wider than a narrow window, each row as a paragraph that its first cell begins.
+
+    ``spaced`` leaves a line between two rows of the table.
+    """
+    rows = list(rows)
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, leading=int(spaced))
+    for row in rows:
+        table.add_row(*row)
+    needed = Measurement.get(console, console.options.update(max_width=sys.maxsize), table).maximum
+    if console.width >= min(LEAST, needed):
+        console.print(table)
+        return
+    if title:
+        console.print(f"[italic]{title}[/]\n")
+    for number, (first, *rest) in enumerate(rows):
+        if spaced and number:
+            console.print()
+        console.print(f"[bold]{first}[/]")
+        for column, cell in zip(columns[1:], rest, strict=True):
+            if cell:
+                label = Text.from_markup(f"{column}: " if column else "")
+                grid = Table.grid()
+                grid.add_row("  ", label.append_text(Text.from_markup(cell)))
+                console.print(grid)

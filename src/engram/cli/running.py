@@ -1,0 +1,140 @@
+"""Commands that run: experiments, sweeps over their fields; and what is made of their results."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from engram import registry
+from engram.cli import fields
+from engram.cli.commands import Export, Report, Run, Sweep
+from engram.cli.output import LEAST, out, print_table
+
+if TYPE_CHECKING:
+    from engram.lab import Experiment, Results
+
+EXIT_FAILURE = 2
+EXIT_INTERRUPTED = 130
+UNDONE = {"interrupted", "waiting", "running"}
+
+
+def run(command: Run, rest: list[str]) -> int:
+    """Run experiments, and print the verdicts on their claims."""
+    import engram.lab
+
+    if not command.names:
+        known = ", ".join(registry.experiments())
+        raise ValueError(f"no experiment named (names stand before config fields); known: {known}")
+    options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
+    # All is checked before anything runs.
+    changes = {name: fields.changes(registry.get("experiments", name), command.preset, rest) for name in command.names}
+    code = 0
+    for name in command.names:
+        with contextlib.redirect_stdout(sys.stderr):  # the standard output is for the results alone
+            results = engram.lab.run(name, arms=_arms(command.arms), **options, **changes[name])
+        if command.json:
+            print(json.dumps(results.to_json()))
+        else:
+            _print_results(results)
+        states = [trial.state for trial in results.trials]
+        if set(states) & UNDONE:
+            _say_stopped(name, states)
+            return EXIT_INTERRUPTED
+        code = max(code, results.exit_code())
+    return code
+
+
+def sweep(command: Sweep, rest: list[str]) -> int:
+    """Run an experiment at many settings, and print how its arms compare."""
+    import engram.lab
+    from engram.lab.sweeps import compared, folder_of
+
+    experiment: Experiment = registry.get("experiments", command.name)
+    values = fields.values(fields.config_of(experiment, command.preset), rest)
+    options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
+    with contextlib.redirect_stdout(sys.stderr):
+        found = engram.lab.sweep(experiment, arms=_arms(command.arms), **options, **values)
+    table = compared(experiment, found, list(values), command.metric)
+    rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows()]
+    print_table(out(), f"{command.name}, preset {command.preset}: {table.columns[-1]}", table.columns, rows)
+    print(folder_of(experiment, command.runs, list(values)))
+    states = found["state"].to_list()
+    if set(states) & UNDONE:
+        _say_stopped(command.name, states)
+        return EXIT_INTERRUPTED
+    return EXIT_FAILURE if "failed" in states else 0
+
+
+def _arms(arms: str | None) -> list[str] | None:
+    return None if arms is None else [arm.strip() for arm in arms.split(",")]
+
+
+def _say_stopped(name: str, states: list[str]) -> None:
+    left = sum(state in UNDONE for state in states)
+    done = f"[yellow]{name}: {len(states) - left} of {len(states)} trials done; "
+    Console(stderr=True).print(done + "the same command goes on where they are[/]", soft_wrap=True)
+
+
+def _print_results(results: Results) -> None:
+    from engram.lab.claim import OWNERS
+    from engram.lab.laboratory import COLORS
+
+    console = out()
+    rows = []
+    for judged in results.claims():
+        claim = judged.claim
+        color = COLORS[judged.verdict]
+        resolve = "" if math.isnan(judged.resolution) else f"\n[dim]resolve {judged.resolution:.2g}[/]"
+        rows.append(
+            (
+                f"{escape(claim.statement)}\n[dim]{claim.id}[/]",
+                escape(claim.published),
+                f"{claim.holds}\n[dim]{OWNERS[claim.threshold]}[/]",
+                f"{judged.ours:.4g}" if judged.values else "",
+                escape(f"[{judged.low:.3g}, {judged.high:.3g}]") if judged.values else "",
+                f"{len(judged.values)}{resolve}",
+                f"[{color}]{judged.verdict}[/]" + (f"\n[dim]{escape(judged.why)}[/]" if judged.why else ""),
+            )
+        )
+    columns = ["claim", "published", "criterion", "ours", "95 % interval", "seeds", "verdict"]
+    print_table(console, f"{results.experiment}, preset {results.preset}", columns, rows, spaced=True)
+    console.print(results.family(), soft_wrap=console.width >= LEAST)
+    for trial in results.trials:
+        if trial.state == "failed":
+            traceback = Path(trial.folder) / "error.txt"
+            console.print(f"[red]{trial.arm}, seed {trial.seed} failed:[/] {escape(trial.message)}", soft_wrap=True)
+            console.print(f"  {traceback}" if traceback.exists() else f"  {trial.folder}", soft_wrap=True)
+
+
+def report(command: Report) -> None:
+    """Write the report of last runs."""
+    from engram.lab import load
+    from engram.lab.last_run import runs_folder
+    from engram.lab.report import write_report
+
+    root = runs_folder(command.runs)
+    names = list(command.names) or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
+    if not names:
+        raise ValueError(f"nothing was run in {root} yet; try: engram run {registry.experiments()[0]}")
+    runs = [(registry.get("experiments", name), load(name, command.runs)) for name in names]
+    print(f"report: {write_report(runs, command.out or root / 'report.html')}")
+
+
+def export(command: Export) -> None:
+    """Write a last run as tables and figures."""
+    from engram.lab import load
+    from engram.lab.export import export as write
+    from engram.lab.last_run import runs_folder
+
+    experiment = registry.get("experiments", command.name)
+    folder = command.output or runs_folder(command.runs) / command.name / "export"
+    formats: dict[str, Any] = {"tables": command.format, "pictures": command.figures}
+    for path in write(experiment, load(experiment, command.runs), folder, **formats):
+        print(path)

@@ -1,0 +1,43 @@
+"""What an error says where a package is missing that an extra of engram brings: the command that installs it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+
+@functools.cache
+def install(extra: str) -> str:
+    """Return the command that installs an extra, from where engram itself was installed: a checkout, or an index.
+
+    Args:
+        extra: Its name, as in ``engram[lab]``.
+    """
+    # Of a folder or an archive the installer has noted where that lies (PEP 610).
+    origin = json.loads(distribution("engram").read_text("direct_url.json") or "{}")
+    what = f"engram[{extra}]"
+    if "dir_info" in origin:
+        editable = "--editable " if origin["dir_info"].get("editable") else ""
+        return f"{_pip()} install {editable}'{url2pathname(urlsplit(origin['url']).path)}[{extra}]'"
+    return f"{_pip()} install '{what} @ {origin['url']}'" if "url" in origin else f"{_pip()} install '{what}'"
+
+
+def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:
+    """Return the error for ``what``, which needs the module that ``error`` is about: it says how to install it."""
+    if (error.name or "engram").partition(".")[0] == "engram":  # an error of ours, not a package that is missing
+        return error
+    told = f"{what} needs {error.name}, which is not installed: {install(extra)}"
+    return ModuleNotFoundError(told, name=error.name)
+
+
+def _pip() -> str:
+    """Return how this Python's pip is called here: another one would install for another Python."""
+    found = shutil.which("pip")
+    own = found is not None and Path(found).parent == Path(sys.executable).parent
+    return "pip" if own else f"{sys.executable} -m pip"

@@ -1,0 +1,231 @@
+"""Runs an experiment at many settings of its config, with seeds of their own, and compares its arms in one table."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
+from rich.console import Console
+
+from engram import checks
+from engram.lab.curves import PALETTE
+from engram.lab.experiment import Experiment
+from engram.lab.folder import Status, TrialFolder
+from engram.lab.laboratory import (
+    device_of,
+    folder_for,
+    perform_left,
+    say_expected,
+    stoppable,
+    unfinished,
+    with_changes,
+    workers_for,
+)
+from engram.lab.last_run import resolve, runs_folder
+from engram.lab.trial import Trial, trials
+from engram.lab.worker import Job, prepare
+from engram.storage.files import write_atomic, writing
+
+PILOT = 1000
+"""The first seed of a sweep: those of runs, which judge claims, begin at 0, so that nothing is tuned on them."""
+DECADE = 10
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high`` to draw from, by the logarithm if they are a factor of ten or more apart."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        checks.number("low", self.low)
+        checks.number("high", self.high, above=self.low)
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Return one of the numbers; a whole one, if the ends are."""
+        wide = self.low > 0 and self.high >= DECADE * self.low
+        drawn = (
+            math.exp(rng.uniform(math.log(self.low), math.log(self.high))) if wide else rng.uniform(self.low, self.high)
+        )
+        return round(drawn) if isinstance(self.low, int) and isinstance(self.high, int) else float(f"{drawn:.4g}")
+
+
+def sweep(
+    experiment: str | Experiment,
+    *,
+    samples: int | None = None,
+    metric: str | None = None,
+    preset: str = "laptop",
+    seeds: int = 1,
+    first_seed: int = PILOT,
+    arms: Sequence[str] | None = None,
+    jobs: int | None = None,
+    runs: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    **values: Any,
+) -> pl.DataFrame:
+    """Run an experiment at many settings of its config; finished trials are reused, interrupted ones go on.
+
+    The table and a figure are written beside the trials too, to ``sweep-FIELDS`` in the experiment's folder of runs.
+
+    Args:
+        experiment: The experiment, or its name in the registry.
+        samples: Draw so many settings at random, always the same ones, instead of a grid of all combinations.
+        metric: What the figure shows, of the results of a trial (default: the experiment's headline, or the first).
+        preset: ``"smoke"``, ``"laptop"`` or ``"paper"``: the other fields.
+        seeds: How many seeds.
+        first_seed: The first of them.
+        arms: Only these arms (default: all).
+        jobs: How many trials at once (default: as many as fit on the cores).
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA where it is there).
+        progress: Show the progress on the standard error stream.
+        **values: For each field to change a list of values, one value or, with ``samples``, a ``Range``; that of a
+            study as ``**{"ring.neurons": [50, 100]}``.
+
+    Returns:
+        A polars frame with a row for each setting, arm and seed: the fields, arm, seed, state, and the numbers of the
+        trial's result, null unless it is finished.
+
+    Raises:
+        ValueError, CannotWriteError: An argument is not as described, a setting is out of range, or the folder of runs
+            cannot be written.
+
+    Examples:
+        >>> options = {"preset": "smoke", "arms": ["plastic"], "jobs": 1, "progress": False}
+        >>> table = sweep("pattern-completion", learning_rate=[1e-3, 3e-3], **options)
+        >>> table["learning_rate"].to_list(), table["seed"].to_list()
+        ([0.001, 0.003], [1000, 1000])
+    """
+    experiment = resolve(experiment)
+    console = Console(stderr=True, quiet=not progress)
+    workers = workers_for(experiment, jobs)
+    base = experiment.presets[checks.choice("preset", preset, experiment.presets)].config
+    settings = settings_of(values, samples)
+    options: dict[str, Any] = {"seeds": seeds, "first": checks.size("first_seed", first_seed, 0), "arms": arms}
+    todo: list[tuple[dict[str, Any], Trial]] = [
+        (setting, trial)
+        for setting in settings
+        for trial in trials(experiment, with_changes(experiment, base, setting), device=device_of(device), **options)
+    ]
+    root = folder_for(experiment, runs)
+    with stoppable(root, console) as stop:
+        every = [prepare(trial, root, stop, keep_state=False) for _, trial in todo]
+        # Arms that do not depend on a field have the same trials at several settings.
+        distinct = list({job.folder: job for job in every}.values())
+        left = unfinished(experiment, distinct)
+        title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
+        console.print(say_expected(title, len(distinct), left, workers), highlight=False, soft_wrap=True)
+        last = perform_left(left, console, workers, list)
+    rows = [{**setting, **_row(job, last, set(values))} for (setting, _), job in zip(todo, every, strict=True)]
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
+    return table
+
+
+def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str, Any]]:
+    """Return the settings of a sweep: all combinations, or so many at random, of which none is there twice."""
+    if not values:
+        raise ValueError("no field to change: expected at least one with its values")
+    options: dict[str, Any] = {
+        name: value if isinstance(value, list | tuple | Range) else [value] for name, value in values.items()
+    }
+    for name, value in options.items():
+        if samples is None and isinstance(value, Range):
+            raise ValueError(f"{name} = {value.low:g}:{value.high:g}: a range needs samples, how many settings to draw")
+        if not isinstance(value, Range) and not value:
+            raise ValueError(f"{name} = {value!r}: expected at least one value")
+    if samples is None:
+        return [dict(zip(options, chosen, strict=True)) for chosen in itertools.product(*options.values())]
+    rng = np.random.default_rng(0)
+    drawn = [
+        {name: v.draw(rng) if isinstance(v, Range) else v[int(rng.integers(len(v)))] for name, v in options.items()}
+        for _ in range(checks.size("samples", samples))
+    ]
+    return list({repr(setting): setting for setting in drawn}.values())
+
+
+def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[str]) -> Path:
+    """Return the folder that table and figure of a sweep over some fields are written to."""
+    return runs_folder(runs) / experiment.name / f"sweep-{'-'.join(names)}"
+
+
+def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
+    """Return for each setting and arm of a sweep how many seeds are done, and the mean and range of a metric."""
+    chosen = _metric(experiment, table, names, metric)
+    by = [*names, "arm"]
+    if chosen is None:
+        return table.group_by(by, maintain_order=True).agg(seeds=(pl.col("state") == "finished").sum())
+    column = pl.col(chosen)
+    return table.group_by(by, maintain_order=True).agg(
+        column.count().alias("seeds"),
+        column.min().alias("lowest"),
+        column.max().alias("highest"),
+        column.mean().alias(f"mean {chosen}"),
+    )
+
+
+def _metric(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> str | None:
+    """Return the metric to compare: the one asked for, the headline or the first one; None where no trial is done."""
+    found = table.columns[len(names) + 3 :]
+    if metric is not None and found:
+        return checks.choice("metric", metric, found)
+    return experiment.headline if experiment.headline in found else found[0] if found else None
+
+
+def _row(job: Job, last: Mapping[str, Status], fields: set[str]) -> dict[str, Any]:
+    folder = TrialFolder(job.folder)
+    state = last[job.folder.name].state if job.folder.name in last else folder.status().state
+    stored = folder.result() if state == "finished" else None
+    numbers = {
+        name: value for name, value in (stored or {"result": {}})["result"].items() if isinstance(value, int | float)
+    }
+    named = {
+        f"result.{name}" if name in {*fields, "arm", "seed", "state"} else name: float(v) for name, v in numbers.items()
+    }
+    return {"arm": job.trial.arm, "seed": job.trial.seed, "state": state, **named}
+
+
+def _write(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None, folder: Path) -> None:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "table.csv", table.write_csv().encode())
+    chosen = _metric(experiment, table, names, metric)
+    if chosen is not None:
+        page = _figure(experiment, table, names, chosen).to_html(include_plotlyjs="directory")
+        write_atomic(folder / "figure.html", page.encode())
+        write_atomic(folder / "plotly.min.js", get_plotlyjs().encode())
+
+
+def _figure(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str) -> go.Figure:
+    """Draw a metric against each field, a point a trial, with the means over all that have the same value."""
+    figure = make_subplots(cols=len(names), shared_yaxes=True)
+    done = table.drop_nulls(metric)
+    for (arm, color), (column, name) in itertools.product(
+        zip(done["arm"].unique(maintain_order=True), itertools.cycle(PALETTE)), enumerate(names, 1)
+    ):
+        rows = done.filter(pl.col("arm") == arm)
+        x = rows[name].to_list()
+        style = {"marker_color": color, "legendgroup": arm, "name": arm}
+        figure.add_scatter(
+            x=x, y=rows[metric].to_list(), mode="markers", opacity=0.5, showlegend=False, **style, row=1, col=column
+        )
+        means = rows.group_by(name).agg(pl.col(metric).mean()).sort(name)
+        line = {"x": means[name].to_list(), "y": means[metric].to_list()}
+        figure.add_scatter(**line, mode="lines+markers", showlegend=column == 1, **style, row=1, col=column)
+        numbers = all(isinstance(value, int | float) and value > 0 for value in x)
+        log = numbers and max(x) >= DECADE * min(x)
+        figure.update_xaxes(title=name, type="log" if log else None, row=1, col=column)
+    figure.update_yaxes(title=metric, col=1)
+    return figure.update_layout(template="plotly_white", title=f"{experiment.name}: {metric} by {', '.join(names)}")

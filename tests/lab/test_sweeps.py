@@ -1,0 +1,112 @@
+"""An experiment at many settings: which ones, with which seeds, resumed, and as a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+
+import polars as pl
+import pytest
+
+import engram
+from engram import cli
+from engram.lab import Range
+from engram.lab.sweeps import PILOT, compared, settings_of
+
+OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
+
+
+def test_a_grid_is_run_with_seeds_of_its_own(toy, tmp_path):
+    table = engram.sweep("toy", learning_rate=[0.01, 0.1], episodes=[5, 10, 15], seeds=2, **OPTIONS)
+    assert table.columns == ["learning_rate", "episodes", "arm", "seed", "state", "loss"]
+    assert len(table) == len(table.unique(table.columns[:4])) == 2 * 3 * 2 * 2
+    assert set(table["seed"]) == {PILOT, PILOT + 1}
+    assert set(table["state"]) == {"finished"}
+    alone = engram.run("toy", learning_rate=0.1, episodes=15, seeds=2, **OPTIONS)
+    assert not {trial.seed for trial in alone.trials} & set(table["seed"])
+    folder = tmp_path / "runs" / "toy" / "sweep-learning_rate-episodes"
+    assert pl.read_csv(folder / "table.csv").equals(table)
+    assert "learning_rate" in (folder / "figure.html").read_text()
+
+
+def test_each_setting_is_an_ordinary_run(toy):
+    table = engram.sweep("toy", learning_rate=[0.01, 0.1], first_seed=0, **OPTIONS)
+    for rate in (0.01, 0.1):
+        results = engram.run("toy", learning_rate=rate, seeds=1, **OPTIONS)
+        found = table.filter(pl.col("learning_rate") == rate)["loss"].to_list()
+        assert [trial.result["loss"] for trial in results.trials] == found
+
+
+def test_a_sweep_is_not_taken_for_the_last_run(toy):
+    engram.run("toy", **OPTIONS)
+    engram.sweep("toy", learning_rate=[0.01, 0.1], **OPTIONS)
+    last = engram.load("toy")
+    assert (last.changed, last.seeds) == ({}, 2)
+
+
+def test_an_arm_that_a_field_does_not_change_is_run_once(toy, tmp_path):
+    table = engram.sweep("toy", momentum=[True, False], **OPTIONS)
+    assert len(table) == 4
+    assert len(list((tmp_path / "runs" / "toy").glob("*-1000-*"))) == 3
+    plain = table.filter(pl.col("arm") == "plain")["loss"].to_list()
+    assert plain[0] == plain[1]
+
+
+def test_an_interrupted_sweep_goes_on_and_finds_the_same(toy, capsys, tmp_path):
+    whole = engram.sweep("toy", learning_rate=[0.01, 0.1], runs=tmp_path / "whole", **OPTIONS)
+    arguments = ["sweep", "toy", "--learning-rate", "0.01,0.1", "--preset=smoke", "--jobs=1", "--misbehave=interrupt"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    codes = [cli.run(arguments) for _ in range(4)]
+    signal.signal(signal.SIGINT, before)
+    assert codes[0] == 130
+    assert codes[-1] == 0
+    assert "toy: 1 of 4 trials done; the same command goes on" in capsys.readouterr().err
+    table = engram.sweep("toy", learning_rate=[0.01, 0.1], misbehave="interrupt", **OPTIONS)
+    assert table.drop("misbehave").equals(whole)
+    status = [json.loads(path.read_text()) for path in tmp_path.glob("runs/toy/*-1000-*/status.json")]
+    assert [one["attempts"] for one in status] == [1] * 4
+
+
+def test_a_failed_trial_has_no_numbers_and_costs_no_other(toy, capsys):
+    assert cli.run(["sweep", "toy", "--misbehave", ",raise", "--preset=smoke", "--jobs=1"]) == 2
+    assert "momentum, seed 1000: failed: RuntimeError: the toy broke" in capsys.readouterr().err
+    table = engram.sweep("toy", misbehave=["", "raise"], **OPTIONS)
+    assert table["state"].to_list() == ["finished", "finished", "failed", "finished"]
+    assert [value is None for value in table["loss"]] == [False, False, True, False]
+
+
+def test_the_command_prints_one_table(toy, capsys):
+    arguments = ["sweep", "toy", "--no-momentum", "--noise.scale=0.1,1", "--seeds", "3", "--preset=smoke", "--jobs=1"]
+    assert cli.run([*arguments, "--arms", "plain"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].strip() == "toy, preset smoke: mean loss"
+    assert out[1].split() == ["momentum", "noise.scale", "arm", "seeds", "lowest", "highest", "mean", "loss"]
+    assert [line.split()[:4] for line in out[2:4]] == [["False", "0.1", "plain", "3"], ["False", "1", "plain", "3"]]
+    assert out[4].endswith("sweep-momentum-noise.scale")
+
+
+def test_metrics_are_averaged_over_seeds(toy):
+    import toy_experiments
+
+    table = engram.sweep("toy", episodes=[5, 10], seeds=3, **OPTIONS)
+    means = compared(toy_experiments.experiment, table, ["episodes"], None)
+    for row in means.to_dicts():
+        losses = table.filter((pl.col("episodes") == row["episodes"]) & (pl.col("arm") == row["arm"]))["loss"].to_list()
+        assert row["mean loss"] == pytest.approx(math.fsum(losses) / 3)
+        assert (row["lowest"], row["highest"], row["seeds"]) == (min(losses), max(losses), 3)
+    with pytest.raises(ValueError, match="metric = 'accuracy': expected one of 'loss'"):
+        compared(toy_experiments.experiment, table, ["episodes"], "accuracy")
+
+
+def test_samples_are_drawn_within_ranges_and_more_of_them_begin_with_the_same():
+    values = {"rate": Range(1e-4, 1e-1), "width": Range(0.5, 1.0), "units": Range(5, 9), "rule": ["hebb", "oja"]}
+    drawn = settings_of(values, 400)
+    assert drawn[:50] == settings_of(values, 50)
+    assert {setting["units"] for setting in drawn} == {5, 6, 7, 8, 9}
+    assert {setting["rule"] for setting in drawn} == {"hebb", "oja"}
+    rates = [setting["rate"] for setting in drawn]
+    assert 1e-4 <= min(rates) < max(rates) <= 1e-1
+    assert sum(rate < 10**-2.5 for rate in rates) / 400 == pytest.approx(0.5, abs=0.08)
+    widths = [setting["width"] for setting in drawn]
+    assert sum(widths) / 400 == pytest.approx(0.75, abs=0.02)
