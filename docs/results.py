@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import engram
-from engram.lab import Results, load
+from engram.lab import Results, export, load
 from engram.lab.claim import OWNERS, Verdict
 from engram.lab.curves import learning_curves
 from engram.lab.last_run import from_record
 from engram.lab.monitor import duration
 from engram.storage.files import write_atomic
-from engram.testing import find_browser
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results"
@@ -127,23 +126,11 @@ def figure_mark(name: str) -> str:
 
 
 def draw(name: str) -> None:
-    """Draw an experiment's learning curves as SVG, in a headless browser."""
-    from playwright.sync_api import sync_playwright
-    from plotly.offline import get_plotlyjs
-
+    """Draw an experiment's learning curves as SVG."""
     results = recorded(name)[PRESET]
     figure = learning_curves(results, results.headline)
-    figure.update_layout(width=860, height=420, font_family="sans-serif", margin={"t": 50, "r": 20})
-    chromium = find_browser()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.add_script_tag(content=get_plotlyjs())
-        url = page.evaluate(
-            "spec => Plotly.toImage(spec, {format: 'svg', width: 860, height: 420})", json.loads(figure.to_json())
-        )
-        text = page.evaluate("url => decodeURIComponent(url.slice(url.indexOf(',') + 1))", url)
-        browser.close()
+    figure.update_layout(font_family="sans-serif", margin={"t": 50, "r": 20})
+    text = export.draw({name: figure}, "svg")[name].decode()
     figure_path(name).parent.mkdir(exist_ok=True)
     write_atomic(figure_path(name), f"{text}\n{figure_mark(name)}\n".encode())
 

@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
+import plotly.graph_objects as go
+import polars as pl
 import pytest
 
 from engram import cli
+from engram.lab import load
+from engram.lab.export import draw
+from engram.testing import find_browser
 
 
 def test_list_names_every_experiment_and_its_last_run(toy, capsys):
@@ -94,6 +101,8 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected a number of at least 0"),
         (["report"], "nothing was run in"),
         (["report", "toy"], "toy was not run in"),
+        (["export", "toy"], "toy was not run in"),
+        (["export", "toi"], "unknown experiment 'toi'; did you mean 'toy'?"),
         (["data", "fetch"], "no data set named; known: "),
         (["data", "verify", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
         (["list", "--nonsense"], "unknown argument '--nonsense'"),
@@ -266,6 +275,56 @@ def test_report_and_doctor_and_data(toy, capsys, tmp_path):
     assert cli.run(["data"]) == 0
     assert "t10k-images-idx3-ubyte.gz" in capsys.readouterr().out
     assert cli.run(["--version"]) == 0
+
+
+def exported(out: str) -> dict[str, Path]:
+    return {path.name: path for path in map(Path, out.splitlines())}
+
+
+def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):
+    cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1"])
+    capsys.readouterr()
+    assert cli.run(["export", "toy"]) == 0
+    files = exported(capsys.readouterr().out)
+    assert {path.parent for path in files.values()} == {tmp_path / "runs" / "toy" / "export"}
+    figures = {"figure", "curves-loss", "curves-between", "curves-test"}
+    assert set(files) == {"metrics.csv", "results.csv", "claims.csv", "plotly.min.js", *(f"{f}.html" for f in figures)}
+    assert 'src="plotly.min.js"' in files["figure.html"].read_text()
+    run = load("toy")
+    assert pl.read_csv(files["metrics.csv"]).equals(run.metrics)
+    assert pl.read_csv(files["results.csv"])["loss"].to_list() == [trial.result["loss"] for trial in run.trials]
+    assert pl.read_csv(files["claims.csv"])["id"].to_list() == ["learns", "impossible"]
+
+    assert cli.run(["export", "toy", "--format", "parquet", "--output", str(tmp_path / "own" / "folder")]) == 0
+    files = exported(capsys.readouterr().out)
+    assert pl.read_parquet(files["metrics.parquet"]).equals(run.metrics)
+    assert files["metrics.parquet"].parent == tmp_path / "own" / "folder"
+
+
+@pytest.mark.parametrize(("kind", "begin"), [("svg", b"<svg"), ("png", b"\x89PNG")])
+def test_figures_are_drawn_as_pictures(kind, begin):
+    if find_browser() is None and "CI" not in os.environ:
+        pytest.skip("no Chromium or Chrome here to draw with")
+    figures = {"a": go.Figure(go.Scatter(y=[1, 2])), "b": go.Figure(go.Bar(y=[1, 2]), layout={"height": 100})}
+    drawn = draw(figures, kind)
+    assert list(drawn) == ["a", "b"]
+    assert all(picture.startswith(begin) for picture in drawn.values())
+    if kind == "svg":
+        assert b'width="860" height="420"' in drawn["a"]
+        assert b'width="860" height="100"' in drawn["b"]
+
+
+@pytest.mark.parametrize(("missing", "message"), [("kaleido", "engram[images]"), ("browser", "cannot be drawn: ")])
+def test_a_picture_that_cannot_be_drawn_is_an_error_that_says_why(toy, capsys, monkeypatch, missing, message):
+    cli.run(["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1"])
+    if missing == "kaleido":
+        monkeypatch.setitem(sys.modules, "kaleido", None)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")
+    assert cli.run(["export", "toy", "--figures", "svg"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert message in error
+    assert "Traceback" not in error
 
 
 def test_an_experiment_that_cannot_be_loaded_hides_no_other(toy, capsys, tmp_path, monkeypatch):

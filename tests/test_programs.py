@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "docs/difficulty.md",
+    "docs/getting-started.md",
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",

@@ -15,13 +15,13 @@ from engram.version import __version__
 
 if TYPE_CHECKING:
     from engram import lab, plasticity, registry, tasks, testing
-    from engram.lab import Results, run
+    from engram.lab import Results, load, run
     from engram.registry import experiments
 
-__all__ = ["Results", "__version__", "experiments", "lab", "plasticity", "registry", "run", "tasks", "testing"]
+__all__ = ["Results", "__version__", "experiments", "lab", "load", "plasticity", "registry", "run", "tasks", "testing"]
 
 # PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
-_WHERE = {"Results": "engram.lab", "run": "engram.lab"}
+_WHERE = {"Results": "engram.lab", "load": "engram.lab", "run": "engram.lab"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: list, show, run, report, data, doctor."""
+"""The command line: list, show, run, report, export, data, doctor."""
 
 from __future__ import annotations
 
@@ -77,6 +77,8 @@ class Run:
     """Time between checkpoints."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write event files into the trials' folders as well."""
+    keep_state: tyro.conf.FlagCreatePairsOff[bool] = True
+    """Let finished trials keep what they trained."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the results as one JSON object a line, one line an experiment."""
 
@@ -91,6 +93,22 @@ class Report:
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     out: Path | None = None
     """The HTML file (default: report.html in the folder of runs)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write the last run of an experiment as tables (metrics, results, claims) and figures."""
+
+    name: tyro.conf.Positional[str]
+    """Name of the experiment."""
+    format: Literal["csv", "parquet"] = "csv"
+    """Format of the tables."""
+    figures: Literal["html", "svg", "png"] = "html"
+    """Format of the figures; svg and png need Chrome or Chromium."""
+    output: Path | None = None
+    """The folder to write to (default: export in the experiment's folder of runs)."""
+    runs: Path | None = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +131,7 @@ Command = (
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
@@ -143,7 +162,8 @@ def run(arguments: Sequence[str]) -> int:
             return _run(command, rest)
         if rest:
             raise ValueError(f"unknown argument {rest[0]!r}; try --help")
-        actions: dict[type, Any] = {List: _list, Show: _show, Report: _report, Data: _data, Doctor: _doctor}
+        actions: dict[type, Any] = {List: _list, Show: _show, Report: _report, Export: _export, Data: _data}
+        actions[Doctor] = _doctor
         actions[type(command)](command)
         return 0
     except (ValueError, TypeError, OSError) as error:
@@ -321,6 +341,18 @@ def _report(command: Report) -> None:
         raise ValueError(f"nothing was run in {root} yet; try: engram run {registry.experiments()[0]}")
     runs = [(registry.get("experiments", name), load(name, command.runs)) for name in names]
     print(f"report: {write_report(runs, command.out or root / 'report.html')}")
+
+
+def _export(command: Export) -> None:
+    from engram.lab import load
+    from engram.lab.export import export
+    from engram.lab.last_run import runs_folder
+
+    experiment = registry.get("experiments", command.name)
+    folder = command.output or runs_folder(command.runs) / command.name / "export"
+    formats: dict[str, Any] = {"tables": command.format, "pictures": command.figures}
+    for path in export(experiment, load(experiment, command.runs), folder, **formats):
+        print(path)
 
 
 def _doctor(_: Doctor) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from joblib.externals.loky import get_reusable_executor
+from safetensors.numpy import load_file
 
 import engram
 from engram.lab import Results
@@ -54,8 +55,12 @@ def run(**options: object) -> Results:
 
 
 def metrics(runs: Path) -> dict[str, bytes]:
-    """Return the bytes of all metrics, by arm and seed."""
-    return {path.parent.name.rpartition("-")[0]: path.read_bytes() for path in runs.glob("toy/*/metrics.csv")}
+    """Return the bytes of all metrics, and of what finished trials kept, by arm and seed."""
+    return {
+        path.parent.name.rpartition("-")[0]: path.read_bytes()
+        + b"".join(tensor.tobytes() for _, tensor in sorted(load_file(path.with_name("state.safetensors")).items()))
+        for path in runs.glob("toy/*/metrics.csv")
+    }
 
 
 def statuses(runs: Path) -> list[Status]:
@@ -109,6 +114,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, whole):
     assert re.search(r"toy: stopped with \d trials done and \d left; the same command goes on", errors)
     assert "Traceback" not in errors
     assert "running" not in {status.state for status in statuses(tmp_path)}
+    assert not list(tmp_path.glob("toy/*/state.safetensors")), "a trial that has not finished keeps something"
     assert list(tmp_path.glob("toy/*/checkpoint-0.safetensors"))
     run(jobs=1, runs=tmp_path, **slow)
     assert metrics(tmp_path) == {name: content for name, content in whole.items() if name.endswith("-0")}

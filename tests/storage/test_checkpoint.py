@@ -66,6 +66,13 @@ def test_tensors_that_share_memory_are_saved_apart(tmp_path):
     assert torch.equal(checkpoint.load(tmp_path / "c")["turned"], base.view(2, 3).T)
 
 
+def test_keys_that_make_one_path_are_kept_apart(tmp_path):
+    state = {"a.b": torch.zeros(1), "a": {"b": torch.ones(1), 1: torch.tensor([2.0]), "1": torch.tensor([3.0])}}
+    checkpoint.save(tmp_path / "c", state)
+    loaded = checkpoint.load(tmp_path / "c")
+    assert [loaded["a.b"].item(), *(value.item() for value in loaded["a"].values())] == [0, 1, 2, 3]
+
+
 @given(data=st.data())
 def test_any_altered_or_missing_byte_is_noticed(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("checkpoint") / "c.safetensors"

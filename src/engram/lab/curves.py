@@ -12,12 +12,21 @@ import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float
 
+from engram.lab.experiment import Experiment
 from engram.lab.metrics import windows
 from engram.lab.results import Results
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 POINTS = 100
+
+
+def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
+    """Return all figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``."""
+    metrics = results.metrics["metric"].unique(maintain_order=True).to_list()
+    metrics.sort(key=lambda metric: metric != results.headline)
+    own = {"figure": experiment.figure(results).update_layout(template="plotly_white")} if results.by_seed else {}
+    return own | {f"curves-{metric}": learning_curves(results, metric) for metric in metrics}
 
 
 def learning_curves(results: Results, metric: str) -> go.Figure:

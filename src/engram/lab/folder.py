@@ -1,7 +1,8 @@
 """One trial's folder: what it is, how far it is, what it measured, what came of it.
 
 ``trial.json`` (identity, machine), ``status.json`` (state, step), ``metrics.csv``, ``checkpoint-<loop>.safetensors``,
-``result.json``, ``error.txt``. The folder holds the truth; nothing else remembers what was run.
+``state.safetensors`` (what it trained), ``result.json``, ``error.txt``. The folder holds the truth; nothing else
+remembers what was run.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 import filelock
 import polars as pl
@@ -18,6 +19,7 @@ from typing_extensions import TypedDict
 
 from engram.lab import metrics
 from engram.lab.machine import hardware, versions
+from engram.storage import checkpoint
 from engram.storage.files import CorruptFileError, keep_aside, read_json, write_atomic, write_json
 
 State = Literal["waiting", "running", "interrupted", "failed", "finished"]
@@ -44,8 +46,14 @@ class Status:
 
 
 class Identity(TypedDict):
-    """What is run and on what machine; beside these all that names a trial."""
+    """What is run and on what machine; beside these what else names a trial."""
 
+    arm: str
+    config: dict[str, Any]
+    seed: int
+    device: str
+    threads: int
+    code: str
     versions: dict[str, Any]
     hardware: dict[str, Any]
 
@@ -56,6 +64,7 @@ class Stored(TypedDict):
     result: dict[str, Any]
     metrics: metrics.Mark
     seconds: float
+    state: NotRequired[metrics.Mark | None]  # None: it was to keep none
     sha256: str
 
 
@@ -65,6 +74,7 @@ class TrialFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metrics_path = path / "metrics.csv"
+        self.state_path = path / "state.safetensors"
         self.tensorboard = path / "tensorboard"
 
     def lock(self) -> filelock.FileLock:
@@ -102,9 +112,18 @@ class TrialFolder:
         """Return the number of the last loop that has a checkpoint; -1 without any."""
         return max((int(p.stem.partition("-")[2]) for p in self.path.glob("checkpoint-*.safetensors")), default=-1)
 
-    def finish(self, result: dict[str, Any], mark: metrics.Mark, seconds: float) -> None:
-        """Write the result down; from here on the trial is finished, and its checkpoints are no longer needed."""
-        stored: Stored = {"result": result, "metrics": mark, "seconds": seconds, "sha256": ""}
+    def finish(
+        self, result: dict[str, Any], mark: metrics.Mark, seconds: float, state: dict[str, Any] | None = None
+    ) -> None:
+        """Write the result down, and before it the state that the trial keeps, None: not any.
+
+        From here on the trial is finished, and its checkpoints are no longer needed.
+        """
+        self.state_path.unlink(missing_ok=True)
+        if state:
+            checkpoint.save(self.state_path, state)
+        kept = None if state is None else metrics.mark(self.state_path)
+        stored: Stored = {"result": result, "metrics": mark, "seconds": seconds, "state": kept, "sha256": ""}
         write_json(self.path / "result.json", {**stored, "sha256": _digest(stored)})
         for loop in range(self.last_loop() + 1):
             self.checkpoint(loop).unlink(missing_ok=True)
@@ -130,6 +149,26 @@ class TrialFolder:
     def metrics(self) -> pl.DataFrame:
         """Return the trial's metrics as a frame with the columns step, metric and value."""
         return metrics.read(self.metrics_path)
+
+    def kept(self) -> dict[str, Any]:
+        """Return the state that a finished trial kept, by the names of ``Run.given``; empty where it trained nothing.
+
+        Raises:
+            ValueError: The trial has not finished, or was to keep no state.
+            CorruptFileError: The result or the state is truncated or altered, or the state is missing.
+        """
+        stored = self.result()
+        if stored is None:
+            raise ValueError(f"{self.path} holds no finished trial: only a finished one has kept what it trained")
+        mark = stored.get("state")
+        if mark is None:
+            raise ValueError(f"the trial was run without keeping its state: remove {self.path} and run it again")
+        metrics.check(self.state_path, mark)
+        return dict(checkpoint.load(self.state_path)) if mark["bytes"] else {}
+
+    def kept_bytes(self) -> int:
+        """Return the size of the state that the trial kept; 0 where there is none."""
+        return self.state_path.stat().st_size if self.state_path.exists() else 0
 
     def fail(self, traceback: str) -> None:
         """Keep the traceback of a failed attempt."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.text import Text
 
@@ -55,6 +56,7 @@ def run(
     runs: str | Path | None = None,
     device: str = "auto",
     tensorboard: bool = False,
+    keep_state: bool = True,
     checkpoint_seconds: float = 10.0,
     progress: bool = True,
     **changes: Any,
@@ -72,6 +74,7 @@ def run(
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA where it is there).
         tensorboard: Write event files as well.
+        keep_state: Let each finished trial keep what it trained, for ``TrialResult.network``.
         checkpoint_seconds: Time between checkpoints.
         progress: Show the progress on the standard error stream.
         **changes: Config fields to change from the preset; those of a study as a mapping, ``ring={"neurons": 50}``.
@@ -108,13 +111,16 @@ def run(
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
     with _stoppable(root, console) as stop:
-        options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard}
+        options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
         all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
         note = write_note(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
-        left = [job for job in all_jobs if not _finished(job)]
+        finished = [job for job in all_jobs if _finished(job)]
+        folders = {job.folder for job in finished}
+        left = [job for job in all_jobs if job.folder not in folders]
         expected = sum(job.trial.seconds for job in left)
         time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
-        done = f"{len(all_jobs)} trials, {len(all_jobs) - len(left)} done; {time} with {workers} at once"
+        done = f"{len(all_jobs)} trials, {len(finished)} done; {time} with {workers} at once"
+        done += _keeping(finished, left) if keep_state else ""
         console.print(f"[bold]{experiment.name}[/], preset {preset}: {done}", highlight=False, soft_wrap=True)
         statuses: list[Status] = []
         if left:
@@ -165,6 +171,20 @@ def _finished(job: Job) -> bool:
         return TrialFolder(job.folder).result() is not None
     except CorruptFileError:  # the worker says so, keeps it aside and starts again
         return False
+
+
+def _keeping(finished: Sequence[Job], left: Sequence[Job]) -> str:
+    """Say how much the trials that are left will keep, as far as finished ones of their arms tell.
+
+    What a trial is going to train is known only once it has prepared its data, which may take half a minute.
+    """
+    sizes = {job.trial.arm: TrialFolder(job.folder).kept_bytes() for job in finished}
+    known = [sizes[job.trial.arm] for job in left if job.trial.arm in sizes]
+    if len(known) == len(left) and not sum(known):
+        return ""
+    some = f"at least {decimal(sum(known))}, " if sum(known) else ""
+    size = decimal(sum(known)) if len(known) == len(left) else f"{some}each says how much"
+    return f"; keeps what they train ({size}; --no-keep-state: nothing)"
 
 
 def _queue(job: Job) -> None:

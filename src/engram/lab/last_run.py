@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment
 from engram.lab.folder import Identity, Status, TrialFolder
+from engram.lab.kept import network
 from engram.lab.metrics import SCHEMA
 from engram.lab.results import Results, TrialResult
 from engram.lab.worker import Job
@@ -77,7 +79,7 @@ def write_note(
 
 
 def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
-    """Read the last run of an experiment, or of its name in the registry, from its folder.
+    """Read the last run of an experiment, or of its name in the registry, with what its trials kept, from its folder.
 
     Args:
         experiment: As of ``run``.
@@ -107,7 +109,8 @@ def read_back(experiment: Experiment, root: Path, note: Note, last: Mapping[str,
     ``last`` has the last status of trials, by trial folder, which some could not write down. A finished trial whose
     files are corrupt counts as failed; the next run does it again.
     """
-    found = [_read_trial(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
+    build = partial(network, experiment, _config(experiment, note))
+    found = [_read_trial(entry, root, (last or {}).get(entry["folder"]), build) for entry in note["trials"]]
     frames = [
         metrics.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
         for trial, metrics, _ in found
@@ -160,23 +163,23 @@ def _config(experiment: Experiment, stored: Mapping[str, Any]) -> Any:
 
 
 def _read_trial(
-    entry: Entry, root: Path, last: Status | None
+    entry: Entry, root: Path, last: Status | None, build: Callable[..., Any]
 ) -> tuple[TrialResult, pl.DataFrame | None, Identity | None]:
     """Return a trial and, of a finished one, its metrics and what it is."""
     folder = TrialFolder(root / entry["folder"])
-    name = (entry["arm"], entry["seed"])
+    made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path), rebuild=partial(build, folder))
     try:
         stored = folder.result()
         if stored is not None:
-            trial = TrialResult(*name, "finished", stored["result"], stored["seconds"], str(folder.path))
+            trial = made("finished", stored["result"], stored["seconds"])
             return trial, folder.metrics(), folder.identity()
     except CorruptFileError as error:
-        return TrialResult(*name, "failed", {}, folder=str(folder.path), message=str(error)), None, None
+        return made("failed", {}, message=str(error)), None, None
     status = last or folder.status()
     # Where nobody is at work, whoever was has died.
     died = status.state == "running" and not folder.is_locked()
     state = "interrupted" if died else status.state
-    return TrialResult(*name, state, {}, status.seconds, str(folder.path), status.message), None, None
+    return made(state, {}, status.seconds, message=status.message), None, None
 
 
 def _environment(identities: Sequence[Identity]) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ class Run:
     Attributes:
         generator, rng: Torch's and NumPy's randomness of this trial; on the CPU, so that every device sees the same.
         device: Where to compute.
+        given: What all loops so far were given, by name; a second object of the same name is ``net-2``, and so on.
 
     Args:
         folder: The trial's folder, locked by the caller.
@@ -61,6 +63,7 @@ class Run:
         self._status = replace(folder.status(), state="running", step=0, total=0, seconds=0.0, note="")
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
+        self.given: dict[str, Any] = {}
         self._loops = 0
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
@@ -89,7 +92,8 @@ class Run:
             total: Number of steps.
             **state: Whatever changes during the loop: anything with ``state_dict`` and ``load_state_dict``, tensors and
                 arrays (changed in place), generators. ``run.generator``, ``run.rng`` and torch's global generators
-                take part by themselves.
+                take part by themselves. A finished trial keeps the modules, memories, learners and tensors among
+                them, as they then are.
 
         Yields:
             The step, ``0 .. total - 1``; after a resume it begins where the last checkpoint was written.
@@ -99,6 +103,7 @@ class Run:
             Interrupted: The run is to stop; raised after the checkpoint is written.
         """
         self._check_complete()
+        self._give(state)
         loop, self._loops = self._loops, self._loops + 1
         path = self._folder.checkpoint(loop)
         step = 0
@@ -181,6 +186,13 @@ class Run:
         self._windows[every] = (calls + 1, sums)
         return {}
 
+    def _give(self, state: dict[str, Any]) -> None:
+        """Take the objects of a loop into ``given``, each once."""
+        for name, item in state.items():
+            if not any(item is other for other in self.given.values()):
+                names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+                self.given[next(free for free in names if free not in self.given)] = item
+
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial could not know of it."""
         if self._status.step < self._status.total:
@@ -208,7 +220,7 @@ class Run:
             "processor_seconds": self.processor_seconds,
             "metrics": self._metrics.mark(),
             "windows": self._windows,
-            "state": {name: _get(name, item) for name, item in self._all(state).items()},
+            "state": {name: get_state(name, item) for name, item in self._all(state).items()},
         }
         checkpoint.save(path, content)
         self._saved = time.monotonic()
@@ -221,7 +233,7 @@ class Run:
         if content["total"] != total or set(content["state"]) != set(everything):
             raise CorruptFileError(path, "it is of another loop")
         for name, item in everything.items():
-            _set(name, item, content["state"][name])
+            set_state(name, item, content["state"][name])
         self._metrics.cut(content["metrics"])
         self._windows = content["windows"]
         self._before, self._computed_before = content["seconds"], content["processor_seconds"]
@@ -246,7 +258,8 @@ class _GlobalGenerators:
             torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def _get(name: str, item: Any) -> Any:
+def get_state(name: str, item: Any) -> Any:
+    """Return the state of something that a loop changes; raise TypeError where that cannot be saved."""
     match item:
         case torch.Tensor() | np.ndarray():
             return item
@@ -261,8 +274,11 @@ def _get(name: str, item: Any) -> Any:
             raise TypeError(f"state {name!r} is of type {type(item).__name__}: expected {expected}")
 
 
-def _set(name: str, item: Any, stored: Any) -> None:
+def set_state(name: str, item: Any, stored: Any) -> None:
+    """Put back what ``get_state`` returned; raise ValueError where that has another shape."""
     match item:
+        case torch.Tensor() | np.ndarray() if item.shape != stored.shape:
+            raise ValueError(f"state {name!r} is of shape {tuple(item.shape)}, and {tuple(stored.shape)} was stored")
         case torch.Tensor():
             with torch.no_grad():
                 item.copy_(stored)

@@ -66,6 +66,12 @@ class MetricsFile:
         )
 
 
+def mark(path: Path) -> Mark:
+    """Return the mark of a whole file; of one that is not there that of no bytes."""
+    content = path.read_bytes() if path.exists() else b""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
     """Return the file's content up to the mark; raise CorruptFileError if it is not that or, if ``whole``, longer."""
     size = mark["bytes"]

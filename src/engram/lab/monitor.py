@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -84,7 +85,9 @@ class Monitor:
             return
         done = sum(s.state == "finished" for s in self._reported)
         if status.state == "finished":
-            self.write(f"[{done}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s".replace("[", r"\[", 1))
+            kept = TrialFolder(self._jobs[index].folder).kept_bytes()
+            keeps = f", keeps {decimal(kept)}" if kept else ""
+            self.write(rf"\[{done}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s{keeps}")
             for line in self._on_finished():
                 self.write(line)
         elif status.state == "failed":

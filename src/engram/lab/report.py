@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS
-from engram.lab.curves import learning_curves
+from engram.lab.curves import figures_of
 from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
 from engram.lab.results import Results
@@ -39,17 +39,16 @@ def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path
 
 def _section(experiment: Experiment, results: Results) -> dict[str, Any]:
     """Return what the template shows of one run."""
-    metrics = results.metrics["metric"].unique(maintain_order=True).to_list()
-    metrics.sort(key=lambda metric: metric != results.headline)
     arms = {name: arm for name, arm in experiment.arms(results.config).items() if name in results.arms}
     tables = {name: configs.leaves(arm.config) for name, arm in arms.items()}
-    own = experiment.figure(results) if results.by_seed else None
+    figures = {name: _html(figure) for name, figure in figures_of(experiment, results).items()}
+    own = figures.pop("figure", None)
     return {
         "results": results,
         "experiment": experiment,
         "claims": results.claims(),
-        "curves": [(metric, _html(learning_curves(results, metric))) for metric in metrics],
-        "figure": None if own is None else _html(own),
+        "curves": [(name.removeprefix("curves-"), html) for name, html in figures.items()],
+        "figure": own,
         "fields": list(dict.fromkeys(field for values in tables.values() for field in values)),
         "configs": tables,
         "finished": sum(trial.state == "finished" for trial in results.trials),
@@ -57,7 +56,7 @@ def _section(experiment: Experiment, results: Results) -> dict[str, Any]:
 
 
 def _html(figure: go.Figure) -> str:
-    figure.update_layout(template="plotly_white", font_family="system-ui, sans-serif", height=460)
+    figure.update_layout(font_family="system-ui, sans-serif", height=460)
     return str(
         figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
     )

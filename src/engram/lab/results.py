@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+from safetensors.torch import load_file
+from torch import Tensor
 
 from engram.lab import config as configs
 from engram.lab.claim import Claim, JudgedClaim, adjust, judge
+from engram.lab.folder import TrialFolder
 from engram.lab.metrics import windows
 from engram.storage.files import finite_or_none
 
@@ -27,6 +31,7 @@ class TrialResult:
         seconds: Processor time of a finished trial; of another the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
+        rebuild: Builds again what it trained, by its name; None for a trial read from a record.
     """
 
     arm: str
@@ -36,6 +41,48 @@ class TrialResult:
     seconds: float = 0.0
     folder: str = ""
     message: str = ""
+    rebuild: Callable[[str | None], Any] | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {name: value for name, value in vars(self).items() if name != "rebuild"}
+
+    def network(self, name: str | None = None) -> Any:
+        """Return what the trial trained, as it was in the end: built by the trial's own code, with the state it kept.
+
+        What stands in the trial before its loops is executed again. The module is in the mode in which the trial
+        builds it, of training unless that says otherwise, and on the trial's device, or the CPU where that is missing.
+
+        Args:
+            name: What ``run.steps`` called it, ``"net"``; a second one of this name is ``"net-2"``. By default the only
+                module that was trained or, where no module was, the only learner.
+
+        Raises:
+            ValueError: Nothing was kept (the trial has not finished, was run without keeping its state, is read from a
+                record, or trains nothing in its loops), nothing or more than one thing fits, or the code has changed so
+                that it builds something else.
+            CorruptFileError: The state or the result is truncated or altered.
+
+        Warns:
+            UserWarning: The code has changed since, but what it builds takes the state.
+        """
+        if self.rebuild is None:
+            raise ValueError(self._from_record())
+        return self.rebuild(name)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all tensors of what the trial trained, by name and path, as ``net.weight``: ``state.safetensors``.
+
+        Raises:
+            ValueError, CorruptFileError: As of ``network``; of a trial that trains nothing, it is empty.
+        """
+        if not self.folder:
+            raise ValueError(self._from_record())
+        folder = TrialFolder(Path(self.folder))
+        return load_file(folder.state_path) if folder.kept() else {}
+
+    def _from_record(self) -> str:
+        return f"{self.arm}, seed {self.seed}, is read from a record, which has no state: run it here"
 
 
 @dataclass(frozen=True)
@@ -122,7 +169,7 @@ class Results:
                 }
                 for judged in self.claims()
             ],
-            "trials": [dict(vars(trial)) for trial in self.trials],
+            "trials": [trial.to_json() for trial in self.trials],
             "environment": dict(self.environment),
         }
         return finite_or_none(content)  # type: ignore[no-any-return]

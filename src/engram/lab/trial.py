@@ -8,10 +8,14 @@ import hashlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import threadpoolctl
+import torch
 
 from engram import checks
 from engram.lab import config as configs
@@ -137,3 +141,22 @@ def _imports(module: str, path: Path, packages: Set[str]) -> list[str]:
                 within = (f"{base}.{alias.name}" for alias in node.names)
                 names += [name if _source(name) is not None else base for name in within]
     return names
+
+
+@contextmanager
+def computing(trial: Trial) -> Iterator[None]:
+    """Compute with the trial's number of threads, and leave the caller's threads and global generators as they were."""
+    threads = torch.get_num_threads()
+    cuda = trial.device == "cuda"
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    devices = range(torch.cuda.device_count()) if cuda else ()
+    with threadpoolctl.threadpool_limits(trial.threads), torch.random.fork_rng(devices):
+        torch.set_num_threads(trial.threads)
+        if cuda != deterministic:  # since to say so loads the compiler of PyTorch, which takes two seconds
+            torch.use_deterministic_algorithms(cuda, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            if cuda != deterministic:
+                torch.use_deterministic_algorithms(deterministic)

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import threadpoolctl
-import torch
 
 from engram.lab.folder import Status, TrialFolder
+from engram.lab.kept import state_of
 from engram.lab.loop import Interrupted, Run
-from engram.lab.trial import Trial, key
+from engram.lab.trial import Trial, computing, key
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
@@ -26,7 +25,7 @@ LOCK_POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to perform a trial: ``identity`` determines the result, and the rest is as of ``Run``."""
+    """What a worker needs to perform a trial: ``identity`` determines the result, and the rest is as of ``run``."""
 
     trial: Trial
     identity: dict[str, Any]
@@ -34,6 +33,7 @@ class Job:
     stop: Path
     checkpoint_seconds: float = 10.0
     tensorboard: bool = False
+    keep_state: bool = True
 
 
 def prepare(trial: Trial, root: Path, stop: Path, **options: Any) -> Job:
@@ -74,7 +74,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
         status = replace(status, state="running", attempts=status.attempts + 1)
         folder.set_status(status)
         try:
-            with _computing(job.trial):
+            with computing(job.trial):
                 return _attempt(job, folder)
         except CorruptFileError as error:
             status = _restart(folder, status, error)
@@ -96,7 +96,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
     result = job.trial.function(job.trial.config, run)
     status: Status
     mark, status = run.close()
-    folder.finish(result, mark, run.processor_seconds)
+    folder.finish(result, mark, run.processor_seconds, state_of(run.given) if job.keep_state else None)
     folder.set_status(status)
     return status
 
@@ -124,22 +124,3 @@ def _locked(folder: TrialFolder, stop: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _computing(trial: Trial) -> Iterator[None]:
-    """Compute with the trial's number of threads, and leave the caller's threads and global generators as they were."""
-    threads = torch.get_num_threads()
-    cuda = trial.device == "cuda"
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    devices = range(torch.cuda.device_count()) if cuda else ()
-    with threadpoolctl.threadpool_limits(trial.threads), torch.random.fork_rng(devices):
-        torch.set_num_threads(trial.threads)
-        if cuda != deterministic:  # since to say so loads the compiler of PyTorch, which takes two seconds
-            torch.use_deterministic_algorithms(cuda, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            if cuda != deterministic:
-                torch.use_deterministic_algorithms(deterministic)

@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.serialization import add_safe_globals
 from torch.types import Device
 
 from engram import checks
@@ -22,6 +23,9 @@ class LSTMState(NamedTuple):
     def detach(self) -> LSTMState:
         """Return the same state cut off from the graph that made it, for truncated back-propagation."""
         return LSTMState(self.hidden.detach(), self.cell.detach())
+
+
+add_safe_globals([LSTMState])  # as those of ``engram.plasticity.state``
 
 
 class ClampedLSTM(nn.LSTM):

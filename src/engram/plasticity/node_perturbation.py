@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.serialization import add_safe_globals
 
 from engram import checks
 
@@ -54,6 +55,9 @@ class NodePerturbationState(NamedTuple):
     def detach(self) -> NodePerturbationState:
         """Return the same state cut off from the graph that made it."""
         return NodePerturbationState(*(part.detach() for part in self))
+
+
+add_safe_globals([NodePerturbationState])  # as those of ``engram.plasticity.state``
 
 
 class Perturbations(NamedTuple):

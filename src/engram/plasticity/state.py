@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.serialization import add_safe_globals
 
 
 class TraceState(NamedTuple):
@@ -74,3 +75,7 @@ class PlasticLSTMState(NamedTuple):
     def detach(self) -> PlasticLSTMState:
         """As ``TraceState.detach``."""
         return PlasticLSTMState(self.hidden.detach(), self.cell.detach(), self.rule.detach())
+
+
+# `torch.load` takes back what `torch.save` wrote of a state, without unpickling anything else.
+add_safe_globals([TraceState, EligibilityState, PlasticState, PlasticLSTMState])

@@ -80,9 +80,12 @@ def _encode(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> Any:
         return value
     if isinstance(value, torch.Tensor | np.ndarray):
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
+        name = where.removeprefix("state.")
+        while name in tensors:  # as of the keys "a.b", and "b" within "a"
+            name += "'"
         # A copy of its own, since safetensors refuses tensors that share memory.
-        tensors[where] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {kind: where}
+        tensors[name] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {kind: name}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):

@@ -17,6 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
+import torch
+from safetensors.torch import load_file
+
 from engram import registry
 from engram.lab import config as configs
 from engram.lab import load, run
@@ -24,8 +27,9 @@ from engram.lab.experiment import Arm, Experiment
 from engram.lab.folder import TrialFolder
 from engram.lab.laboratory import device_of
 from engram.lab.last_run import from_record
+from engram.lab.loop import get_state
 from engram.lab.report import write_report
-from engram.lab.results import Results
+from engram.lab.results import Results, TrialResult
 from engram.lab.trial import trials
 from engram.lab.worker import perform, prepare
 from engram.storage import checkpoint
@@ -38,8 +42,9 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
     """Check that a registered experiment keeps the experiment contract.
 
     Its smoke preset is said to take seconds; the same seed gives the same metrics, whatever the number of workers, the
-    order of the trials and the state of the global generators; a killed trial goes on to the same metrics; every config
-    field refuses values outside its range, naming field, value and range; its results give claims, figure and report.
+    order of the trials and the state of the global generators; a killed trial goes on to the same metrics; what a trial
+    trained comes back as it was; every config field refuses values outside its range, naming field, value and range;
+    its results give claims, figure and report.
 
     Args:
         name: Its name in the registry.
@@ -58,6 +63,8 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
         _check_config(experiment)
         results = run(experiment, preset="smoke", jobs=1, runs=root / "one", progress=False)
         _check_results(experiment, results)
+        for trial in results.trials:
+            _check_kept(trial)
         _check_another_run(experiment, results, root / "other")
         report = write_report([(experiment, load(experiment, root / "one"))], root / "report.html")
         assert "</html>" in report.read_text(), "its report is cut off"
@@ -124,6 +131,19 @@ def _check_results(experiment: Experiment, results: Results) -> None:
     assert experiment.figure(again).data, "its figure cannot be drawn from a record"
 
 
+def _check_kept(trial: TrialResult) -> None:
+    """Build again all that a trial kept, and compare the last of it, which takes all others, with what was kept."""
+    folder = TrialFolder(Path(trial.folder))
+    if not (kept := folder.kept()):
+        return
+    name = list(kept)[-1]
+    checkpoint.save(again := folder.path / "again.safetensors", {name: get_state(name, trial.network(name))})
+    found, tensors = load_file(again), trial.state_dict()
+    of_name = {key: tensor for key, tensor in tensors.items() if key.partition(".")[0] == name}
+    same = found.keys() == of_name.keys() and all(torch.equal(found[key], of_name[key]) for key in found)
+    assert same, f"{trial.arm}: {name} comes back as another than was kept"
+
+
 def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> None:
     """Perform all trials again by two workers, one of which is killed, and compare the metrics with those of a run."""
     folders = [Path(trial.folder) for trial in whole.trials]
@@ -146,6 +166,7 @@ def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> No
     assert killed.exitcode == -signal.SIGKILL, f"a trial ended with {killed.exitcode} before it was killed"
     assert last.exitcode == 0, f"after a kill its trials ended with {last.exitcode}"
     assert folder.status().attempts == 2, "a trial was not resumed after a kill"
+    assert not list(runs.glob("*/state.safetensors")), "a trial has kept what it was not to keep"
     again = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in folders}
     differ = [path.name for path in folders if again[path.name] != (path / "metrics.csv").read_bytes()]
     other = f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name})"
@@ -155,7 +176,6 @@ def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> No
 def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> None:
     """Perform some trials of the smoke preset; die in the middle if told so."""
     import numpy as np
-    import torch
 
     torch.manual_seed(os.getpid())
     np.random.seed(os.getpid() % 2**32)  # noqa: NPY002
@@ -165,7 +185,8 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     if killed:
         _die_in_the_middle()
     for number in numbers:
-        job = prepare(todo[number], runs, runs / "never", checkpoint_seconds=0.0 if killed else 10.0)
+        options = {"checkpoint_seconds": 0.0 if killed else 10.0, "keep_state": False}
+        job = prepare(todo[number], runs, runs / "never", **options)
         status = perform(job)
         assert status.state == "finished", status.message
 

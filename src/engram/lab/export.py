@@ -1,0 +1,97 @@
+"""A run as files for other programs: tables of its metrics, results and claims, and its figures."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import plotly.graph_objects as go
+import plotly.io
+import polars as pl
+from plotly.offline import get_plotlyjs
+
+from engram import checks
+from engram.lab.curves import figures_of
+from engram.lab.experiment import Experiment
+from engram.lab.results import Results
+from engram.storage.files import write_atomic, writing
+
+SIZE = {"width": 860, "height": 420}  # of a picture whose figure names no other, pixels
+Table = Literal["csv", "parquet"]
+Picture = Literal["html", "svg", "png"]
+
+
+def export(
+    experiment: Experiment, results: Results, folder: Path, *, tables: Table = "csv", pictures: Picture = "html"
+) -> list[Path]:
+    """Write the tables and figures of a run into a folder, made if need be; return their paths.
+
+    Args:
+        experiment: The experiment.
+        results: A run of it.
+        folder: Where to write.
+        tables: ``"csv"`` or ``"parquet"``.
+        pictures: ``"html"``, which opens without network; ``"svg"`` or ``"png"``, drawn by Chrome.
+
+    Raises:
+        ValueError: A format is unknown, or pictures cannot be drawn here.
+        CannotWriteError: The folder cannot be written.
+    """
+    checks.choice("tables", tables, ("csv", "parquet"))
+    checks.choice("pictures", pictures, ("html", "svg", "png"))
+    files: dict[str, bytes] = {}
+    for name, table in _tables(results).items():
+        buffer = io.BytesIO()
+        table.write_csv(buffer) if tables == "csv" else table.write_parquet(buffer)
+        files[f"{name}.{tables}"] = buffer.getvalue()
+    figures = {name.replace("/", "-"): figure for name, figure in figures_of(experiment, results).items()}
+    if pictures == "html":
+        pages = {name: figure.to_html(include_plotlyjs="directory") for name, figure in figures.items()}
+        files |= {f"{name}.html": page.encode() for name, page in pages.items()}
+        files["plotly.min.js"] = get_plotlyjs().encode()
+    else:
+        drawn = draw(figures, pictures)
+        files |= {f"{name}.{pictures}": content for name, content in drawn.items()}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    return [folder / name for name in files]
+
+
+def draw(figures: Mapping[str, go.Figure], kind: Literal["svg", "png"]) -> dict[str, bytes]:
+    """Return figures as pictures, drawn by kaleido in one headless Chrome.
+
+    Raises:
+        ValueError: Kaleido or Chrome is not installed.
+    """
+    if importlib.util.find_spec("kaleido") is None:
+        raise ValueError(f"a {kind} needs kaleido: install engram with its extra, engram[images], or write html")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{number}.{kind}") for number in range(len(figures))]
+        try:
+            widths, heights = ([f.layout[side] or usual for f in figures.values()] for side, usual in SIZE.items())
+            plotly.io.write_images(list(figures.values()), paths, width=widths, height=heights)
+        except RuntimeError as error:
+            raise ValueError(f"a {kind} cannot be drawn: {' '.join(str(error).split())}") from error
+        return {name: path.read_bytes() for name, path in zip(figures, paths, strict=True)}
+
+
+def _tables(results: Results) -> dict[str, pl.DataFrame]:
+    content = results.to_json()
+    trials = [
+        {**{name: trial[name] for name in ("arm", "seed", "state", "seconds")}, **_flat(trial["result"])}
+        for trial in content["trials"]
+    ]
+    claims = pl.DataFrame(content["claims"], infer_schema_length=None)
+    return {"metrics": results.metrics, "results": pl.DataFrame(trials, infer_schema_length=None), "claims": claims}
+
+
+def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result as one row of a table: what is no number or text as JSON."""
+    return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in result.items()}
