@@ -152,7 +152,8 @@ claims = [
     ),
     published(
         "non-modulated-fail",
-        "In as many episodes neither a plastic network without modulation nor a non-plastic one does",
+        "In as many episodes neither a plastic network without modulation nor a non-plastic one learns to associate "
+        "new cues with reward",
         largest("accuracy", "clipped-hebb", "non-plastic") <= 0.55,
         published="non-modulated plastic and plain networks fail (curves only)",
     ),
@@ -164,7 +165,7 @@ claims = [
     ),
     learns(
         "retroactive-learns",
-        "A retroactively modulated network learns it too",
+        "A retroactively modulated network learns to associate new cues with reward",
         value("retroactive", "accuracy") >= 0.85,
     ),
     published(

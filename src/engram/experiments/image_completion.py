@@ -160,7 +160,7 @@ def of_size(arms: str, crops: str, presets: tuple[str, ...]) -> list[Claim]:
         ),
         of_these(
             f"homogeneous-beats-non-plastic{arms}",
-            f"Even a single plasticity coefficient is better than none{crops}",
+            f"On natural images{crops}, even a single plasticity coefficient is better than none",
             value(homogeneous, "error") / value(non_plastic, "error") <= 0.75,
             published="non-plastic recurrent networks fail (no figure)",
         ),
