@@ -201,15 +201,13 @@ def _show(command: Show) -> None:
     from engram.lab.config import allowed, leaves
     from engram.lab.config import fields as fields_of
     from engram.lab.monitor import duration
-    from engram.lab.trial import trials
 
     experiment: Experiment = registry.get("experiments", command.name)
     out = _out()
     out.print(f"[bold]{experiment.name}[/]: {experiment.summary}.\n[dim]{experiment.paper}[/]\n")
     presets = Table("preset", "seeds", "arms", "computing time", title="Presets", title_justify="left", box=None)
     for name, preset in experiment.presets.items():
-        todo = trials(experiment, preset.config, seeds=preset.seeds)
-        time = duration(sum(trial.seconds for trial in todo))
+        time = duration(experiment.expected_seconds(name))
         presets.add_row(name, str(preset.seeds), ", ".join(experiment.arms(preset.config)), f"{time} on one core")
     out.print(presets, "")
     shown = {name: leaves(preset.config) for name, preset in experiment.presets.items()}

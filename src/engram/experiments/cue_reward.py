@@ -199,7 +199,7 @@ def figure(results: Results) -> go.Figure:
     """Each trial's share of right answers over its last tenth, arm by arm, with chance."""
     title = "Right answers over the last tenth of training, one point a seed"
     plot = points_by_arm(results, "accuracy", title, "share of right answers", chance=CHANCE)
-    return plot.update_yaxes(range=[0.4, 1])
+    return plot.update_xaxes(range=[0.4, 1])
 
 
 SMOKE = Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2, iterations=10, late_iterations=10)

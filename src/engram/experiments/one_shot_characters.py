@@ -302,7 +302,7 @@ def figure(results: Results) -> go.Figure:
     """Each trial's accuracy on other drawings of withheld characters, arm by arm, with chance."""
     title, chance = "Accuracy on other drawings of withheld characters, one point a seed", 1 / results.config.ways
     plot = points_by_arm(results, KEY, title, "share of right answers", chance=chance)
-    return plot.update_yaxes(range=[0, 1])
+    return plot.update_xaxes(range=[0, 1])
 
 
 def seconds(config: Training) -> float:

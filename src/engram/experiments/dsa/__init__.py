@@ -189,11 +189,12 @@ def figure(results: Results) -> go.Figure:
     """The distances between the systems of the same geometry, first seed, and their map."""
     result = next(iter(results.by_seed.values()))["same-geometry"]
     distances, labels = np.array(result["distances"]), result["labels"]
-    plot = make_subplots(1, 2, subplot_titles=("DSA distance (radians)", "its map (MDS)"), horizontal_spacing=0.2)
+    plot = make_subplots(2, 1, subplot_titles=("DSA distance (radians)", "its map (MDS)"), vertical_spacing=0.15)
     names = [f"{label} {number}" for number, label in enumerate(labels)]
-    plot.add_trace(go.Heatmap(z=distances, x=names, y=names, colorscale="Viridis", colorbar={"x": 0.42}), 1, 1)
-    add_map(plot, ClassicalMDS(metric="precomputed").fit_transform(distances), labels, column=2)
-    return plot.update_layout(title="Three kinds of dynamics with the same mean trajectories")
+    bar = {"y": 0.8, "len": 0.45}
+    plot.add_trace(go.Heatmap(z=distances, x=names, y=names, colorscale="Viridis", colorbar=bar), 1, 1)
+    add_map(plot, ClassicalMDS(metric="precomputed").fit_transform(distances), labels, row=2)
+    return plot.update_layout(height=800, title="Three kinds of dynamics with the same mean trajectories")
 
 
 # Smaller networks, and shorter sequences that they learn in a minute.
@@ -220,5 +221,5 @@ experiment = Experiment(
     arms=arms,
     claims=claims,
     figure=figure,
-    headline="prediction",
+    headline="",
 )

@@ -19,7 +19,7 @@ from engram.experiments.episodic_control import control, look_up, stream
 from engram.experiments.episodic_control.claims import claims
 from engram.experiments.episodic_control.control import FORMS, GAMES, OTHERS, PAIR, POLICIES
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
-from engram.lab.curves import PALETTE, add_line
+from engram.lab.curves import add_line, colors
 
 QUICK = (
     "cartpole-100-lru",
@@ -105,12 +105,11 @@ def figure(results: Results) -> go.Figure:
     """Late return by size and policy, with its range; the error on the stream over time; all other late returns."""
     titles = ("CartPole: late return by memory", "Stream: error over time", "Late return elsewhere")
     plot = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.1)
-    colors = dict(zip(POLICIES, itertools.cycle(PALETTE), strict=False))
 
     def late(arm: str) -> list[float]:
         return [of_seed[arm]["late_return"] for of_seed in results.by_seed.values() if arm in of_seed]
 
-    for policy, color in colors.items():
+    for policy, color in colors(POLICIES).items():
         sizes = [size for size in SIZES if late(f"cartpole-{size}-{policy}")]
         if sizes:
             values = [late(f"cartpole-{size}-{policy}") for size in sizes]
@@ -129,7 +128,7 @@ def figure(results: Results) -> go.Figure:
     for arm in results.arms:
         elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
         if elsewhere and not arm.startswith(("stream", "look-up")):
-            plot.add_trace(go.Box(y=late(arm), name=arm, boxpoints="all", showlegend=False), row=3, col=1)
+            plot.add_trace(go.Box(x=late(arm), name=arm, boxpoints="all", showlegend=False), row=3, col=1)
     plot.update_xaxes(title="rows for each action", type="log", row=1, col=1)
     plot.update_xaxes(title="points seen", row=2, col=1)
     plot.update_yaxes(title="mean squared distance", type="log", row=2, col=1)

@@ -9,7 +9,6 @@ activity learns. At laptop size it does not: that network is ahead on the unseen
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +20,7 @@ from engram.experiments.evolved_plastic_networks import evolution, gru
 from engram.experiments.evolved_plastic_networks.claims import claims
 from engram.experiments.evolved_plastic_networks.evolution import training_tasks, two_stimulus
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
-from engram.lab.curves import PALETTE, add_line
+from engram.lab.curves import add_line, colors
 from engram.tasks.two_stimulus import ladder
 
 MATRICES = {
@@ -62,10 +61,9 @@ def arms(config: Config) -> dict[str, Arm]:
 def figure(results: Results) -> go.Figure:
     """Learning curves over generations with the rungs of the ladder, and decoding matrices."""
     titles = ["share of right answers by generation", *MATRICES.values()]
-    places = [[{"rowspan": 2, "colspan": 2}, None, {}, {}], [None, None, {}, {}]]
-    spaces = {"column_widths": [0.3, 0.2, 0.25, 0.25], "horizontal_spacing": 0.06, "vertical_spacing": 0.16}
-    plot = make_subplots(2, 4, specs=places, subplot_titles=titles, **spaces)
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+    places: list[list[Any]] = [[{"colspan": 2}, None], [{}, {}], [{}, {}]]
+    plot = make_subplots(3, 2, specs=places, subplot_titles=titles, row_heights=[0.4, 0.3, 0.3], vertical_spacing=0.1)
+    for arm, color in colors(results.arms).items():
         for metric, what, dash in (("accuracy", "", "solid"), ("withheld_accuracy", ", withheld task", "dot")):
             style = {"color": color, "dash": dash}
             add_line(plot, results, arm, metric, place=(1, 1), name=arm + what, line=style)
@@ -79,12 +77,12 @@ def figure(results: Results) -> go.Figure:
         if matrices:
             mean = np.mean(matrices, axis=0)
             heat = go.Heatmap(z=mean, x0=0, dx=step, y0=0, dy=step, zmin=0.5, zmax=1, showscale=place == 0)
-            plot.add_trace(heat, row=1 + place // 2, col=3 + place % 2)
+            plot.add_trace(heat, row=2 + place // 2, col=1 + place % 2)
     plot.update_layout(
         title="Learning to learn: evolution of plastic networks, and decoding (train by test time, ms)",
         yaxis={"range": [0.4, 1.02]},
         xaxis={"title": "generation"},
-        legend={"orientation": "h", "y": -0.2},
+        height=1100,
     )
     return plot
 

@@ -79,20 +79,20 @@ def figure(results: Results) -> go.Figure:
             bits.append(_mean(results, arm, "log10_bits"))
     names = [row[0] for row in rows]
     numbers = [*zip(*(row[1:] for row in rows), strict=True), bits]
-    plot = make_subplots(1, 2, specs=[[{"type": "table"}, {}]], column_widths=[0.6, 0.4])
+    plot = make_subplots(2, 1, specs=[[{}], [{"type": "table"}]], row_heights=[0.45, 0.55], vertical_spacing=0.06)
     header = ["task", "samples", "dimension", "radius", "resolution", "error", "log10 bits"]
     cells = [names, *([f"{number:.4g}" for number in column] for column in numbers)]
     small = {"font": {"size": 10}, "height": 16}  # so that all rows are seen
-    plot.add_trace(go.Table(header={"values": header, **small}, cells={"values": cells, **small}), 1, 1)
+    plot.add_trace(go.Table(header={"values": header, **small}, cells={"values": cells, **small}), 2, 1)
     here = {"y": names, "x": bits, "orientation": "h", "name": "computed, or measured"}
-    plot.add_trace(go.Bar(here), 1, 2)
+    plot.add_trace(go.Bar(here), 1, 1)
     published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
-    plot.add_trace(go.Scatter(published, marker={"symbol": "line-ns-open", "size": 12, "color": "black"}), 1, 2)
+    plot.add_trace(go.Scatter(published, marker={"symbol": "line-ns-open", "size": 12, "color": "black"}), 1, 1)
     plot.update_yaxes(autorange="reversed")
     plot.update_layout(
         title="log10 of the bits that a learner must bring along",
-        legend={"orientation": "h"},
-        margin={"t": 50, "b": 20, "l": 20, "r": 20},
+        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom"},
+        height=160 + 45 * len(names),
     )
     return plot
 
@@ -115,5 +115,5 @@ experiment = Experiment(
     arms=arms,
     claims=claims,
     figure=figure,
-    headline="log10_bits",
+    headline="",
 )

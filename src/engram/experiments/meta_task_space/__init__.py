@@ -161,7 +161,8 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """What is wrong with random tasks, and how agents score at the beginning and the end of lifetimes."""
-    plot = make_subplots(rows=1, cols=2, subplot_titles=("tasks the published generator accepts", "held-out tasks"))
+    titles = ("tasks the published generator accepts", "held-out tasks")
+    plot = make_subplots(2, 1, subplot_titles=titles, vertical_spacing=0.18)
     seeds = list(results.by_seed.values())
     shares = [of_seed["generator"]["codes"] for of_seed in seeds if "generator" in of_seed]
     codes = sorted({code for share in shares for code in share})
@@ -172,11 +173,11 @@ def figure(results: Results) -> go.Figure:
             many = of_seed["lstm-many"]
             x, y = ["first quarter", "last quarter"], [many["first_quarter"], many["last_quarter"]]
             color = PALETTE[number % len(PALETTE)]
-            plot.add_scatter(x=x, y=y, mode="lines+markers", marker_color=color, row=1, col=2)
+            plot.add_scatter(x=x, y=y, mode="lines+markers", marker_color=color, row=2, col=1)
     plot.update_xaxes(title_text="share", row=1, col=1)
-    plot.update_yaxes(title_text="score (0: chance, 1: oracle)", row=1, col=2)
+    plot.update_yaxes(title_text="score (0: chance, 1: oracle)", row=2, col=1)
     title = "Random tasks, and an agent trained on many of them"
-    return plot.update_layout(template="plotly_white", title=title, showlegend=False)
+    return plot.update_layout(title=title, showlegend=False, height=700)
 
 
 SMALL: dict[str, Any] = {"test_lifetimes": 2, "horizon": 8, "hidden_size": 4, "batch_size": 2, "iterations": 10}

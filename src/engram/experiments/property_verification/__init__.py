@@ -191,5 +191,5 @@ experiment = Experiment(
     arms=arms,
     claims=claims,
     figure=figure,
-    headline="volume",
+    headline="",
 )
