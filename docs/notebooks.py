@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from functools import cache
 
 import jupytext
@@ -20,8 +21,15 @@ PLOTLY = "application/vnd.plotly.v1+json"
 def executed(text: str) -> str:
     """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python."""
     notebook = jupytext.reads(text, "md")
-    os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
-    NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").execute()
+    os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook_connected"
+    options = {
+        "timeout": SECONDS,
+        "kernel_name": "python3",
+        "coalesce_streams": True,
+        "extra_arguments": ["--log-level=ERROR"],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options).execute()
     return str(nbformat.writes(notebook))
 
 
@@ -42,8 +50,10 @@ def _output(output: dict[str, object]) -> str:
     assert isinstance(data, dict)
     if PLOTLY in data:
         figure = plotly.io.from_json(json.dumps(data[PLOTLY]), skip_invalid=True)
+        figure.update_layout(template="plotly_white", margin={"l": 50, "r": 15, "t": 50, "b": 45})
         html = figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
         return f'<div class="run"><figure>{html}</figure></div>'
     lines = output.get("text") or data.get("text/plain") or ""
     assert isinstance(lines, list | str)
-    return "```text\n" + "".join(lines).rstrip() + "\n```"
+    text = "".join(lines).rstrip()
+    return f"```text\n{text}\n```" if text else ""

@@ -216,10 +216,10 @@ def figure(results: Results) -> go.Figure:
         arm: {task: np.mean([one[task] for one in seeds]) for task in seeds[0]} for arm, seeds in found.items() if seeds
     }
     tasks = list(next(iter(shares.values()), {}))
-    table = [list(row.values()) for row in shares.values()]
-    heat = go.Heatmap(z=table, x=tasks, y=list(shares), zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
+    table = [[row[task] for row in shares.values()] for task in tasks]
+    heat = go.Heatmap(z=table, x=list(shares), y=tasks, zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
     title = "Unseen tasks: share of what the oracle gains over chance"
-    return go.Figure(heat).update_layout(title=title, yaxis={"autorange": "reversed"})
+    return go.Figure(heat).update_layout(title=title, yaxis_autorange="reversed", height=140 + 26 * len(tasks))
 
 
 def seconds(config: Config) -> float:

@@ -67,8 +67,8 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     curves: dict[str, list[dict[str, str]]] = {}
     for figure in figures.values():
         curves.setdefault(figure.layout.yaxis.title.text, []).append(_figure(figure))
-    lacks = [f"the arm {name} is missing" for name in arms if name not in results.arms]
-    lacks += ["its figure cannot be drawn"] * (own is None)
+    absent = [name for name in arms if name not in results.arms]
+    lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (own is None)
     counts = Counter(judged.verdict for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     return {
@@ -136,13 +136,15 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
 def _figure(figure: go.Figure) -> dict[str, str]:
     """Return a figure as HTML that fits into 500 pixels, with its title, which would not, as a caption."""
     caption = figure.layout.title.text or ""
+    height = figure.layout.height or 440
     figure.update_layout(
         title=None,
         font_family="system-ui, sans-serif",
-        height=figure.layout.height or 440,
-        margin={"l": 50, "r": 15, "t": 35, "b": 45},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.16},
+        height=height,
+        margin={"l": 50, "r": 15, "t": 40, "b": 45},
+        legend={"orientation": "h", "yanchor": "top", "y": -70 / (height - 120)},
     )
+    figure.update_annotations(font_size=12)
     options = {"displaylogo": False, "responsive": True, "displayModeBar": "hover"}
     return {"caption": caption, "html": figure.to_html(full_html=False, include_plotlyjs=False, config=options)}
 

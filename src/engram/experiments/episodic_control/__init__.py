@@ -103,7 +103,11 @@ def atari(mfec: control.Config) -> dict[str, control.Config]:
 
 def figure(results: Results) -> go.Figure:
     """Late return by size and policy, with its range; the error on the stream over time; all other late returns."""
-    titles = ("CartPole: late return by memory", "Stream: error over time", "Late return elsewhere")
+    titles = (
+        "CartPole: late return",
+        "Stream: error over time (dotted: batches of 8)",
+        "Late return elsewhere",
+    )
     plot = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.1)
 
     def late(arm: str) -> list[float]:
@@ -119,12 +123,12 @@ def figure(results: Results) -> go.Figure:
                 "array": [max(of_size) - mean for of_size, mean in zip(values, means, strict=True)],
                 "arrayminus": [mean - min(of_size) for of_size, mean in zip(values, means, strict=True)],
             }
-            points = go.Scatter(x=sizes, y=means, error_y=spread, mode="lines+markers", line_color=color, name=policy)
-            plot.add_trace(points, row=1, col=1)
+            style = {"mode": "lines+markers", "line_color": color, "name": policy, "legendgroup": policy}
+            plot.add_scatter(x=sizes, y=means, error_y=spread, **style, row=1, col=1)
         for metric, dash in (("error_1", "solid"), ("error_8", "dot")):
-            style = {"color": color, "dash": dash}
-            name = f"{policy}, batches of {metric[-1]}"
-            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), name=name, line=style)
+            own: dict[str, Any] = {"name": policy, "legendgroup": policy, "line": {"color": color, "dash": dash}}
+            shown = not sizes and metric == "error_1"
+            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), showlegend=shown, **own)
     for arm in results.arms:
         elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
         if elsewhere and not arm.startswith(("stream", "look-up")):
@@ -132,7 +136,7 @@ def figure(results: Results) -> go.Figure:
     plot.update_xaxes(title="rows for each action", type="log", row=1, col=1)
     plot.update_xaxes(title="points seen", row=2, col=1)
     plot.update_yaxes(title="mean squared distance", type="log", row=2, col=1)
-    plot.update_layout(height=1200)
+    plot.update_layout(height=1300)
     return plot
 
 

@@ -24,10 +24,10 @@ from engram.lab.curves import add_line, colors
 from engram.tasks.two_stimulus import ladder
 
 MATRICES = {
-    "target_newborn_after_life": "target: life, no evolution",
-    "target_evolved_before_life": "target: evolution, no life",
-    "target_evolved_after_life": "target: evolution and life",
-    "stimulus1_evolved_after_life": "stimulus 1: evolution and life",
+    "target_newborn_after_life": "target:<br>life, no evolution",
+    "target_evolved_before_life": "target:<br>evolution, no life",
+    "target_evolved_after_life": "target:<br>evolution and life",
+    "stimulus1_evolved_after_life": "stimulus 1:<br>evolution and life",
 }
 
 
@@ -70,13 +70,14 @@ def figure(results: Results) -> go.Figure:
     evolution = results.config.evolution
     for rung in ladder(two_stimulus(evolution, training_tasks(evolution.withheld)).tables):
         plot.add_hline(y=rung.accuracy, line_dash="dot", line_width=1, annotation_text=rung.knows, row=1, col=1)
-    step = 2 * evolution.dt
+    step, bar = 2 * evolution.dt, {"len": 0.5, "y": 0.25}
     for place, key in enumerate(MATRICES):
         found = [seed["evolved"].get(f"{key}_matrix") for seed in results.by_seed.values() if "evolved" in seed]
         matrices = [matrix for matrix in found if matrix]
         if matrices:
             mean = np.mean(matrices, axis=0)
-            heat = go.Heatmap(z=mean, x0=0, dx=step, y0=0, dy=step, zmin=0.5, zmax=1, showscale=place == 0)
+            axes = {"x0": 0, "dx": step, "y0": 0, "dy": step}
+            heat = go.Heatmap(z=mean, zmin=0.5, zmax=1, showscale=place == 0, colorbar=bar, **axes)
             plot.add_trace(heat, row=2 + place // 2, col=1 + place % 2)
     plot.update_layout(
         title="Learning to learn: evolution of plastic networks, and decoding (train by test time, ms)",

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from engram.analysis import BENCHMARKS
 from engram.experiments.generalization_difficulty import (
@@ -78,21 +77,17 @@ def figure(results: Results) -> go.Figure:
             rows.append((f"{arm}, here", n, m, radius, margin, ERROR))
             bits.append(_mean(results, arm, "log10_bits"))
     names = [row[0] for row in rows]
-    numbers = [*zip(*(row[1:] for row in rows), strict=True), bits]
-    plot = make_subplots(2, 1, specs=[[{}], [{"type": "table"}]], row_heights=[0.45, 0.55], vertical_spacing=0.06)
-    header = ["task", "samples", "dimension", "radius", "resolution", "error", "log10 bits"]
-    cells = [names, *([f"{number:.4g}" for number in column] for column in numbers)]
-    small = {"font": {"size": 10}, "height": 16}  # so that all rows are seen
-    plot.add_trace(go.Table(header={"values": header, **small}, cells={"values": cells, **small}), 2, 1)
-    here = {"y": names, "x": bits, "orientation": "h", "name": "computed, or measured"}
-    plot.add_trace(go.Bar(here), 1, 1)
+    what = "n = %{customdata[0]:.4g}, m = %{customdata[1]:.4g}, radius %{customdata[2]:.4g}, resolution "
+    what += "%{customdata[3]:.4g}, error %{customdata[4]:.4g}: 10^%{x:.4g} bits"
+    plot = go.Figure()
+    of_task = {"customdata": [row[1:] for row in rows], "hovertemplate": what}
+    plot.add_bar(y=names, x=bits, orientation="h", name="computed, or measured", marker_color=PALETTE[0], **of_task)
     published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
-    plot.add_trace(go.Scatter(published, marker={"symbol": "line-ns-open", "size": 12, "color": "black"}), 1, 1)
+    plot.add_scatter(**published, marker={"symbol": "line-ns-open", "size": 12, "color": "black"})
     plot.update_yaxes(autorange="reversed")
     plot.update_layout(
         title="log10 of the bits that a learner must bring along",
-        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom"},
-        height=160 + 45 * len(names),
+        height=160 + 24 * len(names),
     )
     return plot
 
