@@ -129,9 +129,8 @@ def experiment_page(name: str) -> str:
         parts += [f"## Preset {preset}"] * (len(recorded(name)) > 1) + [f"[[{name}/{preset}]]"]
     if name in TASKS:
         task = TASKS[name]()
-        figure = draw(task).update_layout(template="plotly_white", height=420)
         parts.append(f"## One of its tasks\n\n```text\n{explain(task)}\n```")
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True}))
+        parts.append(f'<div class="run">{report.plot(draw(task))}</div>')
     return "\n\n".join(parts)
 
 

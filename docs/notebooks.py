@@ -12,6 +12,8 @@ import nbformat
 import plotly.io
 from nbclient import NotebookClient
 
+from engram.lab import report
+
 GUIDES = ("plasticity.md", "same-solution.md", "memory.md", "difficulty.md")
 SECONDS = 300  # that a cell may take
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -22,12 +24,8 @@ def executed(text: str) -> str:
     """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python."""
     notebook = jupytext.reads(text, "md")
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook_connected"
-    options = {
-        "timeout": SECONDS,
-        "kernel_name": "python3",
-        "coalesce_streams": True,
-        "extra_arguments": ["--log-level=ERROR"],
-    }
+    options = {"timeout": SECONDS, "kernel_name": "python3", "coalesce_streams": True}
+    options["extra_arguments"] = ["--log-level=ERROR"]
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options).execute()
     return str(nbformat.writes(notebook))
@@ -50,9 +48,7 @@ def _output(output: dict[str, object]) -> str:
     assert isinstance(data, dict)
     if PLOTLY in data:
         figure = plotly.io.from_json(json.dumps(data[PLOTLY]), skip_invalid=True)
-        figure.update_layout(template="plotly_white", margin={"l": 50, "r": 15, "t": 50, "b": 45})
-        html = figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
-        return f'<div class="run"><figure>{html}</figure></div>'
+        return f'<div class="run">{report.plot(figure)}</div>'
     lines = output.get("text") or data.get("text/plain") or ""
     assert isinstance(lines, list | str)
     text = "".join(lines).rstrip()

@@ -36,7 +36,8 @@ def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]
     nothing is learned, and no own figure where the run lacks what it shows.
     """
     figures = {}
-    with suppress(Exception):  # of an arm that was not run, or of a record that is older than the figure
+    # Of an arm that was not run, or of a record that is older than the figure.
+    with suppress(LookupError, StopIteration, TypeError, ValueError):
         figures["figure"] = experiment.figure(results).update_layout(template="plotly_white")
     curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
     logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []

@@ -19,7 +19,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.text import Text
 
-from engram import checks
+from engram import checks, jit
 from engram.lab import config as configs
 from engram.lab.claim import JudgedClaim
 from engram.lab.engine import perform_all
@@ -119,6 +119,8 @@ def run(
         left = [job for job in all_jobs if job.folder not in folders]
         expected = sum(job.trial.seconds for job in left)
         time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
+        if left and not jit.are_kept():
+            time += ", and up to a minute for compiling kernels, once,"
         done = f"{len(all_jobs)} trials, {len(finished)} done; {time} with {workers} at once"
         done += _keeping(finished, left) if keep_state else ""
         console.print(f"[bold]{experiment.name}[/], preset {preset}: {done}", highlight=False, soft_wrap=True)

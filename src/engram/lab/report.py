@@ -57,6 +57,27 @@ def contents(sections: Sequence[dict[str, Any]], address: Callable[[dict[str, An
     return str(_template().contents(sections, address))
 
 
+def plot(figure: go.Figure) -> str:
+    """Return a figure as HTML that fits into 500 pixels, with its title, which would not, as a caption.
+
+    The page needs plotly's script, and ``style`` with the figure in an element of class ``run``.
+    """
+    caption = figure.layout.title.text or ""
+    height = figure.layout.height or 440
+    figure.update_layout(
+        title=None,
+        template="plotly_white",
+        font_family="system-ui, sans-serif",
+        height=height,
+        margin={"l": 50, "r": 15, "t": 40, "b": 45},
+        legend={"orientation": "h", "yanchor": "top", "y": -70 / (height - 120)},
+    )
+    figure.update_annotations(font_size=12)
+    options = {"displaylogo": False, "responsive": True, "displayModeBar": "hover"}
+    html = figure.to_html(full_html=False, include_plotlyjs=False, config=options)
+    return f"<figure><figcaption>{caption}</figcaption>{html}</figure>"
+
+
 def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     """Return what is shown of one run."""
     claims = results.claims()
@@ -64,9 +85,9 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     tables = {name: configs.leaves(arm.config) for name, arm in arms.items() if name in results.arms}
     figures = figures_of(experiment, results)
     own = figures.pop("figure", None)
-    curves: dict[str, list[dict[str, str]]] = {}
+    curves: dict[str, list[str]] = {}
     for figure in figures.values():
-        curves.setdefault(figure.layout.yaxis.title.text, []).append(_figure(figure))
+        curves.setdefault(figure.layout.yaxis.title.text, []).append(plot(figure))
     absent = [name for name in arms if name not in results.arms]
     lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (own is None)
     counts = Counter(judged.verdict for judged in claims)
@@ -75,7 +96,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
         "results": results,
         "experiment": experiment,
         "missing": ", ".join(lacks),
-        "figure": [] if own is None else [_figure(own)],
+        "figure": "" if own is None else plot(own),
         "verdicts": {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]},
         "claims": [
             {
@@ -131,22 +152,6 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
         "published": place(published[0]) if published else None,
         "log": log,
     }
-
-
-def _figure(figure: go.Figure) -> dict[str, str]:
-    """Return a figure as HTML that fits into 500 pixels, with its title, which would not, as a caption."""
-    caption = figure.layout.title.text or ""
-    height = figure.layout.height or 440
-    figure.update_layout(
-        title=None,
-        font_family="system-ui, sans-serif",
-        height=height,
-        margin={"l": 50, "r": 15, "t": 40, "b": 45},
-        legend={"orientation": "h", "yanchor": "top", "y": -70 / (height - 120)},
-    )
-    figure.update_annotations(font_size=12)
-    options = {"displaylogo": False, "responsive": True, "displayModeBar": "hover"}
-    return {"caption": caption, "html": figure.to_html(full_html=False, include_plotlyjs=False, config=options)}
 
 
 def _number(value: Any) -> str:

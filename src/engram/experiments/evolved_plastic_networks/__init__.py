@@ -61,7 +61,7 @@ def arms(config: Config) -> dict[str, Arm]:
 def figure(results: Results) -> go.Figure:
     """Learning curves over generations with the rungs of the ladder, and decoding matrices."""
     titles = ["share of right answers by generation", *MATRICES.values()]
-    places: list[list[Any]] = [[{"colspan": 2}, None], [{}, {}], [{}, {}]]
+    places: list[list[dict[str, int] | None]] = [[{"colspan": 2}, None], [{}, {}], [{}, {}]]
     plot = make_subplots(3, 2, specs=places, subplot_titles=titles, row_heights=[0.4, 0.3, 0.3], vertical_spacing=0.1)
     for arm, color in colors(results.arms).items():
         for metric, what, dash in (("accuracy", "", "solid"), ("withheld_accuracy", ", withheld task", "dot")):

@@ -30,6 +30,7 @@ from engram.experiments.generalization_difficulty.dimensions import CartPole
 from engram.experiments.generalization_difficulty.published import PUBLISHED
 from engram.experiments.generalization_difficulty.regression import Regression
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
+from engram.lab.curves import PALETTE
 
 QUICK = ("published", "digits", "cartpole", "regression", "architectures")
 
