@@ -28,6 +28,9 @@ def executed(text: str) -> str:
     options["extra_arguments"] = ["--log-level=ERROR"]
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options).execute()
+    for cell in notebook.cells:  # warnings of other packages, and where they lie on this machine
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return str(nbformat.writes(notebook))
 
 

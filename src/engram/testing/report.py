@@ -43,6 +43,7 @@ def open_browser() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+        page.set_default_timeout(120_000)  # of a machine that has other things to do
         yield page
         browser.close()
 

@@ -84,7 +84,7 @@ def figure(results: Results) -> go.Figure:
     of_task = {"customdata": [row[1:] for row in rows], "hovertemplate": what}
     plot.add_bar(y=names, x=bits, orientation="h", name="computed, or measured", marker_color=PALETTE[0], **of_task)
     published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
-    plot.add_scatter(**published, marker={"symbol": "line-ns-open", "size": 12, "color": "black"})
+    plot.add_scatter(**published, marker={"symbol": "line-ns-open", "size": 16, "color": PALETTE[1], "line_width": 3})
     plot.update_yaxes(autorange="reversed")
     plot.update_layout(
         title="log10 of the bits that a learner must bring along",
