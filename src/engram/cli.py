@@ -78,7 +78,7 @@ class Run:
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write event files into the trials' folders as well."""
     keep_state: tyro.conf.FlagCreatePairsOff[bool] = True
-    """Let finished trials keep what they trained."""
+    """Keep nothing of what trials train (else state.safetensors beside each result)."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the results as one JSON object a line, one line an experiment."""
 

@@ -54,11 +54,12 @@ def network(experiment: Experiment, config: Any, folder: TrialFolder, name: str 
         try:
             trial.function(settings, run)
         except _Built:
-            return run.given[_chosen(title, {given: run.given[given] for given in kept}, name)]
+            pass
         except Exception as error:
             raise ValueError(f"{title}: its code of today cannot build what was kept: {error}") from error
-    missing = ", ".join(name for name in kept if name not in run.given)
-    raise ValueError(f"{title}: its code of today gives its loops no {missing}")
+    if missing := ", ".join(other for other in kept if other not in run.given):
+        raise ValueError(f"{title}: its code of today gives its loops no {missing}")
+    return run.given[_chosen(title, {other: run.given[other] for other in kept}, name)]
 
 
 def _chosen(title: str, found: Mapping[str, Any], name: str | None) -> str:
