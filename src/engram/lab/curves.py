@@ -36,8 +36,10 @@ def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]
     nothing is learned, and no own figure where the run lacks what it shows.
     """
     figures = {}
-    # Of an arm that was not run, or of a record that is older than the figure.
-    with suppress(LookupError, StopIteration, TypeError, ValueError):
+    whole = set(experiment.arms(results.config)) == {trial.arm for trial in results.trials if trial.state == "finished"}
+    recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figure was changed
+    lacking = (LookupError, StopIteration, TypeError, ValueError)
+    with suppress(*(() if whole and not recorded else lacking)):
         figures["figure"] = experiment.figure(results).update_layout(template="plotly_white")
     curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
     logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
