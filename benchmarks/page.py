@@ -7,6 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
+
 import difficulty
 import dsa
 import environments
@@ -16,8 +18,11 @@ import meta
 import meta_tasks
 import plasticity
 import verify
+from engram.lab.curves import PALETTE
+from engram.lab.export import draw
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+FIGURE = PAGE.parent / "images" / "benchmarks-plasticity.svg"
 FOUND = dict[str, Any]
 
 
@@ -179,10 +184,61 @@ def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
     return found
 
 
+def in_short(record: FOUND) -> list[str]:
+    """Return what the table says, in five sentences."""
+    rows = [row for row in record["rows"] if whole(row) and times(row, "loop") is not None]
+    centre = [row for row in rows if size(row) in plasticity.CENTRE]
+    by_loop, by_episodes = ([found for row in rows if (found := times(row, way))] for way in ("loop", "episodes"))
+    at_centre = [found for row in centre if (found := times(row, "loop"))]
+    compiled = [row for row in record["compiled"] if row["compilation"] is not None]
+    by_compiled = [found for row in compiled if (found := times(row, "compiled"))]
+    middle = statistics.median
+    lines = [
+        f"The loop that one would write takes {middle(by_loop):.0f} times as long as engram (median of "
+        f"{len(by_loop)} cases; the least is {min(by_loop):.1f}, the most {max(by_loop):.0f}).",
+        f"Where published experiments are, at batches of {plasticity.CENTRE[0][0]} and {plasticity.CENTRE[0][1]} "
+        f"units, it is {min(at_centre):.0f} to {max(at_centre):.0f} times."
+        if at_centre
+        else "",
+        f"One episode after another, as published scripts run, takes {middle(by_episodes):.0f} times as long.",
+    ]
+    if by_compiled:
+        wait = middle(row["compilation"] for row in compiled)
+        lines.append(f"Compiled, the loop still takes {middle(by_compiled):.1f} times as long, after {wait:.0f} s.")
+    if record["memory"]:
+        saved = middle(peak["loop"] / max(peak["ours"], 1) for peak in record["memory"].values())
+        lines.append(
+            f"Engram needs 1/{saved:.0f} of the loop's memory, since its backward pass makes the traces again."
+        )
+    return [line for line in lines if line]
+
+
+def ratio_figure(record: FOUND) -> str:
+    """Draw how many times as long as engram the loop takes, by units and batch, as SVG."""
+    figure = go.Figure()
+    batches = sorted({row["batch"] for row in record["rows"]})
+    for batch, color in zip(batches, PALETTE, strict=False):
+        found: dict[int, list[float]] = {}
+        for row in record["rows"]:
+            if row["batch"] == batch and (ratio := times(row, "loop")) is not None:
+                found.setdefault(row["units"], []).append(ratio)
+        y = [statistics.median(ratios) for ratios in found.values()]
+        figure.add_scatter(x=list(found), y=y, mode="lines+markers", name=f"batch {batch}", line_color=color)
+    figure.add_hline(y=1, line_dash="dot", annotation_text="as fast")
+    axes = {"xaxis": {"title": "units", "type": "log"}, "yaxis": {"title": "times as long as engram", "type": "log"}}
+    title = "A plain loop against engram, median over rules and steps"
+    figure.update_layout(template="plotly_white", title=title, font_family="sans-serif", **axes)
+    return draw({"ratio": figure}, "svg")["ratio"].decode()
+
+
 def plasticity_section(record: FOUND) -> list[str]:
     where = record["machine"]
     return [
         "## A plastic recurrent network",
+        "",
+        *in_short(record),
+        "",
+        f"![How many times as long as engram a plain loop takes](images/{FIGURE.name})",
         "",
         "Forward and backward pass, alpha per connection, 32-bit, medians in milliseconds of repetitions in turn in",
         "one process: the loop that a good PyTorch user would write, engram's plain scan, and engram. How many times",
@@ -196,7 +252,11 @@ def plasticity_section(record: FOUND) -> list[str]:
         f"peak {where['flops'] / 1e9:.0f} GFLOP/s and {where['bytes'] / 1e9:.0f} GB/s; load average before the run",
         f"{where['load']:.1f}; the run took {record['took'] / 60:.0f} minutes.",
         "",
+        f'<details markdown="1"><summary>All {len(record["rows"])} cases</summary>',
+        "",
         *grid_table(record),
+        "",
+        "</details>",
         "",
         "### Against torch.compile",
         "",
@@ -263,14 +323,16 @@ def main() -> None:
     sections.insert(1, (layers, layers.section))
     sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, difficulty, verify)]
     for module, section in sections:
-        record: Path = module.RECORD
-        if record.exists():
-            lines += section(json.loads(record.read_text()))
+        path: Path = module.RECORD
+        if path.exists():
+            lines += section(json.loads(path.read_text()))
     if len(lines) == 4:
         lines += ["Not recorded yet.", ""]
     PAGE.write_text("\n".join(lines))
     if plasticity.RECORD.exists():
-        for name, found, met in targets(json.loads(plasticity.RECORD.read_text())):
+        record = json.loads(plasticity.RECORD.read_text())
+        FIGURE.write_text(ratio_figure(record))
+        for name, found, met in targets(record):
             print(f"{'?' if met is None else 'met' if met else 'NOT MET':8} {name}: {found}")
 
 

@@ -1,20 +1,22 @@
-"""Pages that are generated when the site is built: the gallery from the run records, the reference from the code."""
+"""Pages that are generated when the site is built: gallery from records, reference from code, notebooks from guides."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import house
+import notebooks
 import numpy as np
 import results
 from mkdocs.structure.files import File, Files
 from plotly.offline import get_plotlyjs
 
 import engram
-from engram.lab.curves import learning_curves
+from engram.lab import report
 from engram.lab.monitor import duration
 from engram.tasks.meta import draw, explain, sample
 
@@ -39,13 +41,22 @@ REFERENCE = {
     "engram.testing": "The contracts as public checkers.",
 }
 TASKS = {"meta-task-space": lambda: sample(np.random.default_rng(0))}  # what an experiment is about
+PLOTLY = '<script src="{}scripts/plotly.js"></script>\n\n'  # where the site's root is
+
+
+def on_config(config: Any) -> Any:
+    """List the pages of gallery and reference in the menu."""
+    for name, pages in (("gallery", engram.experiments()), ("reference", REFERENCE)):
+        place = next(n for n, entry in enumerate(config.nav) if entry == f"{name}.md")
+        config.nav[place] = {name.capitalize(): [f"{name}.md", *(f"{name}/{page}.md" for page in pages)]}
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages, and plotly's script, which they need."""
+    """Add the generated pages, and the scripts and styles that they need."""
     readme = (ROOT / "README.md").read_text()
     index = readme.replace("docs/images/", "images/").replace("](CONTRIBUTING.md)", "](contributing.md)")
-    index = re.sub(r"\[([\w-]+)\]\(results/[^)]*\)", r"[\1](gallery.md#\1)", index)
+    index = re.sub(r"\[([\w-]+)\]\(results/[^)]*\)", r"[\1](gallery/\1.md)", index)
     for name in ("LICENSE", "CITATION.cff"):
         index = index.replace(f"]({name})", f"](files/{name})")
         files.append(File.generated(config, f"files/{name}", content=(ROOT / name).read_text()))
@@ -54,57 +65,84 @@ def on_files(files: Files, config: Any) -> Files:
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
         "house.md": house.house(),
-        "reference.md": reference(),
+        "reference.md": "# Reference\n\n"
+        + "\n".join(f"- [`{m}`](reference/{m}.md): {w}" for m, w in REFERENCE.items()),
+        "scripts/plotly.js": get_plotlyjs(),
+        "styles/report.css": report.style(),
+        **{f"gallery/{name}.md": experiment_page(name) for name in engram.experiments()},
+        **{f"reference/{module}.md": reference(module) for module in REFERENCE},
     }
+    for name in notebooks.GUIDES:
+        pages[f"notebooks/{Path(name).stem}.ipynb"] = notebooks.executed((ROOT / "docs" / name).read_text())
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
-    files.append(File.generated(config, "scripts/plotly.js", content=get_plotlyjs()))
     return files
 
 
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Show a guide that is a notebook as executed, with a link to the notebook."""
+    name = page.file.src_uri
+    if name not in notebooks.GUIDES:
+        return markdown
+    notebook = notebooks.executed((ROOT / "docs" / name).read_text())
+    link = f"This page is a [notebook](notebooks/{Path(name).stem}.ipynb), executed when the site was built."
+    return PLOTLY.format("") + re.sub(r"^(# .*\n)", rf"\1\n{link}\n", notebooks.page(notebook), count=1, flags=re.M)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Put the runs, which are HTML already, into the pages of gallery."""
+    return re.sub(r"<p>\[\[(contents|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
+
+
+def _runs(which: str) -> str:
+    if which == "contents":
+        sections = [section for name in engram.experiments() for section in recorded(name).values()]
+        return report.contents(sections, lambda section: f"gallery/{section['experiment'].name}.html")
+    name, preset = which.split("/")
+    return report.as_html(recorded(name)[preset])
+
+
+@cache
+def recorded(name: str) -> dict[str, dict[str, Any]]:
+    """Return what is shown of the records of an experiment, by preset."""
+    experiment = engram.registry.get("experiments", name)
+    return {preset: report.section(experiment, run) for preset, run in results.recorded(name).items()}
+
+
 def gallery() -> str:
-    """Return the page that shows every experiment of the registry: what it is, its claims as recorded, its figures."""
-    parts = ["# Gallery", "Every experiment, with its claims as the committed run records have them."]
-    parts.append('<script src="../scripts/plotly.js"></script>')
-    for name in engram.experiments():
+    """Return the page that lists every experiment of the registry with its verdicts."""
+    missing = [f"[{name}](gallery/{name}.md)" for name in engram.experiments() if not recorded(name)]
+    parts = ["# Gallery", "Every experiment, with the verdicts on its claims as the committed run records have them."]
+    return "\n\n".join(
+        [*parts, "[[contents]]", *(["Not recorded yet: " + ", ".join(missing) + "."] if missing else [])]
+    )
+
+
+def experiment_page(name: str) -> str:
+    """Return the page of an experiment: what it is, its claims as recorded, its figures."""
+    parts = [PLOTLY.format("../"), f"# {name}"]
+    if not recorded(name):
         experiment = engram.registry.get("experiments", name)
-        laptop = experiment.presets["laptop"]
-        time = sum(arm.seconds for arm in experiment.arms(laptop.config).values()) * laptop.seeds
-        parts += [
-            f"## {name}",
-            f"{experiment.summary}. {experiment.paper}.",
-            f"```console\n$ engram run {name}  # {duration(time / 2)} on 2 cores\n```",
-        ]
-        figures = []
-        if name in TASKS:
-            task = TASKS[name]()
-            figures.append(draw(task))
-            parts.append(f"One of its tasks, in words and below as a picture:\n\n```text\n{explain(task)}\n```")
-        records = results.recorded(name)
-        if not records:
-            parts.append("Not recorded yet.")
-        for run in records.values():
-            parts.append(results.claims_table(run))
-            figures += [learning_curves(run, experiment.headline), experiment.figure(run)]
-        for figure in figures:
-            figure.update_layout(template="plotly_white", height=420)
-            parts.append(figure.to_html(full_html=False, include_plotlyjs=False))
+        time = duration(experiment.expected_seconds("laptop"))
+        parts += [f"{experiment.summary}. {experiment.paper}.", f"Not recorded yet: `engram run {name}` takes {time}."]
+    for preset in recorded(name):
+        parts += [f"## Preset {preset}"] * (len(recorded(name)) > 1) + [f"[[{name}/{preset}]]"]
+    if name in TASKS:
+        task = TASKS[name]()
+        parts.append(f"## One of its tasks\n\n```text\n{explain(task)}\n```")
+        parts.append(f'<div class="run">{report.plot(draw(task))}</div>')
     return "\n\n".join(parts)
 
 
-def reference() -> str:
-    """Return the page that lists every public name."""
-    parts = ["# Reference"]
-    for module, what in REFERENCE.items():
-        loaded = __import__(module, fromlist=["_"])
-        own = [
-            name
-            for name, item in vars(loaded).items()
-            if inspect.isfunction(item) and item.__module__ == module and not name.startswith("_")
-        ]
-        below = [__import__(other, fromlist=["_"]) for other in REFERENCE if other.startswith(f"{module}.")]
-        described = {id(getattr(part, name)) for part in below for name in getattr(part, "__all__", ())}
-        names = [name for name in getattr(loaded, "__all__", own) if id(getattr(loaded, name)) not in described]
-        parts.append(f"## `{module}`\n\n{what}")
-        parts += [f"::: {module}.{name}" for name in names]
-    return "\n\n".join(parts)
+def reference(module: str) -> str:
+    """Return the page that lists every public name of a package."""
+    loaded = __import__(module, fromlist=["_"])
+    own = [
+        name
+        for name, item in vars(loaded).items()
+        if inspect.isfunction(item) and item.__module__ == module and not name.startswith("_")
+    ]
+    below = [__import__(other, fromlist=["_"]) for other in REFERENCE if other.startswith(f"{module}.")]
+    described = {id(getattr(part, name)) for part in below for name in getattr(part, "__all__", ())}
+    names = [name for name in getattr(loaded, "__all__", own) if id(getattr(loaded, name)) not in described]
+    return "\n\n".join([f"# `{module}`\n\n{REFERENCE[module]}", *(f"::: {module}.{name}" for name in names)])

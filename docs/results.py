@@ -98,7 +98,6 @@ def readme_block() -> str:
             f"The claims of all of them, with figures, are in the gallery of the documentation (`make docs`); "
             f"here those of {README_FIGURE} ({engram.registry.get('experiments', README_FIGURE).paper}):",
             claims_table(recorded(README_FIGURE)[PRESET]),
-            f"![Learning curves of {README_FIGURE}](docs/images/{README_FIGURE}.svg)",
         ]
     )
 

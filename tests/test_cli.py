@@ -371,6 +371,15 @@ def test_an_unexpected_error_ends_with_2_and_a_traceback(toy, capsys, monkeypatc
     assert "KeyError" in capsys.readouterr().err
 
 
+def test_a_run_without_an_arm_is_reported_without_what_it_lacks(tmp_path, capsys):
+    runs = ["--runs", str(tmp_path)]
+    cli.run(["run", "expander-memory", "--preset", "smoke", "--arms", "packing", *runs])
+    assert cli.run(["report", "expander-memory", *runs]) == 0
+    report = (tmp_path / "report.html").read_text()
+    assert "an older or smaller form of the experiment: without 5-6, local," in report
+    assert report.count('class="claim"') == len(registry.get("experiments", "expander-memory").claims)
+
+
 def test_report_and_doctor_and_data(toy, capsys, tmp_path):
     cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1"])
     capsys.readouterr()
@@ -397,7 +406,7 @@ def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):
     assert cli.run(["export", "toy"]) == 0
     files = exported(capsys.readouterr().out)
     assert {path.parent for path in files.values()} == {tmp_path / "runs" / "toy" / "export"}
-    figures = {"figure", "curves-loss", "curves-between", "curves-test"}
+    figures = {"figure", "curves-loss", "curves-test"}  # between is logged once, which is no curve
     assert set(files) == {"metrics.csv", "results.csv", "claims.csv", "plotly.min.js", *(f"{f}.html" for f in figures)}
     assert 'src="plotly.min.js"' in files["figure.html"].read_text()
     run = load("toy")

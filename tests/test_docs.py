@@ -1,20 +1,65 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import engram
+from engram.testing import find_browser, open_browser, take_screenshots
+
 ROOT = Path(__file__).parents[1]
+GUIDES = ("plasticity", "same-solution", "memory", "difficulty")
 
 
-def test_the_site_is_built_without_a_warning(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    gallery = (tmp_path / "gallery" / "index.html").read_text()
-    assert "reproduced at laptop scale" in gallery
-    assert "Plotly.newPlot" in gallery
-    assert "PlasticRNN" in (tmp_path / "reference" / "index.html").read_text()
+    return folder
+
+
+def test_every_experiment_and_package_has_a_page(site):
+    for name in engram.experiments():
+        assert "Plotly.newPlot" in (site / "gallery" / f"{name}.html").read_text()
+        assert f"gallery/{name}.html" in (site / "gallery.html").read_text()
+    assert "reproduced at laptop scale" in (site / "gallery.html").read_text()
+    pages = list((site / "reference").iterdir())
+    assert "PlasticRNN" in (site / "reference" / "engram.plasticity.html").read_text()
+    assert max(page.stat().st_size for page in pages) < 500_000
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_is_an_executed_notebook(site, guide):
+    cells = json.loads((site / "notebooks" / f"{guide}.ipynb").read_text())["cells"]
+    assert all(cell["outputs"] for cell in cells if cell["cell_type"] == "code")
+    assert "Plotly.newPlot" in (site / f"{guide}.html").read_text()
+
+
+def test_the_site_works_without_a_server_and_fits(site):
+    if find_browser() is None and "CI" not in os.environ:
+        pytest.skip("no Chromium or Chrome here to open the site in")
+    top = ["index", "gallery", "benchmarks", *GUIDES]
+    pages = [site / f"{name}.html" for name in top] + sorted((site / "gallery").iterdir())
+    with open_browser() as page:
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("requestfailed", lambda request: problems.append(f"asks for {request.url}"))
+        for path in pages:
+            page.goto(path.as_uri())
+            page.wait_for_load_state("load")
+            take_screenshots(page, ROOT / "artifacts" / "site" / f"{path.stem}.png")
+        page.goto((site / "index.html").as_uri())
+        page.locator(".md-nav__link", has_text="Plasticity").first.click()
+        page.wait_for_url("**/plasticity.html")
+        page.locator("input.md-search__input").fill("neuromodulator")
+        found = page.locator(".md-search-result__link").first
+        found.wait_for(state="visible", timeout=20_000)
+        assert not problems

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from numba import njit
+from numba.core.event import Event, Listener, install_listener
 
 inline = njit(forceinline=True, error_model="numpy")
 """A function that becomes part of those that call it."""
@@ -31,6 +34,25 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
         folder = next((parent for parent in own.parents if parent.name == "kernels"), own.parent)
         file._source_stamp = (file._source_stamp, _sources(folder))
     return compiled
+
+
+def are_kept() -> bool:
+    """Return whether any compiled function is on disk yet, where an earlier process left it."""
+    return any(Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent).rglob("*.nbi"))
+
+
+@contextmanager
+def telling(tell: Callable[[], None]) -> Iterator[None]:
+    """Call ``tell`` when a function begins to be compiled within the block."""
+
+    class Teller(Listener):
+        def on_start(self, event: Event) -> None:
+            tell()
+
+        def on_end(self, event: Event) -> None: ...
+
+    with install_listener("numba:compile", Teller()):
+        yield
 
 
 @cache

@@ -8,6 +8,7 @@ mistake does not pass.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import replace
 from itertools import combinations
@@ -38,6 +39,12 @@ def meets(claim, results):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_table_has_the_claims_of_its_experiment(name):
     assert sorted(table(name)) == sorted(claim.id for claim in claims(name))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_statement_stands_alone(name):
+    leaning = re.compile(r"[a-z]|(Nor|So|It|Its|They|Their|There|These|Those) ")
+    assert [claim.statement for claim in claims(name) if leaning.match(claim.statement)] == []
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

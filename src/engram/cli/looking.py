@@ -95,15 +95,13 @@ def _reproduced(verdicts: dict[str, int]) -> str:
 def show(command: Show) -> None:
     """Show an experiment: its presets, config fields and claims."""
     from engram.lab.monitor import duration
-    from engram.lab.trial import trials
 
     experiment: Experiment = registry.get("experiments", command.name)
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}.\n[dim]{escape(experiment.paper)}[/]\n")
     presets = []
     for name, preset in experiment.presets.items():
-        todo = trials(experiment, preset.config, seeds=preset.seeds)
-        time = duration(sum(trial.seconds for trial in todo))
+        time = duration(experiment.expected_seconds(name))
         presets.append((name, str(preset.seeds), ", ".join(experiment.arms(preset.config)), f"{time} on one core"))
     print_table(console, "Presets", ["preset", "seeds", "arms", "computing time"], presets)
     console.print()

@@ -151,7 +151,8 @@ claims = [
     ),
     published(
         "non-modulated-fail",
-        "In as many episodes neither a plastic network without modulation nor a non-plastic one does",
+        "In as many episodes neither a plastic network without modulation nor a non-plastic one learns to associate "
+        "new cues with reward",
         largest("accuracy", "clipped-hebb", "non-plastic") <= 0.55,
         published="non-modulated plastic and plain networks fail (curves only)",
     ),
@@ -163,7 +164,7 @@ claims = [
     ),
     learns(
         "retroactive-learns",
-        "A retroactively modulated network learns it too",
+        "A retroactively modulated network learns to associate new cues with reward",
         value("retroactive", "accuracy") >= 0.85,
     ),
     published(
@@ -204,7 +205,7 @@ def figure(results: Results) -> go.Figure:
     """Each trial's share of right answers over its last tenth, arm by arm, with chance."""
     title = "Right answers over the last tenth of training, one point a seed"
     plot = points_by_arm(results, "accuracy", title, "share of right answers", chance=CHANCE)
-    return plot.update_yaxes(range=[0.4, 1])
+    return plot.update_xaxes(range=[0.4, 1])
 
 
 SMOKE = Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2, iterations=10, late_iterations=10)

@@ -166,7 +166,7 @@ def of_size(arms: str, crops: str, presets: tuple[str, ...]) -> list[Claim]:
         ),
         of_these(
             f"homogeneous-beats-non-plastic{arms}",
-            f"Even a single plasticity coefficient is better than none{crops}",
+            f"On natural images{crops}, even a single plasticity coefficient is better than none",
             value(homogeneous, "error") / value(non_plastic, "error") <= 0.75,
             published="non-plastic recurrent networks fail (no figure)",
         ),
@@ -189,13 +189,11 @@ def figure(results: Results) -> go.Figure:
     named = {"error": "end of training", "held_out_error": "held-out images"}
     for (key, name), color in zip(named.items(), PALETTE, strict=False):
         for box in points_by_arm(results, key).data:
-            box.update(x=[box.name] * len(box.y), name=name, legendgroup=key, offsetgroup=key)
-            plot.add_trace(box.update(marker_color=color, showlegend=box.x[0] == results.arms[0]))
-    title, axis = (
-        "Squared error of a hidden pixel, one point a seed",
-        {"title": "mean squared error", "rangemode": "tozero"},
-    )
-    return plot.update_layout(title=title, yaxis=axis, boxmode="group")
+            box.update(y=[box.name] * len(box.x), name=name, legendgroup=key, offsetgroup=key)
+            plot.add_trace(box.update(marker_color=color, showlegend=box.y[0] == results.arms[0]))
+    title = "Squared error of a hidden pixel, one point a seed"
+    axes = {"xaxis": {"title": "mean squared error", "rangemode": "tozero"}, "yaxis_autorange": "reversed"}
+    return plot.update_layout(title=title, boxmode="group", height=140 + 60 * len(results.arms), **axes)
 
 
 def seconds(config: Training) -> float:

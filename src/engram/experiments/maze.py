@@ -139,7 +139,7 @@ claims = [
     ),
     claimed(
         "all-learn",
-        "Without plasticity, with it and with modulation, each reaches the reward four times as often as a random walk",
+        "Networks without plasticity, with it and with modulation each reach the reward four times as often as chance",
         smallest("hits", "non-plastic", "oja", "modulated") / value("random", "hits") >= 4.0,
         source="ours",
         published="all of them learn (curves only)",
@@ -152,14 +152,15 @@ claims = [
     ),
     modulation(
         "modulation-beats-clipped-hebb",
-        "It reaches the reward more often than the published baseline, with clipped traces",
+        "A modulated network reaches the reward more often than the published baseline, with clipped traces",
         value("modulated", "hits") / value("clipped-hebb", "hits") >= 1.0,
         published="modulated above non-modulated plastic, rank-sum p < .05 (curves only)",
         presets=("paper",),
     ),
     modulation(
         "retroactive-modulation-helps",
-        "So does a retroactively modulated one",
+        "A retroactively modulated network reaches the reward more often than the published baseline, with clipped "
+        "traces",
         value("retroactive", "hits") / value("clipped-hebb", "hits") >= 1.0,
         published="retroactive above non-modulated plastic, rank-sum p < .05 (curves only)",
         presets=("paper",),

@@ -163,14 +163,15 @@ claims = [
     *(
         ours(
             f"above-chance-{task.lower().replace(' ', '-')}",
-            f"and in a task of the literature: {task}",
+            f"In a task of the literature ({task}) all networks with memory do better than chance: their share of "
+            "what the oracle gains over chance is 0.1 or more",
             least(*(score_in(task, arm) for arm in LEARNERS)) >= 0.1,
         )
         for task in LITERATURE
     ),
     ours(
         "memory-pays",
-        "In random tasks they do better, by 0.05 or more, than a network that sees the present only",
+        "In random tasks networks with memory do better, by 0.05 or more, than a network that sees the present only",
         smallest("random", *LEARNERS) - value("memoryless", "random") >= 0.05,
     ),
     ours(
@@ -181,7 +182,8 @@ claims = [
     ),
     ours(
         "all-learn-in-life",
-        "So do the networks that are plastic, and the one that is not",
+        "Recurrent networks, plastic or not, learn in their lifetime: their share in the last quarter is above that "
+        "in the first by 0.1",
         smallest("gain", "rnn", "plastic", "modulated") >= 0.1,
     ),
     ours(
@@ -200,7 +202,7 @@ claims = [
     ),
     ours(
         "inference-is-above",
-        "Who knows each task and infers the instance does better than all of them by 0.05 or more",
+        "Who knows each task and infers the instance does better than all networks by 0.05 or more",
         value("bayes", "score") - largest("score", *LEARNERS) >= 0.05,
         sameness="identity",
     ),
@@ -214,10 +216,10 @@ def figure(results: Results) -> go.Figure:
         arm: {task: np.mean([one[task] for one in seeds]) for task in seeds[0]} for arm, seeds in found.items() if seeds
     }
     tasks = list(next(iter(shares.values()), {}))
-    table = [list(row.values()) for row in shares.values()]
-    heat = go.Heatmap(z=table, x=tasks, y=list(shares), zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
+    table = [[row[task] for row in shares.values()] for task in tasks]
+    heat = go.Heatmap(z=table, x=list(shares), y=tasks, zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
     title = "Unseen tasks: share of what the oracle gains over chance"
-    return go.Figure(heat).update_layout(title=title, yaxis={"autorange": "reversed"})
+    return go.Figure(heat).update_layout(title=title, yaxis_autorange="reversed", height=140 + 26 * len(tasks))
 
 
 def seconds(config: Config) -> float:

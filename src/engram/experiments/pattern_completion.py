@@ -157,26 +157,28 @@ claims = [
     ),
     published(
         "one-coefficient-suffices",
-        "With a single plasticity coefficient the error is no larger: nothing tells one random bit from another",
+        "With a single plasticity coefficient the error is no larger than with one for each connection: "
+        "nothing tells one random bit from another",
         value("homogeneous", "error") / value("plastic", "error") <= 1.0,
         source="ours; the author code has it for images alone",
         published="not compared",
     ),
     laptop(
         "non-plastic-fails",
-        "A non-plastic network of the same size does not learn it in as many episodes",
+        "A non-plastic network of the same size does not learn to complete patterns in as many episodes",
         value("non-plastic", "error") >= 0.22,
         published="needs orders of magnitude more episodes",
     ),
     laptop(
         "neurons-do-not-help",
-        "Nor does a non-plastic network with 200 more neurons",
+        "A non-plastic network with 200 more neurons does not learn to complete patterns in as many episodes",
         value("non-plastic-large", "error") >= 0.15,
         published="trained with +2000 neurons for 1e6 episodes (no figure)",
     ),
     laptop(
         "lstm-fails",
-        "Nor does an LSTM of 200 units with clamped inputs, at the best of four learning rates",
+        "An LSTM of 200 units with clamped inputs does not learn to complete patterns in as many episodes, at the "
+        "best of four learning rates",
         value("lstm", "error") >= 0.15,
         source="author code, header of simple/lstm.py",
         published="learns slowly and imperfectly even with about 2000 units",

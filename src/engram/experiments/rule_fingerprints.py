@@ -183,13 +183,15 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Networks as points, one map for each distance: classical scaling of the first seed's."""
-    plot = make_subplots(1, len(MEASURES), subplot_titles=tuple(MEASURES))
+    rows = -(-len(MEASURES) // 2)
+    plot = make_subplots(rows, 2, subplot_titles=tuple(MEASURES), vertical_spacing=0.1)
     first = next((of_seed["rules"] for of_seed in results.by_seed.values() if "rules" in of_seed), None)
     if first is None:
         return plot
-    for column, measure in enumerate(MEASURES, 1):
-        add_map(plot, np.array(first[f"{measure}_map"]), first["names"], column=column, legend=column == 1)
-    return plot.update_layout(title="Which rule trained this network? Each point is one; near points are alike")
+    for place, measure in enumerate(MEASURES):
+        add_map(plot, np.array(first[f"{measure}_map"]), first["names"], row=1 + place // 2, column=1 + place % 2)
+    title = "Which rule trained this network? Each point is one; near points are alike"
+    return plot.update_layout(height=280 * rows, title=title)
 
 
 def seconds(config: Config) -> float:

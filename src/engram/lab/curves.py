@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float
+from plotly.colors import sample_colorscale
 
 from engram.lab.experiment import Experiment
 from engram.lab.metrics import windows
@@ -21,18 +22,39 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 POINTS = 100
 
 
+def colors(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each name, no two alike: of ``PALETTE`` as far as it goes, else from all over a rainbow."""
+    different = list(dict.fromkeys(names))
+    shown = PALETTE if len(different) <= len(PALETTE) else sample_colorscale("Turbo", len(different))
+    return dict(zip(different, shown, strict=False))
+
+
 def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
-    """Return all figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``."""
-    metrics = results.metrics["metric"].unique(maintain_order=True).to_list()
-    metrics.sort(key=lambda metric: metric != results.headline)
-    own = {"figure": experiment.figure(results).update_layout(template="plotly_white")} if results.by_seed else {}
-    return own | {f"curves-{metric}": learning_curves(results, metric) for metric in metrics}
+    """Return all figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``.
+
+    Curves of more arms than can be told apart are ``curves-loss``, ``curves-loss-2`` and so on. There are none where
+    nothing is learned, and no own figure where the run lacks what it shows.
+    """
+    figures = {}
+    whole = set(experiment.arms(results.config)) == {trial.arm for trial in results.trials if trial.state == "finished"}
+    recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figure was changed
+    lacking = (LookupError, StopIteration, TypeError, ValueError)
+    with suppress(*(() if whole and not recorded else lacking)):
+        figures["figure"] = experiment.figure(results).update_layout(template="plotly_white")
+    curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
+    logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
+    for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
+        arms = [arm for arm in results.arms if (metric, arm) in logged]
+        for start in range(0, len(arms), len(PALETTE)):
+            name = f"curves-{metric}" + (f"-{1 + start // len(PALETTE)}" if start else "")
+            figures[name] = learning_curves(results, metric, arms[start : start + len(PALETTE)])
+    return figures
 
 
-def learning_curves(results: Results, metric: str) -> go.Figure:
+def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = None) -> go.Figure:
     """Draw one metric over the steps of training, arm by arm; long curves as the means of at most 100 windows."""
     figure = go.Figure()
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+    for arm, color in colors(results.arms if arms is None else arms).items():
         rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
         if rows.is_empty():
             continue
@@ -82,22 +104,25 @@ def points_by_arm(
 ) -> go.Figure:
     """Draw a number of the results, by its key, arm by arm: points of seeds, a box around them, a line at chance."""
     figure = go.Figure()
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+    for arm, color in colors(results.arms).items():
         values = [arms_of_seed[arm][key] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
-        marker = {"size": 9, "color": color}
-        figure.add_box(y=values, name=arm, boxpoints="all", jitter=0.4, pointpos=0, marker=marker, line_width=1)
+        points = {"boxpoints": "all", "jitter": 0.4, "pointpos": 0, "marker": {"size": 9, "color": color}}
+        figure.add_box(x=values, name=arm, orientation="h", line_width=1, **points)
     if chance is not None:
-        figure.add_hline(y=chance, line_dash="dot", annotation_text="chance")
-    return figure.update_layout(title=title, yaxis={"title": axis, "rangemode": "tozero"}, showlegend=False)
+        figure.add_vline(x=chance, line_dash="dot", annotation_text="chance")
+    names = {"autorange": "reversed", "automargin": True}
+    figure.update_layout(height=130 + 34 * len(results.arms), showlegend=False, title=title, yaxis=names)
+    return figure.update_xaxes(title=axis, rangemode="tozero")
 
 
 def add_map(
-    figure: go.Figure, points: Float[np.ndarray, "points 2"], labels: Sequence[str], *, column: int, legend: bool = True
+    figure: go.Figure, points: Float[np.ndarray, "points 2"], labels: Sequence[str], *, row: int, column: int = 1
 ) -> None:
-    """Add a map of labelled points of the plane, a colour for each label, to a column, counted from 1, of subplots."""
+    """Add a map of labelled points of the plane, a colour for each label, to a subplot, counted from 1."""
     of_label = np.array(labels)
-    for label, color in zip(dict.fromkeys(labels), PALETTE, strict=False):
+    known = {trace.name for trace in figure.data}
+    for label, color in colors(labels).items():
         x, y = points[of_label == label].T
         marker = {"size": 9, "color": color}
-        style = {"mode": "markers", "marker": marker, "name": label, "legendgroup": label, "showlegend": legend}
-        figure.add_scatter(x=x, y=y, row=1, col=column, **style)
+        style = {"mode": "markers", "marker": marker, "name": label, "legendgroup": label}
+        figure.add_scatter(x=x, y=y, row=row, col=column, showlegend=label not in known, **style)

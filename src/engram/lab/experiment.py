@@ -63,7 +63,7 @@ class Experiment:
         claims: The published statements, made decidable.
         figure: The experiment's own figure of its results.
         threads: Threads that one trial computes with; fixed, because sums in another order are other numbers.
-        headline: The metric whose learning curve stands first.
+        headline: The metric whose learning curve stands first; empty where nothing is learned, which has no curves.
         ready: Called with the config of each arm before a trial of it begins; raises an error that says what to do
             where data or a package is missing.
     """
@@ -91,3 +91,8 @@ class Experiment:
             for claim in self.claims:
                 if preset in claim.presets and not set(claim.arms) <= set(arms):
                     raise ValueError(f"claim {claim.id!r} reads arms that preset {preset!r} lacks: {claim.arms}")
+
+    def expected_seconds(self, preset: str) -> float:
+        """Return how long a preset is estimated to compute on one core, without the first compilation of kernels."""
+        chosen = self.presets[preset]
+        return chosen.seeds * sum(arm.seconds for arm in self.arms(chosen.config).values())

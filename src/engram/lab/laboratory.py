@@ -19,7 +19,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.text import Text
 
-from engram import checks, extras
+from engram import checks, extras, jit
 from engram.lab import config as configs
 from engram.lab.claim import JudgedClaim
 from engram.lab.engine import perform_all
@@ -158,6 +158,8 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     """Return, with rich's markup, how many of a number of trials are done, and how long the others will take."""
     expected = sum(job.trial.seconds for job in left)
     time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
+    if left and not jit.are_kept():
+        time += ", and up to a minute for compiling kernels, once,"
     return f"[bold]{title}[/]: {number} trials, {number - len(left)} done; {time} with {workers} at once"
 
 

@@ -1,18 +1,22 @@
-"""The report: one HTML file with claims, curves, figure, configuration and environment, that opens without network."""
+"""Runs as pages: what an experiment claims and what came of it, for the report, one HTML file, and for the gallery."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
-from engram.lab.claim import OWNERS
+from engram.lab.claim import OWNERS, JudgedClaim, Verdict
 from engram.lab.curves import figures_of
 from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
@@ -20,46 +24,134 @@ from engram.lab.results import Results
 from engram.storage.files import write_atomic
 from engram.version import __version__
 
+MARGIN = 0.12  # what is left free at both ends of a claim's line, in parts of what is drawn on it
+DECADES = 1.5  # from which span on a claim's line is logarithmic
+
 
 def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path:
     """Write the report of some runs to an HTML file; return its path. A failed write leaves an older one as before."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
-    environment.filters["duration"] = duration
-    environment.filters["number"] = _number
-    page = environment.get_template("report.html").render(
-        owners=OWNERS,
-        sections=[_section(experiment, results) for experiment, results in runs],
+    page = _template().page(
+        sections=[section(experiment, results) for experiment, results in runs],
+        css=style(),
         plotlyjs=get_plotlyjs(),
         version=__version__,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        address=lambda found: f"#{found['experiment'].name}",
     )
-    write_atomic(path, page.encode())
+    write_atomic(path, page.strip().encode())
     return path
 
 
-def _section(experiment: Experiment, results: Results) -> dict[str, Any]:
-    """Return what the template shows of one run."""
-    arms = {name: arm for name, arm in experiment.arms(results.config).items() if name in results.arms}
-    tables = {name: configs.leaves(arm.config) for name, arm in arms.items()}
-    figures = {name: _html(figure) for name, figure in figures_of(experiment, results).items()}
+def style() -> str:
+    """Return the style sheet that ``as_html`` and ``contents`` need."""
+    return files("engram.lab").joinpath("report.css").read_text()
+
+
+def as_html(found: dict[str, Any]) -> str:
+    """Return a section as HTML, for a page that has ``style`` and plotly's script."""
+    return str(_template().run(found))
+
+
+def contents(sections: Sequence[dict[str, Any]], address: Callable[[dict[str, Any]], str]) -> str:
+    """Return the verdicts of several sections as a table in HTML, with links to where ``address`` says they are."""
+    return str(_template().contents(sections, address))
+
+
+def plot(figure: go.Figure) -> str:
+    """Return a figure as HTML that fits into 500 pixels, with its title, which would not, as a caption.
+
+    The page needs plotly's script, and ``style`` with the figure in an element of class ``run``.
+    """
+    caption = figure.layout.title.text or ""
+    height = figure.layout.height or 440
+    figure.update_layout(
+        title=None,
+        template="plotly_white",
+        font_family="system-ui, sans-serif",
+        height=height,
+        margin={"l": 50, "r": 15, "t": 40, "b": 45},
+        legend={"orientation": "h", "yanchor": "top", "y": -70 / (height - 120)},
+    )
+    figure.update_annotations(font_size=12)
+    options = {"displaylogo": False, "responsive": True, "displayModeBar": "hover"}
+    html = figure.to_html(full_html=False, include_plotlyjs=False, config=options)
+    return f"<figure><figcaption>{caption}</figcaption>{html}</figure>"
+
+
+def section(experiment: Experiment, results: Results) -> dict[str, Any]:
+    """Return what is shown of one run."""
+    claims = results.claims()
+    arms = experiment.arms(results.config)
+    tables = {name: configs.leaves(arm.config) for name, arm in arms.items() if name in results.arms}
+    figures = figures_of(experiment, results)
     own = figures.pop("figure", None)
+    curves: dict[str, list[str]] = {}
+    for figure in figures.values():
+        curves.setdefault(figure.layout.yaxis.title.text, []).append(plot(figure))
+    absent = [name for name in arms if name not in results.arms]
+    lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (own is None)
+    counts = Counter(judged.verdict for judged in claims)
+    options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     return {
         "results": results,
         "experiment": experiment,
-        "claims": results.claims(),
-        "curves": [(name.removeprefix("curves-"), html) for name, html in figures.items()],
-        "figure": own,
+        "missing": ", ".join(lacks),
+        "figure": "" if own is None else plot(own),
+        "verdicts": {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]},
+        "claims": [
+            {
+                "judged": judged,
+                "axis": _axis(judged),
+                "criterion": str(judged.claim.holds).replace("<=", "≤").replace(">=", "≥"),
+                "owner": OWNERS[judged.claim.threshold],
+            }
+            for judged in claims
+        ],
+        "expected": sum(arm.seconds for arm in arms.values()) * results.seeds,
+        "command": f"engram run {experiment.name}{options}",
+        "curves": curves,
         "fields": list(dict.fromkeys(field for values in tables.values() for field in values)),
         "configs": tables,
         "finished": sum(trial.state == "finished" for trial in results.trials),
     }
 
 
-def _html(figure: go.Figure) -> str:
-    figure.update_layout(font_family="system-ui, sans-serif", height=460)
-    return str(
-        figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
-    )
+@cache
+def _template() -> Any:
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
+    environment.filters |= {"duration": duration, "number": _number}
+    return environment.get_template("report.html").module
+
+
+def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
+    """Return where on a line, in percent, a claim's values lie; None without finite ones."""
+    holds, ours = judged.claim.holds, (judged.ours, judged.low, judged.high)
+    if not all(map(math.isfinite, ours)):
+        return None
+    ends = [end for end in (holds.low, holds.high) if math.isfinite(end)]
+    try:
+        published = [float(judged.claim.published)]
+    except ValueError:  # published in words
+        published = []
+    shown = [*ours, *ends, *published]
+    log = min(shown) > 0 and math.log10(max(shown) / min(shown)) > DECADES
+    scaled = [math.log(value) if log else value for value in shown]
+    span = (max(scaled) - min(scaled)) or abs(scaled[0]) or 1.0
+    start, width = min(scaled) - MARGIN * span, (1 + 2 * MARGIN) * span
+
+    def place(value: float) -> float:
+        if math.isinf(value):
+            return 0.0 if value < 0 else 100.0
+        return round(100 * ((math.log(value) if log else value) - start) / width, 2)
+
+    return {
+        "ours": place(judged.ours),
+        "interval": (place(judged.low), round(place(judged.high) - place(judged.low), 2)),
+        "criterion": (place(holds.low), round(place(holds.high) - place(holds.low), 2)),
+        "ends": [(place(end), end) for end in dict.fromkeys(ends)],
+        "published": place(published[0]) if published else None,
+        "log": log,
+    }
 
 
 def _number(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import filelock
 
+from engram import jit
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.kept import state_of
 from engram.lab.loop import Interrupted, Run
@@ -93,7 +94,12 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 def _attempt(job: Job, folder: TrialFolder) -> Status:
     options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
     run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, **options)
-    result = job.trial.function(job.trial.config, run)
+
+    def tell() -> None:
+        folder.set_status(replace(folder.status(), note="compiling kernels"), durable=False)
+
+    with jit.telling(tell):
+        result = job.trial.function(job.trial.config, run)
     status: Status
     mark, status = run.close()
     folder.finish(result, mark, run.processor_seconds, state_of(run.given) if job.keep_state else None)

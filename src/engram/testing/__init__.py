@@ -9,7 +9,7 @@ from engram.testing.evolution import check_evolution
 from engram.testing.experiment import check_experiment
 from engram.testing.module import check_module
 from engram.testing.optimizer import check_optimizer
-from engram.testing.report import check_report, find_browser, open_browser
+from engram.testing.report import check_report, find_browser, open_browser, take_screenshots
 from engram.testing.rule import check_rule
 from engram.testing.task import check_task
 
@@ -25,4 +25,5 @@ __all__ = [
     "check_task",
     "find_browser",
     "open_browser",
+    "take_screenshots",
 ]

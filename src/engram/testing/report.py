@@ -43,6 +43,7 @@ def open_browser() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+        page.set_default_timeout(120_000)  # of a machine that has other things to do
         yield page
         browser.close()
 
@@ -52,7 +53,7 @@ def check_report(path: Path, screenshot: Path, page: Page | None = None) -> None
 
     Args:
         path: The HTML file.
-        screenshot: Where the picture of the whole page goes (PNG).
+        screenshot: Where the picture of the whole page goes (PNG), and with ``-500`` after its name that at 500 pixels.
         page: That of ``open_browser``, which has compiled the scripts already where it showed another report; a browser
             is started for this report if None.
 
@@ -73,17 +74,27 @@ def check_report(path: Path, screenshot: Path, page: Page | None = None) -> None
         page.on(event, listener)
     page.goto(path.absolute().as_uri())
     page.wait_for_load_state("load")
-    claims = page.locator("table.claims tbody tr")
+    claims = page.locator(".claims .claim")
     assert claims.count(), "the report shows no claim"
     for index in range(claims.count()):
         assert claims.nth(index).is_visible(), f"claim {index} of the report is not visible"
-    for kind in ("curves", "figure"):
+    for kind in ["figure", *["curves"] * bool(page.locator(".curves").count())]:
         plot = page.locator(f".{kind} svg.main-svg").first
         plot.wait_for(state="visible", timeout=20_000)
         marks = page.locator(f".{kind} .cartesianlayer :is(path, rect)").count()
         assert marks > 2, f"the {kind} of the report are empty"
-    screenshot.parent.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=screenshot, full_page=True)
+    take_screenshots(page, screenshot)
     for event, listener in listeners.items():
         page.remove_listener(event, listener)
     assert not problems, f"the report reports errors: {problems}"
+
+
+def take_screenshots(page: Page, path: Path) -> None:
+    """Write pictures of a page, wide (PNG) and, with ``-500`` after its name, narrow, and check that it fits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for width, name in ((500, f"{path.stem}-500.png"), (1400, path.name)):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(300)  # figures draw themselves anew
+        page.screenshot(path=path.with_name(name), full_page=True)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, f"{path.stem} is {wide} pixels wide on a screen of {width}"

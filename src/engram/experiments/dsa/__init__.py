@@ -73,7 +73,8 @@ claims = [
     ),
     claim(
         "geometry-does-not",
-        "and neither Procrustes nor linear CKA does, since the means are the same (the larger silhouette)",
+        "Where mean trajectories are the same, neither Procrustes nor linear CKA clusters a saddle, a line and a "
+        "point attractor (the larger silhouette)",
         most(value("same-geometry", "procrustes_silhouette"), value("same-geometry", "cka_silhouette")) <= 0.1,
         sameness="identity",
     ),
@@ -84,17 +85,18 @@ claims = [
     ),
     ours(
         "more-than-eigenvalues",
-        "Operators tell the kinds apart no worse than their eigenvalues alone (difference of the silhouettes)",
+        "Operators tell kinds of dynamics apart no worse than their eigenvalues alone (difference of the silhouettes)",
         value("same-geometry", "dsa_silhouette") - value("same-geometry", "spectral_silhouette") >= 0.0,
     ),
     ours(
         "delays-help",
-        "and with 20 delays no worse than without, though all of the state is seen (difference)",
+        "DSA with 20 delays tells kinds of dynamics apart no worse than without delays, though all of the state is "
+        "seen (difference of the silhouettes)",
         value("same-geometry", "dsa_silhouette") - value("no-delays", "dsa_silhouette") >= 0.0,
     ),
     ours(
         "averages-do-not-tell",
-        "On the averages of the trials DSA does not tell them apart (silhouette)",
+        "On the averages of the trials DSA does not tell a saddle, a line and a point attractor apart (silhouette)",
         value("averages", "dsa_silhouette") <= 0.1,
         published="dynamics are seen by the noise of single trials (no figure)",
     ),
@@ -111,7 +113,8 @@ claims = [
     *(
         claim(
             f"{arm}-geometry",
-            f"and by Procrustes, of {which}, the ratio is smaller (quotient of the ratios)",
+            f"Through random nonlinear embeddings, of {which}, other systems stand out less by Procrustes than by DSA "
+            "(quotient of the ratios of their distance to that of the same system)",
             value(arm, "procrustes_ratio") / value(arm, "dsa_ratio") <= 1.0,
         )
         for arm, which in VIEWS.items()
@@ -124,7 +127,8 @@ claims = [
     ),
     notebook(
         "deformation-in-units",
-        "and where both are in units of their distance to an unrelated ring (quotient of the quotients)",
+        "A ring attractor seen through ever steeper sigmoids stays the same by DSA, also where both angles are in "
+        "units of those to an unrelated ring (quotient of the quotients)",
         (value("ring", "dsa_most") / value("ring", "dsa_unrelated"))
         / (value("ring", "procrustes_most") / value("ring", "procrustes_unrelated"))
         <= 0.3,
@@ -145,14 +149,16 @@ claims = [
     *(
         claim(
             f"learning-rules-{name}",
-            f"and better than by {which} (difference of the accuracies)",
+            "From statistics of training, the nearest networks by DSA tell the learning rule better than the nearest "
+            f"by {which} (difference of the accuracies)",
             value("rules", "dsa_accuracy") - value("rules", f"{name}_accuracy") >= 0.1,
         )
         for name, which in {"procrustes": "Procrustes", "cka": "linear CKA"}.items()
     ),
     ours(
         "learning-rules-forest",
-        "A random forest that is taught the rules tells them no better from the same traces (difference)",
+        "A random forest that is taught the learning rules tells them no better from the same statistics of training "
+        "than DSA does (difference of the accuracies)",
         value("rules", "dsa_accuracy") - value("rules", "forest_accuracy") >= 0.0,
     ),
     claim(
@@ -171,7 +177,8 @@ claims = [
     ),
     ours(
         "rank-by-singular-values",
-        "and the hard threshold of singular values misses it by one at most",
+        "Of linear systems under noise half as large as what they do, the hard threshold of singular values misses "
+        "the order by one at most",
         value("order", "svht_near") >= 0.9,
         published="used by a successor (fastDSA; no figure)",
     ),
@@ -182,11 +189,12 @@ def figure(results: Results) -> go.Figure:
     """The distances between the systems of the same geometry, first seed, and their map."""
     result = next(iter(results.by_seed.values()))["same-geometry"]
     distances, labels = np.array(result["distances"]), result["labels"]
-    plot = make_subplots(1, 2, subplot_titles=("DSA distance (radians)", "its map (MDS)"), horizontal_spacing=0.2)
+    plot = make_subplots(2, 1, subplot_titles=("DSA distance (radians)", "its map (MDS)"), vertical_spacing=0.15)
     names = [f"{label} {number}" for number, label in enumerate(labels)]
-    plot.add_trace(go.Heatmap(z=distances, x=names, y=names, colorscale="Viridis", colorbar={"x": 0.42}), 1, 1)
-    add_map(plot, ClassicalMDS(metric="precomputed").fit_transform(distances), labels, column=2)
-    return plot.update_layout(title="Three kinds of dynamics with the same mean trajectories")
+    bar = {"y": 0.8, "len": 0.45}
+    plot.add_trace(go.Heatmap(z=distances, x=names, y=names, colorscale="Viridis", colorbar=bar), 1, 1)
+    add_map(plot, ClassicalMDS(metric="precomputed").fit_transform(distances), labels, row=2)
+    return plot.update_layout(height=800, title="Three kinds of dynamics with the same mean trajectories")
 
 
 # Smaller networks, and shorter sequences that they learn in a minute.
@@ -213,5 +221,5 @@ experiment = Experiment(
     arms=arms,
     claims=claims,
     figure=figure,
-    headline="prediction",
+    headline="",
 )

@@ -19,7 +19,7 @@ from engram.experiments.episodic_control import control, look_up, stream
 from engram.experiments.episodic_control.claims import claims
 from engram.experiments.episodic_control.control import FORMS, GAMES, OTHERS, PAIR, POLICIES
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
-from engram.lab.curves import PALETTE, add_line
+from engram.lab.curves import add_line, colors
 from engram.tasks.environments.atari import make_atari
 
 QUICK = (
@@ -110,14 +110,17 @@ def atari(mfec: control.Config) -> dict[str, control.Config]:
 
 def figure(results: Results) -> go.Figure:
     """Late return by size and policy, with its range; the error on the stream over time; all other late returns."""
-    titles = ("CartPole: late return by memory", "Stream: error over time", "Late return elsewhere")
+    titles = (
+        "CartPole: late return",
+        "Stream: error over time (dotted: batches of 8)",
+        "Late return elsewhere",
+    )
     plot = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.1)
-    colors = dict(zip(POLICIES, itertools.cycle(PALETTE), strict=False))
 
     def late(arm: str) -> list[float]:
         return [of_seed[arm]["late_return"] for of_seed in results.by_seed.values() if arm in of_seed]
 
-    for policy, color in colors.items():
+    for policy, color in colors(POLICIES).items():
         sizes = [size for size in SIZES if late(f"cartpole-{size}-{policy}")]
         if sizes:
             values = [late(f"cartpole-{size}-{policy}") for size in sizes]
@@ -127,20 +130,20 @@ def figure(results: Results) -> go.Figure:
                 "array": [max(of_size) - mean for of_size, mean in zip(values, means, strict=True)],
                 "arrayminus": [mean - min(of_size) for of_size, mean in zip(values, means, strict=True)],
             }
-            points = go.Scatter(x=sizes, y=means, error_y=spread, mode="lines+markers", line_color=color, name=policy)
-            plot.add_trace(points, row=1, col=1)
+            style = {"mode": "lines+markers", "line_color": color, "name": policy, "legendgroup": policy}
+            plot.add_scatter(x=sizes, y=means, error_y=spread, **style, row=1, col=1)
         for metric, dash in (("error_1", "solid"), ("error_8", "dot")):
-            style = {"color": color, "dash": dash}
-            name = f"{policy}, batches of {metric[-1]}"
-            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), name=name, line=style)
+            own: dict[str, Any] = {"name": policy, "legendgroup": policy, "line": {"color": color, "dash": dash}}
+            shown = not sizes and metric == "error_1"
+            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), showlegend=shown, **own)
     for arm in results.arms:
         elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
         if elsewhere and not arm.startswith(("stream", "look-up")):
-            plot.add_trace(go.Box(y=late(arm), name=arm, boxpoints="all", showlegend=False), row=3, col=1)
+            plot.add_trace(go.Box(x=late(arm), name=arm, boxpoints="all", showlegend=False), row=3, col=1)
     plot.update_xaxes(title="rows for each action", type="log", row=1, col=1)
     plot.update_xaxes(title="points seen", row=2, col=1)
     plot.update_yaxes(title="mean squared distance", type="log", row=2, col=1)
-    plot.update_layout(height=1200)
+    plot.update_layout(height=1300)
     return plot
 
 

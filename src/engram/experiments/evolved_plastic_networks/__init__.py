@@ -9,7 +9,6 @@ activity learns. At laptop size it does not: that network is ahead on the unseen
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,14 +20,14 @@ from engram.experiments.evolved_plastic_networks import evolution, gru
 from engram.experiments.evolved_plastic_networks.claims import claims
 from engram.experiments.evolved_plastic_networks.evolution import training_tasks, two_stimulus
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
-from engram.lab.curves import PALETTE, add_line
+from engram.lab.curves import add_line, colors
 from engram.tasks.two_stimulus import ladder
 
 MATRICES = {
-    "target_newborn_after_life": "target: life, no evolution",
-    "target_evolved_before_life": "target: evolution, no life",
-    "target_evolved_after_life": "target: evolution and life",
-    "stimulus1_evolved_after_life": "stimulus 1: evolution and life",
+    "target_newborn_after_life": "target:<br>life, no evolution",
+    "target_evolved_before_life": "target:<br>evolution, no life",
+    "target_evolved_after_life": "target:<br>evolution and life",
+    "stimulus1_evolved_after_life": "stimulus 1:<br>evolution and life",
 }
 
 
@@ -62,29 +61,29 @@ def arms(config: Config) -> dict[str, Arm]:
 def figure(results: Results) -> go.Figure:
     """Learning curves over generations with the rungs of the ladder, and decoding matrices."""
     titles = ["share of right answers by generation", *MATRICES.values()]
-    places = [[{"rowspan": 2, "colspan": 2}, None, {}, {}], [None, None, {}, {}]]
-    spaces = {"column_widths": [0.3, 0.2, 0.25, 0.25], "horizontal_spacing": 0.06, "vertical_spacing": 0.16}
-    plot = make_subplots(2, 4, specs=places, subplot_titles=titles, **spaces)
-    for arm, color in zip(results.arms, itertools.cycle(PALETTE), strict=False):
+    places: list[list[dict[str, int] | None]] = [[{"colspan": 2}, None], [{}, {}], [{}, {}]]
+    plot = make_subplots(3, 2, specs=places, subplot_titles=titles, row_heights=[0.4, 0.3, 0.3], vertical_spacing=0.1)
+    for arm, color in colors(results.arms).items():
         for metric, what, dash in (("accuracy", "", "solid"), ("withheld_accuracy", ", withheld task", "dot")):
             style = {"color": color, "dash": dash}
             add_line(plot, results, arm, metric, place=(1, 1), name=arm + what, line=style)
     evolution = results.config.evolution
     for rung in ladder(two_stimulus(evolution, training_tasks(evolution.withheld)).tables):
         plot.add_hline(y=rung.accuracy, line_dash="dot", line_width=1, annotation_text=rung.knows, row=1, col=1)
-    step = 2 * evolution.dt
+    step, bar = 2 * evolution.dt, {"len": 0.5, "y": 0.25}
     for place, key in enumerate(MATRICES):
         found = [seed["evolved"].get(f"{key}_matrix") for seed in results.by_seed.values() if "evolved" in seed]
         matrices = [matrix for matrix in found if matrix]
         if matrices:
             mean = np.mean(matrices, axis=0)
-            heat = go.Heatmap(z=mean, x0=0, dx=step, y0=0, dy=step, zmin=0.5, zmax=1, showscale=place == 0)
-            plot.add_trace(heat, row=1 + place // 2, col=3 + place % 2)
+            axes = {"x0": 0, "dx": step, "y0": 0, "dy": step}
+            heat = go.Heatmap(z=mean, zmin=0.5, zmax=1, showscale=place == 0, colorbar=bar, **axes)
+            plot.add_trace(heat, row=2 + place // 2, col=1 + place % 2)
     plot.update_layout(
         title="Learning to learn: evolution of plastic networks, and decoding (train by test time, ms)",
         yaxis={"range": [0.4, 1.02]},
         xaxis={"title": "generation"},
-        legend={"orientation": "h", "y": -0.2},
+        height=1100,
     )
     return plot
 

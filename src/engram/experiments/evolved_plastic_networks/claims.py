@@ -27,20 +27,24 @@ claims = [
         "After 250 generations of 100 individuals, networks learn the right constant answer of each task",
         value("first-rung", "accuracy") >= 0.62,
     ),
-    curves("first-rung-loss", "Their loss on the training tasks says the same", value("first-rung", "loss") <= 0.31),
+    curves(
+        "first-rung-loss",
+        "After 250 generations of 100 individuals, the loss on the training tasks says that networks learn them",
+        value("first-rung", "loss") <= 0.31,
+    ),
     laptop(
         "nothing-innate",
-        "Before the first change of a weight they answer by chance, so that nothing of it is known from birth",
+        "Before the first change of a weight evolved networks answer by chance, so that nothing is known from birth",
         value("first-rung", "early_accuracy").within(0.5, 0.03),
     ),
     laptop(
         "learning-needs-plasticity",
-        "The same genomes without plasticity stay near chance: their activity alone does not learn",
+        "Evolved genomes without plasticity stay near chance: activity alone does not learn",
         value("first-rung", "innate_accuracy") <= 0.55,
     ),
     laptop(
         "plasticity-gain",
-        "and are worse than with it by 0.08 or more",
+        "Evolved genomes without plasticity are worse than with it by 0.08 or more",
         value("first-rung", "accuracy") - value("first-rung", "innate_accuracy") >= 0.08,
     ),
     curves(
@@ -50,7 +54,7 @@ claims = [
     ),
     laptop(
         "within-lifetime-gain",
-        "and answer better at the end of a life than in its first 31 trials by 0.2 or more",
+        "Networks that evolved longer answer better at the end of a life than in its first 31 trials by 0.2 or more",
         value("evolved", "gain") >= 0.2,
     ),
     laptop(
@@ -65,13 +69,13 @@ claims = [
     ),
     headline(
         "unseen-task",
-        "and acquire delayed match-to-sample, a task that evolution has never seen",
+        "With the published settings, networks acquire delayed match-to-sample, a task that evolution has never seen",
         value("evolved", "withheld_accuracy") >= 0.75,
         published="acquire a novel cognitive task from stimuli and rewards alone (abstract), figure 2",
     ),
     headline(
         "newborn-fails",
-        "The genome that evolution began with does not",
+        "The genome that evolution began with does not acquire delayed match-to-sample",
         value("evolved", "newborn_withheld_accuracy") <= 0.55,
     ),
     headline(
@@ -82,7 +86,7 @@ claims = [
     ),
     paper(
         "other-unseen-task",
-        "So do networks that evolved without NAND and AND acquire NAND, in which one constant answer has 0.75",
+        "Networks that evolved without NAND and AND acquire NAND, in which one constant answer has 0.75",
         value("withhold-nand", "withheld_accuracy") >= 0.9,
     ),
     everywhere(
@@ -92,7 +96,7 @@ claims = [
     ),
     everywhere(
         "trace-needed",
-        "and so does a trace that lasts two steps instead of a second",
+        "A trace that lasts two steps instead of a second makes the training tasks worse by 0.15 or more",
         above("accuracy", "short_trace") >= 0.15,
     ),
     everywhere(
@@ -109,12 +113,13 @@ claims = [
     ),
     baseline(
         "trained-by-gradient-fails",
-        "but does not acquire the unseen task, by the criterion of evolved networks",
+        "A GRU trained by back-propagation does not acquire the unseen task, by the criterion of evolved networks",
         value("gru", "withheld_accuracy") <= 0.75,
     ),
     baseline(
         "better-than-by-gradient",
-        "and on the unseen task evolved networks do better than it (below 0 the order is reversed)",
+        "On the unseen task evolved networks do better than a GRU trained by back-propagation (below 0 the order is "
+        "reversed)",
         value("evolved", "withheld_accuracy") - value("gru", "withheld_accuracy") >= 0.0,
     ),
     decoding(
@@ -124,7 +129,7 @@ claims = [
     ),
     decoding(
         "target-not-decoded-before",
-        "and not without either of them",
+        "Without evolution or without life, the target is not decoded from the activity in the response window",
         most(*(value("evolved", f"target_{when}_response") for when in BEFORE)) <= 0.8,
     ),
     decoding(

@@ -7,7 +7,6 @@ papers could be read, so that sizes, noise and criteria are ours.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -21,7 +20,7 @@ from engram.experiments.expander_memory.contents import Contents
 from engram.experiments.expander_memory.recovery import FLIPS, SIZES, Decoder, Network, Recovery
 from engram.experiments.expander_memory.stored import Stored
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
-from engram.lab.curves import PALETTE
+from engram.lab.curves import colors
 
 QUICK = (
     "5-6",
@@ -89,14 +88,15 @@ def figure(results: Results) -> go.Figure:
     of_arm = {arm: [found[arm] for found in results.by_seed.values() if arm in found] for arm in results.arms}
     of_size = {arm: rows for arm, rows in of_arm.items() if rows and "size_first" in rows[0]}
     shown = {arm: rows for arm, rows in of_size.items() if "size_second" in rows[0]} or of_size
-    for (arm, rows), color in zip(shown.items(), itertools.cycle(PALETTE), strict=False):
+    color = colors(shown)
+    for arm, rows in shown.items():
         for share, dash in ((0.02, "dot"), (0.04, "solid")):
             names = [SIZES[row] for row in range(9) if f"recovery_{SIZES[row]}_{share}" in rows[0]]
             if not names:
                 continue
             x = [rows[0][f"size_{name}"] for name in names]
             y = [float(np.mean([row[f"recovery_{name}_{share}"] for row in rows])) for name in names]
-            style = {"line": {"color": color, "dash": dash}, "name": f"{arm}, {share:.0%}", "legendgroup": arm}
+            style = {"line": {"color": color[arm], "dash": dash}, "name": f"{arm}, {share:.0%}", "legendgroup": arm}
             plot.add_scatter(x=x, y=y, mode="lines+markers", **style)
     plot.update_layout(
         title="States recovered exactly, by nodes, graph (z-r) and share of flipped nodes; means over seeds",
@@ -134,5 +134,5 @@ experiment = Experiment(
     arms=arms,
     claims=claims,
     figure=figure,
-    headline="recovery",
+    headline="",
 )

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from engram.analysis import BENCHMARKS
 from engram.experiments.generalization_difficulty import (
@@ -31,6 +30,7 @@ from engram.experiments.generalization_difficulty.dimensions import CartPole
 from engram.experiments.generalization_difficulty.published import PUBLISHED
 from engram.experiments.generalization_difficulty.regression import Regression
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
+from engram.lab.curves import PALETTE
 
 QUICK = ("published", "digits", "cartpole", "regression", "architectures")
 
@@ -78,21 +78,17 @@ def figure(results: Results) -> go.Figure:
             rows.append((f"{arm}, here", n, m, radius, margin, ERROR))
             bits.append(_mean(results, arm, "log10_bits"))
     names = [row[0] for row in rows]
-    numbers = [*zip(*(row[1:] for row in rows), strict=True), bits]
-    plot = make_subplots(1, 2, specs=[[{"type": "table"}, {}]], column_widths=[0.6, 0.4])
-    header = ["task", "samples", "dimension", "radius", "resolution", "error", "log10 bits"]
-    cells = [names, *([f"{number:.4g}" for number in column] for column in numbers)]
-    small = {"font": {"size": 10}, "height": 16}  # so that all rows are seen
-    plot.add_trace(go.Table(header={"values": header, **small}, cells={"values": cells, **small}), 1, 1)
-    here = {"y": names, "x": bits, "orientation": "h", "name": "computed, or measured"}
-    plot.add_trace(go.Bar(here), 1, 2)
+    what = "n = %{customdata[0]:.4g}, m = %{customdata[1]:.4g}, radius %{customdata[2]:.4g}, resolution "
+    what += "%{customdata[3]:.4g}, error %{customdata[4]:.4g}: 10^%{x:.4g} bits"
+    plot = go.Figure()
+    of_task = {"customdata": [row[1:] for row in rows], "hovertemplate": what}
+    plot.add_bar(y=names, x=bits, orientation="h", name="computed, or measured", marker_color=PALETTE[0], **of_task)
     published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
-    plot.add_trace(go.Scatter(published, marker={"symbol": "line-ns-open", "size": 12, "color": "black"}), 1, 2)
+    plot.add_scatter(**published, marker={"symbol": "line-ns-open", "size": 16, "color": PALETTE[1], "line_width": 3})
     plot.update_yaxes(autorange="reversed")
     plot.update_layout(
         title="log10 of the bits that a learner must bring along",
-        legend={"orientation": "h"},
-        margin={"t": 50, "b": 20, "l": 20, "r": 20},
+        height=160 + 24 * len(names),
     )
     return plot
 
@@ -115,6 +111,6 @@ experiment = Experiment(
     arms=arms,
     claims=claims,
     figure=figure,
-    headline="log10_bits",
+    headline="",
     ready=lambda config: data_sets.images_of(config) if isinstance(config, DataSet) else None,
 )

@@ -83,7 +83,7 @@ claims = [
     *(
         generator(
             f"criterion-{name}",
-            f"Its criterion '{name}' is met as often as in another implementation, to 0.01",
+            f"The generator's criterion '{name}' is met as often as in another implementation, to 0.01",
             share("generator", name, "attempts").within(met, 0.01),
             published=f"none; measured in 60,000 tries: {met}",
         )
@@ -91,8 +91,8 @@ claims = [
     ),
     ours(
         "worth-learning",
-        "Of the tasks that it accepts, a share is worth learning in: a fixed policy is 2 % short of the best "
-        "or stimuli are ambiguous, and chance does not do",
+        "Of the tasks that the generator accepts, a share is worth learning in: a fixed policy is 2 % short "
+        "of the best or stimuli are ambiguous, and chance does not do",
         share("generator", "worth", "diagnosed").within(0.39, 0.04),
         published="none; measured before: 0.39",
     ),
@@ -119,7 +119,7 @@ claims = [
     ),
     ours(
         "novelty",
-        "Nearly all tasks that it accepts differ, also up to names of states, actions and stimuli",
+        "Nearly all tasks that the generator accepts differ, also up to names of states, actions and stimuli",
         share("generator", "distinct", "diagnosed") >= 0.99,
         source="abstract: an unlimited number of novel tasks; the figure is ours",
         published="novel tasks (no figure)",
@@ -138,15 +138,16 @@ claims = [
     ),
     ours(
         "model-based",
-        "It stays with its choice as one does who knows the transitions: by 0.15 more after common "
-        "transitions that were rewarded, and after rare ones that were not",
+        "In the two-step task a trained LSTM stays with its choice as one does who knows the transitions: by 0.15 "
+        "more after common transitions that were rewarded, and after rare ones that were not",
         stays("lstm-two-step") >= 0.15,
         source="as Wang et al. (2018); the figure is ours",
         published="model-based pattern (curves only)",
     ),
     ours(
         "model-based-as-inferred",
-        "It does so at least half as much as the Bayes filter, which infers exactly and does not reach 0.15 either",
+        "In the two-step task a trained LSTM's choices depend on reward and transition at least half as much as those "
+        "of the Bayes filter, which infers exactly and does not reach 0.15 either",
         stays("lstm-two-step") / stays("bayes-two-step") >= 0.5,
     ),
     ours(
@@ -160,7 +161,8 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """What is wrong with random tasks, and how agents score at the beginning and the end of lifetimes."""
-    plot = make_subplots(rows=1, cols=2, subplot_titles=("tasks the published generator accepts", "held-out tasks"))
+    titles = ("tasks the published generator accepts", "held-out tasks")
+    plot = make_subplots(2, 1, subplot_titles=titles, vertical_spacing=0.18)
     seeds = list(results.by_seed.values())
     shares = [of_seed["generator"]["codes"] for of_seed in seeds if "generator" in of_seed]
     codes = sorted({code for share in shares for code in share})
@@ -171,11 +173,11 @@ def figure(results: Results) -> go.Figure:
             many = of_seed["lstm-many"]
             x, y = ["first quarter", "last quarter"], [many["first_quarter"], many["last_quarter"]]
             color = PALETTE[number % len(PALETTE)]
-            plot.add_scatter(x=x, y=y, mode="lines+markers", marker_color=color, row=1, col=2)
+            plot.add_scatter(x=x, y=y, mode="lines+markers", marker_color=color, row=2, col=1)
     plot.update_xaxes(title_text="share", row=1, col=1)
-    plot.update_yaxes(title_text="score (0: chance, 1: oracle)", row=1, col=2)
+    plot.update_yaxes(title_text="score (0: chance, 1: oracle)", row=2, col=1)
     title = "Random tasks, and an agent trained on many of them"
-    return plot.update_layout(template="plotly_white", title=title, showlegend=False)
+    return plot.update_layout(title=title, showlegend=False, height=700)
 
 
 SMALL: dict[str, Any] = {"test_lifetimes": 2, "horizon": 8, "hidden_size": 4, "batch_size": 2, "iterations": 10}

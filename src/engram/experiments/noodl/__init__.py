@@ -16,7 +16,7 @@ from engram.experiments.noodl.claims import ALPHAS, NOISES, claims
 from engram.experiments.noodl.learner import seconds
 from engram.experiments.noodl.patches import PATCH
 from engram.lab import Arm, Experiment, Preset, Results, arms_of
-from engram.lab.curves import PALETTE, add_line
+from engram.lab.curves import add_line, colors
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,8 @@ def figure(results: Results) -> go.Figure:
     """The error of the dictionary over the batches, where the truth and the start are the same for all methods."""
     plot = go.Figure()
     shown = [arm for arm in results.arms if arm.startswith(("noodl", "arora", "lasso"))]
-    for number, arm in enumerate(shown):
-        style = {"color": PALETTE[number % len(PALETTE)], "dash": "solid" if number < len(PALETTE) else "dash"}
-        add_line(plot, results, arm, "dictionary_error", average="median", name=arm, line=style)
+    for arm, color in colors(shown).items():
+        add_line(plot, results, arm, "dictionary_error", average="median", name=arm, line_color=color)
     plot.update_layout(
         title="Error of the dictionary, median over seeds",
         xaxis={"title": "batches of fresh samples"},

@@ -28,11 +28,14 @@ claims = [
         sameness="numeric",
     ),
     abstract(
-        "exact-codes", "and the codes to two millionths", value("noodl", "code_error") <= 2e-6, sameness="numeric"
+        "exact-codes",
+        "NOODL recovers the codes to a relative error of two millionths in 60 batches",
+        value("noodl", "code_error") <= 2e-6,
+        sameness="numeric",
     ),
     demonstration(
         "published-solver-as-well",
-        "So it does with the published iterations alone",
+        "With the published iterations alone NOODL recovers the dictionary to a millionth as well",
         value("noodl-iht", "error") <= 1e-6,
         published="recovers exactly (curves)",
         sameness="numeric",
@@ -44,7 +47,7 @@ claims = [
     ),
     comparison(
         "arora-codes-stall",
-        "and so do their codes (the smaller error)",
+        "The codes of the rules of Arora et al. stall at a bias (the smaller error of the two)",
         smallest("code_error", "arora-biased", "arora-unbiased") >= 0.15,
     ),
     comparison(
@@ -66,11 +69,11 @@ claims = [
     ),
     abstract(
         "geometric",
-        "The error falls geometrically: its logarithm is linear in the batch, 5 to 45 (share explained)",
+        "NOODL's error falls geometrically: its logarithm is linear in the batch, 5 to 45 (share explained)",
         value("noodl", "linearity") >= 0.99,
         published="at a geometric rate",
     ),
-    demonstration("rate", "with a slope of -0.08 decades a batch or steeper", value("noodl", "slope") <= -0.08),
+    demonstration("rate", "NOODL's error falls by 0.08 decades a batch or more", value("noodl", "slope") <= -0.08),
     demonstration(
         "exact-supports",
         "From the sixth batch on, 99 % of the samples have exactly the right atoms and signs (either solver)",
@@ -79,7 +82,7 @@ claims = [
     ),
     own_solver(
         "pruning-is-needed",
-        "Least squares without pruning have no such supports",
+        "Without pruning, codes by least squares do not have exactly the right atoms and signs",
         value("noodl-unpruned", "support") <= 0.8,
     ),
     demonstration(
@@ -88,21 +91,27 @@ claims = [
         largest("error", "nonzero-4", "noodl", "nonzero-16") <= 1e-4,
         published="compared over the sparsity (curves)",
     ),
-    demonstration("not-with-32-atoms", "With up to 32 it is not", value("nonzero-32", "error") >= 1e-4),
+    demonstration(
+        "not-with-32-atoms",
+        "With up to 32 of 250 atoms in a sample the dictionary is not recovered",
+        value("nonzero-32", "error") >= 1e-4,
+    ),
     demonstration(
         "wide-basin",
-        "It is recovered from starts 1, 4, 6 and 10 / log n away (the largest error, matched)",
+        "The dictionary is recovered from starts 1, 4, 6 and 10 / log n away (the largest error, matched)",
         largest("matched_error", "start-1", "start-4", "start-6", "start-10") <= 1e-4,
         published="started at 2 / log n",
     ),
     demonstration(
         "basin-with-16-atoms",
-        "With 16 atoms in a sample, too, up to 10 / log n (the largest error, matched)",
+        "With 16 atoms in a sample, too, the dictionary is recovered from starts up to 10 / log n away (the largest "
+        "error, matched)",
         largest("matched_error", "start-4-nonzero-16", "start-10-nonzero-16") <= 1e-4,
     ),
     demonstration(
         "basin-ends",
-        "From 14 / log n away it is not, with 8 or with 16 atoms (the smaller error, matched)",
+        "From starts 14 / log n away the dictionary is not recovered, with 8 or with 16 atoms (the smaller error, "
+        "matched)",
         smallest("matched_error", "start-14", "start-14-nonzero-16") >= 1e-4,
     ),
     demonstration(
@@ -113,7 +122,7 @@ claims = [
     ),
     demonstration(
         "large-steps-need-large-batches",
-        "With the step that suits large batches, 100 samples are not",
+        "With the step that suits large batches, batches of 100 samples are not enough",
         value("batch-100-fixed", "error") >= 1e-2,
     ),
     demonstration(
@@ -129,7 +138,8 @@ claims = [
     ),
     hypothesis(
         "averaging-lowers-the-floor",
-        "The mean dictionary of the second half has 0.8 of that error or less (the largest ratio)",
+        "Under noise the mean dictionary of the second half has 0.8 of the last one's error or less (the largest "
+        "ratio)",
         most(*(value(arm, "averaged_error") / value(arm, "matched_error") for arm in ("noise-0.03", "noise-0.1")))
         <= 0.8,
     ),
@@ -140,23 +150,24 @@ claims = [
     ),
     own_solver(
         "least-squares-in-fewer-iterations",
-        "in a quarter of the iterations or fewer (ratio)",
+        "Codes by pruned least squares take a quarter of the published iterations or fewer (ratio)",
         value("noodl", "iterations") / value("noodl-iht", "iterations") <= 0.25,
     ),
     demonstration(
         "blind-start",
-        "Started from samples, it finds 90 % of the atoms (the smallest share of three sizes)",
+        "Started from samples, NOODL finds 90 % of the atoms (the smallest share of three sizes)",
         smallest("found", *BLIND) >= 0.9,
         published="outside the theory",
     ),
     hypothesis(
         "mending-finds-nearly-all",
-        "If atoms that mix several true ones are mended, it finds 99 % (the smallest share of three sizes)",
+        "Started from samples, NOODL finds 99 % of the atoms if those that mix several true ones are mended (the "
+        "smallest share of three sizes)",
         smallest("found", *MENDED) >= 0.99,
     ),
     hypothesis(
         "mending-finds-more",
-        "which is more than without (gain in that share)",
+        "Mending atoms that mix several true ones lets NOODL find more of them (gain in the smallest share)",
         smallest("found", *MENDED) - smallest("found", *BLIND) >= 0.01,
     ),
     hypothesis(
@@ -166,17 +177,19 @@ claims = [
     ),
     hypothesis(
         "lasso-lags",
-        "and is smaller than that of a lasso, whose statistics remember all batches (ratio)",
+        "When every true atom turns between batches, NOODL's error is smaller than that of a lasso, whose statistics "
+        "remember all batches (ratio)",
         value("drift", "late_error") / value("drift-lasso", "late_error") <= 1.0,
     ),
     unstated(
         "patches-beat-random",
-        "On patches of a photograph, 4 of its atoms explain more than 4 random patches (difference)",
+        "On patches of a photograph, 4 of NOODL's atoms explain more than 4 random patches (difference)",
         value("patches-noodl", "explained_4") - value("patches-random", "explained_4") >= 0.0,
     ),
     unstated(
         "lasso-is-better-on-patches",
-        "but those of the better of two lassos more, since coefficients are not bounded below there (difference)",
+        "On patches of a photograph, 4 atoms of the better of two lassos explain more than 4 of NOODL's, since "
+        "coefficients are not bounded below there (difference)",
         largest("explained_4", "patches-lasso-0.05", "patches-lasso-0.2") - value("patches-noodl", "explained_4")
         >= 0.0,
     ),
