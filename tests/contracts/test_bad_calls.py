@@ -33,7 +33,8 @@ from sklearn.exceptions import NotFittedError
 from engram.analysis.verify import AffineReLU, Argmax, Box
 
 PACKAGES = ("agents", "analysis", "analysis.verify", "memory", "optim", "plasticity", "rules", "tasks", "tasks.meta")
-SECONDS, MEGABYTES = 20, 6000  # of one call, after which it counts as one that hangs or fills memory
+# Of one call, after which it counts as one that hangs, computing or waiting, or fills memory.
+SECONDS, WAITING, MEGABYTES = 20, 600, 6000
 SAMPLE = 150
 SAMPLES = np.random.default_rng(0).random((12, 3))
 NET = AffineReLU((np.ones((4, 3)), np.ones((3, 4))), (np.zeros(4), np.zeros(3)))
@@ -263,8 +264,11 @@ def serve(calls, folder):
     for number, one in calls:
         out.write(f"{number}\n")
         out.flush()
-        signal.alarm(SECONDS)  # unhandled: it ends the process, wherever it is
+        # Unhandled, either ends the process, wherever it is. On busy cores the time of the processor is what counts.
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(WAITING)
         said = call(*one)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         out.write(json.dumps([number, *said]) + "\n")
         out.flush()
@@ -286,7 +290,7 @@ def answers(calls, folder):
                 found[told[0]] = tuple(told[1:])
                 left.pop(told[0], None)
         if last is not None:
-            how = "hangs" if done.returncode == -signal.SIGALRM else "crashes"
+            how = "hangs" if done.returncode in (-signal.SIGALRM, -signal.SIGPROF) else "crashes"
             found[last] = how, f"exit {done.returncode} {done.stderr[-300:]}"
             left.pop(last)
         elif done.returncode:
