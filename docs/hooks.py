@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import io
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import house
 import notebooks
 import numpy as np
 import results
 from mkdocs.structure.files import File, Files
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 import engram
@@ -41,6 +45,12 @@ REFERENCE = {
     "engram.testing": "The contracts as public checkers.",
 }
 TASKS = {"meta-task-space": lambda: sample(np.random.default_rng(0))}  # what an experiment is about
+WORLDS = {  # in which the agents of an experiment act
+    "maze": "engram/GridMaze-v0",
+    "episodic-control": "engram/FourRoom-v0",
+    "meta-rl-agents": "engram/DarkKeyToDoor-v0",
+}
+FRAMES = 8
 PLOTLY = '<script src="{}scripts/plotly.js"></script>\n\n'  # where the site's root is
 
 
@@ -131,7 +141,25 @@ def experiment_page(name: str) -> str:
         task = TASKS[name]()
         parts.append(f"## One of its tasks\n\n```text\n{explain(task)}\n```")
         parts.append(f'<div class="run">{report.plot(draw(task))}</div>')
+    if name in WORLDS:
+        parts.append(
+            f"## The first steps of an episode\n\nBy actions at random, in `{WORLDS[name]}`.\n\n{frames(WORLDS[name])}"
+        )
     return "\n\n".join(parts)
+
+
+def frames(world: str) -> str:
+    """Return the first frames of an episode of random actions, as images beside each other."""
+    env = gymnasium.make(world, render_mode="rgb_array")
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    shown = []
+    for step in range(FRAMES):
+        png = io.BytesIO()
+        Image.fromarray(env.render()).save(png, "PNG")
+        shown.append(f'<img alt="step {step}" src="data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}">')
+        env.step(env.action_space.sample())
+    return "\n".join(shown)
 
 
 def reference(module: str) -> str:
