@@ -19,6 +19,11 @@ from engram.lab.export import draw
 from engram.testing import find_browser
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # which pytest-xdist sets to 80
+
+
 def test_list_names_every_experiment_and_its_last_run(toy, capsys):
     assert cli.run(["list"]) == 0
     assert "never run here" in capsys.readouterr().out

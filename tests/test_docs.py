@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import engram
 from engram.testing import find_browser, open_browser, take_screenshots
@@ -17,12 +18,15 @@ GUIDES = ("plasticity", "same-solution", "memory", "difficulty")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    with FileLock(f"{folder}.lock"):  # one worker builds it for all
+        if not Path(f"{folder}.log").exists():
+            environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            Path(f"{folder}.log").write_text("" if done.returncode == 0 else done.stderr or "no reason given")
+    assert not (failure := Path(f"{folder}.log").read_text()), failure
     return folder
 
 
