@@ -43,7 +43,7 @@ def test_list_names_every_experiment_and_its_last_run(toy, capsys):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("rules", r"hebb +Decaying Hebbian rule: .*engram\.plasticity\.hebb\.Hebb"),
+        ("plasticity_rules", r"hebb +Decaying Hebbian rule: .*engram\.plasticity\.hebb\.Hebb"),
         ("environments", r"two-step +Choose between two states.* engram/TwoStep-v0"),
         ("modules", r"engram\.plasticity\.plastic_rnn\.PlasticRNN"),
         ("tasks", r"engram\.tasks\.flip_flop\.FlipFlop"),
@@ -52,14 +52,16 @@ def test_list_names_every_experiment_and_its_last_run(toy, capsys):
     ],
 )
 def test_list_shows_other_parts(capsys, kind, said):
-    assert cli.run(["list", f"--{kind}"]) == 0
+    assert cli.run(["list", "--" + kind.replace("_", "-")]) == 0
     out = capsys.readouterr().out
     assert re.search(said, out)
     assert "cannot be loaded" not in out
     assert len(out.splitlines()) > len(registry.names(kind))
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["list", "--rules"], ["show", "toy"], ["data"], ["run", "toy"]])
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["list", "--plasticity-rules"], ["show", "toy"], ["data"], ["run", "toy"]]
+)
 def test_what_is_printed_fits_a_narrow_window(toy, capsys, monkeypatch, arguments):
     monkeypatch.setenv("COLUMNS", "60")
     cli.run(arguments)
@@ -78,7 +80,7 @@ def test_help_names_the_experiments_and_their_fields(toy, capsys):
     assert out.startswith(whole)
 
 
-@pytest.mark.parametrize("arguments", [["show", "toy"], ["list", "--rules"], ["--version"], ["data"]])
+@pytest.mark.parametrize("arguments", [["show", "toy"], ["list", "--plasticity-rules"], ["--version"], ["data"]])
 def test_a_reader_that_has_seen_enough_is_no_error(toy, arguments):
     engram = [sys.executable, "-m", "engram", *arguments]
     reading, writing = os.pipe()

@@ -10,7 +10,17 @@ import difflib
 from importlib.metadata import entry_points
 from typing import Any
 
-KINDS = ("rules", "modules", "tasks", "environments", "optimizers", "estimators", "experiments")
+KINDS = (
+    "plasticity_rules",
+    "learning_rules",
+    "synaptic_rules",
+    "modules",
+    "tasks",
+    "environments",
+    "optimizers",
+    "estimators",
+    "experiments",
+)
 
 
 def names(kind: str) -> list[str]:
@@ -23,7 +33,7 @@ def names(kind: str) -> list[str]:
         ValueError: The kind is unknown.
 
     Examples:
-        >>> names("rules")
+        >>> names("plasticity_rules")
         ['clipped-hebb', 'hebb', 'modulated', 'oja', 'retroactive']
     """
     if kind not in KINDS:
@@ -42,18 +52,22 @@ def get(kind: str, name: str) -> Any:
         ValueError: No part has this name (the nearest one is suggested), or two packages claim it.
 
     Examples:
-        >>> get("rules", "hebb").__name__
+        >>> get("plasticity_rules", "hebb").__name__
         'Hebb'
     """
     known = names(kind)
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
-        raise ValueError(f"unknown {kind.removesuffix('s')} {name!r}; {hint}")
+        raise ValueError(f"unknown {_singular(kind)} {name!r}; {hint}")
     found = {entry.value: entry for entry in entry_points(group=f"engram.{kind}", name=name)}
     if len(found) > 1:
-        raise ValueError(f"{kind.removesuffix('s')} {name!r} is registered more than once: {', '.join(found)}")
+        raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(found)}")
     return next(iter(found.values())).load()
+
+
+def _singular(kind: str) -> str:
+    return kind.removesuffix("s").replace("_", " ")
 
 
 def experiments() -> list[str]:

@@ -409,7 +409,7 @@ def test_an_untrained_network_answers_by_chance():
 def test_every_rule_beats_the_network_without_plasticity():
     task = PatternCompletion(bits=20)
     nets = {
-        name: PlasticRNN(20, 21, rule=registry.get("rules", name)(), backend="eager", generator=seeded())
+        name: PlasticRNN(20, 21, rule=registry.get("plasticity_rules", name)(), backend="eager", generator=seeded())
         for name in RULE_NAMES
     }
     nets["none"] = PlasticRNN(20, 21, alpha=None, generator=seeded())
@@ -419,7 +419,7 @@ def test_every_rule_beats_the_network_without_plasticity():
         assert errors[name] < 0.4 * errors["none"], errors
 
 
-RULE_NAMES = registry.names("rules")
+RULE_NAMES = registry.names("plasticity_rules")
 
 
 def pattern_network(task, net):

@@ -22,8 +22,12 @@ class List:
 
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
-    rules: Flag = False
-    """List the plasticity rules."""
+    plasticity_rules: Flag = False
+    """List the plasticity rules: how connections change while a network runs."""
+    learning_rules: Flag = False
+    """List the learning rules: what changes the weights of a network between runs."""
+    synaptic_rules: Flag = False
+    """List the synaptic rules: what changes the weights of one layer, knowing its activities alone."""
     modules: Flag = False
     """List the modules."""
     tasks: Flag = False

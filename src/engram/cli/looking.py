@@ -26,7 +26,9 @@ def list_parts(command: List) -> None:
     chosen = [kind for kind in registry.KINDS if getattr(command, kind, False)]
     for kind in chosen:
         rows = [(name, *_described(kind, name)) for name in registry.names(kind)]
-        print_table(out(), kind.capitalize() if len(chosen) > 1 else "", ["name", "what it is", "where"], rows)
+        print_table(
+            out(), kind.replace("_", " ").capitalize() if len(chosen) > 1 else "", ["name", "what it is", "where"], rows
+        )
     if not chosen:
         _list_experiments(command)
 

@@ -1,0 +1,46 @@
+"""Backpropagation: the gradient itself, which all other rules are compared with."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from engram.rules.contract import LearningRule, Properties, Update
+from engram.rules.loss import output_loss
+
+
+class Backprop(LearningRule[None]):
+    """The gradient of the loss by automatic differentiation, for any module.
+
+        dL/dW[l] = delta[l]^T h[l-1] / B,   delta[l] = (delta[l+1] W[l+1]) phi'(a[l])
+
+    Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986).
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 1, bias=False)), Backprop()
+        >>> state = rule.init(model, torch.Generator())
+        >>> _ = nn.init.ones_(model[0].weight)
+        >>> rule.update(model, torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0]]), state).grads
+        {'0.weight': tensor([[2., 4.]])}
+    """
+
+    properties = Properties(one_phase=True)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> None:
+        """Return None: it has no state."""
+
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "batch *targets"],
+        state: None,
+    ) -> Update:
+        """Return the gradients of the parameters that require one."""
+        parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        with torch.enable_grad():
+            loss = output_loss(model(x), target)
+        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        grads = {name: grad for name, grad in zip(parameters, found, strict=True) if grad is not None}
+        return Update(grads, None, {"loss": loss.detach()})

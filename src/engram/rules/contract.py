@@ -1,0 +1,217 @@
+"""The contracts of rules that change slow weights: of a whole network by a target, and of one layer by its activities.
+
+Both return pseudo-gradients, of the sign of dL/dW and as means over the batch, so that W - lr * gradient is a step and
+any ``torch.optim`` optimiser can take it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What a rule needs to know; ``engram.testing.check_learning_rule`` holds it to what it claims.
+
+    Attributes:
+        local: A weight changes by its pre- and postsynaptic activity, its own state, and a signal that is broadcast.
+        no_weight_transport: No layer uses the forward weights of another to send errors back.
+        one_phase: One forward pass is enough: nothing is clamped, relaxed or run again.
+        online: Of the past it keeps traces only, none of them growing with time.
+        unsupervised: It needs no target.
+        black_box: It needs no derivative, neither of the activation nor of the loss.
+        spikes: It is usable with spikes.
+    """
+
+    local: bool = False
+    no_weight_transport: bool = False
+    one_phase: bool = False
+    online: bool = False
+    unsupervised: bool = False
+    black_box: bool = False
+    spikes: bool = False
+
+
+class Update(NamedTuple):
+    """What a learning rule returns.
+
+    Attributes:
+        grads: Pseudo-gradients by parameter name, as of ``model.named_parameters()``; a parameter that the rule leaves
+            alone is missing.
+        state: The state after it.
+        info: What one looks at and nothing depends on: the loss first, as ``info["loss"]``, a scalar.
+    """
+
+    grads: dict[str, Tensor]
+    state: Any
+    info: dict[str, Tensor]
+
+
+class LearningRule(ABC, Generic[State]):
+    """A rule that changes the weights of a network by its input and its target.
+
+    It owns its settings and neither weights nor state: ``update`` changes nothing in place, and called again it gives
+    the same, random rules included, as their state holds a key of their noise. Random feedback is state too.
+
+    Attributes:
+        properties: What it needs to know.
+
+    Examples:
+        >>> class LastBias(LearningRule[None]):
+        ...     properties = Properties(local=True, no_weight_transport=True, one_phase=True)
+        ...     def init(self, model, generator):
+        ...         return None
+        ...     def update(self, model, x, target, state):
+        ...         error = model(x) - target
+        ...         return Update({"0.bias": error.mean(0)}, None, {"loss": error.square().mean() / 2})
+        >>> model, rule = nn.Sequential(nn.Linear(2, 1)), LastBias()
+        >>> state = rule.init(model, torch.Generator().manual_seed(0))
+        >>> list(rule.update(model, torch.zeros(4, 2), torch.ones(4, 1), state).grads)
+        ['0.bias']
+    """
+
+    properties: ClassVar[Properties]
+
+    @abstractmethod
+    def init(self, model: nn.Module, generator: torch.Generator) -> State:
+        """Return the state before the first update: tensors, nested in tuples and dictionaries.
+
+        Args:
+            model: The network to train, which is not changed.
+            generator: Source of all that is random in the state.
+
+        Raises:
+            TypeError: The rule cannot train a layer of this network; the message names it and what it lacks.
+        """
+
+    @abstractmethod
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "batch *targets"],
+        state: State,
+    ) -> Update:
+        """Return pseudo-gradients, the next state, and what is worth looking at.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input.
+            target: Classes (int64), for softmax and cross-entropy, or values, for half the squared error, summed over
+                outputs; both as means over the batch.
+            state: What ``init`` or the last update returned.
+
+        Raises:
+            ValueError: The batch is empty, or shapes do not belong together.
+            FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
+        """
+
+    def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
+        """Return the state after the optimiser's step, given what it added to each parameter.
+
+        Only a rule that overrides it is told (``train_step``), since it costs a copy of the parameters.
+        """
+        return state
+
+
+class SynapticUpdate(NamedTuple):
+    """What a synaptic rule returns: the pseudo-gradient, (post, pre), that is minus the growth; and the next state."""
+
+    grad: Float[Tensor, "post pre"]
+    state: Any
+
+
+class SynapticRule(ABC, Generic[State]):
+    """A rule that changes the weights of one layer by its activities.
+
+    It owns its settings and neither weights nor state, and changes nothing in place.
+
+    Attributes:
+        properties: What it needs to know.
+
+    Examples:
+        >>> class Decay(SynapticRule[None]):
+        ...     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True)
+        ...     def init(self, weight):
+        ...         return None
+        ...     def update(self, pre, post, weight, state):
+        ...         return SynapticUpdate(weight, None)
+        >>> Decay().update(torch.zeros(1, 2), torch.zeros(1, 1), torch.ones(1, 2), None).grad
+        tensor([[1., 1.]])
+    """
+
+    properties: ClassVar[Properties]
+
+    @abstractmethod
+    def init(self, weight: Float[Tensor, "post pre"]) -> State:
+        """Return the state before the first update of these weights."""
+
+    @abstractmethod
+    def update(
+        self,
+        pre: Float[Tensor, "batch pre"],
+        post: Float[Tensor, "batch post"],
+        weight: Float[Tensor, "post pre"],
+        state: State,
+    ) -> SynapticUpdate:
+        """Return the pseudo-gradient of the weights, a mean over the batch, and the next state.
+
+        Args:
+            pre: Activity that comes in.
+            post: Activity that goes out.
+            weight: W.
+            state: What ``init`` or the last update returned.
+
+        Raises:
+            ValueError: The batch is empty, or shapes do not belong together.
+        """
+
+
+def train_step(
+    rule: LearningRule[State],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Shaped[Tensor, "batch *features"], Shaped[Tensor, "batch *targets"]],
+    state: State,
+) -> Update:
+    """Update a network by one batch: pseudo-gradients into ``.grad``, a step, and ``after_step``.
+
+    Args:
+        rule: The rule.
+        model: The network, which the optimiser changes.
+        optimizer: Any optimiser of its parameters; a parameter that the rule leaves alone has no gradient.
+        batch: Input and target, as of ``LearningRule.update``.
+        state: What ``rule.init`` or the last step returned.
+
+    Returns:
+        The update, with the state after the step.
+
+    Examples:
+        >>> from engram.rules import Backprop
+        >>> model, rule = nn.Sequential(nn.Linear(2, 2)), Backprop()
+        >>> sgd, state = torch.optim.SGD(model.parameters(), lr=0.1), rule.init(model, torch.Generator())
+        >>> batch = torch.eye(2), torch.tensor([0, 1])
+        >>> losses = [train_step(rule, model, sgd, batch, state).info["loss"] for _ in range(9)]
+        >>> bool(losses[-1] < losses[0])
+        True
+    """
+    grads, state, info = rule.update(model, *batch, state)
+    parameters: dict[str, Any] = dict(model.named_parameters())
+    told = type(rule).after_step is not LearningRule.after_step
+    before = {name: parameters[name].detach().clone() for name in grads} if told else {}
+    for name, parameter in parameters.items():
+        parameter.grad = grads.get(name)
+    optimizer.step()
+    if told:
+        deltas = {name: parameters[name].detach() - value for name, value in before.items()}
+        state = rule.after_step(model, deltas, state)
+    return Update(grads, state, info)

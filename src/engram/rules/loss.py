@@ -1,0 +1,70 @@
+"""The loss that all learning rules share: its kind is told by the target's dtype."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+from engram import checks
+
+
+def output_loss(output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]) -> Float[Tensor, ""]:
+    """Return the loss, a mean over the batch.
+
+        int64 classes c:  L = -log softmax(y)[c]          values t:  L = sum_k (y_k - t_k)^2 / 2
+
+    Args:
+        output: y, the network's output.
+        target: Classes, (batch,), int64; or values t, (batch, outputs), of the output's dtype.
+
+    Raises:
+        ValueError: The batch is empty, the shapes do not belong together, or a class is not among the outputs.
+
+    Examples:
+        >>> import torch
+        >>> output_loss(torch.zeros(3, 2), torch.ones(3, 2)), output_loss(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+        (tensor(1.), tensor(0.6931))
+    """
+    if _classes(output, target):
+        return functional.cross_entropy(output, target)
+    return (output - target).square().sum() / (2 * len(output))
+
+
+def output_error(
+    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]
+) -> Float[Tensor, "batch outputs"]:
+    """Return the derivative of each sample's loss by the output: softmax(y) - one_hot(c), or y - t.
+
+    Args:
+        output: As of ``output_loss``.
+        target: As of ``output_loss``.
+
+    Raises:
+        ValueError: As of ``output_loss``.
+
+    Examples:
+        >>> import torch
+        >>> output_error(torch.zeros(1, 2), torch.tensor([1]))
+        tensor([[ 0.5000, -0.5000]])
+    """
+    if not _classes(output, target):
+        return output - target
+    error = output.softmax(1)
+    return error.scatter_add(1, target[:, None], -error.new_ones(len(error), 1))
+
+
+def _classes(output: Tensor, target: Tensor) -> bool:
+    """Return whether the target is classes, or raise if it does not belong to the output."""
+    if output.ndim != 2 or not len(output):
+        raise ValueError(f"output.shape = {tuple(output.shape)}: expected (batch, outputs), with a sample at least")
+    if target.is_floating_point():
+        checks.tensor("target", target, tuple(output.shape), like=output)
+        return False
+    if target.shape != output.shape[:1]:
+        raise ValueError(f"target.shape = {tuple(target.shape)}: expected {(len(output),)}, a class for each sample")
+    lowest, highest = int(target.min()), int(target.max())
+    if lowest < 0 or highest >= output.shape[1]:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"target = {wrong}: expected classes from 0 to {output.shape[1] - 1}, one for each output")
+    return True
