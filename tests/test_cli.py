@@ -24,6 +24,13 @@ def _wide(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)  # which pytest-xdist sets to 80
 
 
+def test_a_smoke_run_says_that_it_ran_and_where_claims_are_judged(toy, capsys):
+    assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1"]) == 0
+    printed = capsys.readouterr()
+    assert "2 of 2 trials finished. Claims are judged at another preset: engram run toy" in printed.out
+    assert "testable" not in printed.out + printed.err
+
+
 def test_list_names_every_experiment_and_its_last_run(toy, capsys):
     assert cli.run(["list"]) == 0
     assert "never run here" in capsys.readouterr().out

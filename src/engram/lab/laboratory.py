@@ -255,7 +255,7 @@ def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
         for judged in results.claims():
             claim = judged.claim
             ready = all((arm, seed) in finished for arm in claim.arms for seed in range(results.seeds))
-            if ready and claim.id not in announced:
+            if ready and claim.id not in announced and results.preset in claim.presets:
                 announced.add(claim.id)
                 lines.append(verdict_line(judged))
         return lines
