@@ -197,7 +197,7 @@ def figure(results: Results) -> go.Figure:
 def seconds(config: Config) -> float:
     """Time of a trial on one core."""
     networks, looks = len(RULES) * config.networks, config.steps // config.every
-    return 1 + networks * (5e-4 * config.steps + 1.2e-5 * looks * config.probes) + 0.02 * networks**2
+    return 1 + networks * (1.5e-4 * config.steps + 4e-6 * looks * config.probes) + 0.006 * networks**2
 
 
 experiment = Experiment(
