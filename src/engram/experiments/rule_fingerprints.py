@@ -206,7 +206,7 @@ experiment = Experiment(
     paper="No paper; dynamical similarity of Ostrow et al. 2023, difficulty of Boopathy et al. 2023",
     presets={
         "smoke": Preset(Config(networks=3, steps=60, every=2, probes=50), seeds=1),
-        "laptop": Preset(Config(), seeds=10),
+        "laptop": Preset(Config(), seeds=40),
         "paper": Preset(Config(networks=12, steps=3000), seeds=10),
     },
     arms=arms,
