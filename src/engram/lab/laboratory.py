@@ -30,7 +30,7 @@ from engram.lab.machine import cores
 from engram.lab.monitor import Monitor, duration
 from engram.lab.results import Results
 from engram.lab.trial import trials
-from engram.lab.worker import Job, prepare
+from engram.lab.worker import Job, prepare, token
 from engram.storage.files import CorruptFileError, writing
 from engram.workers import Backend, check_backend
 
@@ -266,7 +266,9 @@ def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
 @contextmanager
 def stoppable(root: Path, console: Console) -> Iterator[Path]:
     """Make the first Ctrl-C ask all trials for a checkpoint and a stop, by the file yielded; the second kills."""
-    stop = root / f".stop-{uuid.uuid4().hex}"
+    stop = root / f".{uuid.uuid4().hex}.stop"
+    with writing(root):
+        token(stop).touch()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.exists():
@@ -284,4 +286,5 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
     finally:
         if catches:
             signal.signal(signal.SIGINT, before)
-        stop.unlink(missing_ok=True)
+        for path in (stop, token(stop)):
+            path.unlink(missing_ok=True)

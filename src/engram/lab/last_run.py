@@ -176,6 +176,8 @@ def _read_trial(
     except CorruptFileError as error:
         return made("failed", {}, message=str(error)), None, None
     status = last or folder.status()
+    if status.state == "finished":
+        return made("interrupted", {}, message="its result is gone: the next run does it again"), None, None
     # Where nobody is at work, whoever was has died.
     died = status.state == "running" and not folder.is_locked()
     state = "interrupted" if died else status.state
