@@ -117,7 +117,7 @@ def _print_results(results: Results) -> None:
         if trial.state == "failed":
             traceback = Path(trial.folder) / "error.txt"
             console.print(f"[red]{trial.arm}, seed {trial.seed} failed:[/] {escape(trial.message)}", soft_wrap=True)
-            console.print(f"  {traceback}" if traceback.exists() else f"  {trial.folder}", soft_wrap=True)
+            console.print(escape(f"  {traceback}" if traceback.exists() else f"  {trial.folder}"), soft_wrap=True)
 
 
 def report(command: Report) -> None:

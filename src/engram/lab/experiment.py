@@ -90,6 +90,9 @@ class Experiment:
                 expected = "letters, digits and _ . + = - and spaces, as it names folders"
                 raise ValueError(f"name = {name!r} in experiment {self.name!r}: expected {expected}")
         ids = [claim.id for claim in self.claims]
+        for id_ in ids:
+            if not _NAME.fullmatch(id_):
+                raise ValueError(f"claim {id_!r} of experiment {self.name!r}: expected letters, digits and _ . + = -")
         if len(set(ids)) < len(ids):
             raise ValueError(f"experiment {self.name!r} has two claims with the same id: {ids}")
         for preset in set(self.presets) - {"smoke"}:

@@ -158,6 +158,7 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     """Return, with rich's markup, how many of a number of trials are done, and how long the others will take."""
     expected = sum(job.trial.seconds for job in left)
     time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
+    workers = min(workers, max(len(left), 1))
     if left and not jit.are_kept():
         time += ", and up to a minute for compiling kernels, once,"
     return f"[bold]{title}[/]: {number} trials, {number - len(left)} done; {time} with {workers} at once"

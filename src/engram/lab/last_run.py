@@ -46,6 +46,8 @@ class Note(TypedDict):
 
 def runs_folder(runs: str | Path | None = None) -> Path:
     """Return the folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
+    if runs is not None and not isinstance(runs, str | os.PathLike):
+        raise TypeError(f"runs = {runs!r}: expected the path of a folder")
     return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
 
 
