@@ -296,7 +296,7 @@ def test_the_published_networks_have_the_published_number_of_parameters(rule, un
 
 
 @pytest.mark.parametrize(
-    "bad", [{"gamma": 1.5}, {"learning_rate": 0.0}, {"clip_norm": -1.0}, {"entropy_coefficient": -1}]
+    "bad", [{"gamma": 1.5}, {"learning_rate": 0.0}, {"clip_norm": -1.0}, {"entropy_coefficient": -1.0}]
 )
 def test_settings_out_of_range_are_refused(bad):
     ((name, value),) = bad.items()
