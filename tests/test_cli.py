@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
+import engram
 from engram import cli, registry
 from engram.lab import load
 from engram.lab.export import draw
@@ -22,6 +23,13 @@ from engram.testing import find_browser
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)  # which pytest-xdist sets to 80
+
+
+def test_a_smoke_run_says_that_it_ran_and_where_claims_are_judged(toy, capsys):
+    assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1"]) == 0
+    printed = capsys.readouterr()
+    assert "2 of 2 trials finished. Claims are judged at another preset: engram run toy" in printed.out
+    assert "testable" not in printed.out + printed.err
 
 
 def test_list_names_every_experiment_and_its_last_run(toy, capsys):
@@ -466,3 +474,43 @@ def test_an_experiment_that_cannot_be_loaded_hides_no_other(toy, capsys, tmp_pat
     out = capsys.readouterr().out
     assert "cannot be loaded" in out
     assert "A linear regression learns" in out
+
+
+@pytest.mark.parametrize("name", ["lr=1/2", "../up", "", ".hidden", "a\nb", "[/x]"])
+def test_a_name_that_names_no_folder_is_refused_where_it_is_given(toy, name):
+    experiment = registry.get("experiments", toy)
+    arms = experiment.arms(experiment.presets["smoke"].config)
+    with pytest.raises(ValueError, match=re.escape(f"name = {name!r} in experiment")):
+        dataclasses.replace(experiment, claims=(), arms=lambda config: {name: arms["plain"]})
+    with pytest.raises(ValueError, match=re.escape(f"name = {name!r} in experiment")):
+        dataclasses.replace(experiment, name=name)
+
+
+def test_markup_in_the_texts_of_others_is_text(toy, capsys, monkeypatch):
+    texts = {"summary": "[/x] learns [red]", "paper": "[bold", "claims": ()}
+    odd = dataclasses.replace(registry.get("experiments", toy), **texts)
+    get = registry.get
+    monkeypatch.setattr(registry, "get", lambda kind, name: odd if name == toy else get(kind, name))
+    for command in (["list"], ["show", toy], ["run", toy, "--preset", "smoke", "--seeds", "1", "--jobs", "1"]):
+        assert cli.run(command) == 0
+    assert "[/x] learns [red]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": "2"}, "seeds = '2': expected"),
+        ({"seeds": 30_000_000}, "seeds = 30000000: expected 1 to 100000"),
+        ({"jobs": 1.5}, "jobs = 1.5: expected an int"),
+        ({"checkpoint_seconds": None}, "checkpoint_seconds = None: expected"),
+        ({"runs": 5}, "runs = 5: expected the path of a folder"),
+    ],
+)
+def test_wrong_arguments_of_run_are_named(toy, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        engram.run(toy, preset="smoke", progress=False, **options)
+
+
+def test_no_more_workers_are_announced_than_there_are_trials(toy, capsys):
+    assert cli.run(["run", "toy", "--preset", "smoke", "--seeds", "1", "--arms", "plain", "--jobs", "10"]) == 0
+    assert "with 1 at once" in capsys.readouterr().err

@@ -37,6 +37,14 @@ def test_every_experiment_has_a_record(name):
     assert results.record_path(name).exists(), "run `make results`"
 
 
+@pytest.mark.parametrize("name", engram.experiments())
+def test_the_time_said_beforehand_is_that_of_the_record(name):
+    experiment = engram.registry.get("experiments", name)
+    for size, run in results.recorded(name).items():
+        expected = experiment.expected_seconds(size)
+        assert 0.5 < expected / run.seconds < 2, f"preset {size}: {expected:.0f} s said, {run.seconds:.0f} s taken"
+
+
 def test_the_readme_shows_the_records():
     readme = (ROOT / "README.md").read_text()
     assert readme == results.with_block(readme, results.readme_block()), "run `make results`"

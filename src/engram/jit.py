@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,8 @@ inline = njit(forceinline=True, error_model="numpy")
 def jit(function: Callable[..., None], **options: Any) -> Any:
     """Return a compiled function that holds no lock of the interpreter, and is kept on disk.
 
-    Whether what is on disk is still good numba decides by a function's own file; here it is by all files of its folder
-    ``kernels``, from which a kernel takes what it is made of.
+    Whether what is on disk is still good numba decides by a function's own file; here it is by all that the file
+    imports of its package too, since a kernel is made of it.
 
     Args:
         function: What is compiled at its first call, for every combination of types.
@@ -31,8 +32,7 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
     file = getattr(compiled._cache, "_cache_file", None)  # none where there is nowhere to write
     if file is not None:
         own = Path(function.__code__.co_filename).resolve()
-        folder = next((parent for parent in own.parents if parent.name == "kernels"), own.parent)
-        file._source_stamp = (file._source_stamp, _sources(folder))
+        file._source_stamp = (file._source_stamp, _sources(own))
     return compiled
 
 
@@ -56,6 +56,33 @@ def telling(tell: Callable[[], None]) -> Iterator[None]:
 
 
 @cache
-def _sources(folder: Path) -> int:
-    """Return what changes with any file of a folder."""
-    return crc32(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py"))))
+def _sources(file: Path) -> int:
+    """Return what changes with a file or any of its package that it imports, directly or through other kernels."""
+    root = next(parent for parent in file.parents if not (parent / "__init__.py").exists())
+    found: dict[Path, bytes] = {}
+    pending = [file]
+    while pending:
+        path = pending.pop()
+        if path not in found:
+            found[path] = path.read_bytes()
+            if b"jit" in found[path]:  # what does not say it makes constants at most, and counts by itself
+                pending += _imported(root, path, found[path])
+    return crc32(b"".join(found[path] for path in sorted(found)))
+
+
+def _imported(root: Path, path: Path, source: bytes) -> list[Path]:
+    """Return the files below ``root`` that a source imports."""
+    files: list[Path | None] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            files += [_file(root.joinpath(*alias.name.split("."))) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parents[node.level - 1] if node.level else root
+            base = base.joinpath(*(node.module or "").split(".")) if node.module else base
+            files += [_file(base / alias.name) or _file(base) for alias in node.names]
+    return [file for file in files if file is not None]
+
+
+def _file(module: Path) -> Path | None:
+    choices = (module.with_name(f"{module.name}.py"), module / "__init__.py")
+    return next((file for file in choices if file.is_file()), None)

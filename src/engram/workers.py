@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -86,16 +87,19 @@ def share_out(
 
     found: dict[int, Result | Lost] = {}
     idle_deaths = 0
-    while len(found) < len(items):
-        rest = [i for i in range(len(items)) if i not in found]
-        try:
-            found |= dict(zip(rest, together([items[i] for i in rest], workers), strict=True))
-        except died:
-            begun = [i for i in rest if under_way(items[i])]
-            idle_deaths += not begun
-            if idle_deaths == attempts:
-                raise
-            found |= {i: alone(items[i]) for i in begun}
+    with warnings.catch_warnings():
+        # So says loky of a worker that has grown and is replaced; as an error it would end the thread that replaces it.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        while len(found) < len(items):
+            rest = [i for i in range(len(items)) if i not in found]
+            try:
+                found |= dict(zip(rest, together([items[i] for i in rest], workers), strict=True))
+            except died:
+                begun = [i for i in rest if under_way(items[i])]
+                idle_deaths += not begun
+                if idle_deaths == attempts:
+                    raise
+                found |= {i: alone(items[i]) for i in begun}
     return [found[i] for i in range(len(items))]
 
 

@@ -293,3 +293,12 @@ def test_the_published_networks_have_the_published_number_of_parameters(rule, un
     for parameter in drawn:
         assert 0 <= parameter.min() < 1e-4
         assert 0.0099 < parameter.max() <= 0.01
+
+
+@pytest.mark.parametrize(
+    "bad", [{"gamma": 1.5}, {"learning_rate": 0.0}, {"clip_norm": -1.0}, {"entropy_coefficient": -1.0}]
+)
+def test_settings_out_of_range_are_refused(bad):
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError, match=f"{name} = {value}: expected"):
+        A2C(**bad)

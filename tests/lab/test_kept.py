@@ -93,7 +93,7 @@ def test_a_network_comes_back_as_it_was(finished):
         assert torch.equal(value, kept[f"net.{name}"])
     assert kept["velocity"].any()
     assert torch.equal(finished.network("velocity"), kept["velocity"])
-    net(torch.ones(1, 3)).sum().backward()  # it can be trained on
+    net(torch.ones(64, 3)).sum().backward()  # it can be trained on
     assert net[1].weight.grad.any()
 
 

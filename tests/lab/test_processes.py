@@ -156,7 +156,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path):
     process = start("--preset", "smoke", "--step-seconds", "1000", "--jobs", "2", "--runs", str(tmp_path))
     wait(lambda: any(status.attempts for status in statuses(tmp_path)))
     os.killpg(process.pid, signal.SIGINT)
-    wait(lambda: any(tmp_path.glob("toy/.stop-*")))
+    wait(lambda: any(tmp_path.glob("toy/.*.stop")))
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors

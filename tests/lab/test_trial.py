@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
 from engram import registry
-from engram.lab.trial import code_digest, key, trials
+from engram.lab import code
+from engram.lab.code import code_digest
+from engram.lab.trial import key, trials
 
 
 @pytest.fixture
@@ -29,7 +30,10 @@ def package(tmp_path, monkeypatch):
 
 
 def digest() -> str:
-    code_digest.cache_clear()
+    """Return the digest of the code as a new process would load it."""
+    for name in [name for name in sys.modules if name.startswith("somebodys")]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
     importlib.import_module("somebodys.experiment")
     return code_digest("somebodys.experiment")
 
@@ -60,22 +64,55 @@ def test_a_trial_of_a_folder_reaches_its_study_and_not_the_studies_beside_it(pac
     assert digest() != before
 
 
+def test_an_edit_counts_once_it_is_loaded_and_not_before(package):
+    before = digest()
+    (package / "rates.py").write_text("RATE = 2\n")
+    assert code_digest("somebodys.experiment") != before, "rates is not loaded yet, so a trial would load the new one"
+    before = digest()
+    module = importlib.import_module("somebodys.learner")
+    (package / "learner.py").write_text("def learn():\n    return 3\n")
+    assert code_digest("somebodys.experiment") == before, "the old source is what would run"
+    known = len(code.reloaded)
+    importlib.reload(module)
+    assert code_digest("somebodys.experiment") != before
+    assert code.reloaded[known:] == ["somebodys.learner"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "env = gymnasium.make('engram/GridMaze-v0')",
+        "parts = registry.names('environments')",
+        "gymnasium.register('a/B-v0', 'engram.tasks.environments.grid_maze:GridMaze')",
+    ],
+)
+def test_what_a_trial_makes_by_name_is_code_that_it_reaches(package, monkeypatch, line):
+    before = digest()
+    (package / "rates.py").write_text(f"RATE = 1\ndef later():\n    {line}\n")
+    with_line = digest()
+    assert with_line != before
+    name = "engram.tasks.environments.grid_maze"
+    importlib.import_module(name)
+    monkeypatch.setitem(code._loaded, name, code._source(name) + b"# changed")
+    assert digest() != with_line
+
+
 def test_the_rules_and_the_loop_are_reached_and_the_reports_are_not(monkeypatch):
-    reached: list[Path] = []
-    read = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: reached.append(path) or read(path))
     registry.get("experiments", "pattern-completion")
-    code_digest.cache_clear()
-    code_digest("engram.experiments.pattern_completion")
-    names = {path.name for path in reached}
-    assert {"pattern_completion.py", "plastic_rnn.py", "rule.py", "loop.py"} <= names
-    assert not {"report.py", "monitor.py", "cli.py"} & names
+    of_trial = "engram.experiments.pattern_completion"
+    before = code_digest(of_trial)
+    for name in ("engram.lab.report", "engram.lab.monitor", "engram.cli", "engram.plasticity.rule", "engram.lab.loop"):
+        source = code._source(name) or b""
+        with monkeypatch.context() as changed:
+            changed.setitem(code._loaded, name, source + b"# changed")
+            importlib.import_module(name)
+            assert (code_digest(of_trial) != before) == (name in ("engram.plasticity.rule", "engram.lab.loop")), name
 
 
 def test_code_without_a_file_is_refused(monkeypatch):
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    code_digest.cache_clear()
+    monkeypatch.delitem(code._loaded, "__main__", raising=False)
     with pytest.raises(ValueError, match="'__main__' has no source file: write it into one"):
         code_digest("__main__")
 

@@ -630,3 +630,23 @@ def test_a_search_without_faiss_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r"pip install .*\[faiss\]'"):
         FaissSearch()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n_filled", torch.tensor([6]), r"state_dict\['n_filled'\] = 6: expected 0 to 5"),
+        ("n_filled", torch.tensor([-1]), r"state_dict\['n_filled'\] = -1: expected 0 to 5"),
+        ("clock", torch.tensor([-1]), r"state_dict\['clock'\] = -1: expected at least 0"),
+        ("keys", torch.full((1, 5, 2), torch.nan), r"state_dict\['keys'\].*NaN"),
+    ],
+)
+def test_a_state_that_no_memory_can_have_is_refused(name, value, message):
+    memory = KeyValueMemory(5, key_dim=2)
+    memory.write(torch.ones(1, 2), torch.ones(1))
+    state = {**memory.state_dict(), name: value}
+    with pytest.raises(ValueError, match=message):
+        memory.load_state_dict(state)
+    assert memory.query(torch.ones(1, 2), k=1).values.item() == 1
+    with pytest.raises(ValueError, match=message.replace(r"\['", r"\['memory.")):
+        torch.nn.ModuleDict({"memory": memory}).load_state_dict({f"memory.{key}": item for key, item in state.items()})

@@ -1,11 +1,12 @@
 """The reader, on a corpus that has the numbers of the Penn Treebank and none of its words."""
 
+import hashlib
 import itertools
 
 import pytest
 import torch
 
-from engram.tasks import read_penn_treebank
+from engram.tasks import penn_treebank, read_penn_treebank
 from engram.tasks.data import DataError
 
 PARTS = {"train": 929_589, "valid": 73_760, "test": 82_430}
@@ -30,10 +31,16 @@ def write(folder, corpus):
     return folder
 
 
-def test_a_corpus_of_the_right_size_is_read(corpus, tmp_path, monkeypatch):
-    (tmp_path / "penn-treebank").mkdir()
-    write(tmp_path / "penn-treebank", corpus)
+def test_a_corpus_of_the_right_size_is_read_if_its_content_is_right(corpus, tmp_path, monkeypatch):
+    folder = tmp_path / "penn-treebank"
+    folder.mkdir()
+    write(folder, corpus)
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=r"ptb.train.txt is as long as it should be, but of other content"):
+        read_penn_treebank()
+    for part in PARTS:
+        content = (folder / f"ptb.{part}.txt").read_bytes()
+        monkeypatch.setitem(penn_treebank.MD5, part, hashlib.md5(content, usedforsecurity=False).hexdigest())
     read = read_penn_treebank()
     for part, tokens in PARTS.items():
         numbers = getattr(read, part)

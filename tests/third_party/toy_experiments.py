@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, at_most
+from engram.lab import Arm, Claim, CorruptFileError, Experiment, Preset, Results, Run, arms_of, at_most
 
 # A worker process that dies once, before it has begun a trial.
 DIES = os.environ.get("TOY_DIES_ON_IMPORT")
@@ -50,7 +50,7 @@ class Config:
     step_seconds: Annotated[float, Ge(0)] = 0.0
     """How long each step sleeps."""
     misbehave: str = ""
-    """``raise``, ``print``, ``interrupt``, ``die-always``, ``die-at:STEP:FILE`` (once, at a step), ``nan``."""
+    """``raise``, ``print``, ``interrupt``, ``corrupt:FILE``, ``die-always``, ``die-at:STEP:FILE`` (once), ``nan``."""
     noise: Noise = Noise()
 
 
@@ -68,7 +68,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     velocity = torch.zeros(config.size + 1)
     total = torch.zeros(())
     for step in run.steps(config.episodes, net=net, velocity=velocity, total=total):
-        _misbehave(config, step)
+        _misbehave(config, run, step)
         x = torch.randn(8, config.size, generator=run.generator)
         noise = run.rng.normal(size=1 if config.noise.shared else (8, 1))
         y = x.sum(1, keepdim=True) + config.noise.scale * torch.from_numpy(noise).float()
@@ -86,7 +86,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return {"loss": float("nan") if config.misbehave == "nan" else float(total) / config.episodes}
 
 
-def _misbehave(config: Config, step: int) -> None:
+def _misbehave(config: Config, run: Run, step: int) -> None:
     kind, _, rest = config.misbehave.partition(":")
     if kind == "raise" and step == 3:
         raise RuntimeError("the toy broke")
@@ -94,6 +94,8 @@ def _misbehave(config: Config, step: int) -> None:
         print("hello from a trial")
     if kind == "interrupt" and step == 3:
         signal.raise_signal(signal.SIGINT)
+    if kind == "corrupt":
+        raise CorruptFileError(Path(rest) if rest else run._folder.metrics_path, "its checksum differs")
     if kind == "die-always" and step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "die-at":

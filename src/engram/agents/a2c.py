@@ -36,6 +36,14 @@ class A2C:
     author_value_bug: bool = False
     """Take the value of the first environment for all of them, as the published code does."""
 
+    def __post_init__(self) -> None:
+        checks.number("learning_rate", self.learning_rate, above=0, most=1)
+        checks.number("adam_eps", self.adam_eps, above=0, most=1)
+        checks.number("clip_norm", self.clip_norm, above=0)
+        checks.number("gamma", self.gamma, least=0, most=1)
+        for name in ("value_coefficient", "entropy_coefficient"):
+            checks.number(name, getattr(self, name), least=0)
+
     def optimizer(self, agent: ActorCritic) -> torch.optim.Adam:
         """Return Adam for the parameters of an agent."""
         return torch.optim.Adam(agent.parameters(), lr=self.learning_rate, eps=self.adam_eps, fused=True)
@@ -143,6 +151,8 @@ def a2c_loss(
     0 after the end of an episode, and ``mask`` says which steps count, all if None; the other arguments are those of
     ``A2C``, beta_v = ``value_coefficient`` and beta_e = ``entropy_coefficient``. With ``author_value_bug``, by
     which the published curves were made, the first environment's value is baseline and critic of all, as an ablation.
+
+    What is not finite goes into the loss, as in torch's own losses.
 
     Raises:
         ValueError: The shapes differ, a number is out of range, or no step counts.

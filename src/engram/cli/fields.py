@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tyro
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from engram.lab import Experiment
@@ -114,10 +115,11 @@ def rows(experiment: Experiment) -> tuple[list[str], Iterator[tuple[str, ...]]]:
     shown = {name: leaves(preset.config) for name, preset in experiment.presets.items()}
     kind = type(experiment.presets["laptop"].config)
     texts = _texts(kind)
-    cells = (
+    plain = (
         (option(field), allowed(kind, field), *(str(values[field]) for values in shown.values()), texts.get(field, ""))
         for field in fields(kind)
     )
+    cells = (tuple(map(escape, row)) for row in plain)
     return ["option", "allowed", *shown, "what it is"], cells
 
 

@@ -25,10 +25,9 @@ def list_parts(command: List) -> None:
     """List the experiments, or other parts."""
     chosen = [kind for kind in registry.KINDS if getattr(command, kind, False)]
     for kind in chosen:
-        rows = [(name, *_described(kind, name)) for name in registry.names(kind)]
-        print_table(
-            out(), kind.replace("_", " ").capitalize() if len(chosen) > 1 else "", ["name", "what it is", "where"], rows
-        )
+        rows = [(escape(name), *_described(kind, name)) for name in registry.names(kind)]
+        title = kind.replace("_", " ").capitalize() if len(chosen) > 1 else ""
+        print_table(out(), title, ["name", "what it is", "where"], rows)
     if not chosen:
         _list_experiments(command)
 
@@ -37,7 +36,7 @@ def _described(kind: str, name: str) -> tuple[str, str]:
     """Return the first sentence on a part, and what it is imported or made by."""
     try:
         part = registry.get(kind, name)
-        where = part if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
+        where = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
         if isinstance(part, str):  # the id of an environment
             part = _maker(part)
         return escape((inspect.getdoc(part) or "").partition("\n")[0].replace("``", "")), where
@@ -65,7 +64,7 @@ def _list_experiments(command: List) -> None:
         try:
             experiment: Experiment = registry.get("experiments", name)
         except Exception as error:  # another package's experiment must not hide all others
-            rows.append((name, "", "", f"[red]cannot be loaded: {escape(str(error))}[/]"))
+            rows.append((escape(name), "", "", f"[red]cannot be loaded: {escape(str(error))}[/]"))
             continue
         try:
             last = _state(load(experiment, command.runs))
@@ -74,7 +73,7 @@ def _list_experiments(command: List) -> None:
         except ValueError:
             last = "never run here"
         record = "; ".join(f"{preset}: {_reproduced(counts)}" for preset, counts in recorded.get(name, {}).items())
-        rows.append((name, f"{escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]", record, last))
+        rows.append((escape(name), f"{escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]", record, last))
     print_table(out(), "", ["name", "what is learned, by what", "as recorded", "last run here"], rows, spaced=True)
 
 

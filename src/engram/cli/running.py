@@ -88,7 +88,7 @@ def _print_results(results: Results) -> None:
 
     console = out()
     rows = []
-    for judged in results.claims():
+    for judged in results.claims() if results.judges else []:
         claim = judged.claim
         color = COLORS[judged.verdict]
         resolve = "" if math.isnan(judged.resolution) else f"\n[dim]resolve {judged.resolution:.2g}[/]"
@@ -103,14 +103,21 @@ def _print_results(results: Results) -> None:
                 f"[{color}]{judged.verdict}[/]" + (f"\n[dim]{escape(judged.why)}[/]" if judged.why else ""),
             )
         )
-    columns = ["claim", "published", "criterion", "ours", "95 % interval", "seeds", "verdict"]
-    print_table(console, f"{results.experiment}, preset {results.preset}", columns, rows, spaced=True)
-    console.print(results.family(), soft_wrap=console.width >= LEAST)
+    if results.judges:
+        columns = ["claim", "published", "criterion", "ours", "95 % interval", "seeds", "verdict"]
+        print_table(console, f"{results.experiment}, preset {results.preset}", columns, rows, spaced=True)
+        console.print(results.family(), soft_wrap=console.width >= LEAST)
+    else:
+        finished = sum(trial.state == "finished" for trial in results.trials)
+        console.print(
+            f"{results.experiment}, preset {results.preset}: {finished} of {len(results.trials)} trials finished. "
+            f"Claims are judged at another preset: engram run {results.experiment}"
+        )
     for trial in results.trials:
         if trial.state == "failed":
             traceback = Path(trial.folder) / "error.txt"
             console.print(f"[red]{trial.arm}, seed {trial.seed} failed:[/] {escape(trial.message)}", soft_wrap=True)
-            console.print(f"  {traceback}" if traceback.exists() else f"  {trial.folder}", soft_wrap=True)
+            console.print(escape(f"  {traceback}" if traceback.exists() else f"  {trial.folder}"), soft_wrap=True)
 
 
 def report(command: Report) -> None:

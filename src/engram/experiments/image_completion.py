@@ -200,10 +200,10 @@ def seconds(config: Training) -> float:
     """Time of a trial on one core: a cost for each operation, and one for each synapse that it touches."""
     steps = config.cycles * config.patterns * (config.presentation_steps + config.blank_steps) + config.probe_steps
     synapses = (config.size**2 + 1) ** 2
-    costs = {"connection": (40e-6, 0.9e-9), "homogeneous": (40e-6, 0.8e-9), "non-plastic": (30e-6, 0.7e-9)}
+    costs = {"connection": (30e-6, 0.7e-9), "homogeneous": (20e-6, 0.55e-9), "non-plastic": (30e-6, 0.4e-9)}
     fixed, each = costs[config.network]
     training = config.updates * (800e-6 + steps * (fixed + each * config.batch_size * synapses))
-    return 3 + training + config.test_episodes * steps * each * synapses
+    return 1 + training + config.test_episodes * steps * each * synapses
 
 
 SMOKE = Config(size=4, presentation_steps=2, blank_steps=1, updates=16, test_episodes=4, larger=0)

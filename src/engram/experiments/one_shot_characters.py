@@ -315,10 +315,10 @@ def figure(results: Results) -> go.Figure:
 def seconds(config: Training) -> float:
     """Time of a trial on one core: a cost for each step of the optimiser, and one for each drawing."""
     if config.network in ("pixels", "blurred-pixels"):
-        return 3.0
+        return 0.5
     drawing = 3.1e-4 if config.encoder == "convolution" else 4e-6
     drawings = (config.ways + 1) * (config.updates * config.batch_size + 0.6 * config.test_episodes)
-    return 3 + 1.2e-3 * config.updates + drawing * drawings
+    return 1 + 1e-3 * config.updates + drawing * drawings
 
 
 SMOKE = Config(size=8, classes=30, drawings=3, withheld=10, updates=20, batch_size=4, test_episodes=20, omniglot=False)

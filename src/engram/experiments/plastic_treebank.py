@@ -270,13 +270,13 @@ def figure(results: Results) -> go.Figure:
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core: a cost for each step, and one for each synapse that it touches."""
-    step, synapse = {"lstm": (30e-6, 0.5e-9), "modulated": (400e-6, 30e-9)}[config.network]
+    step, synapse = {"lstm": (30e-6, 0.5e-9), "modulated": (50e-6, 3e-9)}[config.network]
     batch, tokens, types = config.batch_size, config.tokens, 50
     if config.corpus == "penn-treebank":
         tokens, types = 930_000, 10_000
     squares = sum(units**2 for _, units in sizes(config, config.hidden_size))
     each = config.layers * step + batch * (synapse * squares + 0.5e-9 * types * config.embedding_size)
-    return 3 + config.epochs * tokens / batch * each * 1.2
+    return 1 + config.epochs * tokens / batch * each * 1.2
 
 
 SMOKE = Config(

@@ -197,7 +197,7 @@ def figure(results: Results) -> go.Figure:
 def seconds(config: Config) -> float:
     """Time of a trial on one core."""
     networks, looks = len(RULES) * config.networks, config.steps // config.every
-    return 1 + networks * (5e-4 * config.steps + 1.2e-5 * looks * config.probes) + 0.02 * networks**2
+    return 1 + networks * (1.5e-4 * config.steps + 4e-6 * looks * config.probes) + 0.006 * networks**2
 
 
 experiment = Experiment(
@@ -206,7 +206,7 @@ experiment = Experiment(
     paper="No paper; dynamical similarity of Ostrow et al. 2023, difficulty of Boopathy et al. 2023",
     presets={
         "smoke": Preset(Config(networks=3, steps=60, every=2, probes=50), seeds=1),
-        "laptop": Preset(Config(), seeds=10),
+        "laptop": Preset(Config(), seeds=40),
         "paper": Preset(Config(networks=12, steps=3000), seeds=10),
     },
     arms=arms,

@@ -11,14 +11,17 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 import psutil
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
 
 from engram import workers as pools
+from engram.lab import code
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.worker import Job, perform
 from engram.workers import Backend
 
 ATTEMPTS = 3
+_reloads = 0
 
 
 def perform_all(
@@ -30,6 +33,8 @@ def perform_all(
     started for the time of the run. Returns the status of each trial; where no node of a cluster is left, some are
     interrupted or still wait.
     """
+    if _stale():
+        get_reusable_executor().shutdown(wait=True)
     with _connected(engine, workers, address):
         try:
             done = pools.share_out(
@@ -44,6 +49,13 @@ def perform_all(
         except pools.NoWorkersError as error:
             return [_stranded(job, str(error)) for job in jobs]
     return [_lost(job) if isinstance(status, pools.Lost) else status for job, status in zip(jobs, done, strict=True)]
+
+
+def _stale() -> bool:
+    """Return whether a module was loaded anew since the last call, so that workers of then have its old source."""
+    global _reloads
+    before, _reloads = _reloads, len(code.reloaded)
+    return before != _reloads
 
 
 def _lost(job: Job) -> Status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from engram.lab.results import Results
 
 C = TypeVar("C")
+_NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,14 @@ class Experiment:
         missing = {"smoke", "laptop", "paper"} - set(self.presets)
         if missing:
             raise ValueError(f"experiment {self.name!r} lacks the preset {', '.join(sorted(missing))}")
+        for name in [self.name, *(name for preset in self.presets.values() for name in self.arms(preset.config))]:
+            if not _NAME.fullmatch(name):
+                expected = "letters, digits and _ . + = - and spaces, as it names folders"
+                raise ValueError(f"name = {name!r} in experiment {self.name!r}: expected {expected}")
         ids = [claim.id for claim in self.claims]
+        for id_ in ids:
+            if not _NAME.fullmatch(id_):
+                raise ValueError(f"claim {id_!r} of experiment {self.name!r}: expected letters, digits and _ . + = -")
         if len(set(ids)) < len(ids):
             raise ValueError(f"experiment {self.name!r} has two claims with the same id: {ids}")
         for preset in set(self.presets) - {"smoke"}:

@@ -7,8 +7,12 @@ remembers what was run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NotRequired
@@ -22,6 +26,7 @@ from engram.lab.machine import hardware, versions
 from engram.storage import checkpoint
 from engram.storage.files import CorruptFileError, keep_aside, read_json, write_atomic, write_json
 
+FRESH_SECONDS = 60.0
 State = Literal["waiting", "running", "interrupted", "failed", "finished"]
 
 
@@ -56,6 +61,7 @@ class Identity(TypedDict):
     code: str
     versions: dict[str, Any]
     hardware: dict[str, Any]
+    attempts: NotRequired[list[dict[str, Any]]]
 
 
 class Stored(TypedDict):
@@ -81,9 +87,27 @@ class TrialFolder:
         """Return the lock that whoever works in the folder holds; it falls open when its process dies."""
         return filelock.FileLock(self.path / "lock")
 
-    def begin(self, identity: dict[str, Any]) -> None:
-        """Write down what is run and on what machine."""
-        write_json(self.path / "trial.json", {**identity, "versions": versions(), "hardware": hardware()})
+    def begin(self, identity: dict[str, Any]) -> str:
+        """Write down what is run and on what machine, beside the machines of earlier attempts.
+
+        Returns:
+            A warning where it goes on from what another kind of machine began; else nothing.
+        """
+        self._set_aside(path for path in self._files() if path.is_dir() and not path.is_symlink())
+        here = hardware()
+        machines: list[dict[str, Any]] = []
+        if self.last_loop() >= 0:
+            with contextlib.suppress(CorruptFileError):
+                machines = self.identity().get("attempts", [])
+        content = {**identity, "versions": versions(), "hardware": here, "attempts": [*machines, here]}
+        write_json(self.path / "trial.json", content)
+        kinds = {
+            tuple(machine.get(name) for name in ("processor", "kernels", "blas")) for machine in content["attempts"]
+        }
+        if len(kinds) == 1:
+            return ""
+        named = " and ".join(dict.fromkeys(str(machine.get("processor")) for machine in content["attempts"]))
+        return f"it goes on from what another kind of processor began ({named}): the last digits may differ"
 
     def identity(self) -> Identity:
         """Return what ``begin`` wrote; raise CorruptFileError where it cannot be read."""
@@ -177,8 +201,15 @@ class TrialFolder:
     def restart(self, error: CorruptFileError) -> None:
         """Keep the corrupt file aside, and with it what is of no use without it, so that the trial can start again."""
         checkpoints = [self.checkpoint(loop) for loop in range(self.last_loop() + 1)]
-        for path in {error.path, self.metrics_path, self.path / "result.json", *checkpoints}:
-            if path.exists():
+        self._set_aside({error.path, self.metrics_path, self.path / "result.json", *checkpoints})
+
+    def _files(self) -> list[Path]:
+        names = ("trial.json", "status.json", "result.json", "error.txt")
+        return [self.metrics_path, self.state_path, *(self.path / name for name in names)]
+
+    def _set_aside(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if os.path.lexists(path):  # also a link to nothing
                 keep_aside(path)
 
     def is_locked(self) -> bool:
@@ -190,6 +221,10 @@ class TrialFolder:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             return True
+        except OSError:  # another user's folder: whoever works in it shows it by its status
+            with contextlib.suppress(OSError):
+                return time.time() - (self.path / "status.json").stat().st_mtime < FRESH_SECONDS
+            return False
         lock.release()
         return False
 

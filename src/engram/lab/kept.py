@@ -13,6 +13,7 @@ from torch import nn
 
 from engram import checks
 from engram.lab import config as configs
+from engram.lab.code import code_digest
 from engram.lab.experiment import Experiment
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import Run, get_state, set_state
@@ -44,9 +45,9 @@ def network(experiment: Experiment, config: Any, folder: TrialFolder, name: str 
     arm = arms[identity["arm"]]
     settings = configs.from_dict(type(arm.config), identity["config"])
     device = identity["device"] if torch.cuda.is_available() else "cpu"
-    options = (identity["seed"], device, identity["threads"])
+    options = (identity["seed"], device, identity["threads"], code_digest(arm.trial.__module__))
     trial = Trial(experiment.name, identity["arm"], arm.trial, settings, arm.seconds, *options)
-    if trial.identity()["code"] != identity["code"]:
+    if trial.code != identity["code"]:
         changed = "its code has changed since; it is built by the code of today, with the state that was kept"
         warnings.warn(f"{title}: {changed}", stacklevel=3)
     with computing(trial), warnings.catch_warnings(action="ignore"):  # the trial has shown its own

@@ -30,7 +30,7 @@ from engram.lab.machine import cores
 from engram.lab.monitor import Monitor, duration
 from engram.lab.results import Results
 from engram.lab.trial import trials
-from engram.lab.worker import Job, prepare
+from engram.lab.worker import Job, prepare, token
 from engram.storage.files import CorruptFileError, writing
 from engram.workers import Backend, check_backend
 
@@ -158,6 +158,7 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     """Return, with rich's markup, how many of a number of trials are done, and how long the others will take."""
     expected = sum(job.trial.seconds for job in left)
     time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
+    workers = min(workers, max(len(left), 1))
     if left and not jit.are_kept():
         time += ", and up to a minute for compiling kernels, once,"
     return f"[bold]{title}[/]: {number} trials, {number - len(left)} done; {time} with {workers} at once"
@@ -255,7 +256,7 @@ def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
         for judged in results.claims():
             claim = judged.claim
             ready = all((arm, seed) in finished for arm in claim.arms for seed in range(results.seeds))
-            if ready and claim.id not in announced:
+            if ready and claim.id not in announced and results.preset in claim.presets:
                 announced.add(claim.id)
                 lines.append(verdict_line(judged))
         return lines
@@ -266,7 +267,9 @@ def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
 @contextmanager
 def stoppable(root: Path, console: Console) -> Iterator[Path]:
     """Make the first Ctrl-C ask all trials for a checkpoint and a stop, by the file yielded; the second kills."""
-    stop = root / f".stop-{uuid.uuid4().hex}"
+    stop = root / f".{uuid.uuid4().hex}.stop"
+    with writing(root):
+        token(stop).touch()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.exists():
@@ -284,4 +287,5 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
     finally:
         if catches:
             signal.signal(signal.SIGINT, before)
-        stop.unlink(missing_ok=True)
+        for path in (stop, token(stop)):
+            path.unlink(missing_ok=True)

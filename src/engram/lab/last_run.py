@@ -46,6 +46,8 @@ class Note(TypedDict):
 
 def runs_folder(runs: str | Path | None = None) -> Path:
     """Return the folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
+    if runs is not None and not isinstance(runs, str | os.PathLike):
+        raise TypeError(f"runs = {runs!r}: expected the path of a folder")
     return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
 
 
@@ -176,6 +178,8 @@ def _read_trial(
     except CorruptFileError as error:
         return made("failed", {}, message=str(error)), None, None
     status = last or folder.status()
+    if status.state == "finished":
+        return made("interrupted", {}, message="its result is gone: the next run does it again"), None, None
     # Where nobody is at work, whoever was has died.
     died = status.state == "running" and not folder.is_locked()
     state = "interrupted" if died else status.state

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import operator
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -62,6 +64,7 @@ class Run:
         self._folder = folder
         self._status = replace(folder.status(), state="running", step=0, total=0, seconds=0.0, note="")
         self._stop = stop
+        self._parent = os.getppid() if multiprocessing.parent_process() is not None else None
         self._checkpoint_seconds = checkpoint_seconds
         self.given: dict[str, Any] = {}
         self._loops = 0
@@ -118,7 +121,7 @@ class Run:
             self._status = replace(self._status, step=step)
             now = time.monotonic()
             beat = now - self._beat >= HEARTBEAT_SECONDS
-            stopping = beat and self._stop is not None and self._stop.exists()
+            stopping = beat and self._is_to_stop()
             if beat:
                 self._heartbeat()
             if stopping or step == total or now - self._saved >= self._checkpoint_seconds:
@@ -192,6 +195,11 @@ class Run:
             if not any(item is other for other in self.given.values()):
                 names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
                 self.given[next(free for free in names if free not in self.given)] = item
+
+    def _is_to_stop(self) -> bool:
+        """Return whether the run was asked to stop, or the process that this one works for is gone."""
+        orphaned = self._parent is not None and os.getppid() != self._parent
+        return orphaned or (self._stop is not None and self._stop.exists())
 
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial could not know of it."""

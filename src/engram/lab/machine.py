@@ -7,9 +7,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
+import llvmlite.binding
 import psutil
 from packaging.requirements import Requirement
+from threadpoolctl import threadpool_info
 
+COMPUTING = ("python", "engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymnasium")
+"""What computes, so that another version of it may give other numbers."""
 PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymnasium", "joblib", "polars", "plotly")
 
 
@@ -23,7 +27,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str | int | float]:
-    """Return system, processor, cores, memory (GiB) and accelerator of this machine."""
+    """Return system, processor, cores, memory (GiB), accelerator, and what kernels and BLAS are compiled for here."""
     import torch
 
     return {
@@ -32,6 +36,10 @@ def hardware() -> dict[str, str | int | float]:
         "cores": cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "kernels": llvmlite.binding.get_host_cpu_name(),
+        "blas": ", ".join(
+            sorted({str(pool.get("architecture")) for pool in threadpool_info() if "architecture" in pool})
+        ),
     }
 
 

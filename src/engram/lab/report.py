@@ -70,7 +70,7 @@ def plot(figure: go.Figure) -> str:
         font_family="system-ui, sans-serif",
         height=height,
         margin={"l": 50, "r": 15, "t": 40, "b": 45},
-        legend={"orientation": "h", "yanchor": "top", "y": -70 / (height - 120)},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0},
     )
     figure.update_annotations(font_size=12)
     options = {"displaylogo": False, "responsive": True, "displayModeBar": "hover"}

@@ -128,6 +128,11 @@ class Results:
         """Processor time, over all trials."""
         return sum(trial.seconds for trial in self.trials)
 
+    @property
+    def judges(self) -> bool:
+        """Whether the preset is one at which any claim is judged; smoke only shows that the code runs."""
+        return any(self.preset in claim.presets for claim in self.claimed)
+
     def claims(self) -> list[JudgedClaim]:
         """Judge every claim of the experiment."""
         changed = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
-import importlib.util
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import threadpoolctl
@@ -19,14 +14,20 @@ import torch
 
 from engram import checks
 from engram.lab import config as configs
+from engram.lab.code import code_digest
 from engram.lab.experiment import Experiment
 from engram.lab.loop import Run
-from engram.lab.machine import versions
+from engram.lab.machine import COMPUTING, versions
+
+MOST_SEEDS = 100_000
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm of an experiment with one seed, from which all randomness comes, on a device with a number of threads."""
+    """One arm of an experiment with one seed, from which all randomness comes, on a device with a number of threads.
+
+    ``code`` is the ``code_digest`` of the function's module.
+    """
 
     experiment: str
     arm: str
@@ -36,6 +37,7 @@ class Trial:
     seed: int
     device: str
     threads: int
+    code: str
 
     def identity(self) -> dict[str, Any]:
         """Return all that determines the result: this trial, the code that it reaches and the versions under it."""
@@ -48,8 +50,8 @@ class Trial:
             "seed": self.seed,
             "device": self.device,
             "threads": self.threads,
-            "code": code_digest(self.function.__module__),
-            "versions": {package: found[package] for package in ("engram", "torch", "numpy", "numba")},
+            "code": self.code,
+            "versions": {package: found[package] for package in COMPUTING},
         }
 
 
@@ -75,7 +77,7 @@ def trials(
     """
     if isinstance(seeds, Sequence):
         raise TypeError(f"seeds = {seeds!r}: expected how many seeds, an int; they begin at {first}")
-    checks.size("seeds", seeds)
+    checks.size("seeds", seeds, most=MOST_SEEDS)
     if isinstance(arms, str):
         raise ValueError(f"arms = {arms!r}: expected a list of names")
     known = {
@@ -85,73 +87,14 @@ def trials(
     for arm in arms or ():
         if arm not in known:
             raise ValueError(f"unknown arm {arm!r} of {experiment.name}; known: {', '.join(known)}")
+    chosen = {name: arm for name, arm in known.items() if not arms or name in arms}
+    code = {module: code_digest(module) for module in {arm.trial.__module__ for arm in chosen.values()}}
+    options = (device, experiment.threads)
     return [
-        Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, device, experiment.threads)
-        for name, arm in known.items()
-        if not arms or name in arms
+        Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, *options, code[arm.trial.__module__])
+        for name, arm in chosen.items()
         for seed in range(first, first + seeds)
     ]
-
-
-@functools.cache
-def code_digest(module: str) -> str:
-    """Return a hash of the code that a trial can reach, so that no result is taken for that of other code.
-
-    It covers the module that defines the trial, all modules of the same package and of engram that it imports,
-    directly or through others, and of the laboratory what makes a trial's numbers.
-
-    Raises:
-        ValueError: The module has no source file, as in an interactive session.
-    """
-    packages = {module.partition(".")[0], "engram"}
-    digest = hashlib.sha256()
-    found: dict[str, Path] = {}
-    pending = [module, "engram.lab.loop"]
-    while pending:
-        name = pending.pop()
-        if name in found:
-            continue
-        if name.startswith(("engram.lab", "engram.storage")) and name != "engram.lab.loop":
-            continue
-        path = _source(name)
-        if path is None:
-            if name == module:
-                raise ValueError(f"the trial's module {module!r} has no source file: write it into one")
-            continue
-        found[name] = path
-        pending += _imports(name, path, packages)
-    for name in sorted(found):
-        digest.update(name.encode() + found[name].read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _source(module: str) -> Path | None:
-    """Return the file of a module; None where ``module`` is none (but, say, a function of one), or has no source."""
-    loaded = sys.modules.get(module)
-    try:
-        spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        return None
-    origin = spec.origin if spec is not None else getattr(loaded, "__file__", None)
-    return Path(origin) if origin is not None and Path(origin).is_file() else None
-
-
-def _imports(module: str, path: Path, packages: Set[str]) -> list[str]:
-    """Return what a module's source imports of some packages; where it takes modules of a package, only these."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    names = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names if alias.name.partition(".")[0] in packages]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")
-                base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
-            if base.partition(".")[0] in packages:
-                within = (f"{base}.{alias.name}" for alias in node.names)
-                names += [name if _source(name) is not None else base for name in within]
-    return names
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
+import platform
 import time
 import traceback
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 import filelock
 
 from engram import jit
+from engram.lab.code import code_digest
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.kept import state_of
 from engram.lab.loop import Interrupted, Run
@@ -22,6 +25,7 @@ from engram.lab.trial import Trial, computing, key
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
+RESTARTS = 3  # attempts at most that end in a corrupt file
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ def perform(job: Job) -> Status:
     if multiprocessing.parent_process() is not None:
         os.dup2(2, 1)  # the standard output is for the results alone, whatever a trial prints
     folder = TrialFolder(job.folder)
+    if (why := _another(job)) is not None:
+        return Status("failed", message=why)
     try:
         with writing(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -62,6 +68,27 @@ def perform(job: Job) -> Status:
         return Status("failed", message=str(error))
 
 
+def _another(job: Job) -> str | None:
+    """Say what is not here as where the run was started: the folder of runs, or the code; None where both are."""
+    if not token(job.stop).exists():
+        return f"{job.folder.parent} is not the folder of the run on {platform.node()}: every node must see the same"
+    module = job.trial.function.__module__
+    if module == "__main__":  # which goes along with the job
+        return None
+    here = code_digest(module)
+    if here == job.trial.code:
+        return None
+    return (
+        f"the code on {platform.node()} ({here}) is not that of where the run was started ({job.trial.code}): "
+        "install the same on every node, and after an edit reload it or start Python again"
+    )
+
+
+def token(stop: Path) -> Path:
+    """Return the path of the file that is in the folder of runs while the run that ``stop`` stops goes on."""
+    return stop.with_suffix(".run")
+
+
 def _perform(job: Job, folder: TrialFolder) -> Status:
     sweep(folder.path)
     status = replace(folder.status(), message="")
@@ -70,15 +97,21 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
             return replace(status, state="finished")
     except CorruptFileError as error:
         status = _restart(folder, status, error)
-    folder.begin(job.identity)
-    while True:
+    mixed = folder.begin(job.identity)
+    status = replace(status, message=mixed or status.message)
+    for restarts in itertools.count(1):
         status = replace(status, state="running", attempts=status.attempts + 1)
         folder.set_status(status)
         try:
             with computing(job.trial):
                 return _attempt(job, folder)
         except CorruptFileError as error:
-            status = _restart(folder, status, error)
+            # A file outside the folder is not the trial's, but the user's.
+            if folder.path in error.path.absolute().parents and restarts < RESTARTS:
+                status = _restart(folder, status, error)
+            else:
+                folder.fail(traceback.format_exc())
+                status = replace(folder.status(), state="failed", message=str(error))
         except Interrupted:
             status = replace(folder.status(), state="interrupted")
         except CannotWriteError:
@@ -89,6 +122,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
         if status.state in ("interrupted", "failed"):
             folder.set_status(status)
             return status
+    raise AssertionError("a trial is begun again without an end")
 
 
 def _attempt(job: Job, folder: TrialFolder) -> Status:

@@ -111,7 +111,7 @@ class PlasticityRule(nn.Module, ABC):
         post: Annotated[Tensor, "batch post"],
         modulator: Annotated[Tensor, "batch *post"] | None = None,
     ) -> RuleState:
-        """Return the state after one step.
+        """Return the state after one step; what is not finite goes through it, as through torch's own modules.
 
         Args:
             state: The state before it, trace (batch, post, pre).

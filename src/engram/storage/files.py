@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -43,9 +44,10 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     ``durable`` waits until the content is on the disk, so that it outlives a power failure too. Where it cannot be
     written, CannotWriteError is raised, the file is as before, and nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with writing(path), temporary.open("wb") as file:
+        # Exclusively, as nobody else's file, nor what a link points to, is to be written to.
+        with writing(path), temporary.open("xb") as file:
             file.write(content)
             if durable:
                 file.flush()
@@ -102,7 +104,7 @@ def sweep(folder: Path) -> None:
 def keep_aside(path: Path) -> Path:
     """Rename a corrupt file to ``<name>.corrupt-<n>``, the first that is free, and return that path."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}.corrupt-{number}")):
         number += 1
     return path.rename(aside)
 

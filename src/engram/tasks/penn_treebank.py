@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,11 @@ from engram.tasks.data.files import data_folder, reading
 
 END = "<eos>"
 TYPES = 10_000
+MD5 = {
+    "train": "f26c4b92c5fdc7b3f8c7cdcb991d8420",
+    "valid": "aa0affc06ff7c36e977d7cd49e3839bf",
+    "test": "8b80168b89c18661a38ef683c0dc3721",
+}
 TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
 
 
@@ -38,7 +44,7 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
 
     Raises:
         DataError: ``ENGRAM_DATA`` names no folder; a file is absent or cannot be read; or it is not this corpus: the
-            number of its words or types is another one, or it has words that the training part lacks.
+            number of its words or types is another one, it has words that the training part lacks, or its MD5 differs.
 
     Source: Marcus et al., "Building a large annotated corpus of English" (1993); Mikolov et al. (2010), the form.
 
@@ -49,11 +55,13 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
     """
     if folder is None:
         folder = (data_folder() or cache_folder()) / "penn-treebank"
-    parts = {}
+    parts, found = {}, {}
     for part, expected in TOKENS.items():
         path = Path(folder) / f"ptb.{part}.txt"
         with reading(path, "text", UnicodeDecodeError):
-            lines = path.read_text(encoding="utf-8").splitlines()
+            content = path.read_bytes()
+            lines = content.decode("utf-8").splitlines()
+        found[part] = hashlib.md5(content, usedforsecurity=False).hexdigest()
         parts[part] = [word for line in lines for word in (*line.split(), END)]
         if len(parts[part]) != expected:
             raise DataError(f"{path} has {len(parts[part])} words, line ends included; expected {expected}")
@@ -63,5 +71,10 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
     for part, words in parts.items():
         if unknown := set(words) - set(numbers):
             raise DataError(f"{folder}/ptb.{part}.txt has the word {min(unknown)!r}, which ptb.train.txt lacks")
+    for part, digest in MD5.items():
+        if found[part] != digest:
+            raise DataError(
+                f"{folder}/ptb.{part}.txt is as long as it should be, but of other content: its MD5 differs"
+            )
     tokens = {part: torch.tensor([numbers[word] for word in words]) for part, words in parts.items()}
     return PennTreebank(**tokens, words=tuple(numbers))

@@ -31,7 +31,7 @@ from engram.lab.loop import get_state
 from engram.lab.report import write_report
 from engram.lab.results import Results, TrialResult
 from engram.lab.trial import trials
-from engram.lab.worker import perform, prepare
+from engram.lab.worker import perform, prepare, token
 from engram.storage import checkpoint
 
 SMOKE_SECONDS = 30.0
@@ -181,11 +181,13 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     experiment: Experiment = registry.get("experiments", name)
     preset = experiment.presets["smoke"]
     todo = trials(experiment, preset.config, seeds=preset.seeds, device=device_of("auto"))
+    stop = runs / "never.stop"
+    token(stop).touch()
     if killed:
         _die_in_the_middle()
     for number in numbers:
         options = {"checkpoint_seconds": 0.0 if killed else 10.0, "keep_state": False}
-        job = prepare(todo[number], runs, runs / "never", **options)
+        job = prepare(todo[number], runs, stop, **options)
         status = perform(job)
         assert status.state == "finished", status.message
 

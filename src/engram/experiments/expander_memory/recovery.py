@@ -156,6 +156,6 @@ def decoded(
 
 def seconds(config: Recovery) -> float:
     """Time of a trial on one core: of each noisy state, and of encoders, which grows with the cube of the size."""
-    each = {"belief-propagation": 1.3e-6, "wta": 1.3e-6, "nearest": 1e-6}
-    word = each.get(config.decoder, 4e-7) * config.words
-    return 0.1 + len(config.shares()) * sum(word * n + 5e-12 * n**3 for n in config.sizes())
+    each = {"belief-propagation": 8e-7, "wta": 8e-7, "nearest": 4e-7}
+    word = each.get(config.decoder, 1.5e-7) * config.words
+    return 0.1 + len(config.shares()) * sum(word * n + 2e-12 * n**3 for n in config.sizes())

@@ -73,7 +73,7 @@ def associative(
 
 def seconds(config: Stored) -> float:
     """Time of a trial on one core."""
-    each = {"expander": 0.0, "hebb": 0.0, "dense-3": 9e-9, "dense-exponential": 5e-9, "attention": 4e-10}
+    each = {"expander": 0.0, "hebb": 0.0, "dense-3": 6e-9, "dense-exponential": 3e-9, "attention": 2e-10}
     return 0.3 + each[config.memory] * 2 * config.words * 1.1 * config.most_stored * config.nodes
 
 

@@ -96,4 +96,4 @@ def seconds(config: DataSet) -> float:
         "omniglot": (32_460 if config.whole else 4840, 11_025),
         "cifar10": (50_000, 3072),
     }[config.name]
-    return 1 + samples * features * (8e-8 + 3e-11 * config.queries) + 4e-9 * features * config.pairs
+    return 1 + samples * features * (5e-8 + 2e-11 * config.queries) + 4e-9 * features * config.pairs

@@ -102,6 +102,6 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
 
 def seconds(config: Radii) -> float:
     """Time of a trial: epochs, and questions to the solver."""
-    epoch, rest = {"digits": (0.07, 1.0), "mnist": (0.2, 4.0)}[config.images]
+    epoch, rest = {"digits": (0.05, 0.6), "mnist": (0.12, 2.5)}[config.images]
     open_units = config.training in ("hebbian", "random")  # there the solver has more units of either sign
-    return epoch * config.epochs + rest + (4.0 if open_units else 0.9) * config.exact
+    return epoch * config.epochs + rest + (1.6 if open_units else 0.4) * config.exact

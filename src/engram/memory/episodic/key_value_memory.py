@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -135,6 +135,7 @@ class KeyValueMemory(Stored, nn.Module):
         self.register_buffer("n_filled", torch.zeros(count, dtype=torch.long))
         self.register_buffer("clock", torch.zeros(count, dtype=torch.long))
         self.register_buffer("seed", seeds(count, generator, torch.device("cpu")))
+        self.register_load_state_dict_pre_hook(_check_loaded)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(forget_index)  # type: ignore[no-untyped-call]
 
     def query(
@@ -358,3 +359,16 @@ def forget_index(memory: KeyValueMemory, _: object) -> None:
     """Let the search start anew after other keys were loaded."""
     if memory.search is not None:
         memory.search.reset()
+
+
+def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Raise ValueError unless what is about to be loaded can be what a memory of this capacity holds."""
+    for name, most in {"n_filled": memory.capacity, "clock": None}.items():
+        found = state.get(prefix + name)
+        if isinstance(found, Tensor) and found.numel():
+            for extreme in (int(found.min()), int(found.max())):
+                checks.size(f"state_dict[{prefix + name!r}]", extreme, least=0, most=most)
+    for name in ("keys", "values", "hashes"):
+        found = state.get(prefix + name)
+        if isinstance(found, Tensor):
+            checks.finite(f"state_dict[{prefix + name!r}]", found)

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from engram.workers import share_out
+
+
+def test_a_worker_that_has_grown_is_replaced_without_a_word_and_nothing_waits_for_it():
+    def grow(item):
+        import builtins
+        import os
+        import time
+
+        if hasattr(builtins, "grown"):
+            builtins.grown.append(bytearray(os.urandom(1) * 350_000_000))  # which loky takes for a leak
+            time.sleep(1.1)  # as often as it looks
+        builtins.grown = getattr(builtins, "grown", [])
+        return item, os.getpid()
+
+    found = share_out(grow, range(8), workers=2)
+    assert [item for item, _ in found] == list(range(8))
+    assert len({pid for _, pid in found}) > 2
