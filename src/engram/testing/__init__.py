@@ -11,6 +11,7 @@ from engram.testing.module import check_module
 from engram.testing.optimizer import check_optimizer
 from engram.testing.report import check_report, find_browser, open_browser, take_screenshots
 from engram.testing.rule import check_rule
+from engram.testing.synaptic_rule import check_synaptic_rule
 from engram.testing.task import check_task
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "check_optimizer",
     "check_report",
     "check_rule",
+    "check_synaptic_rule",
     "check_task",
     "find_browser",
     "open_browser",
