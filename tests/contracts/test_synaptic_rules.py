@@ -110,6 +110,7 @@ BROKEN = {
     TakesNothing: r"pre.*nothing was raised|expected ValueError",
     Branches: "vmap",
     Transposed: "shape",
+    OneTrace: "order of the samples",
     RewardedByDefault: "modulator = None",
 }
 

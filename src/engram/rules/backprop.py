@@ -33,8 +33,8 @@ class Backprop(LearningRule[None]):
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        x: Shaped[Tensor, "*batch_features"],
+        target: Shaped[Tensor, "*batch_targets"],
         state: None,
     ) -> Update:
         """Return the gradients of the parameters that require one."""

@@ -105,7 +105,7 @@ class LearningRule(ABC, Generic[State]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input.
+            x: Its input; for rules of learning in time (time, batch, features).
             target: Classes (int64), for softmax and cross-entropy, or values, for half the squared error, summed over
                 outputs; both as means over the batch.
             state: What ``init`` or the last update returned.
@@ -180,7 +180,7 @@ def train_step(
     rule: LearningRule[State],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Shaped[Tensor, "batch *features"], Shaped[Tensor, "batch *targets"]],
+    batch: tuple[Shaped[Tensor, "*batch_features"], Shaped[Tensor, "*batch_targets"]],
     state: State,
 ) -> Update:
     """Update a network by one batch: pseudo-gradients into ``.grad``, a step, and ``after_step``.

@@ -44,6 +44,7 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
         _has_the_form_of_the_weights,
         _changes_nothing,
         _is_a_mean_over_the_batch,
+        _knows_no_order_of_samples,
         _needs_no_precision,
         _runs_under_vmap,
         *([_is_local] if rule.properties.local else []),
@@ -126,6 +127,13 @@ def _is_a_mean_over_the_batch(case: _Case) -> None:
     rows = [slice(row, row + 1) for row in range(_BATCH)]
     grads = [case.update(pre[row], post[row], weight, alone, case.signal[-1][row]).grad for row in rows]
     assert_close(case.update(*case.last, state, case.signal[-1]).grad, torch.stack(grads).mean(0))
+
+
+def _knows_no_order_of_samples(case: _Case) -> None:
+    """The order of the samples does not matter, if it is the same all the time."""
+    turned = replace(case, **{name: getattr(case, name).flip(1) for name in ("pre", "post", "signal")})
+    found, wanted = (one.update(*one.last, one.after(_STEPS - 1), one.signal[-1]).grad for one in (turned, case))
+    assert_close(found, wanted)
 
 
 def _needs_no_precision(case: _Case) -> None:
