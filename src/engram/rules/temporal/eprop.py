@@ -63,6 +63,16 @@ class EProp(LearningRule[Tensor | None]):
         without = replace(type(self).properties, no_weight_transport=self.feedback != "symmetric")
         object.__setattr__(self, "properties", without)
 
+    @classmethod
+    def random(cls) -> EProp:
+        """Return the rule with fixed random feedback."""
+        return cls("random")
+
+    @classmethod
+    def adaptive(cls) -> EProp:
+        """Return the rule whose feedback changes as the readout does."""
+        return cls("adaptive")
+
     def init(self, model: nn.Module, generator: torch.Generator) -> Float[Tensor, "outputs hidden"] | None:
         """Return B, or None if it is the readout's weights."""
         weight = check_network(model, "EProp").readout.weight
