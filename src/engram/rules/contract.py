@@ -6,6 +6,7 @@ any ``torch.optim`` optimiser can take it.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,12 +116,42 @@ class LearningRule(ABC, Generic[State]):
             FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
         """
 
+    def predict(self, model: nn.Module, x: Shaped[Tensor, "*batch_features"]) -> Float[Tensor, "*batch outputs"]:
+        """Return what the network answers as the rule trains it: ``model(x)``, unless the rule runs it otherwise."""
+        output: Tensor = model(x)
+        return output
+
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
         """Return the state after the optimiser's step, given what it added to each parameter.
 
         Only a rule that overrides it is told (``train_step``), since it costs a copy of the parameters.
         """
         return state
+
+
+def finished(
+    rule: LearningRule[State],
+    grads: dict[str, Tensor],
+    state: State,
+    loss: Float[Tensor, ""],
+    **info: Tensor,
+) -> Update:
+    """Return an update of these parts: what ``update`` ends with.
+
+    Raises:
+        FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
+
+    Examples:
+        >>> from engram.rules import Backprop
+        >>> finished(Backprop(), {"0.bias": torch.ones(1)}, None, torch.tensor(2.0), reward=torch.tensor(3.0)).info
+        {'loss': tensor(2.), 'reward': tensor(3.)}
+    """
+    # A sum is cheap, and not finite if a number is not; it may overflow of itself, so that one looks again.
+    if grads and not math.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum()):
+        for name, grad in grads.items():
+            if not grad.isfinite().all():
+                raise FloatingPointError(f"{type(rule).__name__}: the pseudo-gradient of {name} is not finite")
+    return Update(grads, state, {"loss": loss, **info})
 
 
 class SynapticUpdate(NamedTuple):

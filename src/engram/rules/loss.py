@@ -35,6 +35,28 @@ def output_loss(
     return (output - target).square().sum() / (2 * len(output))
 
 
+def sample_losses(
+    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]
+) -> Float[Tensor, " batch"]:
+    """Return the loss of each sample, whose mean is ``output_loss``.
+
+    Args:
+        output: As of ``output_loss``.
+        target: As of ``output_loss``.
+
+    Raises:
+        ValueError: As of ``output_loss``.
+
+    Examples:
+        >>> import torch
+        >>> sample_losses(torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [0.0, 2.0]]))
+        tensor([1., 2.])
+    """
+    if _classes(output, target):
+        return functional.cross_entropy(output, target, reduction="none")
+    return (output - target).square().sum(1) / 2
+
+
 def output_error(
     output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]
 ) -> Float[Tensor, "batch outputs"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
-from engram.rules.contract import LearningRule, Properties, Update
+from engram.rules.contract import LearningRule, Properties, Update, finished
 from engram.rules.loss import output_error, output_loss
 from engram.rules.temporal.readout_network import check_network, check_sequences
 from engram.sequence import time_first
@@ -122,8 +122,7 @@ class EProp(LearningRule[Tensor | None]):
             grads["readout.weight"] += error.T @ filtered / len(error)
             grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / x.shape[1]))
-        check_finite("EProp", grads)
-        return Update(grads, state, {"loss": loss})
+        return finished(self, grads, state, loss)
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: Tensor | None) -> Tensor | None:
         """Return B changed as the readout was, if it is adaptive."""
@@ -138,10 +137,3 @@ def core_gradients(core: Any, change: Float[Tensor, "hidden pre"]) -> dict[str, 
     inputs, recurrent, bias = change.tensor_split((core.input_size, core.input_size + core.hidden_size), dim=1)
     found = {"core.weight_ih": inputs, "core.weight_hh": core.connections(recurrent)}
     return found | ({"core.bias": bias[:, 0]} if hasattr(core, "bias") else {})
-
-
-def check_finite(rule: str, grads: Mapping[str, Tensor]) -> None:
-    """Raise FloatingPointError where a pseudo-gradient is not finite."""
-    for name, grad in grads.items():
-        if not grad.isfinite().all():
-            raise FloatingPointError(f"{rule} gave a pseudo-gradient of {name!r} that is not finite")

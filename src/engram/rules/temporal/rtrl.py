@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from engram.rules.contract import LearningRule, Properties, Update
+from engram.rules.contract import LearningRule, Properties, Update, finished
 from engram.rules.loss import output_error, output_loss
-from engram.rules.temporal.eprop import check_finite, core_gradients
+from engram.rules.temporal.eprop import core_gradients
 from engram.rules.temporal.readout_network import check_network, check_sequences
 from engram.sequence import time_first
 
@@ -88,5 +88,4 @@ class RTRL(LearningRule[None]):
             grads["readout.weight"] += error.T @ filtered / batch
             grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / batch))
-        check_finite("RTRL", grads)
-        return Update(grads, None, {"loss": loss})
+        return finished(self, grads, None, loss)
