@@ -148,7 +148,7 @@ def looked(  # noqa: PLR0917
 
 def costs_of(
     rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any
-) -> tuple[float, float]:
+) -> tuple[int, float]:
     """Return bytes beyond those of a forward pass, and how many forward passes' multiplications an update does."""
 
     def forward() -> Tensor:
