@@ -245,7 +245,7 @@ experiment = Experiment(
     "(arXiv 2305.11252), which has no experiments",
     presets={
         "smoke": Preset(Config("backprop,fa,node-perturbation,eprop,sanger", epochs=1, epochs_in_time=1), seeds=1),
-        "laptop": Preset(Config(), seeds=5),
+        "laptop": Preset(Config(), seeds=8),
         "paper": Preset(Config(epochs=50, epochs_in_time=40), seeds=10),
     },
     arms=arms,

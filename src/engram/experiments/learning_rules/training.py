@@ -166,10 +166,10 @@ def gap(rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor],
     return max(float((grads.get(name, 0 * grad) - grad).abs().max()) for name, grad in reference.items())
 
 
-SLOW = {"pc-strict": 10.0, "ep": 6.0, "ep-one-sided": 6.0, "dtp": 2.0, "weight-mirror": 2.0}
+SLOW = {"pc-strict": 8.0, "ep": 5.0, "ep-one-sided": 5.0, "dtp": 1.5, "weight-mirror": 1.2}
 
 
 def seconds(config: Training) -> float:
     """Time of a trial on one core."""
     step = 2.0 if config.network == "recurrent" else SLOW.get(config.rule, 1.0)
-    return 0.3 + 0.018 * step * config.epochs * (len(config.rates) + 1)
+    return 0.3 + 0.013 * step * config.epochs * (len(config.rates) + 1)
