@@ -34,7 +34,7 @@ class Backprop(LearningRule[None]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
         """Return the gradients of the parameters that require one."""

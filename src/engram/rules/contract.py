@@ -99,7 +99,7 @@ class LearningRule(ABC, Generic[State]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: State,
     ) -> Update:
         """Return pseudo-gradients, the next state, and what is worth looking at.
@@ -211,7 +211,7 @@ def train_step(
     rule: LearningRule[State],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Shaped[Tensor, "batch *features"], Shaped[Tensor, "batch *targets"]],
+    batch: tuple[Shaped[Tensor, "batch *features"], Shaped[Tensor, "_ *targets"]],
     state: State,
 ) -> Update:
     """Update a network by one batch: pseudo-gradients into ``.grad``, a step, and ``after_step``.

@@ -9,7 +9,7 @@ from torch.nn import functional
 from engram import checks
 
 
-def output_loss(output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]) -> Float[Tensor, ""]:
+def output_loss(output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]) -> Float[Tensor, ""]:
     """Return the loss, a mean over the batch.
 
         int64 classes c:  L = -log softmax(y)[c]          values t:  L = sum_k (y_k - t_k)^2 / 2
@@ -32,7 +32,7 @@ def output_loss(output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "
 
 
 def sample_losses(
-    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]
+    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> Float[Tensor, " batch"]:
     """Return the loss of each sample, whose mean is ``output_loss``.
 
@@ -54,7 +54,7 @@ def sample_losses(
 
 
 def output_error(
-    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]
+    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> Float[Tensor, "batch outputs"]:
     """Return the derivative of each sample's loss by the output: softmax(y) - one_hot(c), or y - t.
 
