@@ -3,6 +3,7 @@
 from engram import arguments
 from engram.rules.backprop import Backprop
 from engram.rules.catalogue import CATALOGUE
+from engram.rules.classifier import RuleClassifier
 from engram.rules.contract import (
     LearningRule,
     Properties,
@@ -42,6 +43,7 @@ __all__ = [
     "PredictiveCoding",
     "Properties",
     "Reinforce",
+    "RuleClassifier",
     "SignSymmetry",
     "SynapticRule",
     "SynapticUpdate",

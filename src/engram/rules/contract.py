@@ -99,7 +99,7 @@ class LearningRule(ABC, Generic[State]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: State,
     ) -> Update:
         """Return pseudo-gradients, the next state, and what is worth looking at.

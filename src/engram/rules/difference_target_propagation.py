@@ -76,7 +76,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: InverseState,
     ) -> Update:
         """Return the pseudo-gradients, and the inverses that gave the targets."""
@@ -146,7 +146,7 @@ def difference_targets(
         below, above = network.layers[index], activities[index + 1]
         inverse = inverses[network.layers[index + 1].weight_name]
         back, usual = (_activity(below, h, inverse).output for h in (targets[0], above.output))
-        targets.insert(0, activities[index].output + back - usual)
+        targets.insert(0, activities[index].output + (back - usual))
     return targets
 
 

@@ -93,7 +93,7 @@ class EquilibriumPropagation(LearningRule[None]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
         """Return the pseudo-gradients from the phases."""

@@ -51,7 +51,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
         """Return the pseudo-gradients; the state changes in ``after_step``."""

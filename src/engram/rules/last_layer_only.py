@@ -35,7 +35,7 @@ class LastLayerOnly(LearningRule[None]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
         """Return the gradients of the last layer's parameters."""

@@ -41,7 +41,7 @@ class LocalError(LearningRule[OutputFeedback]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: OutputFeedback,
     ) -> Update:
         """Return the pseudo-gradients; after the first update the state stays as it is."""

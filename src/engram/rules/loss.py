@@ -36,7 +36,7 @@ def output_loss(
 
 
 def sample_losses(
-    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]
+    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> Float[Tensor, " batch"]:
     """Return the loss of each sample, whose mean is ``output_loss``.
 
@@ -58,7 +58,7 @@ def sample_losses(
 
 
 def output_error(
-    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "batch *outputs"]
+    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> Float[Tensor, "batch outputs"]:
     """Return the derivative of each sample's loss by the output: softmax(y) - one_hot(c), or y - t.
 

@@ -50,7 +50,7 @@ class NodePerturbation(LearningRule[Tensor]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
         """Return the pseudo-gradients, and the next key."""

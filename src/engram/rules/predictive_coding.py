@@ -64,7 +64,7 @@ class PredictiveCoding(LearningRule[None]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
         """Return the pseudo-gradients at the values that were settled on."""

@@ -62,7 +62,7 @@ class Reinforce(LearningRule[ReinforceState]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: ReinforceState,
     ) -> Update:
         """Return the pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn."""

@@ -70,7 +70,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: SignSymmetryState,
     ) -> Update:
         """Return the pseudo-gradients, and with magnitudes drawn anew the next ones."""

@@ -59,7 +59,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: WeightMirrorState,
     ) -> Update:
         """Return the pseudo-gradients, and the feedback weights after a mirror phase."""

@@ -50,7 +50,7 @@ class WeightPerturbation(LearningRule[Tensor]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
         """Return the pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried."""

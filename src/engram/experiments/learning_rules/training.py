@@ -146,9 +146,7 @@ def looked(  # noqa: PLR0917
     run.log(epoch, accuracy=accuracy(rule, model, held), **cosines)
 
 
-def costs_of(
-    rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any
-) -> tuple[int, float]:
+def costs_of(rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any) -> tuple[int, float]:
     """Return bytes beyond those of a forward pass, and how many forward passes' multiplications an update does."""
 
     def forward() -> Tensor:
