@@ -191,6 +191,41 @@ def test_what_they_cannot_train_is_refused(rule):
         rule.update(net, x, 1e308 * torch.ones(TIME, BATCH, OUTPUTS, dtype=torch.float64), state)
 
 
+@pytest.mark.parametrize("rule", [EProp(), EProp("random"), RTRL()], ids=repr)
+@pytest.mark.parametrize("core", [RATES, SPIKES], ids=["rates", "spikes"])
+def test_an_update_changes_nothing_and_is_the_same_again(core, rule):
+    net = network(core, kappa=0.5, every_step=True)
+    x, target = batch(every_step=True)
+    state = rule.init(net, generator())
+    again = rule.init(net, generator())
+    assert (state is None) == (again is None)
+    assert state is None or torch.equal(state, again)
+    involved = [x, target, *net.parameters(), *([] if state is None else [state])]
+    before = [tensor.clone() for tensor in involved]
+    one, other = (rule.update(net, x, target, state).grads for _ in range(2))
+    assert all(map(torch.equal, before, involved))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    low = rule.update(net.float(), x.float(), target, None if state is None else state.float()).grads
+    for name, grad in one.items():
+        assert low[name].dtype == torch.float32
+        torch.testing.assert_close(low[name].double(), grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_counts_as_the_mean_of_its_samples():
+    net = network(SPIKES, kappa=0.5, every_step=True)
+    x, target = batch(every_step=True)
+    for rule in (EProp(), RTRL()):
+        whole = update(rule, net, x, target).grads
+        alone = [update(rule, net, x[:, b : b + 1], target[:, b : b + 1]).grads for b in range(BATCH)]
+        for name, grad in whole.items():
+            torch.testing.assert_close(torch.stack([one[name] for one in alone]).mean(0), grad)
+
+
+def test_backprop_says_that_each_step_needs_a_target():
+    with pytest.raises(ValueError, match=r"target.shape = \(4,\): expected to begin with \(12, 4\)"):
+        update(Backprop(), network(RATES, every_step=True), *batch())
+
+
 def test_rtrl_says_how_large_a_network_may_be():
     with pytest.raises(TypeError, match="hidden_size = 65: expected at most 64"):
         RTRL().init(ReadoutNetwork(LeakyRNN(2, 65), 2), generator())

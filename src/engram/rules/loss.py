@@ -28,7 +28,10 @@ def output_loss(
         >>> output_loss(torch.zeros(3, 2), torch.ones(3, 2)), output_loss(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
         (tensor(1.), tensor(0.6931))
     """
-    if output.ndim == 3 and target.shape[:2] == output.shape[:2]:
+    if output.ndim == 3:
+        if target.shape[:2] != output.shape[:2]:
+            steps = tuple(output.shape[:2])
+            raise ValueError(f"target.shape = {tuple(target.shape)}: expected to begin with {steps}, time and batch")
         return len(output) * output_loss(output.flatten(0, 1), target.flatten(0, 1))
     if _classes(output, target):
         return functional.cross_entropy(output, target)
