@@ -161,6 +161,12 @@ def test_traces_of_another_batch_are_refused():
             rule.update(torch.ones(2, 1), torch.ones(2, 1), weight, state, **fewer)
 
 
+@pytest.mark.parametrize("rule", [BCM(), CovarianceHebb(), PairSTDP(), TripletSTDP()])
+def test_a_state_of_another_layer_is_refused(rule):
+    with pytest.raises(ValueError, match=r"state.*shape = .*expected"):
+        rule.update(torch.ones(3, 4), torch.ones(3, 2), torch.zeros(2, 4), rule.init(torch.zeros(1, 1)))
+
+
 def test_triplets_without_their_own_amplitudes_are_pairs():
     pre, post = ((draw(100, size, seed=size) > 1).double() for size in (4, 3))
     pair = PairSTDP(a_plus=0.01, a_minus=0.02, tau_plus=20.0, tau_minus=15.0)

@@ -56,9 +56,10 @@ class BCM(SynapticRule[Tensor]):
         pre: Annotated[Tensor, "batch pre"],
         post: Annotated[Tensor, "batch post"],
         weight: Annotated[Tensor, "post pre"],
-        state: Float[Tensor, " post"],
+        state: Annotated[Tensor, "post"],
     ) -> SynapticUpdate:
         """Return minus the mean of x y (y - theta), and theta after it."""
         check_activities(pre, post, weight)
+        checks.tensor("state", state, (len(weight),), weight)
         grad = -(post * (post - state)).T @ pre / len(pre)
         return SynapticUpdate(grad, state.lerp(post.square().mean(0), self.rate))

@@ -65,6 +65,8 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
     ) -> SynapticUpdate:
         """Return -(y - ybar)^T (x - xbar) / B, and the means after the batch."""
         check_activities(pre, post, weight)
+        for name, mean, units in zip(state._fields, state, reversed(weight.shape), strict=True):
+            checks.tensor(f"state.{name}", mean, (units,), weight)
         grad = -(post - state.post).T @ (pre - state.pre) / len(pre)
         means = (mean.lerp(now.mean(0), self.rate) for mean, now in zip(state, (pre, post), strict=True))
         return SynapticUpdate(grad, ActivityMeans(*means))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -89,7 +89,7 @@ class PairSTDP(SynapticRule[SpikeTraces]):
     ) -> SynapticUpdate:
         """Return minus the change by the spikes of this step, and the traces after it."""
         check_activities(pre, post, weight)
-        check_traces(state, len(pre))
+        check_traces(state, pre, post)
         early = decayed(state.pre, self.tau_plus)
         late = decayed(state.post, self.tau_minus)
         growth = self.a_plus * mean_product(post, early)
@@ -98,11 +98,13 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         return SynapticUpdate(-change, SpikeTraces(early + pre, late + post))
 
 
-def check_traces(state: tuple[Tensor, ...], batch_size: int) -> None:
-    """Raise unless traces are of the samples of this batch."""
-    found = len(state[0])
-    if found not in (1, batch_size):
-        raise ValueError(f"state has traces of {found} samples: expected {batch_size}, as pre and post have")
+def check_traces(state: Any, pre: Tensor, post: Tensor) -> None:
+    """Raise unless traces are of the units and the samples of these activities."""
+    if len(state.pre) not in (1, len(pre)):
+        raise ValueError(f"state has traces of {len(state.pre)} samples: expected {len(pre)}, as pre and post have")
+    for name, trace in zip(state._fields, state, strict=True):
+        like = pre if name.endswith("pre") else post
+        checks.tensor(f"state.{name}", trace, (len(state.pre), like.shape[1]), like)
 
 
 def decayed(trace: Float[Tensor, "batch units"], tau: float) -> Float[Tensor, "batch units"]:

@@ -92,7 +92,7 @@ class TripletSTDP(SynapticRule[TripletTraces]):
     ) -> SynapticUpdate:
         """Return minus the change by the spikes of this step, and the traces after it."""
         check_activities(pre, post, weight)
-        check_traces(state, len(pre))
+        check_traces(state, pre, post)
         x, y = decayed(state.pre, self.tau_plus), decayed(state.post, self.tau_minus)
         x2, y2 = decayed(state.slow_pre, self.tau_x), decayed(state.slow_post, self.tau_y)
         growth = mean_product(post * (self.a2_plus + self.a3_plus * y2), x)
