@@ -127,3 +127,14 @@ def test_components_carry_more_than_random_features(tmp_path):
         for name, one in arms("sanger").items()
     ]
     assert found[0] > found[1] + 0.05
+
+
+def test_the_table_has_every_rule():
+    seeds = {
+        0: {"fa": {"accuracy": 0.9, "cosine_1": 0.5, "extra_kib": 2.0}, "random-features": {"accuracy": 0.8}},
+        1: {"fa": {"accuracy": 0.8, "cosine_1": 0.7, "extra_kib": 4.0}},
+    }
+    found = learning_rules.table(["fa", "random-features", "dfa"], seeds)
+    assert found["rule and network"] == ["fa", "random-features"]
+    assert found["accuracy"] == ["0.850 ± 0.071", "0.800"]
+    assert (found["cosine 1"], found["extra KiB"]) == (["0.60", ""], ["3", ""])

@@ -8,11 +8,13 @@ ours; the review that it follows has no experiments.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
 from typing import Annotated, Any
 
+import numpy as np
 import plotly.graph_objects as go
 import torch
 from annotated_types import Ge
@@ -209,9 +211,16 @@ claims = [
 
 
 def figure(results: Results) -> go.Figure:
-    """Cosines to the gradient over epochs, of both hidden layers of the narrow network, and accuracy by network."""
-    titles = "cosine to the gradient, hidden layer 1", "hidden layer 2", "accuracy, narrow and wide, and of all others"
-    plot = make_subplots(2, 2, subplot_titles=titles, specs=[[{}, {}], [{"colspan": 2}, None]], vertical_spacing=0.12)
+    """Cosines over epochs of both hidden layers of the narrow network, accuracy by network, and all in a table."""
+    titles = ("cosine to the gradient, hidden layer 1", "hidden layer 2", "accuracy: narrow, wide, and other networks")
+    plot = make_subplots(
+        rows=3,
+        cols=2,
+        subplot_titles=titles,
+        specs=[[{}, {}], [{"colspan": 2}, None], [{"colspan": 2, "type": "table"}, None]],
+        row_heights=[0.2, 0.2, 0.6],
+        vertical_spacing=0.08,
+    )
     narrow = [arm for arm in results.arms if not arm.endswith(("-wide", "-in-time", "-features", "-clipped"))]
     others = [arm for arm in results.arms if arm not in narrow and arm.removesuffix("-wide") not in narrow]
     shades = colors([*narrow, *others])
@@ -221,21 +230,47 @@ def figure(results: Results) -> go.Figure:
             add_line(plot, results, arm, f"cosine_{layer}", place=(1, layer), line_color=shades[arm], **style)
     shown = {"narrow": [(arm, arm) for arm in narrow], "wide": [(arm, f"{arm}-wide") for arm in narrow]}
     shown["others"] = [(arm, arm) for arm in others]
-    for (kind, pairs), symbol in zip(shown.items(), ("circle", "square-open", "circle"), strict=True):
+    for (kind, pairs), symbol in zip(shown.items(), ("circle", "square-open", "diamond"), strict=True):
         points = [
             (name, of_seed[arm]["accuracy"], shades[name])
             for name, arm in pairs
             for of_seed in results.by_seed.values()
             if arm in of_seed
         ]
-        if not points:
-            continue
-        names, heights, colours = zip(*points, strict=True)
-        marker = {"color": colours, "symbol": symbol, "size": 8}
-        plot.add_scatter(x=names, y=heights, mode="markers", marker=marker, name=kind, row=2, col=1)
+        if points:
+            names, heights, colours = zip(*points, strict=True)
+            marker = {"color": colours, "symbol": symbol, "size": 8}
+            plot.add_scatter(x=names, y=heights, mode="markers", marker=marker, name=kind, row=2, col=1)
+    columns = table(results.arms, results.by_seed)
+    cells = {"values": list(columns.values()), "align": ["left", *["right"] * (len(columns) - 1)]}
+    plot.add_trace(go.Table(header={"values": list(columns)}, cells=cells), row=3, col=1)
     plot.update_xaxes(title="epoch", row=1)
     plot.update_yaxes(range=[-0.1, 1.02], row=1)
-    return plot.update_layout(height=820, title="Learning rules beside one another")
+    return plot.update_layout(height=900 + 24 * len(results.arms), title="Learning rules beside one another")
+
+
+def table(arms: Sequence[str], by_seed: Mapping[int, Any]) -> dict[str, list[str]]:
+    """Return what came of each arm, by column: means over seeds, of the accuracy with its standard deviation too."""
+    columns = {
+        "cosine 1": ("cosine_1", "{:.2f}"),
+        "cosine 2": ("cosine_2", "{:.2f}"),
+        "seconds": ("seconds", "{:.2f}"),
+        "extra KiB": ("extra_kib", "{:.0f}"),
+        "forward passes": ("forward_equivalents", "{:.1f}"),
+    }
+    found: dict[str, list[str]] = {"rule and network": [], "accuracy": [], **{column: [] for column in columns}}
+    for arm in arms:
+        seeds = [of_seed[arm] for of_seed in by_seed.values() if arm in of_seed]
+        if not seeds:
+            continue
+        right = np.array([seed["accuracy"] for seed in seeds])
+        spread = f" ± {right.std(ddof=1):.3f}" if len(right) > 1 else ""
+        found["rule and network"].append(arm)
+        found["accuracy"].append(f"{right.mean():.3f}{spread}")
+        for column, (key, form) in columns.items():
+            values = [seed[key] for seed in seeds if key in seed]
+            found[column].append(form.format(np.mean(values)) if values else "")
+    return found
 
 
 experiment = Experiment(

@@ -25,7 +25,7 @@ RATES = (0.1, 0.03, 0.01)
 READOUT_ONLY = "readout-only"
 RECURRENT = "core.weight_hh"
 PROBES, BATCH, MOMENTUM = 256, 32, 0.9
-COSTS = ("seconds", "extra_bytes", "forward_equivalents", "rate", "gap")
+COSTS = ("seconds", "extra_kib", "forward_equivalents", "rate", "gap")
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,10 @@ def looked(  # noqa: PLR0917
     run.log(epoch, accuracy=accuracy(rule, model, held), **cosines)
 
 
-def costs_of(rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any) -> tuple[int, float]:
-    """Return bytes beyond those of a forward pass, and how many forward passes' multiplications an update does."""
+def costs_of(
+    rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any
+) -> tuple[float, float]:
+    """Return KiB beyond those of a forward pass, and how many forward passes' multiplications an update does."""
 
     def forward() -> Tensor:
         with torch.no_grad():
@@ -155,7 +157,7 @@ def costs_of(rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Ten
 
     update = partial(rule.update, model, *batch, state)
     held = [leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)]
-    return extra_memory(update, forward, held), forward_equivalents(update, forward)
+    return extra_memory(update, forward, held) / 1024, forward_equivalents(update, forward)
 
 
 def gap(rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any) -> float:
