@@ -218,7 +218,7 @@ def figure(results: Results) -> go.Figure:
         cols=2,
         subplot_titles=titles,
         specs=[[{}, {}], [{"colspan": 2}, None], [{"colspan": 2, "type": "table"}, None]],
-        row_heights=[0.2, 0.2, 0.6],
+        row_heights=[280, 280, 24 * (len(results.arms) + 3)],
         vertical_spacing=0.08,
     )
     narrow = [arm for arm in results.arms if not arm.endswith(("-wide", "-in-time", "-features", "-clipped"))]
@@ -243,9 +243,13 @@ def figure(results: Results) -> go.Figure:
             plot.add_scatter(x=names, y=heights, mode="markers", marker=marker, name=kind, row=2, col=1)
     columns = table(results.arms, results.by_seed)
     cells = {"values": list(columns.values()), "align": ["left", *["right"] * (len(columns) - 1)]}
-    plot.add_trace(go.Table(header={"values": list(columns)}, cells=cells), row=3, col=1)
+    plot.add_trace(
+        go.Table(columnwidth=[2, *[1] * (len(columns) - 1)], header={"values": list(columns)}, cells=cells),
+        row=3,
+        col=1,
+    )
     plot.update_xaxes(title="epoch", row=1)
-    plot.update_yaxes(range=[-0.1, 1.02], row=1)
+    plot.update_yaxes(range=[-0.4, 1.02], row=1)
     return plot.update_layout(height=900 + 24 * len(results.arms), title="Learning rules beside one another")
 
 
