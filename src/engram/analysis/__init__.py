@@ -27,6 +27,14 @@ from engram.analysis.difficulty.published_tasks import (
     distractor_task,
     few_shot_task,
 )
+from engram.analysis.learning_rules import (
+    LayerCosine,
+    alignment_score,
+    extra_memory,
+    forward_equivalents,
+    gradient_cosine,
+    peak_memory,
+)
 from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_probabilities, within_lifetime_gain
 from engram.analysis.similarity.choose_delays import DelayChoice, choose_delays
 from engram.analysis.similarity.delay_embedding import delay_embedding
@@ -65,12 +73,14 @@ __all__ = [
     "HankelDMD",
     "HiddenStates",
     "IntrinsicDimension",
+    "LayerCosine",
     "Margin",
     "MeasuredDifficulty",
     "OperatorComparison",
     "PermutationTest",
     "TestError",
     "align_operators",
+    "alignment_score",
     "architecture_information",
     "choose_delays",
     "class_margin",
@@ -84,10 +94,13 @@ __all__ = [
     "distractor_task",
     "driven_distance",
     "environment_difficulty",
+    "extra_memory",
     "extreme_quantile",
     "few_shot_task",
     "fit_driven",
+    "forward_equivalents",
     "gaussian_process_test_error",
+    "gradient_cosine",
     "inductive_bias_complexity",
     "intrinsic_dimension",
     "linear_cka",
@@ -99,6 +112,7 @@ __all__ = [
     "operator_distance",
     "operator_distances",
     "pairwise",
+    "peak_memory",
     "permutation_test",
     "procrustes_angle",
     "roll_out",

@@ -22,12 +22,11 @@ from sklearn.manifold import ClassicalMDS
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from engram import analysis
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import add_map
-from engram.rules import FeedbackAlignmentLinear
+from engram.rules import Backprop, FeedbackAlignment, LearningRule, train_step
 from engram.tasks.dynamics.learning_rule_traces import RATES, RULES, digits
 
 MEASURES = {
@@ -68,16 +67,19 @@ def arms(config: Config) -> dict[str, Arm]:
     return arms_of(trial, {"rules": replace(config, rules="four"), "one rule": replace(config, rules="one")}, seconds)
 
 
-def build(rule: str, generator: torch.Generator) -> nn.Sequential:
-    """Make a network with one hidden layer; all rules have it from the same distribution."""
-    layers: list[nn.Linear] = []
-    for size in ((64, HIDDEN), (HIDDEN, 10)):
-        drawn = FeedbackAlignmentLinear(*size, generator=generator)
-        layers.append(drawn)
-        if rule != "feedback-alignment":
-            layers[-1] = nn.Linear(*size, device="meta").to_empty(device=drawn.weight.device)
-            layers[-1].load_state_dict({"weight": drawn.weight, "bias": drawn.bias})
+def build(generator: torch.Generator) -> nn.Sequential:
+    """Make a network with one hidden layer, of the distribution that torch draws from; all rules have the same."""
+    layers = []
+    for inputs, outputs in ((64, HIDDEN), (HIDDEN, 10)):
+        layers.append(nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu"))
+        for values in layers[-1].parameters():
+            nn.init.uniform_(values, -(inputs**-0.5), inputs**-0.5, generator=generator)
     return nn.Sequential(layers[0], nn.ReLU(), layers[1])
+
+
+def rule_of(rule: str) -> LearningRule[Any]:
+    """Return what makes the gradients."""
+    return FeedbackAlignment() if rule == "feedback-alignment" else Backprop()
 
 
 def optimizer_of(rule: str, rate: float, network: nn.Module) -> torch.optim.Optimizer:
@@ -100,16 +102,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     accuracy = np.zeros(len(names))
     for number in run.steps(len(names), paths=paths, accuracy=accuracy):
         rule = names[number] if config.rules == "four" else "sgd"
-        network = build(rule, run.generator)
+        network, learning = build(run.generator), rule_of(rule)
+        state = learning.init(network, run.generator)
         optimizer = optimizer_of(rule, RATES[rule][number % 3], network)
         for step in range(config.steps):
             if step % config.every == 0 and step // config.every < looks:
                 paths[number, step // config.every] = network[:2](probes).detach()
             batch = torch.randint(len(x[trained]), (BATCH,), generator=run.generator)
-            loss = cross_entropy(network(x[trained][batch]), y[trained][batch])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            state = train_step(learning, network, optimizer, (x[trained][batch], y[trained][batch]), state).state
         with torch.no_grad():
             accuracy[number] = float((network(x[tested]).argmax(1) == y[tested]).float().mean())
         run.log(number + 1, accuracy=accuracy[number])

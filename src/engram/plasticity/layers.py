@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from engram import checks, threads
-from engram.plasticity.sequence import AXES, precise, time_first
 from engram.plasticity.state import each
+from engram.sequence import AXES, precise, time_first
 
 ROWS = ("row", "feature")
 

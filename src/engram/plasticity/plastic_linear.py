@@ -17,8 +17,8 @@ from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import identity, plastic_linear_scan, softmax
-from engram.plasticity.sequence import AXES, check_precision, time_first
 from engram.plasticity.state import RuleState
+from engram.sequence import AXES, check_precision, time_first
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
 

@@ -20,8 +20,8 @@ from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.scan import plastic_lstm_scan
-from engram.plasticity.sequence import check_precision
 from engram.plasticity.state import PlasticLSTMState
+from engram.sequence import check_precision
 
 
 class PlasticLSTM(nn.Module):

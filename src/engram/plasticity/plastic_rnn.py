@@ -23,8 +23,8 @@ from engram.plasticity.layers import checked_input, run_layers, stacked
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
-from engram.plasticity.sequence import AXES, autocast, check_precision
 from engram.plasticity.state import PlasticState, TraceState
+from engram.sequence import AXES, autocast, check_precision
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 

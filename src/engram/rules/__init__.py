@@ -2,21 +2,58 @@
 
 from engram import arguments
 from engram.rules.backprop import Backprop
-from engram.rules.contract import LearningRule, Properties, SynapticRule, SynapticUpdate, Update, train_step
-from engram.rules.feedback_alignment import FeedbackAlignmentLinear, feedback_alignment_linear
-from engram.rules.loss import output_error, output_loss
+from engram.rules.catalogue import CATALOGUE
+from engram.rules.classifier import RuleClassifier
+from engram.rules.contract import (
+    LearningRule,
+    Properties,
+    SynapticRule,
+    SynapticUpdate,
+    Update,
+    finished,
+    train_step,
+)
+from engram.rules.difference_target_propagation import DifferenceTargetPropagation
+from engram.rules.direct_feedback_alignment import DirectFeedbackAlignment
+from engram.rules.equilibrium_propagation import EquilibriumPropagation
+from engram.rules.feedback_alignment import FeedbackAlignment
+from engram.rules.kolen_pollack import KolenPollack
+from engram.rules.last_layer_only import LastLayerOnly
+from engram.rules.local_error import LocalError
+from engram.rules.loss import output_error, output_loss, sample_losses
+from engram.rules.node_perturbation import NodePerturbation
+from engram.rules.predictive_coding import PredictiveCoding
+from engram.rules.reinforce import Reinforce
+from engram.rules.sign_symmetry import SignSymmetry
+from engram.rules.weight_mirror import WeightMirror
+from engram.rules.weight_perturbation import WeightPerturbation
 
 __all__ = [
+    "CATALOGUE",
     "Backprop",
-    "FeedbackAlignmentLinear",
+    "DifferenceTargetPropagation",
+    "DirectFeedbackAlignment",
+    "EquilibriumPropagation",
+    "FeedbackAlignment",
+    "KolenPollack",
+    "LastLayerOnly",
     "LearningRule",
+    "LocalError",
+    "NodePerturbation",
+    "PredictiveCoding",
     "Properties",
+    "Reinforce",
+    "RuleClassifier",
+    "SignSymmetry",
     "SynapticRule",
     "SynapticUpdate",
     "Update",
-    "feedback_alignment_linear",
+    "WeightMirror",
+    "WeightPerturbation",
+    "finished",
     "output_error",
     "output_loss",
+    "sample_losses",
     "train_step",
 ]
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from engram.rules.contract import LearningRule, Properties, Update
+from engram.rules.contract import LearningRule, Properties, Update, finished
 from engram.rules.loss import output_loss
 
 
@@ -33,8 +33,8 @@ class Backprop(LearningRule[None]):
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        x: Shaped[Tensor, "*batch_features"],
+        target: Shaped[Tensor, "*batch_targets"],
         state: None,
     ) -> Update:
         """Return the gradients of the parameters that require one."""
@@ -43,4 +43,4 @@ class Backprop(LearningRule[None]):
             loss = output_loss(model(x), target)
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         grads = {name: grad for name, grad in zip(parameters, found, strict=True) if grad is not None}
-        return Update(grads, None, {"loss": loss.detach()})
+        return finished(self, grads, None, loss.detach())

@@ -6,6 +6,7 @@ any ``torch.optim`` optimiser can take it.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,14 +99,14 @@ class LearningRule(ABC, Generic[State]):
         self,
         model: nn.Module,
         x: Shaped[Tensor, "batch *features"],
-        target: Shaped[Tensor, "batch *targets"],
+        target: Shaped[Tensor, "_ *targets"],
         state: State,
     ) -> Update:
         """Return pseudo-gradients, the next state, and what is worth looking at.
 
         Args:
             model: The network, which is not changed.
-            x: Its input.
+            x: Its input; for rules of learning in time (time, batch, features).
             target: Classes (int64), for softmax and cross-entropy, or values, for half the squared error, summed over
                 outputs; both as means over the batch.
             state: What ``init`` or the last update returned.
@@ -115,12 +116,42 @@ class LearningRule(ABC, Generic[State]):
             FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
         """
 
+    def predict(self, model: nn.Module, x: Shaped[Tensor, "*batch_features"]) -> Float[Tensor, "*batch outputs"]:
+        """Return what the network answers as the rule trains it: ``model(x)``, unless the rule runs it otherwise."""
+        output: Tensor = model(x)
+        return output
+
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
         """Return the state after the optimiser's step, given what it added to each parameter.
 
         Only a rule that overrides it is told (``train_step``), since it costs a copy of the parameters.
         """
         return state
+
+
+def finished(
+    rule: LearningRule[State],
+    grads: dict[str, Tensor],
+    state: State,
+    loss: Float[Tensor, ""],
+    **info: Tensor,
+) -> Update:
+    """Return an update of these parts: what ``update`` ends with.
+
+    Raises:
+        FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
+
+    Examples:
+        >>> from engram.rules import Backprop
+        >>> finished(Backprop(), {"0.bias": torch.ones(1)}, None, torch.tensor(2.0), reward=torch.tensor(3.0)).info
+        {'loss': tensor(2.), 'reward': tensor(3.)}
+    """
+    # A sum is cheap, and not finite if a number is not; it may overflow of itself, so that one looks again.
+    if grads and not math.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum()):
+        for name, grad in grads.items():
+            if not grad.isfinite().all():
+                raise FloatingPointError(f"{type(rule).__name__}: the pseudo-gradient of {name} is not finite")
+    return Update(grads, state, {"loss": loss, **info})
 
 
 class SynapticUpdate(NamedTuple):
@@ -180,7 +211,7 @@ def train_step(
     rule: LearningRule[State],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Shaped[Tensor, "batch *features"], Shaped[Tensor, "batch *targets"]],
+    batch: tuple[Shaped[Tensor, "*batch_features"], Shaped[Tensor, "*batch_targets"]],
     state: State,
 ) -> Update:
     """Update a network by one batch: pseudo-gradients into ``.grad``, a step, and ``after_step``.

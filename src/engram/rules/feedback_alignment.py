@@ -2,110 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.types import Device
+
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
 
 
-class _FeedbackAlignment(torch.autograd.Function):
-    """The linear layer whose backward pass has the feedback in place of the weight."""
+class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
+    """Feedback alignment: errors go back through fixed random weights B, of the shapes of W.
 
-    generate_vmap_rule = True
+        delta[l] = (delta[l+1] B[l+1]) phi'(a[l]),   B ~ N(0, 1 / fan-in of W)
 
-    @staticmethod
-    def forward(input: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> Tensor:
-        return functional.linear(input, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None, Tensor], output: Tensor) -> None:
-        input, _, bias, feedback = inputs
-        ctx.save_for_backward(input, feedback)
-        ctx.has_bias = bias is not None
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
-        (error,) = gradients
-        input, feedback = ctx.saved_tensors
-        rows = error.reshape(-1, error.shape[-1])
-        weight = rows.T @ input.reshape(-1, input.shape[-1])
-        # Of a first layer nothing goes back to the input.
-        back = error @ feedback if ctx.needs_input_grad[0] else None
-        return back, weight, rows.sum(0) if ctx.has_bias else None, None
-
-
-def feedback_alignment_linear(
-    input: Float[Tensor, "*batch inputs"],
-    weight: Float[Tensor, "outputs inputs"],
-    bias: Float[Tensor, " outputs"] | None,
-    feedback: Float[Tensor, "outputs inputs"],
-) -> Float[Tensor, "*batch outputs"]:
-    """Return a linear layer's output, whose gradient comes back by feedback alignment.
-
-        y = W x + b,   dL/dx := B^T dL/dy,   dL/dW = dL/dy x^T,   dL/db = dL/dy
-
-    Args:
-        input: x.
-        weight: W.
-        bias: b, or None.
-        feedback: B; with B = W this is backpropagation.
+    Its state is B, by the name of the weights W of each layer but the first.
 
     Source: Lillicrap et al., "Random synaptic feedback weights support error backpropagation for deep learning"
     (2016), equation 2.
 
     Examples:
-        >>> x, W = torch.ones(1, 2, requires_grad=True), torch.ones(1, 2, requires_grad=True)
-        >>> feedback_alignment_linear(x, W, None, torch.tensor([[2.0, -1.0]])).sum().backward()
-        >>> x.grad, W.grad
-        (tensor([[ 2., -1.]]), tensor([[1., 1.]]))
-    """
-    return _FeedbackAlignment.apply(input, weight, bias, feedback)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class FeedbackAlignmentLinear(nn.Linear):
-    """``nn.Linear``, whose arguments it takes, that learns by feedback alignment, in any network.
-
-    Args:
-        generator: Source of the initial values; torch's global one if None.
-
-    Attributes:
-        weight: W, (out, in); initially uniform in +-1 / sqrt(in), as in ``nn.Linear``.
-        bias: (out,) or None; likewise.
-        feedback: B, (out, in), a buffer; drawn as the weight is, and never learned.
-
-    Source: as of ``feedback_alignment_linear``.
-
-    Examples:
-        >>> _ = torch.manual_seed(0)
-        >>> layer = FeedbackAlignmentLinear(64, 10)
-        >>> layer(torch.randn(3, 64)).shape, [name for name, _ in layer.named_parameters()]
-        (torch.Size([3, 10]), ['weight', 'bias'])
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), FeedbackAlignment()
+        >>> {name: tuple(B.shape) for name, B in rule.init(model, torch.Generator()).items()}
+        {'2.weight': (1, 3)}
     """
 
-    feedback: Tensor
+    properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
-    def __init__(
+    def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw the feedback weights."""
+        return chain.read(model, self).random_weights(generator)
+
+    @torch.no_grad()
+    def update(
         self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(in_features, out_features, bias, device="meta", dtype=dtype)  # draws nothing
-        self.to_empty(device=torch.get_default_device() if device is None else device)
-        self.register_buffer("feedback", torch.empty_like(self.weight, requires_grad=False))
-        bound = 1 / math.sqrt(in_features)
-        for values in (self.weight, self.bias, self.feedback):
-            if values is not None:
-                nn.init.uniform_(values, -bound, bound, generator=generator)
-
-    def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        """Return W x + b."""
-        return feedback_alignment_linear(input, self.weight, self.bias, self.feedback)
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: dict[str, Tensor],
+    ) -> Update:
+        """Return the pseudo-gradients; the state stays as it is."""
+        network = chain.read(model, self)
+        activities = network.forward(x)
+        output = activities[-1].output
+        grads = network.backward(activities, output_error(output, target) / len(output), state)
+        return finished(self, grads, state, output_loss(output, target))

@@ -7,10 +7,12 @@ from engram.testing.environment import check_environment
 from engram.testing.estimator import check_estimator
 from engram.testing.evolution import check_evolution
 from engram.testing.experiment import check_experiment
+from engram.testing.learning_rule import check_learning_rule
 from engram.testing.module import check_module
 from engram.testing.optimizer import check_optimizer
 from engram.testing.report import check_report, find_browser, open_browser, take_screenshots
 from engram.testing.rule import check_rule
+from engram.testing.synaptic_rule import check_synaptic_rule
 from engram.testing.task import check_task
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     "check_estimator",
     "check_evolution",
     "check_experiment",
+    "check_learning_rule",
     "check_module",
     "check_optimizer",
     "check_report",
     "check_rule",
+    "check_synaptic_rule",
     "check_task",
     "find_browser",
     "open_browser",

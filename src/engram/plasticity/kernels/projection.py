@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engram.plasticity.kernels.encoding import transformed
-from engram.plasticity.sequence import autocast
+from engram.sequence import autocast
 from engram.threads import alone
 
 # Multiplications of fewer numbers than this are done before other threads have come together.

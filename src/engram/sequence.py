@@ -1,4 +1,4 @@
-"""The sequences that plastic layers are given, checked, and their precision."""
+"""The sequences that recurrent modules are given, checked, and their precision."""
 
 from __future__ import annotations
 

@@ -1,0 +1,196 @@
+"""Measures of a learning rule: how near its changes are to the gradient, and what they cost."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from engram import checks
+
+
+class LayerCosine(NamedTuple):
+    """Cosine of two changes of one layer; ``zero`` says that one of them is zero, and the cosine is then 0."""
+
+    cosine: float
+    zero: bool
+
+
+def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, LayerCosine]:
+    """Return the cosine of pseudo-gradients and gradients, layer by layer.
+
+        cos = <g, r> / (|g| |r|),   over all parameters of a layer
+
+    Args:
+        grads: By parameter name; one that is missing counts as zero.
+        reference: Likewise, as of backpropagation; it says what layers there are.
+
+    Returns:
+        By the name of the module that has the parameters, in the order of ``reference``.
+
+    Raises:
+        ValueError: A parameter is unknown to ``reference``, or of another shape.
+
+    Examples:
+        >>> reference = {"0.weight": torch.tensor([3.0, 4.0]), "2.weight": torch.ones(2)}
+        >>> found = gradient_cosine({"0.weight": torch.tensor([1.0, 0.0])}, reference)
+        >>> round(found["0"].cosine, 6), found["2"]
+        (0.6, LayerCosine(cosine=0.0, zero=True))
+    """
+    if unknown := sorted(set(grads) - set(reference)):
+        raise ValueError(f"grads has {', '.join(unknown)}: expected only parameters of reference")
+    layers: dict[str, list[str]] = {}
+    for name, gradient in reference.items():
+        if name in grads and grads[name].shape != gradient.shape:
+            raise ValueError(f"grads[{name!r}].shape = {tuple(grads[name].shape)}: expected {tuple(gradient.shape)}")
+        layers.setdefault(name.rpartition(".")[0], []).append(name)
+    found = {}
+    for layer, names in layers.items():
+        right = torch.cat([reference[name].detach().double().flatten() for name in names])
+        left = torch.cat([grads.get(name, torch.zeros_like(reference[name])).double().flatten() for name in names])
+        lengths = left.norm() * right.norm()
+        zero = not bool(left.any() and right.any())
+        found[layer] = LayerCosine(0.0 if zero else float(left @ right / lengths), zero)
+    return found
+
+
+def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.ndarray, "others _"]) -> float:
+    """Return how far a layer's weights changed in the directions of its inputs that another change predicts, 0 to 1.
+
+        |A A*^T|_F^2 / (|A A^T|_F |A* A*^T|_F) = <A^T A, A*^T A*>_F / (|A^T A|_F |A*^T A*|_F)
+
+    Args:
+        change: A, weights after minus weights before, (out, in); kernels of a convolution unfolded, (out, in * k * k).
+        predicted: A*, likewise, with as many inputs.
+
+    Raises:
+        ValueError: The shapes do not fit, or a change is zero.
+
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022); this is the expectation
+    of their estimate by noise.
+
+    Examples:
+        >>> A = np.array([[1.0, 2.0], [0.0, 1.0]])
+        >>> round(alignment_score(A, A[::-1]), 12), alignment_score(np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]]))
+        (1.0, 0.0)
+    """
+    A = checks.array("change", change, ("post", "pre"))
+    B = checks.array("predicted", predicted, ("post", A.shape[1]))
+    for name, value in (("change", A), ("predicted", B)):
+        if not value.any():
+            raise ValueError(f"{name} is zero everywhere: expected a change")
+    A, B = A / np.abs(A).max(), B / np.abs(B).max()
+    if len(A) + len(B) > A.shape[1]:  # the smaller Gram matrices
+        left, right = A.T @ A, B.T @ B
+        shared = float((left * right).sum())
+    else:
+        left, right = A @ A.T, B @ B.T
+        shared = float(np.square(A @ B.T).sum())
+    return min(shared / float(np.linalg.norm(left) * np.linalg.norm(right)), 1.0)
+
+
+def extra_memory(update: Callable[[], object], forward: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
+    """Return by how many bytes of tensors the peak of an update is above that of a forward pass.
+
+    Args:
+        update: Call of ``rule.update``; what it returns, the pseudo-gradients, is part of the peak.
+        forward: Call of the network alone, without gradients.
+        held: Tensors of the rule's state, which are there all the time.
+
+    Raises:
+        TypeError: ``update`` or ``forward`` cannot be called.
+
+    Examples:
+        >>> extra_memory(lambda: torch.ones(1000), lambda: torch.ones(200), held=[torch.ones(10)])
+        3240
+    """
+    return peak_memory(update) - peak_memory(forward) + sum(tensor.untyped_storage().nbytes() for tensor in held)
+
+
+def peak_memory(call: Callable[[], object]) -> int:
+    """Return the most bytes of tensors that a call holds at one time, beyond those that were there before it.
+
+    Args:
+        call: What is run, twice: the first time fills caches.
+
+    Raises:
+        TypeError: It cannot be called.
+
+    Examples:
+        >>> peak_memory(lambda: torch.ones(1000) + 1)
+        8000
+    """
+    _callable("call", call)
+    call()
+    with _Allocations() as allocations:
+        result = call()
+    del result
+    return int(allocations.most)
+
+
+class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the storages that operations make, until they are freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now: int = 0
+        self.most: int = 0
+        self.known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.known.update(_storages((args, kwargs)))
+        out = func(*args, **(kwargs or {}))
+        for storage in _storages(out):
+            if storage not in self.known:
+                self.known.add(storage)
+                self._change(storage.nbytes())
+                weakref.finalize(storage, self._change, -storage.nbytes())
+        return out
+
+    def _change(self, size: int) -> None:
+        self.now += size
+        self.most = max(self.most, self.now)
+
+
+def _storages(nest: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(nest) if isinstance(leaf, Tensor)]
+
+
+def forward_equivalents(update: Callable[[], object], forward: Callable[[], object]) -> float:
+    """Return how many forward passes' worth of multiplications an update does, in matrix products and convolutions.
+
+    Args:
+        update: Call of ``rule.update``.
+        forward: Call of the network alone.
+
+    Raises:
+        TypeError: ``update`` or ``forward`` cannot be called.
+        ValueError: The forward pass has no such product.
+
+    Examples:
+        >>> x = torch.ones(4, 3)
+        >>> forward_equivalents(lambda: x @ x.T @ x, lambda: x @ x.T)
+        2.0
+    """
+    taken = []
+    for name, call in (("update", update), ("forward", forward)):
+        _callable(name, call)
+        with FlopCounterMode(display=False) as counter:
+            call()
+        taken.append(counter.get_total_flops())
+    if not taken[1]:
+        raise ValueError("forward has no product of matrices: expected a network with weights")
+    return float(taken[0] / taken[1])
+
+
+def _callable(name: str, value: object) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} is a {type(value).__name__}: expected what can be called without arguments")

@@ -1,0 +1,60 @@
+"""The networks that are trained, and what they are trained on."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from engram.rules.temporal import LeakyRNN, ReadoutNetwork
+
+TRAINED, VALIDATED = 1437, 287  # of 1797 images; the second are the last of the first
+HIDDEN = {"narrow": (32, 16), "wide": (128, 64), "clipped": (64,)}
+UNITS = 32
+Network = Literal["narrow", "wide", "clipped", "recurrent"]
+
+
+class Images(NamedTuple):
+    """Images or sequences, time first in these, and their classes."""
+
+    x: Tensor
+    y: Tensor
+
+    def of(self, chosen: Any) -> Images:
+        """Return some of them."""
+        return Images(self.x[:, chosen] if self.x.ndim == 3 else self.x[chosen], self.y[chosen])
+
+
+@cache
+def digits(in_time: bool) -> Images:
+    """Return the digits, centred on the training set; in time as 8 rows of 8, doubled."""
+    found, order = load_digits(), np.random.default_rng(0).permutation(1797)
+    x, y = torch.from_numpy(found.data / 16).float()[order], torch.from_numpy(found.target)[order]
+    x -= x[:TRAINED].mean(0)
+    return Images(2 * x.reshape(-1, 8, 8).transpose(0, 1).contiguous() if in_time else x, y)
+
+
+def build(network: Network, generator: torch.Generator) -> nn.Module:
+    """Make a network with weights of variance 1 / fan-in and biases of 0."""
+    if network == "recurrent":
+        core = LeakyRNN(8, UNITS, alpha=0.5, gain=0.9, generator=generator)
+        return ReadoutNetwork(core, 10, generator=generator)
+    layers: list[nn.Module] = []
+    sizes = (64, *HIDDEN[network], 10)
+    for before, after in pairwise(sizes):
+        layer = nn.Linear(before, after, device="meta").to_empty(device="cpu")
+        nn.init.normal_(layer.weight, std=before**-0.5, generator=generator)
+        nn.init.zeros_(layer.bias)
+        layers += [layer, nn.Hardtanh(0, 1) if network == "clipped" else nn.Tanh()]
+    return nn.Sequential(*(layers if network == "clipped" else layers[:-1]))
+
+
+def targets(data: Images, network: Network) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets: classes, or for clipped outputs what they should be."""
+    return data.x, one_hot(data.y, 10).to(data.x) if network == "clipped" else data.y

@@ -1,0 +1,304 @@
+"""A feed-forward network read as a chain of layers, run forward and back without a graph of the whole.
+
+    a[l] = W[l] h[l-1] + b[l],   h[l] = phi(a[l])
+    delta[l] = (delta[l+1] B[l+1]) phi'(a[l]),   dL/dW[l] = delta[l]^T h[l-1]
+
+With B = W this is backpropagation; the rules differ in where their errors come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+
+# What the derivative is in terms of the output: fused, and without a graph.
+_CLOSED: dict[type[nn.Module], Any] = {
+    nn.Identity: lambda error, output: error,
+    nn.Tanh: torch.ops.aten.tanh_backward,
+    nn.Sigmoid: torch.ops.aten.sigmoid_backward,
+    nn.ReLU: lambda error, output: torch.ops.aten.threshold_backward(error, output, 0),
+}
+_BETWEEN = (
+    *(nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.LogSigmoid),
+    *(nn.Hardtanh, nn.ReLU6, nn.Hardsigmoid, nn.Hardswish, nn.Softmax, nn.Flatten, nn.Unflatten, nn.MaxPool2d),
+    *(nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LayerNorm, nn.GroupNorm),
+)
+_CHANGING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
+
+
+class Activity(NamedTuple):
+    """What a layer received and gave.
+
+    Attributes:
+        input: h[l-1].
+        pre: a[l].
+        output: h[l].
+        graph: h[l] with the graph from a[l], where what stands between has no derivative in closed form; else None.
+    """
+
+    input: Tensor
+    pre: Tensor
+    output: Tensor
+    graph: Tensor | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module with weights, and what stands between it and the next one.
+
+    Attributes:
+        name: Of the module with weights, as ``named_modules`` has it.
+        module: It.
+        after: The modules behind it by name: activation, pooling, shape.
+        opaque: Whether no derivative of these is needed.
+    """
+
+    name: str
+    module: nn.Linear | nn.Conv2d
+    after: tuple[tuple[str, nn.Module], ...]
+    opaque: bool = False
+
+    @property
+    def weight_name(self) -> str:
+        """Name of its weights among the network's parameters."""
+        return _joined(self.name, "weight")
+
+    @property
+    def units(self) -> int:
+        """Number of its outputs, or channels."""
+        return len(self.module.weight)
+
+    def forward(self, input: Tensor, noise: Tensor | None = None) -> Activity:
+        """Return its activity, with noise added to a[l] if given."""
+        pre = self.module(input)
+        return self.activated(input, pre if noise is None else pre + noise)
+
+    def activated(self, input: Tensor, pre: Tensor) -> Activity:
+        """Return the activity of units that got this a[l]."""
+        if not self.after:
+            return Activity(input, pre, pre, None)
+        if len(self.after) == 1 and type(self.after[0][1]) in _CLOSED:
+            return Activity(input, pre, self.after[0][1](pre), None)
+        if self.opaque:
+            output = pre.clone()  # since an activation may work in place
+            for _, module in self.after:
+                output = module(output)
+            return Activity(input, pre, output, None)
+        with torch.enable_grad():
+            pre = pre.detach().requires_grad_()
+            output = pre.clone()
+            for _, module in self.after:
+                output = module(output)
+        return Activity(input, pre, output.detach(), output)
+
+    def through(self, activity: Activity, error: Tensor) -> Tensor:
+        """Return the error at a[l], given that at h[l]."""
+        return self._through(activity, error)[0]
+
+    def gradients(self, activity: Activity, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the error at a[l], and the gradients of the layer's parameters, given the error at h[l]."""
+        delta, grads = self._through(activity, error)
+        return delta, self.weight_gradients(activity.input, delta) | grads
+
+    def weight_gradients(self, input: Tensor, delta: Tensor) -> dict[str, Tensor]:
+        """Return the gradients of weights and bias, given h[l-1] and the error at a[l]; sums over the batch."""
+        module, grads = self.module, {}
+        weight, bias = module.weight.requires_grad, module.bias is not None and module.bias.requires_grad
+        if isinstance(module, nn.Linear):
+            if weight:
+                grads[self.weight_name] = delta.t() @ input
+            if bias:
+                grads[_joined(self.name, "bias")] = delta.sum(0)
+        else:
+            _, of_weight, of_bias = self._convolution_backward(delta, input, module.weight, [False, weight, bias])
+            grads = {self.weight_name: of_weight} if weight else {}
+            grads |= {_joined(self.name, "bias"): of_bias} if bias else {}
+        return grads
+
+    def back(self, delta: Tensor, feedback: Tensor, input: Tensor) -> Tensor:
+        """Return the error at h[l-1], given that at a[l], through weights of the shape of W[l]."""
+        if isinstance(self.module, nn.Linear):
+            return delta @ feedback
+        error: Tensor = self._convolution_backward(delta, input, feedback, [True, False, False])[0]
+        return error
+
+    def _through(self, activity: Activity, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if activity.graph is not None:
+            inside = {
+                _joined(name, parameter): value
+                for name, module in self.after
+                for parameter, value in module.named_parameters()
+                if value.requires_grad
+            }
+            delta, *found = torch.autograd.grad(activity.graph, [activity.pre, *inside.values()], error)
+            return delta, dict(zip(inside, found, strict=True))
+        if not self.after:
+            return error, {}
+        return _CLOSED[type(self.after[0][1])](error, activity.output), {}
+
+    def _convolution_backward(self, delta: Tensor, input: Tensor, weight: Tensor, wanted: list[bool]) -> Any:
+        module: Any = self.module
+        padding = [0, 0] if module.padding == "valid" else list(module.padding)
+        if module.padding == "same":
+            padding = [d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        form = (list(module.stride), padding, list(module.dilation), False, [0, 0], module.groups)
+        return torch.ops.aten.convolution_backward(delta, input, weight, [len(weight)], *form, wanted)
+
+
+class Chain(NamedTuple):
+    """A network as a chain; ``read`` makes it, anew for every update, since a rule keeps no module.
+
+    Attributes:
+        before: Modules without parameters before the first layer.
+        layers: The layers.
+    """
+
+    before: tuple[nn.Module, ...]
+    layers: tuple[Layer, ...]
+
+    def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Activity]:
+        """Return the activity of every layer, with noise added to each a[l] if given.
+
+        Raises:
+            ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes.
+        """
+        for module in self.before:
+            x = module(x)
+        first = self.layers[0].module
+        size = (first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, "height", "width")
+        checks.tensor("x", x, ("batch", *size), like=first.weight)
+        if not len(x):
+            raise ValueError(f"x.shape = {tuple(x.shape)}: expected a sample at least")
+        activities: list[Activity] = []
+        for index, layer in enumerate(self.layers):
+            activities.append(layer.forward(x, None if noise is None else noise[index]))
+            x = activities[-1].output
+        return activities
+
+    def backward(self, activities: list[Activity], error: Tensor, feedback: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the gradients that come of an error at the output, sent back through the feedback.
+
+        Args:
+            activities: Of ``forward``; the list is emptied, so that their memory is free as it goes.
+            error: Derivative of the loss, a mean over the batch, by the output.
+            feedback: B[l] for each layer but the first, by the name of its weights.
+        """
+        grads: dict[str, Tensor] = {}
+        for index in range(len(self.layers) - 1, -1, -1):
+            layer, activity = self.layers[index], activities.pop()
+            delta, found = layer.gradients(activity, error)
+            grads |= found
+            if index:
+                error = layer.back(delta, feedback[layer.weight_name], activity.input)
+        return grads
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return W[l] of each layer but the first, by name: what backpropagation sends errors through."""
+        return {layer.weight_name: layer.module.weight for layer in self.layers[1:]}
+
+    def random_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return weights of the shapes of ``weights``, normal with a variance of 1 / fan-in."""
+        return {
+            name: normal(weight.shape, generator, weight) / math.sqrt(weight[0].numel())
+            for name, weight in self.weights().items()
+        }
+
+
+def read(model: nn.Module, rule: object, *, linear: bool = False, steady: bool = False, opaque: bool = False) -> Chain:
+    """Return a network as a chain of layers.
+
+    Args:
+        model: An ``nn.Sequential``, nested or not, of ``nn.Linear``, ``nn.Conv2d``, and what may stand between.
+        rule: The rule that asks, for the message.
+        linear: Whether only ``nn.Linear`` will do.
+        steady: Whether the same input must give the same output each time, which batch norm and dropout do not.
+        opaque: Whether modules of any kind may stand between, if without parameters, as no derivative is needed.
+
+    Raises:
+        TypeError: A layer does not fit; the message names it and what it lacks.
+    """
+    who, found = type(rule).__name__, list(_leaves(model))
+    before: list[nn.Module] = []
+    layers: list[tuple[str, Any, list[tuple[str, nn.Module]]]] = []
+    seen: set[int] = set()
+    for name, module in found:
+        kind, where = type(module).__name__, f"{who} cannot train layer {name!r}, a {type(module).__name__}"
+        if type(module) is nn.Linear or (type(module) is nn.Conv2d and not linear):
+            if id(module) in seen or not set(module._parameters) <= {"weight", "bias"}:
+                raise TypeError(f"{where}: expected weights of its own, neither shared nor made of other parameters")
+            if kind == "Conv2d" and not _plain(module):
+                raise TypeError(f"{where}: expected padding by zeros, as many on both sides")
+            seen.add(id(module))
+            layers.append((name, module, []))
+            continue
+        parameters = next(module.parameters(), None) is not None
+        if isinstance(module, _CHANGING) and steady:
+            raise TypeError(f"{where}: it lacks one output for one input, which several phases need")
+        known = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
+        if not known and (parameters or not opaque):
+            supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
+            what = (
+                "it lacks a known derivative" if not parameters else "it has weights of a form that it lacks a rule for"
+            )
+            raise TypeError(f"{where}: {what}; expected an nn.Sequential of {supported}, activations, pooling, Flatten")
+        if layers:
+            layers[-1][2].append((name, module))
+        elif parameters:
+            raise TypeError(f"{where}: it has parameters before the first layer, which no error reaches")
+        else:
+            before.append(module)
+    if not layers:
+        raise TypeError(f"{who} cannot train a {type(model).__name__} without an nn.Linear or nn.Conv2d")
+    return Chain(tuple(before), tuple(Layer(name, module, tuple(after), opaque) for name, module, after in layers))
+
+
+def refuse_changing(model: nn.Module, rule: object) -> None:
+    """Raise TypeError where a module that is trained gives another output each time: batch norm, dropout."""
+    for name, module in model.named_modules():
+        if isinstance(module, _CHANGING) and module.training:
+            where = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__}"
+            raise TypeError(f"{where} in training mode: it lacks one output for one input; expected model.eval()")
+
+
+def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Float[Tensor, "*shape"]:
+    """Return standard normal numbers of the dtype and device of ``like``, the same ones for every dtype."""
+    return torch.randn(*shape, generator=generator, device=generator.device).to(like)
+
+
+def new_key(generator: torch.Generator) -> Tensor:
+    """Return a key, from which ``generator_of`` makes the same generator each time: a rule's noise, as its state."""
+    return torch.randint(2**62, (), generator=generator, device=generator.device)
+
+
+def generator_of(key: Tensor, like: Tensor) -> torch.Generator:
+    """Return a generator on the device of ``like``."""
+    return torch.Generator(like.device).manual_seed(int(key))
+
+
+def _leaves(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules of nested ``nn.Sequential`` in order; one that stands there twice, twice."""
+    if type(model).forward is not nn.Sequential.forward:
+        yield name, model
+        return
+    for child, module in model._modules.items():
+        if module is not None:
+            yield from _leaves(module, _joined(name, child))
+
+
+def _plain(module: Any) -> bool:
+    if module.padding_mode != "zeros":
+        return False
+    spans = zip(module.dilation, module.kernel_size, strict=True)
+    return module.padding != "same" or all(d * (k - 1) % 2 == 0 for d, k in spans)
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name

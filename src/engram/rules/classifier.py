@@ -1,0 +1,158 @@
+"""A scikit-learn classifier: a network of some hidden layers that any learning rule trains."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from engram import checks
+from engram.rules.catalogue import CATALOGUE
+from engram.rules.contract import LearningRule, train_step
+
+Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+
+ACTIVATIONS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+
+
+class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A feed-forward network that any rule of ``engram.rules`` trains, by gradient descent with momentum.
+
+    Weights start from N(0, 1 / fan-in) and biases from 0, and are the same for all rules: what a rule draws comes from
+    a seed of its own. Features should be centred and scaled, as for other networks.
+
+    Args:
+        rule: A name in ``engram.rules.CATALOGUE``, or a rule.
+        hidden: Units of each hidden layer.
+        activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` asks for) or ``"relu"``.
+        learning_rate: Of gradient descent, above 0.
+        momentum: Of gradient descent, from 0 to below 1.
+        weight_decay: Decay of the weights, of ``torch.optim.SGD``; ``"kolen-pollack"`` asks for it.
+        batch_size: Samples in a batch.
+        epochs: How often it sees each sample.
+        random_state: Seed or generator of the weights, the rule's draws, and the order of samples.
+
+    Attributes:
+        classes_: The classes.
+        loss_curve_: Mean loss of each epoch.
+        n_features_in_: Number of features.
+        network_: The network, an ``nn.Sequential``.
+        rule_: The rule in use.
+        state_: Its state after the last step.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X / 16 - 0.3
+        >>> RuleClassifier(rule="dfa", epochs=4, random_state=0).fit(X[:900], y[:900]).score(X[900:], y[900:]) > 0.7
+        True
+    """
+
+    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    def __init__(
+        self,
+        rule: Annotated[Any, str | LearningRule[Any]] = "backprop",
+        hidden: Annotated[Any, tuple[int, ...]] = (32, 16),
+        *,
+        activation: Annotated[Any, str] = "tanh",
+        learning_rate: Annotated[Any, float] = 0.03,
+        momentum: Annotated[Any, float] = 0.9,
+        weight_decay: Annotated[Any, float] = 0.0,
+        batch_size: Annotated[Any, int] = 32,
+        epochs: Annotated[Any, int] = 20,
+        random_state: Any = None,
+    ) -> None:
+        self.rule = rule
+        self.hidden = hidden
+        self.activation = activation
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.random_state = random_state
+
+    def fit(self, X: Data, y: Data) -> RuleClassifier:
+        """Train a new network.
+
+        Args:
+            X: Samples, (samples, features).
+            y: Their classes, (samples,).
+
+        Raises:
+            TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, or X and
+                y are no valid data.
+            FloatingPointError: It diverged; a lower ``learning_rate`` may help.
+        """
+        samples, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has 1 class, {self.classes_[0]!r}: a classifier expects at least two")
+        self.rule_ = self._checked_rule()
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
+        start, own, order = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        x, classes = torch.tensor(samples), torch.tensor(numbers, dtype=torch.int64)
+        self.network_ = self._network(x.dtype, start)
+        self.state_ = self.rule_.init(self.network_, own)
+        optimizer = torch.optim.SGD(
+            self.network_.parameters(),
+            lr=checks.number("learning_rate", self.learning_rate, above=0),
+            momentum=checks.number("momentum", self.momentum, least=0, below=1),
+            weight_decay=checks.number("weight_decay", self.weight_decay, least=0),
+        )
+        size = checks.size("batch_size", self.batch_size)
+        self.loss_curve_ = []
+        for _ in range(checks.size("epochs", self.epochs)):
+            losses = 0.0
+            for rows in torch.split(torch.randperm(len(x), generator=order), size):
+                update = train_step(self.rule_, self.network_, optimizer, (x[rows], classes[rows]), self.state_)
+                self.state_ = update.state
+                losses += update.info["loss"].item() * len(rows)
+            self.loss_curve_.append(losses / len(x))
+        return self
+
+    def predict_proba(self, X: Data) -> np.ndarray:
+        """Return the probability of each class, (samples, classes).
+
+        Args:
+            X: Samples, (samples, features).
+
+        Raises:
+            NotFittedError: ``fit`` has not been called.
+            ValueError: X is no valid data, or has another number of features.
+        """
+        check_is_fitted(self)
+        samples = torch.tensor(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        with torch.no_grad():
+            output = self.rule_.predict(self.network_, samples.to(next(self.network_.parameters())))
+        return output.softmax(1).numpy()
+
+    def predict(self, X: Data) -> np.ndarray:
+        """Return the most probable class of each sample; arguments as of ``predict_proba``."""
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[probabilities.argmax(1)])
+
+    def _checked_rule(self) -> LearningRule[Any]:
+        if isinstance(self.rule, str):
+            return CATALOGUE[checks.choice("rule", self.rule, CATALOGUE)]()
+        return checks.instance("rule", self.rule, LearningRule)  # type: ignore[type-abstract]
+
+    def _network(self, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:
+        activation = ACTIVATIONS[checks.choice("activation", self.activation, ACTIVATIONS)]
+        hidden = [checks.size("hidden", units) for units in checks.instance("hidden", self.hidden, tuple)]
+        modules: list[nn.Module] = []
+        for pre, post in pairwise([self.n_features_in_, *hidden, len(self.classes_)]):
+            linear = nn.Linear(pre, post, dtype=dtype, device="meta").to_empty(device="cpu")
+            nn.init.normal_(linear.weight, std=pre**-0.5, generator=generator)
+            nn.init.zeros_(linear.bias)
+            modules += [linear, activation()]
+        return nn.Sequential(*modules[:-1])

@@ -1,0 +1,57 @@
+"""Direct feedback alignment: each hidden layer hears of the error at the output, by fixed random weights of its own."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+from engram.rules.output_feedback import OutputFeedback, begun, drawn
+
+
+class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
+    """Direct feedback alignment: the error at the output reaches each hidden layer by fixed random weights.
+
+        delta[l] = (e D[l]) phi'(a[l]),   D ~ N(0, 1 / outputs)
+
+    The last layer is trained by the error itself. Its state is D, (outputs, units), of all hidden layers side by side,
+    so that one product gives the errors of all; it is drawn at the first update.
+
+    Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks" (2016), equation 7.
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), DirectFeedbackAlignment()
+        >>> state = rule.init(model, torch.Generator())
+        >>> rule.update(model, torch.ones(4, 2), torch.ones(4, 1), state).state.weights.shape
+        torch.Size([1, 3])
+    """
+
+    properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
+        """Draw the key of the feedback."""
+        chain.read(model, self)
+        return begun(generator)
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: OutputFeedback,
+    ) -> Update:
+        """Return the pseudo-gradients; after the first update the state stays as it is."""
+        network = chain.read(model, self)
+        activities = network.forward(x)
+        output = activities[-1].output
+        state, sizes = drawn(state, activities, "outputs")
+        error = output_error(output, target) / len(output)
+        errors = [*torch.split(error @ state.weights, sizes, 1), error]
+        grads: dict[str, Tensor] = {}
+        for layer, activity, own in zip(network.layers, activities, errors, strict=True):
+            grads |= layer.gradients(activity, own.reshape(activity.output.shape))[1]
+        return finished(self, grads, state, output_loss(output, target))

@@ -1,0 +1,172 @@
+"""Equilibrium propagation: a network settles, and again nudged to the target; weights learn from the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+
+
+class _Units(NamedTuple):
+    """Units of a layer: rho, its derivative by rho, and the range that states are kept to."""
+
+    rho: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor | float]
+    least: float | None = None
+    most: float | None = None
+
+
+class EquilibriumPropagation(LearningRule[None]):
+    """Equilibrium propagation in a network with symmetric connections, whose weights are those of the chain.
+
+        E = sum_l |s[l]|^2 / 2 - rho(s[l])^T W[l] rho(s[l-1]) - b[l]^T rho(s[l]),   rho(s[0]) = x
+        s += epsilon (-dE/ds - beta dC/ds),   C: the loss of y = rho(s[L])
+        dL/dW = -(R(beta) - R(-beta)) / (2 beta),   R = rho(s[l]) rho(s[l-1])^T where it has settled
+
+    The free phase starts from zero and the nudged ones from where it ended. What the network answers is y of the free
+    phase (``predict``), not the forward pass. Units are ``nn.Tanh``, ``nn.Sigmoid`` or ``nn.Hardtanh``, whose states
+    are kept within its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. Without one they are linear.
+
+    Args:
+        beta: Strength of the nudge, above 0.
+        symmetric: Whether it is nudged both ways; if not, dL/dW = -(R(beta) - R(0)) / beta, with a bias of order beta.
+        free_steps: Steps of the free phase.
+        nudge_steps: Steps of a nudged phase.
+        epsilon: Size of a step, above 0 and at most 1.
+
+    ``info`` has ``residual``, the largest abs(ds) per step size at the end of the free phase: above 1e-3 it has not
+    settled.
+
+    Source: Scellier and Bengio, "Equilibrium propagation: bridging the gap between energy-based models and
+    backpropagation" (2017); Laborieux et al., "Scaling equilibrium propagation to deep convnets" (2021), equation 6,
+    for the symmetric estimate.
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), EquilibriumPropagation()
+        >>> batch = torch.eye(2), torch.ones(2, 1)
+        >>> sorted(rule.update(model, *batch, rule.init(model, torch.Generator())).info)
+        ['loss', 'residual']
+    """
+
+    properties = Properties(local=True, spikes=True)
+
+    def __init__(
+        self,
+        beta: float = 0.5,
+        *,
+        symmetric: bool = True,
+        free_steps: int = 20,
+        nudge_steps: int = 5,
+        epsilon: float = 0.5,
+    ) -> None:
+        self.beta = checks.number("beta", beta, above=0)
+        self.symmetric = symmetric
+        self.free_steps = checks.size("free_steps", free_steps)
+        self.nudge_steps = checks.size("nudge_steps", nudge_steps)
+        self.epsilon = checks.number("epsilon", epsilon, above=0, most=1)
+
+    @classmethod
+    def one_sided(cls) -> EquilibriumPropagation:
+        """Return the rule that nudges one way."""
+        return cls(symmetric=False)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> None:
+        """Return None: it has no state."""
+        self._read(model)
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, x: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch outputs"]:
+        """Return y of the free phase."""
+        network, units = self._read(model)
+        return units[-1].rho(self._free(network, units, network.forward(x)[0])[0][-1])
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: None,
+    ) -> Update:
+        """Return the pseudo-gradients from the phases."""
+        network, units = self._read(model)
+        first = network.forward(x)[0]
+        free, residual = self._free(network, units, first)
+        output = units[-1].rho(free[-1])
+        loss, size = output_loss(output, target), len(output)
+        signs = output.new_ones(2 * size if self.symmetric else size, 1)
+        signs[size:] = -1
+        both = [torch.cat((s, s)) for s in free] if self.symmetric else free
+        wanted = torch.cat((target, target)) if self.symmetric else target
+        drive = torch.cat((first.pre, first.pre)) if self.symmetric else first.pre
+        for _ in range(self.nudge_steps):
+            nudge = output_error(units[-1].rho(both[-1]), wanted) * (self.beta * signs)
+            both = self._step(network, units, both, drive, nudge)
+        if not self.symmetric:
+            both = [torch.cat(pair) for pair in zip(both, free, strict=True)]
+            signs = torch.cat((signs, -signs))
+        scale = -1 / ((2 if self.symmetric else 1) * self.beta * size)
+        active = [torch.cat((first.input, first.input)), *(unit.rho(s) for unit, s in zip(units, both, strict=True))]
+        grads: dict[str, Tensor] = {}
+        for layer, pre, post in zip(network.layers, active[:-1], active[1:], strict=True):
+            grads |= layer.weight_gradients(pre, signs * scale * post)
+        return finished(self, grads, None, loss, residual=residual)
+
+    def _read(self, model: nn.Module) -> tuple[chain.Chain, list[_Units]]:
+        network = chain.read(model, self, linear=True, steady=True)
+        return network, [_units(layer) for layer in network.layers]
+
+    def _free(
+        self, network: chain.Chain, units: list[_Units], first: chain.Activity
+    ) -> tuple[list[Tensor], Float[Tensor, ""]]:
+        """Return the states that the free phase settles at, and its residual."""
+        states = [first.pre.new_zeros(len(first.pre), layer.units) for layer in network.layers]
+        before = states
+        for _ in range(self.free_steps):
+            before, states = states, self._step(network, units, states, first.pre, None)
+        moved = [(s - b).abs().max() for s, b in zip(states, before, strict=True)]
+        return states, torch.stack(moved).max() / self.epsilon
+
+    def _step(
+        self, network: chain.Chain, units: list[_Units], states: list[Tensor], drive: Tensor, nudge: Tensor | None
+    ) -> list[Tensor]:
+        """Return the states a step later; all layers move at once."""
+        active = [unit.rho(s) for unit, s in zip(units, states, strict=True)]
+        after = []
+        for index, (unit, s, y) in enumerate(zip(units, states, active, strict=True)):
+            push = network.layers[index].module(active[index - 1]) if index else drive
+            if index + 1 < len(states):
+                push = push + active[index + 1] @ network.layers[index + 1].module.weight
+            elif nudge is not None:
+                push = push - nudge
+            moved = torch.lerp(s, unit.slope(y) * push, self.epsilon)
+            after.append(moved if unit.least is None else moved.clamp(unit.least, unit.most))
+        return after
+
+
+def _units(layer: chain.Layer) -> _Units:
+    """Return the units of a layer, or raise TypeError if there is no energy with such ones."""
+    kinds = [type(module) for _, module in layer.after]
+    if kinds in ([], [nn.Identity]):
+        return _Units(lambda s: s, lambda y: 1.0)
+    if kinds == [nn.Tanh]:
+        return _Units(torch.tanh, lambda y: 1 - y * y)
+    if kinds == [nn.Sigmoid]:
+        return _Units(torch.sigmoid, lambda y: y * (1 - y))
+    if kinds == [nn.Hardtanh]:
+        module = layer.after[0][1]
+        assert isinstance(module, nn.Hardtanh)
+        return _Units(lambda s: s, lambda y: 1.0, module.min_val, module.max_val)
+    name, module = next(pair for pair in layer.after if len(kinds) > 1 or type(pair[1]) is kinds[0])
+    raise TypeError(
+        f"EquilibriumPropagation cannot train layer {name!r}, a {type(module).__name__}: it lacks bounded units of an"
+        " energy; expected one nn.Tanh, nn.Sigmoid or nn.Hardtanh behind each nn.Linear, or none"
+    )

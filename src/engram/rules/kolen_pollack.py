@@ -1,0 +1,71 @@
+"""The Kolen-Pollack rule: feedback weights that get the same changes and the same decay as the forward ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+
+
+class KolenPollack(LearningRule[dict[str, Tensor]]):
+    """Feedback alignment whose feedback weights learn: they get the change u of the forward ones, and decay alike.
+
+        W' = W + u - decay W,   B' = B + u - decay B,   W' - B' = (1 - decay) (W - B)
+
+    What the optimiser did to W is what ``after_step`` is told, its decay included, so that it holds for any optimiser;
+    u is that without the decay. The optimiser has to decay the weights for its part: ``torch.optim.SGD`` does so with
+    ``weight_decay = decay * (1 - momentum) / lr``. The state is B, by the name of the weights W of each layer but the
+    first.
+
+    Args:
+        decay: Part of B that is lost in a step, from 0 to 1.
+
+    Source: Kolen and Pollack, "Backpropagation without weight transport" (1994); Akrout et al., "Deep learning without
+    weight transport" (2019), section 3.2.
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), KolenPollack(decay=1.0)
+        >>> state = rule.after_step(model, {}, rule.init(model, torch.Generator()))
+        >>> torch.equal(state["2.weight"], model[2].weight)
+        True
+    """
+
+    properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
+
+    def __init__(self, decay: float = 1e-3) -> None:
+        self.decay = checks.number("decay", decay, least=0, most=1)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw the feedback weights."""
+        return chain.read(model, self).random_weights(generator)
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: dict[str, Tensor],
+    ) -> Update:
+        """Return the pseudo-gradients; the state changes in ``after_step``."""
+        network = chain.read(model, self)
+        activities = network.forward(x)
+        output = activities[-1].output
+        grads = network.backward(activities, output_error(output, target) / len(output), state)
+        return finished(self, grads, state, output_loss(output, target))
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return B after the step: B + u - decay B, where u is the change of W without its decay."""
+        weights, after = chain.read(model, self).weights(), {}
+        for name, feedback in state.items():
+            delta = deltas.get(name, torch.zeros_like(feedback))
+            after[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)
+        return after

@@ -1,0 +1,46 @@
+"""The last layer alone learns: the floor that every rule has to be above."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+
+
+class LastLayerOnly(LearningRule[None]):
+    """The delta rule for the last layer; hidden layers stay as they were drawn.
+
+        dL/dW[L] = e^T h[L-1] / B
+
+    Source: Widrow and Hoff, "Adaptive switching circuits" (1960).
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), LastLayerOnly()
+        >>> sorted(rule.update(model, torch.ones(4, 2), torch.ones(4, 1), rule.init(model, torch.Generator())).grads)
+        ['2.bias', '2.weight']
+    """
+
+    properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> None:
+        """Return None: it has no state."""
+        chain.read(model, self)
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: None,
+    ) -> Update:
+        """Return the gradients of the last layer's parameters."""
+        network = chain.read(model, self)
+        last = network.forward(x)[-1]
+        error = output_error(last.output, target) / len(last.output)
+        grads = network.layers[-1].gradients(last, error)[1]
+        return finished(self, grads, None, output_loss(last.output, target))

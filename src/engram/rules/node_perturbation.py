@@ -1,0 +1,71 @@
+"""Node perturbation: noise at all units at once, and each is to blame for the change of the loss by its own noise."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import sample_losses
+
+
+class NodePerturbation(LearningRule[Tensor]):
+    """Node perturbation of a feed-forward network: an unbiased estimate of the gradient, as sigma goes to 0.
+
+        delta[l] = (L(noise) - L(clean)) xi[l] / sigma^2,   a[l] + xi[l],   xi ~ N(0, sigma^2),   for each sample
+        dL/dW[l] ~ delta[l]^T h[l-1] / B
+
+    Its state is the key of the next noise. Activations may be of any kind, steps included.
+
+    Args:
+        sigma: Standard deviation of the noise, above 0.
+        draws: Draws of noise that each update is a mean of, a forward pass each.
+
+    Source: Flower and Jabri, "Summed weight neuron perturbation" (1992); Werfel, Xie and Seung, "Learning curves for
+    stochastic gradient descent in linear feedforward networks" (2005).
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), NodePerturbation()
+        >>> state = rule.init(model, torch.Generator().manual_seed(0))
+        >>> bool(rule.update(model, torch.eye(2), torch.ones(2, 1), state).state != state)
+        True
+    """
+
+    properties = Properties(local=True, no_weight_transport=True, online=True, black_box=True, spikes=True)
+
+    def __init__(self, sigma: float = 0.05, draws: int = 1) -> None:
+        self.sigma = checks.number("sigma", sigma, above=0)
+        self.draws = checks.size("draws", draws)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> Int[Tensor, ""]:
+        """Draw the key of the noise."""
+        chain.read(model, self, steady=True, opaque=True)
+        return chain.new_key(generator)
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: Int[Tensor, ""],
+    ) -> Update:
+        """Return the pseudo-gradients, and the next key."""
+        network = chain.read(model, self, steady=True, opaque=True)
+        clean = network.forward(x)
+        losses = sample_losses(clean[-1].output, target)
+        generator = chain.generator_of(state, losses)
+        blame = [torch.zeros_like(activity.pre) for activity in clean]
+        for _ in range(self.draws):
+            noise = [self.sigma * chain.normal(activity.pre.shape, generator, activity.pre) for activity in clean]
+            rise = sample_losses(network.forward(x, noise)[-1].output, target) - losses
+            rise /= self.sigma**2 * self.draws * len(rise)
+            for delta, own in zip(blame, noise, strict=True):
+                delta.addcmul_(own, rise.view(-1, *[1] * (own.ndim - 1)))
+        grads: dict[str, Tensor] = {}
+        for layer, activity, delta in zip(network.layers, clean, blame, strict=True):
+            grads |= layer.weight_gradients(activity.input, delta)
+        return finished(self, grads, chain.new_key(generator), losses.mean())

@@ -1,0 +1,51 @@
+"""Random weights between the output and every hidden layer, drawn at the first batch, which tells their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engram.rules import chain
+
+
+class OutputFeedback(NamedTuple):
+    """State of a rule whose hidden layers each have weights of their own to or from the output.
+
+    Attributes:
+        weights: Of all hidden layers, side by side; empty before the first update.
+        key: What they are drawn from.
+    """
+
+    weights: Float[Tensor, "outputs units"]
+    key: Int[Tensor, ""]
+
+
+def begun(generator: torch.Generator) -> OutputFeedback:
+    """Return the state before the first update."""
+    return OutputFeedback(torch.empty(0, 0), chain.new_key(generator))
+
+
+def drawn(
+    state: OutputFeedback, activities: Sequence[chain.Activity], fan_in: Literal["outputs", "units"]
+) -> tuple[OutputFeedback, list[int]]:
+    """Return the state, with new weights of variance 1 / fan-in if it has none, and the units of each hidden layer.
+
+    Raises:
+        ValueError: The state is that of another network.
+    """
+    output = activities[-1].output
+    sizes = [activity.output[0].numel() for activity in activities[:-1]]
+    shape = output.shape[1], sum(sizes)
+    if not state.weights.numel():
+        weights = chain.normal(shape, torch.Generator().manual_seed(int(state.key)), output)
+        spread = [shape[0] if fan_in == "outputs" else size for size in sizes for _ in range(size)]
+        return state._replace(weights=weights * weights.new_tensor(spread).rsqrt()), sizes
+    if state.weights.shape != shape:
+        raise ValueError(
+            f"state.weights.shape = {tuple(state.weights.shape)}: expected {shape}, outputs and hidden units"
+        )
+    return state, sizes

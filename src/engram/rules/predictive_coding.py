@@ -1,0 +1,131 @@
+"""Predictive coding: activities settle until each layer's is what the layers around it expect, then weights learn."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+
+
+class PredictiveCoding(LearningRule[None]):
+    """Predictive coding: the values v of hidden layers descend an energy of prediction errors before weights learn.
+
+        F = sum_l |eps[l]|^2 / 2 + loss,   eps[l] = v[l] - f[l](v[l-1]),   eps[L] = -e
+        v[l] += rate (-eps[l] + J[l+1]^T eps[l+1]),   dF/dtheta[l] = -eps[l] df[l]/dtheta,   J = df/dv
+
+    from the forward pass. With predictions and J held at the forward pass, and a rate of 1, one sweep from the top down
+    settles the errors, eps[l] = J[l+1]^T eps[l+1], and the result is backpropagation's.
+
+    Args:
+        variant: ``"fixed"``: predictions held at the forward pass. ``"strict"``: the energy as it stands.
+        steps: Steps of the strict variant.
+        rate: Step size of the strict variant; halved where a step would raise the energy, which is not taken then.
+
+    ``info`` of the strict variant has ``energy``, of a sample, at each step, and ``halvings`` of the rate.
+
+    Source: Whittington and Bogacz, "An approximation of the error backpropagation algorithm in a predictive coding
+    network" (2017); Millidge, Tschantz and Buckley, "Predictive coding approximates backprop along arbitrary
+    computation graphs" (2022), for the fixed predictions.
+
+    Examples:
+        >>> from engram.rules import Backprop
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), PredictiveCoding()
+        >>> batch = torch.eye(2), torch.ones(2, 1)
+        >>> ours, theirs = (r.update(model, *batch, None).grads["0.weight"] for r in (rule, Backprop()))
+        >>> torch.allclose(ours, theirs)
+        True
+    """
+
+    properties = Properties(local=True)
+
+    def __init__(self, variant: Literal["fixed", "strict"] = "fixed", *, steps: int = 20, rate: float = 0.1) -> None:
+        self.variant = checks.choice("variant", variant, ("fixed", "strict"))
+        self.steps = checks.size("steps", steps)
+        self.rate = checks.number("rate", rate, above=0)
+
+    @classmethod
+    def strict(cls) -> PredictiveCoding:
+        """Return the strict variant."""
+        return cls("strict")
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> None:
+        """Return None: it has no state."""
+        chain.read(model, self, steady=True)
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: None,
+    ) -> Update:
+        """Return the pseudo-gradients at the values that were settled on."""
+        network = chain.read(model, self, steady=True)
+        activities = network.forward(x)
+        output = activities[-1].output
+        loss = output_loss(output, target)
+        if self.variant == "fixed":
+            # The sweep over the errors themselves, since v - f(v) would lose digits to the forward values.
+            error = output_error(output, target) / len(output)
+            return finished(self, network.backward(activities, error, network.weights()), None, loss)
+        settled = _Settling(network, target, activities, [activity.output for activity in activities[:-1]])
+        rate, halvings, energies = self.rate, 0, [settled.energy()]
+        for _ in range(self.steps):
+            proposed = settled.moved(rate)
+            if (energy := proposed.energy()) > energies[-1]:
+                rate, halvings = rate / 2, halvings + 1
+                energies.append(energies[-1])
+            else:
+                settled = proposed
+                energies.append(energy)
+        info = {"energy": torch.stack(energies) / len(output), "halvings": torch.tensor(halvings)}
+        return finished(self, settled.gradients(), None, loss, **info)
+
+
+class _Settling:
+    """Values of hidden layers on their way down the energy."""
+
+    def __init__(
+        self, network: chain.Chain, target: Tensor, activities: list[chain.Activity], values: list[Tensor]
+    ) -> None:
+        self.network, self.target, self.activities, self.values = network, target, activities, values
+        self.output = activities[-1].output
+        self.errors = [value - activity.output for value, activity in zip(values, activities, strict=False)]
+        self.errors.append(-output_error(self.output, target))
+        self.downhill: list[Tensor] | None = None
+
+    def energy(self) -> Tensor:
+        """Return F, of all samples."""
+        loss = output_loss(self.output, self.target) * len(self.output)
+        return loss + sum(error.square().sum() / 2 for error in self.errors[:-1])
+
+    def moved(self, rate: float) -> _Settling:
+        """Return what a step of this size leads to."""
+        if self.downhill is None:
+            above = zip(self.network.layers, self.activities, self.errors, strict=True)
+            sent = [
+                layer.back(layer.through(activity, error), layer.module.weight, activity.input)
+                for layer, activity, error in list(above)[1:]
+            ]
+            self.downhill = [back - error for back, error in zip(sent, self.errors, strict=False)]
+        values = [value + rate * step for value, step in zip(self.values, self.downhill, strict=True)]
+        inputs = [self.activities[0].input, *values]
+        activities = [layer.forward(input) for layer, input in zip(self.network.layers, inputs, strict=True)]
+        return _Settling(self.network, self.target, activities, values)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Return dF/dtheta, a mean over the batch."""
+        # A proposal was refused from here if the graph has been used up.
+        inputs = [self.activities[0].input, *self.values]
+        grads: dict[str, Tensor] = {}
+        for layer, input, error in zip(self.network.layers, inputs, self.errors, strict=True):
+            grads |= layer.gradients(layer.forward(input), error / -len(error))[1]
+        return grads

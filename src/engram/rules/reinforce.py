@@ -1,0 +1,103 @@
+"""REINFORCE: stochastic units that do more of what they happened to do when the reward was above its mean."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_loss
+
+
+class ReinforceState(NamedTuple):
+    """Running mean of the reward, and the key of the next draws."""
+
+    baseline: Float[Tensor, ""]
+    key: Int[Tensor, ""]
+
+
+class Reinforce(LearningRule[ReinforceState]):
+    """REINFORCE with Bernoulli units: hidden sigmoid units fire or do not, and the output is drawn too.
+
+        s[l] ~ Bernoulli(p[l]),   p[l] = sigmoid(W[l] s[l-1] + b[l]),   dL/dW[l] = -(R - base) (s[l] - p[l])^T s[l-1]
+
+    With classes the output is drawn from softmax(a[L]), R is 1 where it is right and else 0, and s - p is that of the
+    class drawn. With values the output is a[L] + sigma xi, R is minus its loss, and s - p is xi / sigma. As a
+    network without draws, sigmoid units are their mean.
+
+    Args:
+        rate: Rate of the running mean ``base`` of R, from 0 to 1; it starts at 0.
+        sigma: Standard deviation of the output, of values only; above 0.
+
+    Source: Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning"
+    (1992), sections 4 and 6.
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 2)), Reinforce()
+        >>> state = rule.init(model, torch.Generator().manual_seed(0))
+        >>> sorted(rule.update(model, torch.eye(2), torch.tensor([0, 1]), state).info)
+        ['loss', 'reward']
+    """
+
+    properties = Properties(
+        local=True, no_weight_transport=True, one_phase=True, online=True, black_box=True, spikes=True
+    )
+
+    def __init__(self, rate: float = 0.05, sigma: float = 0.1) -> None:
+        self.rate = checks.number("rate", rate, least=0, most=1)
+        self.sigma = checks.number("sigma", sigma, above=0)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> ReinforceState:
+        """Draw the key of the draws."""
+        first = self._read(model).layers[0].module.weight
+        return ReinforceState(first.new_zeros((), requires_grad=False), chain.new_key(generator))
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: ReinforceState,
+    ) -> Update:
+        """Return the pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn."""
+        network = self._read(model)
+        generator = chain.generator_of(state.key, network.layers[0].module.weight)
+        inputs, surprises = [network.forward(x)[0].input], []
+        for layer in network.layers[:-1]:
+            probability = layer.module(inputs[-1]).sigmoid()
+            uniform = torch.rand(probability.shape, generator=generator, device=generator.device)
+            inputs.append((uniform < probability).to(probability))
+            surprises.append(inputs[-1] - probability)
+        output = network.layers[-1].module(inputs[-1])
+        loss = output_loss(output, target)
+        if target.is_floating_point():
+            noise = chain.normal(output.shape, generator, output)
+            reward = (output + self.sigma * noise - target).square().sum(1) / -2
+            surprises.append(noise / self.sigma)
+        else:
+            probability = output.softmax(1)
+            drawn = torch.multinomial(probability.float(), 1, generator=generator)
+            reward = (drawn.squeeze(1) == target).to(output)
+            surprises.append((-probability).scatter_add(1, drawn, torch.ones_like(output[:, :1])))
+        merit = ((state.baseline - reward) / len(reward)).unsqueeze(1)
+        grads: dict[str, Tensor] = {}
+        for layer, input, surprise in zip(network.layers, inputs, surprises, strict=True):
+            grads |= layer.weight_gradients(input, merit * surprise)
+        baseline = torch.lerp(state.baseline, reward.mean(), self.rate)
+        after = ReinforceState(baseline, chain.new_key(generator))
+        return finished(self, grads, after, loss, reward=reward.mean())
+
+    def _read(self, model: nn.Module) -> chain.Chain:
+        network = chain.read(model, self, linear=True, steady=True)
+        for index, layer in enumerate(network.layers):
+            wanted = [nn.Sigmoid] if index + 1 < len(network.layers) else []
+            if [type(module) for _, module in layer.after] != wanted:
+                what = "one nn.Sigmoid behind it" if wanted else "nothing behind the last layer"
+                raise TypeError(f"Reinforce cannot train layer {layer.name!r}: it lacks units to draw; expected {what}")
+        return network

@@ -1,0 +1,90 @@
+"""Sign symmetry: errors go back through weights that have the signs of the forward ones, and sizes of their own."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+
+
+class SignSymmetryState(NamedTuple):
+    """Sizes M of the feedback weights by name, numbers or of the shapes of W; and the key of those drawn anew."""
+
+    magnitudes: dict[str, Tensor]
+    key: Int[Tensor, ""]
+
+
+class SignSymmetry(LearningRule[SignSymmetryState]):
+    """Errors go back through weights with the signs of the forward ones.
+
+        delta[l] = (delta[l+1] B[l+1]) phi'(a[l]),   B = sign(W) M,   where sign(0) = 1
+
+    Args:
+        magnitude: What M is. ``"uniform"`` (uSF): one number a layer, the mean of abs(W) when training begins.
+            ``"fixed"`` (frSF): abs(N(0, 1 / fan-in)) for each weight, for good. ``"redrawn"`` (brSF): anew for each
+            batch.
+
+    Source: Liao, Leibo and Poggio, "How important is weight symmetry in backpropagation?" (2016), section 3; Xiao et
+    al., "Biologically-plausible learning algorithms can scale to large datasets" (2019).
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), SignSymmetry()
+        >>> state = rule.init(model, torch.Generator())
+        >>> bool(state.magnitudes["2.weight"] == model[2].weight.abs().mean())
+        True
+    """
+
+    properties = Properties(one_phase=True, online=True, spikes=True)
+
+    def __init__(self, magnitude: Literal["uniform", "fixed", "redrawn"] = "uniform") -> None:
+        self.magnitude = checks.choice("magnitude", magnitude, ("uniform", "fixed", "redrawn"))
+
+    @classmethod
+    def fixed(cls) -> SignSymmetry:
+        """Return the rule with fixed random magnitudes (frSF)."""
+        return cls("fixed")
+
+    @classmethod
+    def redrawn(cls) -> SignSymmetry:
+        """Return the rule with magnitudes drawn anew for each batch (brSF)."""
+        return cls("redrawn")
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> SignSymmetryState:
+        """Measure or draw the magnitudes."""
+        network = chain.read(model, self)
+        if self.magnitude == "uniform":
+            magnitudes = {name: weight.detach().abs().mean() for name, weight in network.weights().items()}
+        else:
+            magnitudes = _drawn(network, generator)
+        return SignSymmetryState(magnitudes, chain.new_key(generator))
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: SignSymmetryState,
+    ) -> Update:
+        """Return the pseudo-gradients, and with magnitudes drawn anew the next ones."""
+        network = chain.read(model, self)
+        activities = network.forward(x)
+        output = activities[-1].output
+        weights = network.weights()
+        feedback = {name: torch.copysign(state.magnitudes[name], weight + 0.0) for name, weight in weights.items()}
+        grads = network.backward(activities, output_error(output, target) / len(output), feedback)
+        if self.magnitude == "redrawn":
+            generator = torch.Generator().manual_seed(int(state.key))
+            state = SignSymmetryState(_drawn(network, generator), chain.new_key(generator))
+        return finished(self, grads, state, output_loss(output, target))
+
+
+def _drawn(network: chain.Chain, generator: torch.Generator) -> dict[str, Tensor]:
+    return {name: weight.abs() for name, weight in network.random_weights(generator).items()}

@@ -1,0 +1,21 @@
+"""The activities of one layer, checked against its weights."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from engram import checks
+
+
+def check_activities(pre: Tensor, post: Tensor, weight: Tensor) -> None:
+    """Raise unless activities belong together and to these weights.
+
+    Raises:
+        TypeError: One is not a tensor.
+        ValueError: Wrong shape, dtype or device, or an empty batch.
+    """
+    checks.tensor("weight", weight, ("post", "pre"), weight)
+    checks.tensor("pre", pre, ("batch", weight.shape[1]), weight)
+    if not len(pre):
+        raise ValueError(f"pre.shape = {tuple(pre.shape)}: expected a batch of at least 1")
+    checks.tensor("post", post, (len(pre), weight.shape[0]), weight)

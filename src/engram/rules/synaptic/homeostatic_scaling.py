@@ -1,0 +1,46 @@
+"""Homeostatic scaling: a unit multiplies all its weights, towards the rate at which it should be active."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+
+
+def homeostatic_scaling(
+    weight: Annotated[Tensor, "post pre"], rate: Annotated[Tensor, "post"], target: float, exponent: float = 0.1
+) -> Float[Tensor, "post pre"]:
+    """Return weights scaled so that each unit comes nearer to its target rate; their proportions stay.
+
+        w[j] := w[j] (target / rate[j])^exponent
+
+    Args:
+        weight: W.
+        rate: Mean activity of each unit, positive; the mean of a silent unit says nothing of how far it is off.
+        target: What it should be, positive.
+        exponent: How much of the way is gone at once; with 1, all of it, where rates are proportional to weights.
+
+    Raises:
+        ValueError: A rate or the target is not positive, or the shapes do not belong together.
+
+    Source: Turrigiano et al., "Activity-dependent scaling of quantal amplitude in neocortical neurons" (1998); form
+    ours.
+
+    Examples:
+        >>> import torch
+        >>> homeostatic_scaling(torch.ones(2, 1), torch.tensor([4.0, 1.0]), target=1.0, exponent=0.5)
+        tensor([[0.5000],
+                [1.0000]])
+    """
+    checks.tensor("weight", weight, ("post", "pre"), weight)
+    checks.tensor("rate", rate, (len(weight),), weight)
+    checks.number("target", target, above=0)
+    checks.number("exponent", exponent)
+    silent = (~(rate > 0)).nonzero()
+    if len(silent):
+        unit = int(silent[0])
+        raise ValueError(f"rate[{unit}] = {float(rate[unit])}: expected a positive number")
+    return weight * (target / rate).pow(exponent)[:, None]

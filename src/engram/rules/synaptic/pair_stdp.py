@@ -1,0 +1,132 @@
+"""Spike-timing dependent plasticity of pairs of spikes: growth where the presynaptic one came first, else decay."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+from engram.rules.contract import SynapticRule, SynapticUpdate
+from engram.rules.synaptic.activities import check_activities
+from engram.rules.synaptic.hebb import HEBBIAN
+
+BOUNDS = ("none", "hard", "soft")
+
+
+class SpikeTraces(NamedTuple):
+    """Traces of the spikes on both sides of a layer; a batch of 1 stands for as many as there are."""
+
+    pre: Float[Tensor, "batch pre"]
+    post: Float[Tensor, "batch post"]
+
+
+@dataclass(frozen=True)
+class PairSTDP(SynapticRule[SpikeTraces]):
+    """Pair-based STDP, of all pairs, by traces: each update is one step of time.
+
+        x' = exp(-1 / tau_plus) x     y' = exp(-1 / tau_minus) y
+        dW = mean over the batch of  A_plus post x' - A_minus y' pre
+        x'' = x' + pre                y'' = y' + post
+
+    where pre and post are the spikes of the step, 0 or 1. Spikes of one step find the traces as they were before
+    it, so that those at the same time do not change their weight.
+
+    Args:
+        a_plus: A_plus, the growth of a weight when both spikes come at almost the same time; 0 or more.
+        a_minus: A_minus, the decay likewise.
+        tau_plus: Time constant of the presynaptic trace, in steps.
+        tau_minus: That of the postsynaptic trace.
+        bounds: What keeps a weight between 0 and ``w_max``. ``"hard"``: the change ends there. ``"soft"``: growth is
+            multiplied with w_max - W, decay with W. Both as long as the learning rate, with plain gradient descent, is
+            at most 1, for which A are the published amplitudes. ``"none"``: nothing.
+        w_max: The largest weight.
+
+    Raises:
+        ValueError: An argument is out of range or unknown, or the batch has another size than that of the traces.
+
+    Source: Song, Miller and Abbott, "Competitive Hebbian learning through spike-timing-dependent synaptic plasticity"
+    (2000), for the hard bounds; van Rossum, Bi and Turrigiano (2000) for bounds that depend on the weight; Morrison,
+    Diesmann and Gerstner, "Phenomenological models of synaptic plasticity based on spike timing" (2008), section 4.1.
+
+    Examples:
+        >>> import torch
+        >>> rule, W, on, off = PairSTDP(), torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1, 1)
+        >>> _, state = rule.update(on, off, W, rule.init(W))
+        >>> rule.update(off, on, W, state).grad  # post one step after pre: -0.01 exp(-1 / 20)
+        tensor([[-0.0095]])
+    """
+
+    a_plus: float = 0.01
+    a_minus: float = 0.0105
+    tau_plus: float = 20.0
+    tau_minus: float = 20.0
+    bounds: str = "none"
+    w_max: float = 1.0
+
+    properties = HEBBIAN
+
+    def __post_init__(self) -> None:
+        for name in ("a_plus", "a_minus"):
+            checks.number(name, getattr(self, name), least=0)
+        for name in ("tau_plus", "tau_minus", "w_max"):
+            checks.number(name, getattr(self, name), above=0)
+        checks.choice("bounds", self.bounds, BOUNDS)
+
+    def init(self, weight: Float[Tensor, "post pre"]) -> SpikeTraces:
+        """Return traces of 0."""
+        return SpikeTraces(weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0]))
+
+    def update(
+        self,
+        pre: Annotated[Tensor, "batch pre"],
+        post: Annotated[Tensor, "batch post"],
+        weight: Annotated[Tensor, "post pre"],
+        state: SpikeTraces,
+    ) -> SynapticUpdate:
+        """Return minus the change by the spikes of this step, and the traces after it."""
+        check_activities(pre, post, weight)
+        check_traces(state, pre, post)
+        early = decayed(state.pre, self.tau_plus)
+        late = decayed(state.post, self.tau_minus)
+        growth = self.a_plus * mean_product(post, early)
+        decay = self.a_minus * mean_product(late, pre)
+        change = bounded(growth, decay, weight, self.bounds, self.w_max)
+        return SynapticUpdate(-change, SpikeTraces(early + pre, late + post))
+
+
+def check_traces(state: Any, pre: Tensor, post: Tensor) -> None:
+    """Raise unless traces are of the units and the samples of these activities."""
+    if len(state.pre) not in (1, len(pre)):
+        raise ValueError(f"state has traces of {len(state.pre)} samples: expected {len(pre)}, as pre and post have")
+    for name, trace in zip(state._fields, state, strict=True):
+        like = pre if name.endswith("pre") else post
+        checks.tensor(f"state.{name}", trace, (len(state.pre), like.shape[1]), like)
+
+
+def decayed(trace: Float[Tensor, "batch units"], tau: float) -> Float[Tensor, "batch units"]:
+    """Return a trace one step later."""
+    return trace * math.exp(-1 / tau)
+
+
+def mean_product(post: Float[Tensor, "#batch post"], pre: Float[Tensor, "#batch pre"]) -> Float[Tensor, "post pre"]:
+    """Return the mean over the batch of what a post- and a presynaptic factor make together."""
+    size = max(len(post), len(pre))
+    return post.expand(size, -1).T @ pre.expand(size, -1) / size
+
+
+def bounded(
+    growth: Float[Tensor, "post pre"],
+    decay: Float[Tensor, "post pre"],
+    weight: Float[Tensor, "post pre"],
+    bounds: str,
+    w_max: float,
+) -> Float[Tensor, "post pre"]:
+    """Return the change of weights by growth and decay, under bounds as ``PairSTDP`` has them."""
+    if bounds == "soft":
+        return growth * (w_max - weight) - decay * weight
+    change = growth - decay
+    return (weight + change).clamp(0, w_max) - weight if bounds == "hard" else change

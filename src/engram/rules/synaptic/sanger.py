@@ -1,0 +1,49 @@
+"""Sanger's rule: the units of a linear layer become the first principal components, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.rules.contract import SynapticRule, SynapticUpdate
+from engram.rules.synaptic.activities import check_activities
+from engram.rules.synaptic.hebb import HEBBIAN
+
+
+@dataclass(frozen=True)
+class Sanger(SynapticRule[None]):
+    """Sanger's rule, the generalised Hebbian algorithm: unit j finds the j-th principal component.
+
+        dW = (y^T x - tril(y^T y) W) / B
+
+    Each unit sees what those before it leave of the input, for which it needs their weights: it is not local.
+
+    Source: Sanger, "Optimal unsupervised learning in a single-layer linear feedforward neural network" (1989),
+    equation 5.
+
+    Examples:
+        >>> import torch
+        >>> x = torch.tensor([[1.0, 2.0]])
+        >>> Sanger().update(x, x, torch.eye(2), None).grad  # of what the first unit takes, the second sees nothing
+        tensor([[ 0., -2.],
+                [ 0.,  0.]])
+    """
+
+    properties = replace(HEBBIAN, local=False)
+
+    def init(self, weight: Float[Tensor, "post pre"]) -> None:
+        """Return None: it has no state."""
+
+    def update(
+        self,
+        pre: Annotated[Tensor, "batch pre"],
+        post: Annotated[Tensor, "batch post"],
+        weight: Annotated[Tensor, "post pre"],
+        state: None,
+    ) -> SynapticUpdate:
+        """Return (tril(y^T y) W - y^T x) / B."""
+        check_activities(pre, post, weight)
+        return SynapticUpdate(((post.T @ post).tril() @ weight - post.T @ pre) / len(pre), None)

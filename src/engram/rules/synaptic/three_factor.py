@@ -1,0 +1,155 @@
+"""Three-factor rules: what a synapse was active for becomes a change when a signal says that it was good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+from engram.rules.contract import SynapticRule, SynapticUpdate
+from engram.rules.synaptic.activities import check_activities
+from engram.rules.synaptic.hebb import HEBBIAN, Hebb
+from engram.rules.synaptic.pair_stdp import PairSTDP
+
+
+class EligibilityTraces(NamedTuple):
+    """What waits for the signal, of each sample; a batch of 1, at first, stands for as many as there are.
+
+    Attributes:
+        eligibility: E.
+        baseline: The running mean of the signal.
+        rule: The state of the rule that makes the traces, with a first axis for the samples.
+    """
+
+    eligibility: Float[Tensor, "batch post pre"]
+    baseline: Float[Tensor, ""]
+    rule: Any
+
+
+@dataclass(frozen=True)
+class ThreeFactor(SynapticRule[EligibilityTraces]):
+    """A rule of two factors that waits for a third, the modulator M: a reward, a surprise, an error.
+
+        E' = (1 - 1 / tau) E + f(pre, post)
+        dW = mean over the batch of (M - base) E',   base' = base + baseline_rate (mean M - base)
+
+    where f is what the other rule would grow by; each sample has an eligibility trace of its own.
+
+    Args:
+        rule: Of what f is; any synaptic rule; ``Hebb()`` if None.
+        tau: Time constant of the eligibility trace, in steps, at least 1.
+        baseline_rate: Rate of the running mean of M, from 0 to 1; with 0 the baseline stays 0.
+
+    Raises:
+        TypeError: ``rule`` is no synaptic rule.
+        ValueError: An argument is out of range, or the batch has another size than that of the traces.
+
+    Source: Fremaux and Gerstner, "Neuromodulated spike-timing-dependent plasticity, and theory of three-factor learning
+    rules" (2016), equations 1 and 2.
+
+    Examples:
+        >>> rule, one = ThreeFactor(tau=2.0), torch.ones(1, 1)
+        >>> _, state = rule.update(one, one, one, rule.init(one), modulator=torch.tensor([0.0]))
+        >>> rule.update(0 * one, one, one, state, modulator=torch.tensor([3.0])).grad  # of the past alone
+        tensor([[-1.5000]])
+    """
+
+    rule: SynapticRule[Any] | None = None
+    tau: float = 20.0
+    baseline_rate: float = 0.0
+
+    properties = replace(HEBBIAN, unsupervised=False)
+
+    def __post_init__(self) -> None:
+        rule = Hebb() if self.rule is None else self.rule
+        object.__setattr__(self, "rule", checks.instance("rule", rule, SynapticRule))  # type: ignore[type-abstract]
+        checks.number("tau", self.tau, least=1)
+        checks.number("baseline_rate", self.baseline_rate, least=0, most=1)
+        object.__setattr__(self, "properties", replace(self.rule.properties, unsupervised=False))  # type: ignore[union-attr]
+
+    def init(self, weight: Float[Tensor, "post pre"]) -> EligibilityTraces:
+        """Return no eligibility, a baseline of 0, and the rule's own state."""
+        return EligibilityTraces(
+            weight.new_zeros(1, *weight.shape),
+            weight.new_zeros(()),
+            _each(lambda part: part[None], self.rule.init(weight)),  # type: ignore[union-attr]
+        )
+
+    def update(
+        self,
+        pre: Annotated[Tensor, "batch pre"],
+        post: Annotated[Tensor, "batch post"],
+        weight: Annotated[Tensor, "post pre"],
+        state: EligibilityTraces,
+        modulator: Annotated[Tensor, "batch *post"] | None = None,
+    ) -> SynapticUpdate:
+        """Return minus the mean of (M - base) E, and the traces.
+
+        Args:
+            pre: Activity that comes in.
+            post: Activity that goes out.
+            weight: W.
+            state: What ``init`` or the last update returned.
+            modulator: M, of each sample or of each unit of it.
+
+        Raises:
+            ValueError: There is no modulator, or shapes do not belong together.
+        """
+        check_activities(pre, post, weight)
+        if modulator is None:
+            raise ValueError("modulator = None: expected a tensor, (batch,) or (batch, post)")
+        shape = (len(pre), len(weight)) if getattr(modulator, "ndim", 1) == 2 else (len(pre),)
+        checks.tensor("modulator", modulator, shape, weight)
+        if len(state.eligibility) not in (1, len(pre)):
+            raise ValueError(f"state has traces of {len(state.eligibility)} samples: expected {len(pre)}, as pre has")
+        growth, inner = self._growth(pre, post, weight, state.rule)
+        eligibility = (1 - 1 / self.tau) * state.eligibility + growth
+        surprise = (modulator - state.baseline).reshape(len(pre), -1, 1)
+        grad = -(surprise * eligibility).mean(0)
+        baseline = state.baseline.lerp(modulator.mean(), self.baseline_rate)
+        return SynapticUpdate(grad, EligibilityTraces(eligibility, baseline, inner))
+
+    def _growth(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return what each sample alone would make the rule grow by, and its states after it."""
+        if isinstance(self.rule, Hebb):  # the same without the cost of a transform
+            return post[:, :, None] * pre[:, None, :], None
+
+        def of_sample(pre: Tensor, post: Tensor, state: Any) -> Any:
+            grad, after = self.rule.update(pre[None], post[None], weight, state)  # type: ignore[union-attr]
+            return (-grad,) if after is None else (-grad, after)
+
+        of_each = _each(lambda part: part.expand(len(pre), *part.shape[1:]), state)
+        growth, *after = torch.func.vmap(of_sample, in_dims=(0, 0, None if state is None else 0))(pre, post, of_each)
+        return growth, after[0] if after else None
+
+
+def _each(function: Any, state: Any) -> Any:
+    """Return the state of a rule with each tensor changed by a function."""
+    if state is None or isinstance(state, Tensor):
+        return None if state is None else function(state)
+    parts = [_each(function, part) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+
+
+def reward_modulated_stdp(
+    stdp: PairSTDP | None = None, *, tau: float = 1000.0, baseline_rate: float = 0.01
+) -> ThreeFactor:
+    """Return R-STDP: pairs of spikes mark their synapse, and reward above its running mean changes those marked.
+
+    Args:
+        stdp: The window of a pair; ``PairSTDP()`` if None.
+        tau: Time constant of the mark, in steps; 1 s in steps of 1 ms.
+        baseline_rate: Rate of the running mean of the reward.
+
+    Source: Izhikevich, "Solving the distal reward problem through linkage of STDP and dopamine signaling" (2007); the
+    mean that is subtracted as in Fremaux, Sprekeler and Gerstner (2010).
+
+    Examples:
+        >>> reward_modulated_stdp().rule
+        PairSTDP(a_plus=0.01, a_minus=0.0105, tau_plus=20.0, tau_minus=20.0, bounds='none', w_max=1.0)
+    """
+    return ThreeFactor(PairSTDP() if stdp is None else stdp, tau, baseline_rate)

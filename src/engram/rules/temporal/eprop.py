@@ -1,0 +1,139 @@
+"""E-prop: eligibility traces go forward in time, and meet a learning signal of the present."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+from engram.rules.temporal.readout_network import check_network, check_sequences
+from engram.sequence import time_first
+
+FEEDBACKS = ("symmetric", "random", "adaptive")
+
+
+@dataclass(frozen=True)
+class EProp(LearningRule[Tensor | None]):
+    """E-prop, for a ``ReadoutNetwork`` of rates or of spikes.
+
+        eps[i](t) = alpha eps[i](t-1) + pre[i](t)        pre: the input of t, the activity of t-1, and 1
+        e[j, i](t) = psi[j](t) eps[i](t)                 psi: derivative of the activity by the potential
+        dL/dW[j, i] = mean over the batch of sum over t of  (error(t) B)[j]  f(t)[j, i],   f(t) = kappa f(t-1) + e(t)
+
+    What an activity does to the loss through other units, later, is left out; all else is exact, so that it is the
+    gradient where there are no recurrent connections. The readout has its true gradient.
+
+    Args:
+        feedback: B, (outputs, hidden). ``"symmetric"``: the readout's weights. ``"random"``: fixed ones, normal with
+            variance 1 / hidden. ``"adaptive"``: as random, and then B changes as the readout does (Kolen and Pollack).
+        decay: Of what B differs from the readout's weights by, at each step, if ``"adaptive"``: that of the weights of
+            both.
+
+    Raises:
+        ValueError: An argument is unknown or out of range.
+
+    Source: Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020),
+    equations 3, 4, 13 and 28; Murray, "Local online learning in recurrent networks with random feedback" (2019).
+
+    Examples:
+        >>> from engram.rules.temporal import LeakyRNN, ReadoutNetwork
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> net = ReadoutNetwork(LeakyRNN(8, 16, generator=generator), 2, generator=generator)
+        >>> rule = EProp(feedback="random")
+        >>> state = rule.init(net, generator)
+        >>> list(rule.update(net, torch.ones(5, 3, 8), torch.tensor([0, 1, 1]), state).grads)
+        ['core.weight_ih', 'core.weight_hh', 'core.bias', 'readout.weight', 'readout.bias']
+    """
+
+    feedback: str = "symmetric"
+    decay: float = 1e-3
+
+    properties = Properties(local=True, one_phase=True, online=True, spikes=True)
+
+    def __post_init__(self) -> None:
+        checks.choice("feedback", self.feedback, FEEDBACKS)
+        checks.number("decay", self.decay, least=0, most=1)
+        without = replace(type(self).properties, no_weight_transport=self.feedback != "symmetric")
+        object.__setattr__(self, "properties", without)
+
+    @classmethod
+    def random(cls) -> EProp:
+        """Return the rule with fixed random feedback."""
+        return cls("random")
+
+    @classmethod
+    def adaptive(cls) -> EProp:
+        """Return the rule whose feedback changes as the readout does."""
+        return cls("adaptive")
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> Float[Tensor, "outputs hidden"] | None:
+        """Return B, or None if it is the readout's weights."""
+        weight = check_network(model, "EProp").readout.weight
+        if self.feedback == "symmetric":
+            return None
+        return nn.init.normal_(torch.empty_like(weight, requires_grad=False), 0, weight.shape[1] ** -0.5, generator)
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Annotated[Tensor, "time batch features"],
+        target: Annotated[Tensor, "*time batch *outputs"],
+        state: Tensor | None,
+    ) -> Update:
+        """Return the pseudo-gradients of a batch of whole sequences."""
+        net = check_network(model, "EProp")
+        core: Any = net.core
+        readout, kappa = net.readout, net.kappa
+        x = time_first("x", x, core.input_size, core.weight_ih)
+        check_sequences(net, x, target)
+        feedback = readout.weight if state is None else state
+        now = core.initial(x.shape[1])
+        ones = x.new_ones(len(now.activity), 1)
+        trace = torch.cat((0 * x[0], now.activity, 0 * ones), 1)
+        filtered, eligibility = now.activity, None
+        grads = {name: torch.zeros_like(value) for name, value in net.named_parameters()}
+        loss, change = x.new_zeros(()), x.new_zeros(core.hidden_size, trace.shape[1])
+        for t, drive in enumerate(core.drive(x)):
+            before, now = now, core.step(drive, now)
+            trace = core.alpha * trace + torch.cat((x[t], before.activity, ones), 1)
+            slope = core.slope(before, now)
+            filtered = kappa * filtered + now.activity
+            if kappa:  # then a trace of each connection is needed, else one of each presynaptic unit
+                fresh = slope[:, :, None] * trace[:, None, :]
+                eligibility = fresh if eligibility is None else kappa * eligibility + fresh
+            if not net.every_step and t < len(x) - 1:
+                continue
+            output, wanted = readout(filtered), target[t] if net.every_step else target
+            error = output_error(output, wanted)
+            loss += output_loss(output, wanted)
+            signal = error @ feedback
+            if eligibility is None:
+                change += (signal * slope).T @ trace
+            else:
+                change += torch.einsum("bj,bji->ji", signal, eligibility)
+            grads["readout.weight"] += error.T @ filtered / len(error)
+            grads["readout.bias"] += error.mean(0)
+        grads.update(core_gradients(core, change / x.shape[1]))
+        return finished(self, grads, state, loss)
+
+    def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: Tensor | None) -> Tensor | None:
+        """Return B changed as the readout was, if it is adaptive."""
+        if self.feedback != "adaptive" or state is None:
+            return state
+        weight, delta = model.get_parameter("readout.weight").detach(), deltas["readout.weight"]
+        return state + delta + self.decay * (weight - delta - state)
+
+
+def core_gradients(core: Any, change: Float[Tensor, "hidden pre"]) -> dict[str, Tensor]:
+    """Return by name what belongs to input weights, recurrent weights and bias, of which not every core has one."""
+    inputs, recurrent, bias = change.tensor_split((core.input_size, core.input_size + core.hidden_size), dim=1)
+    found = {"core.weight_ih": inputs, "core.weight_hh": core.connections(recurrent)}
+    return found | ({"core.bias": bias[:, 0]} if hasattr(core, "bias") else {})

@@ -1,0 +1,91 @@
+"""Real-time recurrent learning: the exact gradient, forward in time, for small networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+from engram.rules.temporal.eprop import core_gradients
+from engram.rules.temporal.readout_network import check_network, check_sequences
+from engram.sequence import time_first
+
+MOST_UNITS = 64
+
+
+@dataclass(frozen=True)
+class RTRL(LearningRule[None]):
+    """Real-time recurrent learning, for a ``ReadoutNetwork`` of at most 64 units.
+
+        P(t) = (alpha I + W diag(psi(t-1))) P(t-1) + dx(t)/dtheta with the past held fixed,   P(t) = dx(t)/dtheta
+        dL/dtheta = mean over the batch of sum over t of  error(t) V Q(t),   Q(t) = kappa Q(t-1) + diag(psi(t)) P(t)
+
+    with potentials x, derivatives psi of the activities by them, recurrent weights W and readout V. It gives what
+    backpropagation through time does, keeps nothing of the past but P, of N^2 (N + inputs) numbers for each sample,
+    and so takes N^3 (N + inputs) operations a step: an oracle for rules that approximate it.
+
+    Source: Williams and Zipser, "A learning algorithm for continually running fully recurrent neural networks" (1989).
+
+    Examples:
+        >>> from engram.rules import Backprop
+        >>> from engram.rules.temporal import LeakyRNN, ReadoutNetwork
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> net = ReadoutNetwork(LeakyRNN(8, 16, generator=generator), 2, generator=generator)
+        >>> x, target = torch.randn(5, 3, 8, generator=generator), torch.tensor([0, 1, 1])
+        >>> exact, found = (rule.update(net, x, target, None).grads for rule in (Backprop(), RTRL()))
+        >>> all(torch.allclose(exact[name], found[name], atol=1e-6) for name in exact)
+        True
+    """
+
+    properties = Properties(one_phase=True, online=True, spikes=True)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> None:
+        """Return None: it has no state."""
+        units = check_network(model, "RTRL").core.hidden_size
+        if units > MOST_UNITS:
+            raise TypeError(f"RTRL cannot train model.core, of hidden_size = {units}: expected at most {MOST_UNITS}")
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Annotated[Tensor, "time batch features"],
+        target: Annotated[Tensor, "*time batch *outputs"],
+        state: None,
+    ) -> Update:
+        """Return the gradients of a batch of whole sequences."""
+        net = check_network(model, "RTRL")
+        core: Any = net.core
+        readout = net.readout
+        x = time_first("x", x, core.input_size, core.weight_ih)
+        check_sequences(net, x, target)
+        (batch, units), now = (x.shape[1], core.hidden_size), core.initial(x.shape[1])
+        weights, ones = core.connections(core.weight_hh), x.new_ones(batch, 1)
+        # Of the potential, and of the filtered activity, of each unit by each weight of each unit.
+        by_weight = x.new_zeros(batch, units, units, core.input_size + units + 1)
+        of_filtered, filtered, slope = torch.zeros_like(by_weight), now.activity, torch.zeros_like(now.activity)
+        grads = {name: torch.zeros_like(value) for name, value in net.named_parameters()}
+        loss, change = x.new_zeros(()), x.new_zeros(by_weight.shape[2:])
+        for t, drive in enumerate(core.drive(x)):
+            before, now = now, core.step(drive, now)
+            through = torch.einsum("kl,bl,blji->bkji", weights, slope, by_weight)
+            by_weight = core.alpha * by_weight + through
+            direct = torch.cat((x[t], before.activity, ones), 1)
+            by_weight.diagonal(dim1=1, dim2=2).add_(direct[:, :, None])
+            slope = core.slope(before, now)
+            filtered = net.kappa * filtered + now.activity
+            of_filtered = net.kappa * of_filtered + slope[:, :, None, None] * by_weight
+            if not net.every_step and t < len(x) - 1:
+                continue
+            output, wanted = readout(filtered), target[t] if net.every_step else target
+            error = output_error(output, wanted)
+            loss += output_loss(output, wanted)
+            change += torch.einsum("bk,bkji->ji", error @ readout.weight, of_filtered)
+            grads["readout.weight"] += error.T @ filtered / batch
+            grads["readout.bias"] += error.mean(0)
+        grads.update(core_gradients(core, change / batch))
+        return finished(self, grads, None, loss)

@@ -1,0 +1,99 @@
+"""Spikes with a derivative: forward a step, exactly, and backward a bump that stands for the step's derivative.
+
+Each is a function of u, how far a potential is above its threshold, and gives 1 where u > 0 and 0 elsewhere.
+
+Source: Neftci, Mostafa and Zenke, "Surrogate gradient learning in spiking neural networks" (2019); each formula with
+its own.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def _spike(u: Tensor, derivative: Tensor) -> Tensor:
+    # Adding what is exactly 0 gives the step the derivative, under every transform that torch has.
+    return (u > 0).to(u.dtype) + (u - u.detach()) * derivative
+
+
+def triangle(u: Float[Tensor, "*shape"], gamma: float = 0.3, width: float = 1.0) -> Float[Tensor, "*shape"]:
+    """Return spikes with the derivative gamma max(0, 1 - |u| / width).
+
+    Source: Bellec et al., "Long short-term memory and learning-to-learn in networks of spiking neurons" (2018),
+    equation 4.
+
+    Examples:
+        >>> u = torch.tensor([-0.5, 2.0], requires_grad=True)
+        >>> triangle(u).sum().backward()
+        >>> triangle(u).tolist(), u.grad
+        ([0.0, 1.0], tensor([0.1500, 0.0000]))
+    """
+    return _spike(u, gamma * (1 - u.detach().abs() / width).clamp(min=0))
+
+
+def fast_sigmoid(u: Float[Tensor, "*shape"], slope: float = 25.0) -> Float[Tensor, "*shape"]:
+    """Return spikes with the derivative 1 / (1 + slope |u|)^2.
+
+    Source: Zenke and Ganguli, "SuperSpike" (2018), equation 6.
+
+    Examples:
+        >>> fast_sigmoid(torch.tensor([-0.1, 0.1]))
+        tensor([0., 1.])
+    """
+    return _spike(u, (1 + slope * u.detach().abs()).pow(-2))
+
+
+def atan(u: Float[Tensor, "*shape"], slope: float = 2.0) -> Float[Tensor, "*shape"]:
+    """Return spikes with the derivative (slope / 2) / (1 + (pi slope u / 2)^2).
+
+    Source: Fang et al., "Incorporating learnable membrane time constant to enhance learning of spiking neural networks"
+    (2021), section 4.3.
+
+    Examples:
+        >>> atan(torch.tensor([-0.1, 0.1]))
+        tensor([0., 1.])
+    """
+    return _spike(u, slope / 2 / (1 + (math.pi / 2 * slope * u.detach()).square()))
+
+
+def sigmoid(u: Float[Tensor, "*shape"], slope: float = 25.0) -> Float[Tensor, "*shape"]:
+    """Return spikes with the derivative slope s(slope u) s(-slope u), s being the logistic function.
+
+    Source: as above, section III.
+
+    Examples:
+        >>> sigmoid(torch.tensor([-0.1, 0.1]))
+        tensor([0., 1.])
+    """
+    scaled = slope * u.detach()
+    return _spike(u, slope * scaled.sigmoid() * (-scaled).sigmoid())
+
+
+def straight_through(u: Float[Tensor, "*shape"], width: float = math.inf) -> Float[Tensor, "*shape"]:
+    """Return spikes with the derivative 1 where |u| < width, everywhere unless said, and 0 elsewhere.
+
+    Source: Bengio, Leonard and Courville, "Estimating or propagating gradients through stochastic neurons for
+    conditional computation" (2013), section 4.
+
+    Examples:
+        >>> straight_through(torch.tensor([-0.1, 0.1]))
+        tensor([0., 1.])
+    """
+    return _spike(u, (u.detach().abs() < width).to(u.dtype))
+
+
+def derivative(spikes: object, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return the derivative that a function of these, or one like them, has at u.
+
+    Examples:
+        >>> derivative(atan, torch.zeros(1))
+        tensor([1.])
+    """
+    with torch.enable_grad():
+        at = u.detach().requires_grad_()
+        (found,) = torch.autograd.grad(spikes(at).sum(), at)  # type: ignore[operator]
+    return found

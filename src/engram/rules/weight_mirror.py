@@ -1,0 +1,85 @@
+"""Weight mirrors: between batches the layers send noise, from which the feedback weights learn the forward ones."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_error, output_loss
+
+
+class WeightMirrorState(NamedTuple):
+    """Feedback weights B by the name of W, and the key of the next noise."""
+
+    feedback: dict[str, Tensor]
+    key: Int[Tensor, ""]
+
+
+class WeightMirror(LearningRule[WeightMirrorState]):
+    """Feedback alignment whose feedback weights turn to the forward ones in a phase of noise after each batch.
+
+        B' = B + rate phi(W xi)^T xi / B - decay B,   xi ~ N(0, 1), as many samples as the batch has
+
+    Of linear units B settles at rate / decay times W; saturation makes it smaller.
+
+    Args:
+        rate: Learning rate of the mirror.
+        decay: Part of B that is lost in a step, from 0 to 1.
+
+    Source: Akrout et al., "Deep learning without weight transport" (2019), section 3.1.
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), WeightMirror()
+        >>> state = rule.init(model, torch.Generator())
+        >>> mirrored = rule.update(model, torch.ones(4, 2), torch.ones(4, 1), state).state
+        >>> bool((mirrored.feedback["2.weight"] != state.feedback["2.weight"]).any())
+        True
+    """
+
+    properties = Properties(local=True, no_weight_transport=True, online=True, spikes=True)
+
+    def __init__(self, rate: float = 0.01, decay: float = 0.01) -> None:
+        self.rate = checks.number("rate", rate, above=0)
+        self.decay = checks.number("decay", decay, least=0, most=1)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> WeightMirrorState:
+        """Draw the feedback weights."""
+        feedback = chain.read(model, self, linear=True, steady=True).random_weights(generator)
+        return WeightMirrorState(feedback, chain.new_key(generator))
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: WeightMirrorState,
+    ) -> Update:
+        """Return the pseudo-gradients, and the feedback weights after a mirror phase."""
+        network = chain.read(model, self, linear=True, steady=True)
+        activities = network.forward(x)
+        output = activities[-1].output
+        mirrored = self._mirrored(network, state, activities)
+        grads = network.backward(activities, output_error(output, target) / len(output), state.feedback)
+        return finished(self, grads, mirrored, output_loss(output, target))
+
+    def _mirrored(
+        self, network: chain.Chain, state: WeightMirrorState, activities: list[chain.Activity]
+    ) -> WeightMirrorState:
+        generator = torch.Generator().manual_seed(int(state.key))
+        feedback = {}
+        for layer, activity in zip(network.layers[1:], activities[1:], strict=True):
+            noise = chain.normal(activity.input.shape, generator, activity.input)
+            sent = functional.linear(noise, layer.module.weight)
+            for _, module in layer.after:
+                sent = module(sent)
+            learned = state.feedback[layer.weight_name] * (1 - self.decay)
+            feedback[layer.weight_name] = learned.addmm_(sent.t(), noise, alpha=self.rate / len(noise))
+        return WeightMirrorState(feedback, chain.new_key(generator))

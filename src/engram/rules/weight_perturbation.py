@@ -1,0 +1,74 @@
+"""Weight perturbation: try a change of all weights and its opposite, and go the way that is better."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.loss import output_loss
+
+
+class WeightPerturbation(LearningRule[Tensor]):
+    """Antithetic weight perturbation of any module: an unbiased estimate of the gradient, as sigma goes to 0.
+
+        dL/dW ~ (L(W + xi) - L(W - xi)) xi / (2 sigma^2),   xi ~ N(0, sigma^2)
+
+    Its state is the key of the next noise.
+
+    Args:
+        sigma: Standard deviation of the noise, above 0.
+        pairs: Pairs of opposite changes that each update is a mean of, two forward passes each.
+
+    Source: Jabri and Flower, "Weight perturbation: an optimal architecture and learning technique for analog VLSI
+    feedforward and recurrent multilayer networks" (1992); in pairs as Spall, "Multivariate stochastic approximation
+    using a simultaneous perturbation gradient approximation" (1992).
+
+    Examples:
+        >>> model, rule = nn.Linear(1, 1, bias=False), WeightPerturbation()
+        >>> state = rule.init(model, torch.Generator().manual_seed(0))
+        >>> rule.update(model, torch.zeros(2, 1), torch.ones(2, 1), state).grads["weight"].tolist()
+        [[0.0]]
+    """
+
+    properties = Properties(local=True, no_weight_transport=True, online=True, black_box=True, spikes=True)
+
+    def __init__(self, sigma: float = 0.005, pairs: int = 1) -> None:
+        self.sigma = checks.number("sigma", sigma, above=0)
+        self.pairs = checks.size("pairs", pairs)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> Int[Tensor, ""]:
+        """Draw the key of the noise."""
+        chain.refuse_changing(model, self)
+        return chain.new_key(generator)
+
+    @torch.no_grad()
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: Int[Tensor, ""],
+    ) -> Update:
+        """Return the pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried."""
+        chain.refuse_changing(model, self)
+        weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+        grads = {name: torch.zeros_like(value) for name, value in weights.items()}
+        generator = chain.generator_of(state, next(iter(weights.values())))
+        seen: list[Tensor] = []
+        for _ in range(self.pairs):
+            noise = {n: chain.normal(w.shape, generator, w).mul_(self.sigma) for n, w in weights.items()}
+            up, down = (
+                output_loss(
+                    torch.func.functional_call(model, {n: w + sign * noise[n] for n, w in weights.items()}, x), target
+                )
+                for sign in (1, -1)
+            )
+            slope = (up - down) / (2 * self.sigma**2 * self.pairs)
+            for name, change in noise.items():
+                grads[name].addcmul_(change, slope)
+            seen += [up, down]
+        return finished(self, grads, chain.new_key(generator), torch.stack(seen).mean())

@@ -1,0 +1,294 @@
+"""The contract of a learning rule: pseudo-gradients by name, all state handed on, no knowledge that it denies."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils.flop_counter import FlopCounterMode
+
+from engram.rules import Backprop, LearningRule, Update, train_step
+from engram.testing.promises import BadInput, assert_refused, hold, no_global_draws, same, stored
+
+_BATCH, _INPUTS, _HIDDEN, _OUTPUTS = 12, 6, (12, 10), 3
+_EXEMPT = ("batch", "zero error", "loss", "black box")
+
+
+def check_learning_rule(
+    rule_class: Callable[[], LearningRule[Any]],
+    *,
+    activation: Callable[[], nn.Module] = nn.Tanh,
+    gradient: bool = False,
+    exempt: Mapping[str, str] | None = None,
+) -> None:
+    """Hold a learning rule to its contract, on a network of three ``nn.Linear``, 6-12-10-3.
+
+    Its pseudo-gradients fit the parameters, are determined by generator and state, change nothing in place, are means
+    over the batch, vanish where there is no error, lower the loss, go on from a stored state, and are about the same in
+    float32. What its properties deny it does without: ``no_weight_transport``, the weights of the last layer;
+    ``one_phase``, more multiplications than three forward passes have; ``online``, a state that grows;
+    ``unsupervised``, the target; ``black_box``, activations that have a derivative. (``local`` and ``spikes`` are taken
+    at its word.) Bad input is refused.
+
+    Args:
+        rule_class: The class, or whatever else makes the rule without arguments.
+        activation: What stands between the layers, if the rule asks for it.
+        gradient: Whether it is the gradient, to ten digits.
+        exempt: Promises that it cannot keep, each with the reason: ``"batch"``, that a batch counts as the mean of its
+            samples; ``"zero error"``, that nothing changes where there is none; ``"loss"``, that it lowers the loss;
+            ``"black box"``, that it takes any activation.
+
+    Raises:
+        ValueError: An exemption is unknown or gives no reason.
+
+    Examples:
+        >>> check_learning_rule(Backprop, gradient=True)
+    """
+    exempt = exempt or {}
+    if not set(exempt) <= set(_EXEMPT) or not all(exempt.values()):
+        raise ValueError(f"exempt = {dict(exempt)!r}: expected reasons for {', '.join(map(repr, _EXEMPT))} at most")
+    case = _case(rule_class(), activation)
+    knows = case.rule.properties
+    checks = [
+        _is_determined_by_its_generator,
+        _has_the_shapes,
+        _changes_nothing,
+        *([] if "batch" in exempt else [_takes_the_mean_of_a_batch]),
+        *([] if "zero error" in exempt or knows.unsupervised else [_rests_where_there_is_no_error]),
+        *([] if "loss" in exempt or knows.unsupervised else [_lowers_the_loss]),
+        *([_is_the_gradient] if gradient else []),
+        _goes_on_from_a_stored_state,
+        _is_about_the_same_in_float32,
+        *([_needs_no_weights_of_others] if knows.no_weight_transport and not knows.black_box else []),
+        *([_needs_one_phase] if knows.one_phase else []),
+        *([_keeps_no_past] if knows.online else []),
+        *([_needs_no_target] if knows.unsupervised else []),
+        *([_needs_no_derivative] if knows.black_box and "black box" not in exempt else []),
+        _refuses_bad_input,
+    ]
+    hold(rule_class if isinstance(rule_class, type) else type(case.rule), checks, case)
+
+
+@dataclass(frozen=True)
+class _Case:
+    rule: LearningRule[Any]
+    model: nn.Sequential
+    x: Tensor
+    classes: Tensor
+    values: Tensor
+
+    def update(self, model: nn.Module | None = None, x: Tensor | None = None, target: Tensor | None = None) -> Update:
+        """Update from a fresh state, with what is not given as it is here."""
+        x, target = self.x if x is None else x, self.classes if target is None else target
+        return self.rule.update(self.model if model is None else model, x, target, self.state(model))
+
+    def state(self, model: nn.Module | None = None) -> Any:
+        return self.rule.init(self.model if model is None else model, torch.Generator().manual_seed(1))
+
+
+def _case(rule: LearningRule[Any], activation: Callable[[], nn.Module]) -> _Case:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    modules: list[nn.Module] = []
+    sizes = (_INPUTS, *_HIDDEN, _OUTPUTS)
+    with torch.random.fork_rng(devices=()):  # the layers draw what is written over
+        for pre, post in pairwise(sizes):
+            linear = nn.Linear(pre, post, dtype=torch.float64)
+            linear.weight.data, linear.bias.data = draw(post, pre) / pre**0.5, 0.1 * draw(post)
+            modules += [linear, activation()]
+    x = draw(_BATCH, _INPUTS)
+    classes = torch.randint(_OUTPUTS, (_BATCH,), generator=generator)
+    return _Case(rule, nn.Sequential(*modules[:-1]), x, classes, draw(_BATCH, _OUTPUTS))
+
+
+def _tensors(nest: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(nest) if isinstance(leaf, Tensor)]
+
+
+def _assert_close(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], tolerance: float = 1e-10) -> None:
+    assert found.keys() == wanted.keys(), f"parameters {sorted(found)}, and {sorted(wanted)}"
+    for name, value in wanted.items():
+        off = (found[name].double() - value.double()).abs().max() / (1 + value.double().abs().max())
+        assert off <= tolerance, f"{name} differs by {off:.1e}"
+
+
+def _is_determined_by_its_generator(case: _Case) -> None:
+    """The generator of ``init`` determines all that is random; no global one is used."""
+    with no_global_draws():
+        first = case.update()
+    torch.rand(1)
+    second = case.update()
+    assert same(_tensors((first.grads, first.state)), _tensors((second.grads, second.state))), "two runs differ"
+
+
+def _has_the_shapes(case: _Case) -> None:
+    """Pseudo-gradients have names, shapes and dtypes of parameters, and no graph; ``info`` begins with the loss."""
+    parameters = dict(case.model.named_parameters())
+    for target in (case.classes, case.values):
+        grads, _, info = case.update(target=target)
+        assert grads, "there is no pseudo-gradient"
+        assert set(grads) <= set(parameters), f"unknown parameters {sorted(set(grads) - set(parameters))}"
+        for name, grad in grads.items():
+            like = parameters[name]
+            assert grad.shape == like.shape, f"{name} of shape {tuple(grad.shape)}: expected {tuple(like.shape)}"
+            assert grad.dtype == like.dtype, f"{name} of {grad.dtype}: expected {like.dtype}"
+            assert not grad.requires_grad, f"{name} requires a gradient"
+        assert next(iter(info)) == "loss", f"info has {list(info)}: expected loss first"
+        assert info["loss"].shape == (), f"the loss has shape {tuple(info['loss'].shape)}"
+
+
+def _changes_nothing(case: _Case) -> None:
+    """``update`` changes neither model, batch nor state: called again, it gives the same."""
+    state = case.state()
+    involved = [*case.model.state_dict().values(), case.x, case.classes, *_tensors(state)]
+    before = [tensor.clone() for tensor in involved]
+    first, second = (case.rule.update(case.model, case.x, case.classes, state) for _ in range(2))
+    assert same(before, involved), "the model, the batch or the state was changed in place"
+    assert all(p.grad is None and p.requires_grad for p in case.model.parameters()), "a parameter's grad was set"
+    assert same(_tensors(first[:2]), _tensors(second[:2])), "the second call differs: hidden state"
+
+
+def _takes_the_mean_of_a_batch(case: _Case) -> None:
+    """A batch gives the mean of what its halves give, in any order."""
+    usual, order = case.update().grads, torch.arange(_BATCH).flip(0)
+    _assert_close(case.update(x=case.x[order], target=case.classes[order]).grads, usual)
+    halves = [case.update(x=case.x[s], target=case.classes[s]).grads for s in (slice(0, 6), slice(6, 12))]
+    _assert_close({name: (halves[0][name] + halves[1][name]) / 2 for name in usual}, usual)
+
+
+def _rests_where_there_is_no_error(case: _Case) -> None:
+    """Where the output is the target there is no change."""
+    target = case.rule.predict(case.model, case.x).detach()
+    for name, grad in case.update(target=target).grads.items():
+        assert grad.abs().max() < 1e-10, f"{name} changes by {grad.abs().max():.1e}"
+
+
+def _lowers_the_loss(case: _Case) -> None:
+    """Gradient descent by its pseudo-gradients lowers the loss by a fifth within 300 steps, at some learning rate."""
+    reached = {}
+    for rate in (0.1, 0.01, 1.0):
+        model, state = copy.deepcopy(case.model), case.state()
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        start, loss = _loss(case, model), float("inf")
+        for step in range(300):
+            state = train_step(case.rule, model, optimizer, (case.x, case.classes), state).state
+            if step % 20 == 19 and (loss := _loss(case, model)) < 0.8 * start:
+                return
+        reached[rate] = round(loss / start, 3)
+    raise AssertionError(f"parts of the loss that were left, by learning rate: {reached}")
+
+
+def _loss(case: _Case, model: nn.Module) -> float:
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(case.rule.predict(model, case.x), case.classes))
+
+
+def _is_the_gradient(case: _Case) -> None:
+    """Its pseudo-gradients are the gradients of the loss."""
+    for target in (case.classes, case.values):
+        _assert_close(case.update(target=target).grads, Backprop().update(case.model, case.x, target, None).grads)
+
+
+def _goes_on_from_a_stored_state(case: _Case) -> None:
+    """The state that comes back from a checkpoint gives bit for bit what the state itself gives."""
+    leaves, form = tree_flatten(case.update().state)
+    again = tree_unflatten(stored(leaves), form)
+    one, other = (
+        case.rule.update(case.model, case.x, case.classes, state) for state in (tree_unflatten(leaves, form), again)
+    )
+    assert same(_tensors(one[:2]), _tensors(other[:2])), "the continuation differs"
+
+
+def _is_about_the_same_in_float32(case: _Case) -> None:
+    """In float32 it gives what it gives in float64, to a few digits; random numbers do not depend on the dtype."""
+    single = copy.deepcopy(case.model).float()
+    _assert_close(case.update(model=single, x=case.x.float()).grads, case.update().grads, 1e-3)
+
+
+def _needs_no_weights_of_others(case: _Case) -> None:
+    """no_weight_transport: with other weights in the last layer and the same output, the layers below change alike."""
+    other, last = copy.deepcopy(case.model), f"{len(case.model) - 1}."
+    x, target, state = case.x[:4], case.classes[:4], case.state()
+    with torch.no_grad():
+        seen = case.model[:-1](x)
+        unseen = torch.eye(_HIDDEN[-1], dtype=x.dtype) - torch.linalg.pinv(seen) @ seen
+        weight = other.get_parameter(f"{last}weight")
+        weight.add_(weight.flip(0) @ unseen)  # which makes no difference to these few samples
+    found, wanted = (
+        {
+            name: grad
+            for name, grad in case.rule.update(model, x, target, state).grads.items()
+            if not name.startswith(last)
+        }
+        for model in (other, case.model)
+    )
+    _assert_close(found, wanted)
+
+
+def _needs_one_phase(case: _Case) -> None:
+    """one_phase: it has no more products of matrices than a forward pass, its way back and its outer products have."""
+    state, counts = case.update().state, []
+    for call in (
+        lambda: case.rule.update(case.model, case.x, case.classes, state),
+        lambda: case.model(case.x),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            call()
+        counts.append(counter.get_total_flops())
+    assert counts[0] <= 3 * counts[1], f"it takes {counts[0] / counts[1]:.2f} forward passes"
+
+
+def _keeps_no_past(case: _Case) -> None:
+    """online: its state does not grow."""
+    state, sizes = case.state(), []
+    for _ in range(3):
+        state = case.rule.update(case.model, case.x, case.classes, state).state
+        sizes.append(sum(tensor.nbytes for tensor in _tensors(state)))
+    assert sizes[0] == sizes[-1], f"after updates it has {sizes} bytes"
+
+
+def _needs_no_target(case: _Case) -> None:
+    """unsupervised: another target makes no difference."""
+    _assert_close(case.update(target=(case.classes + 1) % _OUTPUTS).grads, case.update().grads, 0.0)
+
+
+def _needs_no_derivative(case: _Case) -> None:
+    """black_box: it trains the first layer of a network of steps, which have no derivative."""
+    steps = nn.Sequential(*(m if isinstance(m, nn.Linear) else _Steps() for m in case.model))
+    grads = case.update(model=steps).grads
+    first = [grad for name, grad in grads.items() if name.startswith("0.")]
+    assert first, "the first layer has no pseudo-gradient"
+    assert all(grad.any() for grad in first), "the first layer does not change"
+
+
+class _Steps(nn.Module):
+    """Eight steps, of which torch knows no derivative."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.from_numpy((4 * input.detach().tanh().numpy()).round() / 4)
+
+
+def _refuses_bad_input(case: _Case) -> None:
+    """Bad input gets a clear error."""
+    broken = copy.deepcopy(case.model)
+    with torch.no_grad():
+        broken.get_parameter(f"{len(broken) - 1}.bias")[0] = torch.nan
+    named = f"{type(case.rule).__name__}.*(weight|bias)"
+    bad: list[BadInput] = [
+        (lambda: case.update(x=case.x[:0], target=case.classes[:0]), ValueError, r"\(0, "),
+        (lambda: case.update(target=case.classes[:-1]), ValueError, r"target.*\(11,\).*12"),
+        (lambda: case.update(target=case.values[:, :2]), ValueError, r"target.*\(12, 2\).*3"),
+        (lambda: case.update(target=case.values.float()), ValueError, "target.*float32.*float64"),
+        (lambda: case.update(target=case.classes + 2), ValueError, "target = [34].*0 to 2"),
+        (lambda: case.update(model=broken, target=case.values), FloatingPointError, named),
+    ]
+    assert_refused(bad)

@@ -1,0 +1,205 @@
+"""The contract of a synaptic rule: it owns neither weights nor state, and says truly what it needs to know."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from engram.rules import SynapticRule, SynapticUpdate
+from engram.testing.module import assert_close
+from engram.testing.promises import BadInput, assert_refused, hold, no_global_draws, same
+
+_BATCH, _POST, _PRE, _STEPS = 3, 4, 5, 6
+
+
+def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
+    """Hold a synaptic rule to its contract.
+
+    Its pseudo-gradient is that of the weights in form and precision, a mean over the batch, and the same each time it
+    is called; nothing is changed in place and no global generator is used. One that says that it is local needs no
+    weight and no input but its own, one that says that it is online does not hold more and more. It runs under
+    ``torch.func.vmap``, as three-factor rules run it, and refuses bad input. One whose ``update`` has a ``modulator``
+    is given one, a number for each sample, and refuses to go without.
+
+    Args:
+        rule_class: The class, or whatever else makes the rule without arguments.
+
+    Examples:
+        >>> from engram.rules.synaptic import Oja
+        >>> check_synaptic_rule(Oja)
+    """
+    generator = torch.Generator().manual_seed(0)
+    rule = rule_class()
+    # Activities that are spikes too, of which all rules can be made.
+    pre, post = ((torch.rand(_STEPS, _BATCH, size, generator=generator) < 0.5).double() for size in (_PRE, _POST))
+    weight = torch.rand(_POST, _PRE, generator=generator, dtype=torch.float64)
+    signal = torch.randn(_STEPS, _BATCH, generator=generator, dtype=torch.float64)
+    case = _Case(rule, pre, post, weight, signal, "modulator" in inspect.signature(rule.update).parameters)
+    checks = [
+        _has_the_form_of_the_weights,
+        _changes_nothing,
+        _is_a_mean_over_the_batch,
+        _knows_no_order_of_samples,
+        _needs_no_precision,
+        _runs_under_vmap,
+        *([_is_local] if rule.properties.local else []),
+        *([_is_online] if rule.properties.online else []),
+        _refuses_bad_input,
+    ]
+    hold(getattr(rule_class, "__name__", repr(rule)), checks, case)
+
+
+@dataclass(frozen=True)
+class _Case:
+    rule: SynapticRule[Any]
+    pre: Tensor
+    post: Tensor
+    weight: Tensor
+    signal: Tensor
+    modulated: bool
+
+    def update(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any, signal: Tensor) -> SynapticUpdate:
+        more = {"modulator": signal} if self.modulated else {}
+        return self.rule.update(pre, post, weight, state, **more)
+
+    @property
+    def last(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Activities and weight at the last step, of which the state is that of ``after``."""
+        return self.pre[-1], self.post[-1], self.weight
+
+    def after(self, steps: int, rows: slice = slice(None)) -> Any:
+        """Return the state after the first steps of some samples."""
+        state = self.rule.init(self.weight)
+        for pre, post, signal in zip(self.pre[:steps], self.post[:steps], self.signal, strict=False):
+            state = self.update(pre[rows], post[rows], self.weight, state, signal[rows]).state
+        return state
+
+
+def _leaves(state: Any) -> list[Tensor]:
+    """Return the tensors of a state."""
+    if state is None:
+        return []
+    if isinstance(state, Tensor):
+        return [state]
+    parts = state.values() if isinstance(state, dict) else state
+    return [leaf for part in parts for leaf in _leaves(part)]
+
+
+def _has_the_form_of_the_weights(case: _Case) -> None:
+    """The pseudo-gradient has shape and dtype of the weights and is finite, the state is made of tensors."""
+    grad, state = case.update(*case.last, case.after(_STEPS - 1), case.signal[-1])
+    assert grad.shape == case.weight.shape, f"a pseudo-gradient of shape {tuple(grad.shape)}"
+    assert grad.dtype == case.weight.dtype, f"a pseudo-gradient of {grad.dtype}"
+    assert grad.isfinite().all(), "a pseudo-gradient that is not finite"
+    assert grad.any(), "no change at all"
+    _leaves(state)
+
+
+def _changes_nothing(case: _Case) -> None:
+    """An update changes neither its arguments nor the rule, and draws nothing: called again, it gives the same."""
+    state = case.after(_STEPS - 1)
+    involved = [*case.last, *_leaves(state)]
+    before = [tensor.clone() for tensor in involved]
+    with no_global_draws():
+        first = case.update(*case.last, state, case.signal[-1])
+        second = case.update(*case.last, state, case.signal[-1])
+    assert same(before, involved), "an argument was changed in place"
+    assert same([first.grad, *_leaves(first.state)], [second.grad, *_leaves(second.state)]), "the second call differs"
+
+
+def _is_a_mean_over_the_batch(case: _Case) -> None:
+    """A batch gives the mean of what its samples give alone, also where each has traces of its own."""
+    one = slice(0, 1)
+    alike = replace(
+        case,
+        pre=case.pre[:, one].expand(-1, _BATCH, -1),
+        post=case.post[:, one].expand(-1, _BATCH, -1),
+        signal=case.signal[:, one].expand(-1, _BATCH),
+    )
+    # The past is the same for all samples, so that means of it are the same whether there are several or one.
+    state, alone = alike.after(_STEPS - 1), case.after(_STEPS - 1, one)
+    pre, post, weight = case.last
+    rows = [slice(row, row + 1) for row in range(_BATCH)]
+    grads = [case.update(pre[row], post[row], weight, alone, case.signal[-1][row]).grad for row in rows]
+    assert_close(case.update(*case.last, state, case.signal[-1]).grad, torch.stack(grads).mean(0))
+
+
+def _knows_no_order_of_samples(case: _Case) -> None:
+    """The order of the samples does not matter, if it is the same all the time."""
+    turned = replace(case, **{name: getattr(case, name).flip(1) for name in ("pre", "post", "signal")})
+    found, wanted = (one.update(*one.last, one.after(_STEPS - 1), one.signal[-1]).grad for one in (turned, case))
+    assert_close(found, wanted)
+
+
+def _needs_no_precision(case: _Case) -> None:
+    """In float32 it gives what it gives in float64, to four digits."""
+    low = replace(case, **{name: getattr(case, name).float() for name in ("pre", "post", "weight", "signal")})
+    found, wanted = (one.update(*one.last, one.after(_STEPS - 1), one.signal[-1]).grad for one in (low, case))
+    assert found.dtype == torch.float32, f"of float32 it makes {found.dtype}"
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
+
+
+def _runs_under_vmap(case: _Case) -> None:
+    """``torch.func.vmap`` runs several layers at once."""
+    pre, post, weight = case.last
+    layers = [(part, 0.5 * part) for part in (pre, post, weight)]
+
+    def grad(pre: Tensor, post: Tensor, weight: Tensor) -> Tensor:
+        return case.update(pre, post, weight, case.rule.init(weight), case.signal[-1]).grad
+
+    alone = [grad(*parts) for parts in zip(*layers, strict=True)]
+    assert_close(torch.func.vmap(grad)(*map(torch.stack, layers)), torch.stack(alone))
+
+
+def _is_local(case: _Case) -> None:
+    """It says that it is local, and a weight changes by no other weight and no other input."""
+    state = case.after(_STEPS - 1)
+    pre, post, weight = case.last
+    grad = case.update(pre, post, weight, state, case.signal[-1]).grad
+    for j in range(_POST):
+        for i in range(_PRE):
+            elsewhere, others = 1 - weight, 1 - pre
+            elsewhere[j, i], others[:, i] = weight[j, i], pre[:, i]
+            for inputs, weights, what in ((pre, elsewhere, "weights"), (others, weight, "inputs")):
+                found = case.update(inputs, post, weights, state, case.signal[-1]).grad[j, i]
+                assert torch.isclose(found, grad[j, i], rtol=1e-10), f"other {what} changed grad[{j}, {i}]"
+
+
+def _is_online(case: _Case) -> None:
+    """It says that it is online, and holds as much after many steps as after a few."""
+    few, many = (sum(leaf.numel() for leaf in _leaves(case.after(steps))) for steps in (2, _STEPS))
+    assert few == many, f"{few} numbers after 2 steps, {many} after {_STEPS}"
+
+
+def _refuses_bad_input(case: _Case) -> None:
+    """Bad input gets a clear error."""
+    pre, post, weight = case.last
+    signal, state = case.signal[-1], case.rule.init(weight)
+
+    def call(pre: Any, post: Any, weight: Any = weight) -> Callable[[], object]:
+        return lambda: case.update(pre, post, weight, state, signal)
+
+    bad: list[BadInput] = [
+        (call(pre[:0], post[:0]), ValueError, r"pre.*\(0, 5\)"),
+        (call(pre[:, :2], post), ValueError, r"pre.*\(3, 2\).*5"),
+        (call(pre, post[:, :2]), ValueError, r"post.*\(3, 2\).*4"),
+        (call(pre, post[:1]), ValueError, r"post.*\(1, 4\).*3"),
+        (call(pre[0], post[0]), ValueError, r"pre.*\(5,\)"),
+        (call(pre, post, weight[0]), ValueError, r"weight.*\(5,\)"),
+        (call(pre.float(), post), ValueError, "pre.*float32.*float64"),
+        (call(pre, post.to("meta")), ValueError, "post.*meta.*cpu"),
+        (call(pre.tolist(), post), TypeError, "pre"),
+    ]
+    if case.modulated:
+        bare = cast(Any, case.rule.update)
+        bad += [
+            (lambda: bare(pre, post, weight, state), ValueError, "modulator = None"),
+            (lambda: bare(pre, post, weight, state, modulator=signal[:1]), ValueError, r"modulator.*\(1,\).*3"),
+            (lambda: bare(pre, post, weight, state, modulator=1.0), TypeError, "modulator"),
+        ]
+    assert_refused(bad)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from engram import registry
+from engram.rules import SynapticUpdate
+from engram.rules.synaptic import Hebb, PairSTDP, Sanger, ThreeFactor
+from engram.testing import check_synaptic_rule
+
+
+@pytest.mark.parametrize("name", registry.names("synaptic_rules"))
+def test_synaptic_rule_keeps_its_promises(name):
+    check_synaptic_rule(registry.get("synaptic_rules", name))
+
+
+class Summed(Hebb):
+    def update(self, pre, post, weight, state):
+        return SynapticUpdate(super().update(pre, post, weight, state).grad * len(pre), None)
+
+
+class InPlace(Hebb):
+    def update(self, pre, post, weight, state):
+        grad = super().update(pre, post, weight, state).grad
+        weight.sub_(grad)
+        return SynapticUpdate(grad, None)
+
+
+class Noisy(Hebb):
+    def update(self, pre, post, weight, state):
+        grad, _ = super().update(pre, post, weight, state)
+        return SynapticUpdate(grad + torch.randn_like(grad), None)
+
+
+@dataclass(frozen=True)
+class Hidden(Hebb):
+    seen: tuple[Any, ...] = ()
+
+    def update(self, pre, post, weight, state):
+        object.__setattr__(self, "seen", (*self.seen, pre))
+        return SynapticUpdate(super().update(pre, post, weight, state).grad * len(self.seen), None)
+
+
+class SaysLocal(Sanger):
+    properties = replace(Sanger.properties, local=True)
+
+
+class NormsInput(Hebb):
+    def update(self, pre, post, weight, state):
+        return super().update(pre / (1 + pre.sum(1, keepdim=True)), post, weight, state)
+
+
+class Hoards(Hebb):
+    def init(self, weight):
+        return weight.new_zeros(0)
+
+    def update(self, pre, post, weight, state):
+        return SynapticUpdate(super().update(pre, post, weight, None).grad, torch.cat((state, pre[0])))
+
+
+class Precise(Hebb):
+    def update(self, pre, post, weight, state):
+        grad = super().update(pre, post, weight, state).grad
+        return SynapticUpdate(grad + 0 * torch.zeros(1, dtype=torch.float64), None)
+
+
+class TakesNothing(Hebb):
+    def update(self, pre, post, weight, state):
+        return SynapticUpdate(-post.T @ pre / max(len(pre), 1), None)
+
+
+class Branches(Hebb):
+    def update(self, pre, post, weight, state):
+        grad = super().update(pre, post, weight, state).grad
+        return SynapticUpdate(grad if float(grad.sum()) < 1 else -grad, None)
+
+
+class Transposed(Hebb):
+    def update(self, pre, post, weight, state):
+        return SynapticUpdate(super().update(pre, post, weight, state).grad.T, None)
+
+
+class OneTrace(PairSTDP):
+    """All samples share the trace of the first."""
+
+    def update(self, pre, post, weight, state):
+        grad, after = super().update(pre, post, weight, state)
+        return SynapticUpdate(grad, type(after)(*(part[:1] for part in after)))
+
+
+class RewardedByDefault(ThreeFactor):
+    def update(self, pre, post, weight, state, modulator: Tensor | None = None):
+        given = pre.new_ones(len(pre)) if modulator is None else modulator
+        return super().update(pre, post, weight, state, given)
+
+
+BROKEN = {
+    Summed: "a mean over the batch|the mean of what",
+    InPlace: "changed in place",
+    Noisy: "global generator",
+    Hidden: "second call differs",
+    SaysLocal: "other weights changed",
+    NormsInput: "other inputs changed",
+    Hoards: "numbers after 2 steps",
+    Precise: "of float32 it makes torch.float64",
+    TakesNothing: r"pre.*nothing was raised|expected ValueError",
+    Branches: "vmap",
+    Transposed: "shape",
+    OneTrace: "order of the samples",
+    RewardedByDefault: "modulator = None",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
+def test_a_broken_promise_is_found(broken):
+    with pytest.raises(AssertionError, match=BROKEN[broken]):
+        check_synaptic_rule(broken)

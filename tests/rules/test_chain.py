@@ -1,0 +1,144 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from engram.rules import CATALOGUE, Backprop, FeedbackAlignment, LocalError, PredictiveCoding, chain
+
+CONV = ("fa", "dfa", "usf", "frsf", "brsf", "kolen-pollack", "local-error", "last-layer", "pc-fixed", "pc-strict")
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    torch.manual_seed(0)
+
+
+def backward(model, x, target):
+    """Gradients of the closed loop, with the forward weights as feedback."""
+    rule = FeedbackAlignment()
+    return rule.update(model, x, target, chain.read(model, rule).weights()).grads
+
+
+MODELS = {
+    "one layer": (lambda: nn.Linear(5, 3), (5,)),
+    "nested": (lambda: nn.Sequential(nn.Sequential(nn.Linear(5, 4), nn.ReLU()), nn.Sequential(nn.Linear(4, 3))), (5,)),
+    "smooth": (lambda: nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 3)), (5,)),
+    "in place": (
+        lambda: nn.Sequential(
+            nn.Linear(5, 4), nn.ReLU(True), nn.Linear(4, 4), nn.LeakyReLU(inplace=True), nn.Linear(4, 3)
+        ),
+        (5,),
+    ),
+    "output unit": (lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3), nn.Tanh()), (5,)),
+    "without bias": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 4, bias=False), nn.Tanh(), nn.Linear(4, 3)),
+        (2, 3),
+    ),
+    "layer norm": (lambda: nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 3)), (5,)),
+    "convolution": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding="same", dilation=2),
+            nn.Tanh(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, bias=False),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(24, 3),
+        ),
+        (2, 8, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_with_the_forward_weights_the_closed_loop_is_backpropagation(name):
+    make, shape = MODELS[name]
+    model = make().double()
+    x = drawn(7, *shape)
+    for target in (torch.randint(3, (7,), generator=seeded()), drawn(7, 3, seed=1)):
+        ours, theirs = backward(model, x, target), Backprop().update(model, x, target, None).grads
+        assert ours.keys() == theirs.keys()
+        for parameter, gradient in theirs.items():
+            torch.testing.assert_close(ours[parameter], gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_batch_norm_learns_and_dropout_drops_alike_both_ways():
+    model = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Tanh(), nn.Linear(6, 3)).double()
+    x, target = drawn(7, 5), torch.randint(3, (7,), generator=seeded())
+    twin = copy.deepcopy(model)
+    torch.manual_seed(1)
+    ours = backward(model, x, target)
+    torch.manual_seed(1)
+    for name, gradient in Backprop().update(twin, x, target, None).grads.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", CONV)
+def test_convolutions_are_trained(name):
+    make, shape = MODELS["convolution"]
+    model, rule = make().double(), CATALOGUE[name]()
+    update = rule.update(
+        model, drawn(7, *shape), torch.randint(3, (7,), generator=seeded()), rule.init(model, seeded())
+    )
+    again = rule.update(model, drawn(7, *shape), torch.randint(3, (7,), generator=seeded()), update.state)
+    assert all(grad.any() for grad in again.grads.values())
+    assert len(again.grads) == (2 if name == "last-layer" else 5)
+
+
+def test_frozen_parameters_get_no_gradient():
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    model[0].weight.requires_grad_(False)
+    assert set(backward(model, drawn(2, 5), drawn(2, 3))) == {"0.bias", "2.weight", "2.bias"}
+
+
+class OwnForward(nn.Sequential):
+    def forward(self, input):
+        return super().forward(input) + 1
+
+
+shared = nn.Linear(3, 3)
+REFUSED = {
+    "own forward": (FeedbackAlignment, OwnForward(nn.Linear(3, 3)), "OwnForward.*nn.Sequential"),
+    "recurrent": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 3)), "'1', a GRU.*rule"),
+    "unknown": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.CosineSimilarity()), "'1'.*derivative"),
+    "shared": (FeedbackAlignment, nn.Sequential(shared, nn.Tanh(), shared), "'2', a Linear.*shared"),
+    "normed": (
+        FeedbackAlignment,
+        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))),
+        "'0', a ParametrizedLinear",
+    ),
+    "padding": (FeedbackAlignment, nn.Sequential(nn.Conv2d(1, 1, 3, padding_mode="circular")), "'0'.*padding"),
+    "nothing": (FeedbackAlignment, nn.Sequential(nn.Tanh()), "without an nn.Linear"),
+    "norm first": (FeedbackAlignment, nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)), "'0'.*before the first"),
+    "batch norm": (PredictiveCoding, nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "'1', a BatchNorm1d.*phases"),
+    "dropout": (CATALOGUE["ep"], nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1', a Dropout"),
+    "dropout of weights": (CATALOGUE["weight-perturbation"], nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*eval"),
+    "ep": (CATALOGUE["ep"], nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)), "'1', a ReLU.*bounded"),
+    "ep images": (CATALOGUE["ep"], nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
+    "dtp": (CATALOGUE["dtp"], nn.Sequential(nn.Linear(3, 3), nn.Softmax(1), nn.Linear(3, 3)), "'1', a Softmax"),
+    "reinforce": (CATALOGUE["reinforce"], nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)), "'0'.*Sigmoid"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_network_is_refused_by_the_layer_before_the_first_step(name):
+    make, model, pattern = REFUSED[name]
+    with pytest.raises(TypeError, match=pattern):
+        make().init(model, seeded())
+
+
+def test_input_of_another_shape_or_dtype_is_refused():
+    model, rule = nn.Sequential(nn.Linear(3, 2)), LocalError()
+    state = rule.init(model, seeded())
+    for x, pattern in ((torch.zeros(2, 4), r"x.shape = \(2, 4\)"), (torch.zeros(2, 3).double(), "x.dtype.*float64")):
+        with pytest.raises(ValueError, match=pattern):
+            rule.update(model, x, torch.zeros(2, 2), state)

@@ -1,0 +1,191 @@
+"""Predictive coding, equilibrium propagation, difference target propagation."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from engram.analysis import gradient_cosine
+from engram.rules import Backprop, DifferenceTargetPropagation, EquilibriumPropagation, PredictiveCoding, chain
+from engram.rules.difference_target_propagation import Inverse, difference_targets
+from engram.rules.loss import output_loss
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def network(seed=0, *layers):
+    torch.manual_seed(seed)
+    layers = layers or (nn.Linear(8, 7), nn.Tanh(), nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 4))
+    return nn.Sequential(*layers).double()
+
+
+@given(st.integers(0, 1000), st.booleans(), st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+def test_with_fixed_predictions_predictive_coding_is_backpropagation(seed, classes, batch):
+    model, x = network(seed), drawn(batch, 8, seed=seed)
+    target = torch.randint(4, (batch,), generator=seeded(seed)) if classes else drawn(batch, 4, seed=seed + 1)
+    ours, theirs = (rule.update(model, x, target, None) for rule in (PredictiveCoding(), Backprop()))
+    for name, gradient in theirs.grads.items():
+        torch.testing.assert_close(ours.grads[name], gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_strict_predictive_coding_is_the_gradient_of_small_errors_only():
+    """Small is what the output sends back, so that the values that it moves hardly change it: W[L] is scaled.
+
+    Smaller targets would not do: of half the squared error the values take the same part away at every scale.
+    """
+
+    def cosines(scale, steps):
+        model, x, target = network(), drawn(16, 8), drawn(16, 4, seed=1)
+        model[4].weight.data.mul_(scale)
+        rule = PredictiveCoding("strict", steps=steps)
+        grads, _, info = rule.update(model, x, target, None)
+        found = gradient_cosine(grads, Backprop().update(model, x, target, None).grads)
+        return torch.tensor([layer.cosine for layer in found.values()]), info
+
+    far, near, nearest = (cosines(scale, 1000)[0] for scale in (1, 0.1, 0.01))
+    assert (nearest > 0.999).all()
+    assert (near > far).all()
+    assert (far < 0.99).any()
+    assert (cosines(1, 5)[0] > far).all(), "more inference leads away from the gradient"
+
+
+def test_the_energy_never_rises():
+    model, x, target = network(), drawn(16, 8), drawn(16, 4, seed=1)
+    info = PredictiveCoding("strict", steps=200).update(model, x, target, None).info
+    assert info["halvings"] == 0
+    assert (info["energy"].diff() <= 1e-12).all()
+    assert info["energy"][0] == pytest.approx(info["loss"].item())
+    rough = PredictiveCoding("strict", steps=200, rate=50.0).update(model, x, target, None).info
+    assert rough["halvings"] > 0
+    assert (rough["energy"].diff() <= 1e-12).all()
+    assert rough["energy"][-1] == pytest.approx(info["energy"][-1].item(), rel=1e-3)
+
+
+def test_strict_predictive_coding_descends_its_energy():
+    """The pseudo-gradient is the derivative of the energy by the weights, at the values that were settled on."""
+    model, x, target = network(), drawn(5, 8), torch.randint(4, (5,), generator=seeded())
+    grads = PredictiveCoding("strict", steps=30).update(model, x, target, None).grads
+    values = [h.detach().requires_grad_() for h in (model[:2](x), model[:4](x))]
+
+    def energy():
+        first, second = values
+        inner = (first - model[:2](x)).square().sum() + (second - model[2:4](first)).square().sum()
+        return inner / 2 + output_loss(model[4](second), target) * len(x)
+
+    for _ in range(30):
+        steps = torch.autograd.grad(energy(), values)
+        values = [(v - 0.1 * step).detach().requires_grad_() for v, step in zip(values, steps, strict=True)]
+    gradients = torch.autograd.grad(energy() / len(x), list(model.parameters()))
+    for (name, _), gradient in zip(model.named_parameters(), gradients, strict=True):
+        torch.testing.assert_close(grads[name], gradient, rtol=1e-10, atol=1e-12)
+
+
+def test_strict_predictive_coding_takes_images():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 2)).double()
+    info = PredictiveCoding("strict", rate=5.0).update(model, drawn(4, 1, 8, 8), drawn(4, 2, seed=1), None).info
+    assert info["halvings"] > 0
+    assert info["energy"][-1] < info["energy"][0]
+
+
+@pytest.mark.parametrize("units", [nn.Tanh, nn.Sigmoid])
+def test_equilibrium_propagation_approaches_the_gradient_as_the_nudge_falls(units):
+    """One-sided with the nudge, symmetric with its square; the gradient is that of the free phase's cost."""
+    model = network(1, nn.Linear(6, 5), units(), nn.Linear(5, 3), units())
+    x, target = drawn(4, 6), 0.5 * drawn(4, 3, seed=1)
+    settled = EquilibriumPropagation(free_steps=300)
+
+    def cost():
+        return output_loss(settled.predict(model, x), target).item()
+
+    gradient = {}
+    for name, parameter in model.named_parameters():
+        flat, found = parameter.data.view(-1), torch.zeros(parameter.numel(), dtype=torch.float64)
+        for index in range(len(flat)):
+            kept = flat[index].item()
+            flat[index] = kept + 1e-5
+            up = cost()
+            flat[index] = kept - 1e-5
+            found[index] = (up - cost()) / 2e-5
+            flat[index] = kept
+        gradient[name] = found.view_as(parameter)
+    whole = torch.cat([value.flatten() for value in gradient.values()])
+
+    def error(beta, symmetric):
+        rule = EquilibriumPropagation(beta, symmetric=symmetric, free_steps=300, nudge_steps=300)
+        grads, _, info = rule.update(model, x, target, None)
+        assert info["residual"] < 1e-12
+        ours = torch.cat([grads[name].flatten() for name in gradient])
+        return float((ours - whole).norm() / whole.norm())
+
+    one = [error(beta, symmetric=False) for beta in (0.1, 0.01, 0.001)]
+    both = [error(beta, symmetric=True) for beta in (0.1, 0.01)]
+    assert one[0] / one[1] == pytest.approx(10, rel=0.3)
+    assert one[1] / one[2] == pytest.approx(10, rel=0.3)
+    assert both[0] / both[1] == pytest.approx(100, rel=0.5)
+    assert both[0] < one[0]
+    assert both[0] < 0.045  # a cosine of .999
+
+
+def test_states_of_the_hard_sigmoid_keep_to_its_range_and_settle():
+    model = network(0, nn.Linear(6, 5), nn.Hardtanh(0, 1), nn.Linear(5, 3), nn.Hardtanh(0, 1))
+    for parameter in model.parameters():
+        parameter.data.mul_(4)
+    output = EquilibriumPropagation(free_steps=500).predict(model, drawn(50, 6))
+    assert output.min() == 0
+    assert output.max() == 1
+
+
+def test_without_an_exact_nudge_it_is_refused():
+    with pytest.raises(ValueError, match=r"beta = 0\.0: expected"):
+        EquilibriumPropagation(beta=0.0)
+    with pytest.raises(ValueError, match="epsilon = 2"):
+        EquilibriumPropagation(epsilon=2.0)
+
+
+def test_through_exact_inverses_a_target_goes_back_by_the_inverse_weights():
+    model, rule = network(0, *(nn.Linear(4, 4) for _ in range(3))), DifferenceTargetPropagation()
+    read = chain.read(model, rule)
+    with torch.no_grad():
+        activities = read.forward(drawn(7, 4))
+        W, b = model[1].weight, model[1].bias
+        back = torch.linalg.inv(W)
+        inverses = {"1.weight": Inverse(back, -back @ b)}
+        step = drawn(7, 4, seed=1)
+        first, second = difference_targets(read, activities, step, inverses)
+        torch.testing.assert_close(second, activities[1].output - step)
+        torch.testing.assert_close(first - activities[0].output, -step @ back.T)
+        still = difference_targets(read, activities, 0 * step, inverses)
+    for target, activity in zip(still, activities, strict=False):
+        assert torch.equal(target, activity.output)
+
+
+def test_the_top_hidden_layer_of_target_propagation_has_the_gradient():
+    model, x, target = network(), drawn(5, 8), torch.randint(4, (5,), generator=seeded())
+    rule = DifferenceTargetPropagation()
+    grads = rule.update(model, x, target, rule.init(model, seeded())).grads
+    gradients = Backprop().update(model, x, target, None).grads
+    for name in ("2.weight", "2.bias", "4.weight", "4.bias"):
+        torch.testing.assert_close(grads[name], gradients[name])
+
+
+def test_the_inverses_learn():
+    model, x = network(0, nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 4)), drawn(64, 8)
+    rule = DifferenceTargetPropagation(inverse_steps=500)
+    state = rule.init(model, seeded())
+    after = rule.update(model, x, drawn(64, 4, seed=1), state).state
+    with torch.no_grad():
+        h = model[:2](x)
+        guesses = [
+            torch.tanh(model[2:4](h) @ inverse.weight.T + inverse.bias)
+            for inverse in (state.inverses["2.weight"], after.inverses["2.weight"])
+        ]
+    assert (guesses[1] - h).norm() < 0.5 * (guesses[0] - h).norm()

@@ -1,0 +1,192 @@
+"""A learning rule that breaks one promise is refused, and the message says which promise."""
+
+import pytest
+import torch
+from torch import nn
+
+from engram.rules import (
+    Backprop,
+    FeedbackAlignment,
+    LearningRule,
+    LocalError,
+    NodePerturbation,
+    PredictiveCoding,
+    Properties,
+    Update,
+    finished,
+)
+from engram.testing import check_learning_rule
+
+
+class DrawsGlobally(FeedbackAlignment):
+    def init(self, model, generator):
+        return {name: torch.randn(W.shape).to(W) for name, W in super().init(model, generator).items()}
+
+
+class WrongShape(FeedbackAlignment):
+    def update(self, *batch):
+        grads, *rest = super().update(*batch)
+        return Update({name: grad.flatten() for name, grad in grads.items()}, *rest)
+
+
+class WithoutLoss(FeedbackAlignment):
+    def update(self, *batch):
+        return super().update(*batch)._replace(info={})
+
+
+class InPlace(FeedbackAlignment):
+    def update(self, model, x, target, state):
+        state["2.weight"] *= 0.9
+        return super().update(model, x, target, state)
+
+
+class SetsGrad(Backprop):
+    def update(self, model, x, target, state):
+        found = super().update(model, x, target, state)
+        model[0].weight.grad = found.grads["0.weight"]
+        return found
+
+
+class Counts(FeedbackAlignment):
+    calls = 0
+
+    def update(self, *batch):
+        self.calls += 1
+        grads, *rest = super().update(*batch)
+        return Update({name: grad * self.calls for name, grad in grads.items()}, *rest)
+
+
+class Sums(FeedbackAlignment):
+    def update(self, model, x, target, state):
+        grads, *rest = super().update(model, x, target, state)
+        return Update({name: grad * len(x) for name, grad in grads.items()}, *rest)
+
+
+class FirstSampleTwice(FeedbackAlignment):
+    def update(self, model, x, target, state):
+        return super().update(model, torch.cat((x, x[:1])), torch.cat((target, target[:1])), state)
+
+
+class Restless(FeedbackAlignment):
+    def update(self, *batch):
+        grads, *rest = super().update(*batch)
+        return Update({name: grad + 0.01 for name, grad in grads.items()}, *rest)
+
+
+class Uphill(FeedbackAlignment):
+    def update(self, *batch):
+        grads, *rest = super().update(*batch)
+        return Update({name: -grad for name, grad in grads.items()}, *rest)
+
+
+class Hides(FeedbackAlignment):
+    """A part of its state is not where it says."""
+
+    def init(self, model, generator):
+        self.kept = super().init(model, generator)
+        return {name: torch.zeros_like(value) for name, value in self.kept.items()}
+
+    def update(self, model, x, target, state):
+        own = self.kept if all(not value.any() for value in state.values()) else state
+        found = super().update(model, x, target, own)
+        return found._replace(state={name: value.to_sparse() for name, value in own.items()})
+
+
+class OtherNoiseInSingle(NodePerturbation):
+    def update(self, model, x, target, state):
+        return super().update(model, x, target, state if x.dtype == torch.float64 else state + 1)
+
+
+class Transports(Backprop):
+    properties = Properties(no_weight_transport=True)
+
+
+class TwoPhases(PredictiveCoding):
+    properties = Properties(one_phase=True)
+
+    def __init__(self):
+        super().__init__("strict")
+
+
+class Remembers(FeedbackAlignment):
+    def update(self, model, x, target, state):
+        past = state.get("past", x[:0])
+        known = {name: value for name, value in state.items() if name != "past"}
+        return super().update(model, x, target, known)._replace(state=known | {"past": torch.cat((past, x))})
+
+
+class Supervised(FeedbackAlignment):
+    properties = Properties(unsupervised=True)
+
+
+class NeedsDerivative(LearningRule[None]):
+    """The derivative is that of what the layer is made of, as autograd has it."""
+
+    properties = Properties(black_box=True)
+
+    def init(self, model, generator):
+        return None
+
+    def update(self, model, x, target, state):
+        grads, _, info = Backprop().update(nn.Sequential(*model), x, target, None)
+        return finished(self, grads, None, info["loss"])
+
+
+class TakesEmpty(Backprop):
+    def update(self, model, x, target, state):
+        if not len(x):
+            return Update({}, state, {"loss": torch.tensor(0.0)})
+        return super().update(model, x, target, state)
+
+
+class LetsNaNPass(Backprop):
+    def update(self, model, x, target, state):
+        try:
+            return super().update(model, x, target, state)
+        except FloatingPointError:
+            return Update({}, state, {"loss": torch.tensor(0.0)})
+
+
+BROKEN = {
+    DrawsGlobally: "generator of ``init`` determines",
+    WrongShape: "have names, shapes",
+    WithoutLoss: "``info`` begins with the loss",
+    InPlace: "changes neither model, batch nor state.*in place",
+    SetsGrad: "changes neither model, batch nor state.*grad was set",
+    Counts: "generator of ``init`` determines|second call differs",
+    Sums: "mean of what its halves give",
+    FirstSampleTwice: "mean of what its halves give",
+    Restless: "output is the target there is no change",
+    Uphill: "lowers the loss",
+    OtherNoiseInSingle: "In float32",
+    Transports: "no_weight_transport",
+    TwoPhases: "one_phase",
+    Remembers: "online",
+    Supervised: "unsupervised",
+    NeedsDerivative: "black_box",
+    TakesEmpty: "Bad input",
+    LetsNaNPass: "Bad input",
+}
+NOISY = {"batch": "noise", "zero error": "noise"}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_promise_is_named(rule):
+    with pytest.raises(AssertionError, match=f"(?s){rule.__name__} breaks a promise: .*({BROKEN[rule]})"):
+        check_learning_rule(rule, exempt=NOISY if issubclass(rule, NodePerturbation) else None)
+
+
+def test_a_state_that_cannot_be_stored_is_refused():
+    with pytest.raises(AssertionError, match="Hides breaks a promise"):
+        check_learning_rule(Hides)
+
+
+def test_what_is_not_the_gradient_does_not_pass_for_it():
+    with pytest.raises(AssertionError, match="are the gradients of the loss"):
+        check_learning_rule(FeedbackAlignment, gradient=True)
+
+
+@pytest.mark.parametrize("exempt", [{"batch": ""}, {"speed": "it is slow"}])
+def test_an_exemption_is_known_and_has_a_reason(exempt):
+    with pytest.raises(ValueError, match=r"exempt = .*expected reasons for 'batch'"):
+        check_learning_rule(LocalError, exempt=exempt)
