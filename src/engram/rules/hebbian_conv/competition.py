@@ -75,6 +75,8 @@ def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batc
         >>> per_sample_standardize(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]))
         tensor([[-1.,  0.,  1.], [ 0.,  0.,  0.]])
     """
+    if x.ndim < 2:
+        raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...), two axes at least")
     rows = x.flatten(1)
     rows = rows - rows[:, :1]  # so that the mean of a constant sample is not off by rounding
     centred = rows - rows.mean(1, keepdim=True)

@@ -65,6 +65,7 @@ class _HebbianLayer(nn.Module):
         self.burn_in = checks.size("burn_in", burn_in, least=0)
         connections = None if fan_in is None else fixed_fan_in(units, inputs, fan_in, generator)
         self.register_buffer("connections", connections)
+        checks.number("threshold_rate", threshold_rate, least=0)
         self.threshold = AdaptiveThreshold(units, n_winners / units, threshold_rate)
         self.register_buffer("steps", torch.tensor(0))
         self.register_buffer("win_rate", torch.zeros(units))

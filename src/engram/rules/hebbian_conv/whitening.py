@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import scipy.linalg
+import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from engram.rules.hebbian_conv.competition import per_sample_standardize
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 EXACT = 1024  # features up to which eigenvectors are computed in 64 bits
@@ -94,7 +97,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return self._whole(colours).reshape(values.shape)
 
     def _values(self, X: Data, reset: bool = False) -> np.ndarray:
-        values = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], allow_nd=True, reset=reset))
+        values = np.asarray(validate_data(self, X, dtype=[np.float32, np.float64], allow_nd=True, reset=reset))
         if values.ndim not in (2, 4):
             raise ValueError(
                 f"X.shape = {values.shape}: expected (samples, features) or (samples, channels, height, width)"
@@ -109,13 +112,8 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return values
 
     def _standard(self, values: np.ndarray) -> np.ndarray:
-        rows = values.reshape(len(values), -1)
-        if not self.standardize:
-            return rows
-        centred = rows - rows[:, :1]  # so that the mean of a constant row is not off by rounding
-        centred -= centred.mean(1, keepdims=True)
-        spread = np.sqrt(np.square(centred).sum(1, keepdims=True) / max(rows.shape[1] - 1, 1))
-        return np.asarray(centred / (1e-10 + spread).astype(rows.dtype))
+        rows = np.require(values.reshape(len(values), -1), requirements="W")
+        return per_sample_standardize(torch.from_numpy(rows)).numpy() if self.standardize else rows
 
     def _parts(self, rows: np.ndarray) -> list[np.ndarray]:
         """Return the coordinates of rows; with ``mirror`` those along even and along odd images."""
