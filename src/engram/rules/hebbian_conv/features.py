@@ -61,7 +61,8 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     """A stack of ``HebbianConv2d`` that learn side by side, and their features for a linear read-out.
 
     X holds images (samples, channels, height, width), or a row for each image if ``image_shape`` says what it is of.
-    Rows without it are no images: a single layer of ``n_filters[0]`` units then learns from whole rows.
+    Rows without it are no images: a single layer of ``n_filters[0]`` units then learns from whole rows. Whiten images
+    first (``ZCAWhitening``): neighbouring pixels are alike, and filters become blobs that tell less than random ones.
 
     Args:
         n_filters: Filters of each layer.
@@ -92,9 +93,10 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         >>> from sklearn.datasets import load_digits
         >>> from sklearn.linear_model import RidgeClassifier
         >>> from sklearn.pipeline import make_pipeline
-        >>> features = HebbianFeatures((40,), (4,), (None,), (0.1,), image_shape=(1, 8, 8), flip=False, random_state=0)
-        >>> X, y = load_digits(return_X_y=True)
-        >>> bool(make_pipeline(features, RidgeClassifier()).fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.9)
+        >>> from engram.rules import ZCAWhitening
+        >>> features = HebbianFeatures((40,), (4,), (None,), (0.05,), image_shape=(1, 8, 8), flip=False, random_state=0)
+        >>> pipeline, (X, y) = make_pipeline(ZCAWhitening(), features, RidgeClassifier()), load_digits(return_X_y=True)
+        >>> bool(pipeline.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.9)
         True
     """
 
