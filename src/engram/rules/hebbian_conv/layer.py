@@ -210,7 +210,10 @@ class HebbianConv2d(_HebbianLayer):
     def forward(
         self, input: Float[Tensor, "batch in_channels height width"]
     ) -> Float[Tensor, "batch out_channels rows columns"]:
-        """Return the activity for images; in training, learn from them."""
+        """Return the activity for images; in training, learn from them.
+
+        In memory the batch may be its last axis: ``flatten`` and ``reshape`` take that, while ``view`` does not.
+        """
         self._check(input, ("batch", self.weight.shape[1], "height", "width"))
         least = self.weight.shape[2] + self.competition.pool - 1
         if min(input.shape[2:]) < least:
