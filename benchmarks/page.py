@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import difficulty
 import dsa
 import environments
+import hebbian_conv
 import layers
 import memory
 import meta
@@ -321,7 +322,9 @@ def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
     sections.insert(1, (layers, layers.section))
-    sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, difficulty, verify)]
+    sections += [
+        (module, module.section) for module in (meta_tasks, meta, memory, hebbian_conv, dsa, difficulty, verify)
+    ]
     for module, section in sections:
         path: Path = module.RECORD
         if path.exists():

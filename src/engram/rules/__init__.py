@@ -4,19 +4,26 @@ from engram import arguments
 from engram.rules.backprop import Backprop
 from engram.rules.catalogue import CATALOGUE
 from engram.rules.classifier import RuleClassifier
-from engram.rules.contract import (
-    LearningRule,
-    Properties,
-    SynapticRule,
-    SynapticUpdate,
-    Update,
-    finished,
-    train_step,
-)
+from engram.rules.contract import LearningRule, Properties, SynapticRule, SynapticUpdate, Update, finished, train_step
 from engram.rules.difference_target_propagation import DifferenceTargetPropagation
 from engram.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from engram.rules.equilibrium_propagation import EquilibriumPropagation
 from engram.rules.feedback_alignment import FeedbackAlignment
+from engram.rules.hebbian_conv import (
+    AdaptiveThreshold,
+    HebbianConv2d,
+    HebbianFeatures,
+    HebbianLinear,
+    ZCAWhitening,
+    fixed_fan_in,
+    hebbian_loss,
+    hebbian_update,
+    k_winners,
+    layer_features,
+    per_sample_standardize,
+    quadrants,
+    triangle,
+)
 from engram.rules.kolen_pollack import KolenPollack
 from engram.rules.last_layer_only import LastLayerOnly
 from engram.rules.local_error import LocalError
@@ -30,11 +37,15 @@ from engram.rules.weight_perturbation import WeightPerturbation
 
 __all__ = [
     "CATALOGUE",
+    "AdaptiveThreshold",
     "Backprop",
     "DifferenceTargetPropagation",
     "DirectFeedbackAlignment",
     "EquilibriumPropagation",
     "FeedbackAlignment",
+    "HebbianConv2d",
+    "HebbianFeatures",
+    "HebbianLinear",
     "KolenPollack",
     "LastLayerOnly",
     "LearningRule",
@@ -50,11 +61,20 @@ __all__ = [
     "Update",
     "WeightMirror",
     "WeightPerturbation",
+    "ZCAWhitening",
     "finished",
+    "fixed_fan_in",
+    "hebbian_loss",
+    "hebbian_update",
+    "k_winners",
+    "layer_features",
     "output_error",
     "output_loss",
+    "per_sample_standardize",
+    "quadrants",
     "sample_losses",
     "train_step",
+    "triangle",
 ]
 
 arguments.noted_in(__name__)

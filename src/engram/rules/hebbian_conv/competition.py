@@ -1,0 +1,84 @@
+"""Who is active: the k most excited units, or all that are above the mean; and the normalisation before it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+
+MOST_ACTIVE = 50.0
+"""Above which a graded activity is cut off, as published."""
+
+
+def k_winners(
+    u: Float[Tensor, "..."],
+    k: int,
+    *,
+    dim: int = 1,
+    binary: bool = True,
+) -> Float[Tensor, "..."]:
+    """Return the activity of the k largest of u along an axis, those of them that are positive; 0 for all others.
+
+    Args:
+        u: Drives, thresholds subtracted.
+        k: Most winners at a place; of equal drives the first wins.
+        dim: The axis of the units.
+        binary: Winners have activity 1; else their drive, at most 50.
+
+    Raises:
+        ValueError: k is not between 1 and the number of units, or there is no such axis.
+
+    Source: Miconi (2021); ties and negative winners are ours.
+
+    Examples:
+        >>> k_winners(torch.tensor([[3.0, -1.0, 2.0, 5.0]]), 2)
+        tensor([[1., 0., 0., 1.]])
+    """
+    checks.size("dim", dim, -u.ndim, u.ndim - 1)
+    checks.size("k", k, most=u.shape[dim])
+    if k == 1:
+        wins = torch.zeros_like(u).scatter_(dim, u.argmax(dim, keepdim=True), 1)
+    else:
+        least = u.topk(k, dim).values.amin(dim, keepdim=True)
+        above, tied = u > least, u == least
+        left = k - above.sum(dim, keepdim=True)
+        wins = (above | (tied & (tied.cumsum(dim) <= left))).to(u.dtype)
+    return wins * (u > 0) if binary else wins * u.clamp(0, MOST_ACTIVE)
+
+
+def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
+    """Return by how much each unit's drive is above the mean of all units along an axis, 0 for those below.
+
+        a = relu(u - mean(u))
+
+    Source: Coates, Lee and Ng, "An analysis of single-layer networks in unsupervised feature learning" (2011); of
+    thresholded drives, Miconi (2021).
+
+    Examples:
+        >>> triangle(torch.tensor([[3.0, -1.0, 2.0, 0.0]]))
+        tensor([[2., 0., 1., 0.]])
+    """
+    checks.size("dim", dim, -u.ndim, u.ndim - 1)
+    return (u - u.mean(dim, keepdim=True)).relu()
+
+
+def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+    """Return each sample with mean 0 and standard deviation 1 over all its values; a constant one as 0.
+
+        x' = (x - mean(x)) / (1e-10 + std(x)),   std over one less than the number of values
+
+    Source: Miconi (2021).
+
+    Examples:
+        >>> per_sample_standardize(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]))
+        tensor([[-1.,  0.,  1.], [ 0.,  0.,  0.]])
+    """
+    if x.ndim < 2:
+        raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...), two axes at least")
+    rows = x.flatten(1)
+    rows = rows - rows[:, :1]  # so that the mean of a constant sample is not off by rounding
+    centred = rows - rows.mean(1, keepdim=True)
+    spread = (centred.square().sum(1, keepdim=True) / max(rows.shape[1] - 1, 1)).sqrt()
+    return (centred / (1e-10 + spread)).view(x.shape)

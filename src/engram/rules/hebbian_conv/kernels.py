@@ -1,0 +1,166 @@
+"""One pass of a Hebbian layer as numba kernels: drive, threshold, winner, output and pooling, and what winners learn.
+
+Samples are the last axis, so that all that is done at a place is done for as many of them at once as fit a register,
+also where a unit looks at a few inputs only. The drives of one place never leave the cache.
+"""
+
+import numpy as np
+from numba import njit
+
+from engram.jit import jit
+
+ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; what is not finite stays so
+
+
+@jit
+def standardize(x, out, spread):
+    """Write (x - mean) / (1e-10 + std) of each sample, a column of x, and its std, NaN where x is not finite."""
+    rows, batch = x.shape
+    mean, square = np.zeros(batch), np.zeros(batch)
+    for i in range(rows):  # less the first value, so that the mean of a constant sample is not off by rounding
+        for b in range(batch):
+            mean[b] += np.float64(x[i, b]) - x[0, b]
+    for b in range(batch):
+        mean[b] = x[0, b] + mean[b] / rows
+    for i in range(rows):
+        for b in range(batch):
+            difference = x[i, b] - mean[b]
+            square[b] += difference * difference
+    scale = np.empty(batch, x.dtype)
+    for b in range(batch):
+        spread[b] = np.sqrt(square[b] / max(rows - 1, 1))
+        scale[b] = 1 / (1e-10 + spread[b])
+    centre = mean.astype(x.dtype)
+    for i in range(rows):
+        for b in range(batch):
+            out[i, b] = (x[i, b] - centre[b]) * scale[b]
+
+
+@njit(error_model="numpy", fastmath=ANY_ORDER, inline="always")
+def compete(drive, theta, best, mean, winner):
+    """Subtract the thresholds from the drives (units, batch) of a place; write the mean and each sample's winner."""
+    units, batch = drive.shape
+    for b in range(batch):
+        best[b] = -np.inf
+        mean[b] = 0
+        winner[b] = -1
+    for n in range(units):
+        threshold = theta[n]
+        for b in range(batch):
+            u = drive[n, b] - threshold
+            drive[n, b] = u
+            mean[b] += u
+            better = u > best[b]
+            winner[b] = n if better else winner[b]
+            best[b] = u if better else best[b]
+    for b in range(batch):
+        mean[b] /= units
+        winner[b] = winner[b] if best[b] > 0 else -1
+
+
+@njit(error_model="numpy", fastmath=ANY_ORDER, inline="always")
+def emit(drive, mean, winner, triangle, share, out, row, column):
+    """Add a place's output, times ``share``, to the window (row, column) that it is averaged in."""
+    units, batch = drive.shape
+    if triangle:
+        for n in range(units):
+            for b in range(batch):
+                out[n, row, column, b] += share * max(drive[n, b] - mean[b], drive.dtype.type(0))
+    else:
+        for b in range(batch):
+            if winner[b] >= 0:
+                out[winner[b], row, column, b] += share
+
+
+@jit
+def dense_rows(drives, first, theta, triangle, pool, winners, out):
+    """Let units compete at some rows of places, from ``first`` on, with drives (units, rows, columns, batch)."""
+    units, rows, columns, batch = drives.shape
+    best, mean, drive = (
+        np.empty(batch, theta.dtype),
+        np.empty(batch, theta.dtype),
+        np.empty((units, batch), theta.dtype),
+    )
+    share = theta.dtype.type(1 / pool**2)
+    for r in range(rows):
+        for c in range(columns):
+            drive[:] = drives[:, r, c]
+            winner = winners[first + r, c]
+            compete(drive, theta, best, mean, winner)
+            row, column = (first + r) // pool, c // pool
+            if row < out.shape[1] and column < out.shape[2]:
+                emit(drive, mean, winner, triangle, share, out, row, column)
+
+
+@jit
+def sparse_places(x, width, values, offsets, theta, triangle, pool, winners, out):
+    """Let units compete at all places, each seeing the inputs ``offsets`` (units, fan_in) with weights ``values``.
+
+    ``x`` is (channels * height * width, batch); an offset is the row of x that a unit sees from the first place.
+    """
+    units, fan_in = values.shape
+    rows, columns, batch = winners.shape
+    best, mean, drive = (
+        np.empty(batch, theta.dtype),
+        np.empty(batch, theta.dtype),
+        np.empty((units, batch), theta.dtype),
+    )
+    share = theta.dtype.type(1 / pool**2)
+    for r in range(rows):
+        for c in range(columns):
+            place = r * width + c
+            for n in range(units):
+                f = fan_in % 3
+                drive[n] = 0
+                for i in range(f):
+                    for b in range(batch):
+                        drive[n, b] += values[n, i] * x[place + offsets[n, i], b]
+                while f < fan_in:  # three at once, or the sums would go to the cache and back at every input
+                    p, q, s = x[place + offsets[n, f]], x[place + offsets[n, f + 1]], x[place + offsets[n, f + 2]]
+                    v, w, y = values[n, f], values[n, f + 1], values[n, f + 2]
+                    for b in range(batch):
+                        drive[n, b] += v * p[b] + w * q[b] + y * s[b]
+                    f += 3
+            winner = winners[r, c]
+            compete(drive, theta, best, mean, winner)
+            if r // pool < out.shape[1] and c // pool < out.shape[2]:
+                emit(drive, mean, winner, triangle, share, out, r // pool, c // pool)
+
+
+@jit
+def dense_learning(x, winners, learns, wins, decay, sums):
+    """Sum the patches that each unit won, (units, kernel, kernel * channels).
+
+    ``x`` is (batch, height, width * channels); ``wins`` counts all of them, ``decay`` those that are learned from.
+    """
+    rows, columns, batch = winners.shape
+    _, kernel, run = sums.shape
+    channels = run // kernel
+    for b in range(batch):
+        for r in range(rows):
+            for c in range(columns):
+                n = winners[r, c, b]
+                if n >= 0:
+                    wins[n] += 1
+                    if learns[b]:
+                        decay[n] += 1
+                        for k in range(kernel):
+                            for i in range(run):
+                                sums[n, k, i] += x[b, r + k, c * channels + i]
+
+
+@jit
+def sparse_learning(x, width, offsets, winners, learns, wins, decay, sums):
+    """As ``dense_learning``, of the inputs alone that a unit sees, (units, fan_in); x as of ``sparse_places``."""
+    rows, columns, batch = winners.shape
+    for r in range(rows):
+        for c in range(columns):
+            place = r * width + c
+            for b in range(batch):
+                n = winners[r, c, b]
+                if n >= 0:
+                    wins[n] += 1
+                    if learns[b]:
+                        decay[n] += 1
+                        for i in range(offsets.shape[1]):
+                            sums[n, i] += x[place + offsets[n, i], b]

@@ -1,0 +1,271 @@
+"""Convolutional and linear layers that learn by Hebb's rule, each by itself, while they are called in training mode."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from engram import checks
+from engram.rules.hebbian_conv.passes import Activation, Competition, Pass, hebbian_pass, plain_pass
+from engram.rules.hebbian_conv.threshold import AdaptiveThreshold
+from engram.rules.hebbian_conv.update import Rule
+
+LARGEST_STEP = 0.5
+"""Of a filter, as the share of it that a batch may replace; at 1 and above its sign would flip."""
+
+
+def fixed_fan_in(
+    units: int, inputs: int, fan_in: int, generator: torch.Generator | None = None
+) -> Int[Tensor, "units fan_in"]:
+    """Return the inputs that each unit is connected to: as many for each, drawn without replacement, in rising order.
+
+    Raises:
+        ValueError: A number is out of range.
+
+    Examples:
+        >>> fixed_fan_in(3, 900, 9).shape
+        torch.Size([3, 9])
+    """
+    checks.size("units", units)
+    checks.size("fan_in", fan_in, most=checks.size("inputs", inputs))
+    drawn = torch.rand(units, inputs, generator=generator).argsort(1)[:, :fan_in]
+    return drawn.sort(1).values
+
+
+class _HebbianLayer(nn.Module):
+    """What both layers share; a linear layer is a convolution of images of one pixel."""
+
+    connections: Tensor | None
+    steps: Tensor
+    win_rate: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        competition: Competition,
+        *,
+        lr: float,
+        threshold_rate: float,
+        fan_in: int | None,
+        burn_in: int,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        units, inputs = shape[0], int(torch.Size(shape[1:]).numel())
+        self.competition = competition
+        n_winners = checks.size("n_winners", competition.n_winners, most=units)
+        if n_winners == units:
+            message = f"n_winners = {n_winners}, as many as units: nothing competes, and thresholds fall without end"
+            warnings.warn(message, stacklevel=3)
+        self.lr = checks.number("lr", lr, least=0)
+        self.burn_in = checks.size("burn_in", burn_in, least=0)
+        connections = None if fan_in is None else fixed_fan_in(units, inputs, fan_in, generator)
+        self.register_buffer("connections", connections)
+        checks.number("threshold_rate", threshold_rate, least=0)
+        self.threshold = AdaptiveThreshold(units, n_winners / units, threshold_rate)
+        self.register_buffer("steps", torch.tensor(0))
+        self.register_buffer("win_rate", torch.zeros(units))
+        weight = torch.empty(units, inputs).normal_(generator=generator)
+        if connections is not None:
+            weight = torch.zeros_like(weight).scatter(1, connections, weight.gather(1, connections))
+        weight /= weight.norm(dim=1, keepdim=True)
+        # No optimiser is to change it, not even by weight decay: without a gradient it does not.
+        self.weight = nn.Parameter(weight.view(shape), requires_grad=False)
+
+    @property
+    def mask(self) -> Tensor:
+        """1 where there is a connection, of the shape of the weight."""
+        if self.connections is None:
+            return torch.ones_like(self.weight)
+        return torch.zeros_like(self.weight).flatten(1).scatter(1, self.connections, 1).view_as(self.weight)
+
+    def extra_repr(self) -> str:
+        units, *inputs = self.weight.shape
+        fan_in = "all" if self.connections is None else self.connections.shape[1]
+        return f"{inputs} -> {units}, fan_in={fan_in}, lr={self.lr}, {self.competition}"
+
+    def _run(self, input: Tensor) -> Tensor:
+        """Return the output for images; learn from them in training mode."""
+        weight = self.weight.view(*self.weight.shape, *[1] * (4 - self.weight.ndim))
+        layer: Any = weight, self.threshold.theta, self.competition, self.connections
+        if not self.training and torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
+            return plain_pass(input, *layer).output
+        with torch.no_grad():
+            found = hebbian_pass(input, *layer)
+            if self.training:
+                places = len(input) * (input.shape[2] - weight.shape[2] + 1) * (input.shape[3] - weight.shape[3] + 1)
+                self._learn(found, places)
+        return found.output
+
+    def _learn(self, found: Pass, places: int) -> None:
+        weight, units = self.weight.view(len(self.weight), -1), len(self.weight)
+        if self.lr and int(self.steps) >= self.burn_in:
+            rate = self.lr * units / (self.competition.n_winners * places)
+            replaced = rate * found.decay
+            if replaced.max() >= 1:
+                message = f"lr = {self.lr}: a batch would replace a filter more than once; steps are cut to 1/2"
+                warnings.warn(message, stacklevel=4)
+            rates = torch.where(replaced > LARGEST_STEP, LARGEST_STEP / found.decay, rate)[:, None]
+            old = weight if self.connections is None else weight.gather(1, self.connections)
+            new = old + rates * (found.sums - found.decay[:, None] * old)
+            new /= 1e-10 + new.norm(dim=1, keepdim=True)
+            if self.connections is None:
+                weight.copy_(new)
+            else:
+                weight.scatter_(1, self.connections, new)
+        self.threshold.adapt(found.win_rate)
+        self.win_rate.copy_(found.win_rate)
+        self.steps += 1
+
+    def _check(self, input: Tensor, shape: tuple[int | str, ...]) -> None:
+        checks.instance("input", input, Tensor)
+        if not input.is_floating_point():
+            raise TypeError(f"input.dtype = {input.dtype}: expected {self.weight.dtype}; of bytes, divide by 255")
+        if len(shape) == 4 and input.ndim == 4 and input.shape[1] != shape[1] == input.shape[3]:
+            raise ValueError(
+                f"input.shape = {tuple(input.shape)}: expected (batch, {shape[1]}, height, width); the channels seem "
+                "to be last, and input.permute(0, 3, 1, 2) puts them where they belong"
+            )
+        checks.tensor("input", input, shape, self.weight)
+        if not len(input):
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected a sample at least")
+
+
+class HebbianConv2d(_HebbianLayer):
+    """A convolution whose filters learn by a Hebbian rule from what each of them wins, while it is called in training.
+
+    Each image is standardised. The filters of a place compete with z = conv(x, W), less adaptive thresholds; the
+    winner's filter moves towards the patch that it won, and is brought back to length 1. All others learn nothing,
+    but are heard by the next layer where the activation is ``"triangle"``. There is neither bias nor padding.
+
+        u = z - theta,   y = k_winners(u),   dW[j] = sum_p y[j, p] x[p] - d[j] W[j],   W[j] <- W[j] / |W[j]|
+
+    In eval mode it is a pure function of its input, and nothing adapts. No gradient passes in training.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Number of filters.
+        kernel_size: Side of the filters.
+        n_winners: Filters that win at a place, at most.
+        rule: ``"instar"``, ``"hebb"`` or ``"oja"``, see ``hebbian_update``.
+        lr: Share of a filter that a batch replaces if the filter wins as often as it should; 0 learns nothing, while
+            thresholds adapt. In terms of a rate eta for sums over a batch it is eta * places * n_winners / filters.
+        threshold_rate: How fast thresholds adapt, see ``AdaptiveThreshold``.
+        activation: What comes out: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
+        binary: Winners have activity 1, as published; else their drive.
+        pool: Side of the windows that the output is averaged over; 1: none.
+        fan_in: Inputs that each filter sees, drawn once; None: all of in_channels * kernel_size^2. What is left out
+            costs no time.
+        burn_in: Batches before filters learn, in which thresholds settle.
+        generator: Source of the initial filters and connections; torch's global one if None.
+
+    Attributes:
+        weight: W, (out_channels, in_channels, kernel_size, kernel_size): initially Gaussian; of length 1 each.
+        connections: The inputs that each filter sees, (out_channels, fan_in), as places in ``weight[j].flatten()``.
+        threshold: The ``AdaptiveThreshold``.
+        win_rate: Share of the places of the last batch at which each filter won, (out_channels,).
+        steps: Batches so far.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: Miconi, "Hebbian learning with gradients: Hebbian convolutional neural networks with modern deep learning
+    frameworks" (2021).
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> layer = HebbianConv2d(3, 8, 5, pool=2, generator=generator)
+        >>> layer(torch.randn(10, 3, 32, 32, generator=generator)).shape
+        torch.Size([10, 8, 14, 14])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        n_winners: int = 1,
+        rule: Rule = "instar",
+        lr: float = 0.03,
+        threshold_rate: float = 3.0,
+        activation: Activation = "triangle",
+        binary: bool = True,
+        pool: int = 1,
+        fan_in: int | None = None,
+        burn_in: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        checks.size("out_channels", out_channels)
+        side = checks.size("kernel_size", kernel_size, most=checks.LIMIT)
+        shape = out_channels, checks.size("in_channels", in_channels), side, side
+        competition = Competition(n_winners, binary, activation, pool, rule)
+        learning: Any = {"lr": lr, "threshold_rate": threshold_rate, "fan_in": fan_in, "burn_in": burn_in}
+        super().__init__(shape, competition, **learning, generator=generator)
+
+    def forward(
+        self, input: Float[Tensor, "batch in_channels height width"]
+    ) -> Float[Tensor, "batch out_channels rows columns"]:
+        """Return the activity for images; in training, learn from them.
+
+        In memory the batch may be its last axis: ``flatten`` and ``reshape`` take that, while ``view`` does not.
+        """
+        self._check(input, ("batch", self.weight.shape[1], "height", "width"))
+        least = self.weight.shape[2] + self.competition.pool - 1
+        if min(input.shape[2:]) < least:
+            sides = f"kernel_size = {self.weight.shape[2]} and pool = {self.competition.pool}"
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected height and width of {least}, with {sides}")
+        return self._run(input)
+
+
+class HebbianLinear(_HebbianLayer):
+    """A linear layer whose units learn by a Hebbian rule, as ``HebbianConv2d`` does, of which it takes the arguments.
+
+    Args:
+        in_features: Number of inputs.
+        out_features: Number of units.
+        n_winners, rule, lr, threshold_rate, activation, binary, fan_in, burn_in, generator: As of ``HebbianConv2d``.
+
+    Attributes:
+        weight: W, (out_features, in_features), each row of length 1.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: as of ``HebbianConv2d``.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> layer = HebbianLinear(64, 8, generator=generator)
+        >>> layer(torch.randn(10, 64, generator=generator)).shape
+        torch.Size([10, 8])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        n_winners: int = 1,
+        rule: Rule = "instar",
+        lr: float = 0.03,
+        threshold_rate: float = 3.0,
+        activation: Activation = "triangle",
+        binary: bool = True,
+        fan_in: int | None = None,
+        burn_in: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        shape = checks.size("out_features", out_features), checks.size("in_features", in_features)
+        competition = Competition(n_winners, binary, activation, 1, rule)
+        learning: Any = {"lr": lr, "threshold_rate": threshold_rate, "fan_in": fan_in, "burn_in": burn_in}
+        super().__init__(shape, competition, **learning, generator=generator)
+
+    def forward(self, input: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
+        """Return the activity for samples; in training, learn from them."""
+        self._check(input, ("batch", self.weight.shape[1]))
+        return self._run(input[:, :, None, None])[:, :, 0, 0]

@@ -1,0 +1,164 @@
+"""One pass of a batch through a Hebbian layer: the definition, and the same by compiled kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.grad import conv2d_weight
+
+from engram import checks
+from engram.rules.hebbian_conv.competition import k_winners, per_sample_standardize, triangle
+from engram.rules.hebbian_conv.update import RULES, Rule, decay
+
+Activation = Literal["triangle", "wta"]
+LEAST_BATCH = 8  # samples below which kernels, that do the same for all of them at once, gain nothing
+CONSTANT = 1e-8  # standard deviation of a sample below which nothing is learned from it
+BLOCK = 1 << 19  # patches' values at once, so that they and the drives stay in the cache
+
+
+@dataclass(frozen=True)
+class Competition:
+    """How a layer's units compete, what they give, and how they learn; see ``HebbianConv2d``."""
+
+    n_winners: int
+    binary: bool
+    activation: Activation
+    pool: int
+    rule: Rule
+
+    def __post_init__(self) -> None:
+        checks.choice("rule", self.rule, RULES)
+        checks.choice("activation", self.activation, get_args(Activation))
+        checks.size("pool", self.pool, most=checks.LIMIT)
+
+
+class Pass(NamedTuple):
+    """What a batch gives.
+
+    Attributes:
+        output: Activity, averaged over windows.
+        win_rate: Share of the places at which each unit won.
+        sums: Sum of activity times input, of the weights that there are.
+        decay: Sum of what the weights decay by.
+    """
+
+    output: Float[Tensor, "batch units rows columns"]
+    win_rate: Float[Tensor, " units"]
+    sums: Float[Tensor, "units weights"]
+    decay: Float[Tensor, " units"]
+
+
+def hebbian_pass(
+    x: Float[Tensor, "batch channels height width"],
+    weight: Float[Tensor, "units channels rows columns"],
+    theta: Float[Tensor, " units"],
+    how: Competition,
+    connections: Int[Tensor, "units fan_in"] | None,
+) -> Pass:
+    """Return what a batch gives, by kernels where they are faster."""
+    if (
+        x.device.type == "cpu"
+        and how.n_winners == 1
+        and how.binary
+        and len(x) >= LEAST_BATCH
+        and x.dtype in (torch.float32, torch.float64)
+    ):
+        return fast_pass(x, weight, theta, how, connections)
+    return plain_pass(x, weight, theta, how, connections)
+
+
+def plain_pass(
+    x: Float[Tensor, "batch channels height width"],
+    weight: Float[Tensor, "units channels rows columns"],
+    theta: Float[Tensor, " units"],
+    how: Competition,
+    connections: Int[Tensor, "units fan_in"] | None,
+) -> Pass:
+    """Return what a batch gives: the definition."""
+    learns = x.detach().flatten(1).std(1, correction=0) > CONSTANT
+    x = per_sample_standardize(x)
+    checks.finite("input", x)
+    u = torch.conv2d(x, weight) - theta.view(-1, 1, 1)
+    with torch.no_grad():
+        y = k_winners(u, how.n_winners, binary=how.binary)
+        win_rate = (y > 0).to(y.dtype).mean((0, 2, 3))
+        learned = y * learns.view(-1, 1, 1, 1)
+        sums = conv2d_weight(x, weight.shape, learned).flatten(1)  # type: ignore[no-untyped-call]
+        if connections is not None:
+            sums = sums.gather(1, connections)
+        kept = decay(learned, how.rule)
+    output = triangle(u) if how.activation == "triangle" else y
+    if how.pool > 1:
+        output = functional.avg_pool2d(output, how.pool)
+    return Pass(output, win_rate, sums, torch.zeros_like(theta) if kept is None else kept)
+
+
+def fast_pass(
+    x: Float[Tensor, "batch channels height width"],
+    weight: Float[Tensor, "units channels rows columns"],
+    theta: Float[Tensor, " units"],
+    how: Competition,
+    connections: Int[Tensor, "units fan_in"] | None,
+) -> Pass:
+    """Return what a batch gives, as ``plain_pass``, for one binary winner on a CPU.
+
+    Samples become the last axis; between two layers they already are, since the output is a view of such an array.
+    """
+    from engram.rules.hebbian_conv import kernels
+
+    batch, channels, height, width = x.shape
+    units, _, kernel, _ = weight.shape
+    given, dtype = x.detach().permute(1, 2, 3, 0).contiguous(), theta.numpy().dtype
+    standard, spread = np.empty((channels * height * width, batch), dtype), np.empty(batch)
+    kernels.standardize(given.view(-1, batch).numpy(), standard, spread)
+    if not np.isfinite(spread).all():
+        checks.finite("input", x)
+    rows, columns = height - kernel + 1, width - kernel + 1
+    winners = np.empty((rows, columns, batch), np.int32)
+    output = np.zeros((units, rows // how.pool, columns // how.pool, batch), dtype)
+    is_triangle, learns = how.activation == "triangle", spread > CONSTANT
+    wins, kept = np.zeros(units), np.zeros(units, dtype)
+    if connections is None:
+        images = torch.from_numpy(standard).view(channels, height, width, batch)
+        matrix, depth = weight.detach().flatten(1), channels * kernel**2
+        at_once = max(1, BLOCK // (depth * columns * batch))
+        for first in range(0, rows, at_once):
+            count = min(at_once, rows - first)
+            drives = torch.mm(matrix, _patches(images, kernel, first, count).reshape(depth, -1))
+            blocks = drives.view(units, count, columns, batch).numpy()
+            kernels.dense_rows(blocks, first, theta.numpy(), is_triangle, how.pool, winners, output)
+        sums = np.zeros((units, kernel, kernel * channels), dtype)
+        rows_of = images.permute(3, 1, 2, 0).contiguous().view(batch, height, -1).numpy()
+        kernels.dense_learning(rows_of, winners, learns, wins, kept, sums)
+        grown = torch.from_numpy(sums).view(units, kernel, kernel, channels).permute(0, 3, 1, 2).reshape(units, -1)
+    else:
+        offsets = _offsets(connections, kernel, height, width)
+        values = weight.detach().flatten(1).gather(1, connections).numpy()
+        place = width, values, offsets, theta.numpy(), is_triangle, how.pool
+        kernels.sparse_places(standard, *place, winners, output)
+        found = np.zeros(values.shape, dtype)
+        kernels.sparse_learning(standard, width, offsets, winners, learns, wins, kept, found)
+        grown = torch.from_numpy(found)
+    win_rate = torch.from_numpy((wins / winners.size).astype(dtype))
+    decayed = torch.from_numpy(kept) if how.rule != "hebb" else torch.zeros_like(theta)
+    return Pass(torch.from_numpy(output).permute(3, 0, 1, 2), win_rate, grown, decayed)
+
+
+def _patches(images: Tensor, kernel: int, first: int, count: int) -> Tensor:
+    """Return the patches at some rows of places as a view, (channels, kernel, kernel, count, columns, batch)."""
+    channels, _, width, batch = images.shape
+    channel, row, column, _ = images.stride()
+    shape = channels, kernel, kernel, count, width - kernel + 1, batch
+    return images.as_strided(shape, (channel, row, column, row, column, 1), first * row)
+
+
+def _offsets(connections: Int[Tensor, "units fan_in"], kernel: int, height: int, width: int) -> np.ndarray:
+    """Return where connected inputs lie, seen from the first place, in an image of this size without its batch."""
+    channel, inside = np.divmod(connections.numpy(), kernel**2)
+    return np.asarray((channel * height + inside // kernel) * width + inside % kernel)

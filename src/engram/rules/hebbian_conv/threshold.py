@@ -1,0 +1,56 @@
+"""Homeostasis: thresholds that let every unit win equally often."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+
+
+class AdaptiveThreshold(nn.Module):
+    """A threshold for each unit that rises while the unit wins more often than it should, and falls while less often.
+
+        u = z - theta,   theta <- theta + rate * (win_rate - target)
+
+    Args:
+        units: Number of units.
+        target: Share of the places at which a unit should win; k / units of k winners, since no more add up.
+        rate: Of adaptation, per batch; 0: none.
+
+    Attributes:
+        theta: The thresholds, (units,), a buffer; initially 0. Only ``adapt`` changes them.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: Miconi (2021).
+
+    Examples:
+        >>> threshold = AdaptiveThreshold(2, target=0.5)
+        >>> threshold.adapt(torch.tensor([0.75, 0.25]))
+        >>> threshold(torch.ones(1, 2))
+        tensor([[0.2500, 1.7500]])
+    """
+
+    theta: Tensor
+
+    def __init__(self, units: int, target: float, rate: float = 3.0) -> None:
+        super().__init__()
+        self.target = checks.number("target", target, above=0, most=1)
+        self.rate = checks.number("rate", rate, least=0)
+        self.register_buffer("theta", torch.zeros(checks.size("units", units)))
+
+    def forward(self, z: Float[Tensor, "batch units ..."]) -> Float[Tensor, "batch units ..."]:
+        """Return the drives less the thresholds."""
+        checks.tensor("z", z, ("batch", len(self.theta), *z.shape[2:]), self.theta)
+        return z - self.theta.view(-1, *[1] * (z.ndim - 2))
+
+    def adapt(self, win_rate: Float[Tensor, " units"]) -> None:
+        """Adapt to the shares of the places of a batch at which units won, such as ``(y > 0).float().mean((0, 2, 3))``.
+
+        Classes should take turns in the batches, or thresholds follow them.
+        """
+        checks.tensor("win_rate", win_rate, (len(self.theta),), self.theta)
+        self.theta.add_(win_rate - self.target, alpha=self.rate)

@@ -1,0 +1,116 @@
+"""Hebbian updates of a convolutional or linear layer: written down, and as the gradient of a scalar."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.grad import conv2d_weight
+
+from engram import checks
+
+Rule = Literal["instar", "hebb", "oja"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+
+def hebbian_update(
+    x: Float[Tensor, "batch inputs ..."],
+    y: Float[Tensor, "batch units ..."],
+    weight: Float[Tensor, "units inputs ..."],
+    *,
+    rule: Rule = "instar",
+    stride: int = 1,
+    padding: int = 0,
+) -> Float[Tensor, "units inputs ..."]:
+    """Return by how much each weight grows, summed over the batch and over all places p, without a graph.
+
+        dW[j] = sum_p y[j, p] x[p] - d[j] W[j]
+
+    Args:
+        x: Input: (batch, channels, height, width) of a convolution, (batch, features) of a linear layer.
+        y: Activity of the units, of any origin, such as what ``k_winners`` leaves of it.
+        weight: W: (units, channels, height, width), or (units, features).
+        rule: d[j]: ``"instar"`` sum_p y[j, p], ``"hebb"`` 0, ``"oja"`` sum_p y[j, p]^2.
+        stride: Of the convolution.
+        padding: Of the convolution.
+
+    Raises:
+        ValueError: An unknown rule, or shapes that do not belong together.
+
+    Source: Miconi, "Hebbian learning with gradients: Hebbian convolutional neural networks with modern deep learning
+    frameworks" (2021).
+
+    Examples:
+        >>> x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 1.0]])
+        >>> [hebbian_update(x, torch.tensor([[2.0]]), w, rule=rule).tolist() for rule in ("hebb", "instar", "oja")]
+        [[[2.0, 4.0]], [[1.0, 2.0]], [[0.0, 0.0]]]
+    """
+    checks.choice("rule", rule, RULES)
+    checks.size("stride", stride)
+    checks.size("padding", padding, least=0)
+    with torch.no_grad():
+        if weight.ndim == 2:
+            checks.tensor("x", x, ("batch", weight.shape[1]), weight)
+            checks.tensor("y", y, (len(x), weight.shape[0]), weight)
+            grown = y.T @ x
+        elif weight.ndim == 4:
+            checks.tensor("x", x, ("batch", weight.shape[1], "height", "width"), weight)
+            places = [(x.shape[a] + 2 * padding - weight.shape[a]) // stride + 1 for a in (2, 3)]
+            checks.tensor("y", y, (len(x), weight.shape[0], *places), weight)
+            grown = conv2d_weight(x, weight.shape, y, stride, padding)  # type: ignore[no-untyped-call]
+        else:
+            raise ValueError(
+                f"weight.shape = {tuple(weight.shape)}: expected (units, channels, height, width) or (units, features)"
+            )
+        if (kept := decay(y, rule)) is None:
+            return grown
+        return grown - kept.view(-1, *[1] * (weight.ndim - 1)) * weight
+
+
+def hebbian_loss(
+    z: Float[Tensor, "batch units ..."],
+    y: Float[Tensor, "batch units ..."],
+    weight: Float[Tensor, "units inputs ..."],
+    *,
+    rule: Rule = "instar",
+) -> Float[Tensor, ""]:
+    """Return a scalar whose gradient by the weights is minus the Hebbian update, so that any optimiser applies it.
+
+        L = -sum_jp y[j, p] s[j, p],   s = z - |W[j]|^2 q / 2
+
+    with y as a constant, and q = 1 (instar), 0 (Hebb) or y (Oja). No threshold belongs into z: it only shapes y.
+
+    Args:
+        z: Drive: the output of the convolution or linear layer, with its graph.
+        y: Activity of the units, of the shape of z.
+        weight: W, that z was computed with.
+        rule: As of ``hebbian_update``.
+
+    Raises:
+        ValueError: An unknown rule, or shapes that do not belong together.
+
+    Source: as of ``hebbian_update``.
+
+    Examples:
+        >>> x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 1.0]], requires_grad=True)
+        >>> hebbian_loss(x @ w.T, torch.tensor([[2.0]]), w).backward()
+        >>> w.grad
+        tensor([[-1., -2.]])
+    """
+    checks.choice("rule", rule, RULES)
+    checks.tensor("z", z, ("batch", weight.shape[0], *z.shape[2:]), weight)
+    checks.tensor("y", y, tuple(z.shape), weight)
+    y = y.detach()
+    if rule == "hebb":
+        return -(y * z).sum()
+    square = weight.flatten(1).square().sum(1).view(1, -1, *[1] * (z.ndim - 2))
+    return -(y * (z - square / 2 * (1.0 if rule == "instar" else y))).sum()
+
+
+def decay(y: Float[Tensor, "batch units ..."], rule: Rule) -> Float[Tensor, " units"] | None:
+    """Return d, by which a rule lets weights decay; None for 0."""
+    if rule == "hebb":
+        return None
+    return (y if rule == "instar" else y.square()).transpose(0, 1).flatten(1).sum(1)
