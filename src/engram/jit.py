@@ -21,7 +21,7 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
     """Return a compiled function that holds no lock of the interpreter, and is kept on disk.
 
     Whether what is on disk is still good numba decides by a function's own file; here it is by all files of its folder
-    ``kernels``, from which a kernel takes what it is made of.
+    ``kernels``, and by ``engram.simd``, from which a kernel takes what it is made of.
 
     Args:
         function: What is compiled at its first call, for every combination of types.
@@ -58,4 +58,5 @@ def telling(tell: Callable[[], None]) -> Iterator[None]:
 @cache
 def _sources(folder: Path) -> int:
     """Return what changes with any file of a folder."""
-    return crc32(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py"))))
+    vectors = Path(__file__).with_name("simd.py")
+    return crc32(b"".join(path.read_bytes() for path in (vectors, *sorted(folder.rglob("*.py")))))

@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 from engram.jit import jit
-from engram.plasticity.kernels.simd import (
+from engram.simd import (
     REGISTER_BYTES,
     ROWS,
     held_within,

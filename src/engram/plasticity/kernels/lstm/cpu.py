@@ -20,7 +20,7 @@ import numpy as np
 
 from engram.jit import inline, jit
 from engram.plasticity.kernels.codes import BLOCK, CELL, HIDDEN, INPUT, RECURRENT, RETROACTIVE
-from engram.plasticity.kernels.simd import (
+from engram.simd import (
     ROWS,
     add_rows,
     lanes,

@@ -36,7 +36,7 @@ import numpy as np
 
 from engram.jit import inline, jit
 from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
-from engram.plasticity.kernels.simd import (
+from engram.simd import (
     ROWS,
     add_rows,
     lanes,

@@ -11,7 +11,7 @@ import numpy as np
 
 from engram.jit import jit
 from engram.plasticity.kernels.codes import RETROACTIVE, SOFT
-from engram.plasticity.kernels.simd import lanes, load, store, tanh, where_positive
+from engram.simd import lanes, load, store, tanh, where_positive
 from engram.plasticity.kernels.trace import coefficients, modulation
 
 
