@@ -18,6 +18,7 @@ import math
 import numpy as np
 
 from engram.jit import jit
+from engram.plasticity.kernels.trace import rows_in
 from engram.simd import (
     REGISTER_BYTES,
     ROWS,
@@ -32,7 +33,6 @@ from engram.simd import (
     store_totals,
     tanh,
 )
-from engram.plasticity.kernels.trace import rows_in
 
 
 @jit

@@ -36,6 +36,15 @@ import numpy as np
 
 from engram.jit import inline, jit
 from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
+from engram.plasticity.kernels.trace import (
+    coefficients,
+    copy_in,
+    copy_out,
+    modulation,
+    stepped,
+    undo_modulation,
+    undo_rates,
+)
 from engram.simd import (
     ROWS,
     add_rows,
@@ -54,15 +63,6 @@ from engram.simd import (
     where_positive,
     where_within,
     with_sign,
-)
-from engram.plasticity.kernels.trace import (
-    coefficients,
-    copy_in,
-    copy_out,
-    modulation,
-    stepped,
-    undo_modulation,
-    undo_rates,
 )
 
 
