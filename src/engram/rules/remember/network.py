@@ -165,6 +165,8 @@ class RuleNetwork(nn.Module):
         if len(state.bodies) != batch:
             raise ValueError(f"state has batch {len(state.bodies)}, input has {batch}: expected the same")
         checks.tensor("state.bodies", state.bodies, (batch, self.topology.neurons, self.rule.body_size), like)
+        if len(state.synapses) != len(self.spans):
+            raise ValueError(f"state.synapses has {len(state.synapses)} blocks: expected {len(self.spans)}")
         for number, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
             shape = (batch, self.rule.channels, post.stop - post.start, pre.stop - pre.start)
             checks.tensor(f"state.synapses[{number}]", block, shape, like)
