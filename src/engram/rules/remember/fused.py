@@ -39,7 +39,7 @@ def runs_fused(rule: nn.Module, *given: Tensor) -> bool:
         tensor.device.type == "cpu"
         and tensor.dtype in (torch.float32, torch.float64)
         and torch.func.debug_unwrap(tensor) is tensor
-        for tensor in (*given, *rule.parameters())
+        for tensor in (*given, *rule.parameters(recurse=False))
     )
 
 
@@ -59,18 +59,20 @@ def run_fused(
         body: Before the first frame.
         synapse: Likewise, those of ``wiring.edges``.
     """
-    own = 2 * rule.body_size
     none = torch.zeros_like(rule.post)
     factor_i, factor_j = (none if factor is None else factor for factor in (rule.post_factor, rule.pre_factor))
-    # What depends on the type alone is part of a bias.
-    whole = torch.cat((rule.post, rule.pre, factor_i, factor_j), 1)
-    of_type = rule.embedding @ whole[own:] + functional.pad(rule.bias, (0, 3 * rule.synapse_hidden))
-    split = len(rule.body_in) - rule.type_size
+    known = torch.cat((rule.post, rule.pre, factor_i, factor_j), 1)
+    known_bias = functional.pad(rule.bias, (0, 3 * rule.synapse_hidden))[None]
+    body_in, body_bias = rule.body_in, rule.body_in_bias[None]
+    if rule.type_size:  # what depends on the type alone is part of a bias
+        known, of_type = torch.split(known, (2 * rule.body_size, rule.type_size))
+        known_bias = known_bias + rule.embedding @ of_type
+        body_in, of_type = torch.split(body_in, (len(body_in) - rule.type_size, rule.type_size))
+        body_bias = body_bias + rule.embedding @ of_type
     parameters = (
         torch.cat((rule.forward_projection, rule.backward_projection), 1),
-        rule.body_in[:split], rule.embedding @ rule.body_in[split:] + rule.body_in_bias,
-        rule.body_out, rule.body_out_bias,
-        whole[:own], of_type, rule.own, rule.out, rule.out_bias,
+        body_in, body_bias, rule.body_out, rule.body_out_bias,
+        known, known_bias, rule.own, rule.out, rule.out_bias,
     )  # fmt: skip
     return _Window.apply(wiring, shown, body, synapse, *parameters)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -78,8 +80,10 @@ def run_fused(
 def _tiles(tensor: Tensor, batch: int, lanes: int) -> Any:
     """Return a tensor whose first axis is the batch as an array (tiles, ..., lanes), zeros where there is nothing."""
     count = -(-batch // lanes)
-    padded = functional.pad(tensor.detach(), (0, 0) * (tensor.ndim - 1) + (0, count * lanes - batch))
-    return padded.view(count, lanes, *tensor.shape[1:]).movedim(1, -1).contiguous().numpy()
+    padded = tensor.detach()
+    if batch < count * lanes:
+        padded = functional.pad(padded, (0, 0) * (tensor.ndim - 1) + (0, count * lanes - batch))
+    return padded.reshape(count, lanes, *tensor.shape[1:]).movedim(1, -1).contiguous().numpy()
 
 
 def _batch(array: Any, batch: int) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Annotated, Literal, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.serialization import add_safe_globals
 
@@ -118,6 +119,8 @@ class RuleNetwork(nn.Module):
             degree[pre, 1] += mask.sum(0)
         way = torch.tensor([1.0, float(topology.bidirectional)])
         self.register_buffer("scale", way * degree.clamp(min=1) ** power, persistent=drawn is not None)
+        # A sparse network's may come from elsewhere, by ``load_state_dict``.
+        self._edges = self._wired() if drawn is None else None
 
     def init_state(self, batch_size: int, generator: torch.Generator | None = None) -> RuleState:
         """Return fresh states: bodies of 0, and synapses as ``sigma`` says.
@@ -217,11 +220,10 @@ class RuleNetwork(nn.Module):
         return torch.stack(bodies) if bodies else state.bodies[None][:0], state
 
     def _fused(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
-        masks = [self._mask(number) for number in range(len(self.spans))]
-        edges, kept = edges_of([(*span, mask) for span, mask in zip(self.spans, masks, strict=True)])
+        edges, kept = self._edges or self._wired()
+        wiring = Wiring(self.kind.numpy(), self.scale, edges, self.topology.ticks)
         flat = [block.flatten(2) for block in state.synapses]
         of_edges = [block if index is None else block[:, :, index] for block, index in zip(flat, kept, strict=True)]
-        wiring = Wiring(self.kind.numpy(), self.scale, edges, self.topology.ticks)
         assert isinstance(self.rule, GatedRule)
         bodies, changed = run_fused(self.rule, wiring, shown, state.bodies, torch.cat(of_edges, 2))
         parts = torch.split(changed, [block.shape[2] for block in of_edges], 2)
@@ -231,8 +233,15 @@ class RuleNetwork(nn.Module):
             synapses.append(whole.reshape(block.shape))
         return bodies, RuleState(bodies[-1], tuple(synapses))
 
+    def _wired(self) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
+        """Return the synapses, as (post, pre), and of each block which of it they are."""
+        masks = [self._mask(number) for number in range(len(self.spans))]
+        return edges_of([(*span, mask) for span, mask in zip(self.spans, masks, strict=True)])
+
     def _shown(self, input: Tensor, clamp: Tensor) -> Float[Tensor, "time batch neurons 2"]:
         """Return x and k of every neuron; both are 0 of what is never shown anything."""
+        if self.topology.features == self.topology.neurons == self.topology.groups[0]:
+            return torch.stack((input, clamp), -1)
         shown = input.new_zeros(*input.shape[:2], self.topology.neurons, 2)
         first = 0
         for group in self.topology.shown:
