@@ -125,7 +125,8 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
     for step in run.steps(config.windows, **loop):
         count = int(level)
         window = replace(stream, snippets=count).sample(batch, generator, past[: min(step, config.oldest)])
-        trained = train_window(net, optimizer, window.inputs, window.targets, state)
+        before = state if config.carry else fresh(net, batch, generator)
+        trained = train_window(net, optimizer, window.inputs, window.targets, before)
         if config.carry:
             again = torch.rand(batch, generator=generator) < 0.05
             after = trained.state.replaced(again, fresh(net, batch, generator))
