@@ -32,7 +32,18 @@ from sklearn.exceptions import NotFittedError
 
 from engram.analysis.verify import AffineReLU, Argmax, Box
 
-PACKAGES = ("agents", "analysis", "analysis.verify", "memory", "optim", "plasticity", "rules", "tasks", "tasks.meta")
+PACKAGES = (
+    "agents",
+    "analysis",
+    "analysis.verify",
+    "memory",
+    "optim",
+    "plasticity",
+    "rules",
+    "rules.remember",
+    "tasks",
+    "tasks.meta",
+)
 # Of one call, after which it counts as one that hangs, computing or waiting, or fills memory.
 SECONDS, WAITING, MEGABYTES = 20, 600, 6000
 SAMPLE = 150
