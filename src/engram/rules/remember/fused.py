@@ -63,11 +63,12 @@ def run_fused(
     factor_i, factor_j = (none if factor is None else factor for factor in (rule.post_factor, rule.pre_factor))
     known = torch.cat((rule.post, rule.pre, factor_i, factor_j), 1)
     known_bias = functional.pad(rule.bias, (0, 3 * rule.synapse_hidden))[None]
-    body_in, body_bias = rule.body_in, rule.body_in_bias[None]
+    body_in: Tensor = rule.body_in
+    body_bias = rule.body_in_bias[None]
     if rule.type_size:  # what depends on the type alone is part of a bias
-        known, of_type = torch.split(known, (2 * rule.body_size, rule.type_size))
+        known, of_type = torch.split(known, [2 * rule.body_size, rule.type_size])
         known_bias = known_bias + rule.embedding @ of_type
-        body_in, of_type = torch.split(body_in, (len(body_in) - rule.type_size, rule.type_size))
+        body_in, of_type = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
         body_bias = body_bias + rule.embedding @ of_type
     parameters = (
         torch.cat((rule.forward_projection, rule.backward_projection), 1),
