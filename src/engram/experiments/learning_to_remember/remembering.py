@@ -214,6 +214,5 @@ def seconds(config: Remembering) -> float:
     ticks = config.snippets * (6 if paired else 4)
     if config.network == "lstm":
         return 4e-3 * config.windows + 2
-    each = 2.5e-6 if config.rule == "static" else 0.7e-6
-    fixed = 0.6e-3 if config.rule == "static" else 0.03e-3
-    return config.windows * (3e-3 + ticks * (fixed + each * synapses)) + 1.2e-3 * config.further + 1
+    tick = 0.36e-3 if config.rule == "static" else 0.03e-3 + 0.7e-6 * synapses
+    return config.windows * (3e-3 + ticks * tick) + 1.2e-3 * config.further + 1
