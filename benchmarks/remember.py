@@ -1,10 +1,9 @@
 """How fast a rule of bodies and synapses is trained: engram's kernels against plain ways of writing the same.
 
 A window of the experiment's first arm, two snippets of 12 bits in 16 streams, forward and backward, one thread, all
-ways in turn: engram's kernels; its plain definition; the same rule with what a synapse knows put together in one tensor
-and a network over it; and an LSTM cell a synapse by ``torch.func.vmap``, as a port of a published rule that is such a
-cell would be, with as many
-numbers of output. ``python benchmarks/remember.py`` takes a minute and writes the record
+ways in turn: engram's kernels; its plain definition; the same rule without products, with what a synapse knows put
+together in one tensor; and an LSTM cell a synapse by ``torch.func.vmap``, with as many numbers of output, as a port of
+a published rule that is such a cell would be. ``python benchmarks/remember.py`` takes a minute and writes the record
 beside this file.
 """
 

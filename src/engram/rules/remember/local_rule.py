@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks
 
 
-class LocalRule(nn.Module):
+class LocalRule(nn.Module, ABC):
     """The meta-parameters by which all bodies and all synapses of a network change; subclasses say how synapses do.
 
     A body b has ``body_size`` numbers and a synapse s has ``channels``. With x what a neuron is shown, k whether it is
