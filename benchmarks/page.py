@@ -18,6 +18,7 @@ import memory
 import meta
 import meta_tasks
 import plasticity
+import remember
 import verify
 from engram.lab.curves import PALETTE
 from engram.lab.export import draw
@@ -323,7 +324,7 @@ def main() -> None:
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
     sections.insert(1, (layers, layers.section))
     sections += [
-        (module, module.section) for module in (meta_tasks, meta, memory, hebbian_conv, dsa, difficulty, verify)
+        (module, module.section) for module in (meta_tasks, meta, memory, hebbian_conv, remember, dsa, difficulty, verify)
     ]
     for module, section in sections:
         path: Path = module.RECORD

@@ -120,7 +120,8 @@ assert not {"sklearn", "scipy", "gymnasium", "pydantic", "polars", "plotly"} & s
     assert done.returncode == 0, done.stderr
 
 
-PARTS = "agents analysis analysis.verify memory optim plasticity registry rules storage tasks tasks.data tasks.meta"
+PARTS = "agents analysis analysis.verify memory optim plasticity registry rules rules.remember storage tasks"
+PARTS += " tasks.data tasks.meta"
 
 
 def test_every_part_can_be_had_without_the_laboratory(tmp_path):

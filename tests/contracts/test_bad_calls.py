@@ -42,6 +42,7 @@ PACKAGES = (
     "rules",
     "rules.synaptic",
     "rules.temporal",
+    "rules.remember",
     "tasks",
     "tasks.meta",
 )

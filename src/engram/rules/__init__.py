@@ -32,6 +32,7 @@ from engram.rules.node_perturbation import NodePerturbation
 from engram.rules.predictive_coding import PredictiveCoding
 from engram.rules.reinforce import Reinforce
 from engram.rules.sign_symmetry import SignSymmetry
+from engram.rules.unroll import detached, unroll
 from engram.rules.weight_mirror import WeightMirror
 from engram.rules.weight_perturbation import WeightPerturbation
 
@@ -62,6 +63,7 @@ __all__ = [
     "WeightMirror",
     "WeightPerturbation",
     "ZCAWhitening",
+    "detached",
     "finished",
     "fixed_fan_in",
     "hebbian_loss",
@@ -75,6 +77,7 @@ __all__ = [
     "sample_losses",
     "train_step",
     "triangle",
+    "unroll",
 ]
 
 arguments.noted_in(__name__)

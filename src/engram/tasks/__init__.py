@@ -25,6 +25,7 @@ from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
 from engram.tasks.photograph_patches import photograph_patches
+from engram.tasks.snippet_stream import SnippetStream, SnippetWindow
 from engram.tasks.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
 from engram.tasks.two_stimulus import Timing, TwoStimulus
 
@@ -47,6 +48,8 @@ __all__ = [
     "PennTreebank",
     "RoomEnv",
     "RoomVectorEnv",
+    "SnippetStream",
+    "SnippetWindow",
     "Task",
     "Timing",
     "TwoStimulus",

@@ -3,6 +3,6 @@
 ``dispatch`` says which form runs. Of each layer, ``rnn``, ``lstm`` and ``linear``, ``scan`` is the torch operator and
 ``cpu`` its two passes in numba; ``rnn.cuda`` launches those in Triton, ``rnn.cuda_programs``, and ``rnn.step`` is for
 networks that act step by step.
-Shared are the numbers that rules declare (``codes``, ``encoding``), what operators are made of (``operator``), the
-passes over a trace (``trace``), and the vectors that numba kernels are written in (``simd``).
+Shared are the numbers that rules declare (``codes``, ``encoding``), what operators are made of (``operator``), and
+the passes over a trace (``trace``). They are written in the vectors of ``engram.simd``.
 """

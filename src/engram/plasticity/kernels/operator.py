@@ -185,7 +185,7 @@ def stretch_of(time: int, asked: int, trace_bytes: int) -> int:
 
 def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
     """Return the rows and the width of a padded trace, and the size of a padded row of receiving units."""
-    from engram.plasticity.kernels.simd import REGISTER_BYTES, ROWS
+    from engram.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // element_size
     return -(-post // ROWS) * ROWS, -(-pre // lanes) * lanes, -(-post // lanes) * lanes

@@ -15,7 +15,7 @@ import numpy as np
 
 from engram.jit import inline
 from engram.plasticity.kernels.codes import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
-from engram.plasticity.kernels.simd import (
+from engram.simd import (
     ROWS,
     add_rows,
     held_share,

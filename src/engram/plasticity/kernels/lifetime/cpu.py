@@ -18,7 +18,8 @@ import math
 import numpy as np
 
 from engram.jit import jit
-from engram.plasticity.kernels.simd import (
+from engram.plasticity.kernels.trace import rows_in
+from engram.simd import (
     REGISTER_BYTES,
     ROWS,
     held_within,
@@ -32,7 +33,6 @@ from engram.plasticity.kernels.simd import (
     store_totals,
     tanh,
 )
-from engram.plasticity.kernels.trace import rows_in
 
 
 @jit

@@ -14,7 +14,6 @@ import numpy as np
 
 from engram.jit import inline, jit
 from engram.plasticity.kernels.codes import RETROACTIVE, SOFTMAX, TANH
-from engram.plasticity.kernels.simd import ROWS, lanes, load, splat, store, tanh, total
 from engram.plasticity.kernels.trace import (
     advance,
     clear,
@@ -28,6 +27,7 @@ from engram.plasticity.kernels.trace import (
     undo_first,
     undo_rates,
 )
+from engram.simd import ROWS, lanes, load, splat, store, tanh, total
 
 
 @inline

@@ -36,7 +36,16 @@ import numpy as np
 
 from engram.jit import inline, jit
 from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
-from engram.plasticity.kernels.simd import (
+from engram.plasticity.kernels.trace import (
+    coefficients,
+    copy_in,
+    copy_out,
+    modulation,
+    stepped,
+    undo_modulation,
+    undo_rates,
+)
+from engram.simd import (
     ROWS,
     add_rows,
     lanes,
@@ -54,15 +63,6 @@ from engram.plasticity.kernels.simd import (
     where_positive,
     where_within,
     with_sign,
-)
-from engram.plasticity.kernels.trace import (
-    coefficients,
-    copy_in,
-    copy_out,
-    modulation,
-    stepped,
-    undo_modulation,
-    undo_rates,
 )
 
 

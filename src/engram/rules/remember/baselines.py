@@ -1,0 +1,132 @@
+"""What a learned rule has to be better than: memories of pairs by known rules, and what bodies alone can hold."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+
+
+def hebb_memory(
+    x: Float[Tensor, "batch pairs inputs"], y: Float[Tensor, "batch pairs outputs"], decay: float = 1.0
+) -> Float[Tensor, "batch outputs inputs"]:
+    """Return the weights after one pass over pairs by Hebb's rule, W = decay W + y x^T / D, from zero.
+
+    Args:
+        x: Cues, of D inputs.
+        y: What belongs to them.
+        decay: What remains of the weights at each pair, 0 to 1.
+
+    Examples:
+        >>> hebb_memory(torch.ones(1, 1, 2), torch.ones(1, 1, 1))
+        tensor([[[0.5000, 0.5000]]])
+    """
+    checks.number("decay", decay, least=0, most=1)
+    kept = decay ** torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype, device=x.device)
+    return (y * kept[:, None]).transpose(1, 2) @ x / x.shape[2]
+
+
+def delta_memory(
+    x: Float[Tensor, "batch pairs inputs"], y: Float[Tensor, "batch pairs outputs"], rate: float | None = None
+) -> Float[Tensor, "batch outputs inputs"]:
+    """Return the weights after one pass by the delta rule, W += rate (y - W x) x^T, from zero.
+
+    It is a step of gradient descent on |y - W x|^2 / 2 for each pair; where rate = 1 / |x|^2 the last is recalled
+    exactly.
+
+    Args:
+        x: Cues, of D inputs.
+        y: What belongs to them.
+        rate: By default 1 / D, which is 1 / |x|^2 of patterns of -1 and +1.
+
+    Examples:
+        >>> x, y = torch.tensor([[[1.0, 1.0], [1.0, -1.0]]]), torch.tensor([[[1.0], [-1.0]]])
+        >>> (delta_memory(x, y) @ x.transpose(1, 2)).tolist()
+        [[[1.0, -1.0]]]
+    """
+    step = 1 / x.shape[2] if rate is None else checks.number("rate", rate, least=0)
+    weight = x.new_zeros(len(x), y.shape[2], x.shape[2])
+    for cue, target in zip(x.unbind(1), y.unbind(1), strict=True):
+        error = target - (weight @ cue[..., None])[..., 0]
+        weight = weight + step * error[..., None] * cue[:, None]
+    return weight
+
+
+def pseudo_inverse_memory(
+    x: Float[Tensor, "batch pairs inputs"], y: Float[Tensor, "batch pairs outputs"]
+) -> Float[Tensor, "batch outputs inputs"]:
+    """Return W = Y^T pinv(X^T), which recalls all pairs whose cues are independent; neither local nor online.
+
+    Examples:
+        >>> x, y = torch.tensor([[[1.0, 0.0], [1.0, 1.0]]]), torch.tensor([[[1.0], [-1.0]]])
+        >>> (pseudo_inverse_memory(x, y) @ x.transpose(1, 2)).round(decimals=4).tolist()
+        [[[1.0, -1.0]]]
+    """
+    inverse: Tensor = torch.linalg.pinv(x.transpose(1, 2))
+    return y.transpose(1, 2) @ inverse
+
+
+def sgd_recall(
+    x: Float[Tensor, "batch pairs inputs"],
+    y: Float[Tensor, "batch pairs outputs"],
+    rate: float,
+    hidden: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "batch pairs outputs"]:
+    """Return what networks W2 tanh(W1 x) answer to all cues after one pass of gradient descent over the pairs.
+
+    Each stream has a network of its own, of initial weights N(0, 1 / fan-in), and takes one step on |y - f(x)|^2 / 2
+    for each pair.
+
+    Args:
+        x: Cues.
+        y: What belongs to them.
+        rate: Learning rate.
+        hidden: Hidden units.
+        generator: Source of the initial weights.
+
+    Examples:
+        >>> x, y = torch.ones(1, 1, 4), torch.ones(1, 1, 1)
+        >>> bool(sgd_recall(x, y, 0.2, 32, torch.Generator().manual_seed(0))[0, 0, 0] > 0)
+        True
+    """
+    checks.number("rate", rate, least=0)
+    checks.size("hidden", hidden)
+    batch, _, inputs = x.shape
+    outputs = y.shape[2]
+    first = torch.randn(batch, hidden, inputs, generator=generator).to(x) / math.sqrt(inputs)
+    second = torch.randn(batch, outputs, hidden, generator=generator).to(x) / math.sqrt(hidden)
+    for cue, target in zip(x[..., None].unbind(1), y[..., None].unbind(1), strict=True):
+        unit = torch.tanh(first @ cue)
+        error = target - second @ unit
+        back = (second.transpose(1, 2) @ error) * (1 - unit.square())
+        first = first + rate * back @ cue.transpose(1, 2)
+        second = second + rate * error @ unit.transpose(1, 2)
+    answers = second @ torch.tanh(first @ x.transpose(1, 2))
+    return answers.transpose(1, 2)
+
+
+def body_only_accuracy(snippets: int) -> float:
+    """Return the best share of right bits without synapses, of pairs of fair bits each of which one neuron sees.
+
+    Such a neuron can count, for each value of its bit in the cue, the bits that followed. Of K snippets m = 1 + n have
+    the cue's bit, n binomial of K - 1 and 1/2; the sign of their sum S is right with probability 1/2 + E|S| / 2m.
+
+    Args:
+        snippets: K.
+
+    Examples:
+        >>> [round(body_only_accuracy(K), 3) for K in (1, 2, 3, 6, 32)]
+        [1.0, 0.875, 0.812, 0.726, 0.599]
+    """
+    others = checks.size("snippets", snippets, most=1000) - 1
+    total = 0.0
+    for n in range(others + 1):
+        m = n + 1
+        magnitude = sum(math.comb(m, k) * abs(2 * k - m) for k in range(m + 1)) / 2**m
+        total += math.comb(others, n) / 2**others * (0.5 + magnitude / (2 * m))
+    return total

@@ -1,0 +1,119 @@
+"""What all rules learned by remembering share: how neurons change, what synapses send, and how outputs are read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+
+
+class LocalRule(nn.Module, ABC):
+    """The meta-parameters by which all bodies and all synapses of a network change; subclasses say how synapses do.
+
+    A body b has ``body_size`` numbers and a synapse s has ``channels``. With x what a neuron is shown, k whether it is
+    shown anything, e the embedding of its type, and m and r the messages that it gets (``RuleNetwork``):
+
+        sent  = P_f^T b,   P_b^T b                                      forwards and backwards
+        (a,g) = W2^T tanh(W1^T [b, m, r, x, k, e] + c1) + c2
+        b'    = b + sigmoid(g) (tanh(a) - b)
+        logit = w_r b' + c_r
+
+    Its size does not depend on that of the network, which one rule can change at will.
+
+    Args:
+        body_size: n_b.
+        channels: C.
+        types: How many types of neurons it tells apart: as many as the topology has groups, or 1.
+        type_size: n_e; there is none where there is one type.
+        body_hidden: Hidden units of the bodies' function.
+        generator: Source of the initial values, normal of variance 1 / fan-in; torch's global one if None.
+
+    Raises:
+        ValueError: A size is below 1.
+
+    Source: Gregor (2020): vector states, two functions shared by all, embeddings of types. Of the paper only abstract
+    and introduction could be read: the form of both functions, all sizes and initial values are ours.
+    """
+
+    def __init__(
+        self,
+        body_size: int = 8,
+        channels: int = 4,
+        *,
+        types: int = 1,
+        type_size: int = 4,
+        body_hidden: int = 32,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.body_size, self.channels = checks.size("body_size", body_size), checks.size("channels", channels)
+        self.types = checks.size("types", types)
+        self.type_size = checks.size("type_size", type_size) if types > 1 else 0
+        hidden, width = checks.size("body_hidden", body_hidden), body_size + 2 * channels + 2 + self.type_size
+        self.embedding = nn.Parameter(torch.randn(types, self.type_size, generator=generator))
+        self.forward_projection = fan_in_normal(body_size, channels, generator)
+        self.backward_projection = fan_in_normal(body_size, channels, generator)
+        self.body_in, self.body_in_bias = fan_in_normal(width, hidden, generator), nn.Parameter(torch.zeros(hidden))
+        self.body_out = fan_in_normal(hidden, 2 * body_size, generator)
+        self.body_out_bias = nn.Parameter(torch.zeros(2 * body_size))
+        self.readout = nn.Parameter(torch.randn(body_size, generator=generator) / body_size**0.5)
+        self.readout_bias = nn.Parameter(torch.zeros(()))
+
+    def body(
+        self,
+        body: Float[Tensor, "batch neurons body"],
+        forward: Float[Tensor, "batch neurons channels"],
+        backward: Float[Tensor, "batch neurons channels"],
+        shown: Float[Tensor, "batch neurons 2"],
+        embedding: Float[Tensor, "batch neurons type"],
+    ) -> Float[Tensor, "batch neurons body"]:
+        """Return the next bodies.
+
+        Args:
+            body: b.
+            forward: m.
+            backward: r.
+            shown: x and k.
+            embedding: e.
+        """
+        known = torch.cat((body, forward, backward, shown, embedding), -1)
+        answer, gate = (
+            torch.tanh(known @ self.body_in + self.body_in_bias) @ self.body_out + self.body_out_bias
+        ).chunk(2, -1)
+        return body + torch.sigmoid(gate) * (torch.tanh(answer) - body)
+
+    @abstractmethod
+    def synapse(
+        self,
+        synapse: Float[Tensor, "batch channels post pre"],
+        post: Float[Tensor, "batch post known"],
+        pre: Float[Tensor, "batch pre known"],
+        forward: Float[Tensor, "batch post channels"],
+    ) -> Float[Tensor, "batch channels post pre"]:
+        """Return the next synapses of a block.
+
+        Args:
+            synapse: s.
+            post: What a synapse knows of its receiving neuron, [b', b, e]: the new body, the old one, and the type.
+            pre: Likewise of the sending neuron.
+            forward: m of the receiving neurons.
+        """
+
+    @property
+    def known_size(self) -> int:
+        """How many numbers a synapse knows of each of its neurons."""
+        return 2 * self.body_size + self.type_size
+
+
+def fan_in_normal(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Parameter:
+    """Return a matrix (inputs, outputs) of normal values of variance 1 / inputs."""
+    return nn.Parameter(torch.randn(inputs, outputs, generator=generator) / inputs**0.5)
+
+
+def by_synapse(factor: Float[Tensor, "batch neurons channels"]) -> Float[Tensor, "batch channels neurons"]:
+    """Return what each neuron contributes with the channels first, as the synapses have them."""
+    return factor.transpose(1, 2)

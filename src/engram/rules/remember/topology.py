@@ -1,0 +1,127 @@
+"""What is connected to what in a network whose rule is learned, and which of its neurons one sees."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+from engram import checks
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Groups of neurons, blocks of synapses between them, and what a frame is shown to and read from.
+
+    Args:
+        groups: How many neurons each group has; each group is a type of neuron.
+        blocks: Which groups are connected, all to all, as (pre, post).
+        inputs: The group to which frames are shown.
+        outputs: The group that answers, and to which targets can be shown; it may be the same.
+        ticks: Steps of the network for each frame.
+        bidirectional: Whether messages also go from post to pre.
+        fan_in: How many presynaptic neurons, drawn at random, each neuron keeps in each block; None: all.
+
+    Raises:
+        ValueError: A size is below 1, or there is no such group.
+
+    Source: Gregor, "Finding online neural update rules by learning to remember" (2020), studies types of networks; of
+    which only abstract and introduction could be read, so that all of them are ours.
+
+    Examples:
+        >>> Topology.layered(4, 8, 2).blocks
+        ((0, 1), (1, 2))
+    """
+
+    groups: tuple[int, ...]
+    blocks: tuple[tuple[int, int], ...]
+    inputs: int = 0
+    outputs: int = 0
+    ticks: int = 1
+    bidirectional: bool = True
+    fan_in: int | None = None
+
+    def __post_init__(self) -> None:
+        for group, neurons in enumerate(self.groups):
+            checks.size(f"groups[{group}]", neurons)
+        checks.size("ticks", self.ticks)
+        named = (*sum(self.blocks, ()), self.inputs, self.outputs)
+        for group in named:
+            checks.size("group", group, least=0, most=len(self.groups) - 1)
+        if not self.blocks:
+            raise ValueError("blocks = (): expected a pair (pre, post) of groups at least")
+        if self.fan_in is not None:
+            checks.size("fan_in", self.fan_in, most=min(self.groups[pre] for pre, _ in self.blocks))
+        needed = self._hops() + 1
+        if self.inputs != self.outputs and self.ticks < needed:
+            text = f"ticks = {self.ticks}: the output cannot see the input of its frame before tick {needed}"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+    @classmethod
+    def visible(cls, bits: int, bidirectional: bool = True) -> Topology:
+        """Return neurons that are input and output at once, all connected to all."""
+        return cls((bits,), ((0, 0),), bidirectional=bidirectional)
+
+    @classmethod
+    def recurrent(cls, bits: int, hidden: int, ticks: int = 1) -> Topology:
+        """Return visible and hidden neurons, all connected to all; hidden paths within a frame take two ticks."""
+        return cls((bits, hidden), ((0, 0), (0, 1), (1, 0), (1, 1)), ticks=ticks)
+
+    @classmethod
+    def sparse(cls, bits: int, hidden: int, fan_in: int = 4, ticks: int = 2) -> Topology:
+        """Return a recurrent network in which each neuron hears ``fan_in`` visible and as many hidden ones."""
+        return cls((bits, hidden), ((0, 0), (0, 1), (1, 0), (1, 1)), ticks=ticks, fan_in=fan_in)
+
+    @classmethod
+    def layered(cls, inputs: int, hidden: int, outputs: int, bidirectional: bool = True) -> Topology:
+        """Return input, one hidden layer, and output, with messages both ways."""
+        return cls((inputs, hidden, outputs), ((0, 1), (1, 2)), 0, 2, 3, bidirectional)
+
+    @classmethod
+    def feedforward(cls, inputs: int, hidden: int, outputs: int) -> Topology:
+        """Return a layered network whose synapses send no messages back."""
+        return cls.layered(inputs, hidden, outputs, bidirectional=False)
+
+    @classmethod
+    def layered_skip(cls, inputs: int, hidden: int, outputs: int) -> Topology:
+        """Return a layered network with a block from input to output as well."""
+        return cls((inputs, hidden, outputs), ((0, 1), (1, 2), (0, 2)), 0, 2, 3)
+
+    @classmethod
+    def deep(cls, inputs: int, first: int, second: int, outputs: int) -> Topology:
+        """Return a layered network of two hidden layers."""
+        return cls((inputs, first, second, outputs), ((0, 1), (1, 2), (2, 3)), 0, 3, 4)
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons there are."""
+        return sum(self.groups)
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """The groups that can be shown something; a frame has a feature for each of their neurons, in this order."""
+        return (self.inputs,) if self.inputs == self.outputs else (self.inputs, self.outputs)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether there are neurons that nothing is shown to."""
+        return len(self.shown) < len(self.groups)
+
+    @property
+    def features(self) -> int:
+        """How many features a frame has."""
+        return sum(self.groups[group] for group in self.shown)
+
+    def of_group(self, group: int) -> slice:
+        """Return which of all neurons are those of a group."""
+        first = sum(self.groups[:group])
+        return slice(first, first + self.groups[group])
+
+    def _hops(self) -> int:
+        """Return how many blocks there are on the shortest way from input to output."""
+        reached, hops = {self.inputs}, 0
+        while self.outputs not in reached:
+            further = reached | {post for pre, post in self.blocks if pre in reached}
+            if further == reached:
+                raise ValueError(f"blocks = {self.blocks}: expected a way from inputs to outputs")
+            reached, hops = further, hops + 1
+        return hops

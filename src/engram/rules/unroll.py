@@ -1,0 +1,89 @@
+"""A pure step run over a sequence, so that what the step was made of can be trained by the gradient through it.
+
+A step is a function of a state and an input that returns the next state and an output; the meta-parameters that it is
+made of are found by back-propagation through the unrolled sequence. A population of them is a first axis of theirs and
+of the state's, which a step handles itself or ``torch.func.vmap`` adds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from engram import checks
+
+State = TypeVar("State")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+def unroll(
+    step: Callable[[State, Input], tuple[State, Output]],
+    state: State,
+    inputs: Iterable[Input],
+    *,
+    checkpointed: bool = False,
+) -> tuple[State, list[Output]]:
+    """Run a step over a sequence of inputs and carry the state: s(t), y(t) = step(s(t-1), x(t)).
+
+    Args:
+        step: A pure function: it changes nothing in place and draws nothing at random.
+        state: Before the first step: tensors, nested in tuples.
+        inputs: What each step gets: the first axis of a tensor, or any sequence.
+        checkpointed: Keep for the way back the state before every sqrt(T)-th of the T steps only, and run the steps
+            between again when their gradients are due: memory for 2 sqrt(T) steps, by one more pass.
+
+    Returns:
+        The state after the last step, and the output of every step.
+
+    Source: Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost" (2016), section 3, for the
+    checkpoints.
+
+    Examples:
+        >>> import torch
+        >>> unroll(lambda s, x: (s + x, 2 * s), torch.tensor(0.0), torch.arange(4.0))[0]
+        tensor(6.)
+    """
+    sequence: list[Any] = list(inputs)
+    length = max(math.isqrt(len(sequence)), 1) if checkpointed else max(len(sequence), 1)
+
+    def several(state: State, some: list[Input]) -> tuple[State, list[Output]]:
+        outputs = []
+        for one in some:
+            state, output = step(state, one)
+            outputs.append(output)
+        return state, outputs
+
+    outputs: list[Output] = []
+    for first in range(0, len(sequence), length):
+        some = sequence[first : first + length]
+        if checkpointed:
+            state, found = checkpoint(several, state, some, use_reentrant=False, preserve_rng_state=False)
+        else:
+            state, found = several(state, some)
+        outputs += found
+    return state, outputs
+
+
+def detached(state: State) -> State:
+    """Return a state cut off from the graph that made it, for windows that go on where the last one ended.
+
+    Args:
+        state: Tensors, nested in tuples and named tuples.
+
+    Raises:
+        TypeError: It holds something else.
+
+    Examples:
+        >>> import torch
+        >>> detached((torch.ones(1, requires_grad=True),))
+        (tensor([1.]),)
+    """
+    if isinstance(state, Tensor):
+        return state.detach()  # type: ignore[return-value]
+    parts = [detached(part) for part in checks.instance("state", state, tuple)]
+    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)  # type: ignore[call-arg]

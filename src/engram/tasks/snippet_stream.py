@@ -1,0 +1,202 @@
+"""A stream of snippets to remember: shown once, asked for soon, by a part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from engram import checks
+
+ROUNDS = 1000
+
+
+class SnippetWindow(NamedTuple):
+    """A window of a batch of streams: an ``Episode``, how old what is asked for is, and what it is made of.
+
+    Attributes:
+        inputs: Frames of -1 and +1, and 0 where nothing is shown.
+        targets: What is asked for: -1 and +1, and 0 where nothing is.
+        mask: At which frames something is asked for.
+        age: For each frame, how many windows ago its snippet was shown.
+        snippets: The window's own, for windows that follow.
+    """
+
+    inputs: Float[Tensor, "time batch features"]
+    targets: Float[Tensor, "time batch answers"]
+    mask: Bool[Tensor, "time batch"]
+    age: Int[Tensor, "time batch"]
+    snippets: Float[Tensor, "batch snippets frames features"]
+
+
+@dataclass(frozen=True)
+class SnippetStream:
+    """A stream of snippets to remember: each window shows some, and then asks for them by a part of each.
+
+    A window has ``snippets`` random snippets, in random order, ``gap`` frames of other patterns, and as many queries in
+    another random order. A query shows a part of its snippet, the cue, and the hidden part is the target. No two cues
+    of a window are alike, unless ``duplicates``, and a cue looks as it did when it was first shown, unless ``flag``.
+
+    Args:
+        bits: D, bits of a pattern.
+        snippets: K, snippets and queries of a window.
+        mode: ``"sequence"``: a snippet is ``length`` patterns one after another; a query shows the first ``cue``, and
+            then empty frames, at which the others are asked for. ``"paired"``: a frame of two patterns, of which a
+            query shows the first. ``"completion"``: one pattern, of which a query hides a random half.
+        length: L, frames of a sequence.
+        cue: Frames of a sequence that a query shows.
+        gap: Frames of random patterns between the last snippet and the first query.
+        correlation: rho: each bit is, with probability (1 + rho) / 2, that of a prototype of its window and stream.
+        flip: Probability that a bit of a cue is flipped.
+        symbols: Draw patterns from so many of each window and stream; None: all of them are drawn anew.
+        old: Probability that a query is for a snippet of an earlier window.
+        duplicates: Whether cues of a window may be alike, which leaves open what is asked for.
+        flag: Whether a further feature says that a frame is a query's (+1) and not a presentation's (-1).
+
+    Raises:
+        ValueError: An argument is out of range, or there are fewer cues than snippets.
+
+    Source: Gregor, "Finding online neural update rules by learning to remember" (2020), whose networks remember
+    snippets of their recent experience; of which only abstract and introduction could be read: the task is ours.
+
+    Examples:
+        >>> window = SnippetStream(bits=4, snippets=3).sample(5, torch.Generator().manual_seed(0))
+        >>> window.inputs.shape, window.mask[:, 0].long().tolist()
+        (torch.Size([12, 5, 4]), [0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1])
+    """
+
+    bits: int = 12
+    snippets: int = 2
+    mode: Literal["sequence", "paired", "completion"] = "sequence"
+    length: int = 2
+    cue: int = 1
+    gap: int = 0
+    correlation: float = 0.0
+    flip: float = 0.0
+    symbols: int | None = None
+    old: float = 0.0
+    duplicates: bool = False
+    flag: bool = False
+
+    def __post_init__(self) -> None:
+        checks.choice("mode", self.mode, ("sequence", "paired", "completion"))
+        for name in ("bits", "snippets", "cue"):
+            checks.size(name, getattr(self, name))
+        checks.size("gap", self.gap, least=0)
+        checks.size("length", self.length, least=self.cue + 1)
+        checks.number("correlation", self.correlation, least=0, below=1)
+        for name in ("flip", "old"):
+            checks.number(name, getattr(self, name), least=0, most=1)
+        if self.mode == "completion" and self.bits < 2:
+            raise ValueError(f"bits = {self.bits}: expected at least 2, of which half can be hidden")
+        patterns = self.cue if self.mode == "sequence" else 1
+        kinds = 2**self.bits if self.symbols is None else checks.size("symbols", self.symbols)
+        if not self.duplicates and self.snippets > min(kinds, 2**self.bits) ** patterns:
+            most = min(kinds, 2**self.bits) ** patterns
+            raise ValueError(f"snippets = {self.snippets}: expected at most {most}, the cues that there are")
+
+    def sample(
+        self, batch_size: int, generator: torch.Generator, past: Sequence[Tensor] | Tensor = ()
+    ) -> SnippetWindow:
+        """Draw a window for each of ``batch_size`` streams, as ``Task.sample``.
+
+        Args:
+            batch_size: Number of streams.
+            generator: Source of all randomness.
+            past: The snippets of earlier windows, the last first: what queries of old ones are drawn from, all ages
+                alike.
+
+        Raises:
+            ValueError: No cues that differ were found, as ``correlation`` or ``symbols`` leave too few that are likely.
+        """
+        checks.size("batch_size", batch_size)
+        checks.generator(generator)
+        snippets = self._snippets(batch_size, generator)
+        order = self._random((batch_size, self.snippets), generator).argsort()
+        stored, age = _chosen(snippets, order), torch.zeros_like(order)
+        if self.old and len(past):
+            earlier = torch.stack(list(past), 1)
+            ages = torch.randint(len(past), order.shape, generator=generator, device=order.device)
+            place = ages * self.snippets + torch.randint(
+                self.snippets, order.shape, generator=generator, device=order.device
+            )
+            replaced = self._random(order.shape, generator) < self.old
+            stored = torch.where(replaced[..., None, None], _chosen(earlier.flatten(1, 2), place), stored)
+            age = torch.where(replaced, ages + 1, age)
+        hidden = self._hidden(stored.shape, generator)
+        flips = self._random(stored.shape, generator) < self.flip
+        query = torch.where(flips, -stored, stored).masked_fill(hidden, 0.0)
+        shown = _chosen(snippets, self._random((batch_size, self.snippets), generator).argsort())
+        filler = self._signs((batch_size, self.gap, snippets.shape[3]), generator)
+        inputs = torch.cat((shown.flatten(1, 2), filler, query.flatten(1, 2)), 1)
+        silent = shown.shape[1] * shown.shape[2] + self.gap
+        first = self.bits if self.mode == "paired" else 0
+        asked = (stored * hidden).flatten(1, 2)[..., first:]
+        targets = torch.cat((asked.new_zeros(batch_size, silent, self.bits), asked), 1)
+        ages = torch.cat((age.new_zeros(batch_size, silent), age.repeat_interleave(stored.shape[2], 1)), 1)
+        if self.flag:
+            said = torch.where(torch.arange(inputs.shape[1], device=inputs.device) < silent, -1.0, 1.0)
+            inputs = torch.cat((inputs, said[None, :, None].expand(batch_size, -1, 1)), 2)
+        mask = (targets != 0).any(2)
+        return SnippetWindow(inputs.transpose(0, 1), targets.transpose(0, 1), mask.T, ages.T, snippets)
+
+    def _snippets(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch snippets frames features"]:
+        """Draw snippets, and those again whose cue an earlier one of the window has."""
+        frames = self.length if self.mode == "sequence" else 1
+        features = self.bits * (2 if self.mode == "paired" else 1)
+        shape = (batch, self.snippets, frames, features)
+        prototype = self._signs((batch, 1, 1, features), generator)
+        symbols = None
+        if self.symbols is not None:
+            symbols = self._patterns((batch, self.symbols, 1, features), prototype, generator)[:, :, 0]
+        found = self._drawn(shape, prototype, symbols, generator)
+        for _ in range(0 if self.duplicates else ROUNDS):
+            cues = found[:, :, : self.cue, : self.bits].flatten(2)
+            alike = (cues @ cues.transpose(1, 2) == cues.shape[2]).tril(-1).any(2)
+            if not alike.any():
+                return found
+            found = torch.where(alike[..., None, None], self._drawn(shape, prototype, symbols, generator), found)
+        if self.duplicates:
+            return found
+        raise ValueError(
+            f"snippets = {self.snippets}: found no cues that differ, with bits = {self.bits}, correlation = "
+            f"{self.correlation} and symbols = {self.symbols}; expected fewer, or duplicates = True"
+        )
+
+    def _drawn(
+        self, shape: tuple[int, ...], prototype: Tensor, symbols: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        if symbols is None:
+            return self._patterns(shape, prototype, generator)
+        which = torch.randint(symbols.shape[1], shape[:3], generator=generator, device=generator.device)
+        return _chosen(symbols, which.flatten(1)).view(shape)
+
+    def _patterns(self, shape: tuple[int, ...], prototype: Tensor, generator: torch.Generator) -> Tensor:
+        same = self._random(shape, generator) < (1 + self.correlation) / 2
+        return torch.where(same, prototype, -prototype)
+
+    def _hidden(self, shape: torch.Size, generator: torch.Generator) -> Bool[Tensor, "batch snippets frames features"]:
+        """Return what queries hide of their snippets."""
+        if self.mode == "completion":
+            return self._random(tuple(shape), generator).argsort(3) < self.bits // 2
+        hidden = torch.zeros(shape, dtype=torch.bool, device=generator.device)
+        if self.mode == "sequence":
+            hidden[:, :, self.cue :] = True
+        else:
+            hidden[..., self.bits :] = True
+        return hidden
+
+    def _signs(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.where(self._random(shape, generator) < 0.5, 1.0, -1.0)
+
+    def _random(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _chosen(rows: Tensor, index: Tensor) -> Tensor:
+    """Return of each stream's rows those of an index, (batch, rows)."""
+    return rows[torch.arange(len(rows), device=rows.device)[:, None], index]
