@@ -324,7 +324,8 @@ def main() -> None:
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
     sections.insert(1, (layers, layers.section))
     sections += [
-        (module, module.section) for module in (meta_tasks, meta, memory, hebbian_conv, remember, dsa, difficulty, verify)
+        (module, module.section)
+        for module in (meta_tasks, meta, memory, hebbian_conv, remember, dsa, difficulty, verify)
     ]
     for module, section in sections:
         path: Path = module.RECORD
