@@ -317,9 +317,7 @@ def test_bad_frames_and_states_are_named():
 
 def test_sequences_for_a_layered_network_are_told_from_pairs():
     net = network(Topology.layered(3, 4, 2))
-    with pytest.raises(
-        ValueError, match="expected 5 features, for 3 inputs and 2 outputs, as windows of mode 'paired'"
-    ):
+    with pytest.raises(ValueError, match="expected 5 features, for 3 inputs and 2 outputs, as windows"):
         net(torch.ones(2, 1, 3, dtype=torch.float64), net.init_state(1, seeded()))
 
 
