@@ -315,6 +315,12 @@ def test_bad_frames_and_states_are_named():
             net(*arguments)
 
 
+def test_sequences_for_a_layered_network_are_told_from_pairs():
+    net = network(Topology.layered(3, 4, 2))
+    with pytest.raises(ValueError, match="expected 5 features, for 3 inputs and 2 outputs, as windows"):
+        net(torch.ones(2, 1, 3, dtype=torch.float64), net.init_state(1, seeded()))
+
+
 def test_an_output_that_cannot_see_its_input_is_warned_of():
     with pytest.warns(RuntimeWarning, match="ticks = 2: the output cannot see the input of its frame before tick 3"):
         short = replace(Topology.layered(2, 2, 2), ticks=2)

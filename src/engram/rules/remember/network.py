@@ -162,6 +162,12 @@ class RuleNetwork(nn.Module):
             ValueError: A shape, dtype or device is another, or a frame is not finite.
         """
         like, features = self.rule.readout, self.topology.features
+        if len(self.topology.shown) > 1 and input.ndim == 3 and input.shape[2] != features:
+            sizes = " inputs and ".join(str(self.topology.groups[group]) for group in self.topology.shown)
+            raise ValueError(
+                f"input.shape = {tuple(input.shape)}: expected {features} features, for {sizes} outputs, as windows of "
+                "mode 'paired' have"
+            )
         checks.tensor("input", input, ("time", "batch", features), like)
         checks.finite("input", input, ("frame", "batch", "feature"))
         batch = input.shape[1]
