@@ -97,6 +97,16 @@ def test_what_a_trial_makes_by_name_is_code_that_it_reaches(package, monkeypatch
     assert digest() != with_line
 
 
+def test_a_part_of_another_package_counts_where_it_is_named(package, toy, monkeypatch):
+    (package / "rates.py").write_text("from engram import registry\nPARTS = registry.names('experiments')\n")
+    without, named = digest(), code_digest("somebodys.experiment", {"toy"})
+    assert named != without
+    importlib.import_module("toy_experiments")
+    monkeypatch.setitem(code._loaded, "toy_experiments", b"# changed")
+    assert code_digest("somebodys.experiment") == without
+    assert code_digest("somebodys.experiment", {"toy"}) != named
+
+
 def test_the_rules_and_the_loop_are_reached_and_the_reports_are_not(monkeypatch):
     registry.get("experiments", "pattern-completion")
     of_trial = "engram.experiments.pattern_completion"

@@ -9,7 +9,7 @@ import importlib.util
 import re
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
@@ -26,12 +26,17 @@ reloaded: list[str] = []
 """Modules of which another source was loaded than before, in order: what other processes have loaded is stale."""
 
 
-def code_digest(module: str) -> str:
+def code_digest(module: str, named: Collection[str] = ()) -> str:
     """Return a hash of the code that a trial can reach, so that no result is taken for that of other code.
 
     It covers the module that defines the trial, all modules of the same package and of engram that it imports,
     directly or through others, what it reaches by name (registered parts, worlds that ``gymnasium.make`` makes), and of
     the laboratory what makes a trial's numbers. Of a module that is loaded it takes the source that was loaded.
+
+    Args:
+        module: The module that defines the trial.
+        named: What its config names: parts of other packages count where they are among these, so that a package
+            that is installed beside leaves all other trials as they are.
 
     Raises:
         ValueError: The module has no source file, as in an interactive session.
@@ -50,9 +55,11 @@ def code_digest(module: str) -> str:
             continue
         found[name] = source
         reads = _reads(name, _is_package(name), source)
-        for registered in _registered(reads.kinds):
-            packages.add(registered.partition(".")[0])
-            pending.append(registered)
+        for part, registered in _registered(reads.kinds, tuple(sys.path)):
+            if part in named:
+                packages.add(registered.partition(".")[0])
+            if registered.partition(".")[0] in packages:
+                pending.append(registered)
         pending += [other for other in (*reads.imported, *reads.named) if other.partition(".")[0] in packages]
         pending += [
             within if _source(within := f"{base}.{name}") is not None else base
@@ -104,9 +111,10 @@ def _reads(module: str, is_package: bool, source: bytes) -> _Reads:
 
 
 @functools.cache
-def _registered(kinds: frozenset[str]) -> tuple[str, ...]:
-    """Return the modules of all registered parts of some kinds, of every package."""
-    return tuple(sorted({entry.module for kind in kinds for entry in entry_points(group=f"engram.{kind}")}))
+def _registered(kinds: frozenset[str], path: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return names and modules of all registered parts of some kinds, of every package on the path."""
+    found = {(entry.name, entry.module) for kind in kinds for entry in entry_points(group=f"engram.{kind}")}
+    return tuple(sorted(found))
 
 
 def _source(module: str) -> bytes | None:

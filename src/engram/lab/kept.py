@@ -17,7 +17,7 @@ from engram.lab.code import code_digest
 from engram.lab.experiment import Experiment
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import Run, get_state, set_state
-from engram.lab.trial import Trial, computing
+from engram.lab.trial import Trial, computing, names_in
 
 PASSING = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.Generator, np.random.Generator)
 
@@ -45,7 +45,7 @@ def network(experiment: Experiment, config: Any, folder: TrialFolder, name: str 
     arm = arms[identity["arm"]]
     settings = configs.from_dict(type(arm.config), identity["config"])
     device = identity["device"] if torch.cuda.is_available() else "cpu"
-    options = (identity["seed"], device, identity["threads"], code_digest(arm.trial.__module__))
+    options = (identity["seed"], device, identity["threads"], code_digest(arm.trial.__module__, names_in(settings)))
     trial = Trial(experiment.name, identity["arm"], arm.trial, settings, arm.seconds, *options)
     if trial.code != identity["code"]:
         changed = "its code has changed since; it is built by the code of today, with the state that was kept"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from typing import Any
 
 import threadpoolctl
 import torch
 
-from engram import checks
+from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.code import code_digest
 from engram.lab.experiment import Experiment
@@ -88,13 +91,29 @@ def trials(
         if arm not in known:
             raise ValueError(f"unknown arm {arm!r} of {experiment.name}; known: {', '.join(known)}")
     chosen = {name: arm for name, arm in known.items() if not arms or name in arms}
-    code = {module: code_digest(module) for module in {arm.trial.__module__ for arm in chosen.values()}}
+    found: dict[tuple[str, frozenset[str]], str] = {}
+    code = {}
+    for name, one in chosen.items():
+        reached = one.trial.__module__, names_in(one.config)
+        code[name] = found[reached] = found.get(reached) or code_digest(*reached)
     options = (device, experiment.threads)
     return [
-        Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, *options, code[arm.trial.__module__])
+        Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, *options, code[name])
         for name, arm in chosen.items()
         for seed in range(first, first + seeds)
     ]
+
+
+def names_in(config: Any) -> frozenset[str]:
+    """Return the registered parts of other packages that a config names."""
+    texts = {text for value in configs.leaves(config).values() if isinstance(value, str) for text in value.split(",")}
+    return frozenset(texts & _parts_of_others(tuple(sys.path)))
+
+
+@functools.cache
+def _parts_of_others(path: tuple[str, ...]) -> frozenset[str]:
+    parts = [entry for kind in registry.KINDS for entry in entry_points(group=f"engram.{kind}")]
+    return frozenset(entry.name for entry in parts if not entry.module.startswith("engram."))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from engram.lab.code import code_digest
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.kept import state_of
 from engram.lab.loop import Interrupted, Run
-from engram.lab.trial import Trial, computing, key
+from engram.lab.trial import Trial, computing, key, names_in
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
@@ -75,7 +75,7 @@ def _another(job: Job) -> str | None:
     module = job.trial.function.__module__
     if module == "__main__":  # which goes along with the job
         return None
-    here = code_digest(module)
+    here = code_digest(module, names_in(job.trial.config))
     if here == job.trial.code:
         return None
     return (

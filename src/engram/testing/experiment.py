@@ -182,6 +182,7 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     preset = experiment.presets["smoke"]
     todo = trials(experiment, preset.config, seeds=preset.seeds, device=device_of("auto"))
     stop = runs / "never.stop"
+    runs.mkdir(parents=True, exist_ok=True)
     token(stop).touch()
     if killed:
         _die_in_the_middle()
