@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+import blur
 import difficulty
 import dsa
 import environments
@@ -321,7 +322,7 @@ def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
     sections.insert(1, (layers, layers.section))
-    sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, difficulty, verify)]
+    sections += [(module, module.section) for module in (meta_tasks, meta, blur, memory, dsa, difficulty, verify)]
     for module, section in sections:
         path: Path = module.RECORD
         if path.exists():
