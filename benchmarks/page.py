@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+import blur
 import difficulty
 import dsa
 import environments
@@ -325,7 +326,7 @@ def main() -> None:
     sections.insert(1, (layers, layers.section))
     sections += [
         (module, module.section)
-        for module in (meta_tasks, meta, memory, hebbian_conv, remember, dsa, difficulty, verify)
+        for module in (meta_tasks, meta, blur, memory, hebbian_conv, remember, dsa, difficulty, verify)
     ]
     for module, section in sections:
         path: Path = module.RECORD

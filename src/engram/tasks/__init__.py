@@ -19,6 +19,7 @@ from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
 from engram.tasks.flip_flop import FlipFlop
+from engram.tasks.functions_2d import Function2D, function_2d
 from engram.tasks.image_completion import ClampedEpisode, ImageCompletion, natural_crops, standardise
 from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv
 from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
@@ -37,6 +38,7 @@ __all__ = [
     "DriftingGaussians",
     "Episode",
     "FlipFlop",
+    "Function2D",
     "GridMaze",
     "GridMazeVectorEnv",
     "ImageCompletion",
@@ -56,6 +58,7 @@ __all__ = [
     "TwoStimulusEnv",
     "TwoStimulusVectorEnv",
     "collision_advice",
+    "function_2d",
     "latent_dynamics",
     "learning_rule_traces",
     "make_sparse_dictionary_data",

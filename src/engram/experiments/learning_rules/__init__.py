@@ -27,7 +27,6 @@ from engram.experiments.learning_rules.networks import Network, build
 from engram.experiments.learning_rules.training import RATES, READOUT_ONLY, Training, rule_of
 from engram.lab import Arm, Experiment, Measure, Preset, Results, arms_of, claimed, value
 from engram.lab.curves import add_line, colors
-from engram.lab.trial import code_digest
 
 RATES_OF_BLACK_BOXES = (0.1, 0.03, 0.01, 0.003, 0.001)
 ENERGY = ("ep", "ep-one-sided")
@@ -61,10 +60,10 @@ def arms(config: Config) -> dict[str, Arm]:
     unsupervised: dict[str, Features] = {}
     for name in dict.fromkeys(chain.from_iterable(asked)):
         if name not in learning:
-            base = Features(name, epochs=config.epochs, code=code_of("synaptic_rules", name))
+            base = Features(name, epochs=config.epochs)
             unsupervised |= {f"{name}-features": base, "random-features": replace(base, rule=RANDOM, code="")}
             continue
-        trained = Training(name, rates=rates_of(name), epochs=config.epochs, code=code_of("learning_rules", name))
+        trained = Training(name, rates=rates_of(name), epochs=config.epochs)
         if fits(name, "narrow"):
             found |= {name: trained, f"{name}-wide": replace(trained, network="wide")}
         if name in ENERGY:
@@ -92,12 +91,6 @@ def fits(name: str, network: Network) -> bool:
 def rates_of(name: str) -> tuple[float, ...]:
     """Return the learning rates that a rule chooses from."""
     return RATES_OF_BLACK_BOXES if rule_of(name).properties.black_box else RATES
-
-
-def code_of(kind: str, name: str) -> str:
-    """Return the hash of a rule's code if it is not engram's, which every trial's identity has in it anyway."""
-    module = registry.get(kind, name).__module__
-    return "" if module.startswith("engram.") else code_digest(module)
 
 
 ours = partial(claimed, source="ours; the rules are as published, task and criterion are not", published="no figure")

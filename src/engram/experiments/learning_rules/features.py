@@ -29,8 +29,6 @@ class Features:
     """Learning rates to choose from, of both."""
     epochs: Annotated[int, Ge(1)] = 20
     """Passes over the training set, for the features and again for the readout."""
-    code: str = ""
-    """As of the other trials."""
 
 
 def trial(config: Features, run: Run) -> dict[str, Any]:

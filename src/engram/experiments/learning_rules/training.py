@@ -40,8 +40,6 @@ class Training:
     """Learning rates to choose from."""
     epochs: Annotated[int, Ge(1)] = 20
     """Passes over the training set."""
-    code: str = ""
-    """Hash of the code of a rule that another package has."""
 
 
 def rule_of(name: str) -> LearningRule[Any]:

@@ -1,0 +1,148 @@
+"""What is claimed of learned bidirectional rules, and what would show it."""
+
+from functools import partial
+
+from engram.lab import Measure, claimed, largest, least, most, value
+
+ABLATED = ("normed-forward", "normed-backward", "not-normed")
+faster = partial(
+    claimed,
+    source="Sandler et al. 2021, figures 5 and 6; criterion ours",
+    published="converges much faster than SGD at first (curves)",
+)
+caught_up = partial(
+    claimed,
+    source="Sandler et al. 2021, caption of figure 5; criterion ours",
+    published="after about 100 steps SGD reaches the same accuracy and continues",
+)
+general = partial(claimed, source="Sandler et al. 2021, section 4.1, figure 4; criterion ours", published="curves only")
+deep = partial(claimed, source="Sandler et al. 2021, section 4.5, figure 10; criterion ours")
+
+
+def lead(arm: str, ours: str, theirs: str) -> Measure:
+    """Return by how much one number of an arm is above another of it."""
+    return value(arm, ours) - value(arm, theirs)
+
+
+claims = [
+    claimed(
+        "descent-is-a-genome",
+        "Trained by the genome of backpropagation, weights are those of SGD over 20 steps (largest difference)",
+        value("evolved", "distance_from_sgd") <= 1e-10,
+        source="Sandler et al. 2021, section 3.1",
+        published="SGD is a special case",
+        sameness="identity",
+    ),
+    general(
+        "evolved-genome-learns-unseen-functions",
+        "Ten steps with an evolved genome learn functions of the plane that it has never seen",
+        value("evolved", "unseen_10") >= 0.78,
+    ),
+    general(
+        "it-was-not-there-at-the-start",
+        "The genome that the search starts from does not",
+        value("evolved", "start") <= 0.66,
+        source="ours: the control",
+        published="not stated",
+    ),
+    faster(
+        "ahead-of-sgd-at-ten-steps",
+        "After ten steps an evolved genome is ahead of plain SGD at its best rate, on unseen functions, by 0.05",
+        lead("evolved", "unseen_10", "best_sgd_10") >= 0.05,
+    ),
+    faster(
+        "ahead-of-all-descent-at-two-steps",
+        "After two steps an evolved genome is ahead of SGD, with or without momentum or normalisation, and of Adam, "
+        "each at its best rate",
+        value("evolved", "unseen_2")
+        - most(*(value("evolved", f"best_{name}_2") for name in ("sgd", "momentum", "normalised", "adam")))
+        >= 0.0,
+    ),
+    caught_up(
+        "momentum-catches-up",
+        "After 50 steps SGD with momentum at its best rate is not behind",
+        lead("evolved", "best_momentum_50", "unseen_50") >= 0.0,
+    ),
+    claimed(
+        "genomes-are-found-by-gradients",
+        "The gradient through lives of ten steps lowers the loss on unseen functions by 0.1",
+        value("descended", "gain") >= 0.1,
+        source="Sandler et al. 2021, section 3.2; criterion ours",
+        published="unrolled Adam finds genomes (curves)",
+    ),
+    claimed(
+        "both-ways-want-normalisation",
+        "A genome evolved with normalisation on both ways learns unseen functions at least as well in ten steps as "
+        "with it on one way or none",
+        value("evolved", "unseen_10") - largest("unseen_10", *ABLATED) >= 0.0,
+        source="Sandler et al. 2021, figure 8; criterion ours",
+        published="without it, or with it on one way, genomes generalise worse (curves)",
+    ),
+    claimed(
+        "oja-bounds-synapses",
+        "With Oja's decay synapses stay bounded over 200 steps (standard deviation)",
+        value("evolved", "std_oja") <= 10.0,
+        source="Sandler et al. 2021, equation 8 and appendix C.6; criterion ours",
+        published="bounds growth",
+    ),
+    claimed(
+        "without-it-they-grow",
+        "Without it they grow further (ratio of standard deviations)",
+        value("evolved", "std_unlimited") / value("evolved", "std_oja") >= 2.0,
+        source="Sandler et al. 2021, equation 8 and appendix C.6; criterion ours",
+        published="bounds growth",
+    ),
+    claimed(
+        "no-gradient-of-anything",
+        "The learned update is no gradient field (antisymmetric part of its Jacobian, relative)",
+        value("evolved", "antisymmetry") >= 1e-3,
+        source="Sandler et al. 2021, figure 2; criterion ours",
+        published="mixed derivatives differ (picture)",
+        sameness="numeric",
+    ),
+    claimed(
+        "descent-is-one",
+        "The update of the backpropagation genome is one",
+        value("evolved", "antisymmetry_of_backprop") <= 1e-10,
+        source="ours: the control",
+        published="not stated",
+        sameness="identity",
+    ),
+    claimed(
+        "more-states-help",
+        "Genomes of four states learn unseen functions at least as well as those of two (difference at ten steps)",
+        value("four-states", "unseen_10") - value("evolved", "unseen_10") >= 0.0,
+        source="Sandler et al. 2021, figure 13; criterion ours",
+        published="2, 4, 8, 16 states: better and better (curves)",
+    ),
+    *(
+        faster(
+            f"{data}-after-{time}",
+            f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is not behind SGD on {what}, at the best "
+            "rate and momentum for so many steps on the images that are scored",
+            lead("images", f"{data}_{time}", f"{data}_sgd_{time}") >= 0.0,
+        )
+        for data, time, what in (
+            ("digits", 2, "scikit-learn's digits"),
+            ("digits", 5, "scikit-learn's digits"),
+            ("large", 2, "MNIST of 28 x 28 pixels"),
+        )
+    ),
+    caught_up(
+        "sgd-catches-up-on-images",
+        "After 50 steps SGD at its best is ahead on scikit-learn's digits and on MNIST of both sizes (the least lead)",
+        least(*(lead("images", f"{data}_sgd_50", f"{data}_50") for data in ("small", "large", "digits"))) >= 0.0,
+    ),
+    deep(
+        "shallow-genomes-do-not-go-deeper",
+        "A genome evolved with one hidden layer loses 0.1 with two (after ten steps)",
+        lead("images", "small_10", "deep_10") >= 0.1,
+        published="a genome of 2 layers diverges at 4",
+    ),
+    deep(
+        "deep-genomes-go-shallower-and-deeper",
+        "A genome evolved with two hidden layers loses at most 0.1 with one or three (after ten steps)",
+        least(*(lead("deep-images", f"{other}_10", "small_10") for other in ("shallow", "deeper"))) >= -0.1,
+        published="a genome of 4 layers trains 1 to 10 layers",
+    ),
+]

@@ -1,0 +1,128 @@
+"""The genome of a learned bidirectional rule: a few small matrices and numbers that all neurons and layers share."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+
+MATRICES = 4
+SCALARS = 7
+
+
+class Genome(NamedTuple):
+    """How neurons of k states and synapses between them are updated; a learning rule as 4 k^2 + 7 numbers.
+
+    Matrices are (source, target). Any of the fields may have leading axes, one genome for each place on them.
+
+    Attributes:
+        nu: Mixing of states on the way forward, (states, states).
+        mu: Mixing of states on the way back, (states, states).
+        P: Presynaptic factor of a synapse's change, (states, channels).
+        Q: Postsynaptic factor of a synapse's change, (channels, states).
+        keep_n: Share of a neuron's state that an update keeps.
+        gain_n: Gain of what reaches a neuron.
+        keep_s: Share of a synapse that an update keeps.
+        gain_s: Gain of a synapse's change: below 0 it descends.
+        norm_gain: Standard deviation of what is normalised.
+        norm_shift: Mean of what is normalised.
+        oja: Strength of Oja's decay, as its absolute value.
+
+    Source: Sandler et al., "Meta-learning bidirectional update rules" (2021), equations 5 to 8; nu~ and mu~ are P and
+    Q, f and eta ``keep`` and ``gain``, with a tilde those of synapses.
+
+    Examples:
+        >>> Genome.backprop(0.1).to_vector().shape
+        torch.Size([23])
+    """
+
+    nu: Float[Tensor, "*members states states"]
+    mu: Float[Tensor, "*members states states"]
+    P: Float[Tensor, "*members states channels"]
+    Q: Float[Tensor, "*members channels states"]
+    keep_n: Float[Tensor, "*members"]
+    gain_n: Float[Tensor, "*members"]
+    keep_s: Float[Tensor, "*members"]
+    gain_s: Float[Tensor, "*members"]
+    norm_gain: Float[Tensor, "*members"]
+    norm_shift: Float[Tensor, "*members"]
+    oja: Float[Tensor, "*members"]
+
+    @property
+    def n_states(self) -> int:
+        """States of a neuron, k."""
+        return int(self.nu.shape[-1])
+
+    @classmethod
+    def random(cls, n_states: int, generator: torch.Generator, *, dtype: torch.dtype | None = None) -> Genome:
+        """Draw one: matrices from N(0, 1), the numbers as published, with a mean over the batch for its sum over 512.
+
+        Raises:
+            ValueError: ``n_states`` is below 1.
+        """
+        shape = MATRICES, checks.size("n_states", n_states), n_states
+        drawn = torch.randn(shape, generator=checks.generator(generator), device=generator.device, dtype=dtype)
+        return cls(*drawn, *drawn.new_tensor([1.0, 1.0, 1.0, -0.512, 1.0, 0.0, 1.0]))
+
+    @classmethod
+    def backprop(cls, learning_rate: float, *, dtype: torch.dtype | None = None) -> Genome:
+        """Return the genome that is gradient descent in a network made by ``BlurNetwork.backprop``.
+
+        State 0 is the activity, state 1 its derivative on the way forward and the gradient on the way back; a synapse
+        changes by the presynaptic activity times the postsynaptic gradient. Where the way back is fixed at random, it
+        is feedback alignment.
+
+        Raises:
+            ValueError: ``learning_rate`` is not above 0.
+
+        Source: Sandler et al. (2021), section 3.1.
+        """
+        rate = checks.number("learning_rate", learning_rate, above=0)
+        eye = torch.eye(2, dtype=dtype)
+        numbers = eye.new_tensor([1.0, 1.0, 1.0, -rate, 1.0, 0.0, 0.0])
+        return cls(eye.new_tensor([[1.0, 1.0], [0.0, 0.0]]), eye, eye.clone(), eye.flip(0), *numbers)
+
+    @classmethod
+    def near_backprop(cls, std: float, generator: torch.Generator, *, learning_rate: float = 0.512) -> Genome:
+        """Draw a genome around that of backpropagation, from which a search may start: each number plus N(0, std^2).
+
+        It is made for the label as feedback, which is what the error has a minus before: ``gain_s`` is above 0. Oja's
+        decay is 1.
+
+        Raises:
+            ValueError: ``std`` is below 0, or ``learning_rate`` not above 0.
+        """
+        like = cls.backprop(learning_rate)
+        mean = like._replace(gain_s=-like.gain_s, oja=torch.ones_like(like.oja)).to_vector()
+        noise = torch.randn(mean.shape, generator=checks.generator(generator), device=generator.device)
+        return cls.from_vector(mean.to(noise) + checks.number("std", std, least=0) * noise)
+
+    def to_vector(self) -> Float[Tensor, "*members numbers"]:
+        """Return all its numbers in one vector, which an optimiser can search."""
+        matrices = [matrix.flatten(-2) for matrix in self[:MATRICES]]
+        return torch.cat([*matrices, torch.stack(self[MATRICES:], -1)], -1)
+
+    @classmethod
+    def from_vector(cls, vector: Float[Tensor, "*members numbers"]) -> Genome:
+        """Return the genome that ``to_vector`` made the vector of, on the same graph.
+
+        Raises:
+            ValueError: It does not hold 4 k^2 + 7 numbers for any k.
+        """
+        checks.instance("vector", vector, Tensor)
+        numbers = vector.shape[-1] if vector.ndim else 0
+        states = math.isqrt(max(numbers - SCALARS, 0) // MATRICES)
+        if not states or numbers != MATRICES * states**2 + SCALARS:
+            raise ValueError(f"vector.shape = {tuple(vector.shape)}: expected a last axis of 4 k^2 + 7 numbers")
+        matrices, scalars = torch.split(vector, [MATRICES * states**2, SCALARS], -1)
+        matrices = matrices.reshape(*vector.shape[:-1], MATRICES, states, states)
+        return cls(*matrices.unbind(-3), *scalars.unbind(-1))
+
+    def to_dict(self) -> dict[str, list[object] | float]:
+        """Return it as lists and numbers by name, to be written down; one without leading axes is meant."""
+        return {name: value.tolist() for name, value in self._asdict().items()}

@@ -1,0 +1,117 @@
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+from engram.experiments.blur import arms, baselines, experiment, images, planar, search
+from engram.lab import Run
+from engram.rules.blur import BlurNetwork, Genome
+from engram.tasks.functions_2d import function_2d
+
+CONFIG = experiment.presets["laptop"].config
+SMALL = experiment.presets["smoke"].config
+
+
+class Loop(Run):
+    """A run without a folder."""
+
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(0)
+
+
+def test_the_arms_differ_as_their_names_say():
+    found = {name: arm.config for name, arm in arms(CONFIG).items()}
+    told = {
+        name: (config.search, config.norm, config.n_states, config.baselines)
+        for name, config in found.items()
+        if isinstance(config, planar.Config)
+    }
+    assert told == {
+        "evolved": ("evolution", "both", 2, True),
+        "descended": ("gradient", "both", 2, False),
+        "normed-forward": ("evolution", "forward", 2, False),
+        "normed-backward": ("evolution", "backward", 2, False),
+        "not-normed": ("evolution", "none", 2, False),
+        "four-states": ("evolution", "both", 4, False),
+    }
+    assert (found["images"].depth, found["deep-images"].depth) == ("one", "two")
+    networks = {name: planar.network_of(found[name]) for name in told}
+    normed = {name: (network.norm, network.norm_forward, network.norm_backward) for name, network in networks.items()}
+    assert normed["normed-forward"] == ("batch", True, False)
+    assert normed["normed-backward"] == ("batch", False, True)
+    assert normed["not-normed"][0] is None
+    assert normed["evolved"] == ("batch", True, True)
+
+
+def test_images_are_split_in_three_parts_that_share_none():
+    for parted in images.loaded("digits"):
+        rows = [{tuple(row) for row in part.tolist()} for part in parted.x]
+        assert all(rows)
+        for one, other in itertools.combinations(rows, 2):
+            assert not one & other
+        assert [len(part) for part in parted.x] == [len(part) for part in parted.classes]
+        assert parted.x[0].mean().abs() < 1e-4
+        assert parted.x[0].std(correction=0) == pytest.approx(1, abs=1e-3)
+    assert [part.x[0].shape[1] for part in images.loaded("digits")] == [100, 784, 64]
+
+
+def test_only_the_last_batch_of_a_life_is_of_images_that_the_search_asks():
+    small = images.loaded("digits")[0]
+    network, (x, y) = images.task_lives(small, ((0, 5), (5, 10)), (3,), 4, Loop())
+    assert network.sizes == (100, 3, 5)
+    assert x.shape == (5, 2, images.BATCH, 100)
+    lives, asked = ({tuple(row) for row in part.tolist()} for part in small.x[:2])
+    assert {tuple(row) for row in x[:-1].reshape(-1, 100).tolist()} <= lives
+    assert {tuple(row) for row in x[-1].reshape(-1, 100).tolist()} <= asked
+    assert ((y == 1).sum(-1) == 1).all()
+
+
+def test_networks_of_descent_side_by_side_are_each_descended_alone():
+    run = Loop()
+    x, y = function_2d("xor").sample((50, 3, 16), run.generator)
+    query = tuple(part[:1] for part in function_2d("xor").sample((1, 200), run.generator))
+    run.generator.manual_seed(1)
+    together = baselines.descended("momentum", 0.3, (2, 4, 2), search.Test((x, y), query), run)
+    run.generator.manual_seed(1)
+    weights = [
+        torch.empty(3, post, pre + 1).uniform_(-(pre**-0.5), pre**-0.5, generator=run.generator)
+        for pre, post in ((2, 4), (4, 2))
+    ]
+    shares = torch.zeros(3, len(search.TIMES))
+    for life in range(3):
+        alone = [weight[life].clone().requires_grad_() for weight in weights]
+        sgd = torch.optim.SGD(alone, lr=0.3, momentum=0.9)
+        for step in range(50):
+            sgd.zero_grad()
+            target = y[step, life].argmax(-1)
+            torch.nn.functional.cross_entropy(baselines.answer(alone, x[step, life]), target).backward()
+            sgd.step()
+            if step + 1 in search.TIMES:
+                right = baselines.answer(alone, query[0][0]).argmax(-1) == query[1][0].argmax(-1)
+                shares[life, search.TIMES.index(step + 1)] = right.float().mean()
+    assert together == pytest.approx(shares.mean(0).tolist(), abs=0.01)
+
+
+def test_four_states_start_near_two():
+    config = dataclasses.replace(SMALL.planar, n_states=4)
+    start = Genome.from_vector(planar.start_of(config, Loop()))
+    assert start.n_states == 4
+    near = Genome.near_backprop(0.0, torch.Generator())
+    assert (start.nu[:2, :2] - near.nu).abs().max() < 0.5
+    assert start.nu[2:].abs().max() < 0.5
+
+
+def test_only_descent_is_a_gradient_field():
+    descent = BlurNetwork.backprop((2, 5, 2), synapse_std=0.5)
+    assert planar.antisymmetry(descent, Genome.backprop(1.0, dtype=torch.float64), Loop()) < 1e-10
+    other = Genome.random(2, torch.Generator().manual_seed(0))
+    assert planar.antisymmetry(BlurNetwork((2, 5, 2)), other, Loop()) > 0.01
+
+
+def test_balanced_accuracy_weighs_classes_alike():
+    y = torch.tensor([[1.0, -1.0]] * 9 + [[-1.0, 1.0]])
+    always_first = torch.tensor([[1.0, 0.0]]).expand(10, 2)
+    assert search.right(always_first, y).mean().item() == pytest.approx(0.9)
+    assert search.balanced(always_first, y) == pytest.approx(0.5)
+    assert baselines.best([[0.1, 0.9], [0.2, 0.3]]) == [0.2, 0.9]
