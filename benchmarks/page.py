@@ -20,6 +20,7 @@ import meta
 import meta_tasks
 import plasticity
 import remember
+import rules
 import verify
 from engram.lab.curves import PALETTE
 from engram.lab.export import draw
@@ -326,7 +327,7 @@ def main() -> None:
     sections.insert(1, (layers, layers.section))
     sections += [
         (module, module.section)
-        for module in (meta_tasks, meta, blur, memory, hebbian_conv, remember, dsa, difficulty, verify)
+        for module in (meta_tasks, meta, blur, memory, hebbian_conv, remember, dsa, difficulty, verify, rules)
     ]
     for module, section in sections:
         path: Path = module.RECORD

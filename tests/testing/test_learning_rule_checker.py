@@ -144,7 +144,15 @@ class LetsNaNPass(Backprop):
         try:
             return super().update(model, x, target, state)
         except FloatingPointError:
-            return Update({}, state, {"loss": torch.tensor(0.0)})
+            return Update({"0.weight": torch.full_like(model[0].weight, torch.nan)}, state, {"loss": torch.tensor(0.0)})
+
+
+class DoesNotSayWhich(Backprop):
+    def update(self, model, x, target, state):
+        try:
+            return super().update(model, x, target, state)
+        except FloatingPointError:
+            raise FloatingPointError("not finite") from None
 
 
 BROKEN = {
@@ -165,7 +173,8 @@ BROKEN = {
     Supervised: "unsupervised",
     NeedsDerivative: "black_box",
     TakesEmpty: "Bad input",
-    LetsNaNPass: "Bad input",
+    LetsNaNPass: "not finite raises FloatingPointError.*0.weight is not finite",
+    DoesNotSayWhich: "not finite raises FloatingPointError.*the message is",
 }
 NOISY = {"batch": "noise", "zero error": "noise"}
 

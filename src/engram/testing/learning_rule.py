@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -70,6 +71,7 @@ def check_learning_rule(
         *([_keeps_no_past] if knows.online else []),
         *([_needs_no_target] if knows.unsupervised else []),
         *([_needs_no_derivative] if knows.black_box and "black box" not in exempt else []),
+        _hands_on_no_nan,
         _refuses_bad_input,
     ]
     hold(rule_class if isinstance(rule_class, type) else type(case.rule), checks, case)
@@ -277,18 +279,29 @@ class _Steps(nn.Module):
         return torch.from_numpy((4 * input.detach().tanh().numpy()).round() / 4)
 
 
-def _refuses_bad_input(case: _Case) -> None:
-    """Bad input gets a clear error."""
+def _hands_on_no_nan(case: _Case) -> None:
+    """A pseudo-gradient that is not finite raises FloatingPointError, which names rule and parameter."""
     broken = copy.deepcopy(case.model)
     with torch.no_grad():
         broken.get_parameter(f"{len(broken) - 1}.bias")[0] = torch.nan
-    named = f"{type(case.rule).__name__}.*(weight|bias)"
+    refusal = ""
+    try:
+        grads = case.update(model=broken, target=case.values).grads
+        wrong = [name for name, grad in grads.items() if not grad.isfinite().all()]
+        assert not wrong, f"nothing was raised, and {', '.join(wrong)} is not finite"
+    except FloatingPointError as error:
+        refusal = str(error)
+    named = re.search(f"{type(case.rule).__name__}.*(weight|bias)", refusal)
+    assert named or not refusal, f"the message is {refusal!r}"
+
+
+def _refuses_bad_input(case: _Case) -> None:
+    """Bad input gets a clear error."""
     bad: list[BadInput] = [
         (lambda: case.update(x=case.x[:0], target=case.classes[:0]), ValueError, r"\(0, "),
         (lambda: case.update(target=case.classes[:-1]), ValueError, r"target.*\(11,\).*12"),
         (lambda: case.update(target=case.values[:, :2]), ValueError, r"target.*\(12, 2\).*3"),
         (lambda: case.update(target=case.values.float()), ValueError, "target.*float32.*float64"),
         (lambda: case.update(target=case.classes + 2), ValueError, "target = [34].*0 to 2"),
-        (lambda: case.update(model=broken, target=case.values), FloatingPointError, named),
     ]
     assert_refused(bad)
