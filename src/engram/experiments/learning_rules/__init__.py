@@ -61,7 +61,7 @@ def arms(config: Config) -> dict[str, Arm]:
     for name in dict.fromkeys(chain.from_iterable(asked)):
         if name not in learning:
             base = Features(name, epochs=config.epochs)
-            unsupervised |= {f"{name}-features": base, "random-features": replace(base, rule=RANDOM, code="")}
+            unsupervised |= {f"{name}-features": base, "random-features": replace(base, rule=RANDOM)}
             continue
         trained = Training(name, rates=rates_of(name), epochs=config.epochs)
         if fits(name, "narrow"):
@@ -70,7 +70,7 @@ def arms(config: Config) -> dict[str, Arm]:
             found[f"{name}-clipped"] = replace(trained, network="clipped")
         if fits(name, "recurrent"):
             in_time = replace(trained, network="recurrent", epochs=config.epochs_in_time)
-            floor = replace(in_time, rule=READOUT_ONLY, rates=RATES, code="")
+            floor = replace(in_time, rule=READOUT_ONLY, rates=RATES)
             found |= {f"{name}-in-time": in_time, "readout-in-time": floor}
     return {
         **arms_of(training.trial, found, training.seconds),
