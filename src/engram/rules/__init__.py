@@ -1,6 +1,7 @@
 """Training slow weights without backpropagation, or beside it."""
 
 from engram import arguments
+from engram.rules.align import AlignAda, AlignProp, AlignZero
 from engram.rules.backprop import Backprop
 from engram.rules.catalogue import CATALOGUE
 from engram.rules.classifier import RuleClassifier
@@ -22,6 +23,20 @@ from engram.rules.last_layer_only import LastLayerOnly
 from engram.rules.local_error import LocalError
 from engram.rules.loss import output_error, output_loss, sample_losses
 from engram.rules.node_perturbation import NodePerturbation
+from engram.rules.ntk import (
+    NTKRNN,
+    BatchOnlyNorm,
+    NTKConv2d,
+    NTKLinear,
+    WideRNN,
+    freeze_norms,
+    from_standard,
+    standard_rates,
+    to_standard,
+    wide_cnn,
+    wide_mlp,
+    wide_rnn,
+)
 from engram.rules.predictive_coding import PredictiveCoding
 from engram.rules.reinforce import Reinforce
 from engram.rules.sign_symmetry import SignSymmetry
@@ -30,7 +45,12 @@ from engram.rules.weight_perturbation import WeightPerturbation
 
 __all__ = [
     "CATALOGUE",
+    "NTKRNN",
+    "AlignAda",
+    "AlignProp",
+    "AlignZero",
     "Backprop",
+    "BatchOnlyNorm",
     "DifferenceTargetPropagation",
     "DirectFeedbackAlignment",
     "EquilibriumPropagation",
@@ -39,6 +59,8 @@ __all__ = [
     "LastLayerOnly",
     "LearningRule",
     "LocalError",
+    "NTKConv2d",
+    "NTKLinear",
     "NodePerturbation",
     "PredictiveCoding",
     "Properties",
@@ -50,11 +72,19 @@ __all__ = [
     "Update",
     "WeightMirror",
     "WeightPerturbation",
+    "WideRNN",
     "finished",
+    "freeze_norms",
+    "from_standard",
     "output_error",
     "output_loss",
     "sample_losses",
+    "standard_rates",
+    "to_standard",
     "train_step",
+    "wide_cnn",
+    "wide_mlp",
+    "wide_rnn",
 ]
 
 arguments.noted_in(__name__)

@@ -9,14 +9,16 @@ from torch.nn import functional
 from engram import checks
 
 
-def output_loss(output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]) -> Float[Tensor, ""]:
-    """Return the loss, a mean over the batch.
+def output_loss(
+    output: Float[Tensor, "*time batch outputs"], target: Shaped[Tensor, "*time_batch_outputs"]
+) -> Float[Tensor, ""]:
+    """Return the loss, a mean over the batch, and a sum over time where there is an output at each step.
 
         int64 classes c:  L = -log softmax(y)[c]          values t:  L = sum_k (y_k - t_k)^2 / 2
 
     Args:
-        output: y, the network's output.
-        target: Classes, (batch,), int64; or values t, (batch, outputs), of the output's dtype.
+        output: y, the network's output, (batch, outputs) or (time, batch, outputs).
+        target: Classes, (batch,), int64; or values t, (batch, outputs), of the output's dtype; or either at each step.
 
     Raises:
         ValueError: The batch is empty, the shapes do not belong together, or a class is not among the outputs.
@@ -26,6 +28,8 @@ def output_loss(output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "
         >>> output_loss(torch.zeros(3, 2), torch.ones(3, 2)), output_loss(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
         (tensor(1.), tensor(0.6931))
     """
+    if output.ndim == 3 and target.shape[:2] == output.shape[:2]:
+        return len(output) * output_loss(output.flatten(0, 1), target.flatten(0, 1))
     if _classes(output, target):
         return functional.cross_entropy(output, target)
     return (output - target).square().sum() / (2 * len(output))
