@@ -61,6 +61,7 @@ bench: .venv/installed-dev
 	.venv/dsa-metric/bin/python -m pip install --quiet --disable-pip-version-check 'dsa-metric==2.0.2'
 	$(BIN)/python benchmarks/dsa.py --peer .venv/dsa-metric/bin/python $(QUICK)
 	$(BIN)/python benchmarks/verify.py $(QUICK)
+	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/page.py
 
 clean:

@@ -17,6 +17,7 @@ import memory
 import meta
 import meta_tasks
 import plasticity
+import rules
 import verify
 from engram.lab.curves import PALETTE
 from engram.lab.export import draw
@@ -321,7 +322,7 @@ def main() -> None:
     lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
     sections.insert(1, (layers, layers.section))
-    sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, difficulty, verify)]
+    sections += [(module, module.section) for module in (meta_tasks, meta, memory, dsa, difficulty, verify, rules)]
     for module, section in sections:
         path: Path = module.RECORD
         if path.exists():

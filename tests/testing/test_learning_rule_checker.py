@@ -188,5 +188,5 @@ def test_what_is_not_the_gradient_does_not_pass_for_it():
 
 @pytest.mark.parametrize("exempt", [{"batch": ""}, {"speed": "it is slow"}])
 def test_an_exemption_is_known_and_has_a_reason(exempt):
-    with pytest.raises(ValueError, match="exempt = .*expected reasons for 'batch'"):
+    with pytest.raises(ValueError, match=r"exempt = .*expected reasons for 'batch'"):
         check_learning_rule(LocalError, exempt=exempt)

@@ -62,7 +62,7 @@ def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]
     return found
 
 
-def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.ndarray, "post pre"]) -> float:
+def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.ndarray, "others _"]) -> float:
     """Return how far a layer's weights changed in the directions of its inputs that another change predicts, 0 to 1.
 
         |A A*^T|_F^2 / (|A A^T|_F |A* A*^T|_F) = <A^T A, A*^T A*>_F / (|A^T A|_F |A*^T A*|_F)

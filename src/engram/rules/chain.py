@@ -185,8 +185,8 @@ class Chain(NamedTuple):
     before: tuple[nn.Module, ...]
     layers: tuple[Layer, ...]
 
-    def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Activity]:
-        """Return the activity of every layer, with noise added to each a[l] if given.
+    def enter(self, x: Tensor) -> Tensor:
+        """Return what the first layer receives.
 
         Raises:
             ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes.
@@ -198,10 +198,15 @@ class Chain(NamedTuple):
         checks.tensor("x", x, ("batch", *size), like=first.weight)
         if not len(x):
             raise ValueError(f"x.shape = {tuple(x.shape)}: expected a sample at least")
+        return x
+
+    def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Activity]:
+        """Return the activity of every layer, with noise added to each a[l] if given; raise as ``enter`` does."""
+        h = self.enter(x)
         activities: list[Activity] = []
         for index, layer in enumerate(self.layers):
-            activities.append(layer.forward(x, None if noise is None else noise[index]))
-            x = activities[-1].output
+            activities.append(layer.forward(h, None if noise is None else noise[index]))
+            h = activities[-1].output
         return activities
 
     def backward(self, activities: list[Activity], error: Tensor, feedback: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -122,11 +122,12 @@ class LearningRule(ABC, Generic[State]):
         return output
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
-        """Return the state after the optimiser's step, given what it added to each parameter.
-
-        Only a rule that overrides it is told (``train_step``), since it costs a copy of the parameters.
-        """
+        """Return the state after the optimiser's step, given what it added to each parameter that is watched."""
         return state
+
+    def watched(self, state: State) -> Collection[str]:
+        """Return the names of the parameters of whose changes ``after_step`` is told; watching costs a copy of them."""
+        return ()
 
 
 def finished(
@@ -235,14 +236,14 @@ def train_step(
         >>> bool(losses[-1] < losses[0])
         True
     """
+    optimizer.zero_grad()  # so that there is room for the new ones
     grads, state, info = rule.update(model, *batch, state)
     parameters: dict[str, Any] = dict(model.named_parameters())
-    told = type(rule).after_step is not LearningRule.after_step
-    before = {name: parameters[name].detach().clone() for name in grads} if told else {}
-    for name, parameter in parameters.items():
-        parameter.grad = grads.get(name)
+    before = {name: parameters[name].detach().clone() for name in rule.watched(state)}
+    for name, gradient in grads.items():
+        parameters[name].grad = gradient
     optimizer.step()
-    if told:
+    if before:
         deltas = {name: parameters[name].detach() - value for name, value in before.items()}
         state = rule.after_step(model, deltas, state)
     return Update(grads, state, info)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.loss import output_error, output_loss
+from engram.rules.loss import loss_and_error
 from engram.rules.output_feedback import OutputFeedback, begun, drawn
 
 
@@ -48,12 +48,11 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
         """Return the pseudo-gradients; after the first update the state stays as it is."""
         network = chain.read(model, self, scaled=True)
         activities = network.forward(x)
-        output = activities[-1].output
         scaled = any(layer.scale != 1 for layer in network.layers)
         state, sizes = drawn(state, activities, "units" if scaled else "outputs")
-        error = output_error(output, target) / len(output)
+        loss, error = loss_and_error(activities[-1].output, target)
         errors = [*torch.split(error @ state.weights, sizes, 1), error]
         grads: dict[str, Tensor] = {}
         for layer, activity, own in zip(network.layers, activities, errors, strict=True):
             grads |= layer.gradients(activity, own.reshape(activity.output.shape))[1]
-        return finished(self, grads, state, output_loss(output, target))
+        return finished(self, grads, state, loss)

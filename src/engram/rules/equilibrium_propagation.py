@@ -86,7 +86,8 @@ class EquilibriumPropagation(LearningRule[None]):
     def predict(self, model: nn.Module, x: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch outputs"]:
         """Return y of the free phase."""
         network, units = self._read(model)
-        return units[-1].rho(self._free(network, units, network.forward(x)[0])[0][-1])
+        first = network.layers[0].forward(network.enter(x))
+        return units[-1].rho(self._free(network, units, first)[0][-1])
 
     @torch.no_grad()
     def update(
@@ -98,7 +99,7 @@ class EquilibriumPropagation(LearningRule[None]):
     ) -> Update:
         """Return the pseudo-gradients from the phases."""
         network, units = self._read(model)
-        first = network.forward(x)[0]
+        first = network.layers[0].forward(network.enter(x))
         free, residual = self._free(network, units, first)
         output = units[-1].rho(free[-1])
         loss, size = output_loss(output, target), len(output)

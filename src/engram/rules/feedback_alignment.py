@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.loss import output_error, output_loss
+from engram.rules.loss import loss_and_error
 
 
 class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
@@ -45,6 +45,5 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
         """Return the pseudo-gradients; the state stays as it is."""
         network = chain.read(model, self, scaled=True)
         activities = network.forward(x)
-        output = activities[-1].output
-        grads = network.backward(activities, output_error(output, target) / len(output), state)
-        return finished(self, grads, state, output_loss(output, target))
+        loss, error = loss_and_error(activities[-1].output, target)
+        return finished(self, network.backward(activities, error, state), state, loss)

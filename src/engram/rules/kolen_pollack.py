@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from jaxtyping import Shaped
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.loss import output_error, output_loss
+from engram.rules.loss import loss_and_error
 
 
 class KolenPollack(LearningRule[dict[str, Tensor]]):
@@ -57,15 +57,18 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         """Return the pseudo-gradients; the state changes in ``after_step``."""
         network = chain.read(model, self)
         activities = network.forward(x)
-        output = activities[-1].output
-        grads = network.backward(activities, output_error(output, target) / len(output), state)
-        return finished(self, grads, state, output_loss(output, target))
+        loss, error = loss_and_error(activities[-1].output, target)
+        return finished(self, network.backward(activities, error, state), state, loss)
+
+    def watched(self, state: dict[str, Tensor]) -> Collection[str]:
+        """Return the names of the weights that have feedback."""
+        return state
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return B after the step: B + u - decay B, where u is the change of W without its decay."""
         weights, after = chain.read(model, self).weights(), {}
         for name, feedback in state.items():
-            delta = deltas.get(name, torch.zeros_like(feedback))
+            delta = deltas.get(name, feedback.new_zeros(()))  # none if the weights are frozen
             after[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)
         return after

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.loss import output_error, output_loss
+from engram.rules.loss import loss_and_error
 
 
 class LastLayerOnly(LearningRule[None]):
@@ -41,6 +41,6 @@ class LastLayerOnly(LearningRule[None]):
         """Return the gradients of the last layer's parameters."""
         network = chain.read(model, self, scaled=True)
         last = network.forward(x)[-1]
-        error = output_error(last.output, target) / len(last.output)
+        loss, error = loss_and_error(last.output, target)
         grads = network.layers[-1].gradients(last, error)[1]
-        return finished(self, grads, None, output_loss(last.output, target))
+        return finished(self, grads, None, loss)

@@ -80,6 +80,20 @@ def output_error(
     return error.scatter_add(1, target[:, None], -error.new_ones(len(error), 1))
 
 
+def loss_and_error(
+    output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "batch outputs"]]:
+    """Return ``output_loss`` and its derivative by the output, which is ``output_error`` over the batch size."""
+    size = len(output)
+    if not _classes(output, target):
+        error = output - target
+        return error.square().sum() / (2 * size), error / size
+    logarithms = output.log_softmax(1)
+    error = logarithms.exp().div_(size)
+    error.scatter_add_(1, target[:, None], error.new_full((size, 1), -1 / size))
+    return functional.nll_loss(logarithms, target), error
+
+
 def _classes(output: Tensor, target: Tensor) -> bool:
     """Return whether the target is classes, or raise if it does not belong to the output."""
     if output.ndim != 2 or not len(output):
@@ -89,7 +103,7 @@ def _classes(output: Tensor, target: Tensor) -> bool:
         return False
     if target.shape != output.shape[:1]:
         raise ValueError(f"target.shape = {tuple(target.shape)}: expected {(len(output),)}, a class for each sample")
-    lowest, highest = int(target.min()), int(target.max())
+    lowest, highest = (int(end) for end in target.aminmax())
     if lowest < 0 or highest >= output.shape[1]:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(f"target = {wrong}: expected classes from 0 to {output.shape[1] - 1}, one for each output")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.loss import output_error, output_loss
+from engram.rules.loss import loss_and_error, output_error, output_loss
 
 
 class PredictiveCoding(LearningRule[None]):
@@ -71,10 +71,9 @@ class PredictiveCoding(LearningRule[None]):
         network = chain.read(model, self, steady=True)
         activities = network.forward(x)
         output = activities[-1].output
-        loss = output_loss(output, target)
+        loss, error = loss_and_error(output, target)
         if self.variant == "fixed":
             # The sweep over the errors themselves, since v - f(v) would lose digits to the forward values.
-            error = output_error(output, target) / len(output)
             return finished(self, network.backward(activities, error, network.weights()), None, loss)
         settled = _Settling(network, target, activities, [activity.output for activity in activities[:-1]])
         rate, halvings, energies = self.rate, 0, [settled.energy()]

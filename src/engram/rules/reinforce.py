@@ -68,7 +68,7 @@ class Reinforce(LearningRule[ReinforceState]):
         """Return the pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn."""
         network = self._read(model)
         generator = chain.generator_of(state.key, network.layers[0].module.weight)
-        inputs, surprises = [network.forward(x)[0].input], []
+        inputs, surprises = [network.enter(x)], []
         for layer in network.layers[:-1]:
             probability = layer.module(inputs[-1]).sigmoid()
             uniform = torch.rand(probability.shape, generator=generator, device=generator.device)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.loss import output_error, output_loss
+from engram.rules.loss import loss_and_error
 
 
 class SignSymmetryState(NamedTuple):
@@ -76,14 +76,14 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         """Return the pseudo-gradients, and with magnitudes drawn anew the next ones."""
         network = chain.read(model, self)
         activities = network.forward(x)
-        output = activities[-1].output
+        loss, error = loss_and_error(activities[-1].output, target)
         weights = network.weights()
         feedback = {name: torch.copysign(state.magnitudes[name], weight + 0.0) for name, weight in weights.items()}
-        grads = network.backward(activities, output_error(output, target) / len(output), feedback)
+        grads = network.backward(activities, error, feedback)
         if self.magnitude == "redrawn":
             generator = torch.Generator().manual_seed(int(state.key))
             state = SignSymmetryState(_drawn(network, generator), chain.new_key(generator))
-        return finished(self, grads, state, output_loss(output, target))
+        return finished(self, grads, state, loss)
 
 
 def _drawn(network: chain.Chain, generator: torch.Generator) -> dict[str, Tensor]:

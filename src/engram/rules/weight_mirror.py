@@ -12,7 +12,7 @@ from torch.nn import functional
 from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.loss import output_error, output_loss
+from engram.rules.loss import loss_and_error
 
 
 class WeightMirrorState(NamedTuple):
@@ -65,10 +65,10 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         """Return the pseudo-gradients, and the feedback weights after a mirror phase."""
         network = chain.read(model, self, linear=True, steady=True)
         activities = network.forward(x)
-        output = activities[-1].output
+        loss, error = loss_and_error(activities[-1].output, target)
         mirrored = self._mirrored(network, state, activities)
-        grads = network.backward(activities, output_error(output, target) / len(output), state.feedback)
-        return finished(self, grads, mirrored, output_loss(output, target))
+        grads = network.backward(activities, error, state.feedback)
+        return finished(self, grads, mirrored, loss)
 
     def _mirrored(
         self, network: chain.Chain, state: WeightMirrorState, activities: list[chain.Activity]

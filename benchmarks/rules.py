@@ -1,0 +1,137 @@
+"""How long a training step takes by each learning rule, against the loop that a PyTorch user writes.
+
+A step is the gradient and that of ``torch.optim.SGD``; all ways run in one process on one thread, in turn, and a table
+shows medians and their ratios. ``python benchmarks/rules.py`` takes a minute and writes the record beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from engram.analysis import extra_memory, forward_equivalents
+from engram.rules import CATALOGUE, train_step
+
+RECORD = Path(__file__).with_suffix(".json")
+SIZES, BATCH, REPEATS = (784, 256, 256, 10), 128, 200
+TARGETS = {"fa": 1.1, "dfa": 1.1, "usf": 1.1, "kolen-pollack": 1.1, "pc-fixed": 2.0}  # times the loop, at most
+
+
+def network(activation: type[nn.Module]) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [part for pre, post in pairwise(SIZES) for part in (nn.Linear(pre, post), activation())]
+    return nn.Sequential(*layers[:-1])
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(BATCH, SIZES[0], generator=generator), torch.randint(SIZES[-1], (BATCH,), generator=generator)
+
+
+def loop() -> Callable[[], object]:
+    """Return the step as it is written by hand, with autograd."""
+    model, (x, classes) = network(nn.Tanh), batch()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        cross_entropy(model(x), classes).backward()
+        optimizer.step()
+
+    return step
+
+
+def by_rule(name: str) -> Callable[[], object]:
+    """Return the step of a rule; its state is handed on."""
+    rule, model, data = CATALOGUE[name](), network(activation(name)), batch()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    state = rule.init(model, torch.Generator().manual_seed(1))
+
+    def step() -> None:
+        nonlocal state
+        state = train_step(rule, model, optimizer, data, state).state
+
+    return step
+
+
+def activation(name: str) -> type[nn.Module]:
+    return nn.Sigmoid if name == "reinforce" else nn.Tanh
+
+
+def costs(name: str) -> dict[str, float]:
+    """Return the measured memory and multiplications of an update, beyond and over those of a forward pass."""
+    rule, model, (x, classes) = CATALOGUE[name](), network(activation(name)), batch()
+    state = rule.update(model, x, classes, rule.init(model, torch.Generator().manual_seed(1))).state
+    held = [leaf for leaf in torch.utils._pytree.tree_leaves(state) if isinstance(leaf, torch.Tensor)]
+
+    def update() -> object:
+        return rule.update(model, x, classes, state)
+
+    with torch.no_grad():
+        memory = extra_memory(update, lambda: model(x), held)
+        return {"bytes": memory, "forwards": forward_equivalents(update, lambda: model(x))}
+
+
+def measure() -> dict[str, list[float]]:
+    """Return the seconds of each way, taken in turn, after a few that are not counted."""
+    ways = {"loop": loop()} | {name: by_rule(name) for name in CATALOGUE}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for turn, (name, way) in product(range(REPEATS + 3), ways.items()):
+        start = time.perf_counter()
+        way()
+        if turn >= 3:
+            taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def section(record: dict[str, Any]) -> list[str]:
+    plain = statistics.median(record["seconds"]["loop"])
+    rows = []
+    for name, seconds in record["seconds"].items():
+        low, middle, high = statistics.quantiles(seconds, n=4)
+        most = TARGETS.get(name)
+        met = "" if most is None else f"at most {most}x: {'met' if middle / plain <= most else 'NOT MET'}"
+        cost = record["costs"].get(name, {"bytes": None, "forwards": None})
+        memory = "" if cost["bytes"] is None else f"{cost['bytes'] / 1e6:.2f}"
+        forwards = "" if cost["forwards"] is None else f"{cost['forwards']:.2f}"
+        spread = f"{100 * (high - low) / middle:.0f}%"
+        cells = [name, f"{1e3 * middle:.2f}", spread, f"{middle / plain:.2f}x", met, memory, forwards]
+        rows.append(f"| {' | '.join(cells)} |")
+    return [
+        "## Learning rules",
+        "",
+        f"A training step of {'-'.join(map(str, SIZES))}, tanh, batch {BATCH}, with plain SGD, by each rule of",
+        "`engram.rules.CATALOGUE` through `train_step`; *loop* is the one that a PyTorch user writes, with autograd.",
+        "Medians in milliseconds of repetitions in turn, one thread. *Spread*: interquartile range over median.",
+        "*Memory*: that of an update beyond a forward pass, its pseudo-gradients and the rule's state included, in",
+        "megabytes; *forwards*: its products of matrices over those of a forward pass.",
+        "",
+        f"Load average before the run {record['load']:.1f}.",
+        "",
+        "| rule | step | spread | over the loop | target | memory | forwards |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    record: dict[str, Any] = {"load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, "seconds": measure()}
+    record["costs"] = {name: costs(name) for name in CATALOGUE}
+    print("\n".join(section(record)))
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
