@@ -86,9 +86,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
 
     def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the outputs of the initial network, into which the present one is injected, and of the present one."""
-        for module in network.before:
-            x = module(x)
-        initial, live = x, x
+        initial = live = network.enter(x)
         for index, layer in enumerate(network.layers):
             initial = call(layer.name, layer.module, state, initial)
             live = layer.module(live.detach())
