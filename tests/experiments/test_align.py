@@ -16,13 +16,15 @@ def test_targets_sum_to_nothing():
 def test_a_step_is_one_on_the_published_loss_at_the_published_rate():
     """The loss is the mean over batch and classes of squared errors, the rate 4."""
     x, classes = digits()
-    x, target = x[:20], targets(classes[:20])
-    ours, theirs = (wide_mlp((64, 8, 10), generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    x, target = x[:20].double(), targets(classes[:20]).double()
+    ours, theirs = (
+        wide_mlp((64, 8, 10), dtype=torch.float64, generator=torch.Generator().manual_seed(0)) for _ in range(2)
+    )
     optimizer = torch.optim.SGD(ours.parameters(), lr=4 * PER_RATE)
     train_step(rule_of("backprop"), ours, optimizer, (x, target), None)
     (theirs(x) - target).square().mean().backward()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one.data, other.data - 4 * other.grad, rtol=0, atol=1e-6)
+        torch.testing.assert_close(one.data, other.data - 4 * other.grad, rtol=0, atol=1e-12)
 
 
 def test_all_rules_start_alike_and_take_the_same_batches():
