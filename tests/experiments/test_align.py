@@ -34,7 +34,7 @@ def test_all_rules_start_alike_and_take_the_same_batches():
         for rule in RULES
     ]
     assert all(torch.allclose(weight, still[0], atol=1e-6) for weight in still)
-    one, other = (learned(rule_of("fa"), 6, chosen, rate=4, epochs=1, batch=20, seeds=seeds) for _ in range(2))
+    one, other = (learned(rule_of("fa"), 6, chosen, rate=4.0, epochs=1, batch=20, seeds=seeds) for _ in range(2))
     assert torch.equal(one[0].weight, other[0].weight)
 
 
