@@ -24,7 +24,8 @@ from engram.rules import CATALOGUE, train_step
 
 RECORD = Path(__file__).with_suffix(".json")
 SIZES, BATCH, REPEATS = (784, 256, 256, 10), 128, 200
-TARGETS = {"fa": 1.1, "dfa": 1.1, "usf": 1.1, "kolen-pollack": 1.1, "pc-fixed": 2.0}  # times the loop, at most
+TARGETS = {"fa": 1.1, "dfa": 1.1, "usf": 1.1, "kolen-pollack": 1.1, "pc-fixed": 2.0}
+TARGETS |= {"align-zero": 1.5, "align-ada": 1.5}  # times the loop, at most
 
 
 def network(activation: type[nn.Module]) -> nn.Sequential:

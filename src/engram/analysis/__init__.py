@@ -58,6 +58,7 @@ from engram.analysis.similarity.procrustes_angle import procrustes_angle
 from engram.analysis.similarity.rsa import rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
 from engram.analysis.similarity.split_half_floor import split_half_floor
+from engram.analysis.weight_alignment import alignment_by_layer, predicted_change, shuffled_control
 
 __all__ = [
     "BENCHMARKS",
@@ -80,6 +81,7 @@ __all__ = [
     "PermutationTest",
     "TestError",
     "align_operators",
+    "alignment_by_layer",
     "alignment_score",
     "architecture_information",
     "choose_delays",
@@ -114,10 +116,12 @@ __all__ = [
     "pairwise",
     "peak_memory",
     "permutation_test",
+    "predicted_change",
     "procrustes_angle",
     "roll_out",
     "rsa",
     "sampled_bias",
+    "shuffled_control",
     "silhouette",
     "spectral_distance",
     "split_half_floor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engram.rules.align import AlignAda, AlignProp, AlignZero
 from engram.rules.backprop import Backprop
 from engram.rules.contract import LearningRule
 from engram.rules.difference_target_propagation import DifferenceTargetPropagation
@@ -40,5 +41,8 @@ CATALOGUE: dict[str, Callable[[], LearningRule[Any]]] = {
     "node-perturbation": NodePerturbation,
     "weight-perturbation": WeightPerturbation,
     "reinforce": Reinforce,
+    "align-zero": AlignZero,
+    "align-ada": AlignAda,
+    "align-prop": AlignProp,
 }
 """As they are registered; each is called without arguments."""

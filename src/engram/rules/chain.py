@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engram import checks
+from engram.rules.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
 
 # What the derivative is in terms of the output: fused, and without a graph.
 _CLOSED: dict[type[nn.Module], Any] = {
@@ -31,7 +33,8 @@ _BETWEEN = (
     *(nn.Hardtanh, nn.ReLU6, nn.Hardsigmoid, nn.Hardswish, nn.Softmax, nn.Flatten, nn.Unflatten, nn.MaxPool2d),
     *(nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LayerNorm, nn.GroupNorm),
 )
-_CHANGING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
+_SCALED = (NTKLinear, NTKConv2d)
+_CHANGING = (BatchOnlyNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
 
 
 class Activity(NamedTuple):
@@ -75,6 +78,17 @@ class Layer:
     def units(self) -> int:
         """Number of its outputs, or channels."""
         return len(self.module.weight)
+
+    @property
+    def scale(self) -> float:
+        """What its weights are multiplied by where they act: 1, but in the neural tangent kernel parameterisation."""
+        return getattr(self.module, "scale", 1.0)
+
+    @property
+    def weight(self) -> Tensor:
+        """Its weights as they act."""
+        weight: Tensor = self.module.weight
+        return weight if self.scale == 1 else weight * self.scale
 
     def forward(self, input: Tensor, noise: Tensor | None = None) -> Activity:
         """Return its activity, with noise added to a[l] if given."""
@@ -121,6 +135,8 @@ class Layer:
             _, of_weight, of_bias = self._convolution_backward(delta, input, module.weight, [False, weight, bias])
             grads = {self.weight_name: of_weight} if weight else {}
             grads |= {_joined(self.name, "bias"): of_bias} if bias else {}
+        if weight and self.scale != 1:
+            grads[self.weight_name] = grads[self.weight_name] * self.scale
         return grads
 
     def back(self, delta: Tensor, feedback: Tensor, input: Tensor) -> Tensor:
@@ -146,11 +162,16 @@ class Layer:
 
     def _convolution_backward(self, delta: Tensor, input: Tensor, weight: Tensor, wanted: list[bool]) -> Any:
         module: Any = self.module
+        margins = module.margins((input.shape[2], input.shape[3])) if isinstance(module, NTKConv2d) else (0, 0, 0, 0)
+        input = functional.pad(input, margins) if any(margins) else input
         padding = [0, 0] if module.padding == "valid" else list(module.padding)
         if module.padding == "same":
             padding = [d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
         form = (list(module.stride), padding, list(module.dilation), False, [0, 0], module.groups)
-        return torch.ops.aten.convolution_backward(delta, input, weight, [len(weight)], *form, wanted)
+        found = torch.ops.aten.convolution_backward(delta, input, weight, [len(weight)], *form, wanted)
+        if not (any(margins) and wanted[0]):
+            return found
+        return (functional.pad(found[0], tuple(-margin for margin in margins)), *found[1:])
 
 
 class Chain(NamedTuple):
@@ -206,18 +227,28 @@ class Chain(NamedTuple):
         return grads
 
     def weights(self) -> dict[str, Tensor]:
-        """Return W[l] of each layer but the first, by name: what backpropagation sends errors through."""
-        return {layer.weight_name: layer.module.weight for layer in self.layers[1:]}
+        """Return W[l] of each layer but the first, by name, as it acts: what backpropagation sends errors through."""
+        return {layer.weight_name: layer.weight for layer in self.layers[1:]}
 
     def random_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return weights of the shapes of ``weights``, normal with a variance of 1 / fan-in."""
-        return {
-            name: normal(weight.shape, generator, weight) / math.sqrt(weight[0].numel())
-            for name, weight in self.weights().items()
-        }
+        """Return weights of the shapes of ``weights``, normal with a variance of 1 / fan-in, or that of the layer."""
+        found = {}
+        for layer in self.layers[1:]:
+            like: Tensor = layer.module.weight
+            spread = 1 / math.sqrt(like[0].numel()) if layer.scale == 1 else layer.scale
+            found[layer.weight_name] = normal(like.shape, generator, like) * spread
+        return found
 
 
-def read(model: nn.Module, rule: object, *, linear: bool = False, steady: bool = False, opaque: bool = False) -> Chain:
+def read(
+    model: nn.Module,
+    rule: object,
+    *,
+    linear: bool = False,
+    steady: bool = False,
+    opaque: bool = False,
+    scaled: bool = False,
+) -> Chain:
     """Return a network as a chain of layers.
 
     Args:
@@ -226,6 +257,7 @@ def read(model: nn.Module, rule: object, *, linear: bool = False, steady: bool =
         linear: Whether only ``nn.Linear`` will do.
         steady: Whether the same input must give the same output each time, which batch norm and dropout do not.
         opaque: Whether modules of any kind may stand between, if without parameters, as no derivative is needed.
+        scaled: Whether ``NTKLinear`` and ``NTKConv2d`` will do too, whose weights are scaled where they act.
 
     Raises:
         TypeError: A layer does not fit; the message names it and what it lacks.
@@ -235,11 +267,14 @@ def read(model: nn.Module, rule: object, *, linear: bool = False, steady: bool =
     layers: list[tuple[str, Any, list[tuple[str, nn.Module]]]] = []
     seen: set[int] = set()
     for name, module in found:
-        kind, where = type(module).__name__, f"{who} cannot train layer {name!r}, a {type(module).__name__}"
-        if type(module) is nn.Linear or (type(module) is nn.Conv2d and not linear):
+        where = f"{who} cannot train layer {name!r}, a {type(module).__name__}"
+        if isinstance(module, _SCALED) and module.scale != 1 and not scaled:
+            raise TypeError(f"{where}: it lacks weights that act as they are; expected engram.rules.to_standard(model)")
+        dense = type(module) in {nn.Linear, NTKLinear}
+        if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
             if id(module) in seen or not set(module._parameters) <= {"weight", "bias"}:
                 raise TypeError(f"{where}: expected weights of its own, neither shared nor made of other parameters")
-            if kind == "Conv2d" and not _plain(module):
+            if not dense and not _plain(module):
                 raise TypeError(f"{where}: expected padding by zeros, as many on both sides")
             seen.add(id(module))
             layers.append((name, module, []))

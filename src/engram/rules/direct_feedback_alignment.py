@@ -17,6 +17,7 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
 
         delta[l] = (e D[l]) phi'(a[l]),   D ~ N(0, 1 / outputs)
 
+    or N(0, 1 / units) in the neural tangent kernel parameterisation, where the errors of wide layers are that small.
     The last layer is trained by the error itself. Its state is D, (outputs, units), of all hidden layers side by side,
     so that one product gives the errors of all; it is drawn at the first update.
 
@@ -33,7 +34,7 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
         """Draw the key of the feedback."""
-        chain.read(model, self)
+        chain.read(model, self, scaled=True)
         return begun(generator)
 
     @torch.no_grad()
@@ -45,9 +46,10 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
         state: OutputFeedback,
     ) -> Update:
         """Return the pseudo-gradients; after the first update the state stays as it is."""
-        network = chain.read(model, self)
+        network = chain.read(model, self, scaled=True)
         activities = network.forward(x)
-        state, sizes = drawn(state, activities, "outputs")
+        scaled = any(layer.scale != 1 for layer in network.layers)
+        state, sizes = drawn(state, activities, "units" if scaled else "outputs")
         loss, error = loss_and_error(activities[-1].output, target)
         errors = [*torch.split(error @ state.weights, sizes, 1), error]
         grads: dict[str, Tensor] = {}

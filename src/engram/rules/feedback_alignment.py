@@ -16,7 +16,8 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
 
         delta[l] = (delta[l+1] B[l+1]) phi'(a[l]),   B ~ N(0, 1 / fan-in of W)
 
-    Its state is B, by the name of the weights W of each layer but the first.
+    and N(0, 1) scaled as W is, in the neural tangent kernel parameterisation. Its state is B, by the name of the
+    weights W of each layer but the first.
 
     Source: Lillicrap et al., "Random synaptic feedback weights support error backpropagation for deep learning"
     (2016), equation 2.
@@ -31,7 +32,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the feedback weights."""
-        return chain.read(model, self).random_weights(generator)
+        return chain.read(model, self, scaled=True).random_weights(generator)
 
     @torch.no_grad()
     def update(
@@ -42,7 +43,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
         state: dict[str, Tensor],
     ) -> Update:
         """Return the pseudo-gradients; the state stays as it is."""
-        network = chain.read(model, self)
+        network = chain.read(model, self, scaled=True)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
         return finished(self, network.backward(activities, error, state), state, loss)

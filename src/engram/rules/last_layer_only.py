@@ -28,7 +28,7 @@ class LastLayerOnly(LearningRule[None]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """Return None: it has no state."""
-        chain.read(model, self)
+        chain.read(model, self, scaled=True)
 
     @torch.no_grad()
     def update(
@@ -39,7 +39,7 @@ class LastLayerOnly(LearningRule[None]):
         state: None,
     ) -> Update:
         """Return the gradients of the last layer's parameters."""
-        network = chain.read(model, self)
+        network = chain.read(model, self, scaled=True)
         last = network.forward(x)[-1]
         loss, error = loss_and_error(last.output, target)
         grads = network.layers[-1].gradients(last, error)[1]

@@ -7,6 +7,7 @@ An unknown argument, or one out of its range, raises ValueError, one of a wrong 
 
 from engram import arguments
 from engram.tasks.collision_advice import collision_advice
+from engram.tasks.delayed_add import DelayedAdd
 from engram.tasks.document_bigrams import DocumentBigrams
 from engram.tasks.drifting_gaussians import DriftingGaussians
 from engram.tasks.dynamics.learning_rule_traces import learning_rule_traces
@@ -34,6 +35,7 @@ __all__ = [
     "ClampedEpisode",
     "CueReward",
     "CueRewardVectorEnv",
+    "DelayedAdd",
     "DocumentBigrams",
     "DriftingGaussians",
     "Episode",

@@ -1,0 +1,125 @@
+"""How lazily a network was trained: its change of weights beside the one that the initial network predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from engram import checks
+from engram.analysis.learning_rules import alignment_score
+
+
+def predicted_change(
+    model: nn.Module,
+    initial: Mapping[str, Tensor],
+    x: Float[Tensor, "batch *features"],
+    error_sum: Float[Tensor, "batch outputs"],
+) -> dict[str, Tensor]:
+    """Return how gradient descent at a rate of 1 would change a network that stays as it was at first.
+
+        Delta theta = -sum_x (df0(x)/dtheta)^T E(x),   E(x) = sum over steps of dL/df(x)
+
+    so that an infinitely wide network changes by just that, times the rate.
+
+    Args:
+        model: The network, as a form only.
+        initial: Its parameters before training, by name.
+        x: What it was trained on.
+        error_sum: E, the derivative of the loss by the output, summed over the steps.
+
+    Raises:
+        ValueError: A parameter is missing, or ``error_sum`` has not the shape of the output.
+
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022), section 3.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(1, 1, bias=False))
+        >>> predicted_change(model, {"0.weight": torch.ones(1, 1)}, torch.tensor([[2.0]]), torch.tensor([[3.0]]))
+        {'0.weight': tensor([[-6.]])}
+    """
+    _complete(dict(model.named_parameters()), initial, "initial")
+    with torch.enable_grad():
+        leaves = {name: value.detach().requires_grad_() for name, value in initial.items()}
+        output = functional_call(model, leaves, (x,))
+    checks.tensor("error_sum", error_sum, tuple(output.shape), like=output)
+    grads = torch.autograd.grad(output, list(leaves.values()), error_sum, allow_unused=True)
+    return {name: -grad for name, grad in zip(leaves, grads, strict=True) if grad is not None}
+
+
+def alignment_by_layer(
+    trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], predicted: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """Return ``alignment_score`` of every layer: 1 where it changed as the initial network predicts, up to a rotation.
+
+    Args:
+        trained: Parameters after training, by name, as of ``state_dict``; biases, vectors, are left out.
+        initial: Parameters before it.
+        predicted: A change that is predicted, such as of ``predicted_change``, of any size.
+
+    Returns:
+        By the names of ``predicted``; kernels of convolutions are unfolded, (out, in * k * k), so that borders are
+        not accounted for.
+
+    Raises:
+        ValueError: A parameter is missing or of another shape, or a layer did not change.
+
+    Examples:
+        >>> before, after = {"0.weight": torch.zeros(2, 2)}, {"0.weight": torch.eye(2)}
+        >>> round(alignment_by_layer(after, before, {"0.weight": -3 * torch.eye(2)})["0.weight"], 6)
+        1.0
+    """
+    found = {}
+    for name, prediction in predicted.items():
+        if prediction.ndim < 2:
+            continue
+        for kind, values in (("trained", trained), ("initial", initial)):
+            _complete({name: prediction}, values, kind)
+        change = (trained[name] - initial[name]).detach().double().flatten(1)
+        found[name] = alignment_score(change.cpu().numpy(), prediction.detach().double().flatten(1).cpu().numpy())
+    return found
+
+
+def shuffled_control(
+    trained: Mapping[str, Tensor],
+    initial: Mapping[str, Tensor],
+    predicted: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Return ``alignment_by_layer`` where the entries of the trained weights have changed places: what chance gives.
+
+    Args:
+        trained: As of ``alignment_by_layer``.
+        initial: Likewise.
+        predicted: Likewise.
+        generator: Source of the places.
+
+    Raises:
+        ValueError: As of ``alignment_by_layer``.
+
+    Source: As of ``predicted_change``; the authors' control.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> values = torch.randn(20, 30, generator=generator)
+        >>> score = shuffled_control({"w": values}, {"w": 0 * values}, {"w": values}, generator)["w"]
+        >>> score < 0.8
+        True
+    """
+    shuffled = {}
+    for name, value in trained.items():
+        places = torch.randperm(value.numel(), generator=generator, device=generator.device).to(value.device)
+        shuffled[name] = value.flatten()[places].view_as(value)
+    return alignment_by_layer(shuffled, initial, predicted)
+
+
+def _complete(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], argument: str) -> None:
+    for name, like in wanted.items():
+        if name not in found:
+            raise ValueError(f"{argument} lacks {name}: expected {', '.join(wanted)}")
+        if found[name].shape != like.shape:
+            shape, expected = tuple(found[name].shape), tuple(like.shape)
+            raise ValueError(f"{argument}[{name!r}].shape = {shape}: expected {expected}")

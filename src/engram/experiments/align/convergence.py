@@ -1,0 +1,90 @@
+"""How near networks that rules trained come to that of backpropagation as they get wider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from torch import nn
+
+from engram.analysis import alignment_by_layer, predicted_change, shuffled_control
+from engram.experiments.align.digits import CLASSES, PER_RATE, TRAINED, digits, rule_of, targets
+from engram.lab import Run
+from engram.rules import train_step, wide_mlp
+
+RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa")
+LAYERS = ("0.weight", "3.weight", "6.weight")
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Networks from the same start, each trained by one rule on all of a few images at every step."""
+
+    widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
+    """Units of each of two hidden layers."""
+    samples: Annotated[int, Ge(2)] = 300
+    """Images."""
+    steps: Annotated[int, Ge(1)] = 60
+    """Steps, each on all images."""
+    rate: float = 3.0
+    """Learning rate, as published."""
+
+
+def trial(config: Convergence, run: Run) -> dict[str, Any]:
+    """Train networks, and compare functions and changes of weights with those of backpropagation."""
+    seeds = [int(seed) for seed in torch.randint(2**62, (3,), generator=run.generator)]
+    distances = np.zeros((len(config.widths), len(RULES)))
+    scores = np.zeros((2, len(config.widths), len(LAYERS)))
+    for number in run.steps(len(config.widths), distances=distances, scores=scores):
+        distances[number], scores[:, number] = compared(config, config.widths[number], seeds)
+        run.log(number + 1, distance=distances[number, 1:].mean())
+    result: dict[str, Any] = {}
+    for place, rule in list(enumerate(RULES))[1:]:
+        slope = np.polyfit(np.log(config.widths), np.log(distances[:, place]), 1)[0]
+        result[f"slope_{rule}"] = float(slope)
+        result |= {f"distance_{rule}_{n}": float(d) for n, d in zip(config.widths, distances[:, place], strict=True)}
+    for (at, width), (layer, _) in product(enumerate(config.widths), enumerate(LAYERS)):
+        result[f"score_{layer + 1}_{width}"] = float(scores[0, at, layer])
+        result[f"shuffled_{layer + 1}_{width}"] = float(scores[1, at, layer])
+    for layer in range(len(LAYERS)):
+        result[f"widest_score_{layer + 1}"] = float(scores[0, -1, layer])
+        result[f"widest_shuffled_{layer + 1}"] = float(scores[1, -1, layer])
+    return result
+
+
+def compared(config: Convergence, width: int, seeds: list[int]) -> tuple[list[float], list[list[float]]]:
+    """Return distances from backpropagation's function on other images, and scores of its changes, also shuffled."""
+    x, classes = digits()
+    unseen, x, target = x[TRAINED:], x[: config.samples], targets(classes[: config.samples])
+    outputs, scores = [], [[0.0]]
+    for name in RULES:
+        model = wide_mlp((64, width, width, CLASSES), generator=torch.Generator().manual_seed(seeds[0]))
+        initial = {key: value.detach().clone() for key, value in model.named_parameters()}
+        rule, errors = rule_of(name), torch.zeros_like(target)
+        state = rule.init(model, torch.Generator().manual_seed(seeds[1]))
+        optimizer = torch.optim.SGD(model.parameters(), lr=config.rate * PER_RATE)
+        for _ in range(config.steps):
+            if name == "backprop":
+                errors += model(x).detach() - target
+            train_step(rule, model, optimizer, (x, target), state)
+        outputs.append(model(unseen).detach())
+        if name == "backprop":
+            scores = aligned(model, initial, predicted_change(model, initial, x, errors), seeds[2])
+    return [float((output - outputs[0]).norm() / outputs[0].norm()) for output in outputs], scores
+
+
+def aligned(model: nn.Module, initial: dict[str, Any], predicted: dict[str, Any], seed: int) -> list[list[float]]:
+    """Return the alignment scores of all layers, and those of shuffled weights."""
+    trained = {key: value.detach() for key, value in model.named_parameters()}
+    found = alignment_by_layer(trained, initial, predicted)
+    control = shuffled_control(trained, initial, predicted, torch.Generator().manual_seed(seed))
+    return [[of_layer[name] for name in LAYERS] for of_layer in (found, control)]
+
+
+def seconds(config: Convergence) -> float:
+    """Time of a trial on one core."""
+    return 0.5 + len(RULES) * config.steps * sum(1e-3 + 1e-5 * n + 8e-8 * n**2 for n in config.widths)

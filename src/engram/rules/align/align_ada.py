@@ -1,0 +1,136 @@
+"""Align-ada: errors go back through the network as it was at first, and meet the activity of the network as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.align.initial import call, initial_parameters, inject, output_gradient
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.ntk import BatchOnlyNorm, WideRNN
+
+_NORMS = (BatchOnlyNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+_Modules = tuple[tuple[str, nn.Module], ...]
+
+
+class AlignAda(LearningRule[dict[str, Tensor]]):
+    """Align-ada: errors of the network as it is go back through the network as it was at first, and meet its activity.
+
+        dL/dW[l] = c[l] (g[l] phi'(a[l]))^T h[l-1],   g[l] = c[l+1] (g[l+1] phi'(a0[l+1])) W0[l+1],   g[L] = e
+
+    where 0 marks the network at ``init``. The first step is backpropagation's.
+
+    Args:
+        local_derivative: Where phi' of a layer's own update is taken, with the derivative of its normalisation:
+            ``"current"``, as above; ``"initial"``: phi'(a0[l]); or ``"author"``, as the authors' code does:
+            phi'(a0[l]) behind a current normalisation, but in the last hidden layer all current, and in a recurrent
+            network as ``"current"``. They are the same in wide networks.
+        author_readout: In a recurrent network, let the error at a step reach the units only through later ones, as
+            in the authors' code, whose first step is therefore not backpropagation's.
+
+    Its state is the parameters at ``init``, by name. It trains an ``nn.Sequential`` of linear layers and convolutions,
+    in either parameterisation, and ``WideRNN``.
+
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022).
+
+    Examples:
+        >>> from engram.rules import Backprop
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), AlignAda()
+        >>> batch = torch.eye(2), torch.ones(2, 1)
+        >>> ours = rule.update(model, *batch, rule.init(model, torch.Generator())).grads["0.weight"]
+        >>> torch.equal(ours, Backprop().update(model, *batch, None).grads["0.weight"])
+        True
+    """
+
+    properties = Properties(no_weight_transport=True)
+
+    def __init__(
+        self, local_derivative: Literal["author", "initial", "current"] = "author", *, author_readout: bool = False
+    ) -> None:
+        choices: tuple[Literal["author", "initial", "current"], ...] = ("author", "initial", "current")
+        self.local_derivative = checks.choice("local_derivative", local_derivative, choices)
+        self.author_readout = author_readout
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the parameters as they are now."""
+        if not isinstance(model, WideRNN):
+            chain.read(model, self, scaled=True)
+        return initial_parameters(model, self)
+
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: dict[str, Tensor],
+    ) -> Update:
+        """Return the pseudo-gradients; the state stays as it is."""
+        parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        with torch.enable_grad():
+            if isinstance(model, WideRNN):
+                initial, output = self._in_time(model, x, state)
+            else:
+                initial, output = self._forward(chain.read(model, self, scaled=True), x, state)
+        loss, error = output_gradient(output, target)
+        # The last layer's own error comes by the output; all others' by that of the initial network.
+        found = torch.autograd.grad([output, initial], list(parameters.values()), [error, error], allow_unused=True)
+        grads = {name: grad for name, grad in zip(parameters, found, strict=True) if grad is not None}
+        return finished(self, grads, state, loss)
+
+    def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the outputs of the initial network, into which the present one is injected, and of the present one."""
+        initial = live = network.enter(x)
+        for index, layer in enumerate(network.layers):
+            initial = call(layer.name, layer.module, state, initial)
+            live = layer.module(live.detach())
+            if index == len(network.layers) - 1:
+                break
+            if self.local_derivative == "initial":
+                initial, live = _run(layer.after, inject(initial, live), state), _run(layer.after, live)
+                continue
+            norms = next((at for at, (_, m) in enumerate(layer.after) if not isinstance(m, _NORMS)), len(layer.after))
+            initial, live = _run(layer.after[:norms], initial, state), _run(layer.after[:norms], live)
+            rest = layer.after[norms:]
+            if self.local_derivative == "author" and index < len(network.layers) - 2:
+                initial, live = _run(rest, inject(initial, live), state), _run(rest, live.detach())
+            else:
+                live = _run(rest, live)
+                initial = inject(_run(rest, initial, state), live)
+        return _run(layer.after, initial, state), _run(layer.after, live)
+
+    def _in_time(self, model: WideRNN, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        core, found, before = model.core, [], []
+        recurrent, initial_recurrent = ((w * core.scale).t() for w in (core.weight_hh, state["core.weight_hh"]))
+        live = initial = both = core.weight_hh.new_zeros(x.shape[1], core.hidden_size)
+        drives = functional.linear(x, core.weight_ih, core.bias)
+        for drive, initial_drive in zip(
+            drives, functional.linear(x, state["core.weight_ih"], state["core.bias"]), strict=True
+        ):
+            live = torch.addmm(drive, live.detach(), recurrent)
+            initial = torch.addmm(initial_drive, both, initial_recurrent)
+            if self.local_derivative == "initial":
+                initial = inject(initial, live).relu()
+                live, both = live.relu(), initial
+            else:
+                initial, live = initial.relu(), live.relu()
+                both = inject(initial, live)
+            found.append(live)
+            before.append(initial if self.author_readout else both)
+        output = model.readout(torch.stack(found).detach())
+        return call("readout", model.readout, state, torch.stack(before)), output
+
+
+def _run(modules: _Modules, value: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Return what modules give, with other parameters if given."""
+    for name, module in modules:
+        if getattr(module, "inplace", False):
+            value = value.clone()
+        value = module(value) if parameters is None else call(name, module, parameters, value)
+    return value

@@ -1,0 +1,90 @@
+"""Align-prop: feedback alignment whose feedback is the weights as they were at first."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.rules import chain
+from engram.rules.align.initial import initial_parameters, inject, output_gradient
+from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.ntk import WideRNN
+
+RECURRENT, READOUT = "core.weight_hh", "readout.weight"
+
+
+class AlignProp(LearningRule[dict[str, Tensor]]):
+    """Align-prop: errors go back through the weights as they were at first, and meet everything as it is.
+
+        delta[l] = (delta[l+1] V[l+1]) phi'(a[l]),   V = rho W0 + sqrt(1 - rho^2) B,   B ~ N(0, 1 / fan-in)
+
+    With rho = 1 the first step is backpropagation's; with rho = 0 it is feedback alignment.
+
+    Args:
+        rho: Correlation of feedback and initial weights, from 0 to 1.
+
+    Its state is V, by the name of the weights W of each layer but the first, as they act. It trains an
+    ``nn.Sequential`` of linear layers and convolutions, in either parameterisation, and ``WideRNN``.
+
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022); rho of Bordelon and
+    Pehlevan, "The influence of learning rule on representation dynamics in wide neural networks" (2023).
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), AlignProp()
+        >>> torch.equal(rule.init(model, torch.Generator())["2.weight"], model[2].weight)
+        True
+    """
+
+    properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True)
+
+    def __init__(self, rho: float = 1.0) -> None:
+        self.rho = checks.number("rho", rho, least=0, most=1)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+        """Keep the weights as they are now, and draw what is random in the feedback."""
+        initial_parameters(model, self)  # which refuses what it has to
+        if isinstance(model, WideRNN):
+            scale = model.core.scale
+            weights = {RECURRENT: model.core.weight_hh * scale, READOUT: model.readout.weight * model.readout.scale}
+            noise = {name: chain.normal(weight.shape, generator, weight) * scale for name, weight in weights.items()}
+        else:
+            network = chain.read(model, self, scaled=True)
+            weights, noise = network.weights(), network.random_weights(generator)
+        of_noise = math.sqrt(1 - self.rho**2)
+        return {name: self.rho * weight.detach() + of_noise * noise[name] for name, weight in weights.items()}
+
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: dict[str, Tensor],
+    ) -> Update:
+        """Return the pseudo-gradients; the state stays as it is."""
+        if isinstance(model, WideRNN):
+            return self._in_time(model, x, target, state)
+        network = chain.read(model, self, scaled=True)
+        with torch.no_grad():
+            activities = network.forward(x)
+            loss, error = output_gradient(activities[-1].output, target)
+            return finished(self, network.backward(activities, error, state), state, loss)
+
+    def _in_time(self, model: WideRNN, x: Tensor, target: Tensor, state: dict[str, Tensor]) -> Update:
+        parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        core, found = model.core, []
+        recurrent, feedback = (core.weight_hh * core.scale).t(), state[RECURRENT].t()
+        with torch.enable_grad():
+            hidden = core.weight_hh.new_zeros(x.shape[1], core.hidden_size)
+            for drive in functional.linear(x, core.weight_ih, core.bias):
+                hidden = inject(torch.addmm(drive, hidden.detach(), recurrent), hidden @ feedback).relu()
+                found.append(hidden)
+            activity = torch.stack(found)
+            output = inject(model.readout(activity.detach()), activity @ state[READOUT].t())
+        loss, error = output_gradient(output, target)
+        grads = torch.autograd.grad(output, list(parameters.values()), error)
+        return finished(self, dict(zip(parameters, grads, strict=True)), state, loss)

@@ -1,0 +1,60 @@
+"""Align-zero: the initial network's own gradient, of the error that the network makes now."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from engram.rules.align.initial import initial_parameters, output_gradient
+from engram.rules.contract import LearningRule, Properties, Update, finished
+
+
+class AlignZero(LearningRule[dict[str, Tensor]]):
+    """Align-zero: errors of the network as it is go back through the network as it was at first, and meet its activity.
+
+        dL/dW[l] = c[l] delta[l]^T h0[l-1],   delta[l] = (c[l+1] delta[l+1] W0[l+1]) phi'(a0[l]),   delta[L] = e
+
+    where 0 marks the network at ``init``. The first step is backpropagation's; a wide network in the neural tangent
+    kernel parameterisation (``wide_mlp``) learns the same as by backpropagation. Any module will do, also one that is
+    recurrent. Where weights decay, the feedback does not, so that both drift apart.
+
+    Its state is the parameters at ``init``, by name.
+
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop: an input-weight alignment
+    perspective" (2022).
+
+    Examples:
+        >>> model, rule = nn.Sequential(nn.Linear(1, 1, bias=False)), AlignZero()
+        >>> _ = nn.init.ones_(model[0].weight)
+        >>> state = rule.init(model, torch.Generator())
+        >>> rule.update(model, torch.tensor([[2.0]]), torch.tensor([[1.0]]), state).grads
+        {'0.weight': tensor([[2.]])}
+    """
+
+    properties = Properties(no_weight_transport=True)
+
+    def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the parameters as they are now."""
+        return initial_parameters(model, self)
+
+    def update(
+        self,
+        model: nn.Module,
+        x: Shaped[Tensor, "batch *features"],
+        target: Shaped[Tensor, "_ *targets"],
+        state: dict[str, Tensor],
+    ) -> Update:
+        """Return the pseudo-gradients; the state stays as it is."""
+        with torch.no_grad():
+            output = model(x)
+        loss, error = output_gradient(output, target)
+        wanted = {name for name, value in model.named_parameters() if value.requires_grad}
+        frozen = {name: value.detach().requires_grad_(name in wanted) for name, value in state.items()}
+        with torch.enable_grad():
+            initial = functional_call(model, frozen, (x,))
+        leaves = {name: value for name, value in frozen.items() if name in wanted}
+        found = torch.autograd.grad(initial, list(leaves.values()), error, allow_unused=True)
+        grads = {name: grad for name, grad in zip(leaves, found, strict=True) if grad is not None}
+        return finished(self, grads, state, loss)

@@ -1,0 +1,59 @@
+"""What the align rules share: the network as it was at first, the error of the network as it is, and their meeting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from engram.rules.loss import output_loss
+
+_DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
+    """Return the parameters as they are now, by name, as tensors of their own.
+
+    Raises:
+        TypeError: A layer gives something else each time, or averages over batches, and would do so twice.
+    """
+    for name, module in model.named_modules():
+        where = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__} in training mode"
+        if isinstance(module, _DROPOUT) and module.training and module.p:
+            raise TypeError(f"{where}: it lacks one mask for both passes; expected model.eval(), or none")
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.training and module.track_running_stats:
+            raise TypeError(f"{where}: it lacks statistics of each pass; expected an engram.rules.BatchOnlyNorm")
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def output_gradient(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss and its derivative by the output."""
+    with torch.enable_grad():
+        output = output.detach().requires_grad_()
+        loss = output_loss(output, target)
+    return loss.detach(), torch.autograd.grad(loss, output)[0]
+
+
+def call(name: str, module: nn.Module, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Any:
+    """Return what a part of a network gives with the parameters of the whole."""
+    own = {key: parameters[f"{name}.{key}" if name else key] for key, _ in module.named_parameters()}
+    return functional_call(module, own, inputs) if own else module(*inputs)
+
+
+class _Inject(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, frozen: Tensor, live: Tensor) -> Tensor:
+        return frozen.view_as(frozen)
+
+    @staticmethod
+    def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor, Tensor]:
+        return errors[0], errors[0]
+
+
+def inject(frozen: Tensor, live: Tensor) -> Tensor:
+    """Return the first value, whose error goes to both: frozen + live - stop_gradient(live)."""
+    found: Tensor = _Inject.apply(frozen, live)  # type: ignore[no-untyped-call]
+    return found

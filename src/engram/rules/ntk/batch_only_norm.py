@@ -1,0 +1,107 @@
+"""Normalisation of every unit over the batch alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+
+
+class BatchOnlyNorm(nn.Module):
+    """Batch normalisation with a mean and a variance for every unit, also every position of an image.
+
+        y = (x - mean(x)) / sqrt(var(x) + eps),   over the batch
+
+    It has no parameters and no running averages: every batch, also in ``eval()``, normalises itself, until
+    ``freeze_norms`` has given it statistics to keep.
+
+    Args:
+        eps: What keeps the division finite.
+
+    Attributes:
+        mean, variance: The statistics it keeps, buffers of the shape of a sample; None as long as each batch has its
+            own.
+
+    Raises:
+        ValueError: ``eps`` is not above 0.
+
+    Source: Ioffe and Szegedy, "Batch normalization" (2015), algorithm 1, without scale and shift.
+
+    Examples:
+        >>> BatchOnlyNorm()(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+        tensor([[-1.0000,  0.0000],
+                [ 1.0000,  0.0000]])
+    """
+
+    def __init__(self, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = checks.number("eps", eps, above=0)
+        self.mean: Tensor | None
+        self.variance: Tensor | None
+        self.register_buffer("mean", None)
+        self.register_buffer("variance", None)
+
+    def forward(self, input: Float[Tensor, "batch *units"]) -> Float[Tensor, "batch *units"]:
+        """Return y.
+
+        Raises:
+            ValueError: The batch has one sample, which has no variance; or samples of another shape than those that
+                the statistics are of.
+        """
+        if self.mean is not None and self.variance is not None:
+            checks.tensor("input", input, ("batch", *self.mean.shape), like=self.mean)
+            return (input - self.mean) * (self.variance + self.eps).rsqrt()
+        if len(input) < 2:
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected 2 samples at least, to normalise over them")
+        flat = input.flatten(1)
+        return functional.batch_norm(flat, None, None, training=True, eps=self.eps).view_as(input)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        for name in ("mean", "variance"):  # since only then is it known whether it keeps any, and of what shape
+            found = state_dict.get(prefix + name)
+            setattr(self, name, None if found is None else torch.empty_like(found))
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+@torch.no_grad()
+def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
+    """Let all ``BatchOnlyNorm`` of a network keep the statistics that it has now on these samples.
+
+    What a sample gives then depends on it alone.
+
+    Args:
+        model: The network; its norms are changed.
+        x: Samples, such as the training set, as one batch.
+
+    Raises:
+        ValueError: It is one sample, or the network has no such norm.
+
+    Examples:
+        >>> model = nn.Sequential(BatchOnlyNorm())
+        >>> freeze_norms(model, torch.tensor([[1.0], [3.0]]))
+        >>> model(torch.tensor([[5.0]])).round(decimals=4)
+        tensor([[3.]])
+    """
+
+    def keep(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        found[module] = (inputs[0].mean(0), inputs[0].var(0, correction=0))
+
+    norms = [module for module in model.modules() if isinstance(module, BatchOnlyNorm)]
+    if not norms:
+        raise ValueError(f"model is a {type(model).__name__} without a BatchOnlyNorm: expected one at least")
+    found: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    for norm in norms:
+        norm.mean, norm.variance = None, None
+    hooks = [norm.register_forward_hook(keep) for norm in norms]
+    try:
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for norm in norms:
+        norm.mean, norm.variance = found[norm]

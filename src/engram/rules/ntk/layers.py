@@ -1,0 +1,176 @@
+"""Layers in the neural tangent kernel parameterisation: weights of variance 1, and the scale in the forward pass."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.types import Device
+
+from engram import checks
+
+
+class NTKLinear(nn.Linear):
+    """A linear layer in the neural tangent kernel parameterisation.
+
+        z = c W h + b,   c = gain / sqrt(in_features),   W ~ N(0, 1),   b = 0
+
+    Args:
+        in_features: Inputs.
+        out_features: Outputs.
+        gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
+        bias: Whether there is b.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the weights; torch's global one if None.
+
+    Attributes:
+        weight, bias: W, (out, in), and b, (out,).
+        scale: c.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: One is out of range.
+
+    Source: Jacot, Gabriel and Hongler, "Neural tangent kernel" (2018), section 2.
+
+    Examples:
+        >>> layer = NTKLinear(4, 2, generator=torch.Generator().manual_seed(0))
+        >>> layer.scale, torch.allclose(layer(torch.ones(4)), layer.weight.sum(1) / 2)
+        (0.5, True)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        gain: float = 1.0,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        checks.size("in_features", in_features)
+        checks.size("out_features", out_features)
+        checks.number("gain", gain, above=0)
+        super().__init__(in_features, out_features, bias, "meta", dtype)
+        self.scale = gain / math.sqrt(in_features)
+        _draw(self, device, generator)
+
+    def forward(self, input: Float[Tensor, "*batch input"]) -> Float[Tensor, "*batch output"]:
+        """Return z.
+
+        Raises:
+            ValueError: The input has not ``in_features`` features, or another dtype or device.
+        """
+        axes = tuple(f"axis {axis}" for axis in range(input.ndim - 1))
+        checks.tensor("input", input, (*axes, self.in_features), like=self.weight)
+        return functional.linear(input, self.weight * self.scale, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return what it is made of."""
+        return f"{super().extra_repr()}, scale={self.scale:.4g}"
+
+
+class NTKConv2d(nn.Conv2d):
+    """A convolution in the neural tangent kernel parameterisation, of square kernels.
+
+        z = c W * h + b,   c = gain / sqrt(in_channels k^2),   W ~ N(0, 1),   b = 0
+
+    Args:
+        in_channels: Channels that come in.
+        out_channels: Channels that go out.
+        kernel_size: k.
+        stride: Of the kernel.
+        padding: Zeros on every side; or ``"same_tf"``: as many as make the output ceil(size / stride), half of them
+            on either side, an odd one at the end.
+        gain: As of ``NTKLinear``.
+        bias: Whether there is b.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the weights; torch's global one if None.
+
+    Attributes:
+        weight, bias: W, (out, in, k, k), and b, (out,).
+        scale: c.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: One is out of range.
+
+    Source: Arora et al., "On exact computation with an infinitely wide neural net" (2019), section 4.
+
+    Examples:
+        >>> layer = NTKConv2d(1, 8, 3, stride=2, generator=torch.Generator().manual_seed(0))
+        >>> layer(torch.zeros(1, 1, 28, 28)).shape, layer.margins((28, 27))
+        (torch.Size([1, 8, 14, 14]), (1, 1, 0, 1))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        padding: int | Literal["same_tf"] = "same_tf",
+        gain: float = 1.0,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("kernel_size", kernel_size)):
+            checks.size(name, value)
+        checks.size("stride", stride)
+        checks.number("gain", gain, above=0)
+        zeros = 0 if padding == "same_tf" else checks.size("padding", padding, least=0)
+        super().__init__(in_channels, out_channels, kernel_size, stride, zeros, bias=bias, device="meta", dtype=dtype)
+        self.same = padding == "same_tf"
+        self.scale = gain / math.sqrt(in_channels * kernel_size**2)
+        _draw(self, device, generator)
+
+    def forward(self, input: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out rows columns"]:
+        """Return z.
+
+        Raises:
+            ValueError: The input has not ``in_channels`` channels, or another dtype or device.
+        """
+        checks.tensor("input", input, ("batch", self.in_channels, "height", "width"), like=self.weight)
+        output: Tensor = self._conv_forward(self.padded(input), self.weight * self.scale, self.bias)
+        return output
+
+    def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
+        found: list[int] = []
+        for length in reversed(size):
+            missing = 0
+            if self.same:
+                steps = -(-length // self.stride[0])
+                missing = max((steps - 1) * self.stride[0] + self.kernel_size[0] - length, 0)
+            found += [missing // 2, missing - missing // 2]
+        return found[0], found[1], found[2], found[3]
+
+    def padded(
+        self, input: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels rows columns"]:
+        """Return the input with these zeros."""
+        margins = self.margins((input.shape[2], input.shape[3]))
+        return functional.pad(input, margins) if any(margins) else input
+
+    def extra_repr(self) -> str:
+        """Return what it is made of."""
+        usual: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{usual}, scale={self.scale:.4g}{', same_tf' if self.same else ''}"
+
+
+def _draw(layer: Any, device: Device, generator: torch.Generator | None) -> None:
+    layer.to_empty(device=torch.get_default_device() if device is None else device)
+    nn.init.normal_(layer.weight, generator=generator)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
