@@ -134,7 +134,11 @@ def test_no_error_no_update():
         assert all(grad.abs().max() < 1e-12 for grad in grads.values())
 
 
-@pytest.mark.parametrize("rule", [EProp(), EProp("random"), EProp("adaptive"), RTRL(), Backprop()], ids=repr)
+@pytest.mark.parametrize(
+    "rule",
+    [EProp(), EProp("random"), EProp("adaptive"), RTRL(), Backprop()],
+    ids=["symmetric", "random", "adaptive", "rtrl", "through-time"],
+)
 @pytest.mark.parametrize("core", [LeakyRNN, LIFNetwork])
 def test_rules_learn_which_input_had_a_pulse(core, rule):
     """Pulses come to one of two inputs early in the sequence; the loss is at its end."""

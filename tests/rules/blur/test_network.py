@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from engram.rules import feedback_alignment_linear
+from engram.rules import FeedbackAlignment
 from engram.rules.blur import BlurNetwork, BlurState, Genome
 
 double = torch.float64
@@ -77,15 +77,15 @@ def test_a_fixed_way_back_is_feedback_alignment():
     network = BlurNetwork.backprop((5, 7, 6, 3), backward="fixed", synapse_std=0.5)
     state, (x, (classes, y)) = network.init(seeded(), dtype=double), (drawn(11, 5), labels(11, 3))
     new = network.step(Genome.backprop(0.3, dtype=double), state, x, y)
-    weights = [weight[0].clone().requires_grad_() for weight in state.W]
-    h = x
-    for place, (weight, feedback) in enumerate(zip(weights, state.V, strict=True)):
-        z = feedback_alignment_linear(h, weight[:, :-1], weight[:, -1], feedback[0].T)
-        h = z.tanh() if place < 2 else z
-    for weight, gradient, changed in zip(
-        weights, torch.autograd.grad(cross_entropy(h, classes), weights), new.W, strict=True
-    ):
-        torch.testing.assert_close(changed[0], weight.detach() - 0.3 * gradient, rtol=0, atol=1e-12)
+    layers = [torch.nn.Linear(weight.shape[-1] - 1, weight.shape[-2]).double() for weight in state.W]
+    for layer, weight in zip(layers, state.W, strict=True):
+        layer.weight.data, layer.bias.data = weight[0, :, :-1].clone(), weight[0, :, -1].clone()
+    net = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
+    feedback = {f"{place}.weight": way[0].T for place, way in zip((2, 4), state.V[1:], strict=True)}
+    grads = FeedbackAlignment().update(net, x, classes, feedback).grads
+    for place, before, after in zip((0, 2, 4), state.W, new.W, strict=True):
+        gradient = torch.cat([grads[f"{place}.weight"], grads[f"{place}.bias"][:, None]], dim=1)
+        torch.testing.assert_close(after[0], before[0] - 0.3 * gradient, rtol=0, atol=1e-12)
     assert all(torch.equal(before, after) for before, after in zip(state.V, new.V, strict=True))
 
 
