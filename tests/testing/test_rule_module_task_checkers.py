@@ -235,9 +235,9 @@ def test_a_broken_module_is_refused(broken, promise):
         check_module(broken)
 
 
-def test_an_exemption_is_for_vmap_alone_and_gives_its_reason():
+def test_an_exemption_is_known_and_gives_its_reason():
     check_module(ReadsItsWeights, {"vmap": "looks at the sign of a weight"})
-    for exempt in ({"gradient": "too slow"}, {"vmap": ""}):
+    for exempt in ({"batches": "too slow"}, {"vmap": ""}):
         with pytest.raises(ValueError, match="exempt"):
             check_module(PlasticRNN, exempt)
 

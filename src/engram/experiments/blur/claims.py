@@ -40,7 +40,7 @@ claims = [
     ),
     general(
         "it-was-not-there-at-the-start",
-        "The genome that the search starts from does not",
+        "The genome that the search starts from does not learn unseen functions in ten steps",
         value("evolved", "start") <= 0.66,
         source="ours: the control",
         published="not stated",
@@ -60,7 +60,7 @@ claims = [
     ),
     caught_up(
         "momentum-catches-up",
-        "After 50 steps SGD with momentum at its best rate is not behind",
+        "After 50 steps SGD with momentum at its best rate is not behind an evolved genome",
         lead("evolved", "best_momentum_50", "unseen_50") >= 0.0,
     ),
     claimed(
@@ -87,7 +87,7 @@ claims = [
     ),
     claimed(
         "without-it-they-grow",
-        "Without it they grow further (ratio of standard deviations)",
+        "Without Oja's decay synapses grow further (ratio of standard deviations)",
         value("evolved", "std_unlimited") / value("evolved", "std_oja") >= 2.0,
         source="Sandler et al. 2021, equation 8 and appendix C.6; criterion ours",
         published="bounds growth",
@@ -102,7 +102,7 @@ claims = [
     ),
     claimed(
         "descent-is-one",
-        "The update of the backpropagation genome is one",
+        "The update of the backpropagation genome is a gradient field",
         value("evolved", "antisymmetry_of_backprop") <= 1e-10,
         source="ours: the control",
         published="not stated",

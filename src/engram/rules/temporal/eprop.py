@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -123,6 +123,10 @@ class EProp(LearningRule[Tensor | None]):
             grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / x.shape[1]))
         return finished(self, grads, state, loss)
+
+    def watched(self, state: Tensor | None) -> Collection[str]:
+        """Return the name of the readout's weights, if the feedback follows them."""
+        return ("readout.weight",) if self.feedback == "adaptive" else ()
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: Tensor | None) -> Tensor | None:
         """Return B changed as the readout was, if it is adaptive."""
