@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,8 +122,10 @@ def test_a_result_that_is_gone_is_no_result(toy, folder):
 
 
 def test_going_on_from_another_kind_of_processor_is_said(toy, tmp_path, capsys):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the shell of the tests ignores it
     options = {"misbehave": "interrupt", "step_seconds": 0.1, "progress": True}
     (stopped,) = run(tmp_path, **options).trials
+    signal.signal(signal.SIGINT, before)
     assert stopped.state == "interrupted"
     path = Path(stopped.folder) / "trial.json"
     identity = json.loads(path.read_text())

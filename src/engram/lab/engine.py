@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import resource_tracker
@@ -21,6 +21,7 @@ from engram.lab.worker import Job, perform
 from engram.workers import Backend
 
 ATTEMPTS = 3
+SIGNAL_SECONDS = 0.2
 _reloads = 0
 
 
@@ -95,7 +96,11 @@ def _undisturbed(work: Callable[[], Any]) -> Any:
     """
     with ThreadPoolExecutor(1, initializer=_block_interrupts) as thread:
         try:
-            return thread.submit(work).result()
+            working = thread.submit(work)
+            # In turns, since a signal that the system hands to another thread does not wake this one.
+            while not wait([working], timeout=SIGNAL_SECONDS).done:
+                pass
+            return working.result()
         except KeyboardInterrupt:
             for child in psutil.Process().children(recursive=True):
                 child.kill()
