@@ -14,6 +14,8 @@ from zlib import crc32
 from numba import njit
 from numba.core.event import Event, Listener, install_listener
 
+from engram.imports import imports
+
 inline = njit(forceinline=True, error_model="numpy")
 """A function that becomes part of those that call it."""
 
@@ -72,14 +74,9 @@ def _sources(file: Path) -> int:
 
 def _imported(root: Path, path: Path, source: bytes) -> list[Path]:
     """Return the files below ``root`` that a source imports."""
-    files: list[Path | None] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            files += [_file(root.joinpath(*alias.name.split("."))) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = path.parents[node.level - 1] if node.level else root
-            base = base.joinpath(*(node.module or "").split(".")) if node.module else base
-            files += [_file(base / alias.name) or _file(base) for alias in node.names]
+    package = ".".join(path.relative_to(root).parts[:-1])
+    taken = [(root.joinpath(*module.split(".")), name) for module, name in imports(ast.parse(source), package)]
+    files = [(_file(base / name) if name else None) or _file(base) for base, name in taken]
     return [file for file in files if file is not None]
 
 

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from engram import registry
+from engram.imports import imports
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _OBJECT = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
@@ -60,10 +61,10 @@ def code_digest(module: str, named: Collection[str] = ()) -> str:
                 packages.add(registered.partition(".")[0])
             if registered.partition(".")[0] in packages:
                 pending.append(registered)
-        pending += [other for other in (*reads.imported, *reads.named) if other.partition(".")[0] in packages]
+        pending += [other for other in reads.named if other.partition(".")[0] in packages]
         pending += [
-            within if _source(within := f"{base}.{name}") is not None else base
-            for base, name in reads.taken
+            within if taken and _source(within := f"{base}.{taken}") is not None else base
+            for base, taken in reads.taken
             if base.partition(".")[0] in packages
         ]
     digest = hashlib.sha256()
@@ -73,12 +74,11 @@ def code_digest(module: str, named: Collection[str] = ()) -> str:
 
 
 class _Reads(NamedTuple):
-    """What a source reaches: modules it imports, what it takes from which, modules named in strings, registered kinds.
+    """What a source reaches: as ``imports`` tells, modules named in strings, registered kinds.
 
     A string names a module as ``"module:object"``, as entry points do.
     """
 
-    imported: tuple[str, ...]
     taken: tuple[tuple[str, str], ...]
     named: tuple[str, ...]
     kinds: frozenset[str]
@@ -87,19 +87,11 @@ class _Reads(NamedTuple):
 @functools.lru_cache(maxsize=4096)
 def _reads(module: str, is_package: bool, source: bytes) -> _Reads:
     package = module if is_package else module.rpartition(".")[0]
-    imported: list[str] = []
-    taken: list[tuple[str, str]] = []
+    tree = ast.parse(source)
     named: list[str] = []
     kinds: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         match node:
-            case ast.Import():
-                imported += [alias.name for alias in node.names]
-            case ast.ImportFrom():
-                parents = package.split(".")
-                above = parents[: len(parents) - node.level + 1] if node.level else []
-                base = ".".join([*above, *([node.module] if node.module else [])])
-                taken += [(base, alias.name) for alias in node.names]
             case ast.Constant(value=str(text)) if (found := _OBJECT.fullmatch(text)) is not None:
                 named.append(found[1])
             case ast.Call(func=ast.Attribute(attr="make" | "make_vec")):
@@ -107,7 +99,7 @@ def _reads(module: str, is_package: bool, source: bytes) -> _Reads:
             case ast.Call(func=ast.Attribute(attr="get" | "names", value=owner), args=[kind, *_]):
                 if "registry" in (getattr(owner, "id", ""), getattr(owner, "attr", "")):
                     kinds.update([str(kind.value)] if isinstance(kind, ast.Constant) else registry.KINDS)
-    return _Reads(tuple(imported), tuple(taken), tuple(named), frozenset(kinds))
+    return _Reads(tuple(imports(tree, package)), tuple(named), frozenset(kinds))
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import platform
@@ -99,7 +98,9 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
         status = _restart(folder, status, error)
     mixed = folder.begin(job.identity)
     status = replace(status, message=mixed or status.message)
-    for restarts in itertools.count(1):
+    restarts = 0
+    while True:
+        restarts += 1
         status = replace(status, state="running", attempts=status.attempts + 1)
         folder.set_status(status)
         try:
@@ -122,7 +123,6 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
         if status.state in ("interrupted", "failed"):
             folder.set_status(status)
             return status
-    raise AssertionError("a trial is begun again without an end")
 
 
 def _attempt(job: Job, folder: TrialFolder) -> Status:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from engram import checks, threads
@@ -28,6 +29,17 @@ def checked_input(net: Any, input: Any) -> Tensor:
     checks.tensor("input.data", data, ("row", net.input_size), net.weight_ih)
     checks.finite("input.data", data, ROWS)
     return data
+
+
+def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **options: Any) -> nn.ModuleList | tuple[()]:
+    """Return the layers above the first, each with its own copies of ``rule`` and ``neuromodulator``; () for none."""
+    owned = ("rule", "neuromodulator")
+    if number == 0:
+        return ()
+    return nn.ModuleList(
+        kind(size, size, **{name: copy.deepcopy(item) if name in owned else item for name, item in options.items()})
+        for _ in range(number)
+    )
 
 
 def run_layers(net: Any, input: Tensor | PackedSequence, sequence: Tensor, state: Any, **options: Any) -> Any:

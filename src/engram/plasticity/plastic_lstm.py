@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Annotated
 
 import torch
@@ -15,7 +14,7 @@ from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.kernels.projection import projected
-from engram.plasticity.layers import checked_input, run_layers
+from engram.plasticity.layers import checked_input, run_layers, upper_layers
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
@@ -108,24 +107,21 @@ class PlasticLSTM(nn.Module):
         self.neuromodulator = neuromodulator_for(
             self.rule, neuromodulator, self.weight_hh, fan_out=True, generator=generator
         )
-        if num_layers > 1:
-            self.upper = nn.ModuleList(
-                PlasticLSTM(
-                    hidden_size,
-                    hidden_size,
-                    rule=copy.deepcopy(self.rule),
-                    alpha=alpha,
-                    neuromodulator=copy.deepcopy(neuromodulator),
-                    hebb_post=hebb_post,
-                    modulator_source=modulator_source,
-                    read_clip=read_clip,
-                    backend=backend,
-                    device=device,
-                    dtype=dtype,
-                    generator=generator,
-                )
-                for _ in range(num_layers - 1)
-            )
+        self.upper = upper_layers(
+            PlasticLSTM,
+            num_layers - 1,
+            hidden_size,
+            rule=self.rule,
+            alpha=alpha,
+            neuromodulator=neuromodulator,
+            hebb_post=hebb_post,
+            modulator_source=modulator_source,
+            read_clip=read_clip,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+            generator=generator,
+        )
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

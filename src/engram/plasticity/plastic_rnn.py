@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, fastest, run_layer
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.kernels.rnn.step import step_scan, stepper
-from engram.plasticity.layers import checked_input, run_layers, stacked
+from engram.plasticity.layers import checked_input, run_layers, stacked, upper_layers
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
@@ -121,22 +120,19 @@ class PlasticRNN(nn.Module):
         self.neuromodulator = neuromodulator_for(
             self.rule, neuromodulator, self.bias, fan_out=False, generator=generator
         )
-        if num_layers > 1:
-            self.upper = nn.ModuleList(
-                PlasticRNN(
-                    hidden_size,
-                    hidden_size,
-                    rule=copy.deepcopy(self.rule),
-                    alpha=alpha,
-                    neuromodulator=copy.deepcopy(neuromodulator),
-                    nonlinearity=nonlinearity,
-                    backend=backend,
-                    device=device,
-                    dtype=dtype,
-                    generator=generator,
-                )
-                for _ in range(num_layers - 1)
-            )
+        self.upper = upper_layers(
+            PlasticRNN,
+            num_layers - 1,
+            hidden_size,
+            rule=self.rule,
+            alpha=alpha,
+            neuromodulator=neuromodulator,
+            nonlinearity=nonlinearity,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+            generator=generator,
+        )
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

@@ -1,0 +1,27 @@
+"""What a source imports, read from its syntax: nothing is loaded for it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, str]]:
+    """Yield what a source imports, wherever in it: (module, name taken from it), or (module, "") of a whole module.
+
+    Args:
+        tree: Its syntax.
+        package: The package that it stands in, from which relative imports count.
+
+    Examples:
+        >>> list(imports(ast.parse("import numpy.linalg; from . import jit; from ..b import c"), "engram.a"))
+        [('numpy.linalg', ''), ('engram.a', 'jit'), ('engram.b', 'c')]
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            above = parents[: len(parents) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((base, alias.name) for alias in node.names)
