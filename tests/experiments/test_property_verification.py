@@ -86,3 +86,13 @@ def test_regions_of_ten_layers_lie_in_their_balls(monkeypatch, tmp_path):
         assert 0 < found[f"perimeter_{method}"] <= 1 + 1e-9
         assert 0 < found[f"support_{method}"] <= 1, "the image itself, if its slack leaves it inside, and no other"
     assert found["patterns"] >= 2
+
+
+def test_a_cold_soft_competition_is_the_hard_one():
+    X = np.random.default_rng(0).uniform(size=(50, 6))
+    hard, cold, warm = (
+        hebbian_layer(X, 4, np.random.default_rng(1), temperature=temperature) for temperature in (0.0, 1e-6, 0.5)
+    )
+    np.testing.assert_allclose(hard[0], cold[0], atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(warm[0], axis=1), 1.0)
+    assert abs(warm[0] - hard[0]).max() > 0.1

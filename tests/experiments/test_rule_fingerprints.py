@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from engram.experiments.rule_fingerprints import RULES, Config, arms, build, rule_of
-from engram.rules import Backprop, FeedbackAlignment
+from engram.experiments.rule_fingerprints import HIDDEN, RULES, TWINS, Config, Path, arms, build, taught
+from engram.rules import Backprop, train_step
 
 
 def configs(config: object) -> dict:
@@ -13,22 +13,61 @@ def test_networks_start_alike_within_the_range_of_torch():
     one, other = (build(torch.Generator().manual_seed(3)) for _ in range(2))
     for (name, value), same in zip(one.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(value, same)
-        bound = (64 if name.startswith("0") else 32) ** -0.5
+        bound = (64 if name.startswith("0") else HIDDEN) ** -0.5
         assert 0.8 * bound < value.abs().max() <= bound
 
 
-def test_only_one_of_the_rules_sends_errors_back_otherwise():
-    kinds = {rule: type(rule_of(rule)) for rule in RULES}
-    assert kinds.pop("feedback-alignment") is FeedbackAlignment
-    assert set(kinds.values()) == {Backprop}
+def test_rules_truly_differ_and_twins_are_of_one_rule():
+    network = build(torch.Generator().manual_seed(0))
+    kinds = [type(taught(Config(), name, 0, network)[0]) for name in RULES]
+    assert len(set(kinds)) == len(RULES)
+    assert {type(taught(Config(), name, 0, network)[0]) for name in TWINS} == {Backprop}
 
 
-def test_the_control_has_one_rule_and_is_else_the_same():
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_twins_move_equally_far_in_the_long_run(number):
+    rates = []
+    for name in TWINS:
+        layer = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+        start = float(layer.weight.detach())
+        _, optimizer = taught(Config(), name, number, layer)
+        for _ in range(2000):
+            layer.weight.grad = torch.ones(1, 1, dtype=torch.float64)
+            optimizer.step()
+        rates.append((start - float(layer.weight.detach())) / 2000)
+    assert rates == pytest.approx([rates[0]] * len(TWINS), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_learns_what_it_is_shown(name):
+    generator = torch.Generator().manual_seed(1)
+    network = build(generator)
+    rule, optimizer = taught(Config(), name, 2, network)
+    state = rule.init(network, generator)
+    x, y = torch.rand(20, 64, generator=generator), torch.arange(20) % 10
+    losses = []
+    for _ in range(60):
+        update = train_step(rule, network, optimizer, (x, y), state)
+        state = update.state
+        losses.append(float(update.info["loss"]))
+    assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
+
+
+@pytest.mark.parametrize("steps", [1, 7, 59, 60, 61, 500, 3001])
+def test_a_path_is_looked_at_evenly(steps):
+    path = Path(30)
+    for step in range(steps):
+        path.add(step, lambda step=step: torch.tensor([[float(step)]]))
+    looks = path.evenly()[:, 0, 0]
+    assert len(looks) == 30
+    assert looks[0] == 0
+    assert looks[-1] >= steps - 1 - path.every
+    assert (looks.diff() >= 0).all()
+    if steps >= 60:
+        assert looks.diff().max() <= 2 * steps / 29
+
+
+def test_the_control_has_near_twins_and_is_else_the_same():
     usual, control = configs(Config(networks=4)).values()
-    assert (usual.rules, control.rules) == ("four", "one")
+    assert (usual.rules, control.rules) == ("differ", "twins")
     assert {**vars(usual), "rules": ""} == {**vars(control), "rules": ""}
-
-
-def test_too_few_looks_are_refused():
-    with pytest.raises(ValueError, match="every = 10: expected 30 looks at least in steps = 100"):
-        Config(steps=100, every=10)

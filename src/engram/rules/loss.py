@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
@@ -21,6 +22,7 @@ def output_loss(
         target: Classes, (batch,), int64; or values t, (batch, outputs), of the output's dtype; or either at each step.
 
     Raises:
+        TypeError: Classes are not int64.
         ValueError: The batch is empty, the shapes do not belong together, or a class is not among the outputs.
 
     Examples:
@@ -48,7 +50,7 @@ def sample_losses(
         target: As of ``output_loss``.
 
     Raises:
-        ValueError: As of ``output_loss``.
+        TypeError, ValueError: As of ``output_loss``.
 
     Examples:
         >>> import torch
@@ -70,7 +72,7 @@ def output_error(
         target: As of ``output_loss``.
 
     Raises:
-        ValueError: As of ``output_loss``.
+        TypeError, ValueError: As of ``output_loss``.
 
     Examples:
         >>> import torch
@@ -104,6 +106,8 @@ def _classes(output: Tensor, target: Tensor) -> bool:
     if target.is_floating_point():
         checks.tensor("target", target, tuple(output.shape), like=output)
         return False
+    if target.dtype != torch.int64:
+        raise TypeError(f"target.dtype = {target.dtype}: expected torch.int64, for classes, or that of values")
     if target.shape != output.shape[:1]:
         raise ValueError(f"target.shape = {tuple(target.shape)}: expected {(len(output),)}, a class for each sample")
     lowest, highest = (int(end) for end in target.aminmax())

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from engram.analysis.verify import AffineReLU, as_affine_relu
+from engram.rules import LearningRule, train_step
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Sizes = Literal["2-4-2", "5-8-8-2", "5-2-5-4-3", "5-8-8-3"]
@@ -65,10 +66,12 @@ def trained(
     *,
     hidden: tuple[Array, Array] | None = None,
     enough: Callable[[AffineReLU], bool] | None = None,
+    rule: LearningRule[Any] | None = None,
 ) -> AffineReLU:
     """Train by Adam on the cross-entropy of classes, or on the squared error where ``y`` has a value for each output.
 
-    With ``hidden``, the read-out alone is trained; ``enough`` may stop it earlier.
+    With ``hidden``, the read-out alone is trained; with ``rule``, Adam takes its pseudo-gradients in the place of
+    gradients; ``enough`` may stop it earlier.
     """
     linear = [nn.Linear(before, after, dtype=torch.float64) for before, after in itertools.pairwise(sizes)]
     net = nn.Sequential(*[layer for one in linear for layer in (one, nn.ReLU())][:-1])
@@ -82,10 +85,14 @@ def trained(
             linear[0].bias.copy_(torch.from_numpy(hidden[1]))
             linear[0].requires_grad_(False)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=5e-3)
-    inputs, targets = torch.from_numpy(X), torch.from_numpy(y)
+    inputs, targets = torch.from_numpy(X), torch.from_numpy(y if y.ndim == 2 else y.astype(np.int64))
     error = nn.functional.mse_loss if y.ndim == 2 else nn.functional.cross_entropy
+    state = rule.init(net, generator) if rule else None
     for _ in range(epochs):
         for batch in torch.split(torch.randperm(len(inputs), generator=generator), 32):
+            if rule:
+                state = train_step(rule, net, optimizer, (inputs[batch], targets[batch]), state).state
+                continue
             loss = error(net(inputs[batch]), targets[batch])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

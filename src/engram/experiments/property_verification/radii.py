@@ -1,4 +1,4 @@
-"""Certified radii of networks of one hidden layer on images, whose hidden layer learned in one of four ways."""
+"""Certified radii of networks of one hidden layer on images, whose hidden layer learned in one of seven ways."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Ge
+from scipy.special import softmax
 from sklearn.datasets import load_digits
 
 from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
 from engram.experiments.property_verification.networks import Array, trained
 from engram.lab import Run
+from engram.rules import AlignAda, FeedbackAlignment
 from engram.tasks.data import load
 
-Training = Literal["backprop", "matched", "hebbian", "random"]
+Training = Literal["backprop", "matched", "hebbian", "soft", "random", "feedback", "align"]
+SOFT = 0.5  # temperature of the soft competition, in units of the activity of a layer whose weights have norm 1
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
 exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, most=0.5, time_limit=1e6, node_limit=500)
 
@@ -26,7 +29,8 @@ class Radii:
     """How the network learned, and how many radii are exact."""
 
     training: Training = "backprop"
-    """How the hidden layer learned; matched: back-propagation, stopped at Hebbian's accuracy. Each arm has its own."""
+    """How the hidden layer learned; matched: back-propagation, stopped at Hebbian's accuracy; soft: Hebbian with soft
+    competition; feedback: feedback alignment; align: align-ada. Each arm has its own."""
     images: Literal["digits", "mnist"] = "digits"
     """Digits of 8 x 8 pixels, or those of MNIST, 28 x 28, whose means over squares of 4 x 4 are taken."""
     exact: Annotated[int, Ge(1)] = 1
@@ -37,16 +41,23 @@ class Radii:
     """Units of the hidden layer."""
 
 
-def hebbian_layer(X: Array, units: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Learn weights by winner-take-all: the unit most active turns towards the input, less the mean of all inputs."""
+def hebbian_layer(X: Array, units: int, rng: np.random.Generator, *, temperature: float = 0.0) -> tuple[Array, Array]:
+    """Learn weights by winner-take-all: the unit most active turns towards the input, less the mean of all inputs.
+
+    With a temperature the competition is soft: all units turn, by their shares in a softmax of their activities.
+    """
     mean = X.mean(0)
     W = rng.normal(size=(units, X.shape[1]))
     W /= np.linalg.norm(W, axis=1, keepdims=True)
     for epoch in range(10):
         for x in X[rng.permutation(len(X))] - mean:
-            winner = int(np.argmax(W @ x))
-            W[winner] += 0.1 * 0.7**epoch * (x - W[winner])
-            W[winner] /= max(float(np.linalg.norm(W[winner])), 1e-12)
+            activity = W @ x
+            if temperature:
+                turned, share = slice(None), softmax(activity / temperature)[:, None]
+            else:
+                turned, share = slice((winner := int(np.argmax(activity))), winner + 1), np.ones((1, 1))
+            W[turned] += 0.1 * 0.7**epoch * share * (x - W[turned])
+            W[turned] /= np.maximum(np.linalg.norm(W[turned], axis=1, keepdims=True), 1e-12)
     return W, -W @ mean
 
 
@@ -63,7 +74,7 @@ def drawn_images(images: str, rng: np.random.Generator) -> tuple[Array, np.ndarr
 
 
 def trial(config: Radii, run: Run) -> dict[str, Any]:
-    """Measure certified radii of a network whose hidden layer learned in one of four ways."""
+    """Measure certified radii of a network whose hidden layer learned in one of seven ways."""
     X, y, count = drawn_images(config.images, run.rng)
     train, test = slice(0, count), slice(count, None)
     sizes = (X.shape[1], config.hidden, 10)
@@ -74,12 +85,15 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
     hebbian = hebbian_layer(X[train], config.hidden, run.rng)
     drawn = run.rng.normal(size=sizes[1::-1]) / 8
     hidden = {"hebbian": hebbian, "random": (drawn, -drawn @ X[train].mean(0))}.get(config.training)
+    if config.training == "soft":
+        hidden = hebbian_layer(X[train], config.hidden, run.rng, temperature=SOFT)
+    rule = {"feedback": FeedbackAlignment(), "align": AlignAda()}.get(config.training)
     enough = None
     if config.training == "matched":
         seed = torch.Generator().manual_seed(0)
         target = accuracy(trained(sizes, X[train], y[train], config.epochs, seed, hidden=hebbian))
         enough = lambda net: accuracy(net) >= target  # noqa: E731
-    net = trained(sizes, X[train], y[train], config.epochs, run.generator, hidden=hidden, enough=enough)
+    net = trained(sizes, X[train], y[train], config.epochs, run.generator, hidden=hidden, enough=enough, rule=rule)
     right = np.flatnonzero(net(X[test]).argmax(1) == y[test])
     chosen, labels = X[test][right], y[test][right]
     crown = certified_radius(net, chosen, labels, low=0.0, high=1.0)
@@ -103,5 +117,5 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
 def seconds(config: Radii) -> float:
     """Time of a trial: epochs, and questions to the solver."""
     epoch, rest = {"digits": (0.05, 0.6), "mnist": (0.12, 2.5)}[config.images]
-    open_units = config.training in ("hebbian", "random")  # there the solver has more units of either sign
+    open_units = config.training in ("hebbian", "soft", "random")  # there the solver has more units of either sign
     return epoch * config.epochs + rest + (1.6 if open_units else 0.4) * config.exact
