@@ -46,7 +46,7 @@ def smallest_fall(shares: list[float]) -> float:
 claims = [
     published(
         "rule-is-found",
-        "A rule found in 1000 short windows recalls 99 % of the bits of two snippets",
+        "A rule found in 2,000 short windows recalls 99 % of the bits of two snippets",
         accuracy("two") >= 0.99,
     ),
     published(

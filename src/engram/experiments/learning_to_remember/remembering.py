@@ -50,7 +50,7 @@ class Remembering:
     """Probability that a query of training is for an earlier window's snippet; where states go on."""
     oldest: Annotated[int, Ge(1)] = 4
     """How many windows ago that may have been."""
-    windows: Annotated[int, Ge(10)] = 1000
+    windows: Annotated[int, Ge(10)] = 2000
     """Windows of training, one step of the optimiser each."""
     further: Annotated[int, Ge(0)] = 0
     """Windows after training in which states that go on are watched."""
@@ -213,6 +213,6 @@ def seconds(config: Remembering) -> float:
     synapses = 2 * config.bits * config.hidden if paired else neurons**2
     ticks = config.snippets * (6 if paired else 4)
     if config.network == "lstm":
-        return 4e-3 * config.windows + 2
-    tick = 0.36e-3 if config.rule == "static" else 0.03e-3 + 0.7e-6 * synapses
-    return config.windows * (3e-3 + ticks * tick) + 1.2e-3 * config.further + 1
+        return 2.3e-3 * config.windows
+    tick = 0.25e-3 if config.rule == "static" else 0.5e-6 * synapses
+    return config.windows * (1.4e-3 + ticks * tick) + 0.6e-3 * config.further
