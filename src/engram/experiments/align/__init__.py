@@ -239,7 +239,7 @@ experiment = Experiment(
     summary="Wide networks learn as by backpropagation with errors sent back through their initial weights",
     paper="Boopathy & Fiete, How to Train Your Wide Neural Network Without Backprop: An Input-Weight Alignment "
     "Perspective, ICML 2022 (arXiv 2106.08453)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
+    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=10), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

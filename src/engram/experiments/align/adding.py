@@ -77,4 +77,4 @@ def trial(config: Adding, run: Run) -> dict[str, Any]:
 
 def seconds(config: Adding) -> float:
     """Time of a trial on one core."""
-    return 0.5 + config.epochs * (0.08 + 5e-4 * config.hidden) * (1.6 if config.rule.startswith("align") else 1)
+    return 0.5 + config.epochs * (0.035 + 2e-4 * config.hidden) * (1.6 if config.rule.startswith("align") else 1)

@@ -87,4 +87,4 @@ def aligned(model: nn.Module, initial: dict[str, Any], predicted: dict[str, Any]
 
 def seconds(config: Convergence) -> float:
     """Time of a trial on one core."""
-    return 0.5 + len(RULES) * config.steps * sum(1e-3 + 1e-5 * n + 8e-8 * n**2 for n in config.widths)
+    return 0.5 + len(RULES) * config.steps * sum(3e-4 + 3e-6 * n + 2.5e-8 * n**2 for n in config.widths)

@@ -153,7 +153,7 @@ def few_samples(config: FewSamples, run: Run) -> dict[str, Any]:
 def seconds_of_widths(config: Widths) -> float:
     """Time of a trial on one core."""
     trainings = 2 + len(config.rates) if config.rates else 1
-    return 0.5 + trainings * config.epochs * sum(0.006 + 5e-5 * width for width in config.widths)
+    return 0.5 + trainings * config.epochs * sum(0.004 + 3e-5 * width for width in config.widths)
 
 
 def seconds_of_few_samples(config: FewSamples) -> float:

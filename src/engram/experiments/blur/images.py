@@ -160,4 +160,4 @@ def targets(classes: Tensor, low: int, high: int) -> Tensor:
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core."""
-    return planar.seconds(config.planar) + 0.1 * config.generations * config.size / 16 * config.steps + 60
+    return planar.seconds(config.planar) + 0.018 * config.generations * config.size / 16 * config.steps + 8

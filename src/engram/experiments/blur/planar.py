@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engram.experiments.blur.baselines import RATES, answer, best, grids
-from engram.experiments.blur.search import TIMES, Batches, Lives, Test, balanced, curve, descend, evolve, judged
+from engram.experiments.blur.search import TIMES, Batches, Lives, Test, balanced, curve, descend, evolve, judged, losses
 from engram.lab import Run
 from engram.rules.blur import BlurNetwork, BlurState, Genome, cross_entropy, lifetime
 from engram.tasks.functions_2d import TRAINING, Function2D, function_2d
@@ -69,14 +69,27 @@ def network_of(config: Config) -> BlurNetwork:
 
 
 def start_of(config: Config, run: Run) -> Tensor:
-    """Return the genome that a search starts from: near backpropagation, of further states nothing but noise."""
-    std = 0.0 if config.search == "evolution" else 0.1
-    genome = Genome.near_backprop(std, run.generator)
-    more = config.n_states - genome.n_states
-    matrices = ("nu", "mu", "P", "Q")
-    wide = {name: functional.pad(getattr(genome, name), (0, more, 0, more)) for name in matrices}
-    vector = genome._replace(**wide).to_vector()
-    return vector + (0.1 * torch.randn(vector.shape, generator=run.generator) if more else 0.0)
+    """Return the genome that a search starts from: near backpropagation, of further states nothing but noise.
+
+    Descent starts from a genome with noise, of which one in four explodes within ten steps: that is drawn again.
+    """
+    while True:
+        genome = Genome.near_backprop(0.0 if config.search == "evolution" else 0.1, run.generator)
+        more = config.n_states - genome.n_states
+        matrices = ("nu", "mu", "P", "Q")
+        wide = {name: functional.pad(getattr(genome, name), (0, more, 0, more)) for name in matrices}
+        vector = genome._replace(**wide).to_vector()
+        vector += 0.1 * torch.randn(vector.shape, generator=run.generator) if more else 0.0
+        if config.search == "evolution" or descends(config, vector, run):
+            return vector
+
+
+def descends(config: Config, vector: Tensor, run: Run) -> bool:
+    """Return whether the gradient through a life of a genome is finite."""
+    vector = vector.clone().requires_grad_()
+    loss = losses(Genome.from_vector(vector), [lives_of(config, run)], run.generator).sum()
+    (gradient,) = torch.autograd.grad(loss, vector)
+    return bool(gradient.isfinite().all())
 
 
 def drawn(functions: list[Function2D], shape: tuple[int, ...], run: Run) -> Batches:
@@ -85,12 +98,17 @@ def drawn(functions: list[Function2D], shape: tuple[int, ...], run: Run) -> Batc
     return torch.stack(x, -3), torch.stack(y, -3)
 
 
+def lives_of(config: Config, run: Run) -> tuple[BlurNetwork, Batches]:
+    """Return a network and batches of a life on each training function, the last of what is asked at its end."""
+    functions = [function_2d(name) for name in TRAINING]
+    return network_of(config), drawn(functions, (config.steps + 1, config.batch), run)
+
+
 def searched(config: Config, start: Tensor, run: Run) -> tuple[Tensor, list[float]]:
     """Return the genome that a search on the training functions finds, and the losses of all that it chose from."""
-    network, functions = network_of(config), [function_2d(name) for name in TRAINING]
 
     def draw() -> Lives:
-        return [(network, drawn(functions, (config.steps + 1, config.batch), run))]
+        return [lives_of(config, run)]
 
     if config.search == "evolution":
         return evolve(start, draw, run, generations=config.generations, size=config.size, restarts=config.restarts)
@@ -114,8 +132,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     state, answers = lifetime(network, genome, newborn, (x[:10], y[:10])), fresh.asked[1]
     prediction = network.forward(genome, state, fresh.asked[0])
     result["balanced_10"] = balanced(prediction, answers.expand(config.lives, -1, -1, -1))
-    losses = judged([start, vector], lambda: [(network, drawn(unseen, (11, config.test_batch), run))], run)
-    result["gain"] = losses[0] - losses[1]
+    before, after = judged([start, vector], lambda: [(network, drawn(unseen, (11, config.test_batch), run))], run)
+    result["gain"] = before - after
     if config.baselines:
         result |= beside(config, run, fresh)
         result |= looked_into(network, genome, run, fresh.batches)
@@ -185,9 +203,9 @@ def from_sgd(run: Run) -> float:
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core."""
-    each = 0.12 * config.n_states / 2 * (config.steps / 10) * (config.batch / 64)
+    each = 0.1 * (1 + config.n_states) / 3 * (config.steps / 10) * (config.batch / 64)
     if config.search == "evolution":
         found = config.generations * each * config.restarts * config.size / 48
     else:
-        found = 0.04 * config.meta_steps * config.steps / 10
-    return 3 + found + 25 * config.baselines
+        found = 0.025 * config.meta_steps * config.steps / 10
+    return 3 + found + 30 * config.baselines
