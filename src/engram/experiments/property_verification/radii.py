@@ -9,17 +9,17 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Ge
-from scipy.special import softmax
 from sklearn.datasets import load_digits
 
 from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
 from engram.experiments.property_verification.networks import Array, trained
 from engram.lab import Run
-from engram.rules import AlignAda, FeedbackAlignment
+from engram.rules import AlignAda, FeedbackAlignment, SynapticRule
+from engram.rules.synaptic import Competitive
 from engram.tasks.data import load
 
 Training = Literal["backprop", "matched", "hebbian", "soft", "random", "feedback", "align"]
-SOFT = 0.5  # temperature of the soft competition, in units of the activity of a layer whose weights have norm 1
+SOFT = Competitive(temperature=0.1)
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
 exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, most=0.5, time_limit=1e6, node_limit=500)
 
@@ -41,10 +41,12 @@ class Radii:
     """Units of the hidden layer."""
 
 
-def hebbian_layer(X: Array, units: int, rng: np.random.Generator, *, temperature: float = 0.0) -> tuple[Array, Array]:
+def hebbian_layer(
+    X: Array, units: int, rng: np.random.Generator, rule: SynapticRule[None] | None = None
+) -> tuple[Array, Array]:
     """Learn weights by winner-take-all: the unit most active turns towards the input, less the mean of all inputs.
 
-    With a temperature the competition is soft: all units turn, by their shares in a softmax of their activities.
+    With a rule, its pseudo-gradients turn all units instead.
     """
     mean = X.mean(0)
     W = rng.normal(size=(units, X.shape[1]))
@@ -52,12 +54,14 @@ def hebbian_layer(X: Array, units: int, rng: np.random.Generator, *, temperature
     for epoch in range(10):
         for x in X[rng.permutation(len(X))] - mean:
             activity = W @ x
-            if temperature:
-                turned, share = slice(None), softmax(activity / temperature)[:, None]
-            else:
-                turned, share = slice((winner := int(np.argmax(activity))), winner + 1), np.ones((1, 1))
-            W[turned] += 0.1 * 0.7**epoch * share * (x - W[turned])
-            W[turned] /= np.maximum(np.linalg.norm(W[turned], axis=1, keepdims=True), 1e-12)
+            if rule:
+                pre, post, weight = map(torch.from_numpy, (x[None], activity[None], W))
+                W -= 0.1 * 0.7**epoch * rule.update(pre, post, weight, None).grad.numpy()
+                W /= np.maximum(np.linalg.norm(W, axis=1, keepdims=True), 1e-12)
+                continue
+            winner = int(np.argmax(activity))
+            W[winner] += 0.1 * 0.7**epoch * (x - W[winner])
+            W[winner] /= max(float(np.linalg.norm(W[winner])), 1e-12)
     return W, -W @ mean
 
 
@@ -86,7 +90,7 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
     drawn = run.rng.normal(size=sizes[1::-1]) / 8
     hidden = {"hebbian": hebbian, "random": (drawn, -drawn @ X[train].mean(0))}.get(config.training)
     if config.training == "soft":
-        hidden = hebbian_layer(X[train], config.hidden, run.rng, temperature=SOFT)
+        hidden = hebbian_layer(X[train], config.hidden, run.rng, SOFT)
     rule = {"feedback": FeedbackAlignment(), "align": AlignAda()}.get(config.training)
     enough = None
     if config.training == "matched":

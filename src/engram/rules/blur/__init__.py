@@ -1,8 +1,11 @@
 """Learned bidirectional update rules: a network's learning rule as a few numbers, found by search (Sandler et al.)."""
 
+from engram import arguments
 from engram.rules.blur.classifier import BlurClassifier
 from engram.rules.blur.genome import Genome
 from engram.rules.blur.meta import cross_entropy, lifetime, meta_step
 from engram.rules.blur.network import BlurNetwork, BlurState
 
 __all__ = ["BlurClassifier", "BlurNetwork", "BlurState", "Genome", "cross_entropy", "lifetime", "meta_step"]
+
+arguments.noted_in(__name__)
