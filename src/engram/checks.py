@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engram.threads import alone
+
 T = TypeVar("T")
 LARGEST = sys.float_info.max
 
@@ -168,9 +170,13 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
         axes: Names of its axes, for the message.
     """
     if isinstance(value, Tensor):
-        # A sum of finite numbers may overflow, but none with another kind among them is finite; and a sum is cheap.
-        if not readable(value) or math.isfinite(value.detach().sum().item()):
+        if not readable(value):
             return
+        # A sum of finite numbers may overflow, but none with another kind among them is finite; and a sum is cheap,
+        # if it does not wait for other threads.
+        with alone():
+            if math.isfinite(value.detach().sum().item()):
+                return
         wrong = (~value.isfinite()).nonzero().cpu().numpy()
     else:
         wrong = np.argwhere(~np.isfinite(value))

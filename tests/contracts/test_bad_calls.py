@@ -224,8 +224,11 @@ def campaign():
     return calls
 
 
-def call(name, argument, number):
-    """Make one call; return what came of it: ``"taken"``, the error's kind, and whether it names an argument."""
+def call(name, *wrongs):
+    """Make one call; return what came of it: ``"taken"``, the error's kind, and whether it names an argument.
+
+    After the name come wrong arguments, each with the number of what is given for it.
+    """
     thing, method = callables()[name]
     dims = {}
     try:
@@ -233,7 +236,8 @@ def call(name, argument, number):
         given = arguments(function, dims)
     except Exception as error:
         return "no good call", repr(error)[:200]
-    given[argument] = wrong(given.get(argument, 0))[number]
+    changed = dict(zip(wrongs[::2], wrongs[1::2], strict=True))
+    given |= {argument: wrong(given.get(argument, 0))[number] for argument, number in changed.items()}
     try:
         function(**given)
     except EXCUSED as error:
@@ -245,7 +249,9 @@ def call(name, argument, number):
         names = {*parameters(function), *parameters(thing)}
         named = any(re.search(rf"\b{re.escape(one)}\b", said, re.IGNORECASE) for one in names)
         kind = type(error).__name__
-        return ("named" if named else "unnamed"), f"{kind}: {said[:200]} [{shown(given[argument])}]"
+        return (
+            "named" if named else "unnamed"
+        ), f"{kind}: {said[:200]} [{', '.join(shown(given[one]) for one in changed)}]"
     return "taken", ""
 
 
