@@ -239,16 +239,28 @@ claims = [
     ),
     *(
         ours(
-            f"more-than-{name}",
-            f"{what} guesses more than {trivial} does (difference)",
+            name,
+            f"{what} guesses more rules than {trivial} does (difference)",
             value("rules", f"{measure}_guessed") - value("rules", f"{baseline}_guessed") >= 0.1,
             source="ours: the trivial baseline",
         )
         for name, what, measure, trivial, baseline in [
-            ("what-they-reached", "Dynamics", "dynamics", "the accuracy that a network reached", "accuracy"),
-            ("how-long-they-took", "Dynamics", "dynamics", "the number of steps that a network took", "steps"),
             (
-                "geometry-than-steps",
+                "dynamics-beat-accuracy",
+                "The distance of dynamics",
+                "dynamics",
+                "the accuracy that a network reached",
+                "accuracy",
+            ),
+            (
+                "dynamics-beat-steps",
+                "The distance of dynamics",
+                "dynamics",
+                "the number of steps that a network took",
+                "steps",
+            ),
+            (
+                "geometry-beats-steps",
                 "Centred kernel alignment",
                 "cka",
                 "the number of steps that a network took",
