@@ -43,6 +43,8 @@ PACKAGES = (
     "rules.synaptic",
     "rules.temporal",
     "rules.remember",
+    "rules.blur",
+    "rules.ntk",
     "tasks",
     "tasks.meta",
 )

@@ -84,6 +84,7 @@ def wide_cnn(
     """
     if not len(strides):
         raise ValueError("strides is empty: expected one for each convolution")
+    checks.size("width", width)
     layers: list[nn.Module] = []
     for before, stride in zip([channels, *[width] * (len(strides) - 1)], strides, strict=True):
         convolution = NTKConv2d(before, width, 3, stride, dtype=dtype, generator=generator)
