@@ -19,6 +19,7 @@ Draw = Callable[[], Lives]
 
 TIMES = (1, 2, 5, 10, 20, 50)  # numbers of steps after which a test asks
 WORST = 1e6  # the loss of a life that explodes
+EXPLODED = 3  # lives in a row that explode before descent goes back
 JUDGED = 20  # lives on each task that a candidate is judged by
 
 
@@ -67,7 +68,10 @@ def evolve(
 
 
 def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float) -> Tensor:
-    """Return the genome that descends the gradient through lives, as it was when it was judged best."""
+    """Return the genome that descends the gradient through lives, as it was when it was judged best.
+
+    One whose lives keep exploding has nothing to descend by, and goes back to that best one.
+    """
     vector = start.clone().requires_grad_()
     adam = torch.optim.Adam([vector], lr=rate)
     best, least, skipped = start.clone(), torch.tensor(WORST), torch.zeros((), dtype=torch.int64)
@@ -76,6 +80,8 @@ def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float
     for step in run.steps(meta_steps, **kept):
         loss = losses(Genome.from_vector(vector), draw(), run.generator)
         skipped.fill_(meta_step(adam, loss, int(skipped)))
+        if skipped == EXPLODED:
+            vector.data.copy_(best)
         run.log(step + 1, loss=loss.detach())
         if (step + 1) % every == 0:
             (now,) = judged([vector.detach()], draw, run)
