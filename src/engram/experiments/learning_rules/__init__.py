@@ -206,13 +206,16 @@ claims = [
 def figure(results: Results) -> go.Figure:
     """Cosines over epochs of both hidden layers of the narrow network, accuracy by network, and all in a table."""
     titles = ("cosine to the gradient, hidden layer 1", "hidden layer 2", "accuracy: narrow, wide, and other networks")
+    panel, row, gap = 280, 24, 110
+    heights = [panel, panel, row * (len(results.arms) + 4)]
+    inside = sum(heights) + 2 * gap
     plot = make_subplots(
         rows=3,
         cols=2,
         subplot_titles=titles,
         specs=[[{}, {}], [{"colspan": 2}, None], [{"colspan": 2, "type": "table"}, None]],
-        row_heights=[280, 280, 24 * (len(results.arms) + 3)],
-        vertical_spacing=0.08,
+        row_heights=heights,
+        vertical_spacing=gap / inside,
     )
     narrow = [arm for arm in results.arms if not arm.endswith(("-wide", "-in-time", "-features", "-clipped"))]
     others = [arm for arm in results.arms if arm not in narrow and arm.removesuffix("-wide") not in narrow]
@@ -231,19 +234,19 @@ def figure(results: Results) -> go.Figure:
             if arm in of_seed
         ]
         if points:
-            names, heights, colours = zip(*points, strict=True)
+            names, right, colours = zip(*points, strict=True)
             marker = {"color": colours, "symbol": symbol, "size": 8}
-            plot.add_scatter(x=names, y=heights, mode="markers", marker=marker, name=kind, row=2, col=1)
+            plot.add_scatter(x=names, y=right, mode="markers", marker=marker, name=kind, row=2, col=1)
     columns = table(results.arms, results.by_seed)
-    cells = {"values": list(columns.values()), "align": ["left", *["right"] * (len(columns) - 1)]}
+    cells = {"values": list(columns.values()), "align": ["left", *["right"] * (len(columns) - 1)], "height": row}
     plot.add_trace(
-        go.Table(columnwidth=[2, *[1] * (len(columns) - 1)], header={"values": list(columns)}, cells=cells),
+        go.Table(columnwidth=[2, 1.5, *[1] * (len(columns) - 2)], header={"values": list(columns)}, cells=cells),
         row=3,
         col=1,
     )
     plot.update_xaxes(title="epoch", row=1)
     plot.update_yaxes(range=[-0.4, 1.02], row=1)
-    return plot.update_layout(height=900 + 24 * len(results.arms), title="Learning rules beside one another")
+    return plot.update_layout(height=inside + 180, title="Learning rules beside one another")
 
 
 def table(arms: Sequence[str], by_seed: Mapping[int, Any]) -> dict[str, list[str]]:
