@@ -206,7 +206,7 @@ claims = [
 def figure(results: Results) -> go.Figure:
     """Cosines over epochs of both hidden layers of the narrow network, accuracy by network, and all in a table."""
     titles = ("cosine to the gradient, hidden layer 1", "hidden layer 2", "accuracy: narrow, wide, and other networks")
-    panel, row, gap = 280, 24, 110
+    panel, row, gap = 280, 24, 160
     heights = [panel, panel, row * (len(results.arms) + 4)]
     inside = sum(heights) + 2 * gap
     plot = make_subplots(
