@@ -19,7 +19,6 @@ PAGES = [
     "docs/difficulty.md",
     "docs/evolution.md",
     "docs/getting-started.md",
-    "docs/learning-rules.md",
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",

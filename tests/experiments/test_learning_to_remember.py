@@ -26,7 +26,7 @@ def test_the_arms_differ_as_their_names_say():
         }
         for name, config in arms.items()
     }
-    longer = {"windows": 3000}
+    longer = {"windows": 4000}
     assert told == {
         "two": {},
         "carried": {"carry": True, "windows": 1200, "further": 10_000},

@@ -40,6 +40,7 @@ class RandomProjection(nn.Module):
         from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
         checks.choice("kind", kind, ("gaussian", "sparse"))
+        checks.size("n_features", n_features)
         super().__init__()
         self.key_dim = key_dim
         of_kind: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection

@@ -35,8 +35,9 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         t[L-1] = h[L-1] - gamma e W[L],   t[l-1] = h[l-1] + g[l](t[l]) - g[l](h[l]),   g[l](h) = phi[l-1](V[l] h + c[l])
         delta[l] = (h[l] - t[l]) phi'(a[l]) / gamma
 
-    Before that the inverses learn, by gradient descent on |g[l](f[l](h + noise)) - (h + noise)|^2 / 2, a mean over the
-    batch.
+    Before that the inverses learn, by gradient descent on the mean over the batch of
+
+        |g[l](f[l](h + noise)) - (h + noise)|^2 / 2
 
     Args:
         gamma: Length of the step that the top target takes against the error, above 0.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 
 from engram.lab import Run
 from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step, wide_rnn
@@ -27,7 +27,7 @@ class Adding:
     """Units."""
     epochs: Annotated[int, Ge(1)] = 50
     """Passes over the 300 training episodes."""
-    rate: float = 0.001
+    rate: Annotated[float, Gt(0), Le(1)] = 0.001
     """Learning rate, as published, for squared errors summed over time."""
     wrap: bool = False
     """Whether the targets have the defect of the authors' code."""

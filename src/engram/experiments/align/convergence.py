@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 from torch import nn
 
 from engram.analysis import alignment_by_layer, predicted_change, shuffled_control
@@ -30,7 +30,7 @@ class Convergence:
     """Images."""
     steps: Annotated[int, Ge(1)] = 60
     """Steps, each on all images."""
-    rate: float = 3.0
+    rate: Annotated[float, Gt(0), Le(100)] = 3.0
     """Learning rate, as published."""
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
@@ -32,7 +32,7 @@ class Widths:
     """Correlation of initial weights and feedback, of align-prop."""
     widths: tuple[int, ...] = (8, 32, 128, 256)
     """Units of each of two hidden layers."""
-    rate: float = 4.0
+    rate: Annotated[float, Gt(0), Le(100)] = 4.0
     """Learning rate, as published."""
     rates: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0)
     """Rates to choose from, by images that a network is not trained on; none: no second training."""
@@ -50,7 +50,7 @@ class FewSamples:
     """Images."""
     width: Annotated[int, Ge(1)] = 128
     """Units of each of two hidden layers."""
-    rate: float = 4.0
+    rate: Annotated[float, Gt(0), Le(100)] = 4.0
     """Learning rate, as published."""
     epochs: Annotated[int, Ge(1)] = 40
     """Passes over 467 images, a third of all; as many steps are taken whatever the number of images."""

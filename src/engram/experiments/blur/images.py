@@ -160,4 +160,8 @@ def targets(classes: Tensor, low: int, high: int) -> Tensor:
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core."""
-    return planar.seconds(config.planar) + 0.018 * config.generations * config.size / 16 * config.steps + 8
+    return (
+        planar.seconds(config.planar)
+        + 0.018 * config.generations * config.size / 16 * config.steps
+        + 0.45 * config.rates * config.lives
+    )

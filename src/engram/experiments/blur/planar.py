@@ -208,4 +208,4 @@ def seconds(config: Config) -> float:
         found = config.generations * each * config.restarts * config.size / 48
     else:
         found = 0.025 * config.meta_steps * config.steps / 10
-    return 3 + found + 30 * config.baselines
+    return 0.3 * config.lives + found + 0.5 * config.rates * config.lives * config.baselines

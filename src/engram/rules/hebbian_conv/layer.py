@@ -228,7 +228,7 @@ class HebbianLinear(_HebbianLayer):
     Args:
         in_features: Number of inputs.
         out_features: Number of units.
-        n_winners, rule, lr, threshold_rate, activation, binary, fan_in, burn_in, generator: As of ``HebbianConv2d``.
+        n_winners: As of ``HebbianConv2d``, and so are all that follow.
 
     Attributes:
         weight: W, (out_features, in_features), each row of length 1.
