@@ -59,7 +59,11 @@ def _compiled_once(dispatcher: Any, signature: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``soak``: further sizes of tests that run at some size anyway."""
+    """Leave out what is marked ``soak``, further sizes of tests that run at some size anyway, and begin with the site.
+
+    It takes a minute to build: begun last, one worker would build it and the others wait.
+    """
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
     if not config.getoption("--soak"):
         left_out = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=left_out)
