@@ -13,7 +13,7 @@ import engram
 from engram.testing import find_browser, open_browser, take_screenshots
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("plasticity", "same-solution", "memory", "difficulty")
+GUIDES = ("plasticity", "continual", "same-solution", "memory", "difficulty")
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ class QuadraticPenalty:
         self._shapes: dict[str, torch.Size] = {}
         self._flat: dict[str, Tensor] = {}  # each one buffer for all parameters
         self._hooks: list[Any] = []
-        self._warned = False
+        self._checked = 0  # up to which task it was said whether a gradient is stable
         self._parameters: list[nn.Parameter] = []
         self._matched()
 
@@ -199,9 +199,11 @@ class QuadraticPenalty:
         if closure:
             raise ValueError("closure is given to the optimiser's step: expected none, as gradients are made within it")
         self.add_grad_()
+        if self._checked == self.tasks:
+            return
+        self._checked = self.tasks
         rate = 2 * self.strength * self._flat["importance"].max().item() * max(g["lr"] for g in optimizer.param_groups)
-        if rate > 2 and not self._warned:
-            self._warned = True
+        if rate > 2:
             warnings.warn(
                 f"the penalty may be unstable under gradient descent: lr 2 strength Omega = {rate:.3g}, above 2; "
                 "implicit=True is stable",
