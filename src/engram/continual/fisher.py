@@ -160,11 +160,12 @@ def _mean(
     """Return the mean over samples of sum_v |J^T v|^power, with the Jacobian J of the outputs by the parameters."""
     parameters = slow_parameters(model, select)
     sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
+    verified: dict[str, bool] = {}
     count = 0
     with _evaluated(model):
         for inputs, labels in _batches(data, n_samples, next(iter(parameters.values())).device):
             ways = partial(cotangents, labels=labels)
-            power_sums(model, parameters, inputs, ways, sums, power=power, batched=batched)
+            power_sums(model, parameters, inputs, ways, sums, verified=verified, power=power, batched=batched)
             count += len(inputs)
     if not count:
         raise ValueError("data holds no sample: expected at least one")

@@ -22,6 +22,7 @@ def power_sums(
     cotangents: Callable[[Tensor], Float[Tensor, "cotangents batch outputs"]],
     sums: dict[str, Tensor],
     *,
+    verified: dict[str, bool],
     power: int,
     batched: bool = False,
 ) -> None:
@@ -30,7 +31,8 @@ def power_sums(
     For one sample the gradient of a linear layer's weight is g a^T, with its input a and the gradient g of its output,
     so that the squares' sum is (G^2)^T A^2 and no per-sample gradient is made. A convolution is the same after a sum
     over positions. What this gives is compared with the gradient of the batch; parameters for which it differs, as of
-    a layer that is used twice or beside its call, get one gradient a sample by ``torch.func.vmap``.
+    a layer that is used twice or beside its call, get one gradient a sample by ``torch.func.vmap``. What was found is
+    kept in ``verified`` for the next batches, as long as they call the same layers.
     """
     names = {id(p): name for name, p in parameters.items()}
     calls, output = _recorded(model, inputs, [] if batched else [m for m in model.modules() if _is_outer_product(m)])
@@ -43,20 +45,24 @@ def power_sums(
             for total, g in zip(sums.values(), whole, strict=True):
                 total.add_(g.abs() ** power)
         return
-    left: dict[str, nn.Parameter] = {}
-    roles: list[dict[str, str]] = []
+    roles = [_roles(call, names) for call in calls]
+    reached = {name for role in roles for name in role}
+    settled = len(verified) == len(parameters) and all(name in reached for name, exact in verified.items() if exact)
+    left = {name: p for name, p in parameters.items() if settled and not verified[name]}
+    roles = [{name: role for name, role in one.items() if settled and verified[name]} for one in roles]
     for at, direction in enumerate(directions):
-        wanted = [call.output for call in calls] + (list(parameters.values()) if at == 0 else [])
+        wanted = [call.output for call in calls] + (list(parameters.values()) if at == 0 and not settled else [])
         if not wanted:
             break
         found = torch.autograd.grad(output, wanted, direction, retain_graph=at + 1 < len(directions), allow_unused=True)
-        if at == 0:
+        if at == 0 and not settled:
             gradients = dict(zip(parameters, found[len(calls) :], strict=True))
             roles = [_exact(call, g, gradients, names) for call, g in zip(calls, found, strict=False)]
             done = {name for role in roles for name in role}
             left = {name: p for name, p in parameters.items() if name not in done and gradients[name] is not None}
+            verified |= {name: name in done for name in (*done, *left)}
         for call, g, exact in zip(calls, found, roles, strict=False):
-            for name, role in exact.items():
+            for name, role in exact.items() if g is not None else ():
                 sums[name] += _of_layer(call, g, role, power)
     if left:
         for x, v in zip(torch.split(inputs, CHUNK), torch.split(directions, CHUNK, dim=1), strict=True):
@@ -101,6 +107,12 @@ def _is_outer_product(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or bool(getattr(module, "is_linear_in_weight", False))
 
 
+def _roles(call: Call, names: dict[int, str]) -> dict[str, str]:
+    """Return the names of a layer's parameters, each with its role."""
+    found = {names.get(id(getattr(call.module, role, None)), ""): role for role in ("weight", "bias")}
+    return {name: role for name, role in found.items() if name}
+
+
 def _exact(
     call: Call, g: Tensor | None, gradients: Mapping[str, Tensor | None], names: dict[int, str]
 ) -> dict[str, str]:
@@ -109,9 +121,8 @@ def _exact(
     if g is None or (call.input.ndim, g.ndim) != expected:  # samples with several positions, or of no use
         return {}
     found = {}
-    for role in ("weight", "bias"):
-        name = names.get(id(getattr(call.module, role, None)), "")
-        if name and (whole := gradients[name]) is not None:
+    for name, role in _roles(call, names).items():
+        if (whole := gradients[name]) is not None:
             gap = (_of_layer(call, g, role, power=0) - whole).norm()
             if gap <= 1e-4 * _of_layer(call, g, role, power=1).norm():
                 found[name] = role
