@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 
 from engram.lab import report
 
-GUIDES = ("plasticity.md", "learning-rules.md", "same-solution.md", "memory.md", "difficulty.md")
+GUIDES = ("plasticity.md", "learning-rules.md", "continual.md", "same-solution.md", "memory.md", "difficulty.md")
 SECONDS = 300  # that a cell may take
 PLOTLY = "application/vnd.plotly.v1+json"
 

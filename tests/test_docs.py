@@ -13,7 +13,7 @@ import engram
 from engram.testing import find_browser, open_browser, take_screenshots
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("plasticity", "learning-rules", "same-solution", "memory", "difficulty")
+GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory", "difficulty")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,159 @@
+"""How long it takes to measure what weights matter, and to hold them, against the loops that a PyTorch user writes.
+
+All ways run in one process on one thread, in turn, and tables show medians and their ratios.
+``python benchmarks/continual.py`` takes a minute and writes the record beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from engram.continual import EWC, MAS, OnlineEWC, SynapticIntelligence, fisher_diagonal, gradient_magnitude
+
+RECORD = Path(__file__).with_suffix(".json")
+SIZES, BATCH, SAMPLES = (784, 256, 256, 10), 128, 1000
+STEPS, MEASURES = 200, 5  # repetitions
+TARGETS = {"ewc": 1.3, "online-ewc": 1.3, "si": 1.3, "mas": 1.3}  # times the plain step, at most
+FASTER = 30.0  # times single-sample passes, at least
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [part for pre, post in pairwise(SIZES) for part in (nn.Linear(pre, post), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def data(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, SIZES[0], generator=generator), torch.randint(SIZES[-1], (count,), generator=generator)
+
+
+def step(name: str, implicit: bool) -> Callable[[], object]:
+    """Return a training step of the second task, with a penalty or, of no name, without."""
+    model, (x, classes) = network(), data(BATCH)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    kinds = {"ewc": EWC, "online-ewc": OnlineEWC, "si": SynapticIntelligence, "mas": MAS}
+    penalty = kinds[name](model, 0.01) if name else None
+
+    def once() -> None:
+        optimizer.zero_grad()
+        cross_entropy(model(x), classes).backward()
+        optimizer.step()
+
+    if penalty is not None:
+        penalty.attach(optimizer, implicit=implicit)
+        once()
+        penalty.consolidate(*([] if name == "si" else [[(x, classes)]]))
+    return once
+
+
+def by_single_samples() -> dict[str, torch.Tensor]:
+    """Return the empirical Fisher information, as it is mostly written: a pass for each sample."""
+    model, (x, classes) = network(), data(SAMPLES)
+    sums = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for row, label in zip(x, classes, strict=True):
+        loss = cross_entropy(model(row[None]), label[None])
+        for total, g in zip(sums.values(), torch.autograd.grad(loss, list(model.parameters())), strict=True):
+            total.add_(g.square())
+    return {name: total / SAMPLES for name, total in sums.items()}
+
+
+def in_batches() -> dict[str, torch.Tensor]:
+    x, classes = data(SAMPLES)
+    batches = zip(x.split(BATCH), classes.split(BATCH), strict=True)
+    return fisher_diagonal(network(), batches, fisher="true")
+
+
+def over_all_classes() -> dict[str, torch.Tensor]:
+    return fisher_diagonal(network(), data(SAMPLES)[0].split(BATCH), fisher="all")
+
+
+def magnitudes() -> dict[str, torch.Tensor]:
+    return gradient_magnitude(network(), data(SAMPLES)[0].split(BATCH))
+
+
+def taken(ways: dict[str, Callable[[], object]], repeats: int, unseen: int) -> dict[str, list[float]]:
+    """Return the seconds of each way, taken in turn, after a few that are not counted."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for turn, (name, way) in product(range(repeats + unseen), ways.items()):
+        start = time.perf_counter()
+        way()
+        if turn >= unseen:
+            found[name].append(time.perf_counter() - start)
+    return found
+
+
+def measure() -> dict[str, dict[str, list[float]]]:
+    single = by_single_samples()
+    for name, found in in_batches().items():  # as a whole: rounding moves a sample across the kink of a unit
+        assert (found - single[name]).norm() < 1e-3 * single[name].norm(), name
+    steps = {"plain": step("", implicit=True)}
+    for name in TARGETS:
+        steps |= {name: step(name, implicit=True), f"{name}, gradient": step(name, implicit=False)}
+    measures = {
+        "single-sample passes": by_single_samples,
+        "Fisher, true labels": in_batches,
+        "Fisher, all 10 classes": over_all_classes,
+        "MAS": magnitudes,
+    }
+    return {"steps": taken(steps, STEPS, 10), "measures": taken(measures, MEASURES, 1)}
+
+
+def section(record: dict[str, Any]) -> list[str]:
+    steps, measures = record["steps"], record["measures"]
+    plain, single = statistics.median(steps["plain"]), statistics.median(measures["single-sample passes"])
+    rows = []
+    for name, seconds in steps.items():
+        low, middle, high = statistics.quantiles(seconds, n=4)
+        most = TARGETS.get(name)
+        met = "" if most is None else f"at most {most}x: {'met' if middle / plain <= most else 'NOT MET'}"
+        spread = f"{100 * (high - low) / middle:.0f}%"
+        rows.append(f"| {name} | {1e3 * middle:.2f} | {spread} | {middle / plain:.2f}x | {met} |")
+    faster = []
+    for name, seconds in measures.items():
+        ratio = single / statistics.median(seconds)
+        met = f"at least {FASTER:.0f}x: {'met' if ratio >= FASTER else 'NOT MET'}" if "true" in name else ""
+        faster.append(f"| {name} | {1e3 * statistics.median(seconds):.1f} | {ratio:.1f}x | {met} |")
+    shape = "-".join(map(str, SIZES))
+    return [
+        "## Continual learning",
+        "",
+        f"A training step of {shape}, batch {BATCH}, with plain SGD, while a penalty holds the weights of an earlier",
+        "task: by its proximal step or, *gradient*, by its gradient. Medians in milliseconds of repetitions in turn,",
+        "one thread. *Spread*: interquartile range over median.",
+        "",
+        f"Load average before the run {record['load']:.1f}.",
+        "",
+        "| penalty | step | spread | over the plain one | target |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        f"Importances of {SAMPLES} samples in the same network, against a pass for each sample.",
+        "",
+        "| measure | milliseconds | faster | target |",
+        "|---|---|---|---|",
+        *faster,
+        "",
+    ]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    record: dict[str, Any] = {"load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0} | measure()
+    print("\n".join(section(record)))
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Many tasks, one after another: what keeps a network from forgetting the first while it learns the last.
+
+They wrap any module and any optimiser of torch's, and leave the training loop to its owner.
+"""
+
+from engram import arguments
+from engram.continual.classifier import ContinualClassifier
+from engram.continual.dhp_softmax import DHPSoftmax
+from engram.continual.ewc import EWC, OnlineEWC
+from engram.continual.fisher import fisher_diagonal, gradient_magnitude
+from engram.continual.frozen_body import freeze_body
+from engram.continual.l2_anchor import L2Anchor
+from engram.continual.lwf import LwF
+from engram.continual.mas import MAS
+from engram.continual.parameters import slow_parameters
+from engram.continual.penalty import QuadraticPenalty
+from engram.continual.replay import Replay
+from engram.continual.si import SynapticIntelligence
+
+__all__ = [
+    "EWC",
+    "MAS",
+    "ContinualClassifier",
+    "DHPSoftmax",
+    "L2Anchor",
+    "LwF",
+    "OnlineEWC",
+    "QuadraticPenalty",
+    "Replay",
+    "SynapticIntelligence",
+    "fisher_diagonal",
+    "freeze_body",
+    "gradient_magnitude",
+    "slow_parameters",
+]
+
+arguments.noted_in(__name__)

@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engram.experiments.dhp_softmax import arms, experiment, training
+from engram.experiments.dhp_softmax.training import Classifier, Training, sequence, steps_of
+from engram.lab import Run, narrow
+from engram.tasks import ClassificationTask, Labelled
+
+SMALL = experiment.presets["smoke"].config
+
+
+class Loop(Run):
+    """A run without a folder."""
+
+    def __init__(self, seed=0):
+        self.generator, self.rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+
+    def steps(self, total, /, **state):
+        return iter(range(total))
+
+    def log(self, step, /, *, every=1, **values):
+        return {}
+
+
+def test_the_heads_of_all_arms_start_alike_but_for_their_scale():
+    nets = {
+        name: Classifier(arm.config, 64, torch.Generator().manual_seed(0))
+        for name, arm in arms(SMALL).items()
+        if name.startswith("split")
+    }
+    body = nets["split-plain"].body[0].weight
+    unscaled = nets["split-linear"].head.weight * 10**0.5
+    for name, net in nets.items():
+        assert torch.equal(net.body[0].weight, body)
+        scale = SMALL.units**0.5 if arms(SMALL)[name].config.init == "fan_in" else 10**0.5
+        torch.testing.assert_close(net.head.weight * scale, unscaled)
+
+
+def test_images_that_are_tested_are_not_learned():
+    for tasks in ("split", "permuted", "imbalanced"):
+        config = Training(tasks=tasks, images="digits", permutations=2)
+        for task in sequence(config, torch.Generator().manual_seed(0)):
+            learned = {tuple(row) for row in task.train.inputs.tolist()}
+            assert not learned & {tuple(row) for row in task.test.inputs.tolist()}
+
+
+def test_steps_pass_over_each_task_as_often_as_said():
+    data = Labelled(torch.zeros(130, 2), torch.zeros(130, dtype=torch.int64))
+    task = ClassificationTask(data, data, (0,))
+    found = steps_of(Training(epochs=3, batch_size=64), [task, task])
+    assert found == [(n, b, (e, b) == (2, 1)) for n in range(2) for e in range(3) for b in range(2)]
+
+
+def test_plasticity_without_coefficients_is_no_plasticity():
+    linear, zero, plastic = (
+        training.trial(arms(SMALL)[name].config, Loop()) for name in ("split-linear", "split-dhp-alpha-0", "split-dhp")
+    )
+    assert zero["weights"] == linear["weights"]
+    assert zero["plastic_share"] == 0
+    assert plastic["weights"] != linear["weights"]
+    assert np.tri(5).astype(bool).tolist() == (np.array(plastic["matrix"]) >= 0).tolist()
+
+
+@pytest.mark.parametrize("penalty", ["online-ewc", "si", "mas"])
+def test_a_penalty_acts_from_the_second_task_on(penalty):
+    free, held = (
+        training.trial(replace(narrow(SMALL, Training), tasks="permuted", penalty=penalty, strength=strength), Loop())
+        for strength in (0.0, 1e4)
+    )
+    assert free["matrix"][0] == held["matrix"][0]
+    assert free["weights"] != held["weights"]
+
+
+def test_the_merged_penalty_is_the_sum():
+    found = training.exactness(arms(SMALL)["exactness"].config, Loop())
+    assert 0 < found["gap"] < 1e-9
