@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 import blur
+import continual_inner
 import difficulty
 import dsa
 import environments
@@ -327,7 +328,19 @@ def main() -> None:
     sections.insert(1, (layers, layers.section))
     sections += [
         (module, module.section)
-        for module in (meta_tasks, meta, blur, memory, hebbian_conv, remember, dsa, difficulty, verify, rules)
+        for module in (
+            meta_tasks,
+            meta,
+            blur,
+            continual_inner,
+            memory,
+            hebbian_conv,
+            remember,
+            dsa,
+            difficulty,
+            verify,
+            rules,
+        )
     ]
     for module, section in sections:
         path: Path = module.RECORD
