@@ -30,8 +30,8 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     closes over, gets its gradient, of any order.
 
     Args:
-        function: It must do the same when it is called again: nothing that it uses may change between, and what it
-            draws from torch's global generators is drawn again.
+        function: It must do the same when it is called again: nothing that it uses may change between, what it draws
+            from torch's global generators is drawn again, and autocast has to be entered inside it.
         args: Its arguments.
 
     Returns:
@@ -51,7 +51,8 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     if not torch.is_grad_enabled():
         return function(*args)
     slots: list[weakref.ref[_Slot]] = []
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if cuda else []
     states = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
 
     # A detached alias everywhere, because a node that holds its own output would never be freed.

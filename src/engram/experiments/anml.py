@@ -66,7 +66,7 @@ class Config:
     """Channels of each convolution of the gate."""
     outputs: Annotated[int, Ge(2)] = 200
     """Outputs of the network; at least as many as classes."""
-    steps: Annotated[int, Ge(1)] = 500
+    steps: Annotated[int, Ge(1)] = 900
     """Steps of meta-learning."""
     trajectory: Annotated[int, Ge(1), Le(20)] = 20
     """Images of a class in a step of meta-learning."""
@@ -363,11 +363,12 @@ def figure(results: Results) -> go.Figure:
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core: the steps of learning, and those of the streams."""
-    images = {"meta": 370 if config.order == 2 else 310, "none": 0}.get(config.learning, 3 * 84)
-    per_image = 2e-9 * 27e3 * (config.channels / 32) ** 2
-    learning = config.steps * (images * per_image + (0.06 if config.learning == "meta" else 0.0))
+    images, calls = {"meta": (370, 0.06 if config.order == 2 else 0.035), "none": (0, 0.0)}.get(
+        config.learning, (252, 0.0)
+    )
+    learning = config.steps * (images * 5.4e-5 * (config.channels / 32) ** 2 + calls)
     streams = 2 * (config.streams + (config.selections * len(config.lrs) if len(config.lrs) > 1 else 0))
-    step = 5e-3 if config.learning == "none" else 7e-4 + 2e-9 * 9 * config.channels * config.outputs
+    step = 5e-3 if config.learning == "none" else 2e-4 + 1e-9 * 9 * config.channels * config.outputs
     return 3 + learning + streams * SHOTS * sum(config.lengths) * step
 
 

@@ -234,7 +234,9 @@ def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.
         >>> (layer.weight == before).all(1).tolist()
         [True, False, True]
     """
-    fresh = torch.empty_like(linear.weight if rows is None else linear.weight[: len(rows)])
+    shape = linear.weight.shape if rows is None else (len(rows), linear.in_features)
+    device = linear.weight.device if generator is None else generator.device
+    fresh = torch.empty(shape, dtype=linear.weight.dtype, device=device)
     fresh.normal_(std=(2 / linear.in_features) ** 0.5, generator=generator)
     if rows is None:
         linear.weight.copy_(fresh)

@@ -200,13 +200,14 @@ def evaluate_lengths(
 def _draw(pool: Tensor, length: int, shots: int, shuffled: bool, generator: torch.Generator) -> Stream:
     """Draw classes in random order, and those of their images that are learned in random order, by class or not."""
     chosen = pool[torch.randperm(len(pool), generator=generator)[:length]]
-    y = torch.arange(length).repeat_interleave(shots)
+    labels = torch.arange(length, device=pool.device)
+    y = labels.repeat_interleave(shots)
     x = torch.cat([of_class[torch.randperm(shots, generator=generator)] for of_class in chosen])
     if shuffled:
         order = torch.randperm(len(y), generator=generator)
         x, y = x[order], y[order]
     tests = pool.shape[1] - shots
-    return Stream(x, y, chosen[:, shots:].flatten(0, 1), torch.arange(length).repeat_interleave(tests))
+    return Stream(x, y, chosen[:, shots:].flatten(0, 1), labels.repeat_interleave(tests))
 
 
 def _head_alone(train: Collection[str]) -> bool:
