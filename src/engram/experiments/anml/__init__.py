@@ -9,7 +9,6 @@ learning before; and for each the same images in random order, which cannot be f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import plotly.graph_objects as go
@@ -29,15 +28,14 @@ from engram.continual.anml import (
     sanml_net,
     zap_,
 )
-from engram.lab import Arm, Claim, Experiment, Preset, Results, Run, arms_of, claimed, value
+from engram.experiments.anml.claims import claims
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of
 from engram.lab.curves import colors
-from engram.lab.measure import Condition, Measure
 from engram.tasks import ClassStreams, synthetic_glyphs
 from engram.tasks.data import load
 
 SIDE = 28
 SHOTS = 15  # images of a class that are learned, of 20
-LEARNS, REMEMBERS = 0.40, 0.75  # of right answers, at the size of the laptop
 ACTIVE = 0.01  # above which a unit counts as active
 NEIGHBOURS = 5
 SHOWN = {"anml": "ANML", "sanml": "without gate", "oml": "OML", "pretrained": "pretrained", "scratch": "from scratch"}
@@ -234,116 +232,6 @@ def gating(net: GatedNet, new: Float[Tensor, "classes drawings 28 28"]) -> dict[
     active = {"before": pre, "after": post}
     shares = {f"active_{name}": (part[:, SHOTS:] > ACTIVE).float().mean().item() for name, part in active.items()}
     return {**shares, "gate_neighbours": float(right.mean())}
-
-
-def times(factor: float, measure: Measure) -> Measure:
-    """Return a measure times a number."""
-    return Measure(lambda results: factor * measure(results), measure.arms)
-
-
-def sized(name: str, statement: str, laptop: Condition, paper: Condition, **about: Any) -> list[Claim]:
-    """Return a claim at the size of the laptop and as published, which differ in their thresholds."""
-    return [
-        claimed(name, statement, laptop, presets=("laptop",), **about),
-        claimed(f"{name}-at-600-classes", statement, paper, presets=("paper",), **about),
-    ]
-
-
-published = partial(claimed, source="Beaulieu et al. 2020, figure 2; criterion ours")
-both = partial(sized, source="Beaulieu et al. 2020, figure 2; criterion ours")
-held_out, seen, drop = (partial(value, key=key) for key in ("held_out", "seen", "drop"))
-claims = [
-    *both(
-        "learns-sequentially",
-        "After a stream of 50 classes (600 in the paper), each image once, other images of them are recognised",
-        held_out("anml") >= LEARNS,
-        held_out("anml") >= 0.60,
-        published="63.8 % of 600 classes",
-    ),
-    published(
-        "scratch-does-not",
-        "ANML recognises five times as much of a stream as a network that learned nothing before (difference)",
-        held_out("anml") - times(5.0, held_out("scratch")) >= 0.0,
-        published="Scratch below 3 % from 50 classes on",
-    ),
-    published(
-        "pretraining-does-not-do",
-        "ANML recognises more of a stream than a network that was trained on as many images in random order, by 0.05",
-        held_out("anml") - held_out("pretrained") >= 0.05,
-        published="Pretrain below 3 % from 400 classes on",
-    ),
-    published(
-        "oml-does-not-do",
-        "ANML recognises more of a stream than OML with a linear head (difference)",
-        held_out("anml") - held_out("oml") >= 0.0,
-        published="63.8 % against 18.2 %, or 44.2 % where OML's last layer alone learns the stream",
-    ),
-    *both(
-        "remembers",
-        "After the stream the images that were learned are recognised",
-        seen("anml") >= REMEMBERS,
-        seen("anml") >= 0.88,
-        published="92 to 93 % of 600 classes (replications)",
-    ),
-    *both(
-        "order-costs-little",
-        "Of what is recognised when the images come in random order, little is lost when they come class by class",
-        drop("anml") <= 0.30,
-        drop("anml") <= 0.15,
-        published="10 % at 600 classes",
-    ),
-    *both(
-        "order-costs-scratch-nearly-all",
-        "A network that learned nothing before loses, class by class, nearly all that it learns in random order",
-        drop("scratch") >= 0.80,
-        drop("scratch") >= 0.95,
-        published="99 % at 600 classes",
-    ),
-    *both(
-        "the-first-survive",
-        "Of the longest stream's first tenth of classes half as much is recognised as of its last (0.7 in the paper)",
-        value("anml", "first") - times(0.5, value("anml", "last")) >= 0.0,
-        value("anml", "first") - times(0.7, value("anml", "last")) >= 0.0,
-        published="class 1 survives 8,985 steps (curves only)",
-    ),
-    *both(
-        "the-gate-silences",
-        "Fewer features are active after the gate than before, of new classes (difference of shares)",
-        value("anml", "active_after") - value("anml", "active_before") <= 0.0,
-        value("anml", "active_after") - value("anml", "active_before") <= -0.15,
-        published="52.8 % before, 5.9 % after",
-    ),
-    *both(
-        "the-gate-tells-classes",
-        "Neighbours by their gate tell the class of an image of a new class, 1.5 times as often as with an untrained "
-        "gate",
-        value("anml", "gate_neighbours") / value("anml", "gate_neighbours_untrained") >= 1.5,
-        value("anml", "gate_neighbours") / value("anml", "gate_neighbours_untrained") >= 2.0,
-        published="70.9 % against 24.3 %",
-    ),
-    published(
-        "the-gate-helps",
-        "ANML recognises more of a stream than the same network without its gate (difference)",
-        held_out("anml") - held_out("sanml") >= 0.0,
-        published="not compared; by the same laboratory later: 69.2 % with, 69.0 % without",
-        source="notebook of uvm-neurobotics-lab/higherANML; criterion ours",
-    ),
-    *both(
-        "first-order-does",
-        "Other images of a stream's classes are also recognised where meta-learning takes inner gradients for "
-        "constants, as in the released program",
-        held_out("anml-order-1") >= LEARNS,
-        held_out("anml-order-1") >= 0.60,
-        published="64 % of 600 classes with the author's program, 66 % by order 2 (replications)",
-    ),
-    published(
-        "resetting-helps-pretraining",
-        "Pretraining whose last layer is drawn anew after each pass lets more be recognised than without (difference)",
-        held_out("pretrained-zapped") - held_out("pretrained") >= 0.0,
-        source="Frati et al. 2023, abstract; criterion ours",
-        published="matches meta-learning in many cases",
-    ),
-]
 
 
 def figure(results: Results) -> go.Figure:
