@@ -56,6 +56,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/meta.py
 	$(BIN)/python benchmarks/meta_tasks.py
 	$(BIN)/python benchmarks/blur.py
+	$(BIN)/python benchmarks/continual_inner.py
 	$(BIN)/python benchmarks/memory.py $(QUICK)
 	$(BIN)/python benchmarks/hebbian_conv.py
 	$(BIN)/python benchmarks/remember.py

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 import blur
 import continual
+import continual_inner
 import difficulty
 import dsa
 import environments
@@ -332,6 +333,7 @@ def main() -> None:
             meta_tasks,
             meta,
             blur,
+            continual_inner,
             memory,
             hebbian_conv,
             remember,

@@ -19,6 +19,7 @@ PAGES = [
     "docs/difficulty.md",
     "docs/evolution.md",
     "docs/getting-started.md",
+    "docs/inner-loop.md",
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",

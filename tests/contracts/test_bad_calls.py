@@ -37,6 +37,7 @@ PACKAGES = (
     "analysis",
     "analysis.verify",
     "continual",
+    "continual.anml",
     "memory",
     "optim",
     "plasticity",

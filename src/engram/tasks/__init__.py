@@ -6,6 +6,7 @@ An unknown argument, or one out of its range, raises ValueError, one of a wrong 
 """
 
 from engram import arguments
+from engram.tasks.class_streams import ClassStream, ClassStreams
 from engram.tasks.collision_advice import collision_advice
 from engram.tasks.delayed_add import DelayedAdd
 from engram.tasks.document_bigrams import DocumentBigrams
@@ -34,6 +35,8 @@ from engram.tasks.two_stimulus import Timing, TwoStimulus
 
 __all__ = [
     "ClampedEpisode",
+    "ClassStream",
+    "ClassStreams",
     "ClassificationTask",
     "CueReward",
     "CueRewardVectorEnv",

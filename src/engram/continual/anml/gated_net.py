@@ -1,0 +1,255 @@
+"""Networks whose last features are gated by a second network that sees the same input (Beaulieu et al., 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+
+SIDE = 28
+LEAST_SIDE = 22  # below which the third convolution leaves one number a channel, and nothing to normalise
+
+
+class Features(NamedTuple):
+    """Features of images before the gate, the gate, None where there is none, and features after it."""
+
+    pre: Float[Tensor, "batch features"]
+    gate: Float[Tensor, "batch features"] | None
+    post: Float[Tensor, "batch features"]
+
+
+class GatedNet(nn.Module):
+    """A classifier whose features are multiplied by a gate between 0 and 1, which another network makes of its input.
+
+        h = body(x),  m = sigmoid(gate(x)),  y = head(h * m)
+
+    The gate decides what is active and, because the gradient of a weight scales with the activity that it sees, also
+    which weights move.
+
+    Args:
+        body: Of images, features, (batch, features).
+        head: Of features, logits: an ``nn.Linear``, or an ``nn.Sequential`` whose last module is one.
+        gate: Of images, the logits of the gate, (batch, features); None: no gate, m = 1.
+
+    Attributes:
+        readout: The last layer of the head, with a row of weights for each class.
+
+    Raises:
+        TypeError: ``head`` is neither, or another argument is no module.
+
+    Source: Beaulieu et al., "Learning to continually learn" (2020), section 3 and figure 1.
+
+    Examples:
+        >>> net = GatedNet(nn.Flatten(), nn.Linear(4, 3), nn.Sequential(nn.Flatten(), nn.Linear(4, 4)))
+        >>> net(torch.zeros(2, 1, 2, 2)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Module, gate: nn.Module | None = None) -> None:
+        super().__init__()
+        self.body, self.head, self.gate = checks.instance("body", body, nn.Module), head, gate
+        last = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
+        self.readout_size = checks.instance("the last module of head", last, nn.Linear).out_features
+        if gate is not None:
+            checks.instance("gate", gate, nn.Module)
+
+    @property
+    def readout(self) -> nn.Linear:
+        """The last layer of the head."""
+        return self.head[-1] if isinstance(self.head, nn.Sequential) else self.head  # type: ignore[return-value]
+
+    def gates(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"] | None:
+        """Return the gate of images, None where there is none: to hand to later calls on the same images."""
+        return None if self.gate is None else torch.sigmoid(self.gate(x))
+
+    def features(
+        self,
+        x: Float[Tensor, "batch ..."],
+        gate: Float[Tensor, "batch features"] | None = None,
+    ) -> Features:
+        """Return the features of images, by a gate that is known or, if None, is made now."""
+        pre = self.body(x)
+        gate = self.gates(x) if gate is None else gate
+        return Features(pre, gate, pre if gate is None else pre * gate)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch ..."],
+        gate: Float[Tensor, "batch features"] | None = None,
+    ) -> Float[Tensor, "batch classes"]:
+        """Return the logits of images; ``gate`` as of ``features``."""
+        return self.head(self.features(x, gate).post)  # type: ignore[no-any-return]
+
+
+class ConvBody(nn.Sequential):
+    """Three convolutions 3 x 3, each followed by instance norm and ReLU, the first two by max-pooling 2 x 2; flattened.
+
+    Instance norm, over the positions of each channel of each image, is what normalising one image at a time is, in one
+    call for the whole batch; it has no running statistics, so that ``train`` and ``eval`` are the same.
+
+    Args:
+        channels: Of each convolution.
+        in_channels: Of the images.
+
+    Raises:
+        ValueError: On a call, images with a side below 22 pixels.
+
+    Source: Beaulieu et al., "Learning to continually learn" (2020), appendix.
+
+    Examples:
+        >>> ConvBody(8)(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 72])
+    """
+
+    def __init__(self, channels: int, in_channels: int = 1) -> None:
+        checks.size("channels", channels)
+        layers: list[nn.Module] = []
+        for place, before in enumerate((checks.size("in_channels", in_channels), channels, channels)):
+            layers += [nn.Conv2d(before, channels, 3), nn.InstanceNorm2d(channels, affine=True), nn.ReLU()]
+            layers += [nn.MaxPool2d(2)] if place < 2 else [nn.Flatten()]
+        super().__init__(*layers)
+
+    def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
+        """Return features, 9 for each channel of images of 28 x 28."""
+        if min(input.shape[-2:]) < LEAST_SIDE:
+            size = "x".join(map(str, input.shape[-2:]))
+            raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
+        return super().forward(input)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def anml_net(
+    *,
+    in_channels: int = 1,
+    body_channels: int = 256,
+    gate_channels: int = 112,
+    num_outputs: int = 1000,
+    generator: torch.Generator | None = None,
+) -> GatedNet:
+    """Make ANML's network for images of 28 x 28: a convolutional body, a smaller one that gates it, a linear head.
+
+    Args:
+        in_channels: Channels of the images.
+        body_channels: Of each convolution of the body, which has 9 times as many features.
+        gate_channels: Of each convolution of the gate.
+        num_outputs: Classes that the head has room for.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
+
+    Raises:
+        ValueError: A number below 1.
+
+    Source: Beaulieu et al., "Learning to continually learn" (2020), appendix.
+
+    Examples:
+        >>> sum(parameter.numel() for parameter in anml_net().parameters())
+        6041800
+    """
+    features = 9 * checks.size("body_channels", body_channels)
+    gate = nn.Sequential(ConvBody(gate_channels, in_channels), nn.Linear(9 * gate_channels, features))
+    head = nn.Linear(features, checks.size("num_outputs", num_outputs))
+    return _initialised(GatedNet(ConvBody(body_channels, in_channels), head, gate), generator)
+
+
+def sanml_net(
+    *,
+    in_channels: int = 1,
+    body_channels: int = 256,
+    num_outputs: int = 1000,
+    generator: torch.Generator | None = None,
+) -> GatedNet:
+    """Make ANML's network without its gate; arguments are as of ``anml_net``.
+
+    Source: the ablation of Beaulieu et al., "Learning to continually learn" (2020).
+
+    Examples:
+        >>> sum(parameter.numel() for parameter in sanml_net().parameters())
+        3489256
+    """
+    head = nn.Linear(9 * checks.size("body_channels", body_channels), checks.size("num_outputs", num_outputs))
+    return _initialised(GatedNet(ConvBody(body_channels, in_channels), head), generator)
+
+
+def oml_net(
+    *,
+    in_channels: int = 1,
+    channels: int = 256,
+    hidden: int | None = 1024,
+    num_outputs: int = 1000,
+    generator: torch.Generator | None = None,
+) -> GatedNet:
+    """Make OML's network for images of 28 x 28: six convolutions without normalisation, and the layers that learn.
+
+    Args:
+        in_channels: Channels of the images.
+        channels: Of each convolution, of strides 1, 1, 1, 2, 1, 2, each followed by ReLU.
+        hidden: Units of the layer between features and output; None: a linear head.
+        num_outputs: Classes that the head has room for.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
+
+    Raises:
+        ValueError: A number below 1.
+
+    Source: Javed and White, "Meta-learning representations for continual learning" (2019), as Beaulieu et al. (2020)
+    compare it.
+
+    Examples:
+        >>> sum(parameter.numel() for parameter in oml_net(in_channels=3).parameters())
+        6342888
+    """
+    layers: list[nn.Module] = []
+    before = checks.size("in_channels", in_channels)
+    for stride in (1, 1, 1, 2, 1, 2):
+        layers += [nn.Conv2d(before, checks.size("channels", channels), 3, stride), nn.ReLU()]
+        before = channels
+    checks.size("num_outputs", num_outputs)
+    head: nn.Module = nn.Linear(9 * channels, num_outputs)
+    if hidden is not None:
+        first = nn.Linear(9 * channels, checks.size("hidden", hidden))
+        head = nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, num_outputs))
+    return _initialised(GatedNet(nn.Sequential(*layers, nn.Flatten()), head), generator)
+
+
+@torch.no_grad()
+def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.Generator | None = None) -> None:
+    """Draw rows of a layer's weights anew, in place, normal with variance 2 / fan-in; biases stay.
+
+    Args:
+        linear: The layer.
+        rows: Which, each once; None: all.
+        generator: Source of the weights.
+
+    Raises:
+        ValueError: There is no such row.
+
+    Source: Beaulieu et al., "Learning to continually learn" (2020), algorithm 1.
+
+    Examples:
+        >>> layer = nn.Linear(2, 3)
+        >>> before = layer.weight.clone()
+        >>> zap_(layer, [1])
+        >>> (layer.weight == before).all(1).tolist()
+        [True, False, True]
+    """
+    shape = linear.weight.shape if rows is None else (len(rows), linear.in_features)
+    device = linear.weight.device if generator is None else generator.device
+    fresh = torch.empty(shape, dtype=linear.weight.dtype, device=device)
+    fresh.normal_(std=(2 / linear.in_features) ** 0.5, generator=generator)
+    if rows is None:
+        linear.weight.copy_(fresh)
+        return
+    for place, row in enumerate(rows):
+        checks.size(f"rows[{place}]", row, 0, linear.out_features - 1)
+        linear.weight[row] = fresh[place]
+
+
+def _initialised(net: GatedNet, generator: torch.Generator | None) -> GatedNet:
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return net

@@ -1,0 +1,173 @@
+"""Meta-learning by continual learning: weights from which a few steps on a new class disturb no other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from engram import checks
+from engram.continual.anml.gated_net import GatedNet, zap_
+from engram.continual.fast_weights import FastWeights
+from engram.continual.inner_updates import sgd
+
+CAPTURED_FOR = 500  # steps after which remembered images that are all given the new class's label are worth a warning
+
+
+class MetaStep(NamedTuple):
+    """What one step of meta-learning found, at the weights that the inner steps led to.
+
+    Attributes:
+        loss: Mean cross-entropy over trajectory and remembered images.
+        accuracy: Share of them that are right.
+        trajectory: Of the trajectory's alone.
+        remembered: Of the remembered alone.
+        captured: Share of the remembered that are taken for the trajectory's last class: 1 at first, and to fall.
+    """
+
+    loss: float
+    accuracy: float
+    trajectory: float
+    remembered: float
+    captured: float
+
+
+class SequentialMetaLearner:
+    """Trains a network so that learning a class, one image after another, leaves it knowing all others.
+
+        w(i+1) = w(i) - lr dCE(f(x_i; w(i)), y_i)/dw(i),  i = 0 .. steps - 1
+        outer loss = mean cross-entropy at w(steps) of the trajectory and of images to remember
+
+    The weights that move in the inner loop start at the network's; an optimiser of the outer loss moves all of them.
+    One engine for ANML (body and head move, the gate does not), the same without a gate, and OML (the head alone).
+
+    Args:
+        net: The network.
+        generator: Source of the rows that are drawn anew.
+        fast: Submodules, or parameters, that move in the inner loop.
+        inner_lr: Learning rate of the inner loop.
+        order: Of the outer gradient: 2 through the inner steps, 1 with their gradients as constants.
+        zap: Whether the rows of the trajectory's classes in the network's last layer are drawn anew, in place, before
+            the inner loop, so that no class is known already.
+        optimizer: Of all parameters; None: Adam with a learning rate of 0.001. What it remembers of rows that are
+            drawn anew it keeps.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: ``inner_lr`` is negative or not finite, or, when learning, ``fast`` or ``order`` as of
+            ``FastWeights``.
+
+    Source: Beaulieu et al., "Learning to continually learn" (2020), algorithm 1; Javed and White, "Meta-learning
+    representations for continual learning" (2019), algorithm 2.
+
+    Examples:
+        >>> from engram.continual.anml import anml_net
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> learner = SequentialMetaLearner(anml_net(body_channels=4, gate_channels=2), generator)
+        >>> images = torch.rand(30, 1, 28, 28, generator=generator)
+        >>> found = learner.step(images[:5], torch.full((5,), 3), images[5:], torch.arange(25))
+        >>> found.trajectory  # of which it has seen nothing else
+        1.0
+    """
+
+    def __init__(
+        self,
+        net: GatedNet,
+        generator: torch.Generator,
+        *,
+        fast: Collection[str] = ("body", "head"),
+        inner_lr: float = 0.1,
+        order: int = 2,
+        zap: bool = True,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        self.net = checks.instance("net", net, GatedNet)
+        self.generator = checks.generator(generator)
+        self.fast, self.zap, self.order = fast, zap, checks.choice("order", order, (1, 2))
+        self.inner_lr = checks.number("inner_lr", inner_lr, least=0)
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-3) if optimizer is None else optimizer
+        self.steps = self._captured = 0
+        moves = FastWeights(net, select=fast).params
+        self._gate_rests = not any(name.startswith("gate.") for name in moves)
+
+    def inner(
+        self,
+        x: Float[Tensor, "steps ..."],
+        y: Int[Tensor, " steps"],
+        gate: Float[Tensor, "steps features"] | None = None,
+    ) -> FastWeights:
+        """Return the weights after one step on each image, in turn; ``gate`` as of ``GatedNet.features``."""
+        labels("y", y, x, self.net)
+        fast = FastWeights(self.net, sgd(self.inner_lr), select=self.fast, order=self.order)
+        for i in range(len(x)):
+            one = slice(i, i + 1)
+            logits = fast(x[one], gate=None if gate is None else gate[one])
+            fast = fast.step(functional.cross_entropy(logits, y[one]))
+        return fast
+
+    def step(
+        self,
+        x: Float[Tensor, "steps ..."],
+        y: Int[Tensor, " steps"],
+        remember_x: Float[Tensor, "others ..."],
+        remember_y: Int[Tensor, " others"],
+    ) -> MetaStep:
+        """Learn a trajectory, and then how to learn it better without forgetting.
+
+        Args:
+            x: Images of the trajectory, which are learned one by one.
+            y: Their classes.
+            remember_x: Images of all classes.
+            remember_y: Their classes.
+
+        Raises:
+            TypeError: Labels are no integers.
+            ValueError: Labels are beyond the network's outputs, or not as many as images; or there are none.
+            FloatingPointError: The outer loss is not finite.
+        """
+        labels("y", y, x, self.net)
+        labels("remember_y", remember_y, remember_x, self.net)
+        if self.zap:
+            zap_(self.net.readout, sorted(set(y.tolist())), self.generator)
+        images, answers = torch.cat((remember_x, x)), torch.cat((remember_y, y))
+        others = len(remember_x)
+        # The gate stays the same, image by image, while the inner loop runs: made once for all of them.
+        gate = self.net.gates(images) if self._gate_rests else None
+        fast = self.inner(x, y, None if gate is None else gate[others:])
+        logits = fast(images, gate=gate)
+        loss = functional.cross_entropy(logits, answers)
+        if not loss.isfinite():
+            raise FloatingPointError(f"the outer loss is {loss.item()} in step {self.steps}: inner_lr may be too high")
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        guesses = logits.argmax(1)
+        right = (guesses == answers).float()
+        captured = (guesses[:others] == y[-1]).float().mean().item()
+        self._watch(captured)
+        whole, own, remembered = (part.mean().item() for part in (right, right[others:], right[:others]))
+        return MetaStep(loss.item(), whole, own, remembered, captured)
+
+    def _watch(self, captured: float) -> None:
+        self.steps += 1
+        self._captured = self._captured + 1 if captured == 1 else 0
+        if self._captured == CAPTURED_FOR:
+            told = f"for {CAPTURED_FOR} steps all remembered images are taken for the new class"
+            warnings.warn(f"{told}: inner_lr = {self.inner_lr} may be too high", stacklevel=3)
+
+
+def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> None:
+    """Raise unless there is a class of the network's for each image, and an image."""
+    if y.is_floating_point() or y.dtype == torch.bool:
+        raise TypeError(f"{name}.dtype = {y.dtype}: expected integers")
+    if y.shape != (len(x),) or not len(x):
+        raise ValueError(f"{name}.shape = {tuple(y.shape)}: expected ({len(x)},), one for each image, at least one")
+    least, most = int(y.min()), int(y.max())
+    if least < 0 or most >= net.readout_size:
+        wrong = least if least < 0 else most
+        raise ValueError(f"{name} has the label {wrong}: expected 0 to {net.readout_size - 1}, the network's outputs")

@@ -1,0 +1,230 @@
+"""Learning a stream of classes, each image once, and what is left of them at its end."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.continual.anml.gated_net import GatedNet, zap_
+from engram.continual.anml.meta_learner import labels
+
+BATCH = 256  # images that are seen at once where nothing is learned
+
+
+class Stream(NamedTuple):
+    """A stream of classes to learn, in the order of their labels, and other images of them."""
+
+    x: Float[Tensor, "images ..."]
+    y: Int[Tensor, " images"]
+    test_x: Float[Tensor, "tests ..."]
+    test_y: Int[Tensor, " tests"]
+
+
+class Remembered(NamedTuple):
+    """What a network knows at the end of streams of one length.
+
+    Attributes:
+        classes: Number of classes.
+        lr: Learning rate, as chosen.
+        seen: Share of right answers about the images of the stream, of each run.
+        held_out: The same about other images of the classes.
+        by_class: The latter by class, in the order in which they came, (runs, classes).
+    """
+
+    classes: int
+    lr: float
+    seen: tuple[float, ...]
+    held_out: tuple[float, ...]
+    by_class: Float[Tensor, "runs classes"]
+
+
+def learn_stream(
+    net: GatedNet,
+    x: Float[Tensor, "images ..."],
+    y: Int[Tensor, " images"],
+    *,
+    generator: torch.Generator,
+    lr: float = 1e-3,
+    train: Collection[str] = ("head",),
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+) -> GatedNet:
+    """Learn images one after another, a step of the optimiser each, after the last layer has been drawn anew.
+
+    Where the head alone learns, features are made once for all images, which changes nothing, as neither body nor gate
+    looks at more than one image.
+
+    Args:
+        net: The network, which stays as it is.
+        x: The images, in their order.
+        y: Their classes.
+        generator: Source of the last layer's weights.
+        lr: Learning rate.
+        train: What learns: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
+        optimizer: Of parameters, as ``torch.optim.Adam``, called with ``lr``; None: Adam, as in the released programs
+            (the paper says SGD).
+
+    Returns:
+        A copy of the network that has learned.
+
+    Raises:
+        TypeError: Labels are no integers.
+        ValueError: Labels are beyond the network's outputs, or not as many as images; nothing of a name in ``train``
+            is in the network; or ``lr`` is negative or not finite.
+
+    Source: Beaulieu et al., "Learning to continually learn" (2020), section 3, meta-testing.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> net = GatedNet(nn.Flatten(), nn.Linear(4, 2))
+        >>> x = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0]]).reshape(2, 1, 2, 2)
+        >>> learn_stream(net, x, torch.tensor([0, 1]), generator=generator, lr=10.0)(x).argmax(1)
+        tensor([0, 1])
+    """
+    labels("y", y, x, checks.instance("net", net, GatedNet))
+    checks.number("lr", lr, least=0)
+    learned = copy.deepcopy(net).requires_grad_(False)
+    zap_(learned.readout, None, generator)
+    if learned.readout.bias is not None:
+        nn.init.zeros_(learned.readout.bias)
+    moving = []
+    for name in train:
+        found = [p for n, p in learned.named_parameters() if f"{n}.".startswith(f"{name}.")]
+        if not found:
+            raise ValueError(f"train has {name!r}: expected names of submodules or parameters, as 'head'")
+        moving += [parameter.requires_grad_() for parameter in found]
+    inputs, model = (_features(learned, x), learned.head) if _head_alone(train) else (x, learned)
+    steps = torch.optim.Adam(moving, lr=lr, fused=True) if optimizer is None else optimizer(moving, lr=lr)
+    for i in range(len(inputs)):
+        loss = functional.cross_entropy(model(inputs[i : i + 1]), y[i : i + 1])
+        steps.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        steps.step()
+    return learned.requires_grad_()
+
+
+def evaluate_lengths(
+    net: GatedNet,
+    pool: Float[Tensor, "classes drawings channels height width"],
+    lengths: Sequence[int],
+    *,
+    generator: torch.Generator,
+    lrs: Sequence[float] = (1e-3,),
+    shots: int = 15,
+    selections: int = 10,
+    runs: int = 10,
+    shuffled: bool = False,
+    train: Collection[str] = ("head",),
+) -> list[Remembered]:
+    """Learn streams of new classes, of several lengths, and say what is known at their end, of all outputs.
+
+    The learning rate of a length is the one that is best, on the images that were learned, in most of some streams
+    that are not counted.
+
+    Args:
+        net: The network, which stays as it is.
+        pool: Images of classes that the network has not seen.
+        lengths: Numbers of classes in a stream.
+        generator: Source of classes, orders and weights.
+        lrs: Learning rates to choose from.
+        shots: Images of a class that are learned, the first of them; the others are held out.
+        selections: Streams by which the learning rate is chosen, where there is more than one.
+        runs: Streams of each length.
+        shuffled: Whether the images come in random order, which no learner can forget by: the oracle.
+        train: What learns, as of ``learn_stream``.
+
+    Raises:
+        ValueError: More classes than in the pool or than outputs of the network, no images left to hold out, or no
+            learning rates.
+
+    Source: Beaulieu et al., "Learning to continually learn" (2020), section 4.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> pool = torch.eye(4).reshape(4, 1, 1, 2, 2).repeat(1, 3, 1, 1, 1)
+        >>> net = GatedNet(nn.Flatten(), nn.Linear(4, 4))
+        >>> evaluate_lengths(net, pool, (2, 4), generator=generator, shots=2)[1].by_class.shape
+        torch.Size([10, 4])
+    """
+    checks.instance("net", net, GatedNet)
+    for place, length in enumerate(lengths):
+        if checks.size(f"lengths[{place}]", length) > len(pool):
+            raise ValueError(f"lengths[{place}] = {length}: expected at most {len(pool)}, the classes of the pool")
+        if length > net.readout_size:
+            raise ValueError(f"lengths[{place}] = {length}: expected at most {net.readout_size}, the network's outputs")
+    if checks.size("shots", shots) >= pool.shape[1]:
+        raise ValueError(f"shots = {shots}: expected fewer than the {pool.shape[1]} images of each class in the pool")
+    if not lrs:
+        raise ValueError("lrs is empty: expected at least one learning rate")
+    checks.size("runs", runs)
+    checks.size("selections", selections)
+    if _head_alone(train):  # features once for all streams
+        learner = GatedNet(nn.Identity(), net.head)
+        features = _features(net, pool.flatten(0, 1))
+        pool = features.reshape(*pool.shape[:2], -1)
+    else:
+        learner = net
+
+    def learn(stream: Stream, lr: float) -> GatedNet:
+        return learn_stream(learner, stream.x, stream.y, generator=generator, lr=lr, train=train)
+
+    found = []
+    for length in lengths:
+        draw = partial(_draw, pool, length, shots, shuffled, generator)
+        lr = lrs[0]
+        if len(lrs) > 1:
+            best = []
+            for _ in range(selections):
+                stream = draw()
+                best.append(max(lrs, key=lambda rate: _right(learn(stream, rate), stream.x, stream.y).mean().item()))
+            lr = Counter(best).most_common(1)[0][0]
+        seen, by_class = [], []
+        for _ in range(runs):
+            stream = draw()
+            learned = learn(stream, lr)
+            seen.append(_right(learned, stream.x, stream.y).mean().item())
+            by_class.append(_right(learned, stream.test_x, stream.test_y).reshape(length, -1).mean(1))
+        held_out = tuple(of_run.mean().item() for of_run in by_class)
+        found.append(Remembered(length, lr, tuple(seen), held_out, torch.stack(by_class)))
+    return found
+
+
+def _draw(pool: Tensor, length: int, shots: int, shuffled: bool, generator: torch.Generator) -> Stream:
+    """Draw classes in random order, and those of their images that are learned in random order, by class or not."""
+    chosen = pool[torch.randperm(len(pool), generator=generator)[:length]]
+    labels = torch.arange(length, device=pool.device)
+    y = labels.repeat_interleave(shots)
+    x = torch.cat([of_class[torch.randperm(shots, generator=generator)] for of_class in chosen])
+    if shuffled:
+        order = torch.randperm(len(y), generator=generator)
+        x, y = x[order], y[order]
+    tests = pool.shape[1] - shots
+    return Stream(x, y, chosen[:, shots:].flatten(0, 1), labels.repeat_interleave(tests))
+
+
+def _head_alone(train: Collection[str]) -> bool:
+    return all(f"{name}.".startswith("head.") for name in train)
+
+
+@torch.no_grad()
+def _features(net: GatedNet, x: Tensor) -> Tensor:
+    return torch.cat([net.features(some).post for some in torch.split(x, BATCH)])
+
+
+@torch.no_grad()
+def _right(net: GatedNet, x: Tensor, y: Tensor) -> Tensor:
+    """Return 1 for each image whose class has the highest of all outputs, else 0."""
+    return torch.cat(
+        [
+            (net(some).argmax(1) == of).float()
+            for some, of in zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True)
+        ]
+    )

@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from engram.experiments import anml
+from engram.experiments.anml import arms, build, characters, classify, experiment, gating, trial
+from engram.lab import Run
+
+CONFIG = experiment.presets["laptop"].config
+SMALL = experiment.presets["smoke"].config
+
+
+class Loop(Run):
+    """A run without a folder."""
+
+    def __init__(self):
+        self.generator, self.device, self.logged = torch.Generator().manual_seed(0), torch.device("cpu"), []
+
+    def steps(self, total, /, **state):
+        yield from range(total)
+
+    def log(self, step, /, *, every=1, **values):
+        self.logged.append(values)
+        return {}
+
+
+def test_the_arms_differ_in_what_they_are_named_after():
+    found = {name: arm.config for name, arm in arms(CONFIG).items()}
+    told = {name: (config.network, config.learning, config.order) for name, config in found.items()}
+    assert told == {
+        "anml": ("anml", "meta", 2),
+        "anml-order-1": ("anml", "meta", 1),
+        "sanml": ("sanml", "meta", 2),
+        "oml": ("oml", "meta", 2),
+        "pretrained": ("sanml", "iid", 2),
+        "pretrained-zapped": ("sanml", "iid-zapped", 2),
+        "scratch": ("sanml", "none", 2),
+    }
+    same = {"network": "anml", "learning": "meta", "order": 2, "lengths": CONFIG.lengths}
+    assert all(replace(config, **same) == CONFIG for config in found.values())
+
+
+def test_the_paper_is_at_its_size():
+    config = experiment.presets["paper"].config
+    net = build(config, torch.Generator())
+    assert sum(parameter.numel() for parameter in net.parameters()) == 6_041_800
+    assert (config.steps, config.trajectory, config.remember, config.inner_lr, config.outer_lr) == (
+        20_000, 20, 64, 0.1, 1e-3,
+    )  # fmt: skip
+    assert (len(config.lrs), config.lengths[-1]) == (14, config.judged)
+
+
+def test_characters_of_streams_are_none_that_were_learned_from():
+    known, new = characters(SMALL, torch.Generator().manual_seed(0))
+    assert (known.shape, new.shape) == ((7, 20, 28, 28), (5, 20, 28, 28))
+    assert known.median() == pytest.approx(1, abs=0.01), "paper"
+    flat = [part.flatten(2) for part in (known, new)]
+    assert min((one - other).abs().max() for one in flat[0][:, 0] for other in flat[1][:, 0]) > 0.1
+
+
+def test_in_a_trial_only_what_is_said_to_learn_does():
+    for network in ("anml", "oml"):
+        run = Loop()
+        result = trial(replace(SMALL, network=network), run)
+        assert len(run.logged) == SMALL.steps
+        assert {"held_out", "seen", "oracle_held_out", "first", "last", "drop", "held_out_5", "seen_oracle_3"} <= set(
+            result
+        )
+        assert result["held_out"] == result["held_out_3"]
+        assert ("gate_neighbours" in result) == (network == "anml")
+    untrained = trial(replace(SMALL, learning="none", network="sanml", lengths=(3,)), Loop())
+    assert untrained["drop"] == pytest.approx(1 - untrained["held_out"] / max(untrained["oracle_held_out"], 1e-9))
+
+
+def test_pretraining_learns_and_draws_its_last_layer_anew_after_each_pass():
+    config = replace(SMALL, channels=8, steps=60, network="sanml", learning="iid")
+    known, _ = characters(config, torch.Generator().manual_seed(0))
+    loops = Loop(), Loop()
+    for loop, learning in zip(loops, ("iid", "iid-zapped"), strict=True):
+        classify(build(config, loop.generator), known, replace(config, learning=learning), loop)
+    losses = [[float(step["loss"].detach()) for step in loop.logged] for loop in loops]
+    pass_ = 7 * 20 // 10
+    assert sum(losses[0][-10:]) < 0.5 * sum(losses[0][:10])
+    assert losses[1][pass_] > losses[1][pass_ - 1] + 0.1 or losses[1][2 * pass_] > losses[1][2 * pass_ - 1] + 0.1
+
+
+def test_neighbours_by_the_gate_tell_classes_that_the_gate_tells(monkeypatch):
+    net = build(SMALL, torch.Generator().manual_seed(0))
+    new = torch.zeros(5, 20, 28, 28)
+    for label in range(5):
+        new[label, :, 5 * label : 5 * label + 4] = 1.0
+    found = gating(net, new)
+    assert found["gate_neighbours"] == 1.0
+    assert 0 < found["active_after"] <= found["active_before"] < 1
+    assert gating(build(replace(SMALL, network="sanml"), torch.Generator()), new) == {}
+    monkeypatch.setattr(anml, "ACTIVE", -1.0)
+    assert gating(net, new)["active_after"] == 1.0
+
+
+def test_lengths_that_are_not_run_cannot_be_judged():
+    with pytest.raises(ValueError, match=r"judged = 7: expected one of lengths = \(3, 5\)"):
+        replace(SMALL, judged=7)
