@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engram.version import __version__
 
 if TYPE_CHECKING:
-    from engram import agents, analysis, lab, memory, optim, plasticity, registry, rules, tasks, testing
+    from engram import agents, analysis, continual, lab, memory, optim, plasticity, registry, rules, tasks, testing
     from engram.lab import Results, load, run, sweep
     from engram.registry import experiments
 
@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "agents",
     "analysis",
+    "continual",
     "experiments",
     "lab",
     "load",

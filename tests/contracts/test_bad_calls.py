@@ -36,6 +36,7 @@ PACKAGES = (
     "agents",
     "analysis",
     "analysis.verify",
+    "continual",
     "memory",
     "optim",
     "plasticity",

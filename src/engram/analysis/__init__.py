@@ -1,6 +1,7 @@
 """What was learned and how hard it was: measures of activity, behaviour and tasks; proofs are in ``verify``."""
 
 from engram import arguments
+from engram.analysis.accuracy_matrix import AccuracyMatrix
 from engram.analysis.decoding import cross_temporal_decoding
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
 from engram.analysis.difficulty.classification import classification_difficulty
@@ -69,6 +70,7 @@ from engram.representation_distance import gram_distance, nmse
 __all__ = [
     "BENCHMARKS",
     "DSA",
+    "AccuracyMatrix",
     "Alignment",
     "DelayChoice",
     "Difficulty",

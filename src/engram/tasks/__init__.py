@@ -29,10 +29,12 @@ from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
 from engram.tasks.photograph_patches import photograph_patches
 from engram.tasks.snippet_stream import SnippetStream, SnippetWindow
 from engram.tasks.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
+from engram.tasks.task_sequence import ClassificationTask, Labelled, mixture, permuted, split
 from engram.tasks.two_stimulus import Timing, TwoStimulus
 
 __all__ = [
     "ClampedEpisode",
+    "ClassificationTask",
     "CueReward",
     "CueRewardVectorEnv",
     "DelayedAdd",
@@ -44,6 +46,7 @@ __all__ = [
     "GridMaze",
     "GridMazeVectorEnv",
     "ImageCompletion",
+    "Labelled",
     "MetaTask",
     "MetaTaskEnv",
     "MetaTaskVectorEnv",
@@ -64,14 +67,17 @@ __all__ = [
     "latent_dynamics",
     "learning_rule_traces",
     "make_sparse_dictionary_data",
+    "mixture",
     "natural_crops",
     "observed",
+    "permuted",
     "perturb_dictionary",
     "photograph_patches",
     "read_penn_treebank",
     "ring_rates",
     "ring_weights",
     "same_geometry",
+    "split",
     "standardise",
     "synthetic_glyphs",
     "turn_dictionary",

@@ -1,0 +1,27 @@
+"""Many tasks, one after another: what keeps a network from forgetting the first while it learns the last.
+
+They wrap any module and any optimiser of torch's, and leave the training loop to its owner.
+"""
+
+from engram import arguments
+from engram.continual.ewc import EWC, OnlineEWC
+from engram.continual.fisher import fisher_diagonal, gradient_magnitude
+from engram.continual.l2_anchor import L2Anchor
+from engram.continual.mas import MAS
+from engram.continual.parameters import slow_parameters
+from engram.continual.penalty import QuadraticPenalty
+from engram.continual.si import SynapticIntelligence
+
+__all__ = [
+    "EWC",
+    "MAS",
+    "L2Anchor",
+    "OnlineEWC",
+    "QuadraticPenalty",
+    "SynapticIntelligence",
+    "fisher_diagonal",
+    "gradient_magnitude",
+    "slow_parameters",
+]
+
+arguments.noted_in(__name__)

@@ -1,0 +1,229 @@
+"""How much each parameter matters for a network's answers: exact means over samples of per-sample gradients.
+
+The square, or the magnitude, of a batch's mean gradient is something else: there, opposite gradients cancel.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+from engram.continual.parameters import Select, slow_parameters
+from engram.continual.per_sample import power_sums
+
+Data = Iterable[Any]
+FISHERS = ("auto", "all", "sample", "true", "predicted")
+NORMS = ("l2sq", "l1", "vector")
+FEW = 10  # classes, up to which "auto" takes all
+
+
+def fisher_diagonal(
+    model: nn.Module,
+    data: Data,
+    *,
+    fisher: str = "auto",
+    n_samples: int | None = None,
+    classes: Sequence[int] | None = None,
+    select: Select = None,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Return the diagonal of the Fisher information of a classifier, by parameter.
+
+        F_k = (1/N) sum_n E_{c ~ q(x_n)} (d log p(c | x_n) / d theta_k)^2
+
+    The network runs in evaluation mode, and is left as it was. Linear and convolutional layers cost one pass over a
+    batch; others a gradient for each sample.
+
+    Args:
+        model: Returns logits, (batch, classes).
+        data: Batches, as of a ``DataLoader``: (inputs, labels), or inputs alone where no labels are needed.
+        fisher: q. ``"all"``: the network's own probabilities, exactly. ``"sample"``: one class drawn from them.
+            ``"true"``: the label, the "empirical Fisher". ``"predicted"``: the most probable class. ``"auto"``:
+            ``"all"`` for at most 10 classes, else ``"sample"``.
+        n_samples: Take so many samples from the front of the data (which should then be shuffled); None: all.
+        classes: The outputs over which the softmax runs, as of one task's head; None: all.
+        select: Which parameters, as in ``slow_parameters``.
+        generator: Draws the classes of ``"sample"``; None: torch's own.
+
+    Raises:
+        ValueError: An argument is out of range, there is no sample, or a label is not among the classes.
+        FloatingPointError: An importance is not finite.
+
+    Source: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks" (2017); the kinds are compared
+    by van de Ven, "On the computation of the Fisher information in continual learning" (2025).
+
+    Examples:
+        >>> net = nn.Linear(1, 2, bias=False)
+        >>> _ = nn.init.zeros_(net.weight)
+        >>> fisher_diagonal(net, [torch.tensor([[2.0], [0.0]])])["weight"]
+        tensor([[0.5000], [0.5000]])
+    """
+    checks.choice("fisher", fisher, FISHERS)
+
+    def cotangents(output: Tensor, labels: Tensor | None) -> Tensor:
+        active = _active(output, classes)
+        # In float64, as 1 - p of a confident network is 0 in float32.
+        logarithms = output[:, active].double().log_softmax(1)
+        p = logarithms.exp()
+        kind = fisher if fisher != "auto" else "all" if len(active) <= FEW else "sample"
+        if kind == "all":
+            one_hot = torch.eye(len(active), dtype=p.dtype, device=p.device)[:, None]
+            found = (logarithms.T / 2).exp()[:, :, None] * (one_hot - p)
+        else:
+            if kind == "sample":
+                chosen = p.multinomial(1, generator=generator)
+            elif kind == "predicted":
+                chosen = p.argmax(1, keepdim=True)
+            else:
+                chosen = _places(labels, active)[:, None]
+            found = (-p).scatter_add(1, chosen, torch.ones_like(p))[None]
+        whole = output.new_zeros(len(found), *output.shape)
+        whole[:, :, active] = found.to(output.dtype)
+        return whole
+
+    return _mean(model, data, select, n_samples, cotangents, power=2)
+
+
+def gradient_magnitude(
+    model: nn.Module,
+    data: Data,
+    *,
+    output: str = "logits",
+    norm: str = "l2sq",
+    batched: bool = False,
+    n_samples: int | None = None,
+    classes: Sequence[int] | None = None,
+    select: Select = None,
+) -> dict[str, Tensor]:
+    """Return the mean magnitude of the gradient of a network's output, by parameter; no labels are needed.
+
+        (1/N) sum_n |d ||F(x_n)||_2^2 / d theta_k|
+
+    Args:
+        model: Returns (batch, outputs).
+        data: As of ``fisher_diagonal``.
+        output: F: ``"logits"``, what the model returns, or the ``"softmax"`` of it.
+        norm: ``"l2sq"``: as above. ``"l1"``: the sum of magnitudes. ``"vector"``: the magnitude of each output's
+            gradient, summed over outputs.
+        batched: Take the magnitude of the gradient of a whole batch, in which opposite ones cancel, as the authors'
+            code does.
+        n_samples: As of ``fisher_diagonal``.
+        classes: The outputs that are taken; None: all.
+        select: Which parameters, as in ``slow_parameters``.
+
+    Raises:
+        ValueError: An argument is out of range, or there is no sample.
+        FloatingPointError: An importance is not finite.
+
+    Source: Aljundi et al., "Memory aware synapses: learning what (not) to forget" (2018), equations 2 and 4.
+
+    Examples:
+        >>> net = nn.Linear(2, 1, bias=False)
+        >>> _ = net.weight.data.copy_(torch.tensor([[1.0, -1.0]]))
+        >>> gradient_magnitude(net, [torch.tensor([[2.0, 1.0]])])["weight"].tolist()
+        [[4.0, 2.0]]
+    """
+    checks.choice("output", output, ("logits", "softmax"))
+    checks.choice("norm", norm, NORMS)
+
+    def cotangents(given: Tensor, labels: Tensor | None) -> Tensor:
+        logits = given.detach().requires_grad_()
+        taken = logits[:, _active(given, classes)]
+        taken = taken.softmax(1) if output == "softmax" else taken
+        norms = {"l2sq": taken.square().sum()[None], "l1": taken.abs().sum()[None], "vector": taken.sum(0)}[norm]
+        return torch.stack([torch.autograd.grad(one, logits, retain_graph=True)[0] for one in norms])
+
+    return _mean(model, data, select, n_samples, cotangents, power=1, batched=batched)
+
+
+Cotangents = Callable[..., Float[Tensor, "cotangents batch outputs"]]  # of outputs and labels
+
+
+def _mean(
+    model: nn.Module,
+    data: Data,
+    select: Select,
+    n_samples: int | None,
+    cotangents: Cotangents,
+    *,
+    power: int,
+    batched: bool = False,
+) -> dict[str, Tensor]:
+    """Return the mean over samples of sum_v |J^T v|^power, with the Jacobian J of the outputs by the parameters."""
+    parameters = slow_parameters(model, select)
+    sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
+    count = 0
+    with _evaluated(model):
+        for inputs, labels in _batches(data, n_samples, next(iter(parameters.values())).device):
+            ways = partial(cotangents, labels=labels)
+            power_sums(model, parameters, inputs, ways, sums, power=power, batched=batched)
+            count += len(inputs)
+    if not count:
+        raise ValueError("data holds no sample: expected at least one")
+    for name, total in sums.items():
+        if not total.div_(count).isfinite().all():
+            raise FloatingPointError(f"the importance of parameter {name!r} is not finite: does the network diverge?")
+    if not any(total.any() for total in sums.values()):
+        what = "every importance is 0: the network is certain of all its answers, or ignores its input"
+        warnings.warn(what, stacklevel=3)
+    return sums
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """Run the network in evaluation mode, then put each module back into its own."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _batches(data: Data, n_samples: int | None, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield inputs and labels, of ``n_samples`` samples in all."""
+    left = None if n_samples is None else checks.size("n_samples", n_samples)
+    for batch in data:
+        inputs, labels, *_ = (*batch, None) if isinstance(batch, tuple | list) else (batch, None)
+        for part in (inputs, *([] if labels is None else [labels])):
+            if not isinstance(part, Tensor) or not part.ndim:
+                raise TypeError(f"data yields a {type(batch).__name__}: expected batches of tensors, (inputs, labels)")
+        if labels is not None and len(labels) != len(inputs):
+            raise ValueError(f"data yields {len(inputs)} inputs with {len(labels)} labels: expected as many")
+        if not len(inputs):
+            continue
+        inputs, labels = inputs[:left].to(device), None if labels is None else labels[:left].to(device)
+        yield inputs, labels
+        if left is not None and not (left := left - len(inputs)):
+            return
+
+
+def _active(output: Tensor, classes: Sequence[int] | None) -> Tensor:
+    """Return the indices of the outputs that are taken."""
+    every = torch.arange(output.shape[1], device=output.device)
+    if classes is None:
+        return every
+    taken = torch.as_tensor(classes, device=output.device)
+    if taken.ndim != 1 or taken.is_floating_point() or not len(taken) or not torch.isin(taken, every).all():
+        raise ValueError(f"classes = {classes!r}: expected indices of the model's {len(every)} outputs")
+    return taken
+
+
+def _places(labels: Tensor | None, active: Tensor) -> Tensor:
+    """Return each label's place among the active classes."""
+    if labels is None:
+        raise ValueError("fisher = 'true': expected data of (inputs, labels), not inputs alone")
+    same = labels[:, None] == active
+    if not same.any(1).all():
+        wrong = int(labels[~same.any(1)][0])
+        raise ValueError(f"labels hold {wrong}: expected classes among {active.tolist()}")
+    return same.long().argmax(1)

@@ -1,0 +1,60 @@
+"""Which parameters of a module are slow weights, that a penalty may hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import nn
+
+from engram import checks
+
+Select = str | Iterable[str] | Callable[[str, nn.Parameter], bool] | None
+
+
+def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Parameter]:
+    """Return the parameters that a penalty holds, by name; one that is shared is there once.
+
+    Args:
+        model: Any module.
+        select: None: all that are trained, but for what any submodule returns from a method ``plastic_parameters()``
+            (those of its fast weights). Otherwise this alone says which of the trained ones: a regular expression that
+            is searched for in the name, the names, or a function of name and parameter.
+
+    Raises:
+        TypeError: ``model`` is no module.
+        ValueError: ``select`` names a parameter that the model does not have, or leaves none.
+
+    Examples:
+        >>> list(slow_parameters(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)), "weight"))
+        ['0.weight', '1.weight']
+    """
+    checks.instance("model", model, nn.Module)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if select is None:
+        plastic: list[Any] = [m for m in model.modules() if hasattr(m, "plastic_parameters")]
+        fast = {id(p) for m in plastic for p in m.plastic_parameters()}
+        chosen = {name: p for name, p in trained.items() if id(p) not in fast}
+    elif isinstance(select, str):
+        chosen = {name: p for name, p in trained.items() if re.search(select, name)}
+    elif callable(select):
+        chosen = {name: p for name, p in trained.items() if select(name, p)}
+    else:
+        names = list(select)
+        if unknown := [name for name in names if name not in trained]:
+            raise ValueError(f"select names {unknown[0]!r}: expected trained parameters, {_some(trained)}")
+        chosen = {name: p for name, p in trained.items() if name in names}
+    if not chosen:
+        raise ValueError(f"select = {select!r}: leaves no parameter of the model's trained ones, {_some(trained)}")
+    first = next(iter(chosen.values()))
+    for name, p in chosen.items():
+        if p.dtype != first.dtype or p.device != first.device:
+            expected = f"{first.dtype} on {first.device}, as the others"
+            raise ValueError(f"parameter {name!r} is {p.dtype} on {p.device}: expected {expected}")
+    return chosen
+
+
+def _some(names: Iterable[str]) -> str:
+    known = list(names)
+    return ", ".join(map(repr, known[:6])) + (", ..." if len(known) > 6 else "") if known else "of which there are none"

@@ -1,0 +1,162 @@
+"""Sums over a batch of powers of per-sample gradients, exact; without a gradient a sample where the layer allows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional
+
+CHUNK = 32  # samples whose gradients are held at once
+
+
+def power_sums(
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    inputs: Tensor,
+    cotangents: Callable[[Tensor], Float[Tensor, "cotangents batch outputs"]],
+    sums: dict[str, Tensor],
+    *,
+    power: int,
+    batched: bool = False,
+) -> None:
+    """Add sum_{n, v} |J_n^T v_n|^power to ``sums``; ``batched``: sum_v |sum_n J_n^T v_n|^power.
+
+    For one sample the gradient of a linear layer's weight is g a^T, with its input a and the gradient g of its output,
+    so that the squares' sum is (G^2)^T A^2 and no per-sample gradient is made. A convolution is the same after a sum
+    over positions. What this gives is compared with the gradient of the batch; parameters for which it differs, as of
+    a layer that is used twice or beside its call, get one gradient a sample by ``torch.func.vmap``.
+    """
+    names = {id(p): name for name, p in parameters.items()}
+    calls, output = _recorded(model, inputs, [] if batched else [m for m in model.modules() if _is_outer_product(m)])
+    directions = cotangents(output.detach())
+    if batched:
+        for direction in directions:
+            whole = torch.autograd.grad(
+                output, list(parameters.values()), direction, retain_graph=True, materialize_grads=True
+            )
+            for total, g in zip(sums.values(), whole, strict=True):
+                total.add_(g.abs() ** power)
+        return
+    left: dict[str, nn.Parameter] = {}
+    roles: list[dict[str, str]] = []
+    for at, direction in enumerate(directions):
+        wanted = [call.output for call in calls] + (list(parameters.values()) if at == 0 else [])
+        if not wanted:
+            break
+        found = torch.autograd.grad(output, wanted, direction, retain_graph=at + 1 < len(directions), allow_unused=True)
+        if at == 0:
+            gradients = dict(zip(parameters, found[len(calls) :], strict=True))
+            roles = [_exact(call, g, gradients, names) for call, g in zip(calls, found, strict=False)]
+            done = {name for role in roles for name in role}
+            left = {name: p for name, p in parameters.items() if name not in done and gradients[name] is not None}
+        for call, g, exact in zip(calls, found, roles, strict=False):
+            for name, role in exact.items():
+                sums[name] += _of_layer(call, g, role, power)
+    if left:
+        for x, v in zip(torch.split(inputs, CHUNK), torch.split(directions, CHUNK, dim=1), strict=True):
+            for name, total in _by_sample(model, left, x, v, power).items():
+                sums[name] += total
+
+
+class Call(NamedTuple):
+    """One call of a layer."""
+
+    module: nn.Module
+    input: Tensor
+    output: Tensor
+
+
+def _recorded(model: nn.Module, inputs: Tensor, layers: Sequence[nn.Module]) -> tuple[list[Call], Tensor]:
+    """Run the model; return the calls of those layers that are called once, with all samples, and the output."""
+    calls: list[Call] = []
+
+    def note(module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
+        calls.append(Call(module, given[0].detach(), output))
+        return output.clone()  # which may be changed in place later
+
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        with torch.enable_grad():
+            output = model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(inputs):
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"model returns {found}: expected a tensor, ({len(inputs)}, outputs)")
+    count = Counter(call.module for call in calls)
+    return [c for c in calls if count[c.module] == 1 and len(c.input) == len(inputs) and c.output.requires_grad], output
+
+
+def _is_outer_product(module: nn.Module) -> bool:
+    """Say whether the gradient of a layer's weight is made of outer products of its input and its output's gradient."""
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1 and module.padding_mode == "zeros"
+    return isinstance(module, nn.Linear) or bool(getattr(module, "is_linear_in_weight", False))
+
+
+def _exact(
+    call: Call, g: Tensor | None, gradients: Mapping[str, Tensor | None], names: dict[int, str]
+) -> dict[str, str]:
+    """Return those of the layer's parameters, each with its role, whose gradient over the batch comes out right."""
+    expected = (4, 4) if isinstance(call.module, nn.Conv2d) else (2, 2)
+    if g is None or (call.input.ndim, g.ndim) != expected:  # samples with several positions, or of no use
+        return {}
+    found = {}
+    for role in ("weight", "bias"):
+        name = names.get(id(getattr(call.module, role, None)), "")
+        if name and (whole := gradients[name]) is not None:
+            gap = (_of_layer(call, g, role, power=0) - whole).norm()
+            if gap <= 1e-4 * _of_layer(call, g, role, power=1).norm():
+                found[name] = role
+    return found
+
+
+def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
+    """Return the sum over samples of the gradient's magnitude to a power; of the gradient itself for power 0."""
+    raised: Callable[[Tensor], Tensor] = [lambda t: t, torch.abs, torch.square][power]
+    if role == "bias":
+        return raised(g.flatten(2).sum(2) if g.ndim == 4 else g).sum(0)
+    layer = call.module
+    if not isinstance(layer, nn.Conv2d):
+        return raised(g).T @ raised(call.input)
+    total = torch.zeros_like(layer.weight, requires_grad=False)
+    for x, out in zip(torch.split(call.input, CHUNK), torch.split(g, CHUNK), strict=True):
+        padded = functional.pad(x, layer._reversed_padding_repeated_twice)
+        patches = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
+        total += raised(out.flatten(2) @ patches.transpose(1, 2)).sum(0).view_as(total)
+    return total
+
+
+def _by_sample(
+    model: nn.Module, left: dict[str, nn.Parameter], x: Tensor, v: Float[Tensor, "cotangents batch outputs"], power: int
+) -> dict[str, Tensor]:
+    """Return the sums from one gradient a sample: of all at once or, where the model refuses that, one by one."""
+    values = {name: p.detach() for name, p in left.items()}
+
+    def answer(values: dict[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
+        answered: Tensor = functional_call(model, values, (x[None],))
+        return (answered[0] * v).sum()
+
+    totals = {name: torch.zeros_like(p) for name, p in values.items()}
+    for direction in v:
+        try:
+            each = vmap(grad(answer), in_dims=(None, 0, 0))(values, x, direction)
+            found = {name: (g.abs() ** power).sum(0) for name, g in each.items()}
+        except RuntimeError:  # numbers are looked at, or changed in place
+            found = {name: torch.zeros_like(p) for name, p in values.items()}
+            for one, way in zip(x, direction, strict=True):
+                with torch.enable_grad():
+                    output = (model(one[None])[0] * way).sum()
+                    gradients = torch.autograd.grad(output, list(left.values()), materialize_grads=True)
+                for name, g in zip(left, gradients, strict=True):
+                    found[name] += g.abs() ** power
+        for name, total in found.items():
+            totals[name] += total
+    return totals

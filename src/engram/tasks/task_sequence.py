@@ -1,0 +1,213 @@
+"""Sequences of classification tasks, made of labelled data: permuted, split, or one data set after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from engram import checks
+
+
+class Labelled(NamedTuple):
+    """Samples and their classes."""
+
+    inputs: Float[Tensor, "_samples ..."]
+    labels: Int[Tensor, " _samples"]
+
+
+class ClassificationTask(NamedTuple):
+    """One task of a sequence.
+
+    Attributes:
+        train: Samples to learn from.
+        test: Samples to be judged by.
+        classes: The outputs among which the task's answers are; all labels are among them.
+    """
+
+    train: Labelled
+    test: Labelled
+    classes: tuple[int, ...]
+
+
+def permuted(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    n_tasks: int,
+    generator: torch.Generator,
+    *,
+    permute_first: bool = True,
+    imbalance: float | None = None,
+) -> list[ClassificationTask]:
+    """Make tasks of the same samples, each with the features in another random order.
+
+    Args:
+        train: Inputs, (samples, ...), and classes from 0, (samples,).
+        test: As ``train``.
+        n_tasks: How many.
+        generator: Draws the orders, and what is left out.
+        permute_first: Whether the first task is permuted too.
+        imbalance: rho, from above 0 to 1: each task has a random order of classes and keeps, of the training samples
+            of the r-th of d, counted from 0, the share rho^(r / (d - 1)), at least one. None: all samples.
+
+    Returns:
+        Tasks of inputs (samples, features) with all the classes.
+
+    Raises:
+        ValueError: An argument is out of range, or inputs and labels do not belong together.
+
+    Source: Goodfellow et al., "An empirical investigation of catastrophic forgetting in gradient-based neural networks"
+    (2013); the imbalance is that of Thangarasa, Miconi and Taylor (2020), whose shares are not published.
+
+    Examples:
+        >>> data = torch.eye(4), torch.tensor([0, 1, 0, 1])
+        >>> tasks = permuted(data, data, 2, torch.Generator().manual_seed(0), permute_first=False)
+        >>> len(tasks), tasks[0].classes, tasks[0].train.inputs.equal(torch.eye(4))
+        (2, (0, 1), True)
+    """
+    sets = [_checked("train", train), _checked("test", test)]
+    flat = [Labelled(one.inputs.flatten(1), one.labels) for one in sets]
+    features = flat[0].inputs.shape[1]
+    if flat[1].inputs.shape[1] != features:
+        raise ValueError(f"test has {flat[1].inputs.shape[1]} features: expected {features}, as train has")
+    checks.generator(generator)
+    if imbalance is not None:
+        checks.number("imbalance", imbalance, above=0, most=1)
+    n_classes = 1 + max(int(one.labels.max()) for one in sets)
+    tasks = []
+    for number in range(checks.size("n_tasks", n_tasks)):
+        order = torch.arange(features) if number == 0 and not permute_first else _order(features, generator)
+        rows = torch.arange(len(flat[0].labels))
+        if imbalance is not None:
+            rows = _imbalanced(flat[0].labels, n_classes, imbalance, generator)
+        chosen = Labelled(flat[0].inputs[rows][:, order], flat[0].labels[rows])
+        tasks.append(
+            ClassificationTask(chosen, Labelled(flat[1].inputs[:, order], flat[1].labels), (*range(n_classes),))
+        )
+    return tasks
+
+
+def split(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    groups: Sequence[Sequence[int]] = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9)),
+) -> list[ClassificationTask]:
+    """Make a task of each group of classes.
+
+    Args:
+        train: As of ``permuted``.
+        test: As of ``permuted``.
+        groups: The classes of each task.
+
+    Raises:
+        ValueError: A class is in two groups, or has no sample, or inputs and labels do not belong together.
+
+    Source: Zenke, Poole and Ganguli, "Continual learning through synaptic intelligence" (2017), section 5.1.
+
+    Examples:
+        >>> data = torch.eye(4), torch.tensor([0, 1, 2, 3])
+        >>> [task.train.labels.tolist() for task in split(data, data, [(0, 3), (1, 2)])]
+        [[0, 3], [1, 2]]
+    """
+    sets = [_checked("train", train), _checked("test", test)]
+    every = [checks.size("groups", one, least=0) for group in groups for one in group]
+    if not every or len(set(every)) != len(every) or not all(len(group) for group in groups):
+        raise ValueError(f"groups = {groups!r}: expected groups of classes, each class in one of them")
+    for name, one in zip(("train", "test"), sets, strict=True):
+        if absent := set(every) - set(one.labels.tolist()):
+            raise ValueError(f"groups name class {min(absent)}: expected classes of which {name} has a sample")
+    tasks = []
+    for group in groups:
+        rows = [torch.isin(one.labels, torch.tensor(list(group))) for one in sets]
+        parts = [Labelled(one.inputs[row], one.labels[row]) for one, row in zip(sets, rows, strict=True)]
+        tasks.append(ClassificationTask(parts[0], parts[1], tuple(group)))
+    return tasks
+
+
+def mixture(
+    data_sets: Sequence[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]],
+) -> list[ClassificationTask]:
+    """Make a task of each data set of images, with outputs of its own.
+
+    Images are padded with 0 to the size of the largest, grey ones repeated to three channels if any has three, and
+    each set's channels then scaled to mean 0 and variance 1 over its training samples.
+
+    Args:
+        data_sets: For each one the training and the test samples: images, (samples, channels, height, width) or
+            (samples, height, width), and classes from 0.
+
+    Raises:
+        ValueError: There is no set, images have neither one channel nor three, or images and labels do not belong
+            together.
+
+    Source: the "vision datasets mixture" of Thangarasa, Miconi and Taylor (2020); the preparation is ours.
+
+    Examples:
+        >>> data = torch.rand(4, 2, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+        >>> [task.classes for task in mixture([(data, data), (data, data)])]
+        [(0, 1, 2), (3, 4, 5)]
+    """
+    if not data_sets:
+        raise ValueError("data_sets is empty: expected at least one")
+    sets = [[_images(_checked("data_sets", part)) for part in one] for one in data_sets]
+    shapes = [part.inputs.shape[1:] for one in sets for part in one]
+    channels, height, width = (max(sizes) for sizes in zip(*shapes, strict=True))
+    tasks: list[ClassificationTask] = []
+    first = 0
+    for one in sets:
+        padded = [_padded(part.inputs, channels, height, width) for part in one]
+        mean, std = padded[0].mean((0, 2, 3), keepdim=True), padded[0].std((0, 2, 3), keepdim=True)
+        n_classes = 1 + max(int(part.labels.max()) for part in one)
+        train, test = (
+            Labelled((images - mean) / std.clamp(min=1e-8), part.labels + first)
+            for images, part in zip(padded, one, strict=True)
+        )
+        tasks.append(ClassificationTask(train, test, (*range(first, first + n_classes),)))
+        first += n_classes
+    return tasks
+
+
+def _order(size: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(size, generator=generator, device=generator.device).cpu()
+
+
+def _imbalanced(labels: Tensor, n_classes: int, rho: float, generator: torch.Generator) -> Tensor:
+    """Return which samples are kept, in their order."""
+    kept = []
+    for rank, label in enumerate(_order(n_classes, generator).tolist()):
+        rows = (labels == label).nonzero()[:, 0]
+        share = rho ** (rank / max(n_classes - 1, 1))
+        kept.append(rows[_order(len(rows), generator)[: max(1, round(share * len(rows)))]])
+    return torch.cat(kept).sort().values
+
+
+def _checked(name: str, data: tuple[Tensor, Tensor]) -> Labelled:
+    inputs, labels = (checks.instance(name, part, Tensor) for part in data)
+    found = f"{inputs.dtype} and shape {tuple(inputs.shape)}"
+    if inputs.ndim < 2 or not inputs.is_floating_point() or not len(inputs):
+        raise ValueError(f"{name} has inputs of {found}: expected numbers, (samples, ...)")
+    if labels.shape != inputs.shape[:1] or labels.is_floating_point() or (labels < 0).any():
+        found = f"{labels.dtype} and shape {tuple(labels.shape)}"
+        raise ValueError(f"{name} has labels of {found}: expected a class from 0 for each of {len(inputs)} samples")
+    checks.finite(f"{name} inputs", inputs)
+    return Labelled(inputs, labels.long())
+
+
+def _images(part: Labelled) -> Labelled:
+    images = part.inputs[:, None] if part.inputs.ndim == 3 else part.inputs
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"data_sets hold inputs of shape {tuple(part.inputs.shape)}: expected images of 1 or 3 channels"
+        )
+    return Labelled(images, part.labels)
+
+
+def _padded(images: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """Return images in the middle of a larger frame."""
+    down, right = height - images.shape[2], width - images.shape[3]
+    framed = functional.pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
+    return framed.expand(-1, channels, -1, -1)

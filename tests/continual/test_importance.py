@@ -1,0 +1,199 @@
+"""Importances: closed forms, and the fast path against a gradient a sample."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from engram.continual import fisher_diagonal, gradient_magnitude, slow_parameters
+
+
+def by_sample(model, inputs, cotangents, power):
+    """Return the sums as they are defined, from single-sample passes."""
+    model.eval()
+    parameters = slow_parameters(model)
+    sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    for x in inputs:
+        for v in cotangents(model(x[None])):
+            output = model(x[None])
+            found = torch.autograd.grad((output * v).sum(), list(parameters.values()), materialize_grads=True)
+            for name, g in zip(parameters, found, strict=True):
+                sums[name] += g.abs() ** power / len(inputs)
+    return sums
+
+
+def every_class(output):
+    p = output.detach().softmax(1)
+    return [p[0, c].sqrt() * (torch.eye(p.shape[1], dtype=p.dtype)[c] - p) for c in range(p.shape[1])]
+
+
+class Tied(nn.Module):
+    """A layer that is used twice, a weight that is used beside its layer, and a head of no use."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.embedding, self.unused = nn.Linear(5, 5), nn.Linear(5, 5, bias=False), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.embedding(torch.tanh(self.inner(self.inner(x)))) @ self.embedding.weight
+
+
+class Positions(nn.Module):
+    """Layers at several positions of a sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.rnn, self.head = nn.Linear(2, 4), nn.RNN(4, 3, batch_first=True), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(self.rnn(self.layer(x.view(len(x), -1, 2)))[0][:, -1])
+
+
+class Looks(nn.Module):
+    """A network that vmap refuses, as it looks at a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([1.5, -0.5, 0.3, 2.0, 0.1]))
+
+    def forward(self, x):
+        return x * self.scale if x.isfinite().all().item() else x
+
+
+NETWORKS = {
+    "layers": (lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(5, 4)), (6,)),
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 3, padding="same"),
+            nn.ReLU(),
+            nn.BatchNorm2d(3),
+            nn.Conv2d(3, 4, (2, 3), stride=2, padding=1, dilation=(1, 2)),
+            nn.Conv2d(4, 4, 2, groups=2),
+            nn.Flatten(),
+            nn.LazyLinear(3),
+        ),
+        (2, 6, 7),
+    ),
+    "tied": (Tied, (5,)),
+    "positions": (Positions, (6,)),
+    "looks": (Looks, (5,)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fisher_and_magnitude_are_those_of_single_samples(name):
+    make, shape = NETWORKS[name]
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    model, inputs = make().double(), torch.randn(9, *shape, generator=generator, dtype=torch.float64)
+    model(inputs)  # makes what is lazy, and moves the running means
+    model.train()
+    found = fisher_diagonal(model, [inputs[:4], inputs[4:]], fisher="all")
+    assert model.training
+    torch.testing.assert_close(found, by_sample(model, inputs, every_class, 2), rtol=1e-9, atol=1e-12)
+    found = gradient_magnitude(model, [inputs])
+    torch.testing.assert_close(found, by_sample(model, inputs, lambda z: [2 * z.detach()], 1), rtol=1e-9, atol=1e-12)
+
+
+def test_fisher_of_logistic_regression():  # O7
+    class Logistic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.theta = nn.Parameter(torch.zeros(1, 1, dtype=torch.float64))
+
+        def forward(self, x):
+            return torch.cat((x @ self.theta, torch.zeros_like(x)), 1)
+
+    x = torch.full((4, 1), 2.0, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 1, 0])
+    for kind in ("all", "true", "sample", "predicted", "auto"):
+        found = fisher_diagonal(Logistic(), [(x, labels)], fisher=kind)
+        assert found["theta"].item() == pytest.approx(1.0)
+
+
+def test_fisher_of_a_linear_softmax():  # O8
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(50, 4, generator=generator, dtype=torch.float64)
+    model = nn.Linear(4, 3, bias=False).double()
+    p = model(x).softmax(1).detach()
+    expected = (p * (1 - p)).T @ x**2 / len(x)
+    torch.testing.assert_close(fisher_diagonal(model, [x], fisher="all")["weight"], expected)
+    drawn = fisher_diagonal(model, [x.repeat(400, 1)], fisher="sample", generator=generator)["weight"]
+    torch.testing.assert_close(drawn, expected, rtol=0.1, atol=0.01)
+
+
+def test_opposite_gradients_do_not_cancel():
+    x = torch.ones(2, 1)
+    model = nn.Linear(1, 2, bias=False)
+    nn.init.zeros_(model.weight)
+    found = fisher_diagonal(model, [(x, torch.tensor([0, 1]))], fisher="true")
+    assert found["weight"].tolist() == [[0.25], [0.25]]
+
+
+def test_magnitude_of_a_linear_map():  # O13
+    model = nn.Linear(2, 1, bias=False)
+    model.weight.data = torch.tensor([[1.0, -1.0]])
+    both = torch.tensor([[2.0, 1.0], [-2.0, -1.0]])
+    for batched in (False, True):
+        assert gradient_magnitude(model, [both], batched=batched)["weight"].tolist() == [[4.0, 2.0]]
+    model.weight.data = torch.tensor([[1.0, 0.0]])
+    x = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    assert gradient_magnitude(model, [x])["weight"].tolist() == [[2.0, 2.0]]
+    assert gradient_magnitude(model, [x], batched=True)["weight"].tolist() == [[2.0, 0.0]]
+    assert gradient_magnitude(model, [x], norm="l1")["weight"].tolist() == [[1.0, 1.0]]
+    assert gradient_magnitude(model, [x], norm="vector")["weight"].tolist() == [[1.0, 1.0]]
+
+
+def test_only_the_active_classes_count():
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    whole, part = nn.Linear(3, 4).double(), nn.Linear(3, 2).double()
+    part.load_state_dict({name: p[[1, 3]] for name, p in whole.state_dict().items()})
+    labels = torch.randint(2, (20,), generator=generator)
+    for kind in ("all", "true", "predicted"):
+        found = fisher_diagonal(whole, [(x, 1 + 2 * labels)], fisher=kind, classes=(1, 3))["weight"]
+        torch.testing.assert_close(found[[1, 3]], fisher_diagonal(part, [(x, labels)], fisher=kind)["weight"])
+        assert not found[[0, 2]].any()
+
+
+def test_a_confident_network_has_a_fisher_information():
+    model = nn.Linear(1, 2, bias=False)
+    model.weight.data = torch.tensor([[20.0], [0.0]])
+    assert fisher_diagonal(model, [torch.ones(1, 1)], fisher="all")["weight"].min() > 1e-9
+    with pytest.warns(UserWarning, match="every importance is 0"):
+        fisher_diagonal(model, [torch.zeros(1, 1)], fisher="all")
+
+
+def test_so_many_samples_are_taken():
+    model = nn.Linear(3, 2)
+    x = torch.randn(10, 3, generator=torch.Generator().manual_seed(3))
+    found = gradient_magnitude(model, x.split(4), n_samples=5)
+    torch.testing.assert_close(found, gradient_magnitude(model, [x[:5]]))
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ([], {}, "data holds no sample"),
+        ([torch.zeros(0, 2)], {}, "data holds no sample"),
+        ([torch.ones(1, 2)], {"fisher": "true"}, "labels"),
+        ([(torch.ones(1, 2), torch.tensor([3]))], {"fisher": "true"}, "labels hold 3"),
+        ([(torch.ones(1, 2), torch.tensor([0, 1]))], {}, "1 inputs with 2 labels"),
+        ([torch.ones(1, 2)], {"classes": (0, 5)}, "classes"),
+        ([torch.ones(1, 2)], {"fisher": "empirical"}, "fisher"),
+        ([torch.ones(1, 2)], {"n_samples": 0}, "n_samples"),
+        ([torch.ones(1, 2)], {"select": "conv"}, "select"),
+        ([torch.ones(1, 2)], {"select": ["weigth"]}, "weigth"),
+    ],
+)
+def test_bad_input_is_named(data, options, message):
+    with pytest.raises(ValueError, match=message):
+        fisher_diagonal(nn.Linear(2, 3), data, **options)
+
+
+def test_what_is_not_finite_is_named():
+    model = nn.Linear(2, 3)
+    model.bias.data[1] = float("nan")
+    with pytest.raises(FloatingPointError, match="'weight'"):
+        fisher_diagonal(model, [torch.ones(1, 2)])

@@ -1,0 +1,379 @@
+"""Penalties: closed forms, what they hold when the network changes, and how they join a training loop."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from engram.continual import EWC, MAS, L2Anchor, OnlineEWC, QuadraticPenalty, SynapticIntelligence, fisher_diagonal
+
+KINDS = {
+    "ewc": lambda net, **options: EWC(net, 3.0, **options),
+    "online": lambda net, **options: OnlineEWC(net, 3.0, gamma=0.5, **options),
+    "mas": lambda net, **options: MAS(net, 0.1, **options),
+    "si": lambda net, **options: SynapticIntelligence(net, 0.5, **options),
+    "l2": lambda net, **options: L2Anchor(net, 0.2, **options),
+}
+
+
+def scalar(value=0.0):
+    net = nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(net.weight, value)
+    return net
+
+
+def samples(seed=0, count=24):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 5, generator=generator, dtype=torch.float64)
+    return x, torch.randint(3, (count,), generator=generator)
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+
+
+def train(net, optimizer, data, steps=4, loss=functional.cross_entropy):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(net(data[0]), data[1]).backward()
+        optimizer.step()
+
+
+def consolidate(penalty, data):
+    penalty.consolidate(*([] if isinstance(penalty, SynapticIntelligence | L2Anchor) else [[data]]))
+
+
+def weight(value):
+    return {"weight": torch.full((1, 1), value, dtype=torch.float64)}
+
+
+class Fixed(EWC):
+    """EWC with a Fisher information that is given."""
+
+    def consolidate(self, value):
+        self._merge(torch.full((1,), value, dtype=torch.float64), self._current())
+
+
+def test_merged_penalty_in_numbers():  # O9
+    net = scalar()
+    ewc = Fixed(net)
+    ewc.consolidate(1.0)
+    net.weight.data.fill_(2.0)
+    ewc.consolidate(3.0)
+    assert (ewc.importance["weight"].item(), ewc.anchor["weight"].item()) == (4.0, 1.5)
+    assert ewc.state_dict()["constant"].item() == 3.0
+    net.weight.data.fill_(1.0)
+    assert ewc.penalty().item() == 4.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.floats(-3, 3)), min_size=1, max_size=6), st.floats(-3, 3))
+def test_merged_penalty_is_the_sum_of_all(tasks, at):
+    net = scalar()
+    merged, each = Fixed(net, 0.7), []
+    for importance, place in tasks:
+        net.weight.data.fill_(place)
+        merged.consolidate(importance)
+        each.append(QuadraticPenalty(net, 0.7))
+        each[-1].consolidate(weight(importance))
+    net.weight.data.fill_(at)
+    naive = sum(one.penalty() for one in each)
+    assert merged.penalty().item() == pytest.approx(naive.item(), rel=1e-9, abs=1e-9)
+    gradients = [torch.autograd.grad(value, net.weight)[0].item() for value in (merged.penalty(), naive)]
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-9, abs=1e-9)
+
+
+def test_online_fisher_decays():  # O10
+    class Online(OnlineEWC):
+        def consolidate(self, value):
+            self._merge(torch.full((1,), value, dtype=torch.float64), self._current())
+
+    ewc = Online(scalar(), gamma=0.5)
+    found = []
+    for _ in range(3):
+        ewc.consolidate(1.0)
+        found.append(ewc.importance["weight"].item())
+    assert found == [1.0, 1.5, 1.75]
+
+
+def test_normalised_tasks_count_alike():
+    net, data = network(), samples()
+    ewc = OnlineEWC(net, normalise=True)
+    ewc.consolidate([data])
+    assert torch.cat([p.flatten() for p in ewc.importance.values()]).mean().item() == pytest.approx(1.0)
+
+
+def test_ewc_solves_two_quadratic_tasks():
+    """The minimiser of L_B + penalty is (H_B + 2 s F)^-1 (H_B b + 2 s F a)."""
+    generator = torch.Generator().manual_seed(1)
+    a, b = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    hessian, f = torch.rand(3, generator=generator).double() + 0.5, torch.rand(3, generator=generator).double()
+    net = nn.Linear(3, 1, bias=False).double()
+    net.weight.data = a[None].clone()
+    penalty = QuadraticPenalty(net, 0.5)
+    penalty.consolidate({"weight": f[None]})
+    optimizer = torch.optim.LBFGS(net.parameters(), tolerance_grad=1e-14, tolerance_change=1e-16, max_iter=100)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (hessian * (net.weight[0] - b) ** 2).sum() / 2 + penalty.penalty()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    torch.testing.assert_close(net.weight.data[0], (hessian * b + f * a) / (hessian + f), rtol=1e-8, atol=1e-8)
+
+
+def quadratic(net, optimizer, curvature, steps):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (curvature * net.weight.square() / 2).sum().backward()
+        optimizer.step()
+
+
+def test_path_integral_is_the_fall_of_the_loss():  # O11
+    net = scalar(1.0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    si = SynapticIntelligence(net, xi=0.1)
+    si.attach(optimizer)
+    quadratic(net, optimizer, 2.0, 1)
+    assert si.state_dict()["path.weight"].item() == pytest.approx(0.4)
+    net = scalar(1.0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    si = SynapticIntelligence(net, xi=0.1)
+    si.attach(optimizer)
+    quadratic(net, optimizer, 2.0, 6000)
+    assert si.state_dict()["path.weight"].item() == pytest.approx(1.0, abs=2e-3)
+    si.consolidate()
+    assert si.importance["weight"].item() == pytest.approx(1 / 1.1, abs=2e-3)
+    assert si.state_dict()["path.weight"].item() == 0
+
+
+def test_importance_of_a_separable_quadratic_is_half_its_curvature():
+    curvature = torch.tensor([[1.0, 4.0]], dtype=torch.float64)
+    net = nn.Linear(2, 1, bias=False).double()
+    nn.init.ones_(net.weight)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    si = SynapticIntelligence(net, xi=1e-12)
+    si.attach(optimizer)
+    quadratic(net, optimizer, curvature, 8000)
+    si.consolidate()
+    torch.testing.assert_close(si.importance["weight"], curvature / 2, rtol=3e-3, atol=0)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_path_integral_takes_the_gradient_of_the_task_alone(implicit):  # O12
+    net = scalar(1.0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    si = SynapticIntelligence(net, 2.0, xi=0.1)
+    si.attach(optimizer, implicit=implicit)
+    quadratic(net, optimizer, 2.0, 1)
+    si.consolidate()
+    net.weight.data.fill_(2.0)
+    before = net.weight.item()
+    quadratic(net, optimizer, 2.0, 1)
+    moved = net.weight.item() - before
+    assert abs(moved + 0.1 * 2.0 * before) > 1e-3  # the penalty did act
+    assert si.state_dict()["path.weight"].item() == pytest.approx(-2.0 * before * moved)
+
+
+def test_importance_of_si_is_never_below_zero():
+    net = scalar(1.0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, maximize=True)
+    si = SynapticIntelligence(net)
+    si.attach(optimizer)
+    quadratic(net, optimizer, 2.0, 3)
+    si.consolidate()
+    assert si.importance["weight"].item() == 0
+
+
+def test_mas_adds_up_over_tasks():
+    net, data = network(), samples()
+    mas = MAS(net)
+    mas.consolidate([data])
+    once = {name: p.clone() for name, p in mas.importance.items()}
+    mas.consolidate([data[0]])
+    torch.testing.assert_close(mas.importance, {name: 2 * p for name, p in once.items()})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_is_that_of_the_penalty(kind):  # O14
+    net, data = network(), samples()
+    penalty = KINDS[kind](net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    penalty.attach(optimizer)
+    train(net, optimizer, data)
+    assert penalty.penalty().item() == 0
+    consolidate(penalty, data)
+    assert penalty.penalty().item() == pytest.approx(0)
+    train(net, optimizer, samples(1))
+    penalty.detach()
+    optimizer.zero_grad()
+    penalty.penalty().backward()
+    expected = [p.grad.clone() for p in net.parameters()]
+    assert all(g.any() for g in expected)
+    optimizer.zero_grad()
+    penalty.add_grad_()
+    torch.testing.assert_close([p.grad for p in net.parameters()], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("implicit", [True, False])
+def test_training_goes_on_from_a_stored_state(kind, implicit):  # O14
+    net, data = network(), samples()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    penalty = KINDS[kind](net)
+    penalty.attach(optimizer, implicit=implicit)
+    train(net, optimizer, data)
+    consolidate(penalty, data)
+    train(net, optimizer, samples(1))  # in the middle of a task
+    twin = copy.deepcopy(net)
+    resumed = KINDS[kind](twin)
+    resumed.load_state_dict(penalty.state_dict())
+    other = torch.optim.SGD(twin.parameters(), lr=0.05)
+    resumed.attach(other, implicit=implicit)
+    for model, steps in ((net, optimizer), (twin, other)):
+        train(model, steps, samples(1))
+    consolidate(penalty, samples(1))
+    consolidate(resumed, samples(1))
+    torch.testing.assert_close(resumed.state_dict(), penalty.state_dict(), rtol=0, atol=0)
+    assert all(map(torch.equal, net.parameters(), twin.parameters()))
+
+
+def test_proximal_step_is_stable():  # O15
+    net = scalar(0.0)
+    penalty = QuadraticPenalty(net, 1e6)
+    penalty.consolidate(weight(1.0))
+    net.weight.data.fill_(1.0)
+    penalty.prox_(0.1)
+    assert net.weight.item() == pytest.approx(1 / (1 + 2e5))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    penalty.attach(optimizer, implicit=False)
+    with pytest.warns(UserWarning, match="implicit=True"):
+        quadratic(net, optimizer, 2.0, 1)
+
+
+@given(st.floats(0, 1e8), st.floats(0, 10), st.floats(-5, 5), st.floats(-5, 5))
+def test_proximal_step_minimises_what_it_says(importance, lr, anchor, place):
+    """It minimises lr strength Omega (theta - theta*)^2 + (theta - place)^2 / 2."""
+    net = scalar(anchor)
+    penalty = QuadraticPenalty(net, 0.3)
+    penalty.consolidate(weight(importance))
+    net.weight.data.fill_(place)
+    penalty.prox_(lr)
+    k = 2 * lr * 0.3 * importance
+    assert net.weight.item() == pytest.approx((place + k * anchor) / (1 + k), rel=1e-9, abs=1e-9)
+
+
+def test_each_group_has_its_learning_rate():
+    net = network()
+    anchor = L2Anchor(net, 1.0)
+    anchor.consolidate()
+    start = copy.deepcopy(net)
+    groups = [{"params": net[0].parameters(), "lr": 0.5}, {"params": net[2].parameters(), "lr": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    anchor.attach(optimizer)
+    for p in net.parameters():
+        p.data += 1.0
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    gaps = [(p - q).mean().item() for p, q in zip(net.parameters(), start.parameters(), strict=True)]
+    assert gaps == pytest.approx([0.5, 0.5, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_optimiser_will_do(kind):
+    for make in (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop):
+        net = network()
+        optimizer = make(net.parameters(), lr=0.01)
+        penalty = KINDS[kind](net)
+        penalty.attach(optimizer)
+        train(net, optimizer, samples())
+        consolidate(penalty, samples())
+        anchor = {name: p.clone() for name, p in penalty.anchor.items()}
+        penalty.strength = 1e9
+        train(net, optimizer, samples(1))
+        for name, p in net.named_parameters():
+            held = penalty.importance[name] > 1e-3
+            assert (p - anchor[name])[held].abs().max() < 1e-3
+
+
+def test_growing_and_shrinking_networks_are_matched_by_name():
+    net = network()
+    penalty = QuadraticPenalty(net)
+    penalty.consolidate({name: torch.ones_like(p) for name, p in net.named_parameters()})
+    old = net[2]
+    net[2] = nn.Linear(6, 5).double()
+    assert penalty.importance["2.weight"][:3].eq(1).all()
+    assert not penalty.importance["2.weight"][3:].any()
+    torch.testing.assert_close(penalty.anchor["2.weight"][:3], old.weight.data)
+    net.append(nn.Linear(5, 2).double())
+    assert not penalty.importance["3.weight"].any()
+    del net[3], net[2]
+    with pytest.warns(UserWarning, match=r"2\.weight, 2\.bias"):
+        penalty.penalty()
+    assert list(penalty.importance) == ["0.weight", "0.bias"]
+
+
+def test_what_is_frozen_keeps_its_importance():
+    net, data = network(), samples()
+    ewc = EWC(net)
+    ewc.consolidate([data])
+    kept = ewc.importance["0.weight"].clone()
+    net[0].requires_grad_(False)
+    ewc.consolidate([data])
+    assert torch.equal(ewc.importance["0.weight"], kept)
+
+
+def test_a_shared_parameter_counts_once():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    net[1].weight = net[0].weight
+    assert list(L2Anchor(net).importance) == ["0.weight", "0.bias", "1.bias"]
+
+
+def test_an_unused_head_has_no_importance():
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.first, self.second = nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.first(self.body(x))
+
+    found = fisher_diagonal(Heads(), [samples()[0].float()])
+    assert not found["second.weight"].any()
+    assert found["first.weight"].any()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda net: EWC(net, -1.0), ValueError, "strength = -1"),
+        (lambda net: OnlineEWC(net, gamma=1.5), ValueError, "gamma = 1.5"),
+        (lambda net: SynapticIntelligence(net, xi=0.0), ValueError, "xi = 0"),
+        (lambda net: EWC(net).consolidate([]), ValueError, "data holds no sample"),
+        (lambda net: SynapticIntelligence(net).consolidate(), ValueError, "steps of an attached optimiser"),
+        (lambda net: QuadraticPenalty(net).consolidate({"head": torch.ones(1)}), ValueError, "'head'"),
+        (lambda net: QuadraticPenalty(net).consolidate({"0.bias": torch.ones(6)}), ValueError, "float32"),
+        (lambda net: QuadraticPenalty(net).consolidate({"0.bias": -torch.ones(6).double()}), ValueError, "at least 0"),
+        (lambda net: QuadraticPenalty(net).consolidate({"0.bias": torch.ones(5).double()}), ValueError, "shape"),
+        (lambda net: QuadraticPenalty(net).load_state_dict({}), ValueError, "missing"),
+        (lambda net: QuadraticPenalty(net).attach(torch.optim.SGD(scalar().parameters(), lr=1)), ValueError, "none of"),
+        (lambda net: QuadraticPenalty(nn.ReLU()), ValueError, "none"),
+    ],
+)
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call(network())
+
+
+def test_importance_that_is_not_finite_is_named():
+    net = network()
+    with pytest.raises(FloatingPointError, match=r"'2\.bias'"):
+        QuadraticPenalty(net).consolidate({"2.bias": torch.full((3,), float("inf"), dtype=torch.float64)})
