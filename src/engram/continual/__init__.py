@@ -1,26 +1,34 @@
-"""Many tasks, one after another: what keeps a network from forgetting the first while it learns the last.
+"""Many tasks, one after another: what keeps a network from forgetting, and learning through which one differentiates.
 
-They wrap any module and any optimiser of torch's, and leave the training loop to its owner.
+Penalties wrap any module and any optimiser of torch's, and leave the training loop to its owner.
 """
 
 from engram import arguments
 from engram.continual.ewc import EWC, OnlineEWC
+from engram.continual.fast_weights import FastWeights
 from engram.continual.fisher import fisher_diagonal, gradient_magnitude
+from engram.continual.inner_updates import AdamState, adam, sgd
 from engram.continual.l2_anchor import L2Anchor
 from engram.continual.mas import MAS
 from engram.continual.parameters import slow_parameters
 from engram.continual.penalty import QuadraticPenalty
+from engram.continual.recomputed import recomputed
 from engram.continual.si import SynapticIntelligence
 
 __all__ = [
     "EWC",
     "MAS",
+    "AdamState",
+    "FastWeights",
     "L2Anchor",
     "OnlineEWC",
     "QuadraticPenalty",
     "SynapticIntelligence",
+    "adam",
     "fisher_diagonal",
     "gradient_magnitude",
+    "recomputed",
+    "sgd",
     "slow_parameters",
 ]
 

@@ -1,0 +1,179 @@
+"""Differentiate through learning: a module whose weights take steps that stay part of the graph."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_map_only
+
+from engram import checks
+from engram.continual.inner_updates import Update, Weights, sgd
+from engram.continual.recomputed import recomputed
+
+Batch = TypeVar("Batch")
+
+
+class FastWeights:
+    """A module with weights of its own that learn, step by step, while the module stays as it is.
+
+        w(0) = the module's parameters;  w(i+1), s(i+1) = update(dL/dw(i), w(i), s(i))
+
+    Each step returns new fast weights and changes nothing, so that no task can leave anything behind for the next, and
+    every stage of learning can still be called. A loss at the end has its gradient in the module's parameters, those
+    that moved and those that did not, and in whatever else the update is made of, as a learning rate.
+
+    Args:
+        module: Any module; what is recurrent, normalises or shares weights too. Its buffers, as running means, are
+            copied and the copies changed.
+        update: How weights move: ``sgd(lr)``, ``adam(lr)``, or a function of gradients, weights (dictionaries by name)
+            and a state (None before the first step) that returns new weights and state.
+        select: Names of the parameters that move, or of submodules all of whose parameters do; None: all that require a
+            gradient. One that is selected and requires none moves, but its start gets no gradient.
+        order: 2: the outer gradient goes through the inner ones. 1: inner gradients are constants, dw(i)/dw(0) = 1,
+            which costs no more than the steps themselves.
+
+    Attributes:
+        params: The weights that move, by name.
+        buffers: The copies of the module's buffers, by name.
+        state: The state of the update.
+
+    Raises:
+        TypeError: ``module`` is no module, or ``update`` cannot be called.
+        ValueError: A name in ``select`` is not in the module, nothing is left to move, or ``order`` is neither 1 nor 2.
+
+    Source: Finn, Abbeel and Levine, "Model-agnostic meta-learning" (2017), equation 1 and, for order 1, section 5.2.
+
+    Examples:
+        >>> net = nn.Linear(1, 1, bias=False)
+        >>> x = torch.ones(1, 1)
+        >>> fast = FastWeights(net, sgd(0.25))
+        >>> fast = fast.step(fast(x).square().sum())
+        >>> torch.equal(fast(x), net(x) / 2)
+        True
+        >>> fast(x).sum().backward()
+        >>> net.weight.grad
+        tensor([[0.5000]])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        update: Update = sgd(0.1),  # noqa: B008 - it has no state of its own
+        *,
+        select: Collection[str] | None = None,
+        order: int = 2,
+    ) -> None:
+        self.module = checks.instance("module", module, nn.Module)
+        if not callable(update):
+            raise TypeError(f"update = {update!r}: expected a function, as sgd(0.1) returns")
+        self.update, self.order, self.state = update, checks.choice("order", order, (1, 2)), None
+        chosen = _selected(module, select)
+        self.params: Weights = {n: p if p.requires_grad else p.detach().requires_grad_() for n, p in chosen.items()}
+        self.buffers: Weights = {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module with these weights."""
+        return functional_call(self.module, self.params | self.buffers, args, kwargs)
+
+    def step(self, loss: Tensor) -> FastWeights:
+        """Return the weights after one step that lowers a loss, computed with these; a weight not in it gets zeros.
+
+        Args:
+            loss: One number.
+
+        Raises:
+            TypeError: It is no tensor.
+            ValueError: It is not one number, no function of these weights, or was computed without gradients; or the
+                update returned weights of other names or shapes.
+        """
+        if checks.instance("loss", loss, Tensor).numel() != 1:
+            raise ValueError(f"loss.shape = {tuple(loss.shape)}: expected one number")
+        if not loss.requires_grad:
+            told = "expected one with, neither under torch.no_grad nor in inference mode"
+            raise ValueError(f"loss = {loss.item()} has no gradient: {told}")
+        found = torch.autograd.grad(loss, list(self.params.values()), create_graph=self.order == 2, allow_unused=True)
+        if all(gradient is None for gradient in found):
+            raise ValueError(
+                f"loss = {loss.item()} depends on no fast weight: expected one computed by these, not others"
+            )
+        gradients = {
+            name: torch.zeros_like(weight) if gradient is None else gradient
+            for (name, weight), gradient in zip(self.params.items(), found, strict=True)
+        }
+        params, state = self.update(gradients, dict(self.params), self.state)
+        shapes = ({name: tuple(weight.shape) for name, weight in of.items()} for of in (params, self.params))
+        if (got := next(shapes)) != (wanted := next(shapes)):
+            raise ValueError(f"update returned weights {got}: expected {wanted}")
+        return self._with(params, state)
+
+    def adapt(
+        self, loss: Callable[[FastWeights, Batch], Tensor], batches: Iterable[Batch], *, checkpointed: bool = False
+    ) -> tuple[FastWeights, Tensor]:
+        """Make a step on each of a sequence of batches.
+
+        Args:
+            loss: Of fast weights and a batch, the number to lower: ``lambda fast, batch: fast(batch).square().mean()``.
+            batches: What each step gets: the first axis of a tensor, or any sequence.
+            checkpointed: Keep for the way back the weights before every sqrt(T)-th of the T steps only, and make the
+                steps between again when their gradients are due: memory for 2 sqrt(T) steps, by one more pass.
+
+        Returns:
+            The weights after the last step, and the loss before each, (steps,), with its graph.
+
+        Raises:
+            ValueError: There are no batches, or as of ``step``.
+        """
+        sequence = list(batches)
+        if not sequence:
+            raise ValueError("batches is empty: expected one for each step, at least one")
+
+        def several(fast: FastWeights, some: list[Batch]) -> tuple[FastWeights, list[Tensor]]:
+            fast, losses = fast._with(fast.params, fast.state), []  # buffers of its own, to begin with the same again
+            for batch in some:
+                losses.append(loss(fast, batch))
+                fast = fast.step(losses[-1])
+            return fast, losses
+
+        fast, losses = self, []
+        length = math.isqrt(len(sequence)) if checkpointed else len(sequence)
+        for first in range(0, len(sequence), length):
+            some = sequence[first : first + length]
+            fast, found = recomputed(several, fast, some) if checkpointed else several(fast, some)
+            losses += found
+        return fast, torch.stack([value.reshape(()) for value in losses])
+
+    def detach(self) -> FastWeights:
+        """Return the same weights, cut off from how they came to be: to use them, or to go on with a new graph."""
+        params = {name: weight.detach().requires_grad_() for name, weight in self.params.items()}
+        return self._with(params, tree_map_only(Tensor, Tensor.detach, self.state))
+
+    def _with(self, params: Weights, state: Any) -> FastWeights:
+        new = copy.copy(self)
+        new.params, new.state = params, state
+        new.buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        return new
+
+
+def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
+    """Return the parameters of these names, or of submodules of these names."""
+    parameters: Weights = dict(module.named_parameters())
+    if select is None:
+        chosen = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+        if not chosen:
+            raise ValueError("module has no parameter that requires a gradient: expected one, or select")
+        return chosen
+    if isinstance(select, str):
+        raise TypeError(f"select = {select!r}: expected a collection of names, as ({select!r},)")
+    for wanted in select:
+        if not any(f"{name}.".startswith(f"{wanted}.") for name in parameters):
+            raise ValueError(f"select has {wanted!r}: expected names among {', '.join(parameters)}, or of submodules")
+    chosen = {n: p for n, p in parameters.items() if any(f"{n}.".startswith(f"{wanted}.") for wanted in select)}
+    if not chosen:
+        raise ValueError("select is empty: expected names of parameters or submodules")
+    return chosen

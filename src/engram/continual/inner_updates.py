@@ -1,0 +1,109 @@
+"""Updates of fast weights that can be differentiated: of gradients, weights and a state, new weights and state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from engram import checks
+
+Weights = dict[str, Tensor]
+Update = Callable[[Weights, Weights, Any], tuple[Weights, Any]]
+
+
+def sgd(lr: float | Tensor | Mapping[str, float | Tensor] = 0.1, momentum: float | Tensor = 0.0) -> Update:
+    """Make the update of stochastic gradient descent: v' = momentum v + g, w' = w - lr v'.
+
+    Args:
+        lr: Learning rate: a number, a tensor (trained with the rest where it requires a gradient), or, by name of the
+            weight, one for each, of any shape that broadcasts to it, as in Meta-SGD.
+        momentum: Share of the last step that is kept.
+
+    Returns:
+        The update, ``(gradients, weights, state) -> (weights, state)``; its state is None without momentum.
+
+    Raises:
+        TypeError: A rate is neither a number nor a tensor.
+        ValueError: A number is negative or not finite.
+
+    Source: for rates by weight, Li, Zhou, Chen and Li, "Meta-SGD" (2017), equation 3.
+
+    Examples:
+        >>> sgd(0.5)({"w": torch.tensor(2.0)}, {"w": torch.tensor(3.0)}, None)
+        ({'w': tensor(2.)}, None)
+    """
+    rates = lr if isinstance(lr, Mapping) else {"lr": lr}
+    for name, value in {**rates, "momentum": momentum}.items():
+        if not isinstance(value, Tensor):
+            checks.number(name if name in ("lr", "momentum") else f"lr[{name!r}]", value, least=0)
+    still = not isinstance(momentum, Tensor) and momentum == 0
+
+    def update(gradients: Weights, weights: Weights, state: Weights | None) -> tuple[Weights, Weights | None]:
+        if isinstance(lr, Mapping) and (missing := [name for name in weights if name not in lr]):
+            raise ValueError(f"lr has no rate for {missing[0]!r}: expected one for each of {', '.join(weights)}")
+        if not still:
+            last = state or {}
+            gradients = {name: momentum * last[name] + g if name in last else g for name, g in gradients.items()}
+        found = {n: w - (lr[n] if isinstance(lr, Mapping) else lr) * gradients[n] for n, w in weights.items()}
+        return found, None if still else gradients
+
+    return update
+
+
+class AdamState(NamedTuple):
+    """Steps made, and the running means of gradients and of their squares."""
+
+    steps: int
+    mean: Weights
+    square: Weights
+
+
+def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Update:
+    """Make the update of Adam: w' = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).
+
+    Where v is zero, as for a unit that has been silent, the derivative of its root, which is infinite, is taken to be
+    zero: nothing becomes NaN.
+
+    Args:
+        lr: Learning rate, a number or a tensor.
+        betas: b1 and b2, the decay of m, the mean of gradients, and of v, that of their squares; below 1.
+        eps: Added to the root, above 0.
+
+    Returns:
+        The update, ``(gradients, weights, state) -> (weights, state)``, with an ``AdamState``.
+
+    Raises:
+        TypeError: An argument is no number.
+        ValueError: A number is out of its range.
+
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1.
+
+    Examples:
+        >>> adam(0.5)({"w": torch.tensor(2.0)}, {"w": torch.tensor(3.0)}, None)[0]
+        {'w': tensor(2.5000)}
+    """
+    if not isinstance(lr, Tensor):
+        checks.number("lr", lr, least=0)
+    b1, b2 = (checks.number("betas", beta, least=0, below=1) for beta in betas)
+    checks.number("eps", eps, above=0)
+
+    def update(gradients: Weights, weights: Weights, state: AdamState | None) -> tuple[Weights, AdamState]:
+        steps, *last = (0, {}, {}) if state is None else state
+        steps += 1
+        mean = {name: b1 * last[0].get(name, 0) + (1 - b1) * g for name, g in gradients.items()}
+        square = {name: b2 * last[1].get(name, 0) + (1 - b2) * g.square() for name, g in gradients.items()}
+        found = {
+            name: w - lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + eps)
+            for name, w in weights.items()
+        }
+        return found, AdamState(steps, mean, square)
+
+    return update
+
+
+def _root(v: Tensor) -> Tensor:
+    positive = v > 0
+    return torch.where(positive, torch.where(positive, v, 1.0).sqrt(), 0.0)
