@@ -9,6 +9,12 @@ from engram.continual.fast_weights import FastWeights
 from engram.continual.fisher import fisher_diagonal, gradient_magnitude
 from engram.continual.inner_updates import AdamState, adam, sgd
 from engram.continual.l2_anchor import L2Anchor
+from engram.continual.learned_updates.adam_rule import AdamRule
+from engram.continual.learned_updates.gated_coordinate_rule import GatedCoordinateRule
+from engram.continual.learned_updates.learned_optimizer import LearnedOptimizer
+from engram.continual.learned_updates.teacher import train_teacher
+from engram.continual.learned_updates.teacher_mimic import MimicryEpisode, TeacherMimicTrainer
+from engram.continual.learned_updates.update_rule import Moments, TaskMemory, UpdateRule
 from engram.continual.mas import MAS
 from engram.continual.parameters import slow_parameters
 from engram.continual.penalty import QuadraticPenalty
@@ -18,18 +24,27 @@ from engram.continual.si import SynapticIntelligence
 __all__ = [
     "EWC",
     "MAS",
+    "AdamRule",
     "AdamState",
     "FastWeights",
+    "GatedCoordinateRule",
     "L2Anchor",
+    "LearnedOptimizer",
+    "MimicryEpisode",
+    "Moments",
     "OnlineEWC",
     "QuadraticPenalty",
     "SynapticIntelligence",
+    "TaskMemory",
+    "TeacherMimicTrainer",
+    "UpdateRule",
     "adam",
     "fisher_diagonal",
     "gradient_magnitude",
     "recomputed",
     "sgd",
     "slow_parameters",
+    "train_teacher",
 ]
 
 arguments.noted_in(__name__)

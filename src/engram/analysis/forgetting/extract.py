@@ -52,7 +52,7 @@ def extract(
     try:
         body.eval()
         device = next((tensor.device for tensor in tensors.values()), x.device)
-        batches = x.split(batch_size)
+        batches = torch.split(x, batch_size)
         for batch in batches:
             body(batch.to(device))
     finally:

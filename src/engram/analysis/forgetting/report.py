@@ -48,7 +48,8 @@ class RepresentationReport:
             ValueError: It was not measured with so many.
         """
         checks.choice("shots", shots, tuple(self.representation))
-        return self.representation[shots]
+        found: Accuracies = self.representation[shots]
+        return found
 
     def forgetting(
         self, level: Literal["output", "representation"] = "representation", shots: int | None = None
@@ -141,7 +142,7 @@ def _learned(accuracies: Accuracies) -> PerOldTask:
 
 
 def _share(part: PerOldTask, whole: PerOldTask) -> PerOldTask:
-    return np.divide(part, whole, out=np.full_like(part, math.nan), where=whole >= LEAST)
+    return np.asarray(np.divide(part, whole, out=np.full_like(part, math.nan), where=whole >= LEAST))
 
 
 def _number(value: float) -> str:

@@ -134,7 +134,7 @@ def _checked(number: int, task: Any) -> ProbedTask:
     train, test = (_pair(f"{name}.{part}", pair) for part, pair in zip(("train", "test"), task, strict=False))
     if train[0] is test[0]:
         raise ValueError(f"{name}: train and test are the same tensor: expected probes to be tested on other examples")
-    classes = train[1].unique()
+    classes = np.unique(train[1].cpu().numpy())
     if len(classes) < 2:
         raise ValueError(f"{name}.train: expected at least two classes, found {len(classes)}")
     if unknown := set(test[1].tolist()) - set(classes.tolist()):
@@ -162,7 +162,9 @@ def _probe(probe: str | BaseEstimator) -> BaseEstimator:
 
 def _shots(shots: Sequence[int | None], tasks: Sequence[ProbedTask]) -> list[int | None]:
     """Return how many examples probes are fitted to, all of them among the choices."""
-    fewest, number = min((int(task.train[1].unique(return_counts=True)[1].min()), j) for j, task in enumerate(tasks))
+    fewest, number = min(
+        (int(np.unique(task.train[1].cpu().numpy(), return_counts=True)[1].min()), j) for j, task in enumerate(tasks)
+    )
     for m in shots:
         if m is not None and checks.size("shots", m) > fewest:
             raise ValueError(f"shots = {m}: a class of tasks[{number}].train has {fewest} examples")
@@ -202,7 +204,8 @@ def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], st
     if not shared and len(head) < stage:
         raise ValueError(f"heads[{stage - 1}]: expected a module, or {stage} of them, found {len(head)}")
     inputs, asked = tasks[j].test
-    classes = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])]).unique().cpu()
+    seen = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])])
+    classes = torch.from_numpy(np.unique(seen.cpu().numpy()))
     own = head if shared else head[j]
     logits = extract(nn.Sequential(body, own), inputs)
     if shared:
