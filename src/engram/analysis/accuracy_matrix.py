@@ -33,8 +33,8 @@ class AccuracyMatrix:
     """
 
     accuracies: Annotated[Any, ArrayLike]
-    baseline: Annotated[Any, ArrayLike, None] = None
-    joint: Annotated[Any, ArrayLike, None] = None
+    baseline: Annotated[Any, ArrayLike] = None
+    joint: Annotated[Any, ArrayLike] = None
 
     def __post_init__(self) -> None:
         matrix = _numbers("accuracies", self.accuracies, ("tasks", "tasks"))

@@ -4,9 +4,12 @@ Penalties wrap any module and any optimiser of torch's, and leave the training l
 """
 
 from engram import arguments
+from engram.continual.classifier import ContinualClassifier
+from engram.continual.dhp_softmax import DHPSoftmax
 from engram.continual.ewc import EWC, OnlineEWC
 from engram.continual.fast_weights import FastWeights
 from engram.continual.fisher import fisher_diagonal, gradient_magnitude
+from engram.continual.frozen_body import freeze_body
 from engram.continual.inner_updates import AdamState, adam, sgd
 from engram.continual.l2_anchor import L2Anchor
 from engram.continual.learned_updates.adam_rule import AdamRule
@@ -15,10 +18,12 @@ from engram.continual.learned_updates.learned_optimizer import LearnedOptimizer
 from engram.continual.learned_updates.teacher import train_teacher
 from engram.continual.learned_updates.teacher_mimic import MimicryEpisode, TeacherMimicTrainer
 from engram.continual.learned_updates.update_rule import Moments, TaskMemory, UpdateRule
+from engram.continual.lwf import LwF
 from engram.continual.mas import MAS
 from engram.continual.parameters import slow_parameters
 from engram.continual.penalty import QuadraticPenalty
 from engram.continual.recomputed import recomputed
+from engram.continual.replay import Replay
 from engram.continual.si import SynapticIntelligence
 
 __all__ = [
@@ -26,20 +31,25 @@ __all__ = [
     "MAS",
     "AdamRule",
     "AdamState",
+    "ContinualClassifier",
+    "DHPSoftmax",
     "FastWeights",
     "GatedCoordinateRule",
     "L2Anchor",
     "LearnedOptimizer",
+    "LwF",
     "MimicryEpisode",
     "Moments",
     "OnlineEWC",
     "QuadraticPenalty",
+    "Replay",
     "SynapticIntelligence",
     "TaskMemory",
     "TeacherMimicTrainer",
     "UpdateRule",
     "adam",
     "fisher_diagonal",
+    "freeze_body",
     "gradient_magnitude",
     "recomputed",
     "sgd",

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from engram import checks
+from engram.plasticity import PlasticityRule
 
 Select = str | Iterable[str] | Callable[[str, nn.Parameter], bool] | None
 
@@ -18,9 +19,10 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
 
     Args:
         model: Any module.
-        select: None: all that are trained, but for what any submodule returns from a method ``plastic_parameters()``
-            (those of its fast weights). Otherwise this alone says which of the trained ones: a regular expression that
-            is searched for in the name, the names, or a function of name and parameter.
+        select: None: all that are trained, but for those of fast weights: what any submodule returns from a method
+            ``plastic_parameters()``, and alpha, rule and neuromodulator of a plastic module. Otherwise this alone says
+            which of the trained ones: a regular expression that is searched for in the name, the names, or a function
+            of name and parameter.
 
     Raises:
         TypeError: ``model`` is no module.
@@ -33,8 +35,7 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
     checks.instance("model", model, nn.Module)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if select is None:
-        plastic: list[Any] = [m for m in model.modules() if hasattr(m, "plastic_parameters")]
-        fast = {id(p) for m in plastic for p in m.plastic_parameters()}
+        fast = {id(p) for module in model.modules() for p in _fast(module)}
         chosen = {name: p for name, p in trained.items() if id(p) not in fast}
     elif isinstance(select, str):
         chosen = {name: p for name, p in trained.items() if re.search(select, name)}
@@ -53,6 +54,15 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
             expected = f"{first.dtype} on {first.device}, as the others"
             raise ValueError(f"parameter {name!r} is {p.dtype} on {p.device}: expected {expected}")
     return chosen
+
+
+def _fast(module: Any) -> list[nn.Parameter]:
+    if hasattr(module, "plastic_parameters"):
+        return list(module.plastic_parameters())
+    if not isinstance(getattr(module, "rule", None), PlasticityRule):
+        return []
+    own = ("alpha", "rule", "neuromodulator")
+    return [p for name, p in module.named_parameters() if name.partition(".")[0] in own]
 
 
 def _some(names: Iterable[str]) -> str:

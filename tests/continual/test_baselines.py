@@ -1,0 +1,123 @@
+"""The baselines: a reservoir is uniform, a teacher is followed, a frozen body does not move."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from torch import nn
+
+from engram.continual import LwF, Replay, freeze_body, slow_parameters
+from engram.plasticity import Modulated, PlasticRNN
+
+
+def test_reservoir_is_uniform():
+    counts = np.zeros(20)
+    for seed in range(600):
+        memory = Replay(5, torch.Generator().manual_seed(seed))
+        for part in torch.arange(20).split(3):
+            memory.add(part, part)
+        counts[memory.sample(5)[1].numpy()] += 1
+    assert counts.sum() == 3000
+    assert chisquare(counts).pvalue > 0.001
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12))
+def test_how_samples_are_batched_does_not_matter(sizes, capacity):
+    stream = torch.arange(sum(sizes))
+    memories = [Replay(capacity, torch.Generator().manual_seed(0)) for _ in range(2)]
+    for part in stream.split(sizes):
+        memories[0].add(part[:, None].float(), part)
+    memories[1].add(stream[:, None].float(), stream)
+    states = [memory.state_dict() for memory in memories]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    inputs, labels = memories[0].sample(100)
+    assert len(set(labels.tolist())) == len(labels) == len(memories[0]) == min(len(stream), capacity)
+    assert torch.equal(inputs[:, 0], labels.float())
+
+
+def test_reservoir_goes_on_from_a_stored_state():
+    first, second = (Replay(4, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    first.add(torch.arange(9), torch.arange(9))
+    second.load_state_dict(first.state_dict())
+    for memory in (first, second):
+        memory.add(torch.arange(9, 20), torch.arange(9, 20))
+    assert torch.equal(first.sample(3)[0], second.sample(3)[0])
+
+
+def test_student_follows_its_teacher():
+    torch.manual_seed(0)
+    net, x = nn.Linear(3, 4).double(), torch.randn(6, 3, dtype=torch.float64)
+    lwf = LwF(net, 2.0, temperature=3.0)
+    assert lwf.penalty(x, net(x)).item() == 0
+    lwf.consolidate([0, 1])
+    assert lwf.penalty(x, net(x)).item() == pytest.approx(0, abs=1e-12)
+    taught = net(x).detach()
+    with torch.no_grad():
+        net.weight += 0.3 * torch.randn_like(net.weight)
+    lwf.consolidate([2, 3])
+    lwf.load_state_dict({**lwf.state_dict(), "groups": [[0, 1], [2, 3]]})
+    with torch.no_grad():
+        net.weight += 0.3 * torch.randn_like(net.weight)
+    student = nn.Linear(3, 4).double()
+    student.load_state_dict(lwf.state_dict()["teacher"])
+    taught, z = student(x).detach(), net(x)
+    expected = 0.0
+    for at in ([0, 1], [2, 3]):
+        p = (taught[:, at] / 3).softmax(1)
+        expected += (p * (p.log() - (z[:, at] / 3).log_softmax(1))).sum(1).mean()
+    torch.testing.assert_close(lwf.penalty(x, z), 2 * expected)
+    gradient = torch.autograd.grad(lwf.penalty(x, z), z)[0]
+    assert not gradient.sum(1).abs().gt(1e-12).any()
+
+
+def test_growing_head_keeps_its_old_teacher():
+    body = nn.Linear(3, 2)
+    lwf = LwF(body)
+    lwf.consolidate()
+    assert lwf.penalty(torch.ones(2, 3), torch.zeros(2, 5)).item() > 0
+
+
+def test_frozen_body_does_not_move():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    before = net[0].weight.clone()
+    optimizer = torch.optim.SGD(freeze_body(net, "2"), lr=1.0)
+    net(torch.ones(2, 3)).square().sum().backward()
+    optimizer.step()
+    assert torch.equal(net[0].weight, before)
+    assert net[0].weight.grad is None
+
+
+def test_penalties_leave_out_the_fast_weights_of_plastic_modules():
+    net = nn.ModuleDict({"core": PlasticRNN(3, 4, num_layers=2, rule=Modulated()), "out": nn.Linear(4, 2)})
+    slow = set(slow_parameters(net))
+    assert {"core.weight_hh", "core.upper.0.weight_hh", "out.bias"} <= slow
+    assert not any("alpha" in name or "rule" in name or "neuromodulator" in name for name in slow)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda g: Replay(0, g), "capacity"),
+        (lambda g: Replay(2, g).sample(1), "empty"),
+        (lambda g: Replay(2, g).add(torch.ones(3, 1), torch.ones(2)), "labels"),
+        (lambda g: LwF(nn.Linear(2, 2), -1.0), "strength"),
+        (lambda g: LwF(nn.Linear(2, 2), temperature=0.0), "temperature"),
+        (lambda g: LwF(nn.Linear(2, 2)).consolidate([]), "classes"),
+        (lambda g: freeze_body(nn.Linear(2, 2), "head"), "head"),
+        (lambda g: freeze_body(nn.Sequential(nn.ReLU()), "0"), "head"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.Generator().manual_seed(0))
+
+
+def test_samples_of_another_shape_are_refused():
+    memory = Replay(3, torch.Generator())
+    memory.add(torch.ones(2, 4), torch.zeros(2))
+    with pytest.raises(ValueError, match="inputs"):
+        memory.add(torch.ones(2, 5), torch.zeros(2))

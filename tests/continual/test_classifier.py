@@ -1,0 +1,62 @@
+"""The classifier of a stream of tasks: what it forgets, and what it does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from engram.continual import ContinualClassifier
+
+X, Y = load_digits(return_X_y=True)
+X = X / 16
+
+
+def after_two_tasks(**options):
+    """Return the accuracy on permuted digits, first and second permutation, after both were learned."""
+    orders = [np.random.default_rng(seed).permutation(64) for seed in (0, 1)]
+    net = ContinualClassifier((64,), learning_rate=0.05, epochs=12, random_state=0, **options)
+    for order in orders:
+        net.partial_fit(X[:1200][:, order], Y[:1200], classes=np.arange(10))
+    return [net.score(X[1200:][:, order], Y[1200:]) for order in orders]
+
+
+def test_what_holds_on_forgets_less():
+    first, _ = after_two_tasks()
+    for options in (
+        {"penalty": "online-ewc", "strength": 30.0},
+        {"penalty": "si", "strength": 1.0},
+        {"penalty": "mas", "strength": 0.1},
+        {"replay": 300},
+    ):
+        held, second = after_two_tasks(**options)
+        assert held > first + 0.02, options
+        assert second > 0.75, options
+
+
+def test_a_plastic_head_learns():
+    net = ContinualClassifier(head="dhp", random_state=0).fit(X[:900], Y[:900])
+    assert net.score(X[900:], Y[900:]) > 0.85
+    assert net.network_[-1].trace.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"penalty": "lwf"}, "penalty"),
+        ({"head": "cosine"}, "head"),
+        ({"replay": -1}, "replay"),
+        ({"strength": -1.0}, "strength"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        ContinualClassifier(**options).fit(X[:50], Y[:50])
+
+
+def test_classes_are_said_beforehand():
+    with pytest.raises(ValueError, match="classes"):
+        ContinualClassifier().partial_fit(X[:50], Y[:50])
+    net = ContinualClassifier(epochs=1).partial_fit(X[:50], Y[:50], classes=range(10))
+    with pytest.raises(ValueError, match="y holds 11"):
+        net.partial_fit(X[:2], [1, 11])
