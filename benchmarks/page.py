@@ -13,6 +13,7 @@ import blur
 import difficulty
 import dsa
 import environments
+import forgetting
 import hebbian_conv
 import layers
 import memory
@@ -327,7 +328,19 @@ def main() -> None:
     sections.insert(1, (layers, layers.section))
     sections += [
         (module, module.section)
-        for module in (meta_tasks, meta, blur, memory, hebbian_conv, remember, dsa, difficulty, verify, rules)
+        for module in (
+            meta_tasks,
+            meta,
+            blur,
+            memory,
+            hebbian_conv,
+            remember,
+            dsa,
+            difficulty,
+            verify,
+            rules,
+            forgetting,
+        )
     ]
     for module, section in sections:
         path: Path = module.RECORD
