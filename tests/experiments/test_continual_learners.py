@@ -6,7 +6,7 @@ import torch
 from engram.experiments import continual_learners as experiment
 from engram.experiments.continual_learners.learners import STRENGTHS, learned_in_order, new_net
 
-CONFIG = dataclasses.replace(experiment.SMOKE, units=8, train_images=200, steps=15)
+CONFIG = dataclasses.replace(experiment.SMOKE, units=8, features=8, train_images=200, steps=15)
 
 
 def seeded(seed=0):
@@ -46,7 +46,7 @@ def test_learners_do_what_their_names_say(learner):
     tasks = experiment.draw_tasks(config, seeded(), held_out=True)[:2]
     moved = {}
     for strength in (0.0, 1e4):
-        net = new_net(learner, config.units, seeded(1))
+        net = new_net(learner, 8, 8, seeded(1))
         options = {"steps": config.steps, "batch_size": 8, "generator": seeded(2)}
         stages = learned_in_order(learner, net, tasks, strength=strength, rule=None, **options)
         assert len(stages) == 3
@@ -69,7 +69,7 @@ def test_learners_do_what_their_names_say(learner):
 def test_heads_of_split_tasks_have_the_outputs_of_their_classes():
     config = dataclasses.replace(CONFIG, benchmark="split", learner="finetune", steps=60)
     tasks = experiment.draw_tasks(config, seeded(), held_out=True)
-    net = new_net("finetune", 16, seeded(1))
+    net = new_net("finetune", 16, 16, seeded(1))
     stages = learned_in_order(
         "finetune", net, tasks, strength=0.0, rule=None, steps=60, batch_size=32, generator=seeded(2)
     )

@@ -57,7 +57,7 @@ class RepresentationReport:
         """Return by how much accuracy fell since the task was learned: R[j,j] - R[n,j], or P[j,j] - P[n,j]."""
         checks.choice("level", level, ("output", "representation"))
         found = self.output if level == "output" else self.probed(shots)
-        return _learned(found) - found[-1, :-1]
+        return np.asarray(_learned(found) - found[-1, :-1])
 
     def stale_share(self) -> PerOldTask:
         """Return what part of the outputs' forgetting is that of the read-out alone: 1 - F_rep / F_out.

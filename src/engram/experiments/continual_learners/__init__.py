@@ -48,7 +48,9 @@ class Config:
     learner: Learner = "finetune"
     """What keeps the network from forgetting; finetune: nothing."""
     units: Annotated[int, Ge(2)] = 64
-    """Units of each of the two layers of the body, or of the recurrent one."""
+    """Units of the first layer of the body."""
+    features: Annotated[int, Ge(2)] = 16
+    """Units of its second layer, or of the recurrent one; of many random ones a probe reads almost as much."""
     train_images: Annotated[int, Ge(100), Le(TRAINED)] = 600
     """Images to learn from."""
     steps: Annotated[int, Ge(1)] = 200
@@ -73,16 +75,16 @@ def arms(config: Config) -> dict[str, Arm]:
 def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
     """Draw five tasks; with ``held_out`` they are tested on images that no training sees, else on some of these."""
     images, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
-    data = images.float() / 16, labels
+    pixels = images.float() / 16
     last = config.train_images if not held_out else None
     first = config.train_images if held_out else config.train_images * 3 // 4
-    known, asked = ((part[:first] for part in data), (part[TRAINED if held_out else first : last] for part in data))
-    train, test = tuple(known), tuple(asked)
+    begin = TRAINED if held_out else first
+    train, test = (pixels[:first], labels[:first]), (pixels[begin:last], labels[begin:last])
     if config.benchmark == "permuted":
         return permuted(train, test, COUNT, generator)
     order = torch.randperm(10, generator=generator).view(COUNT, 2).sort().values
-    pixels = torch.randperm(images.shape[1], generator=generator)  # so that those to choose by are others
-    return split((train[0][:, pixels], train[1]), (test[0][:, pixels], test[1]), order.tolist())
+    mixed = torch.randperm(pixels.shape[1], generator=generator)  # so that tasks to choose by are others
+    return split((train[0][:, mixed], train[1]), (test[0][:, mixed], test[1]), order.tolist())
 
 
 def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
@@ -136,14 +138,16 @@ def measured(report: RepresentationReport) -> dict[str, float]:
 def episode(config: Config, generator: torch.Generator) -> tuple[Net, MimicryEpisode]:
     """Return a pair of tasks with other orders of pixels, to train the learned update with."""
     first, second = draw_tasks(config, generator, held_out=False)[:2]
-    net = new_net("finetune", config.units, generator)
+    net = new_net("finetune", config.units, config.features, generator)
     options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
     learned_in_order("finetune", net, [first], strength=0.0, rule=None, **options)
     importance = fisher_diagonal(net, [tuple(first.train)], fisher="sample", classes=first.classes, generator=generator)
     start = {name: p.detach() for name, p in net.body.named_parameters()}
     memory = {name: TaskMemory(w, importance[f"body.{name}"]) for name, w in start.items()}
     pairs = [(task.train.inputs, _from_zero(task)) for task in (first, second)]
-    heads = [new_net("finetune", config.units, generator).head for _ in pairs]  # of which the first outputs are used
+    heads = [
+        new_net("finetune", config.units, config.features, generator).head for _ in pairs
+    ]  # of which the first outputs are used
     teacher = train_teacher(net.body, heads, pairs, **options)
     probes = first.test.inputs, second.test.inputs
     with torch.no_grad():
@@ -174,7 +178,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     def taught(number: int, strength: float, *, held_out: bool) -> tuple[list[ClassificationTask], list[Stage]]:
         generator = torch.Generator().manual_seed(seed + number)  # the same tasks and starts for all learners
         tasks = draw_tasks(config, generator, held_out=held_out)
-        net = new_net(config.learner, config.units, generator)
+        net = new_net(config.learner, config.units, config.features, generator)
         options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
         return tasks, learned_in_order(config.learner, net, tasks, strength=strength, rule=rule, **options)
 
@@ -199,7 +203,7 @@ def seconds(config: Config) -> float:
     """Time of a trial on one core."""
     recurrent = config.learner in ("rnn", "plastic-rnn")
     step = 1.2e-3 + recurrent * 4e-3 + 1.5e-3 * (config.learner in ("learned", "replay"))
-    probes = 5e-5 * config.train_images * config.units * (1.0 if config.benchmark == "permuted" else 0.3)
+    probes = 2e-4 * config.train_images * config.features * (1.0 if config.benchmark == "permuted" else 0.3)
     runs = config.sequences + len(STRENGTHS.get(config.learner, ()))
     total = runs * COUNT * config.steps * step + config.sequences * probes
     if config.learner == "learned":
@@ -226,8 +230,8 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(title="What is forgotten, in the features and in the read-out", barmode="relative")
 
 
-SMOKE = Config(units=4, train_images=200, steps=3, batch_size=8, bodies=1, meta_updates=10)
-PAPER = Config(units=256, train_images=TRAINED, steps=1000, sequences=5, bodies=40, meta_updates=2000)
+SMOKE = Config(units=4, features=4, train_images=200, steps=3, batch_size=8, bodies=1, meta_updates=10)
+PAPER = Config(units=256, features=64, train_images=TRAINED, steps=1000, sequences=5, bodies=40, meta_updates=2000)
 experiment = Experiment(
     name="continual-learners",
     summary="What every continual learner of the library forgets, in its features and in its read-out",

@@ -53,7 +53,7 @@ class Rows(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return features of flat images; traces begin at zero for each."""
         output, _ = self.net(images.view(len(images), SIDE, SIDE).transpose(0, 1))
-        return output[-1]
+        return output[-1]  # type: ignore[no-any-return]
 
 
 class Net(nn.Module):
@@ -70,18 +70,18 @@ class Net(nn.Module):
         return self.head(features, *told)  # type: ignore[no-any-return]
 
 
-def new_net(learner: Learner, units: int, generator: torch.Generator) -> Net:
+def new_net(learner: Learner, units: int, features: int, generator: torch.Generator) -> Net:
     """Return the untrained network of a learner; they are alike wherever their parts are."""
     if learner in ("rnn", "plastic-rnn"):
         plastic: dict[str, Any] = {"rule": Oja(0.05)} if learner == "plastic-rnn" else {"alpha": None}
-        body: nn.Module = Rows(PlasticRNN(SIDE, units, generator=generator, **plastic))
+        body: nn.Module = Rows(PlasticRNN(SIDE, features, generator=generator, **plastic))
     else:
-        layers = [_drawn(SIDE**2, units, generator), nn.ReLU(), _drawn(units, units, generator), nn.ReLU()]
+        layers = [_drawn(SIDE**2, units, generator), nn.ReLU(), _drawn(units, features, generator), nn.ReLU()]
         body = nn.Sequential(*layers)
     if learner not in ("dhp", "dhp-control"):
-        return Net(body, _drawn(units, CLASSES, generator))
+        return Net(body, _drawn(features, CLASSES, generator))
     scale = 0.01 if learner == "dhp" else 0.0
-    head = DHPSoftmax(units, CLASSES, init="author", alpha_scale=scale, bias=True, generator=generator)
+    head = DHPSoftmax(features, CLASSES, init="author", alpha_scale=scale, bias=True, generator=generator)
     head.alpha.requires_grad_(learner == "dhp")
     return Net(body, head)
 
