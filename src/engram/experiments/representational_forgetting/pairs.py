@@ -73,9 +73,9 @@ class Training:
     """Features."""
     ways: Annotated[int, Ge(2)] = 10
     """Characters of a task."""
-    pairs: Annotated[int, Ge(1)] = 8
+    pairs: Annotated[int, Ge(1)] = 6
     """Pairs of tasks of the test."""
-    chosen_by: Annotated[int, Ge(1)] = 3
+    chosen_by: Annotated[int, Ge(1)] = 2
     """Pairs of tasks, of other alphabets, by which rates and strengths are chosen."""
     sequences: Annotated[int, Ge(0)] = 0
     """Sequences of five tasks of the test."""
@@ -93,9 +93,9 @@ class Training:
     """Images in a batch."""
     replayed: Annotated[int, Ge(1)] = 1
     """Old images of each class that replay keeps."""
-    bodies: Annotated[int, Ge(1)] = 10
+    bodies: Annotated[int, Ge(1)] = 8
     """Bodies to meta-train with that learned a first task; each has two second ones."""
-    meta_updates: Annotated[int, Ge(1)] = 200
+    meta_updates: Annotated[int, Ge(1)] = 150
     """Changes of the learned update, each after an unroll of ten steps."""
     students: Annotated[int, Ge(1)] = 4
     """Students that are alive at once in meta-training."""
