@@ -67,6 +67,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/verify.py $(QUICK)
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/continual.py
+	$(BIN)/python benchmarks/forgetting.py
 	$(BIN)/python benchmarks/page.py
 
 clean:

@@ -15,6 +15,7 @@ import continual_inner
 import difficulty
 import dsa
 import environments
+import forgetting
 import hebbian_conv
 import layers
 import memory
@@ -342,6 +343,7 @@ def main() -> None:
             verify,
             rules,
             continual,
+            forgetting,
         )
     ]
     for module, section in sections:

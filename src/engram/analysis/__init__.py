@@ -28,6 +28,11 @@ from engram.analysis.difficulty.published_tasks import (
     distractor_task,
     few_shot_task,
 )
+from engram.analysis.forgetting.extract import extract
+from engram.analysis.forgetting.linear_probe import LinearProbe
+from engram.analysis.forgetting.nearest_mean_probe import NearestMeanProbe
+from engram.analysis.forgetting.report import RepresentationReport
+from engram.analysis.forgetting.representational import ProbedTask, representational_forgetting
 from engram.analysis.learning_rules import (
     LayerCosine,
     alignment_score,
@@ -60,6 +65,7 @@ from engram.analysis.similarity.rsa import rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
 from engram.analysis.similarity.split_half_floor import split_half_floor
 from engram.analysis.weight_alignment import alignment_by_layer, predicted_change, shuffled_control
+from engram.representation_distance import gram_distance, nmse
 
 __all__ = [
     "BENCHMARKS",
@@ -77,10 +83,14 @@ __all__ = [
     "HiddenStates",
     "IntrinsicDimension",
     "LayerCosine",
+    "LinearProbe",
     "Margin",
     "MeasuredDifficulty",
+    "NearestMeanProbe",
     "OperatorComparison",
     "PermutationTest",
+    "ProbedTask",
+    "RepresentationReport",
     "TestError",
     "align_operators",
     "alignment_by_layer",
@@ -99,17 +109,20 @@ __all__ = [
     "driven_distance",
     "environment_difficulty",
     "extra_memory",
+    "extract",
     "extreme_quantile",
     "few_shot_task",
     "fit_driven",
     "forward_equivalents",
     "gaussian_process_test_error",
     "gradient_cosine",
+    "gram_distance",
     "inductive_bias_complexity",
     "intrinsic_dimension",
     "linear_cka",
     "maximum_likelihood_dimension",
     "nearest_distances",
+    "nmse",
     "noncentral_chi2_logcdf",
     "normalized_return",
     "operator_bounds",
@@ -120,6 +133,7 @@ __all__ = [
     "permutation_test",
     "predicted_change",
     "procrustes_angle",
+    "representational_forgetting",
     "roll_out",
     "rsa",
     "sampled_bias",

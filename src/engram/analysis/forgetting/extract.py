@@ -1,0 +1,77 @@
+"""Features of a network on inputs, taken without changing anything in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+
+
+@torch.no_grad()
+def extract(
+    body: nn.Module, x: Shaped[Tensor, "samples ..."], *, batch_size: int = 256, layer: str | None = None
+) -> Float[Tensor, "samples features"]:
+    """Return what a network makes of inputs, one row a sample, in float64 on the CPU.
+
+    The network is put into evaluation mode for as long, so that dropout and batch normalisation do what they do in
+    use, and is as before afterwards.
+
+    Args:
+        body: The network; called with batches of inputs.
+        x: Inputs.
+        batch_size: Inputs in a batch.
+        layer: Name of the submodule whose output is wanted, as in ``named_modules`` (None: that of the whole network).
+
+    Raises:
+        ValueError: There is no such layer, it does not run once for each batch, or a feature is not finite.
+        RuntimeError: The network changed a parameter or buffer though it was not training; what was changed is put
+            back.
+
+    Examples:
+        >>> body = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Dropout())
+        >>> extract(body, torch.ones(5, 3)).shape, extract(body, torch.ones(5, 3), layer="0").dtype
+        (torch.Size([5, 2]), torch.float64)
+    """
+    checks.instance("body", body, nn.Module)
+    checks.instance("x", x, Tensor)
+    checks.size("batch_size", batch_size)
+    if x.ndim == 0 or not len(x):
+        raise ValueError(f"x.shape = {tuple(x.shape)}: expected at least one sample")
+    modules = dict(body.named_modules())
+    if layer is not None and layer not in modules:
+        raise ValueError(f"layer = {layer!r}: expected one of {', '.join(name for name in modules if name)}")
+    tensors = {**dict(body.named_parameters()), **dict(body.named_buffers())}
+    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    training = {module: module.training for module in modules.values()}
+    seen: list[Tensor] = []
+    hook = modules[layer or ""].register_forward_hook(lambda module, inputs, output: seen.append(_tensor(output)))
+    try:
+        body.eval()
+        device = next((tensor.device for tensor in tensors.values()), x.device)
+        batches = torch.split(x, batch_size)
+        for batch in batches:
+            body(batch.to(device))
+    finally:
+        hook.remove()
+        for module, was in training.items():
+            module.training = was
+    changed = [name for name, tensor in tensors.items() if not torch.equal(tensor, before[name])]
+    for name in changed:
+        tensors[name].copy_(before[name])
+    if changed:
+        raise RuntimeError(f"body changed {', '.join(changed)} in evaluation mode: expected nothing to change")
+    if len(seen) != len(batches):
+        raise ValueError(f"layer = {layer!r} ran {len(seen)} times on {len(batches)} batches: expected once on each")
+    features = torch.cat([part.reshape(len(part), -1) for part in seen])
+    checks.finite("features", features, ("sample", "feature"))
+    return features
+
+
+def _tensor(output: Any) -> Tensor:
+    """Return what a module gave, of a recurrent one without its state, as a float64 copy on the CPU."""
+    found = output[0] if isinstance(output, tuple) else output
+    return checks.instance("output", found, Tensor).detach().to("cpu", torch.float64, copy=True)

@@ -1,0 +1,44 @@
+"""Nearest-mean probe: the class whose examples' mean is nearest."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+Data = Annotated[Any, ArrayLike]
+
+
+class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """The class whose mean is nearest: nothing is fitted but means, and one example of each class is enough.
+
+    scikit-learn's ``NearestCentroid`` divides by samples less classes, and so by zero with one example of each.
+
+    Attributes:
+        classes_: The classes.
+        means_: Their means, (classes, features).
+        n_features_in_: Number of features.
+
+    Examples:
+        >>> NearestMeanProbe().fit([[0.0], [4.0]], ["low", "high"]).predict([[1.0]]).tolist()
+        ['low']
+    """
+
+    def fit(self, X: Data, y: Data) -> NearestMeanProbe:
+        """Fit to features (samples, features) and labels (samples)."""
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        self.means_ = np.stack([X[y == label].mean(0) for label in self.classes_])
+        return self
+
+    def predict(self, X: Data) -> np.ndarray:
+        """Return the class of the nearest mean of each sample."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return np.asarray(self.classes_[cdist(X, self.means_).argmin(1)])

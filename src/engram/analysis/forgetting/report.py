@@ -1,0 +1,149 @@
+"""What was measured of a network that learned tasks one after another: outputs, features, and what follows."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from engram import checks
+
+LEAST = 0.02  # of what a share is taken; a share of less is a share of noise
+Accuracies = Float[np.ndarray, "stages tasks"]
+PerOldTask = Float[np.ndarray, " old"]
+
+
+@dataclass(frozen=True)
+class RepresentationReport:
+    """Accuracies of a network after each task: stage 0 is before the first, stage n after the last; column j is task j.
+
+    All measures have one number for each old task, 1 to n - 1; NaN where they are not defined. ``shots`` is the number
+    of examples of each class that a probe is fitted to; None: all.
+
+    Attributes:
+        output: R, by the network's own heads; NaN before a task was learned, everywhere if no heads were given.
+        representation: P by shots: of probes fitted anew. Row 0 is what random features tell.
+        teacher: The same of networks that learned tasks 1 to i together, row i; row 0 is NaN. None if not given.
+        drift: 1 - linear CKA between features of the task's test inputs when it was learned and at the end.
+
+    Source: protocol after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
+        from its abstract; the relative measure after the idea of Hess et al. (2023), the formula is ours.
+    """
+
+    output: Accuracies
+    representation: Mapping[int | None, Accuracies]
+    drift: PerOldTask
+    teacher: Mapping[int | None, Accuracies] | None = None
+
+    def probed(self, shots: int | None = None) -> Accuracies:
+        """Return P of one number of shots.
+
+        Raises:
+            ValueError: It was not measured with so many.
+        """
+        checks.choice("shots", shots, tuple(self.representation))
+        found: Accuracies = self.representation[shots]
+        return found
+
+    def forgetting(
+        self, level: Literal["output", "representation"] = "representation", shots: int | None = None
+    ) -> PerOldTask:
+        """Return by how much accuracy fell since the task was learned: R[j,j] - R[n,j], or P[j,j] - P[n,j]."""
+        checks.choice("level", level, ("output", "representation"))
+        found = self.output if level == "output" else self.probed(shots)
+        return np.asarray(_learned(found) - found[-1, :-1])
+
+    def stale_share(self) -> PerOldTask:
+        """Return what part of the outputs' forgetting is that of the read-out alone: 1 - F_rep / F_out.
+
+        NaN where the outputs forgot less than 0.02.
+        """
+        return 1 - _share(self.forgetting(), self.forgetting("output"))
+
+    def relative(self) -> PerOldTask:
+        """Return what part of what learning the task had added to its features is lost.
+
+        (P[j,j] - P[n,j]) / (P[j,j] - P[j-1,j]); NaN where it had added less than 0.02. Features that all tasks share
+        are never lost, which makes forgetting look small; this leaves them out.
+        """
+        found = self.probed()
+        before = found[np.arange(found.shape[1] - 1), np.arange(found.shape[1] - 1)]
+        return _share(self.forgetting(), _learned(found) - before)
+
+    def recovered(self, shots: int | None = None) -> PerOldTask:
+        """Return what a fresh read-out, fitted to so few examples, tells more than the old: P_m[n,j] - R[n,j]."""
+        return np.asarray(self.probed(shots)[-1, :-1] - self.output[-1, :-1])
+
+    def teacher_gap(self) -> Accuracies:
+        """Return by how much the features of a network that learned all tasks so far together tell more.
+
+        Raises:
+            ValueError: There was no teacher.
+        """
+        if self.teacher is None:
+            raise ValueError("teacher = None: expected a measurement with teachers")
+        return np.asarray(self.teacher[None] - self.probed())
+
+    def table(self) -> str:
+        """Return the measures as text, a row for each old task and one for their mean, which leaves out NaN."""
+        rows = self._rows()
+        columns = list(rows[0])
+        found = np.array([[row[column] for column in columns[1:]] for row in rows], float)
+        defined = np.isfinite(found)
+        mean = np.where(defined, found, 0).sum(0) / np.where(defined.any(0), defined.sum(0), math.nan)
+        lines = [columns, *([str(row["task"]), *map(_number, values)] for row, values in zip(rows, found, strict=True))]
+        lines += [["mean", *map(_number, mean)], ["NaN", *(str(count) for count in (~defined).sum(0))]]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        )
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the measures, a row for each old task."""
+        rows = self._rows()
+        with Path(path).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _rows(self) -> list[dict[str, float | int]]:
+        probed = self.probed()
+        columns = {
+            "random features": probed[0, :-1],
+            "R learned": _learned(self.output),
+            "R now": self.output[-1, :-1],
+            "P learned": _learned(probed),
+            "P now": probed[-1, :-1],
+            "F_out": self.forgetting("output"),
+            "F_rep": self.forgetting(),
+            "F_rel": self.relative(),
+            "stale": self.stale_share(),
+            "drift": self.drift,
+        }
+        columns |= {f"recovered by {m}": self.recovered(m) for m in self.representation if m is not None}
+        if self.teacher is not None:
+            columns["teacher gap"] = self.teacher_gap()[-1, :-1]
+        return [
+            {"task": task + 1, **{name: float(values[task]) for name, values in columns.items()}}
+            for task in range(len(self.drift))
+        ]
+
+
+def _learned(accuracies: Accuracies) -> PerOldTask:
+    """Return each old task's accuracy just after it was learned."""
+    old = np.arange(accuracies.shape[1] - 1)
+    return np.asarray(accuracies[old + 1, old])
+
+
+def _share(part: PerOldTask, whole: PerOldTask) -> PerOldTask:
+    return np.asarray(np.divide(part, whole, out=np.full_like(part, math.nan), where=whole >= LEAST))
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"

@@ -1,0 +1,224 @@
+"""Representational forgetting: what of old tasks is still in a network's features, whatever its outputs say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
+
+from engram import checks
+from engram.analysis.forgetting.extract import extract
+from engram.analysis.forgetting.linear_probe import LinearProbe
+from engram.analysis.forgetting.nearest_mean_probe import NearestMeanProbe
+from engram.analysis.forgetting.report import Accuracies, RepresentationReport
+from engram.analysis.similarity.linear_cka import linear_cka
+
+Examples = tuple[Tensor, Tensor]
+PROBES: Mapping[str, BaseEstimator] = {
+    "linear": LinearProbe(),
+    "nearest-mean": NearestMeanProbe(),
+    "ridge": RidgeClassifier(alpha=1e-2),
+    "k-nn": KNeighborsClassifier(n_neighbors=1),
+}
+
+
+class ProbedTask(NamedTuple):
+    """A task as it is measured: examples that probes are fitted to, and others that they are tested on.
+
+    Each is a pair of inputs, (samples, ...), and labels, (samples,).
+    """
+
+    train: Examples
+    test: Examples
+
+
+class _Features(NamedTuple):
+    """What one body makes of one task."""
+
+    train: Float[np.ndarray, "train features"]
+    labels: Int[np.ndarray, " train"]
+    test: Float[np.ndarray, "test features"]
+    asked: Int[np.ndarray, " test"]
+
+
+def representational_forgetting(
+    bodies: Sequence[nn.Module],
+    tasks: Sequence[Any],
+    *,
+    shots: Sequence[int | None] = (1, 5, None),
+    probe: str | BaseEstimator = "linear",
+    heads: Sequence[Any] | None = None,
+    draws: int = 10,
+    seed: int = 0,
+    teacher: Sequence[nn.Module] | None = None,
+    layer: str | None = None,
+) -> RepresentationReport:
+    """Measure what a network that learned tasks one after another still knows of the old, in its outputs and features.
+
+    After every stage the body is taken as it is, and a fresh read-out of each task is fitted to its features. What the
+    old read-out gets wrong and a fresh one right was not forgotten; what no read-out gets right is lost.
+
+    Args:
+        bodies: n + 1 copies of the body, from inputs to features: untrained, and after each of the n tasks.
+        tasks: n pairs of (train, test) examples, such as ``ProbedTask``; what a tuple has beyond is not read.
+        shots: Examples of each class that probes are fitted to; None: all that there are.
+        probe: ``"linear"`` (``LinearProbe``), ``"nearest-mean"``, ``"ridge"``, ``"k-nn"`` (one neighbour), or any
+            classifier of scikit-learn; it is cloned.
+        heads: n read-outs, from features to logits, as they were after each task. A module is the one head of all
+            tasks: of its outputs those of classes of tasks so far are looked at, which labels number. A list has a
+            head for each task so far, whose outputs are that task's classes in order. None: outputs are not measured.
+        draws: How often examples are drawn where ``shots`` is not all of them; the result is the mean.
+        seed: Of these draws, which are the same for all stages, teachers, and calls.
+        teacher: n bodies that learned tasks 1 to i together, i = 1 to n.
+        layer: The submodule whose output counts as features (None: the body's own); then ``heads`` has to be None.
+
+    Raises:
+        ValueError: An argument is out of range; train and test of a task are the same object; a class has fewer
+            examples than ``shots`` asks for, or is tested without any.
+        RuntimeError: A body changes while it is looked at.
+
+    Source: protocol after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
+        from its abstract.
+
+    Examples:
+        >>> x, y = torch.eye(4).repeat(3, 1), torch.arange(4).repeat(3)
+        >>> tasks, body = [ProbedTask((x, y), (x.clone(), y))] * 2, nn.Identity()
+        >>> representational_forgetting([body] * 3, tasks, shots=[1, None]).forgetting()
+        array([0.])
+    """
+    n = len(tasks)
+    if n < 2:
+        raise ValueError(f"tasks: expected at least two, of which one is old, found {n}")
+    known = [_checked(number, task) for number, task in enumerate(tasks)]
+    for name, given, wanted in (("bodies", bodies, n + 1), ("heads", heads, n), ("teacher", teacher, n)):
+        if given is not None and len(given) != wanted:
+            raise ValueError(f"{name}: expected {wanted}, with {n} tasks, found {len(given)}")
+    if heads is not None and layer is not None:
+        raise ValueError(f"layer = {layer!r}: expected None where heads are given, which read the body's own output")
+    fitted = _probe(probe)
+    wanted_shots = _shots(shots, known)
+    supports = [dict(_supports(task.train[1], wanted_shots, draws, [seed, j])) for j, task in enumerate(known)]
+    features = [[_features(body, task, layer) for task in known] for body in bodies]
+
+    def probed(rows: Sequence[Sequence[_Features]]) -> dict[int | None, Accuracies]:
+        return {
+            m: np.array([[_accuracy(fitted, one, supports[j][m]) for j, one in enumerate(row)] for row in rows])
+            for m in wanted_shots
+        }
+
+    output = np.full((n + 1, n), np.nan)
+    for stage, j in product(range(1, n + 1), range(n)) if heads is not None else ():
+        if j < stage:
+            output[stage, j] = _output_accuracy(heads[stage - 1], bodies[stage], known, stage, j)  # type: ignore[index]
+    drift = [1 - _cka(features[j + 1][j].test, features[n][j].test) for j in range(n - 1)]
+    found = None
+    if teacher is not None:
+        rows = probed([[_features(body, task, layer) for task in known] for body in teacher])
+        found = {m: np.vstack([np.full(n, np.nan), accuracies]) for m, accuracies in rows.items()}
+    return RepresentationReport(output, probed(features), np.array(drift), found)
+
+
+def _checked(number: int, task: Any) -> ProbedTask:
+    """Return a task whose parts fit together."""
+    name = f"tasks[{number}]"
+    if not isinstance(task, tuple | list) or len(task) < 2:
+        raise TypeError(f"{name} is a {type(task).__name__}: expected a pair of (train, test) examples")
+    train, test = (_pair(f"{name}.{part}", pair) for part, pair in zip(("train", "test"), task, strict=False))
+    if train[0] is test[0]:
+        raise ValueError(f"{name}: train and test are the same tensor: expected probes to be tested on other examples")
+    classes = np.unique(train[1].cpu().numpy())
+    if len(classes) < 2:
+        raise ValueError(f"{name}.train: expected at least two classes, found {len(classes)}")
+    if unknown := set(test[1].tolist()) - set(classes.tolist()):
+        raise ValueError(f"{name}.test has class {min(unknown)}: expected only classes that train has")
+    return ProbedTask(train, test)
+
+
+def _pair(name: str, pair: Any) -> Examples:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise TypeError(f"{name} is a {type(pair).__name__}: expected a pair of inputs and labels")
+    inputs, labels = (checks.instance(name, part, Tensor) for part in pair)
+    if labels.ndim != 1 or len(labels) != len(inputs) or labels.is_floating_point():
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise ValueError(f"{name}: expected one whole number as label for each of {len(inputs)} inputs, found {found}")
+    return inputs, labels
+
+
+def _probe(probe: str | BaseEstimator) -> BaseEstimator:
+    if isinstance(probe, str):
+        return PROBES[checks.choice("probe", probe, PROBES)]
+    if not (hasattr(probe, "fit") and hasattr(probe, "predict") and hasattr(probe, "get_params")):
+        raise TypeError(f"probe = {probe!r}: expected a classifier of scikit-learn, or one of {', '.join(PROBES)}")
+    return probe
+
+
+def _shots(shots: Sequence[int | None], tasks: Sequence[ProbedTask]) -> list[int | None]:
+    """Return how many examples probes are fitted to, all of them among the choices."""
+    fewest, number = min(
+        (int(np.unique(task.train[1].cpu().numpy(), return_counts=True)[1].min()), j) for j, task in enumerate(tasks)
+    )
+    for m in shots:
+        if m is not None and checks.size("shots", m) > fewest:
+            raise ValueError(f"shots = {m}: a class of tasks[{number}].train has {fewest} examples")
+    return list(dict.fromkeys([*shots, None]))
+
+
+def _supports(
+    labels: Tensor, shots: Sequence[int | None], draws: int, seed: list[int]
+) -> Iterator[tuple[int | None, list[np.ndarray]]]:
+    """Yield for each number of shots the draws of examples; of fewer shots they are among those of more."""
+    rng, known = np.random.default_rng(seed), labels.cpu().numpy()
+    orders = [
+        [rng.permutation(np.flatnonzero(known == label)) for label in np.unique(known)]
+        for _ in range(checks.size("draws", draws))
+    ]
+    for m in shots:
+        few = [np.concatenate([order[:m] for order in draw]) for draw in orders]
+        yield m, [np.arange(len(known))] if m is None else few
+
+
+def _features(body: nn.Module, task: ProbedTask, layer: str | None) -> _Features:
+    (train, labels), (test, asked) = task
+    found = (extract(body, inputs, layer=layer).numpy() for inputs in (train, test))
+    return _Features(next(found), labels.cpu().numpy(), next(found), asked.cpu().numpy())
+
+
+def _accuracy(probe: BaseEstimator, task: _Features, supports: Sequence[np.ndarray]) -> float:
+    """Return the share of test inputs that probes get right, the mean over the draws of what they are fitted to."""
+    found = [clone(probe).fit(task.train[few], task.labels[few]).predict(task.test) for few in supports]
+    return float(np.mean([predicted == task.asked for predicted in found]))
+
+
+@torch.no_grad()
+def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], stage: int, j: int) -> float:
+    """Return the share of a task's test inputs that the network's own head gets right."""
+    shared = isinstance(head, nn.Module)
+    if not shared and len(head) < stage:
+        raise ValueError(f"heads[{stage - 1}]: expected a module, or {stage} of them, found {len(head)}")
+    inputs, asked = tasks[j].test
+    seen = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])])
+    classes = torch.from_numpy(np.unique(seen.cpu().numpy()))
+    own = head if shared else head[j]
+    logits = extract(nn.Sequential(body, own), inputs)
+    if shared:
+        if int(classes.max()) >= logits.shape[1] or int(classes.min()) < 0:
+            expected = f"one for each label, 0 to {int(classes.max())}"
+            raise ValueError(f"heads[{stage - 1}] has {logits.shape[1]} outputs: expected {expected}")
+        logits = logits[:, classes]
+    elif logits.shape[1] != len(classes):
+        raise ValueError(f"heads[{stage - 1}][{j}] has {logits.shape[1]} outputs: expected {len(classes)}, its classes")
+    return float((classes[logits.argmax(1)] == asked.cpu()).double().mean())
+
+
+def _cka(X: np.ndarray, Y: np.ndarray) -> float:
+    """Return the linear CKA; NaN where features are constant."""
+    constant = any((part == part[0]).all() for part in (X, Y))
+    return float("nan") if constant else linear_cka(X, Y)

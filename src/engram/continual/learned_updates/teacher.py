@@ -1,0 +1,65 @@
+"""A multi-task teacher: what the same network would be had it learned all tasks together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+
+
+def train_teacher(
+    body: nn.Module,
+    heads: Sequence[nn.Module],
+    tasks: Sequence[tuple[Tensor, Tensor]],
+    *,
+    steps: int = 200,
+    lr: float = 1e-3,
+    batch_size: int = 32,
+    generator: torch.Generator,
+) -> nn.Module:
+    """Return a copy of a body that went on to learn several tasks together, by Adam.
+
+    As it starts from where the student is, unit i of one is unit i of the other, and their activity can be compared
+    number by number.
+
+    Args:
+        body: From inputs to features; stays as it is.
+        heads: For each task its read-out, from features to logits; copies are trained with the body, and dropped.
+        tasks: Pairs of inputs, (samples, ...), and labels, (samples,), from 0.
+        steps: Steps of Adam.
+        lr: Its learning rate.
+        batch_size: Samples in a batch, of which each task has an equal part, at least one.
+        generator: Draws the samples, with replacement.
+
+    Raises:
+        ValueError: There are no tasks, or not as many heads, or an argument is out of range.
+
+    Examples:
+        >>> x, y = torch.eye(4), torch.tensor([0, 1, 1, 0])
+        >>> body, heads = nn.Linear(4, 3), [nn.Linear(3, 2), nn.Linear(3, 2)]
+        >>> seeded = torch.Generator().manual_seed(0)
+        >>> train_teacher(body, heads, [(x, y), (x, 1 - y)], steps=2, generator=seeded)
+        Linear(in_features=4, out_features=3, bias=True)
+    """
+    checks.size("steps", steps, least=0)
+    checks.number("lr", lr, least=0)
+    if not tasks or len(heads) != len(tasks):
+        raise ValueError(f"heads: expected one for each task, {len(tasks)}, at least one, found {len(heads)}")
+    part = max(1, checks.size("batch_size", batch_size) // len(tasks))
+    checks.generator(generator)
+    teacher, readouts = copy.deepcopy(body), copy.deepcopy(nn.ModuleList(heads))
+    adam = torch.optim.Adam([*teacher.parameters(), *readouts.parameters()], lr)
+    for _ in range(steps):
+        loss = torch.zeros(())
+        for readout, (inputs, labels) in zip(readouts, tasks, strict=True):
+            batch = torch.randint(len(inputs), (part,), generator=generator)
+            loss = loss + functional.cross_entropy(readout(teacher(inputs[batch])), labels[batch]) / len(tasks)
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    return teacher

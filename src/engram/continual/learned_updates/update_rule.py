@@ -1,0 +1,109 @@
+"""The contract of a learned update: of gradients, weights, running moments and what old tasks left, a direction."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from engram import checks
+from engram.continual.inner_updates import Update, Weights
+
+EPS = 1e-8
+
+
+class Moments(NamedTuple):
+    """Running moments of one tensor's gradient: how many went in, means by decay (first axis), and the mean square."""
+
+    steps: int
+    means: Tensor
+    square: Tensor
+
+
+class TaskMemory(NamedTuple):
+    """What ended tasks left with one tensor: the weights at the end of the last, and how important each of them is."""
+
+    anchor: Tensor
+    importance: Tensor
+
+
+Memory = Mapping[str, TaskMemory]
+
+
+class UpdateRule(nn.Module, abc.ABC):
+    """How weights move, by functions that are learned: w' = w - lr direction(gradients, weights, moments, memory).
+
+    Directions can be differentiated in the rule's own parameters. Gradients and weights are dictionaries by name; the
+    names of ``memory`` may be fewer, as no task has ended yet for the rest.
+
+    Attributes:
+        DECAYS: Decays of the running means of gradients.
+        SQUARE_DECAY: Decay of the running mean of their squares.
+    """
+
+    DECAYS: tuple[float, ...] = (0.9,)
+    SQUARE_DECAY = 0.99
+
+    def init_state(self, params: Weights) -> dict[str, Moments]:
+        """Return moments that nothing has gone into, as at the start of each task."""
+        return {
+            name: Moments(0, w.new_zeros(len(self.DECAYS), *w.shape), torch.zeros_like(w, requires_grad=False))
+            for name, w in params.items()
+        }
+
+    @abc.abstractmethod
+    def forward(
+        self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
+    ) -> tuple[Weights, dict[str, Moments]]:
+        """Return the directions, and the moments with these gradients in them."""
+
+    def as_update(self, lr: float, memory: Memory | None = None) -> Update:
+        """Return the rule as an update of ``FastWeights``, through which its parameters are learned.
+
+        Args:
+            lr: Learning rate, at least 0.
+            memory: What ended tasks left.
+        """
+        checks.number("lr", lr, least=0)
+
+        def update(
+            grads: Weights, params: Weights, state: dict[str, Moments] | None
+        ) -> tuple[Weights, dict[str, Moments]]:
+            directions, state = self(grads, params, state or self.init_state(params), memory or {})
+            return {name: w - lr * directions[name] for name, w in params.items()}, state
+
+        return update
+
+    def advanced(self, grads: Weights, state: dict[str, Moments]) -> dict[str, Moments]:
+        """Return the moments with gradients in them: m' = b m + (1 - b) g, v' = b v + (1 - b) g^2."""
+        found = {}
+        for name, g in grads.items():
+            steps, means, square = state[name]
+            decays = torch.tensor(self.DECAYS, dtype=g.dtype, device=g.device).view(-1, *[1] * g.ndim)
+            b = self.SQUARE_DECAY
+            found[name] = Moments(steps + 1, decays * means + (1 - decays) * g, b * square + (1 - b) * g.square())
+        return found
+
+    def normalised(self, moments: Moments) -> Tensor:
+        """Return Adam's direction for each decay: m / (sqrt(v) + 1e-8), without the bias of their start at zero."""
+        steps, means, square = moments
+        decays = torch.tensor(self.DECAYS, dtype=means.dtype, device=means.device)
+        unbiased = (1 - decays**steps).view(-1, *[1] * square.ndim)
+        return means / unbiased / ((square / (1 - self.SQUARE_DECAY**steps)).sqrt() + EPS)
+
+
+def rates_of(log_rates: Tensor | None, names: Weights) -> dict[str, Tensor | float]:
+    """Return by name what a direction is multiplied by: exp(c) of the tensor, or 1 where no rates are learned.
+
+    Raises:
+        ValueError: There are more or fewer tensors than rates.
+    """
+    if log_rates is None:
+        return dict.fromkeys(names, 1.0)
+    if len(log_rates) != len(names):
+        found = f"{len(names)} ({', '.join(names)})"
+        raise ValueError(f"params: expected {len(log_rates)} tensors, one for each learned rate, found {found}")
+    return dict(zip(names, log_rates.exp(), strict=True))

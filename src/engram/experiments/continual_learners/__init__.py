@@ -1,0 +1,244 @@
+"""How much of what each continual learner forgets is in its features? All of the library, on split and permuted digits.
+
+Five tasks one after another: pairs of digits, each with a head, or all digits, with one head, the pixels in another
+order each time. After each task probes fitted anew tell what the features still hold; the difference from what the
+outputs say is forgetting of the read-out alone. No paper has this table: every criterion is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from annotated_types import Ge, Le
+from plotly.subplots import make_subplots
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from engram.analysis import RepresentationReport, representational_forgetting
+from engram.continual import (
+    GatedCoordinateRule,
+    MimicryEpisode,
+    TaskMemory,
+    TeacherMimicTrainer,
+    UpdateRule,
+    fisher_diagonal,
+    train_teacher,
+)
+from engram.experiments.continual_learners.claims import claims
+from engram.experiments.continual_learners.learners import STRENGTHS, Learner, Net, Stage, learned_in_order, new_net
+from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of
+from engram.lab.curves import colors
+from engram.tasks import ClassificationTask, permuted, split
+
+Benchmark = Literal["split", "permuted"]
+LEARNERS: tuple[Learner, ...] = get_args(Learner)
+TRAINED, VALIDATED, COUNT = 1200, 300, 5
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one trial is made of."""
+
+    benchmark: Benchmark = "permuted"
+    """Pairs of digits, with a head each; or all digits, the pixels in another order each time, with one head."""
+    learner: Learner = "finetune"
+    """What keeps the network from forgetting; finetune: nothing."""
+    units: Annotated[int, Ge(2)] = 64
+    """Units of the first layer of the body."""
+    features: Annotated[int, Ge(2)] = 16
+    """Units of its second layer, or of the recurrent one; of many random ones a probe reads almost as much."""
+    train_images: Annotated[int, Ge(100), Le(TRAINED)] = 600
+    """Images to learn from."""
+    steps: Annotated[int, Ge(1)] = 200
+    """Steps of Adam on a task."""
+    batch_size: Annotated[int, Ge(2)] = 32
+    """Images in a batch."""
+    sequences: Annotated[int, Ge(1)] = 1
+    """Sequences of five tasks, over which results are means."""
+    bodies: Annotated[int, Ge(1)] = 8
+    """Bodies to train the learned update with."""
+    meta_updates: Annotated[int, Ge(2)] = 150
+    """Changes of the learned update."""
+
+
+def arms(config: Config) -> dict[str, Arm]:
+    """Every learner, on both benchmarks."""
+    both: tuple[Benchmark, ...] = get_args(Benchmark)
+    found = {f"{name}-{one}": replace(config, benchmark=name, learner=one) for name in both for one in LEARNERS}
+    return arms_of(trial, found, seconds)
+
+
+def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
+    """Draw five tasks; with ``held_out`` they are tested on images that no training sees, else on some of these."""
+    images, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
+    pixels = images.float() / 16
+    last = config.train_images if not held_out else None
+    first = config.train_images if held_out else config.train_images * 3 // 4
+    begin = TRAINED if held_out else first
+    train, test = (pixels[:first], labels[:first]), (pixels[begin:last], labels[begin:last])
+    if config.benchmark == "permuted":
+        return permuted(train, test, COUNT, generator)
+    order = torch.randperm(10, generator=generator).view(COUNT, 2).sort().values
+    mixed = torch.randperm(pixels.shape[1], generator=generator)  # so that tasks to choose by are others
+    return split((train[0][:, mixed], train[1]), (test[0][:, mixed], test[1]), order.tolist())
+
+
+def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
+    """Return what the instrument says of a network that learned tasks one after another."""
+    heads: list[Any] = [stage.head for stage in stages[1:]]
+    if config.benchmark == "split":
+        heads = [[Outputs(head, task.classes) for task in tasks[: number + 1]] for number, head in enumerate(heads)]
+    return representational_forgetting([stage.body for stage in stages], tasks, shots=(None,), heads=heads)
+
+
+@torch.no_grad()
+def accuracy(tasks: list[ClassificationTask], stages: list[Stage]) -> float:
+    """Return the share of right answers that the outputs give at the end, among the classes of each task."""
+    body, head = (module.eval() for module in stages[-1])
+    right = []
+    for task in tasks:
+        chosen = head(body(task.test.inputs))[:, list(task.classes)].argmax(1)
+        right.append(float((torch.tensor(task.classes)[chosen] == task.test.labels).float().mean()))
+    return float(np.mean(right))
+
+
+class Outputs(nn.Module):
+    """Some of the outputs of a head."""
+
+    def __init__(self, head: nn.Module, classes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.head, self.classes = head, list(classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits of these classes."""
+        return self.head(features)[:, self.classes]  # type: ignore[no-any-return]
+
+
+def measured(report: RepresentationReport) -> dict[str, float]:
+    """Return means over old tasks, and what is told of the last."""
+    probed, old = report.probed(), slice(0, -1)
+    columns = {
+        "output_old": report.output[-1, old],
+        "output_new": report.output[-1, -1],
+        "probe_old": probed[-1, old],
+        "probe_new": probed[-1, -1],
+        "probe_random": probed[0, old],
+        "output_forgetting": report.forgetting("output"),
+        "representational_forgetting": report.forgetting(),
+        "relative_forgetting": report.relative(),
+        "drift": report.drift,
+    }
+    return {name: float(np.nanmean(value)) for name, value in columns.items() if np.isfinite(value).any()}
+
+
+def episode(config: Config, generator: torch.Generator) -> tuple[Net, MimicryEpisode]:
+    """Return a pair of tasks with other orders of pixels, to train the learned update with."""
+    first, second = draw_tasks(config, generator, held_out=False)[:2]
+    net = new_net("finetune", config.units, config.features, generator)
+    options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
+    learned_in_order("finetune", net, [first], strength=0.0, rule=None, **options)
+    importance = fisher_diagonal(net, [tuple(first.train)], fisher="sample", classes=first.classes, generator=generator)
+    start = {name: p.detach() for name, p in net.body.named_parameters()}
+    memory = {name: TaskMemory(w, importance[f"body.{name}"]) for name, w in start.items()}
+    pairs = [(task.train.inputs, _from_zero(task)) for task in (first, second)]
+    heads = [
+        new_net("finetune", config.units, config.features, generator).head for _ in pairs
+    ]  # of which the first outputs are used
+    teacher = train_teacher(net.body, heads, pairs, **options)
+    probes = first.test.inputs, second.test.inputs
+    with torch.no_grad():
+        targets = tuple(teacher(images) for images in probes)
+    return net, MimicryEpisode(start, memory, *pairs[1], probes, targets)
+
+
+def _from_zero(task: ClassificationTask) -> Tensor:
+    return torch.searchsorted(torch.tensor(task.classes), task.train.labels)
+
+
+def learned_rule(config: Config, run: Run) -> UpdateRule:
+    """Return the update rule that was trained to mimic teachers of two tasks."""
+    made = [episode(config, run.generator) for _ in range(config.bodies)]
+    body = made[0][0].body
+    rule = GatedCoordinateRule(len(list(body.parameters())), generator=run.generator)
+    trainer = TeacherMimicTrainer(body, rule, [one for _, one in made], generator=run.generator)
+    for step in run.steps(config.meta_updates, trainer=trainer):
+        run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
+    return rule
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Let one learner learn five tasks, at the strength that does best on others; return what the instrument says."""
+    seed = 1000 * int(torch.randint(10**6, (), generator=run.generator))
+    rule = learned_rule(config, run) if config.learner == "learned" else None
+
+    def taught(number: int, strength: float, *, held_out: bool) -> tuple[list[ClassificationTask], list[Stage]]:
+        generator = torch.Generator().manual_seed(seed + number)  # the same tasks and starts for all learners
+        tasks = draw_tasks(config, generator, held_out=held_out)
+        net = new_net(config.learner, config.units, config.features, generator)
+        options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
+        return tasks, learned_in_order(config.learner, net, tasks, strength=strength, rule=rule, **options)
+
+    strengths = STRENGTHS.get(config.learner, ())
+    scores = np.zeros(len(strengths))
+    for step in run.steps(len(strengths), scores=scores):
+        scores[step] = accuracy(*taught(999, strengths[step], held_out=False))
+    strength = strengths[int(scores.argmax())] if strengths else 0.0
+    found = []
+    for step in run.steps(config.sequences):
+        report = reported(config, *taught(step, strength, held_out=True))
+        found.append(measured(report))
+        for stage in range(1, COUNT + 1):
+            seen = {"outputs": report.output[stage, :stage], "probes": report.probed()[stage, :stage]}
+            run.log(COUNT * step + stage, **{name: float(values.mean()) for name, values in seen.items()})
+        run.log(step + 1, **{f"of_{name}": value for name, value in found[-1].items()})
+    names = sorted(set(run.metrics()["metric"]) - {"distance", "outputs", "probes"})
+    return {name.removeprefix("of_"): run.ends(name, parts=1)[0] for name in names} | {"strength": strength}
+
+
+def seconds(config: Config) -> float:
+    """Time of a trial on one core."""
+    recurrent = config.learner in ("rnn", "plastic-rnn")
+    step = 1.2e-3 + recurrent * 4e-3 + 1.5e-3 * (config.learner in ("learned", "replay"))
+    probes = 2e-4 * config.train_images * config.features * (1.0 if config.benchmark == "permuted" else 0.3)
+    runs = config.sequences + len(STRENGTHS.get(config.learner, ()))
+    total = runs * COUNT * config.steps * step + config.sequences * probes
+    if config.learner == "learned":
+        total += config.bodies * 3 * config.steps * 1.2e-3 + config.meta_updates * 10 * 6e-3
+    return 0.2 + total
+
+
+def figure(results: Results) -> go.Figure:
+    """What each learner forgot, as the part that its features lost and the part of the read-out alone."""
+    both: tuple[Benchmark, ...] = get_args(Benchmark)
+    plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in both])
+    parts = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
+    for column, name in enumerate(both, 1):
+        shown = [one for one in LEARNERS if f"{name}-{one}" in results.arms]
+        lost = {}
+        for part, key in parts.items():
+            rows = [[found[f"{name}-{one}"][key] for found in results.by_seed.values()] for one in shown]
+            lost[part] = np.array([np.mean(row) for row in rows])
+        lost["read-out alone"] = lost["read-out alone"] - lost["features lost"]
+        for part, color in colors(parts).items():
+            style = {"name": part, "legendgroup": part, "showlegend": column == 1, "marker_color": color}
+            plot.add_bar(y=shown, x=lost[part], orientation="h", **style, row=1, col=column)
+    plot.update_xaxes(title="accuracy lost on old tasks")
+    return plot.update_layout(title="What is forgotten, in the features and in the read-out", barmode="relative")
+
+
+SMOKE = Config(units=4, features=4, train_images=200, steps=3, batch_size=8, bodies=1, meta_updates=10)
+PAPER = Config(units=256, features=64, train_images=TRAINED, steps=1000, sequences=5, bodies=40, meta_updates=2000)
+experiment = Experiment(
+    name="continual-learners",
+    summary="What every continual learner of the library forgets, in its features and in its read-out",
+    paper="No paper; the instrument after Xiong, Ren & Urtasun, 2019 (arXiv 1910.04650)",
+    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
+    arms=arms,
+    claims=claims,
+    figure=figure,
+    headline="probes",
+)

@@ -1,0 +1,80 @@
+"""Tasks of handwritten characters: some of one alphabet, which is one to learn from, to choose by, or to test."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.analysis import ProbedTask
+from engram.tasks import synthetic_glyphs
+from engram.tasks.data import load
+
+Characters = Literal["omniglot-small", "omniglot", "glyphs"]
+Role = Literal["train", "validation", "test"]
+Alphabet = Float[Tensor, "characters drawings 1 side side"]
+
+VALIDATION = ("Ojibwe", "Sanskrit", "Syriac_(Estrangelo)", "Tagalog", "Tifinagh")
+TESTED = ("Balinese", "Early_Aramaic", "Latin")  # of the small sets, which have no part for tests
+TRAIN_DRAWINGS = 15
+
+
+def alphabets(
+    characters: Characters, size: int, rotations: bool, generator: torch.Generator
+) -> dict[Role, list[Alphabet]]:
+    """Return the alphabets of each role, ink 1 and paper 0.
+
+    With ``rotations`` those to learn from are there four times, each time turned by a right angle further, which makes
+    other characters of them.
+    """
+    found: dict[Role, list[Alphabet]] = {"train": [], "validation": [], "test": []}
+    if characters == "glyphs":
+        for of_role in found.values():
+            of_role += [synthetic_glyphs(8, 20, generator, size)[:, :, None] for _ in range(2)]
+    elif characters == "omniglot":
+        for name, alphabet in _read("omniglot", size=size, split="background").items():
+            found["validation" if name in VALIDATION else "train"].append(alphabet)
+        found["test"] = list(_read("omniglot", size=size, split="evaluation").values())
+    else:
+        for name, alphabet in _read("omniglot-small", size=size).items():
+            role: Role = "validation" if name in VALIDATION else "test" if name in TESTED else "train"
+            found[role].append(alphabet)
+    if rotations:
+        found["train"] = [alphabet.rot90(turns, (3, 4)) for turns in range(4) for alphabet in found["train"]]
+    return found
+
+
+def _read(name: str, **options: object) -> dict[str, Alphabet]:
+    images, names = load(name, **options)
+    ink = 1 - torch.from_numpy(images).float()[:, :, None] / 255
+    of_alphabet: dict[str, list[int]] = {}
+    for number, character in enumerate(names):
+        of_alphabet.setdefault(character.partition("/")[0], []).append(number)
+    return {alphabet: ink[numbers] for alphabet, numbers in of_alphabet.items()}
+
+
+def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Generator) -> list[ProbedTask]:
+    """Return tasks of characters that no two of them share, of different alphabets as long as there are enough.
+
+    Raises:
+        ValueError: There are fewer characters than so many tasks need.
+    """
+    groups = [torch.split(torch.randperm(len(alphabet), generator=generator), ways) for alphabet in pool]
+    order = torch.randperm(len(pool), generator=generator).tolist()
+    most = max(len(group) for group in groups)
+    chosen = [(number, groups[number][turn]) for turn in range(most) for number in order if turn < len(groups[number])]
+    whole = [(number, group) for number, group in chosen if len(group) == ways][:count]
+    if len(whole) < count:
+        raise ValueError(f"{count} tasks of {ways} characters: expected enough characters, found them for {len(whole)}")
+    return [_task(pool[number][group]) for number, group in whole]
+
+
+def _task(images: Alphabet) -> ProbedTask:
+    """Return the task of naming characters: the first fifteen drawings of each are learned from, the others tested."""
+    parts = []
+    for drawings in (images[:, :TRAIN_DRAWINGS], images[:, TRAIN_DRAWINGS:]):
+        labels = torch.arange(len(drawings)).repeat_interleave(drawings.shape[1])
+        parts.append((drawings.flatten(0, 1).contiguous(), labels))
+    return ProbedTask(*parts)

@@ -1,0 +1,68 @@
+"""How far apart the activity of two networks is on the same inputs: what is measured, and what a network can mimic."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -> Float[Tensor, ""]:
+    """Return the squared error of activity relative to the variance of the activity that is to be matched.
+
+        ||X - Y||_F^2 / (||Y - mean(Y)||_F^2 + 1e-6), the mean over samples
+
+    It is 0 where both are the same and 1 where X is Y's mean. It takes units one by one, so that it means something
+    only where unit i of one network is unit i of the other, as where both start from the same weights.
+
+    Args:
+        X: Activity.
+        Y: The activity to be matched, of as many samples and units.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Examples:
+        >>> Y = torch.tensor([[0.0, 2.0], [2.0, 0.0]])
+        >>> nmse(torch.ones(2, 2), Y)
+        tensor(1.0000)
+    """
+    _refuse_others("Y", Y, tuple(X.shape))
+    return (X - Y).square().sum() / ((Y - Y.mean(0)).square().sum() + 1e-6)
+
+
+def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples others"]) -> Float[Tensor, ""]:
+    """Return the squared distance of the normalised Gram matrices of two activities, which no rotation changes.
+
+        || G_X / ||G_X||_F - G_Y / ||G_Y||_F ||_F^2,  G_X = X_c X_c^T,  columns centred
+
+    It is 2 (1 - linear CKA), but can be differentiated, and compares networks with different numbers of units.
+
+    Args:
+        X: Activity.
+        Y: Other activity of the same samples.
+
+    Raises:
+        ValueError: The numbers of samples differ.
+
+    Examples:
+        >>> X = torch.tensor([[0.0, 2.0], [2.0, 0.0], [1.0, 5.0]])
+        >>> gram_distance(X, 3 * X.flip(1) + 1).item() < 1e-12
+        True
+    """
+    _refuse_others("Y", Y, (len(X), "units"))
+    one, other = (_gram(part) for part in (X, Y))
+    return (one - other).square().sum()
+
+
+def _gram(X: Tensor) -> Tensor:
+    centred = X - X.mean(0)
+    gram: Tensor = centred @ centred.T
+    return gram / gram.square().sum().sqrt().clamp_min(torch.finfo(X.dtype).tiny)
+
+
+def _refuse_others(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:
+    if value.ndim != len(shape) or any(
+        isinstance(want, int) and want != got for got, want in zip(value.shape, shape, strict=True)
+    ):
+        raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected ({', '.join(map(str, shape))}), as X has")

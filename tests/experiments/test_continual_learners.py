@@ -1,0 +1,81 @@
+import dataclasses
+
+import pytest
+import torch
+
+from engram.experiments import continual_learners as experiment
+from engram.experiments.continual_learners.learners import STRENGTHS, learned_in_order, new_net
+
+CONFIG = dataclasses.replace(experiment.SMOKE, units=8, features=8, train_images=200, steps=15)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_every_learner_has_an_arm_on_both_benchmarks():
+    arms = experiment.arms(experiment.experiment.presets["laptop"].config)
+    assert len(arms) == 2 * len(experiment.LEARNERS)
+    for name, arm in arms.items():
+        assert name == f"{arm.config.benchmark}-{arm.config.learner}"
+        assert dataclasses.replace(arm.config, benchmark="permuted", learner="finetune") == experiment.Config()
+    assert set(STRENGTHS) < set(experiment.LEARNERS)
+
+
+@pytest.mark.parametrize("benchmark", ["split", "permuted"])
+def test_what_is_chosen_by_is_not_what_is_tested(benchmark):
+    config = dataclasses.replace(CONFIG, benchmark=benchmark)
+    tested, chosen = (experiment.draw_tasks(config, seeded(), held_out=held_out) for held_out in (True, False))
+    assert len(tested) == len(chosen) == 5
+
+    def images(part):  # whatever the order of their pixels
+        return {tuple(sorted(image.tolist())) for image in part.inputs}
+
+    for one, other in zip(tested, chosen, strict=True):
+        assert one.classes == other.classes
+        assert images(one.test).isdisjoint(images(one.train) | images(other.train) | images(other.test))
+        assert images(other.test) <= images(one.train)
+        assert images(other.test).isdisjoint(images(other.train))
+    if benchmark == "split":
+        assert sorted(sum((task.classes for task in tested), ())) == list(range(10))
+
+
+@pytest.mark.parametrize("learner", experiment.LEARNERS)
+def test_learners_do_what_their_names_say(learner):
+    config = dataclasses.replace(CONFIG, benchmark="split", learner=learner)
+    tasks = experiment.draw_tasks(config, seeded(), held_out=True)[:2]
+    moved = {}
+    for strength in (0.0, 1e4):
+        net = new_net(learner, 8, 8, seeded(1))
+        options = {"steps": config.steps, "batch_size": 8, "generator": seeded(2)}
+        stages = learned_in_order(learner, net, tasks, strength=strength, rule=None, **options)
+        assert len(stages) == 3
+        bodies = stages[1].body.parameters(), stages[2].body.parameters()
+        moved[strength] = sum(float((a - b).detach().abs().sum()) for a, b in zip(*bodies, strict=True))
+    assert (moved[0.0] == 0) == (learner == "frozen")
+    if learner in STRENGTHS:
+        assert moved[1e4] != moved[0.0]
+    if learner in ("l2", "ewc", "online-ewc", "mas"):
+        assert moved[1e4] < moved[0.0]
+    else:
+        assert (moved[1e4] == moved[0.0]) == (learner not in ("lwf", "si"))
+    if learner == "dhp-control":
+        assert not stages[2].head.alpha.any()
+    if learner == "dhp":
+        assert stages[2].head.alpha.any()
+        assert stages[2].head.trace.any()
+
+
+def test_heads_of_split_tasks_have_the_outputs_of_their_classes():
+    config = dataclasses.replace(CONFIG, benchmark="split", learner="finetune", steps=60)
+    tasks = experiment.draw_tasks(config, seeded(), held_out=True)
+    net = new_net("finetune", 16, 16, seeded(1))
+    stages = learned_in_order(
+        "finetune", net, tasks, strength=0.0, rule=None, steps=60, batch_size=32, generator=seeded(2)
+    )
+    report = experiment.reported(config, tasks, stages)
+    assert report.output.shape == (6, 5)
+    assert report.output.diagonal(-1).min() > 0.7  # each task just after it was learned
+    found = experiment.measured(report)
+    assert found["output_new"] == report.output[-1, -1]
+    assert found["probe_random"] == pytest.approx(report.probed()[0, :-1].mean())

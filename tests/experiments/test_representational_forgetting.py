@@ -1,0 +1,109 @@
+import dataclasses
+
+import pytest
+import torch
+
+from engram.experiments import representational_forgetting as experiment
+from engram.experiments.representational_forgetting import pairs, students
+from engram.experiments.representational_forgetting.characters import alphabets, draw_tasks
+
+CONFIG = experiment.experiment.presets["laptop"].config
+SMALL = dataclasses.replace(
+    experiment.arms(experiment.SMOKE)["finetune"].config, first_steps=30, steps=20, size=16, units=16, channels=4
+)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pool(role="test"):
+    return alphabets("glyphs", SMALL.size, False, seeded())[role]
+
+
+def test_the_arms_differ_as_their_names_say():
+    arms = {name: arm.config for name, arm in experiment.arms(CONFIG).items()}
+    first = arms["frozen"]
+    told = {
+        name: {
+            field.name: value
+            for field in dataclasses.fields(config)
+            if (value := getattr(config, field.name)) != getattr(first, field.name)
+        }
+        for name, config in arms.items()
+    }
+    compared = {"teachers": True, "sequences": 1}
+    assert told == {
+        "finetune": {"method": "finetune", **compared},
+        "finetune-single-head": {"method": "finetune", "single_head": True},
+        "frozen": {},
+        "l2": {"method": "l2"},
+        "ewc": {"method": "ewc"},
+        "lwf": {"method": "lwf"},
+        "feature-lwf": {"method": "feature-lwf"},
+        "replay-1": {"method": "replay"},
+        "learned": {"method": "learned", **compared},
+        "learned-rates": {"method": "learned", "learned_rule": "rates"},
+    }
+
+
+@pytest.mark.parametrize(("channels", "parameters"), [(16, 52_720), (32, 109_984)])
+def test_the_body_is_of_its_size(channels, parameters):
+    body = students.new_body(channels, 28, 64, seeded())
+    assert sum(p.numel() for p in body.parameters()) == parameters
+    assert body(torch.zeros(2, 1, 28, 28)).shape == (2, 64)
+
+
+def test_tasks_share_no_character_and_are_of_different_alphabets_first():
+    marked = [torch.full((5, 20, 1, 4, 4), float(number)) for number in range(3)]
+    for number, alphabet in enumerate(marked):
+        alphabet[:, :, 0, 0, 0] = 10 * number + torch.arange(5.0)[:, None]
+    tasks = draw_tasks(marked, 2, 5, seeded())
+    names = [set(task.train[0][:, 0, 0, 0].tolist()) for task in tasks]
+    assert all(names[i].isdisjoint(names[j]) for i in range(5) for j in range(i))
+    assert sorted(int(min(name)) // 10 for name in names[:3]) == [0, 1, 2]
+    assert [len(part[0]) for part in tasks[0]] == [30, 10]
+    with pytest.raises(ValueError, match="7 tasks of 2 characters: expected enough characters, found them for 6"):
+        draw_tasks(marked, 2, 7, seeded())
+
+
+def test_scenes_are_the_same_for_all_methods():
+    methods = [dataclasses.replace(SMALL, method=method) for method in ("finetune", "ewc")]
+    one, other = (pairs.scene(config, pool(), 2, 5) for config in methods)
+    assert torch.equal(one.tasks[1].train[0], other.tasks[1].train[0])
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.first.body.parameters(), other.first.body.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("method", ["finetune", "frozen", "l2", "ewc", "lwf", "feature-lwf", "replay", "learned"])
+def test_methods_do_what_their_names_say(method):
+    config = dataclasses.replace(SMALL, method=method)
+    one = pairs.scene(config, pool(), 2, 5)
+    found = {}
+    for strength in (1e-8, 1e8):
+        before, after = pairs.stages(config, one, students.Setting(strength=strength), None)
+        with torch.no_grad():
+            bodies = zip(before.body.parameters(), after.body.parameters(), strict=True)
+            moved = sum(float((a - b).square().sum()) for a, b in bodies)
+            head = float((before.heads[0].weight - after.heads[0].weight).abs().max())
+        found[strength] = moved, head
+        assert len(after.heads) == 2
+        assert (head > 0) == (method in ("lwf", "replay"))
+    assert (found[1e-8][0] == 0) == (method == "frozen")
+    if method in ("l2", "ewc"):
+        assert found[1e8][0] < found[1e-8][0]
+
+
+def test_one_head_goes_on_with_other_classes():
+    config = dataclasses.replace(SMALL, single_head=True, first_steps=80, steps=80, batch_size=16)
+    one = pairs.scene(config, pool(), 2, 5)
+    found = pairs.stages(config, one, students.Setting(), None)
+    assert [len(student.heads) for student in found] == [1, 1]
+    row = pairs.measured(config, one, found)
+    assert row["output_new"] > 0.5  # of four classes
+    assert row["five_old"] > row["output_old"]
+
+
+def test_an_untrained_rule_is_adam():
+    assert pairs.gap_to_adam(pairs.scene(SMALL, pool(), 2, 5), 4) < 1e-4
