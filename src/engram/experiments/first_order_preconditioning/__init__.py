@@ -126,8 +126,9 @@ bowl_claims = [
     ),
     ours(
         "bowl-control",
-        "On the bowl a learned number in the place of the matrix lets gradient descent diverge, at both rates tried",
-        least(*(value(f"bowl-scalar-{rho}", "diverged") for rho in (0.01, 0.03))) >= 1,
+        "With a learned number in the place of the matrix the loss rises on its way to a thousand times that of the "
+        "start or more, at both rates tried",
+        least(*(value(f"bowl-scalar-{rho}", "highest") for rho in (0.01, 0.03))) >= 1000,
         **every,
     ),
     ours(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -61,14 +62,15 @@ def trial(config: Bowl, run: Run) -> dict[str, Any]:
         eig_range=None,
     )
     first = loss_of(theta, target, C)
-    solved, lost, early = np.full(1, float(config.steps)), np.zeros(1), np.eye(PLACES)
-    state = {"theta": theta, "optimizer": optimizer, "solved": solved, "lost": lost, "early": early}
+    solved, highest, early = np.full(1, float(config.steps)), np.ones(1), np.eye(PLACES)
+    state = {"theta": theta, "optimizer": optimizer, "solved": solved, "highest": highest, "early": early}
     for step in run.steps(config.steps, **state):
         loss = loss_of(theta, target, C)
         if loss <= SOLVED * first:
             solved[0] = min(solved[0], step)
-        if lost[0] or not loss < LOST * first:
-            lost[0], loss = 1.0, LOST * first  # nothing is computed of it any more
+        highest[0] = max(highest[0], loss / first if math.isfinite(loss) else LOST)
+        if highest[0] >= LOST:
+            loss = LOST * first  # nothing is computed of it any more
         else:
             error = theta.detach() - target
             theta.grad = noisy_gradient(error, root, batch, run.generator) if batch else C @ error
@@ -76,8 +78,9 @@ def trial(config: Bowl, run: Run) -> dict[str, Any]:
         run.log(step + 1, every=min(LAST, config.steps), loss=loss)
         if step + 1 == SHOWN_AT and config.rho:
             early[:] = matrix(optimizer, theta).numpy()
-    result: dict[str, Any] = {"steps": solved[0], "diverged": lost[0], "loss": run.ends("loss", config.steps)[1]}
-    if config.rho and not lost[0]:
+    result: dict[str, Any] = {"steps": solved[0], "loss": run.ends("loss", config.steps)[1]}
+    result |= {"highest": highest[0], "diverged": float(highest[0] >= LOST)}
+    if config.rho and not result["diverged"]:
         P = matrix(optimizer, theta)
         result |= {"trace": float(P.trace()) / PLACES, "condition": float(torch.linalg.cond(root.mT @ P @ root))}
         if not batch:

@@ -349,7 +349,10 @@ def _multiplied(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> Tens
     dtype = _held(state)[0].dtype
     view, inverse = block_view(z.to(dtype), STRUCTURES[state["structure"]])
     moved = inverse(apply_preconditioner(_used(state, group), view)).to(z.dtype)
-    return torch.where(z.sum(dtype=dtype).isfinite(), moved, z)
+    finite = z.sum(dtype=dtype).isfinite()
+    if z.is_cpu:
+        return moved if finite else z
+    return torch.where(finite, moved, z)  # without waiting for the device
 
 
 def _remember(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, Any]) -> None:
