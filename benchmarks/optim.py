@@ -127,7 +127,7 @@ def section(record: dict[str, Any]) -> list[str]:
         "## Preconditioned steps",
         "",
         "A training step with `FOP`, momentum 0.9, over the same with `torch.optim.SGD`: medians in milliseconds of",
-        "repetitions in turn, one thread. *Spread*: interquartile range over median; *optimiser*: its part of the step.",
+        "repetitions in turn, one thread. *Spread*: interquartile range over median; *optimiser*: its part of a step.",
         "",
         f"Load average before the run {record['load']:.1f}.",
         "",
