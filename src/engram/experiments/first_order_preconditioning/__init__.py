@@ -138,8 +138,8 @@ bowl_claims = [
     ),
     ours(
         "plain-diverges",
-        "By the plain hypergradient at rho 0.02 and 0.05 gradient descent diverges",
-        least(*(value(f"bowl-plain-{rho}", "diverged") for rho in (0.02, 0.05))) >= 1,
+        "By the plain hypergradient at rho 0.02 and 0.05 gradient descent diverges (a million times its loss)",
+        least(*(value(f"bowl-plain-{rho}", "highest") for rho in (0.02, 0.05))) >= 1e6,
         **every,
     ),
     published(
