@@ -201,7 +201,7 @@ class FOP(Optimizer):
             torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
         for state, g in zip(states, grads, strict=True):
             _judge(state, g, group)
-        if group["eig_range"] is not None:
+        if group["eig_range"] is not None and group["rho"]:
             _clamp([state for state in states if int(state["step"]) % CLAMP_EVERY == 0], *group["eig_range"])
         if group["precond_norm"] == "project":
             for state in states:
