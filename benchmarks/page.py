@@ -18,6 +18,7 @@ import layers
 import memory
 import meta
 import meta_tasks
+import optim
 import plasticity
 import remember
 import rules
@@ -327,7 +328,7 @@ def main() -> None:
     sections.insert(1, (layers, layers.section))
     sections += [
         (module, module.section)
-        for module in (meta_tasks, meta, blur, memory, hebbian_conv, remember, dsa, difficulty, verify, rules)
+        for module in (meta_tasks, meta, blur, memory, hebbian_conv, remember, dsa, difficulty, verify, rules, optim)
     ]
     for module, section in sections:
         path: Path = module.RECORD

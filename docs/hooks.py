@@ -29,7 +29,7 @@ REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
     "engram.rules": "Slow weights that learn without backpropagation, or beside it.",
     "engram.rules.remember": "Online rules of neurons and synapses, found by learning to remember.",
-    "engram.optim": "Evolution by ask and tell.",
+    "engram.optim": "Optimisers of torch, and evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
     "engram.memory.episodic.policies": "What a bounded memory keeps.",
     "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",

@@ -22,6 +22,7 @@ PAGES = [
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",
+    "docs/preconditioning.md",
     "docs/recipes.md",
     "docs/same-solution.md",
     "docs/verification.md",
