@@ -11,6 +11,7 @@ from engram.agents.mfec import MFEC
 from engram.agents.nec import NEC
 from engram.agents.returns import discounted_returns, monte_carlo_returns, n_step_returns
 from engram.agents.tabular_q import TabularQ
+from engram.agents.tabular_qss import TabularQSS
 from engram.agents.trained import TrainedAgent
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "RandomProjection",
     "Rollout",
     "TabularQ",
+    "TabularQSS",
     "TrainedAgent",
     "a2c_loss",
     "a2c_step",

@@ -16,6 +16,7 @@ from engram.tasks.dynamics.ring_attractor import ring_rates, ring_weights
 from engram.tasks.dynamics.same_geometry import same_geometry
 from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv
+from engram.tasks.environments.grid_transfer import GridTransfer, GridTransferVectorEnv, grid_transfer
 from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
@@ -43,6 +44,8 @@ __all__ = [
     "Function2D",
     "GridMaze",
     "GridMazeVectorEnv",
+    "GridTransfer",
+    "GridTransferVectorEnv",
     "ImageCompletion",
     "MetaTask",
     "MetaTaskEnv",
@@ -61,6 +64,7 @@ __all__ = [
     "TwoStimulusVectorEnv",
     "collision_advice",
     "function_2d",
+    "grid_transfer",
     "latent_dynamics",
     "learning_rule_traces",
     "make_sparse_dictionary_data",
