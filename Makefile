@@ -65,6 +65,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/dsa.py --peer .venv/dsa-metric/bin/python $(QUICK)
 	$(BIN)/python benchmarks/verify.py $(QUICK)
 	$(BIN)/python benchmarks/rules.py
+	$(BIN)/python benchmarks/agents.py
 	$(BIN)/python benchmarks/page.py
 
 clean:

@@ -17,6 +17,7 @@ from engram.tasks.dynamics.same_geometry import same_geometry
 from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv
 from engram.tasks.environments.grid_transfer import GridTransfer, GridTransferVectorEnv, grid_transfer
+from engram.tasks.environments.point_world import PointWorld, PointWorldVectorEnv
 from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
@@ -53,6 +54,8 @@ __all__ = [
     "OneShotCharacters",
     "PatternCompletion",
     "PennTreebank",
+    "PointWorld",
+    "PointWorldVectorEnv",
     "RoomEnv",
     "RoomVectorEnv",
     "SnippetStream",
