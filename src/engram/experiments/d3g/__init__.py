@@ -18,6 +18,8 @@ from plotly.subplots import make_subplots
 
 from engram.experiments.d3g import pendulum, point
 from engram.experiments.d3g.learning import Settings
+from engram.experiments.d3g.pendulum import Pendulum
+from engram.experiments.d3g.point import Observed, Transfer
 from engram.lab import Arm, Experiment, Preset, Results, arms_of, claimed, value
 from engram.lab.curves import add_line, colors
 from engram.tasks.environments.point_world import STEP
@@ -27,11 +29,11 @@ from engram.tasks.environments.point_world import STEP
 class Config:
     """The main arm of each study."""
 
-    pendulum: pendulum.Pendulum = pendulum.Pendulum()
+    pendulum: Pendulum = Pendulum()
     """A pendulum to be swung up, with and without the cycle."""
-    transfer: point.Transfer = point.Transfer()
+    transfer: Transfer = Transfer()
     """A point whose actuators are turned."""
-    observed: point.Observed = point.Observed()
+    observed: Observed = Observed()
     """A log of random states without actions."""
 
 
@@ -127,15 +129,15 @@ def figure(results: Results) -> go.Figure:
 
 TINY = Settings(width=4, batch_size=4)
 SMOKE = Config(
-    pendulum.Pendulum(settings=TINY, episodes=2, random_steps=350, look_every=1, evaluations=2),
-    point.Transfer("d3g", TINY, 2, 50, 3, 50, 1, 2, evaluations=2),
-    point.Observed("observed", TINY, 2, 20, 2, 2, 10, 10, evaluations=2),
+    Pendulum(settings=TINY, episodes=2, random_steps=350, look_every=1, evaluations=2),
+    Transfer("d3g", TINY, 2, 50, 3, 50, 1, 2, evaluations=2),
+    Observed("observed", TINY, 2, 20, 2, 2, 10, 10, evaluations=2),
 )
 WIDE = Settings(width=256, learning_rate=3e-4, batch_size=256)
 PAPER = Config(
-    pendulum.Pendulum(settings=WIDE, episodes=5000, random_steps=10_000, look_every=25),
-    point.Transfer(settings=WIDE),
-    point.Observed(settings=WIDE, updates=1_000_000),
+    Pendulum(settings=WIDE, episodes=5000, random_steps=10_000, look_every=25),
+    Transfer(settings=WIDE),
+    Observed(settings=WIDE, updates=1_000_000),
 )
 experiment = Experiment(
     name="d3g",
