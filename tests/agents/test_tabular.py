@@ -235,6 +235,8 @@ def test_wrong_use_is_told():
         learner(TabularQSS, neighbours=lambda s: [121])
     with pytest.raises(ValueError, match=r"inverse\(0, 0\) = \[\]"):
         learner(TabularQSS, neighbours=neighbours(GRID), inverse=lambda s, there: [])
+    with pytest.raises(ValueError, match=r"bins.shape = \(2,\): expected \(1\)"):
+        TabularQ([0], [1], [2, 2], 2, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="neighbours = None"):
         learner(TabularQSS, inverse=causes)
     with pytest.raises((TypeError, ValueError), match=r"inverse ?= ?'guessed'"):

@@ -46,8 +46,9 @@ class Tabular(ABC):
         gamma: float = 0.99,
         learning_rate: float = 0.1,
     ) -> None:
-        self.low, self.high = np.asarray(low, float), np.asarray(high, float)
-        self.bins = np.asarray(bins, int)
+        self.low = checks.array("low", low, ("features",))
+        self.high = checks.array("high", high, self.low.shape)
+        self.bins = checks.array("bins", bins, self.low.shape, np.int64)
         if not (self.low < self.high).all():
             raise ValueError(f"low = {low!r}, high = {high!r}: expected each low below its high")
         if not (self.bins >= 1).all():
