@@ -68,7 +68,7 @@ def test_gradients_of_proposals_by_hand(alpha, beta, loss, gradient):
     agent.tau_optimizer = torch.optim.SGD(agent.tau.parameters(), lr=1.0)
     found = agent._tau_loss(torch.ones(1, 1))
     assert found.item() == pytest.approx(loss)
-    descend(agent.tau_optimizer, found, agent.tau)
+    descend(agent.tau_optimizer, [found], agent.tau)
     assert -0.5 - agent.tau.weight.item() == pytest.approx(gradient), "a step of rate 1 is the gradient"
     for part in (agent.critic, agent.inverse, agent.forward_model):
         assert part.factor.grad is None

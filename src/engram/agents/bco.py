@@ -71,7 +71,7 @@ class BCO(Learner):
         if batch.actions is None:
             raise ValueError("batch.actions = None: expected actions")
         loss = self.inverse.loss(batch.states, batch.next_states, batch.actions)
-        descend(self.inverse_optimizer, loss, self.inverse)
+        descend(self.inverse_optimizer, [loss], self.inverse)
         return {"inverse_loss": loss.detach()}
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
@@ -79,6 +79,6 @@ class BCO(Learner):
         with torch.no_grad():
             inferred = self.inverse(batch.states, batch.next_states)
         loss = nn.functional.mse_loss(self.actions.squash(self.policy(batch.states)), inferred)
-        descend(self.policy_optimizer, loss, self.policy)
+        descend(self.policy_optimizer, [loss], self.policy)
         self.updates += 1
         return {"policy_loss": loss.detach()}

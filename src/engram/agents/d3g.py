@@ -151,15 +151,15 @@ class D3G(Learner):
         batch = self._scaled(batch)
         s, following = batch.states, batch.next_states
         y = self._targets(batch)
-        losses = {"critic_loss": (self.critic(torch.cat([s, following], 1)) - y).square().mean(1).sum()}
+        losses = {"critic_loss": self.critic.loss(torch.cat([s, following], 1), y)}
         losses |= self._dynamics_losses(batch)
         learned = [self.critic, *([self.inverse] if "inverse_loss" in losses else [])]
         learned += [self.forward_model] if self.forward_model is not None else []
-        descend(self.optimizer, torch.stack(list(losses.values())).sum(), *learned)
+        descend(self.optimizer, list(losses.values()), *learned)
         self.updates += 1
         if self.updates % self.policy_every == 0:
             losses["tau_loss"] = self._tau_loss(s)
-            descend(self.tau_optimizer, losses["tau_loss"], self.tau)
+            descend(self.tau_optimizer, [losses["tau_loss"]], self.tau)
             follow(self._slow, self._fast, self.polyak)
         if self.updates % LOOK_EVERY == 0:
             self._warn_of_divergence(s, following)
@@ -172,7 +172,7 @@ class D3G(Learner):
         losses = self._dynamics_losses(self._scaled(batch), values=False)
         with_forward = "forward_loss" in losses and self.forward_model is not None
         learned = [self.inverse, *([self.forward_model] if with_forward and self.forward_model is not None else [])]
-        descend(self.optimizer, torch.stack(list(losses.values())).sum(), *learned)
+        descend(self.optimizer, list(losses.values()), *learned)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def reset_inverse(self, inverse: nn.Module | None = None) -> None:

@@ -5,6 +5,7 @@ counted, whether or not they are needed. Ties are broken by the first in order.
 """
 
 import numpy as np
+from numba import njit
 
 from engram.jit import inline, jit
 from engram.memory.kernels import below, chance, number
@@ -109,30 +110,44 @@ def train_q(mdp, table, best, rule, schedule, episodes, longest, evaluations, se
 
 
 @inline
-def slot_of(t, s, s2):
+def slot_of(neighbours, degree, s, s2):
     """Return which neighbour of a state another one is; -1: none."""
-    for j in range(t.degree[s]):
-        if t.neighbours[s, j] == s2:
+    for j in range(degree[s]):
+        if neighbours[s, j] == s2:
             return j
     return -1
 
 
 @inline
-def best_slot(t, s):
+def best_slot(q, degree, s):
     """Return the neighbour of the best transition."""
     best = 0
-    for j in range(1, t.degree[s]):
-        if t.q[s, j] > t.q[s, best]:
+    for j in range(1, degree[s]):
+        if q[s, j] > q[s, best]:
             best = j
     return best
 
 
 @inline
+def update_qss(q, neighbours, degree, s, r, s2, ended, rule):
+    """Learn from one step; return which neighbour it led to, -1 where there is no room for a new one."""
+    gamma, lr = rule
+    j = slot_of(neighbours, degree, s, s2)
+    if j < 0:
+        j = degree[s]
+        if j == neighbours.shape[1]:
+            return -1
+        neighbours[s, j] = s2
+        degree[s] += 1
+    worth = 0.0 if ended else q[s2, best_slot(q, degree, s2)]
+    q[s, j] += lr * (r + gamma * worth - q[s, j])
+    return j
+
+
+@njit(error_model="numpy")
 def note_action(t, s, j, a, kind, conflict):
-    """Note that an action caused a transition, and in ``conflict`` the first that had caused another before."""
+    """Note that an action has caused a transition, and in ``conflict`` the first that had caused another before."""
     before = t.caused[s, a]
-    if before == j:
-        return
     if (before >= 0 or (kind == KNOWN and t.place[s, j, a] < 0)) and conflict[0] < 0:
         conflict[0], conflict[1] = s, a
     t.caused[s, a] = j
@@ -149,26 +164,10 @@ def note_action(t, s, j, a, kind, conflict):
 
 
 @inline
-def update_qss(t, s, r, s2, ended, rule):
-    """Learn from one step; return which neighbour it led to, -1 where there is no room for a new one."""
-    gamma, lr = rule
-    j = slot_of(t, s, s2)
-    if j < 0:
-        j = t.degree[s]
-        if j == t.neighbours.shape[1]:
-            return -1
-        t.neighbours[s, j] = s2
-        t.degree[s] += 1
-    worth = 0.0 if ended else t.q[s2, best_slot(t, s2)]
-    t.q[s, j] += lr * (r + gamma * worth - t.q[s, j])
-    return j
-
-
-@inline
-def action_for(t, s, j, bits):
+def action_for(actions, known, s, j, bits):
     """Return one of the actions that are known to cause a transition, or any where none is."""
-    n = t.known[s, j]
-    return t.actions[s, j, below(bits, n)] if n > 0 else below(bits, t.caused.shape[1])
+    n = known[s, j]
+    return actions[s, j, below(bits, n)] if n > 0 else below(bits, actions.shape[2])
 
 
 @jit
@@ -178,26 +177,29 @@ def fit_qss(t, states, actions, rewards, following, terminated, rule, kind, give
     Without ``actions``, an empty array, only values are learned. Where neighbours are ``given`` there is no new one.
     """
     for i in range(len(states)):
-        if given and slot_of(t, states[i], following[i]) < 0:
+        s = states[i]
+        if given and slot_of(t.neighbours, t.degree, s, following[i]) < 0:
             return i
-        j = update_qss(t, states[i], rewards[i], following[i], terminated[i], rule)
+        j = update_qss(t.q, t.neighbours, t.degree, s, rewards[i], following[i], terminated[i], rule)
         if j < 0:
             return i
-        if len(actions):
-            note_action(t, states[i], j, actions[i], kind, conflict)
+        if len(actions) and t.caused[s, actions[i]] != j:
+            note_action(t, s, j, actions[i], kind, conflict)
     return len(states)
 
 
 @jit
 def train_qss(mdp, t, rule, schedule, kind, episodes, longest, evaluations, seed, steps, returns, conflict):
     """As ``train_q``."""
+    # Names of their own, since an array that is taken out of a tuple at every step costs more than the step.
+    q, neighbours, degree, actions, known, caused = t.q, t.neighbours, t.degree, t.actions, t.known, t.caused
     count = taken = np.int64(0)
     for episode in range(episodes):
         total = 0.0
         for _ in range(evaluations):
             s = mdp.start
             for _ in range(longest):
-                a = action_for(t, s, best_slot(t, s), number(seed, count))
+                a = action_for(actions, known, s, best_slot(q, degree, s), number(seed, count))
                 k = outcome(mdp, s, a, uniform(seed, count + 1))
                 count += 2
                 total += mdp.rewards[s, a, k]
@@ -210,15 +212,16 @@ def train_qss(mdp, t, rule, schedule, kind, episodes, longest, evaluations, seed
         for _ in range(longest):
             bits = number(seed, count + 1)
             if uniform(seed, count) < epsilon_at(schedule, steps + taken):
-                a = below(bits, t.caused.shape[1])
+                a = below(bits, actions.shape[2])
             else:
-                a = action_for(t, s, best_slot(t, s), bits)
+                a = action_for(actions, known, s, best_slot(q, degree, s), bits)
             k = outcome(mdp, s, a, uniform(seed, count + 2))
             count += 3
             taken += 1
             s2 = mdp.successors[s, a, k]
-            j = update_qss(t, s, mdp.rewards[s, a, k], s2, mdp.terminal[s2], rule)
-            note_action(t, s, j, a, kind, conflict)
+            j = update_qss(q, neighbours, degree, s, mdp.rewards[s, a, k], s2, mdp.terminal[s2], rule)
+            if caused[s, a] != j:
+                note_action(t, s, j, a, kind, conflict)
             s = s2
             if mdp.terminal[s]:
                 break

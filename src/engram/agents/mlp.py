@@ -55,8 +55,13 @@ class TwinCritic(nn.Module):
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
             if layer < last:
-                hidden = hidden.relu()
-        return hidden[..., 0]
+                hidden = hidden.relu_()
+        return hidden.squeeze(-1)
+
+    def loss(self, x: Float[Tensor, "batch inputs"], y: Float[Tensor, "batch"]) -> Float[Tensor, ""]:
+        """Return the sum of both mean squared errors."""
+        found = self(x)
+        return 2 * nn.functional.mse_loss(found, y.expand_as(found))
 
     def first(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
         """Return Q1 alone."""
@@ -64,8 +69,8 @@ class TwinCritic(nn.Module):
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.addmm(bias[0], x, weight[0])
             if layer < last:
-                x = x.relu()
-        return x[:, 0]
+                x = x.relu_()
+        return x.squeeze(1)
 
 
 def adam(learning_rate: float, *modules: nn.Module) -> torch.optim.Adam:
@@ -74,10 +79,10 @@ def adam(learning_rate: float, *modules: nn.Module) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], *modules: nn.Module) -> None:
-    """Take a step by the gradients of these modules alone; nobody else's gradients are touched."""
+def descend(optimizer: torch.optim.Optimizer, losses: Sequence[Float[Tensor, ""]], *modules: nn.Module) -> None:
+    """Take a step down the sum of losses in these modules alone; nobody else's gradients are touched."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+    for parameter, gradient in zip(parameters, torch.autograd.grad(losses, parameters), strict=True):
         parameter.grad = gradient
     optimizer.step()
     for parameter in parameters:

@@ -103,14 +103,14 @@ class TD3(Learner):
         if batch.actions is None:
             raise ValueError("batch.actions = None: expected actions")
         y = self.targets(batch)
-        loss = (self.critic(torch.cat([batch.states, batch.actions], 1)) - y).square().mean(1).sum()
-        descend(self.critic_optimizer, loss, self.critic)
+        loss = self.critic.loss(torch.cat([batch.states, batch.actions], 1), y)
+        descend(self.critic_optimizer, [loss], self.critic)
         found = {"critic_loss": loss.detach()}
         self.updates += 1
         if self.updates % self.policy_every == 0:
             chosen = self.actions.squash(self.policy(batch.states))
             policy_loss = -self.critic.first(torch.cat([batch.states, chosen], 1)).mean()
-            descend(self.policy_optimizer, policy_loss, self.policy)
+            descend(self.policy_optimizer, [policy_loss], self.policy)
             follow(self._slow, self._fast, self.polyak)
             found["policy_loss"] = policy_loss.detach()
         return found
