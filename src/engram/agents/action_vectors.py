@@ -92,6 +92,13 @@ class ActionVectors:
         added = torch.randn(vectors.shape, generator=generator).to(vectors)
         return self.within(vectors + noise * self.half * added)
 
+    def checked(self, vectors: Tensor | None) -> Vectors:
+        """Return the actions of a batch; raise ValueError where there are none, or those of another space."""
+        if vectors is None or vectors.shape[1] != self.size:
+            given = "None" if vectors is None else f"of shape {tuple(vectors.shape)}"
+            raise ValueError(f"batch.actions are {given}: expected vectors of {self.size}, as the action space has")
+        return vectors
+
     def within(self, vectors: Vectors) -> Vectors:
         """Clip to the bounds."""
         return vectors.clamp(self.low, self.high)

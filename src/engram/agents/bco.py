@@ -68,9 +68,7 @@ class BCO(Learner):
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the inverse model from own steps; return the loss."""
-        if batch.actions is None:
-            raise ValueError("batch.actions = None: expected actions")
-        loss = self.inverse.loss(batch.states, batch.next_states, batch.actions)
+        loss = self.inverse.loss(batch.states, batch.next_states, self.actions.checked(batch.actions))
         descend(self.inverse_optimizer, [loss], self.inverse)
         return {"inverse_loss": loss.detach()}
 

@@ -144,18 +144,16 @@ class D3G(Learner):
         """Learn values, proposals and, from actions, dynamics; return the losses.
 
         Raises:
-            ValueError: The batch has no actions, and the cycle needs them.
+            ValueError: The batch has no actions, and the cycle is none of values; or those of another space.
         """
-        if batch.actions is None and self.cycle != "value":
-            raise ValueError(f"batch.actions = None: expected actions, or cycle = 'value' (it is {self.cycle!r})")
+        if batch.actions is not None or self.cycle != "value":
+            self.actions.checked(batch.actions)
         batch = self._scaled(batch)
         s, following = batch.states, batch.next_states
         y = self._targets(batch)
         losses = {"critic_loss": self.critic.loss(torch.cat([s, following], 1), y)}
         losses |= self._dynamics_losses(batch)
-        learned = [self.critic, *([self.inverse] if "inverse_loss" in losses else [])]
-        learned += [self.forward_model] if self.forward_model is not None else []
-        descend(self.optimizer, list(losses.values()), *learned)
+        self._descend(losses, self.critic)
         self.updates += 1
         if self.updates % self.policy_every == 0:
             losses["tau_loss"] = self._tau_loss(s)
@@ -167,19 +165,17 @@ class D3G(Learner):
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the dynamics of actions alone, I and f; values and proposals stay as they are."""
-        if batch.actions is None:
-            raise ValueError("batch.actions = None: expected actions")
+        self.actions.checked(batch.actions)
         losses = self._dynamics_losses(self._scaled(batch), values=False)
-        with_forward = "forward_loss" in losses and self.forward_model is not None
-        learned = [self.inverse, *([self.forward_model] if with_forward and self.forward_model is not None else [])]
-        descend(self.optimizer, list(losses.values()), *learned)
+        self._descend(losses)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def reset_inverse(self, inverse: nn.Module | None = None) -> None:
         """Forget what actions do, since the actuators are others: a new I, and a new f where it takes actions.
 
         Args:
-            inverse: Another inverse model of states and next states, as ``InverseModel``; None: a new one.
+            inverse: Another inverse model of states and next states, as ``InverseModel``, or an exact one, which has no
+                parameters and stays as it is; None: a new one.
         """
         self.inverse = self._new_inverse() if inverse is None else checks.instance("inverse", inverse, nn.Module)
         if self.cycle == "model":
@@ -189,6 +185,15 @@ class D3G(Learner):
             for parameter in group["params"]:
                 if parameter in before.state:
                     self.optimizer.state[parameter] = before.state[parameter]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes, the state of the generator included."""
+        return {**super().state_dict(), "shift": self.shift, "scale": self.scale}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from an earlier state."""
+        super().load_state_dict(state)
+        self.shift, self.scale = (state[name].to(self.device) for name in ("shift", "scale"))
 
     def _new_inverse(self) -> nn.Module:
         kind: Any = self.inverse_loss
@@ -234,8 +239,8 @@ class D3G(Learner):
     def _dynamics_losses(self, batch: TransitionBatch, values: bool = True) -> dict[str, Float[Tensor, ""]]:
         """Return L_I, of actions, and L_f; ``values`` says whether also an f that is a matter of values."""
         s, following, losses = batch.states, batch.next_states, {}
-        if batch.actions is not None:
-            inverse: Any = self.inverse
+        inverse: Any = self.inverse
+        if batch.actions is not None and any(one.requires_grad for one in inverse.parameters()):
             losses["inverse_loss"] = (
                 inverse.loss(s, following, batch.actions)
                 if isinstance(inverse, InverseModel)
@@ -250,6 +255,13 @@ class D3G(Learner):
             change = self.forward_model(torch.cat([s, cause], 1))
             losses["forward_loss"] = nn.functional.mse_loss(change, following - s)
         return losses
+
+    def _descend(self, losses: dict[str, Float[Tensor, ""]], *learned: nn.Module) -> None:
+        """Take a step down these losses, in the models of the dynamics that have one, too."""
+        models = {"inverse_loss": self.inverse, "forward_loss": self.forward_model}
+        chosen = [model for name, model in models.items() if name in losses and model is not None]
+        if losses:
+            descend(self.optimizer, list(losses.values()), *learned, *chosen)
 
     def _tau_loss(self, s: States) -> Float[Tensor, ""]:
         p = s + self.tau(s)

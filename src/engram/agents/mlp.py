@@ -98,12 +98,13 @@ class Learner:
     """What a learner of several networks and optimisers saves: ``parts`` are the names of what has a ``state_dict``."""
 
     parts: tuple[str, ...]
+    generator: torch.Generator
     updates: int
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes."""
+        """Return all that changes, the state of the generator included."""
         own = {name: getattr(self, name).state_dict() for name in self.parts if getattr(self, name) is not None}
-        return {**own, "updates": self.updates}
+        return {**own, "updates": self.updates, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from an earlier state."""
@@ -111,3 +112,4 @@ class Learner:
             if getattr(self, name) is not None:
                 getattr(self, name).load_state_dict(state[name])
         self.updates = state["updates"]
+        self.generator.set_state(state["generator"])

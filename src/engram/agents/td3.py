@@ -100,10 +100,8 @@ class TD3(Learner):
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn from a batch; return the losses."""
-        if batch.actions is None:
-            raise ValueError("batch.actions = None: expected actions")
-        y = self.targets(batch)
-        loss = self.critic.loss(torch.cat([batch.states, batch.actions], 1), y)
+        taken = self.actions.checked(batch.actions)
+        loss = self.critic.loss(torch.cat([batch.states, taken], 1), self.targets(batch))
         descend(self.critic_optimizer, [loss], self.critic)
         found = {"critic_loss": loss.detach()}
         self.updates += 1

@@ -6,6 +6,7 @@ An unknown argument, or one out of its range, raises ValueError, one of a wrong 
 """
 
 from engram import arguments
+from engram.finite_mdp import FiniteMDP
 from engram.tasks.collision_advice import collision_advice
 from engram.tasks.delayed_add import DelayedAdd
 from engram.tasks.document_bigrams import DocumentBigrams
@@ -41,6 +42,7 @@ __all__ = [
     "DocumentBigrams",
     "DriftingGaussians",
     "Episode",
+    "FiniteMDP",
     "FlipFlop",
     "Function2D",
     "GridMaze",
