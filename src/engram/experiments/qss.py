@@ -192,7 +192,7 @@ def by_direction(agent: TabularQSS, mdp: FiniteMDP) -> list[list[float]]:
 
 def seconds(config: Grid) -> float:
     """Time of a trial on one core, by its steps; measured."""
-    each = {"qss": 1.0, "qsa": 0.1 + 0.007 * config.n_actions}[config.learner]
+    each = {"qss": 0.7, "qsa": 0.1 + 0.007 * config.n_actions}[config.learner]
     played = config.episodes * (1 + 0.2 * config.evaluations) + config.source_episodes
     return 0.3 + config.agents * 1e-5 * each * played
 

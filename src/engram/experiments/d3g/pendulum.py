@@ -77,6 +77,6 @@ def trial(config: Pendulum, run: Run) -> dict[str, Any]:
 
 def seconds(config: Pendulum) -> float:
     """Time of a trial on one core, by its updates; measured at width 64."""
-    update = {"td3": 1.1e-3, "no-cycle": 1.4e-3}.get(config.learner, 2.0e-3)
+    update = {"td3": 0.75e-3, "no-cycle": 0.9e-3}.get(config.learner, 1.3e-3)
     size = (config.settings.width / 64) * (config.settings.batch_size / 64)
     return config.episodes * EPISODE * (0.3e-3 + update * max(1.0, size))

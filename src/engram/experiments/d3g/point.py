@@ -147,14 +147,14 @@ def shown(agent: D3G, run: Run) -> list[list[float]]:
 
 def transfer_seconds(config: Transfer) -> float:
     """Time of a trial on one core, by its updates; measured at width 64."""
-    update = {"td3": 1.1e-3, "no-cycle": 1.4e-3}.get(config.learner, 2.0e-3)
+    update = {"td3": 0.75e-3, "no-cycle": 0.9e-3}.get(config.learner, 1.3e-3)
     size = (config.settings.width / 64) * (config.settings.batch_size / 64)
     episodes = config.source_episodes + config.target_episodes
-    return 1.0 + episodes * EPISODE * (0.3e-3 + update * max(1.0, size))
+    return 1.0 + episodes * EPISODE * (0.1e-3 + update * max(1.0, size))
 
 
 def observed_seconds(config: Observed) -> float:
     """As ``transfer_seconds``."""
     size = max(1.0, (config.settings.width / 64) * (config.settings.batch_size / 64))
-    learned = config.rounds * config.cloning_updates * 0.6e-3 if config.learner == "bco" else config.updates * 2.0e-3
-    return 1.0 + size * (learned + config.rounds * config.inverse_updates * 0.6e-3)
+    learned = config.rounds * config.cloning_updates * 0.3e-3 if config.learner == "bco" else config.updates * 1.2e-3
+    return 1.0 + size * (learned + config.rounds * config.inverse_updates * 0.4e-3)
