@@ -66,6 +66,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/verify.py $(QUICK)
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/optim.py
+	$(BIN)/python benchmarks/agents.py
 	$(BIN)/python benchmarks/page.py
 
 clean:

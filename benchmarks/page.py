@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+import agents
 import blur
 import difficulty
 import dsa
@@ -328,7 +329,20 @@ def main() -> None:
     sections.insert(1, (layers, layers.section))
     sections += [
         (module, module.section)
-        for module in (meta_tasks, meta, blur, memory, hebbian_conv, remember, dsa, difficulty, verify, rules, optim)
+        for module in (
+            meta_tasks,
+            meta,
+            blur,
+            memory,
+            hebbian_conv,
+            remember,
+            dsa,
+            difficulty,
+            verify,
+            rules,
+            optim,
+            agents,
+        )
     ]
     for module, section in sections:
         path: Path = module.RECORD

@@ -25,6 +25,7 @@ PAGES = [
     "docs/preconditioning.md",
     "docs/recipes.md",
     "docs/same-solution.md",
+    "docs/transitions.md",
     "docs/verification.md",
 ]
 RECIPES = ("datasets", "lightning", "stable_baselines3")

@@ -6,6 +6,7 @@ An unknown argument, or one out of its range, raises ValueError, one of a wrong 
 """
 
 from engram import arguments
+from engram.finite_mdp import FiniteMDP
 from engram.tasks.collision_advice import collision_advice
 from engram.tasks.delayed_add import DelayedAdd
 from engram.tasks.document_bigrams import DocumentBigrams
@@ -16,6 +17,8 @@ from engram.tasks.dynamics.ring_attractor import ring_rates, ring_weights
 from engram.tasks.dynamics.same_geometry import same_geometry
 from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv
+from engram.tasks.environments.grid_transfer import GridTransfer, GridTransferVectorEnv, grid_transfer
+from engram.tasks.environments.point_world import PointWorld, PointWorldVectorEnv
 from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
@@ -39,10 +42,13 @@ __all__ = [
     "DocumentBigrams",
     "DriftingGaussians",
     "Episode",
+    "FiniteMDP",
     "FlipFlop",
     "Function2D",
     "GridMaze",
     "GridMazeVectorEnv",
+    "GridTransfer",
+    "GridTransferVectorEnv",
     "ImageCompletion",
     "MetaTask",
     "MetaTaskEnv",
@@ -50,6 +56,8 @@ __all__ = [
     "OneShotCharacters",
     "PatternCompletion",
     "PennTreebank",
+    "PointWorld",
+    "PointWorldVectorEnv",
     "RoomEnv",
     "RoomVectorEnv",
     "SnippetStream",
@@ -61,6 +69,7 @@ __all__ = [
     "TwoStimulusVectorEnv",
     "collision_advice",
     "function_2d",
+    "grid_transfer",
     "latent_dynamics",
     "learning_rule_traces",
     "make_sparse_dictionary_data",
