@@ -145,7 +145,7 @@ experiment = Experiment(
     paper="Edwards et al., Estimating Q(s,s') with Deep Deterministic Dynamics Gradients, ICML 2020 (arXiv 2002.09505)",
     presets={
         "smoke": Preset(SMOKE, seeds=1),
-        "laptop": Preset(Config(), seeds=5),
+        "laptop": Preset(Config(), seeds=10),
         "paper": Preset(PAPER, seeds=10),
     },
     arms=arms,

@@ -312,7 +312,7 @@ experiment = Experiment(
     summary="Optimisers learn, from consecutive gradients alone, by which matrix to multiply their steps",
     paper="Moskovitz, Wang, Lan, Kapoor, Miconi, Yosinski & Rawal, First-Order Preconditioning via Hypergradient "
     "Descent, 2019 (arXiv 1910.08461)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=5), "paper": Preset(PAPER, seeds=10)},
+    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=15), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,
