@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+import agents
 import blur
 import continual
 import continual_inner
@@ -21,6 +22,7 @@ import layers
 import memory
 import meta
 import meta_tasks
+import optim
 import plasticity
 import remember
 import rules
@@ -344,6 +346,8 @@ def main() -> None:
             rules,
             continual,
             forgetting,
+            optim,
+            agents,
         )
     ]
     for module, section in sections:

@@ -31,10 +31,10 @@ REFERENCE = {
     "engram.rules.remember": "Online rules of neurons and synapses, found by learning to remember.",
     "engram.continual": "Many tasks, one after another, without forgetting the first.",
     "engram.continual.anml": "Networks meta-learned to learn class after class.",
-    "engram.optim": "Evolution by ask and tell.",
+    "engram.optim": "Optimisers of torch, and evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
     "engram.memory.episodic.policies": "What a bounded memory keeps.",
-    "engram.agents": "Reinforcement learning by networks whose state lasts through an episode.",
+    "engram.agents": "Reinforcement learning: networks whose state lasts, episodic control, values of transitions.",
     "engram.agents.reference": "What can be reached in a meta-task: by chance, by knowing, by inference.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
@@ -52,6 +52,8 @@ WORLDS = {  # in which the agents of an experiment act
     "maze": "engram/GridMaze-v0",
     "episodic-control": "engram/FourRoom-v0",
     "meta-rl-agents": "engram/DarkKeyToDoor-v0",
+    "qss": "engram/GridTransfer-v0",
+    "d3g": "engram/PointWorld-v0",
 }
 FRAMES = 8
 PLOTLY = '<script src="{}scripts/plotly.js"></script>\n\n'  # where the site's root is

@@ -23,8 +23,10 @@ PAGES = [
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",
+    "docs/preconditioning.md",
     "docs/recipes.md",
     "docs/same-solution.md",
+    "docs/transitions.md",
     "docs/verification.md",
 ]
 RECIPES = ("datasets", "lightning", "stable_baselines3")

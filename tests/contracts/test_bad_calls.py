@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from sklearn.exceptions import NotFittedError
 
@@ -62,7 +63,8 @@ MADE = {
     "prop": lambda: Argmax(0), "module": lambda: torch.nn.Linear(3, 3), "X": SAMPLES.copy,
     "x0": lambda: np.ones(3), "capacity": lambda: 8, "low": lambda: -np.ones(3), "high": lambda: np.ones(3),
     "transition": lambda: np.full((3, 2, 3), 1 / 3), "y": lambda: np.arange(12) % 2,
-    "labels": lambda: np.arange(12) % 3,
+    "labels": lambda: np.arange(12) % 3, "bins": lambda: np.full(3, 2),
+    "observation_space": lambda: spaces.Box(-1.0, 1.0, (3,)), "action_space": lambda: spaces.Box(-1.0, 1.0, (3,)),
 }  # fmt: skip
 BEFORE = ("reset", "fit", "ask", "store")
 # What may be said without the name of an argument: that there is no such file or no such optional package.

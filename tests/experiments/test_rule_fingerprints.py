@@ -19,9 +19,9 @@ def test_networks_start_alike_within_the_range_of_torch():
 
 def test_rules_truly_differ_and_twins_are_of_one_rule():
     network = build(torch.Generator().manual_seed(0))
-    kinds = [type(taught(Config(), name, 0, network)[0]) for name in RULES]
+    kinds = [type(taught(name, 0, network)[0]) for name in RULES]
     assert len(set(kinds)) == len(RULES)
-    assert {type(taught(Config(), name, 0, network)[0]) for name in TWINS} == {Backprop}
+    assert {type(taught(name, 0, network)[0]) for name in TWINS} == {Backprop}
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -30,7 +30,7 @@ def test_twins_move_equally_far_in_the_long_run(number):
     for name in TWINS:
         layer = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
         start = float(layer.weight.detach())
-        _, optimizer = taught(Config(), name, number, layer)
+        _, optimizer = taught(name, number, layer)
         for _ in range(2000):
             layer.weight.grad = torch.ones(1, 1, dtype=torch.float64)
             optimizer.step()
@@ -42,7 +42,7 @@ def test_twins_move_equally_far_in_the_long_run(number):
 def test_every_rule_learns_what_it_is_shown(name):
     generator = torch.Generator().manual_seed(1)
     network = build(generator)
-    rule, optimizer = taught(Config(), name, 2, network)
+    rule, optimizer = taught(name, 2, network)
     state = rule.init(network, generator)
     x, y = torch.rand(20, 64, generator=generator), torch.arange(20) % 10
     losses = []

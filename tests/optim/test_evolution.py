@@ -170,6 +170,13 @@ def dying(numbers):
 squares.__module__ = dying.__module__ = "__main__"
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_the_state_of_cma_es_holds_nothing_that_memory_happened_to_hold(diagonal, monkeypatch):
+    monkeypatch.setattr(np, "empty", lambda shape, *rest, **more: np.full(shape, np.nan))
+    state = CMAES([torch.zeros(3)], diagonal=diagonal).state_dict()["cma"]
+    assert all(np.isfinite(value).all() for value in state.values() if isinstance(value, np.ndarray))
+
+
 def test_a_population_is_evaluated_alike_in_any_number_of_parts():
     population = [torch.arange(14.0).reshape(7, 2)]
     alone = evaluate(population, squares)

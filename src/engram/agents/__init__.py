@@ -3,32 +3,46 @@
 from engram import arguments
 from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, rollout
 from engram.agents.actor_critic import ActorCritic, PolicyAndValue, meta_actor_critic, plastic_actor_critic
+from engram.agents.bco import BCO
+from engram.agents.d3g import D3G
 from engram.agents.embedding import RandomProjection, pixel_encoder, vector_encoder
 from engram.agents.episode import OnlineAgent, Played, evaluate, play_episode
 from engram.agents.exploration import EpsilonGreedy, Exploration, MaxEntMellowmax
+from engram.agents.inverse import InverseModel
 from engram.agents.memoryless import Memoryless
 from engram.agents.mfec import MFEC
 from engram.agents.nec import NEC
+from engram.agents.replay import ReplayBuffer, TransitionBatch, transition_consistency
 from engram.agents.returns import discounted_returns, monte_carlo_returns, n_step_returns
 from engram.agents.tabular_q import TabularQ
+from engram.agents.tabular_qss import TabularQSS
+from engram.agents.td3 import TD3
 from engram.agents.trained import TrainedAgent
+from engram.agents.vector_episodes import vector_episodes
 
 __all__ = [
     "A2C",
+    "BCO",
+    "D3G",
     "MFEC",
     "NEC",
+    "TD3",
     "ActorCritic",
     "EpsilonGreedy",
     "Exploration",
+    "InverseModel",
     "MaxEntMellowmax",
     "Memoryless",
     "OnlineAgent",
     "Played",
     "PolicyAndValue",
     "RandomProjection",
+    "ReplayBuffer",
     "Rollout",
     "TabularQ",
+    "TabularQSS",
     "TrainedAgent",
+    "TransitionBatch",
     "a2c_loss",
     "a2c_step",
     "discounted_returns",
@@ -40,7 +54,9 @@ __all__ = [
     "plastic_actor_critic",
     "play_episode",
     "rollout",
+    "transition_consistency",
     "vector_encoder",
+    "vector_episodes",
 ]
 
 arguments.noted_in(__name__)

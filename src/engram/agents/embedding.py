@@ -69,7 +69,7 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
         torch.Size([1, 32])
     """
     layers = nn.Linear(n_features, key_dim), nn.ReLU(), nn.Linear(key_dim, key_dim)
-    return _initialised(nn.Sequential(*layers), generator)
+    return initialised(nn.Sequential(*layers), generator)
 
 
 def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
@@ -91,10 +91,10 @@ def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> 
         nn.Flatten(),
         nn.Linear(64 * 7 * 7, key_dim),
     )
-    return _initialised(nn.Sequential(*layers), generator)
+    return initialised(nn.Sequential(*layers), generator)
 
 
-def _initialised(encoder: nn.Sequential, generator: torch.Generator | None) -> nn.Sequential:
+def initialised(encoder: nn.Sequential, generator: torch.Generator | None) -> nn.Sequential:
     """Draw weights and biases as ``torch.nn`` does, from ``generator``."""
     for layer in encoder:
         if isinstance(layer, nn.Linear | nn.Conv2d) and layer.bias is not None:

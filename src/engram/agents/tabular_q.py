@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engram import checks
-from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
+from engram.agents.exploration import ActionValues
+from engram.agents.tabular import Chosen, States, Tabular
+from engram.finite_mdp import FiniteMDP
 
 
-class TabularQ:
-    """Q-learning with the cells of a grid of observations as states.
+class TabularQ(Tabular):
+    """Q-learning with the cells of a grid of observations as states; all else as ``TabularQSS``.
 
         Q(s, a) <- Q(s, a) + lr (r + gamma max_b Q(s', b) - Q(s, a)),  the maximum 0 where the episode terminates
 
@@ -22,12 +24,11 @@ class TabularQ:
         bins: Cells along each axis, (features,).
         actions: Number of actions.
         rng: Source of all randomness.
-        exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
-        gamma: Discount for each step, from 0 to 1.
-        learning_rate: lr, above 0, at most 1.
+        initial_value: Q at first.
+        **options: As of ``Tabular``: ``exploration``, ``gamma`` and ``learning_rate``.
 
     Attributes:
-        table: Q, (cells, actions), 0 at first.
+        table: Q, (cells, actions).
 
     Source: Watkins and Dayan, "Q-learning" (1992).
 
@@ -44,63 +45,28 @@ class TabularQ:
         actions: int,
         *,
         rng: np.random.Generator,
-        exploration: Exploration | None = None,
-        gamma: float = 0.99,
-        learning_rate: float = 0.1,
+        initial_value: float = 0.0,
+        **options: Any,
     ) -> None:
-        self.low, self.high = np.asarray(low, float), np.asarray(high, float)
-        self.bins = np.asarray(bins, int)
-        if not (self.low < self.high).all():
-            raise ValueError(f"low = {low!r}, high = {high!r}: expected each low below its high")
-        if not (self.bins >= 1).all():
-            raise ValueError(f"bins = {bins!r}: expected at least one cell along each axis")
-        self.gamma = checks.number("gamma", gamma, least=0, most=1)
-        self.learning_rate = checks.number("learning_rate", learning_rate, above=0, most=1)
-        self.exploration, self.rng = exploration or EpsilonGreedy(), rng
-        self.table = np.zeros((int(self.bins.prod()), actions))
-        self.steps = 0
-        self._cell = self._action = 0
-
-    def cell(self, observation: Any) -> int:
-        """Return the cell of an observation."""
-        place = (np.asarray(observation) - self.low) / (self.high - self.low) * self.bins
-        clipped = np.clip(place.astype(int), 0, self.bins - 1)
-        return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
+        super().__init__(low, high, bins, actions, rng=rng, **options)
+        self.table = np.full((self.states, self.actions), checks.number("initial_value", initial_value))
 
     def values(self, observation: Any) -> ActionValues:
         """Return the value of each action."""
         return np.asarray(self.table[self.cell(observation)])
 
-    def act(self, observation: Any, identity: Any = None) -> int:
-        """Return an action; ``identity`` does not matter."""
-        self._cell = self.cell(observation)
-        self._action = self.exploration(self.table[self._cell], self.steps, self.rng)
-        self.steps += 1
-        return self._action
+    def _fit(self, states: States, actions: Chosen, rewards: Any, following: States, terminated: Any) -> None:
+        from engram.agents import kernels
 
-    def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
-        """Learn from one step; but for a termination it bootstraps from the observation (ValueError: there is none)."""
-        if observation is None and not terminated:
-            raise ValueError("observation = None: expected the one after the action")
-        expected = 0.0 if terminated else self.gamma * self.values(observation).max()
-        error = reward + expected - self.table[self._cell, self._action]
-        self.table[self._cell, self._action] += self.learning_rate * error
+        if len(actions) < len(states):
+            raise ValueError("actions = None: Q-learning needs to know them; TabularQSS does not")
+        rule = self.gamma, self.learning_rate
+        kernels.fit_q(self.table, states, actions, rewards, following, terminated, rule)
 
-    def learn(self) -> dict[str, float]:
-        """Return nothing: all is learned by ``observe``."""
-        return {}
+    def _train(self, mdp: FiniteMDP, limits: tuple[Any, ...]) -> int:
+        from engram.agents import kernels
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that changes."""
-        return {
-            "table": self.table.copy(),
-            "steps": self.steps,
-            "last": [self._cell, self._action],
-            "rng": self.rng.bit_generator.state,
-        }
+        return int(kernels.train_q(mdp, self.table, self.table.argmax(1), (self.gamma, self.learning_rate), *limits))
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from an earlier state."""
-        self.table[...] = state["table"]
-        self.steps, self.rng.bit_generator.state = state["steps"], state["rng"]
-        self._cell, self._action = state["last"]
+    def _tables(self) -> dict[str, np.ndarray]:
+        return {"table": self.table}

@@ -102,13 +102,10 @@ def build(generator: torch.Generator) -> nn.Sequential:
     return nn.Sequential(layers[0], nn.ReLU(), layers[1])
 
 
-def taught(config: Config, name: str, number: int, network: nn.Module) -> tuple[LearningRule[Any], torch.optim.SGD]:
+def taught(name: str, number: int, network: nn.Module) -> tuple[LearningRule[Any], torch.optim.SGD]:
     """Return the rule of a group and the optimiser of its ``number``-th network."""
-    if name in RULES:
-        rule, rates = RULES[name]
-        return rule, torch.optim.SGD(network.parameters(), lr=rates[number % 3])
-    rule, rates = RULES["backprop"]
-    momentum = TWINS[name]
+    rule, rates = RULES.get(name, RULES["backprop"])
+    momentum = TWINS.get(name, 0.0)
     # Heavy-ball descent moves by rate / (1 - momentum) in the long run: that is the same for all.
     return rule, torch.optim.SGD(network.parameters(), lr=rates[number % 3] * (1 - momentum), momentum=momentum)
 
@@ -147,7 +144,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     kept = {"paths": paths, "shapes": shapes, "reached": reached, "accuracy": accuracy, "took": took}
     for number in run.steps(len(names), **kept):
         network, path = build(run.generator), Path(config.looks)
-        rule, optimizer = taught(config, str(names[number]), number, network)
+        rule, optimizer = taught(str(names[number]), number, network)
         state = rule.init(network, run.generator)
         for step in range(config.steps):
             path.add(step, partial(look, network, probes))

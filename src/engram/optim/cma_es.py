@@ -59,6 +59,7 @@ class CMAES(Strategy):
         if len(mean) < 2:
             raise ValueError(f"params hold {len(mean)} numbers: expected at least 2")
         self._cma = (SepCMA if diagonal else CMA)(mean, sigma, population_size=population_size, seed=0)
+        self._cma._funhist_values.fill(0.0)  # `cmaes` leaves it as memory was: a state would differ from run to run
         self.population_size = self._cma.population_size
 
     @property

@@ -6,6 +6,7 @@ An unknown argument, or one out of its range, raises ValueError, one of a wrong 
 """
 
 from engram import arguments
+from engram.finite_mdp import FiniteMDP
 from engram.tasks.class_streams import ClassStream, ClassStreams
 from engram.tasks.collision_advice import collision_advice
 from engram.tasks.delayed_add import DelayedAdd
@@ -17,6 +18,8 @@ from engram.tasks.dynamics.ring_attractor import ring_rates, ring_weights
 from engram.tasks.dynamics.same_geometry import same_geometry
 from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv
+from engram.tasks.environments.grid_transfer import GridTransfer, GridTransferVectorEnv, grid_transfer
+from engram.tasks.environments.point_world import PointWorld, PointWorldVectorEnv
 from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
@@ -44,10 +47,13 @@ __all__ = [
     "DocumentBigrams",
     "DriftingGaussians",
     "Episode",
+    "FiniteMDP",
     "FlipFlop",
     "Function2D",
     "GridMaze",
     "GridMazeVectorEnv",
+    "GridTransfer",
+    "GridTransferVectorEnv",
     "ImageCompletion",
     "Labelled",
     "MetaTask",
@@ -56,6 +62,8 @@ __all__ = [
     "OneShotCharacters",
     "PatternCompletion",
     "PennTreebank",
+    "PointWorld",
+    "PointWorldVectorEnv",
     "RoomEnv",
     "RoomVectorEnv",
     "SnippetStream",
@@ -67,6 +75,7 @@ __all__ = [
     "TwoStimulusVectorEnv",
     "collision_advice",
     "function_2d",
+    "grid_transfer",
     "latent_dynamics",
     "learning_rule_traces",
     "make_sparse_dictionary_data",

@@ -24,7 +24,7 @@ Ends = Bool[np.ndarray, "num_envs"]
 
 
 class BatchedEnv(VectorEnv[Any, Any, Any]):
-    """Environments of one kind that step together, with discrete actions and episodes of a known length.
+    """Environments of one kind that step together, with episodes of a known length.
 
     A subclass defines the start of an episode (``_begin``), the transition (``_advance``), the observation
     (``_observe``), if not only time ends an episode, its end (``_ends``), and, if its metadata name render modes, what
@@ -36,7 +36,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     Args:
         num_envs: Number of environments.
         observation_space: Observation space of one environment.
-        action_space: Actions of one environment, counted from 0.
+        action_space: Actions of one environment, counted from 0, or vectors of numbers within bounds.
         episode_len: Steps of an episode.
         max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
         render_mode: What ``render`` returns, ``"rgb_array"`` or ``"ansi"``, of a world with places; None: nothing.
@@ -55,7 +55,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self,
         num_envs: int,
         observation_space: spaces.Box,
-        action_space: spaces.Discrete,
+        action_space: spaces.Discrete | spaces.Box,
         episode_len: int,
         max_episode_steps: int | None,
         *,
@@ -75,17 +75,18 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self.generators: list[np.random.Generator] = []
         self.steps = np.zeros(num_envs, dtype=np.int64)
         self.last_reward = np.zeros(num_envs)
-        self.last_action = np.zeros(num_envs, dtype=np.int64)
+        wide = action_space.shape if isinstance(action_space, spaces.Box) else ()
+        self.last_action = np.zeros((num_envs, *wide), dtype=np.float64 if wide else np.int64)
         self.ended = np.zeros(num_envs, dtype=bool)
         self._each = np.arange(num_envs)
-        self._actions = int(action_space.n)
+        self._actions = int(action_space.n) if isinstance(action_space, spaces.Discrete) else 0
 
     @abstractmethod
     def _begin(self, rows: Rows) -> None:
         """Begin an episode in some environments, drawing from their ``generators``."""
 
     @abstractmethod
-    def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
+    def _advance(self, actions: Any) -> tuple[PerEnv, dict[str, Any]]:
         """Act in every environment; return rewards and infos. Those of ended environments are discarded."""
 
     @abstractmethod
@@ -147,7 +148,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         return self._observe(), {}
 
     def step(self, actions: Any) -> tuple[Observations, PerEnv, Ends, Ends, dict[str, Any]]:
-        """Act in every environment, ``actions`` being one integer for each.
+        """Act in every environment, ``actions`` being one integer or one vector for each.
 
         Raises:
             gymnasium.error.ResetNeeded: ``reset`` was never called.
@@ -155,13 +156,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         """
         if not self.generators:
             raise ResetNeeded("step was called before reset")
-        chosen = np.array(actions)
-        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
-            raise ValueError(f"actions = {actions!r}: expected {self.num_envs} integers, one for each environment")
-        if chosen.min() < 0 or chosen.max() >= self._actions:
-            row = int(np.flatnonzero((chosen < 0) | (chosen >= self._actions))[0])
-            raise ValueError(f"actions[{row}] = {chosen[row]}: expected an integer from 0 to {self._actions - 1}")
-        chosen = chosen.astype(np.int64, copy=False)
+        chosen = self._checked(actions)
         resting = self.ended
         rewards, infos = self._advance(chosen)
         self.steps += 1
@@ -174,6 +169,23 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             self._restart(np.flatnonzero(resting))
         self.ended = terminations | truncations
         return self._observe(), rewards.copy(), terminations, truncations, infos
+
+    def _checked(self, actions: Any) -> np.ndarray:
+        """Return actions as a new array; raise ValueError where they are not of the action space."""
+        space = self.single_action_space
+        if isinstance(space, spaces.Box):
+            numbers = checks.array("actions", actions, (self.num_envs, *space.shape))
+            if (numbers < space.low).any() or (numbers > space.high).any():
+                row = int(np.argwhere((numbers < space.low) | (numbers > space.high))[0, 0])
+                raise ValueError(f"actions[{row}] = {numbers[row]}: expected numbers within {space}")
+            return numbers
+        chosen, n = np.array(actions), self._actions
+        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
+            raise ValueError(f"actions = {actions!r}: expected {self.num_envs} integers, one for each environment")
+        if chosen.min() < 0 or chosen.max() >= n:
+            row = int(np.flatnonzero((chosen < 0) | (chosen >= n))[0])
+            raise ValueError(f"actions[{row}] = {chosen[row]}: expected an integer from 0 to {n - 1}")
+        return chosen.astype(np.int64, copy=False)
 
     def _restart(self, rows: Rows) -> None:
         self.steps[rows], self.last_reward[rows], self.last_action[rows], self.ended[rows] = 0, 0.0, 0, False
@@ -204,11 +216,11 @@ class SingleEnv(Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Float32[np.ndarray, "features"], float, bool, bool, dict[str, Any]]:
         """Act; raise ``ResetNeeded`` where no episode is running, ValueError where there is no such action."""
-        if action not in self.action_space:
+        if isinstance(self.action_space, spaces.Discrete) and action not in self.action_space:
             raise ValueError(f"action = {action!r}: expected an element of {self.action_space}, counted from 0")
         if self.batch.ended[0]:
             raise ResetNeeded("the episode is over: call reset")
-        observations, rewards, terminations, truncations, infos = self.batch.step([int(action)])
+        observations, rewards, terminations, truncations, infos = self.batch.step([action])
         ends = bool(terminations[0]), bool(truncations[0])
         return observations[0], float(rewards[0]), *ends, _of_the_first(infos)
 

@@ -1,0 +1,281 @@
+"""D3G: values of transitions in continuous spaces, with a network that proposes where to go."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from jaxtyping import Float, Float32, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.agents.action_vectors import ActionVectors
+from engram.agents.inverse import InverseModel
+from engram.agents.mlp import Learner, TwinCritic, adam, descend, follow, mlp
+from engram.agents.replay import TransitionBatch, features_of
+
+States = Float[Tensor, "batch features"]
+LOOK_EVERY, FAR = 1000, 10.0  # updates between looks at the proposals, and how far they may be from what happens
+
+
+class D3G(Learner):
+    """Deep deterministic dynamics gradients: a policy over states, and an inverse model that carries it out.
+
+        proposal p = s + tau(s),  reachable proposal C(s) = s + f(s, I(s, p))
+        y = r + gamma (1 - d) min_i Qi_slow(s', C_slow(s')),  L_Q = mse(Q1(s, s'), y) + mse(Q2(s, s'), y)
+        L_I = mse(I(s, s'), a),  L_f = mse(f(s, a), s' - s)
+        every second update  L_tau = -mean Q1(s, C(s)) + w mse(C(s), p)
+
+    C_slow uses the slow copy of tau. With ``cycle="value"`` f knows no action but the value of the transition,
+    C(s) = s + f(s, Q1(s, p)), so that states and rewards are enough to learn from; with ``cycle="none"`` C(s) = p.
+
+    Neither is for stochastic environments, nor for rewards that depend on the action, over which it averages. Losses of
+    states are in their units: standardise them, by ``normalise``, where these differ; use sine and cosine of angles.
+
+    Args:
+        observation_space: A ``Box`` of vectors.
+        action_space: A ``Box`` with finite bounds, or a ``Discrete``.
+        generator: Source of all randomness.
+        hidden: Units of the hidden layers.
+        gamma: Discount for each step, from 0 to 1.
+        learning_rate: Of Adam.
+        polyak: Part of the way that the slow copies of Q and tau move in an update of tau.
+        policy_every: Updates of the critic for one of tau.
+        cycle: ``"model"``, ``"value"`` or ``"none"``.
+        cycle_weight: w, at least 0; ``"auto"``: the mean of |Q1|, for returns much larger than states.
+        inverse_loss: As ``kind`` of ``InverseModel``.
+        device: Where to compute.
+
+    Attributes:
+        critic, tau, inverse, forward_model: The networks Q, tau, I and f, the last None without a cycle.
+
+    Source: Edwards et al., "Estimating Q(s,s') with deep deterministic dynamics gradients" (2020).
+
+    Examples:
+        >>> box = spaces.Box(-1.0, 1.0, (2,))
+        >>> agent = D3G(box, box, generator=torch.Generator().manual_seed(0))
+        >>> agent.act([[0.0, 0.0]]).shape, agent.propose([[0.0, 0.0]]).shape
+        ((1, 2), (1, 2))
+    """
+
+    parts = ("critic", "slow_critic", "tau", "slow_tau", "inverse", "forward_model", "optimizer", "tau_optimizer")
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        generator: torch.Generator,
+        hidden: Sequence[int] = (256, 256),
+        gamma: float = 0.99,
+        learning_rate: float = 3e-4,
+        polyak: float = 0.005,
+        policy_every: int = 2,
+        cycle: Literal["model", "value", "none"] = "model",
+        cycle_weight: float | Literal["auto"] = 1.0,
+        inverse_loss: Literal["mse", "cross-entropy"] = "mse",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.actions, self.action_space = ActionVectors(action_space, device), action_space
+        self.features, self.generator = features_of(observation_space), checks.generator(generator)
+        self.hidden, self.device = tuple(hidden), torch.device(device)
+        self.gamma = checks.number("gamma", gamma, least=0, most=1)
+        self.polyak = checks.number("polyak", polyak, above=0, most=1)
+        self.policy_every = checks.size("policy_every", policy_every)
+        self.learning_rate = checks.number("learning_rate", learning_rate, above=0)
+        self.cycle = checks.choice("cycle", cycle, ("model", "value", "none"))
+        self.cycle_weight: float | str = cycle_weight
+        if cycle_weight != "auto":
+            self.cycle_weight = checks.number("cycle_weight", cycle_weight, least=0)
+        self.inverse_loss = inverse_loss
+        n = self.features
+        self.critic = TwinCritic(2 * n, hidden, generator=generator).to(device)
+        self.tau = mlp(n, hidden, n, generator=generator).to(device)
+        self.slow_critic, self.slow_tau = deepcopy(self.critic), deepcopy(self.tau)
+        for slow in (self.slow_critic, self.slow_tau):
+            slow.requires_grad_(False)
+        self._slow = [*self.slow_critic.parameters(), *self.slow_tau.parameters()]
+        self._fast = [*self.critic.parameters(), *self.tau.parameters()]
+        self.tau_optimizer = adam(self.learning_rate, self.tau)
+        self.inverse, self.forward_model = self._new_inverse(), self._new_forward()
+        self.optimizer = self._new_optimizer()
+        self.shift, self.scale = torch.zeros(n, device=device), torch.ones(n, device=device)
+        self.updates = 0
+
+    def normalise(self, states: States) -> None:
+        """Let networks see states less the mean of these, over their deviation; call it once, before the first update.
+
+        A number that does not vary is left as it is.
+        """
+        if self.updates:
+            raise RuntimeError(f"normalise after {self.updates} updates: expected before the first")
+        deviation, self.shift = states.std(0), states.mean(0).to(self.device)
+        self.scale = torch.where(deviation > 0, deviation, 1.0).to(self.device)
+
+    @torch.no_grad()
+    def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
+        """Return the actions that lead to the proposals, I(s, s + tau(s)).
+
+        Args:
+            observations: The states.
+            noise: Deviation of normal noise, as a part of half the range of an action; the share of random actions
+                where they are discrete.
+        """
+        s = self._seen(observations)
+        return self.actions.decode(self.actions.explore(self.inverse(s, s + self.tau(s)), noise, self.generator))
+
+    @torch.no_grad()
+    def propose(self, observations: Any, cycled: bool = True) -> Float32[Any, "batch features"]:
+        """Return the states that it wants to go to: C(s), or without ``cycled`` s + tau(s)."""
+        s = self._seen(observations)
+        p = s + self.tau(s)
+        found = self._reachable(s, p, self.critic) if cycled else p
+        return (found * self.scale + self.shift).numpy(force=True)
+
+    def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
+        """Return y."""
+        return self._targets(self._scaled(batch))
+
+    def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
+        """Learn values, proposals and, from actions, dynamics; return the losses.
+
+        Raises:
+            ValueError: The batch has no actions, and the cycle is none of values; or those of another space.
+        """
+        if batch.actions is not None or self.cycle != "value":
+            self.actions.checked(batch.actions)
+        batch = self._scaled(batch)
+        s, following = batch.states, batch.next_states
+        y = self._targets(batch)
+        losses = {"critic_loss": self.critic.loss(torch.cat([s, following], 1), y)}
+        losses |= self._dynamics_losses(batch)
+        self._descend(losses, self.critic)
+        self.updates += 1
+        if self.updates % self.policy_every == 0:
+            losses["tau_loss"] = self._tau_loss(s)
+            descend(self.tau_optimizer, [losses["tau_loss"]], self.tau)
+            follow(self._slow, self._fast, self.polyak)
+        if self.updates % LOOK_EVERY == 0:
+            self._warn_of_divergence(s, following)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
+        """Learn the dynamics of actions alone, I and f; values and proposals stay as they are."""
+        self.actions.checked(batch.actions)
+        losses = self._dynamics_losses(self._scaled(batch), values=False)
+        self._descend(losses)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def reset_inverse(self, inverse: nn.Module | None = None) -> None:
+        """Forget what actions do, since the actuators are others: a new I, and a new f where it takes actions.
+
+        Args:
+            inverse: Another inverse model of states and next states, as ``InverseModel``, or an exact one, which has no
+                parameters and stays as it is; None: a new one.
+        """
+        self.inverse = self._new_inverse() if inverse is None else checks.instance("inverse", inverse, nn.Module)
+        if self.cycle == "model":
+            self.forward_model = self._new_forward()
+        before, self.optimizer = self.optimizer, self._new_optimizer()
+        for group in self.optimizer.param_groups:  # whatever has stayed goes on where it was
+            for parameter in group["params"]:
+                if parameter in before.state:
+                    self.optimizer.state[parameter] = before.state[parameter]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes, the state of the generator included."""
+        return {**super().state_dict(), "shift": self.shift, "scale": self.scale}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from an earlier state."""
+        super().load_state_dict(state)
+        self.shift, self.scale = (state[name].to(self.device) for name in ("shift", "scale"))
+
+    def _new_inverse(self) -> nn.Module:
+        kind: Any = self.inverse_loss
+        inverse = InverseModel(self.features, self.action_space, self.hidden, kind=kind, generator=self.generator)
+        inverse.vectors = self.actions
+        return inverse.to(self.device)
+
+    def _new_forward(self) -> nn.Sequential | None:
+        if self.cycle == "none":
+            return None
+        more = self.actions.size if self.cycle == "model" else 1
+        return mlp(self.features + more, self.hidden, self.features, generator=self.generator).to(self.device)
+
+    def _new_optimizer(self) -> torch.optim.Adam:
+        models = [self.inverse] if self.forward_model is None else [self.inverse, self.forward_model]
+        return adam(self.learning_rate, self.critic, *models)
+
+    def _seen(self, observations: Any) -> States:
+        seen = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+        if seen.dim() != 2 or seen.shape[1] != self.features:
+            raise ValueError(f"observations.shape = {tuple(seen.shape)}: expected (batch, {self.features})")
+        scaled: States = (seen - self.shift) / self.scale
+        return scaled
+
+    def _scaled(self, batch: TransitionBatch) -> TransitionBatch:
+        return batch._replace(states=self._seen(batch.states), next_states=self._seen(batch.next_states))
+
+    def _reachable(self, s: States, p: States, critic: TwinCritic) -> States:
+        """Return C(s) for a proposal."""
+        if self.forward_model is None:
+            return p
+        cause = self.inverse(s, p) if self.cycle == "model" else critic.first(torch.cat([s, p], 1))[:, None]
+        there: States = s + self.forward_model(torch.cat([s, cause], 1))
+        return there
+
+    @torch.no_grad()
+    def _targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
+        s = batch.next_states
+        there = self._reachable(s, s + self.slow_tau(s), self.slow_critic)
+        worth = self.slow_critic(torch.cat([s, there], 1)).amin(0)
+        return torch.addcmul(batch.rewards, 1 - batch.terminated, worth, value=self.gamma)
+
+    def _dynamics_losses(self, batch: TransitionBatch, values: bool = True) -> dict[str, Float[Tensor, ""]]:
+        """Return L_I, of actions, and L_f; ``values`` says whether also an f that is a matter of values."""
+        s, following, losses = batch.states, batch.next_states, {}
+        inverse: Any = self.inverse
+        if batch.actions is not None and any(one.requires_grad for one in inverse.parameters()):
+            losses["inverse_loss"] = (
+                inverse.loss(s, following, batch.actions)
+                if isinstance(inverse, InverseModel)
+                else nn.functional.mse_loss(inverse(s, following), batch.actions)
+            )
+        if self.forward_model is not None and (self.cycle == "model" or values):
+            cause = batch.actions
+            if self.cycle == "value":
+                with torch.no_grad():
+                    cause = self.slow_critic.first(torch.cat([s, following], 1))[:, None]
+            assert cause is not None
+            change = self.forward_model(torch.cat([s, cause], 1))
+            losses["forward_loss"] = nn.functional.mse_loss(change, following - s)
+        return losses
+
+    def _descend(self, losses: dict[str, Float[Tensor, ""]], *learned: nn.Module) -> None:
+        """Take a step down these losses, in the models of the dynamics that have one, too."""
+        models = {"inverse_loss": self.inverse, "forward_loss": self.forward_model}
+        chosen = [model for name, model in models.items() if name in losses and model is not None]
+        if losses:
+            descend(self.optimizer, list(losses.values()), *learned, *chosen)
+
+    def _tau_loss(self, s: States) -> Float[Tensor, ""]:
+        p = s + self.tau(s)
+        there = self._reachable(s, p, self.critic)
+        values = self.critic.first(torch.cat([s, there], 1))
+        if self.forward_model is None:
+            return -values.mean()
+        weight = self.cycle_weight if isinstance(self.cycle_weight, float) else values.detach().abs().mean()
+        return -values.mean() + weight * nn.functional.mse_loss(there, p)
+
+    @torch.no_grad()
+    def _warn_of_divergence(self, s: States, following: States) -> None:
+        proposed, usual = self.tau(s).norm(dim=1).mean(), (following - s).norm(dim=1).quantile(0.99)
+        if proposed > FAR * usual:
+            what = f"D3G: proposals are {float(proposed):.3g} away on average, next states at most {float(usual):.3g}"
+            why = "their values are extrapolated, and diverge" + (" without a cycle" if self.cycle == "none" else "")
+            warnings.warn(f"{what}: {why}", RuntimeWarning, stacklevel=3)

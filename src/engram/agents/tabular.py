@@ -1,0 +1,211 @@
+"""What tabular learners have in common: cells of a grid of observations as states, and three ways to learn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy.typing import ArrayLike
+
+from engram import checks
+from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
+from engram.finite_mdp import FiniteMDP
+
+States = Int[np.ndarray, "transitions"]
+Chosen = Int[np.ndarray, "chosen"]
+
+
+class Tabular(ABC):
+    """A tabular learner, which learns step by step, from a log, or in the tables of a decision process.
+
+    Args:
+        low: Lower edge of the grid, (features,); what is beyond counts to the outermost cell.
+        high: Upper edge, (features,).
+        bins: Cells along each axis, (features,). Of n states that are numbered, low is [0], high and bins are [n].
+        actions: Number of actions.
+        rng: Source of all randomness.
+        exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
+        gamma: Discount for each step, from 0 to 1.
+        learning_rate: lr, above 0, at most 1.
+
+    Attributes:
+        steps: How many steps it has taken.
+    """
+
+    def __init__(
+        self,
+        low: ArrayLike,
+        high: ArrayLike,
+        bins: ArrayLike,
+        actions: int,
+        *,
+        rng: np.random.Generator,
+        exploration: Exploration | None = None,
+        gamma: float = 0.99,
+        learning_rate: float = 0.1,
+    ) -> None:
+        self.low = checks.array("low", low, ("features",))
+        self.high = checks.array("high", high, self.low.shape)
+        self.bins = checks.array("bins", bins, self.low.shape, np.int64)
+        if not (self.low < self.high).all():
+            raise ValueError(f"low = {low!r}, high = {high!r}: expected each low below its high")
+        if not (self.bins >= 1).all():
+            raise ValueError(f"bins = {bins!r}: expected at least one cell along each axis")
+        self.states = int(self.bins.prod())
+        self.actions = checks.size("actions", actions)
+        self.gamma = checks.number("gamma", gamma, least=0, most=1)
+        self.learning_rate = checks.number("learning_rate", learning_rate, above=0, most=1)
+        self.exploration, self.rng = exploration or EpsilonGreedy(), rng
+        self.steps = 0
+        self._cell = self._action = 0
+
+    def cell(self, observation: Any) -> int:
+        """Return the cell of an observation."""
+        place = (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
+        clipped = np.clip(place.astype(int), 0, self.bins - 1)
+        return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
+
+    @abstractmethod
+    def values(self, observation: Any) -> ActionValues:
+        """Return the value of each action; the learner does not change."""
+
+    def value(self, observation: Any) -> float:
+        """Return the value of a state, that of the best it can do."""
+        return float(self.values(observation).max())
+
+    def act(self, observation: Any, identity: Any = None) -> int:
+        """Return an action; ``identity`` does not matter."""
+        self._action = self.exploration(self.values(observation), self.steps, self.rng)
+        self._cell = self.cell(observation)
+        self.steps += 1
+        return self._action
+
+    def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
+        """Learn from one step; but for a termination it bootstraps from the observation (ValueError: there is none)."""
+        if observation is None and not self._knows_an_end(terminated):
+            raise ValueError("observation = None: expected the one after the action")
+        paid = checks.number("reward", reward)
+        following = 0 if observation is None else self.cell(observation)
+        one = ([self._cell], [self._action], [paid], [following], [terminated])
+        self._fit(*(np.array(part) for part in one))
+
+    def learn(self) -> dict[str, float]:
+        """Return nothing: all is learned by ``observe``."""
+        return {}
+
+    def partial_fit(
+        self,
+        observations: Shaped[np.ndarray, "transitions *features"],
+        actions: Int[np.ndarray, "transitions"] | None,
+        rewards: Float[np.ndarray, "transitions"],
+        following: Shaped[np.ndarray, "transitions *features"],
+        terminated: Bool[np.ndarray, "transitions"],
+    ) -> None:
+        """Learn from a log of transitions, one after another, whoever acted.
+
+        Args:
+            observations: What was seen before each step.
+            actions: The actions; None where the log does not have them, for a learner that needs none.
+            rewards: What each step paid.
+            following: What was seen after it.
+            terminated: Whether it ended the episode; not where time ran out.
+
+        Raises:
+            ValueError: The parts differ in length, a number is not finite, or there is no such action.
+        """
+        paid = checks.array("rewards", rewards, ("transitions",))
+        n = len(paid)
+        ended = checks.array("terminated", terminated, (n,), bool)
+        before, after = self._cells("observations", observations, n), self._cells("following", following, n)
+        if actions is None:
+            self._fit(before, np.zeros(0, np.int64), paid, after, ended)
+            return
+        chosen = checks.array("actions", actions, (n,), np.int64)
+        if n and not 0 <= chosen.min() <= chosen.max() < self.actions:
+            raise ValueError(f"actions from {chosen.min()} to {chosen.max()}: expected 0 to {self.actions - 1}")
+        self._fit(before, chosen, paid, after, ended)
+
+    def train(
+        self, mdp: FiniteMDP, episodes: int, *, max_steps: int = 500, evaluations: int = 1
+    ) -> Float[np.ndarray, "episodes"]:
+        """Live episodes in the tables of a decision process, millions of steps a second.
+
+        The exploration has to be ``EpsilonGreedy``, and goes on from ``steps``; ties are broken by the first.
+
+        Args:
+            mdp: The decision process; its states are the cells.
+            episodes: Number of episodes.
+            max_steps: Steps after which an episode is truncated.
+            evaluations: Greedy episodes, without learning, before each episode.
+
+        Returns:
+            The mean undiscounted return of the greedy episodes before each episode; 0 without any.
+        """
+        checks.size("episodes", episodes, least=0)
+        checks.size("max_steps", max_steps)
+        checks.size("evaluations", evaluations, least=0)
+        how = checks.instance("exploration", self.exploration, EpsilonGreedy)
+        returns = np.zeros(episodes)
+        seed = np.uint64(self.rng.integers(2**63))
+        schedule = float(how.final), float(how.start), float(how.end)
+        limits = episodes, max_steps, evaluations, seed, self.steps, returns
+        self.steps += self._train(self._checked(mdp), (schedule, *limits))
+        return returns
+
+    def _checked(self, mdp: FiniteMDP) -> FiniteMDP:
+        checks.instance("mdp", mdp, FiniteMDP)
+        shape = np.shape(mdp.successors)
+        if len(shape) != 3 or shape[:2] != (self.states, self.actions) or not shape[2]:
+            raise ValueError(f"mdp.successors.shape = {shape}: expected ({self.states}, {self.actions}, outcomes)")
+        successors = checks.array("mdp.successors", mdp.successors, shape, np.int32)
+        if successors.min() < 0 or successors.max() >= self.states:
+            raise ValueError(f"mdp.successors: expected states from 0 to {self.states - 1}")
+        probabilities = checks.array("mdp.probabilities", mdp.probabilities, shape)
+        if (probabilities < 0).any() or not np.allclose(probabilities.sum(2), 1):
+            raise ValueError("mdp.probabilities: expected none below 0, and the sum 1 over the outcomes")
+        rewards = checks.array("mdp.rewards", mdp.rewards, shape)
+        terminal = checks.array("mdp.terminal", mdp.terminal, (self.states,), bool)
+        return FiniteMDP(
+            successors, probabilities, rewards, terminal, checks.size("mdp.start", mdp.start, 0, self.states - 1)
+        )
+
+    def _cells(self, name: str, observations: Any, transitions: int) -> States:
+        seen = np.asarray(observations)
+        seen = checks.array(name, seen[:, None] if seen.ndim == 1 else seen, (transitions, len(self.bins)))
+        place = ((seen - self.low) * self.bins / (self.high - self.low)).astype(int)
+        clipped = np.clip(place, 0, self.bins - 1)
+        return np.asarray(np.ravel_multi_index(tuple(clipped.T), self.bins.tolist()))
+
+    def _knows_an_end(self, terminated: bool) -> bool:
+        """Return whether a step can be learned from without what was seen after it."""
+        return terminated
+
+    @abstractmethod
+    def _fit(self, states: States, actions: Chosen, rewards: Any, following: States, terminated: Any) -> None:
+        """Learn from transitions between cells; without actions, of an empty array."""
+
+    @abstractmethod
+    def _train(self, mdp: FiniteMDP, limits: tuple[Any, ...]) -> int:
+        """Run the compiled loop; return the number of steps."""
+
+    @abstractmethod
+    def _tables(self) -> dict[str, np.ndarray]:
+        """Return the arrays that learning changes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes."""
+        return {
+            **{name: table.copy() for name, table in self._tables().items()},
+            "steps": self.steps,
+            "last": [self._cell, self._action],
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from an earlier state."""
+        for name, table in self._tables().items():
+            table[...] = state[name]
+        self.steps, self.rng.bit_generator.state = state["steps"], state["rng"]
+        self._cell, self._action = state["last"]

@@ -1,0 +1,139 @@
+"""A pole balanced by proximal policy optimisation, with Adam and with preconditioned Adam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import gymnasium
+import numpy as np
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from engram.lab import Run
+from engram.optim import FOP, auto_groups
+
+GAMMA, LAMBDA, CLIP, EPOCHS, CLIP_NORM, VALUE = 0.98, 0.8, 0.2, 20, 0.5, 0.5  # as in Stable-Baselines3's zoo
+
+
+@dataclass(frozen=True)
+class CartPole:
+    """Two networks of 64 and 64 units, one that acts and one that predicts returns."""
+
+    lr: Annotated[float, Gt(0)] = 1e-3
+    """Learning rate of Adam."""
+    rho: Annotated[float, Ge(0)] = 0.01
+    """Rate at which preconditioners of the weights are learned; 0: none."""
+    structure: Literal["left", "scalar"] = "left"
+    """A matrix over the units of a layer, or the control, one number."""
+    worlds: Annotated[int, Ge(1)] = 8
+    """Poles at a time."""
+    rollout: Annotated[int, Ge(2)] = 32
+    """Steps of each between two updates."""
+    updates: Annotated[int, Ge(1)] = 160
+    """Updates, of 20 steps of the optimiser each."""
+
+
+class Carts:
+    """Poles side by side, whose state can be kept."""
+
+    def __init__(self, count: int, rng: np.random.Generator) -> None:
+        made: Any = gymnasium.make_vec("CartPole-v1", count, vectorization_mode="vector_entry_point")
+        self.env = made.unwrapped
+        self.env.reset(seed=0)
+        self.env.np_random = rng
+        self.env.state = rng.uniform(-0.05, 0.05, (4, count))
+
+    def observed(self) -> Tensor:
+        """Return what is seen, (poles, 4)."""
+        return torch.from_numpy(self.env.state.T.astype(np.float32))
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return where everything is."""
+        return {key: getattr(self.env, key) for key in ("state", "steps", "prev_done")}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put everything back."""
+        for key, value in state.items():
+            setattr(self.env, key, np.array(value))
+
+
+def build(generator: torch.Generator) -> nn.ModuleDict:
+    """Build both networks, with orthogonal weights."""
+    net = nn.ModuleDict()
+    for name, outputs, gain in (("policy", 2, 0.01), ("value", 1, 1.0)):
+        layers = [nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs)]
+        for number, scale in ((0, 2**0.5), (2, 2**0.5), (4, gain)):
+            nn.init.orthogonal_(layers[number].weight, scale, generator=generator)  # type: ignore[arg-type]
+            nn.init.zeros_(layers[number].bias)  # type: ignore[arg-type]
+        net[name] = nn.Sequential(*layers)
+    return net
+
+
+def trial(config: CartPole, run: Run) -> dict[str, Any]:
+    """Train one agent; its result is the mean length of the episodes, over all of training and at its end."""
+    carts, net = Carts(config.worlds, run.rng), build(run.generator)
+    groups = auto_groups(net, linear=config.structure if config.rho else "none")
+    optimizer = FOP(groups, lr=config.lr, base="adam", eps=1e-5, rho=config.rho)
+    for update in run.steps(config.updates, net=net, optimizer=optimizer, carts=carts):
+        batch, ended = rollout(net, carts, config, run.generator)
+        learn(net, optimizer, batch)
+        if ended:
+            run.log(update + 1, length=float(np.mean(ended)))
+    over_all, last = run.ends("length", parts=1)[0], run.ends("length")[1]
+    return {"length": over_all, "last_length": last}
+
+
+@torch.no_grad()
+def rollout(
+    net: nn.ModuleDict, carts: Carts, config: CartPole, generator: torch.Generator
+) -> tuple[dict[str, Tensor], list[int]]:
+    """Return what to learn from, and the lengths of the episodes that ended."""
+    kept: dict[str, list[Tensor]] = {key: [] for key in ("seen", "action", "log", "reward", "over", "cut", "real")}
+    ended: list[int] = []
+    for _ in range(config.rollout):
+        seen, real = carts.observed(), torch.from_numpy(~carts.env.prev_done)  # after an end a step only begins anew
+        logs = net["policy"](seen).log_softmax(1)
+        action = torch.multinomial(logs.exp(), 1, generator=generator)
+        _, reward, over, cut, _ = carts.env.step(action[:, 0].numpy())
+        ended += carts.env.steps[over | cut].tolist()
+        rest = [torch.from_numpy(np.array(part)) for part in (reward, over, over | cut)]
+        for key, part in zip(kept, [seen, action, logs.gather(1, action), *rest, real], strict=True):
+            kept[key].append(part)
+    batch = {key: torch.stack(parts) for key, parts in kept.items()}
+    values = net["value"](torch.cat([batch["seen"], carts.observed()[None]]))[..., 0]
+    batch["advantage"] = advantages(batch["reward"], values, batch["over"], batch["cut"])
+    batch["target"] = batch["advantage"] + values[:-1]
+    return {key: part[batch["real"]] for key, part in batch.items()}, ended
+
+
+def advantages(reward: Tensor, values: Tensor, over: Tensor, cut: Tensor) -> Tensor:
+    """Return generalised advantages: nothing follows where an episode was over, what was cut has its predicted value.
+
+    d(t) = r(t) + gamma V(t+1) - V(t),   A(t) = d(t) + gamma lambda A(t+1)
+    """
+    errors = reward + GAMMA * values[1:] * ~over - values[:-1]
+    found, later = torch.zeros_like(errors), torch.zeros_like(errors[0])
+    for t in reversed(range(len(errors))):
+        found[t] = later = errors[t] + GAMMA * LAMBDA * ~cut[t] * later
+    return found
+
+
+def learn(net: nn.ModuleDict, optimizer: FOP, batch: dict[str, Tensor]) -> None:
+    """Take steps on one batch, each on all of it."""
+    advantage = (batch["advantage"] - batch["advantage"].mean()) / (batch["advantage"].std() + 1e-8)
+    for _ in range(EPOCHS):
+        log = net["policy"](batch["seen"]).log_softmax(1).gather(1, batch["action"])
+        ratio = (log - batch["log"]).exp()[:, 0]
+        gain = torch.min(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
+        error = (net["value"](batch["seen"])[:, 0] - batch["target"]).square()
+        optimizer.zero_grad()
+        (VALUE * error.mean() - gain.mean()).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), CLIP_NORM)
+        optimizer.step()
+
+
+def seconds(config: CartPole) -> float:
+    """Time of a trial on one core."""
+    return 1 + config.updates * (EPOCHS * 2.5e-3 + config.rollout * 3e-4)

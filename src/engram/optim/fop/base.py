@@ -1,0 +1,65 @@
+"""Directions of the optimisers under a preconditioner, and how what enters them shows in them: SGD and Adam."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TINY = 1e-30
+
+
+def sgd_directions(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
+    """Return what SGD would subtract, times its learning rate: v = mu v + (1 - damp) g, or g + mu v of Nesterov."""
+    mu = group["momentum"]
+    if not mu:
+        return grads
+    old = [number for number, state in enumerate(states) if "momentum_buffer" in state]
+    if old:
+        buffers = [states[number]["momentum_buffer"] for number in old]
+        torch._foreach_mul_(buffers, mu)
+        torch._foreach_add_(buffers, [grads[number] for number in old], alpha=1 - group["dampening"])
+    for state, g in zip(states, grads, strict=True):
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = g.clone()
+    velocities = [state["momentum_buffer"] for state in states]
+    return list(torch._foreach_add(grads, velocities, alpha=mu)) if group["nesterov"] else velocities
+
+
+def sgd_gains(states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
+    """Return by how much what entered the last step of SGD was multiplied in it."""
+    mu, kept = group["momentum"], 1 - group["dampening"]
+    gains = [(1 + mu if group["nesterov"] else 1 if not mu or state["step"] == 1 else kept) for state in states]
+    return [torch.tensor(gain, dtype=torch.float64) for gain in gains]
+
+
+def adam_directions(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
+    """Return what Adam would subtract, times its learning rate: m^ / (sqrt(v^) + eps)."""
+    b1, b2 = group["betas"]
+    for state, g in zip(states, grads, strict=True):
+        if "exp_avg" not in state:
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(g), torch.zeros_like(g)
+    first, second = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq"))
+    torch._foreach_lerp_(first, grads, 1 - b1)
+    torch._foreach_mul_(second, b2)
+    torch._foreach_addcmul_(second, grads, grads, 1 - b2)
+    steps = [float(state["step"]) for state in states]
+    roots = torch._foreach_sqrt(second)
+    torch._foreach_div_(roots, [(1 - b2**t) ** 0.5 for t in steps])
+    torch._foreach_add_(roots, group["eps"])
+    torch._foreach_mul_(roots, [1 - b1**t for t in steps])
+    return list(torch._foreach_div(first, roots))
+
+
+def adam_gains(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
+    """Return the derivative of the last direction of Adam by the gradient that entered it, element by element."""
+    (b1, b2), eps, gains = group["betas"], group["eps"], []
+    for u, state in zip(grads, states, strict=True):
+        t = float(state["step"])
+        c1, c2 = 1 - b1**t, 1 - b2**t
+        root = (state["exp_avg_sq"] / c2).sqrt()
+        below = root + eps
+        through_second = state["exp_avg"] / c1 * (1 - b2) * u / (c2 * root.clamp(min=TINY) * below.square())
+        gains.append((1 - b1) / (c1 * below) - through_second)
+    return gains

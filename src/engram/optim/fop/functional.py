@@ -1,0 +1,171 @@
+"""Preconditioners and their hypergradients as pure functions, through which an inner loop can be differentiated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+
+STRUCTURES = ("spatial", "left", "right", "kron", "full", "lowrank", "diag", "scalar")
+MOST_FULL = 256  # elements of a tensor beyond which a matrix over all of them is surely not meant
+TINY = 1e-30
+
+Factor = Float[Tensor, "..."]
+Preconditioner = Factor | tuple[Factor, Factor]
+
+
+def block_view(
+    p: Float[Tensor, "*shape"], structure: str
+) -> tuple[Float[Tensor, "k n"], Callable[[Float[Tensor, "k n"]], Float[Tensor, "*shape"]]]:
+    """Return a parameter as the matrix whose columns a preconditioner multiplies, and the way back.
+
+    Args:
+        p: A parameter, or anything of its shape; of a weight the first axis is that of the outputs.
+        structure: ``"spatial"``: k places of a kernel, n pairs of channels. ``"left"``, ``"kron"`` and ``"lowrank"``: k
+            outputs, n inputs. ``"right"``: k inputs, n outputs. ``"full"``, ``"diag"`` and ``"scalar"``: all elements
+            in one column; so of any structure where there is one axis or none.
+
+    Returns:
+        A view (k, n), and the function that gives what is like it the shape of ``p``.
+
+    Raises:
+        ValueError: The structure is unknown, or spatial of a tensor that has two axes.
+
+    Examples:
+        >>> view, inverse = block_view(torch.zeros(16, 8, 3, 3), "spatial")
+        >>> view.shape, inverse(view).shape
+        (torch.Size([9, 128]), torch.Size([16, 8, 3, 3]))
+    """
+    checks.choice("structure", structure, STRUCTURES)
+    shape = p.shape
+    if p.ndim < 2 or structure in ("full", "diag", "scalar"):
+        return p.reshape(-1, 1), lambda block: block.reshape(shape)
+    if structure == "spatial":
+        if p.ndim < 3:
+            raise ValueError(f"structure = 'spatial': expected a kernel of 3 axes or more, not one of {tuple(shape)}")
+        return p.reshape(-1, math.prod(shape[2:])).mT, lambda block: block.mT.reshape(shape)
+    rows = p.reshape(shape[0], -1)
+    if structure == "right":
+        return rows.mT, lambda block: block.mT.reshape(shape)
+    return rows, lambda block: block.reshape(shape)
+
+
+def apply_preconditioner(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]:
+    """Return P z, the preconditioned block, where the shape of M says what P is.
+
+    M (k, k): P = M M^T; (k, r) with r < k: P = I + M M^T; (k,): P = diag(m^2); (): P = m^2 I; a pair (left, right):
+    P_left z P_right.
+
+    Args:
+        M: What is learned.
+        z: What it multiplies.
+
+    Examples:
+        >>> apply_preconditioner(torch.tensor([2.0, 1.0]), torch.ones(2, 1)).T
+        tensor([[4., 1.]])
+    """
+    if isinstance(M, tuple):
+        left, right = M
+        return apply_preconditioner(left, apply_preconditioner(right, z.mT).mT)
+    if M.ndim < 2:
+        return (M.square() if M.ndim == 0 else M.square()[:, None]) * z
+    k, r = M.shape
+    if r < k:
+        return z + M @ (M.mT @ z)
+    if z.shape[1] < k:
+        return M @ (M.mT @ z)
+    P = M @ M.mT
+    # The result lies in memory as z does, so that it is fast to add to the parameter.
+    return P @ z if z.is_contiguous() else (z.mT @ P).mT
+
+
+def hypergradient(
+    g: Float[Tensor, "k n"], z: Float[Tensor, "k n"], M: Preconditioner, lr: float | Float[Tensor, ""]
+) -> Preconditioner:
+    """Return the derivative of the new loss with respect to the M that made the step.
+
+        theta' = theta - lr P z,   dL(theta')/dM = -lr (g z^T + z g^T) M
+
+    Args:
+        g: Gradient of the loss at the point that the step reached, as a block.
+        z: What P multiplied in the step.
+        M: As of ``apply_preconditioner``; of a pair both derivatives are returned.
+        lr: Learning rate of that step, not of the next.
+
+    Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019), abstract; equation ours.
+
+    Examples:
+        >>> hypergradient(torch.ones(1, 1), torch.ones(1, 1), torch.eye(1), lr=0.1)
+        tensor([[-0.2000]])
+    """
+    if isinstance(M, tuple):
+        left, right = (cast(Tensor, hypergradient(*part, lr)) for part in factors(M, g, z))
+        return left, right
+    if M.ndim == 0:
+        return -2 * lr * (g * z).sum() * M
+    if M.ndim == 1:
+        return -2 * lr * (g * z).sum(1) * M
+    (k, n), r = g.shape, M.shape[1]
+    if 4 * n * r < k * (n + 2 * r):  # whichever takes fewer multiplications
+        return -lr * (g @ (z.mT @ M) + z @ (g.mT @ M))
+    product = g @ z.mT
+    return -lr * ((product + product.mT) @ M)
+
+
+def factors(M: Preconditioner, g: Tensor, z: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return each factor of a preconditioner with the gradient and what it multiplied, as if it were the only one."""
+    if not isinstance(M, tuple):
+        return [(g, z, M)]
+    left, right = M
+    return [(g, apply_preconditioner(right, z.mT).mT, left), (g.mT, apply_preconditioner(left, z).mT, right)]
+
+
+def unit_trace(M: Tensor) -> Tensor:
+    """Return M scaled so that the mean eigenvalue of P is 1."""
+    scale: Tensor = math.sqrt(len(M)) / M.norm()
+    return M * scale
+
+
+def learned(
+    M: Preconditioner,
+    g: Float[Tensor, "k n"],
+    z: Float[Tensor, "k n"],
+    lr: float,
+    rho: float,
+    *,
+    cosine: bool = True,
+    trace: bool = False,
+) -> Preconditioner:
+    """Return M after a step of descent along its hypergradient; one that is not finite leaves it as it is.
+
+    Args:
+        M: As of ``apply_preconditioner``.
+        g: As of ``hypergradient``.
+        z: As of ``hypergradient``.
+        lr: Learning rate of the step that is judged.
+        rho: Rate of learning.
+        cosine: Whether 1 / (|g| |z|) stands in the place of ``lr``, so that the scale of the loss does not matter.
+        trace: Whether P was divided by its mean eigenvalue in the step, through which the derivative then goes.
+    """
+    held = M if isinstance(M, tuple) else (M,)
+    used: Preconditioner = M
+    if trace:
+        used = (unit_trace(M[0]), unit_trace(M[1])) if isinstance(M, tuple) else unit_trace(M)
+    new = []
+    for (now, before, own), old in zip(factors(used, g, z), held, strict=True):
+        if cosine:  # each is divided by itself, since the product of two small norms may be 0
+            unit = now / now.norm().clamp(min=TINY)
+            slope = cast(Tensor, hypergradient(unit, before, own, 1 / before.norm().clamp(min=TINY)))
+        else:
+            slope = cast(Tensor, hypergradient(now, before, own, lr))
+        if trace:
+            slope = (slope - (slope * own).sum() / len(own) * own) * (math.sqrt(len(own)) / old.norm())
+        moved = old - rho * slope
+        new.append(torch.where(moved.isfinite().all(), moved, old))
+    return (new[0], new[1]) if isinstance(M, tuple) else new[0]

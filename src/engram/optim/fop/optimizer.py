@@ -1,0 +1,386 @@
+"""First-order preconditioning: an optimiser of torch's that learns by which matrix to multiply its steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from engram import checks
+from engram.optim.fop.base import adam_directions, adam_gains, sgd_directions, sgd_gains
+from engram.optim.fop.functional import (
+    MOST_FULL,
+    STRUCTURES,
+    Preconditioner,
+    apply_preconditioner,
+    block_view,
+    learned,
+    unit_trace,
+)
+
+CLAMP_EVERY, MOST_CLAMPED = 10, 64  # steps; rows of a matrix, beyond which its eigenvalues cost too much
+PLACES = 64  # of a kernel, up to which "auto" takes it for one
+OWN_PRECISION = ("M", "M_left", "M_right", "lr_prev", "gain_prev")  # which torch would cast to that of the parameter
+
+
+class FOP(Optimizer):
+    """SGD, Adam or AdamW whose steps are multiplied by matrices that are learned from the gradients, as it goes.
+
+        theta <- theta - lr P z,   P = M M^T,   M <- M + rho (g z^T + z g^T) M / (|g| |z|)
+
+    z is the step that the base would take, as a matrix with a row for each of the directions that P mixes, and g the
+    gradient at the point that the step has led to: where both agree, the step should have been longer. P starts as the
+    identity, so that the first step is the base's. Nothing but consecutive gradients is needed.
+
+    To freeze P, set ``rho`` of the group to 0. A step inside of which one can differentiate is made of
+    ``hypergradient`` and ``apply_preconditioner``.
+
+    Args:
+        params: Parameters, or groups of them, each with any options of its own; as of ``auto_groups``.
+        lr: Learning rate, at least 0; a scheduler's, and never written.
+        base: ``"sgd"``, ``"adam"``, or ``"adamw"`` (the decay of weights outside of P).
+        momentum: Of SGD, as in ``torch.optim.SGD``.
+        dampening: Of SGD's momentum.
+        nesterov: Of SGD's momentum.
+        betas: Of Adam.
+        eps: Of Adam.
+        weight_decay: As in the base.
+        rho: Rate at which P is learned, at least 0. Below 0.5 a cosine hypergradient cannot make P singular.
+        structure: ``"auto"``: of tensors with 2 to 64 places in their axes from the third on, ``"spatial"``: one matrix
+            over the places of the kernel, shared by all pairs of channels; others are left alone, as all are by
+            ``"none"``. ``"left"``, ``"right"``: over outputs or inputs. ``"kron"``: both. ``"lowrank"``: I + M M^T over
+            outputs. ``"full"``: over all elements, at most 256. ``"diag"``: a number for each element. ``"scalar"``:
+            one for each tensor, the control that tells a learned step size from learned directions. But for the last
+            three tensors of one axis, such as biases, are left alone.
+        rank: Columns of M, of ``"lowrank"``; less than the outputs.
+        hypergrad_norm: ``"cosine"``: as above. ``"none"``: lr in the place of 1 / (|g| |z|), the plain derivative.
+        precond_norm: ``"project"``: after each update P is scaled to a mean eigenvalue of 1. ``"trace"``: it is scaled
+            where it is used, and the hypergradient is that of the scaled one. ``"none"``: neither.
+        placement: ``"velocity"``: P multiplies the direction of the base. ``"gradient"``: what enters it.
+        eig_range: Bounds of P's eigenvalues (of each factor), kept every 10 steps where P has at most 64 rows; or None.
+        update_every: Steps from one update of P to the next.
+        maximize: Climb instead.
+        foreach: Move all parameters of a group in a few calls; None: on CUDA.
+        generator: Draws the first M of low rank; None: one of seed 0.
+
+    Raises:
+        ValueError: An argument is out of range, or a structure does not fit a tensor.
+        RuntimeError: A parameter is complex, or sharded where P would need the whole; a gradient is sparse.
+
+    Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019), of which the abstract
+    could be read; the cosine, bounds and placements are ours.
+
+    Examples:
+        >>> p = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> optimizer = FOP([p], lr=0.1, rho=0.1, structure="full")
+        >>> for _ in range(20):
+        ...     optimizer.zero_grad()
+        ...     (p * torch.tensor([10.0, 0.1]) * p).sum().div(2).backward()
+        ...     optimizer.step()
+        >>> steep, flat = optimizer.preconditioner(p).diagonal().tolist()
+        >>> steep < flat
+        True
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-2,
+        *,
+        base: str = "sgd",
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        rho: float = 0.03,
+        structure: str = "auto",
+        rank: int = 8,
+        hypergrad_norm: str = "cosine",
+        precond_norm: str = "none",
+        placement: str = "velocity",
+        eig_range: Sequence[float] | None = (1e-2, 1e2),
+        update_every: int = 1,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        options = {key: value for key, value in locals().items() if key not in ("self", "params", "generator")}
+        options.pop("__class__", None)
+        seed = 0 if generator is None else int(torch.randint(2**62, (), generator=checks.generator(generator)))
+        super().__init__(params, {**options, "seed": seed})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, with options of its own; raises as the constructor does."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            _check_options(group)
+            for p in group["params"]:
+                _structure_of(p, group)
+        except Exception:
+            self.param_groups.pop()
+            raise
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step; with ``closure``, after calling it, and return its loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None and p.numel()]
+            for p in params:
+                if p.grad.is_sparse:
+                    raise RuntimeError(
+                        f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense"
+                    )
+            foreach = all(p.is_cuda for p in params) if group["foreach"] is None else group["foreach"]
+            for together in [params] if foreach else [[p] for p in params]:
+                if together:
+                    self._move(together, group)
+        return loss
+
+    def preconditioner(self, p: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the P of a parameter: (k, k), its diagonal in the parameter's shape, a number, or (P_left, P_right).
+
+        Raises:
+            ValueError: The parameter is not one of the optimiser's, or is left alone.
+        """
+        checks.instance("p", p, Tensor)
+        for group in self.param_groups:
+            if any(p is one for one in group["params"]):
+                break
+        else:
+            raise ValueError(f"p, of shape {tuple(p.shape)}, is not a parameter of this optimiser")
+        structure = _structure_of(p, group)
+        if structure is None:
+            raise ValueError(f"p, of shape {tuple(p.shape)}, has no preconditioner: structure = {group['structure']!r}")
+        with torch.no_grad():
+            M = _used(self.state[p] if p in self.state else _initial(p, structure, group), group)
+            if isinstance(M, tuple):
+                return M[0] @ M[0].mT, M[1] @ M[1].mT
+            if M.ndim < 2:
+                return M.square() if structure == "scalar" else M.square().reshape(p.shape)
+            return apply_preconditioner(M, torch.eye(len(M), dtype=M.dtype, device=M.device))
+
+    def reset_trace(self) -> None:
+        """Forget the last steps, not what was learned of them: call it where parameters were changed from outside."""
+        for state in self.state.values():
+            state.pop("z_prev", None)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a ``state_dict`` was taken; preconditioners keep their precision, whatever the parameters'."""
+        super().load_state_dict(state_dict)
+        numbers = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+        params = chain.from_iterable(group["params"] for group in self.param_groups)
+        for number, p in zip(numbers, params, strict=True):
+            stored = state_dict["state"].get(number, {})
+            for key in OWN_PRECISION:
+                if key in stored:
+                    device = stored[key].device if key == "lr_prev" else p.device
+                    self.state[p][key] = stored[key].detach().to(device, copy=True)
+
+    def _move(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Judge the last step of some parameters, and take the next."""
+        states = [self._state_of(p, group) for p in params]
+        lr, adam = float(group["lr"]), group["base"] != "sgd"
+        grads = [p.grad for p in params if p.grad is not None]
+        if group["maximize"]:
+            grads = list(torch._foreach_neg(grads))
+        if group["weight_decay"] and group["base"] != "adamw":
+            grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+        elif group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+        for state, g in zip(states, grads, strict=True):
+            _judge(state, g, group)
+        if group["eig_range"] is not None and group["rho"]:
+            _clamp([state for state in states if int(state["step"]) % CLAMP_EVERY == 0], *group["eig_range"])
+        if group["precond_norm"] == "project":
+            for state in states:
+                _put(state, *(unit_trace(M) for M in _held(state)))
+        directions = adam_directions if adam else sgd_directions
+        if group["placement"] == "velocity":
+            multiplied = directions(grads, states, group)
+            moves = [_multiplied(state, z, group) for state, z in zip(states, multiplied, strict=True)]
+        else:
+            multiplied = grads
+            entering = [_multiplied(state, g, group) for state, g in zip(states, grads, strict=True)]
+            moves = directions(entering, states, group)
+            gains = adam_gains(entering, states, group) if adam else sgd_gains(states, group)
+            for state, gain in zip(states, gains, strict=True):
+                state["gain_prev"] = gain
+        torch._foreach_add_(params, moves, alpha=-lr)
+        for state, z in zip(states, multiplied, strict=True):
+            _remember(state, z, lr, group)
+
+    def _state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """Return the state of a parameter, made at its first gradient, with the step that begins counted."""
+        state: dict[str, Any] = self.state[p]
+        if not state:
+            structure = _structure_of(p, group)
+            state["step"] = torch.zeros(())
+            state |= _initial(p, structure, group) if structure else {}
+        state["step"] += 1
+        return state
+
+
+def _check_options(group: dict[str, Any]) -> None:
+    """Raise where an option of a group is out of range."""
+    checks.number("lr", float(group["lr"]) if isinstance(group["lr"], Tensor) else group["lr"], least=0)
+    checks.choice("base", group["base"], ("sgd", "adam", "adamw"))
+    for name in ("momentum", "dampening", "weight_decay", "eps", "rho"):
+        checks.number(name, group[name], least=0)
+    for name in ("nesterov", "maximize"):
+        checks.instance(name, group[name], bool)
+    checks.choice("foreach", group["foreach"], (None, True, False))
+    if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+        given = f"momentum = {group['momentum']}, dampening = {group['dampening']}"
+        raise ValueError(f"nesterov = True with {given}: expected momentum above 0 and no dampening")
+    if group["base"] != "sgd" and group["momentum"]:
+        raise ValueError(f"momentum = {group['momentum']} with base = {group['base']!r}: expected betas in its place")
+    _pair("betas", group["betas"])
+    for beta in group["betas"]:
+        checks.number("betas", beta, least=0, below=1)
+    checks.choice("structure", group["structure"], ("auto", "none", *STRUCTURES))
+    checks.size("rank", group["rank"])
+    checks.size("update_every", group["update_every"])
+    checks.choice("hypergrad_norm", group["hypergrad_norm"], ("cosine", "none"))
+    checks.choice("precond_norm", group["precond_norm"], ("none", "project", "trace"))
+    checks.choice("placement", group["placement"], ("velocity", "gradient"))
+    if group["precond_norm"] != "none" and group["structure"] in ("scalar", "lowrank"):
+        found = f"precond_norm = {group['precond_norm']!r} with structure = {group['structure']!r}"
+        raise ValueError(f"{found}: expected 'none', since P would stay as it is, or cannot have this trace")
+    if group["eig_range"] is not None:
+        _pair("eig_range", group["eig_range"])
+        low, high = group["eig_range"]
+        checks.number("eig_range", low, above=0, most=1)
+        checks.number("eig_range", high, least=1)
+
+
+def _pair(name: str, value: Any) -> None:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name} = {value!r}: expected a pair of numbers")
+
+
+def _structure_of(p: Tensor, group: dict[str, Any]) -> str | None:
+    """Return the structure of a parameter, None where it is left alone; raise where the group's does not fit it."""
+    if p.is_complex():
+        raise RuntimeError(f"a parameter of shape {tuple(p.shape)} is complex: expected real ones")
+    structure: str = group["structure"]
+    if structure == "auto":
+        structure = "spatial" if p.ndim > 2 and 2 <= math.prod(p.shape[2:]) <= PLACES else "none"
+    if structure == "none" or not p.numel() or (p.ndim < 2 and structure not in ("full", "diag", "scalar")):
+        return None
+    if hasattr(p, "placements"):
+        raise RuntimeError(f"a parameter of shape {tuple(p.shape)} is sharded: expected structure = 'none' for it")
+    view, _ = block_view(p, structure)
+    if structure == "full" and len(view) > MOST_FULL:
+        cost = f"P would have {len(view)}^2 numbers, {4e-6 * len(view) ** 2:.3g} MB"
+        raise ValueError(f"structure = 'full' of a parameter of shape {tuple(p.shape)}: {cost}; expected {MOST_FULL}^2")
+    if structure == "lowrank" and group["rank"] >= len(view):
+        most = f"expected less than the {len(view)} outputs of a parameter of shape {tuple(p.shape)}"
+        raise ValueError(f"rank = {group['rank']}: {most}")
+    return structure
+
+
+def _initial(p: Tensor, structure: str, group: dict[str, Any]) -> dict[str, Any]:
+    """Return the first state of a preconditioner: the identity, or a little more where M = 0 could not be left."""
+    k, n = block_view(p, structure)[0].shape
+    like: Any = {"dtype": torch.promote_types(p.dtype, torch.float32), "device": p.device}
+    state: dict[str, Any] = {"structure": STRUCTURES.index(structure)}  # torch cannot load a state that is a text
+    if structure == "kron":
+        return state | {"M_left": torch.eye(k, **like), "M_right": torch.eye(n, **like)}
+    if structure == "lowrank":
+        drawn = torch.randn(k, group["rank"], generator=torch.Generator().manual_seed(group["seed"]))
+        return state | {"M": (drawn * (0.01 / math.sqrt(k))).to(**like)}
+    if structure in ("diag", "scalar"):
+        return state | {"M": torch.ones(k if structure == "diag" else (), **like)}
+    return state | {"M": torch.eye(k, **like)}
+
+
+def _held(state: dict[str, Any]) -> list[Tensor]:
+    """Return the factors of a parameter's preconditioner, in the order of ``_put``."""
+    return [state[key] for key in ("M", "M_left", "M_right") if key in state]
+
+
+def _put(state: dict[str, Any], *factors: Tensor) -> None:
+    for old, new in zip(_held(state), factors, strict=True):
+        old.copy_(new)
+
+
+def _used(state: dict[str, Any], group: dict[str, Any]) -> Preconditioner:
+    """Return the preconditioner that multiplies."""
+    held = [unit_trace(M) if group["precond_norm"] == "trace" else M for M in _held(state)]
+    return held[0] if len(held) == 1 else (held[0], held[1])
+
+
+def _judge(state: dict[str, Any], g: Tensor, group: dict[str, Any]) -> None:
+    """Let a preconditioner learn from the gradient to which the last step has led."""
+    if "z_prev" not in state or not group["rho"] or not state["lr_prev"]:
+        return
+    held, structure = _held(state), STRUCTURES[state["structure"]]
+    g, z = (part.to(held[0].dtype) for part in (g, state["z_prev"]))
+    if group["placement"] == "gradient":
+        g = g * state["gain_prev"]
+    new = learned(
+        held[0] if len(held) == 1 else (held[0], held[1]),
+        block_view(g, structure)[0],
+        block_view(z, structure)[0],
+        float(state["lr_prev"]),
+        group["rho"],
+        cosine=group["hypergrad_norm"] == "cosine",
+        trace=group["precond_norm"] == "trace",
+    )
+    _put(state, *(new if isinstance(new, tuple) else (new,)))
+
+
+def _multiplied(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> Tensor:
+    """Return P z; or z itself where a number of it is not finite, which P would spread."""
+    if "structure" not in state:
+        return z
+    dtype = _held(state)[0].dtype
+    view, inverse = block_view(z.to(dtype), STRUCTURES[state["structure"]])
+    moved = inverse(apply_preconditioner(_used(state, group), view)).to(z.dtype)
+    finite = z.sum(dtype=dtype).isfinite()
+    if z.is_cpu:
+        return moved if finite else z
+    return torch.where(finite, moved, z)  # without waiting for the device
+
+
+def _remember(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, Any]) -> None:
+    """Keep what the next gradient will judge, if it is to; a copy, since the base changes its own in place."""
+    if "structure" not in state or not group["rho"] or int(state["step"]) % group["update_every"]:
+        state.pop("z_prev", None)
+        return
+    state["lr_prev"] = torch.tensor(lr, dtype=torch.float64)
+    if "z_prev" in state:
+        state["z_prev"].copy_(z)
+    else:
+        state["z_prev"] = z.clone()
+
+
+def _clamp(states: list[dict[str, Any]], low: float, high: float) -> None:
+    """Bring the eigenvalues of preconditioners into bounds; matrices of one size are decomposed together."""
+    of_size: dict[tuple[Any, ...], list[Tensor]] = {}
+    for M in chain.from_iterable(map(_held, states)):
+        if M.ndim < 2:
+            M.abs_().clamp_(math.sqrt(low), math.sqrt(high))
+        elif M.shape[1] < M.shape[0]:
+            left, values, right = torch.linalg.svd(M, full_matrices=False)
+            M.copy_(left * values.clamp(max=math.sqrt(high - 1)) @ right)
+        elif len(M) <= MOST_CLAMPED:
+            of_size.setdefault((len(M), M.dtype, M.device), []).append(M)
+    for same in of_size.values():
+        stacked = torch.stack(same)
+        values, vectors = torch.linalg.eigh(stacked @ stacked.mT)
+        roots = vectors * values.clamp(low, high).sqrt()[:, None, :]
+        for M, root in zip(same, roots, strict=True):
+            M.copy_(root)

@@ -1,0 +1,272 @@
+import warnings
+from itertools import pairwise
+
+import gymnasium
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engram.agents import EpsilonGreedy, MaxEntMellowmax, TabularQ, TabularQSS, evaluate, play_episode
+from engram.finite_mdp import FiniteMDP
+from engram.storage import checkpoint
+from engram.tasks.environments.grid_transfer import grid_transfer
+
+GRID = grid_transfer()
+GREEDY = EpsilonGreedy(0.0, 0, 1)
+
+
+def learner(cls, mdp=GRID, seed=0, **options):
+    states, actions, _ = mdp.successors.shape
+    if cls is TabularQ:
+        options = {"initial_value": 0.001, "learning_rate": 0.01, **options}
+    return cls([0], [states], [states], actions, rng=np.random.default_rng(seed), **options)
+
+
+def neighbours(mdp):
+    return lambda s: mdp.successors[s].ravel().tolist()
+
+
+def swept(agent, mdp, sweeps=60):
+    """Learn every possible step from every state, again and again."""
+    s, a, k = np.nonzero((mdp.probabilities > 0) & ~mdp.terminal[:, None, None])
+    order = np.argsort(-s, kind="stable")  # from the goal on
+    s, a, k = s[order], a[order], k[order]
+    there = mdp.successors[s, a, k]
+    for _ in range(sweeps):
+        agent.partial_fit(s, a, mdp.rewards[s, a, k], there, mdp.terminal[there])
+    return agent
+
+
+def test_the_fixed_point_is_that_of_value_iteration():
+    q = swept(learner(TabularQ, learning_rate=1.0), GRID)
+    qss = swept(learner(TabularQSS, learning_rate=1.0), GRID)
+    values = qss.transition_values()
+    start = -(1 - 0.99**19) / 0.01 + 0.99**19
+    assert start == pytest.approx(-16.5569689926057, abs=1e-12)
+    assert q.value(0) == pytest.approx(start, abs=1e-12)
+    assert qss.value(0) == pytest.approx(start, abs=1e-12)
+    assert values[0, 1] == pytest.approx(start, abs=1e-12)
+    assert values[0, 0] == pytest.approx(-17.3913993026797, abs=1e-12)
+    assert values[9 * 11 + 10, 120] == 1.0
+    for s in np.flatnonzero(~GRID.terminal):
+        np.testing.assert_allclose(values[s, GRID.successors[s, :, 0]], q.table[s], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(qss.values(s), q.table[s], rtol=0, atol=1e-12)
+
+
+def test_qss_prefers_the_edge_of_the_cliff():
+    cliff = grid_transfer(cliff=True)
+    with pytest.warns(RuntimeWarning, match="TabularQSS: action 0 led from cell 1"):
+        values = swept(learner(TabularQSS, cliff, learning_rate=1.0), cliff).transition_values()
+    start = cliff.start
+    assert values[start, start + 1] == pytest.approx(0.99**9, abs=1e-12)
+    assert values[start, start - 11] == pytest.approx(0.99**11, abs=1e-12)
+    assert values[start, start + 11] == 0.0
+
+
+def test_the_first_step():
+    agent = learner(TabularQSS)
+    agent.partial_fit(np.array([0]), np.array([3]), np.array([-1.0]), np.array([1]), np.array([False]))
+    assert agent.transition_values()[0, 1] == pytest.approx(-0.0090001, abs=1e-15)
+    q = learner(TabularQ)
+    q.partial_fit(np.array([0]), np.array([3]), np.array([-1.0]), np.array([1]), np.array([False]))
+    assert q.table[0, 3] == agent.transition_values()[0, 1]
+
+
+@given(st.permutations(range(4)), st.integers(0, 2**31))
+def test_labels_do_not_matter(labels, seed):
+    rng, labels = np.random.default_rng(seed), np.array(labels)
+    s, a = rng.integers(120, size=500), rng.integers(4, size=500)
+    there = GRID.successors[s, a, 0]
+    log = GRID.rewards[s, a, 0], there, GRID.terminal[there]
+    plain, renamed, unlabelled = (learner(TabularQSS) for _ in range(3))
+    plain.partial_fit(s, a, *log)
+    renamed.partial_fit(s, labels[a], *log)
+    unlabelled.partial_fit(s, None, *log)
+    for other in (renamed, unlabelled):
+        assert np.array_equal(plain.transition_values(), other.transition_values(), equal_nan=True)
+    for one, two in zip(s[:20].tolist(), there[:20].tolist(), strict=True):
+        assert sorted(labels[plain.actions_for(one, two)].tolist()) == renamed.actions_for(one, two)
+        assert unlabelled.actions_for(one, two) == []
+
+
+@pytest.mark.parametrize("cls", [TabularQ, TabularQSS])
+def test_the_loop_is_the_plain_one(cls):
+    """Greedy lives are not random, so that they can be lived step by step beside."""
+    options = {"neighbours": neighbours(GRID), "inverse": causes} if cls is TabularQSS else {}
+    looped, plain = (learner(cls, exploration=GREEDY, learning_rate=0.5, **options) for _ in range(2))
+    looped.steps = 1  # beyond the first, which is random
+    returns = looped.train(GRID, 40, max_steps=50)
+    steps = 1
+    for episode in range(40):
+        s, total = GRID.start, 0.0
+        for _ in range(50):  # greedily, first of the best, without learning
+            s, r = move(plain, s)
+            total += r
+            if GRID.terminal[s]:
+                break
+        assert returns[episode] == total
+        s = GRID.start
+        for _ in range(50):
+            there, r = move(plain, s)
+            a = int(np.flatnonzero(GRID.successors[s, :, 0] == there)[0])
+            if cls is TabularQ:
+                a = int(plain.table[s].argmax())
+            plain.partial_fit(np.array([s]), np.array([a]), np.array([r]), np.array([there]), GRID.terminal[[there]])
+            s, steps = there, steps + 1
+            if GRID.terminal[s]:
+                break
+    assert looped.steps == steps
+    name = "table" if cls is TabularQ else "q"
+    assert np.array_equal(looped.state_dict()[name], plain.state_dict()[name])
+
+
+def causes(s, there):
+    return np.flatnonzero(GRID.successors[s, :, 0] == there).tolist()
+
+
+def move(agent, s):
+    if isinstance(agent, TabularQ):
+        a = int(agent.table[s].argmax())
+    else:
+        values = agent.transition_values()[s]
+        there = max(dict.fromkeys(GRID.successors[s, :, 0].tolist()), key=lambda one: values[one])
+        a = causes(s, there)[0]
+    return int(GRID.successors[s, a, 0]), float(GRID.rewards[s, a, 0])
+
+
+def bandit(probabilities=(1.0,), actions=4):
+    """An MDP whose actions end it; outcome k of action a leads to the state 1 + a + k."""
+    k = len(probabilities)
+    successors = np.zeros((1 + actions + k, actions, k), int)
+    successors[0] = 1 + np.arange(actions)[:, None] + np.arange(k)
+    shape = successors.shape
+    chances, terminal = np.broadcast_to(probabilities, shape).copy(), np.arange(shape[0]) > 0
+    return FiniteMDP(successors, chances, np.ones(shape), terminal, 0)
+
+
+@pytest.mark.parametrize("cls", [TabularQ, TabularQSS])
+def test_exploration_and_outcomes_have_their_probabilities(cls):
+    rate, lives = 1e-5, 20_000
+    options = {"exploration": EpsilonGreedy(1.0, 0, 1), "initial_value": 0.0, "learning_rate": rate}
+    agent = learner(cls, bandit(), **options)
+    agent.train(bandit(), lives, evaluations=0)
+    known = agent.table[0] if cls is TabularQ else agent.transition_values()[0, 1:5]
+    assert np.log1p(-known) / np.log1p(-rate) == pytest.approx([lives / 4] * 4, rel=0.06)
+    if cls is TabularQSS:
+        one = bandit((0.2, 0.8), 1)
+        agent = learner(cls, one, **options)
+        with pytest.warns(RuntimeWarning, match="two different cells"):
+            agent.train(one, lives, evaluations=0)
+        counted = np.log1p(-agent.transition_values()[0, 1:3]) / np.log1p(-rate)
+        assert counted == pytest.approx([0.2 * lives, 0.8 * lives], rel=0.06)
+
+
+@pytest.mark.parametrize("actions", [4, 40])
+@pytest.mark.parametrize("cls", [TabularQ, TabularQSS])
+def test_the_cached_best_action_is_the_best(cls, actions):
+    mdp = grid_transfer(4, n_actions=actions)
+    agent = learner(cls, mdp, exploration=EpsilonGreedy(0.1, 0, 20_000), learning_rate=0.1)
+    assert agent.train(mdp, 3000)[-1] == -4.0  # four steps that pay -1, and one that pays 1
+
+
+def test_renamed_actions_are_relearned_with_the_same_values():
+    agent = learner(TabularQSS, exploration=EpsilonGreedy(0.1, 0, 20_000), learning_rate=0.1)
+    agent.train(GRID, 2000)
+    values = agent.transition_values()
+    agent.clear_inverse()
+    assert np.array_equal(agent.transition_values(), values, equal_nan=True)
+    assert agent.actions_for(0, 1) == []
+    assert len(set(agent.values(0))) == 1, "no action is known to do what is best"
+    agent.steps = 0
+    returns = agent.train(grid_transfer(perm=(3, 2, 1, 0)), 300)
+    assert agent.actions_for(0, 1) == [0]
+    assert (returns[100:] == -18).all()
+
+
+def test_recent_effects_replace_older_ones():
+    there = np.array([1, 11])
+    for inverse, known in (("recent", [[], [2, 3]]), ("learned", [[3], [2, 3]])):
+        agent = learner(TabularQSS, inverse=inverse)
+        one = np.zeros(1, int), np.array([3]), np.array([-1.0])
+        no = np.array([False])
+        agent.partial_fit(*one, there[:1], no)
+        agent.partial_fit(np.zeros(1, int), np.array([2]), np.array([-1.0]), there[1:], no)
+        with pytest.warns(RuntimeWarning, match=r"action 3 led from cell 0 to two .*clear_inverse"):
+            agent.partial_fit(*one, there[1:], no)
+        assert [agent.actions_for(0, one) for one in there] == known
+
+
+@pytest.mark.parametrize("cls", [TabularQ, TabularQSS])
+def test_goes_on_exactly(cls, tmp_path):
+    noisy = grid_transfer(5, noise=0.2, n_actions=6)
+    options = {"exploration": EpsilonGreedy(0.1, 0, 5000)}
+    agent, resumed = learner(cls, noisy, 1, **options), learner(cls, noisy, 2, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        agent.train(noisy, 50)
+        checkpoint.save(tmp_path / "agent", agent.state_dict())
+        resumed.load_state_dict(checkpoint.load(tmp_path / "agent"))
+        assert np.array_equal(agent.train(noisy, 50), resumed.train(noisy, 50))
+    for name, table in agent._tables().items():
+        assert np.array_equal(table, resumed._tables()[name]), name
+
+
+def test_learns_step_by_step_too():
+    env = gymnasium.make("engram.tasks:engram/GridTransfer-v0", size=4)
+    exploration = EpsilonGreedy(0.1, 0, 2000)
+    options = {"rng": np.random.default_rng(0), "exploration": exploration, "learning_rate": 0.5}
+    agent = TabularQSS([-0.5] * 2, [3.5] * 2, [4, 4], 4, **options)
+    seen = []
+    while agent.steps < 4000:
+        seen.append(play_episode(env, agent, seed=0))
+    assert sum(one.length for one in seen) == agent.steps
+    assert [played.total for played in evaluate(env, agent, 3, seed=0)] == [-4.0] * 3
+    for one, two in pairwise([0, 1, 2, 3, 7, 11, 15]):
+        cells = [divmod(cell, 4) for cell in (one, two)]
+        assert agent.actions_for(*cells) == [3 if two == one + 1 else 1]
+
+
+def test_wrong_use_is_told():
+    one, no = np.array([0]), np.array([False])
+    with pytest.raises(ValueError, match=r"neighbours\(3\) = \[\]"):
+        learner(TabularQSS, neighbours=lambda s: [] if s == 3 else [s])
+    with pytest.raises(ValueError, match=r"neighbours\(0\) = \[121\]: expected .* from 0 to 120"):
+        learner(TabularQSS, neighbours=lambda s: [121])
+    with pytest.raises(ValueError, match=r"inverse\(0, 0\) = \[\]"):
+        learner(TabularQSS, neighbours=neighbours(GRID), inverse=lambda s, there: [])
+    with pytest.raises(ValueError, match=r"bins.shape = \(2,\): expected \(1\)"):
+        TabularQ([0], [1], [2, 2], 2, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="neighbours = None"):
+        learner(TabularQSS, inverse=causes)
+    with pytest.raises((TypeError, ValueError), match=r"inverse ?= ?'guessed'"):
+        learner(TabularQSS, inverse="guessed")
+    known = learner(TabularQSS, neighbours=neighbours(GRID), inverse=causes)
+    with pytest.raises(ValueError, match="the inverse was given"):
+        known.clear_inverse()
+    with pytest.raises(ValueError, match="cell 50 was reached from cell 0: expected one of"):
+        known.partial_fit(one, one, np.array([-1.0]), np.array([50]), no)
+    with pytest.raises(ValueError, match="following = 50: expected a neighbour of 0"):
+        known.actions_for(0, 50)
+    with pytest.raises(ValueError, match="actions = None: Q-learning"):
+        learner(TabularQ).partial_fit(one, None, np.array([-1.0]), one, no)
+    agent = learner(TabularQSS)
+    with pytest.raises(ValueError, match="rewards"):
+        agent.partial_fit(one, one, np.array([np.nan]), one, no)
+    with pytest.raises(ValueError, match="actions from 4 to 4"):
+        agent.partial_fit(one, np.array([4]), np.array([1.0]), one, no)
+    with pytest.raises(ValueError, match=r"observations\.shape = \(1, 2\): expected \(1, 1\)"):
+        agent.partial_fit(one[:, None].repeat(2, 1), one, np.array([1.0]), one[:, None].repeat(2, 1), no)
+    agent.act(0)
+    with pytest.raises(ValueError, match="observation = None"):
+        agent.observe(1.0, True, False)
+    with pytest.raises(ValueError, match=r"successors.shape = \(121, 40, 1\): expected \(121, 4, outcomes\)"):
+        agent.train(grid_transfer(n_actions=40), 1)
+    with pytest.raises(ValueError, match="probabilities"):
+        agent.train(GRID._replace(probabilities=GRID.probabilities / 2), 1)
+    jump = GRID.successors.copy()
+    jump[0, 0] = 12
+    with pytest.raises(ValueError, match="cell 12 was reached from cell 0"):
+        known.train(GRID._replace(successors=jump), 1)
+    with pytest.raises(TypeError, match="exploration is a MaxEntMellowmax"):
+        learner(TabularQ, exploration=MaxEntMellowmax()).train(GRID, 1)

@@ -1,0 +1,131 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engram.experiments.first_order_preconditioning import arms, bowl, cartpole, digits, experiment
+from engram.optim import FOP
+
+CONFIG = experiment.presets["laptop"].config
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_control_differs_in_its_structure_alone():
+    configs = {name: arm.config for name, arm in arms(CONFIG).items()}
+    controls = [name for name in configs if "scalar" in name and not name.startswith("bowl")]
+    assert len(controls) == 10
+    for name in controls:
+        matrix = name.replace("-scalar", "-fop")
+        assert configs[matrix] == replace(configs[name], structure=configs[matrix].structure), name
+        assert configs[matrix].structure != "scalar"
+    # What is learned stands beside the same without it.
+    alone = {
+        "digits-fop": "digits-sgd",
+        "digits-momentum-fop": "digits-momentum",
+        "digits-adam-fop": "digits-adam",
+        "noisy-64-fop": "noisy-64-sgd",
+        "pole-fop": "pole-adam",
+    }
+    for one, other in alone.items():
+        assert replace(configs[one], rho=0.0) == configs[other]
+
+
+def test_the_bowl_is_as_specified():
+    C = bowl.curvature()
+    values = torch.linalg.eigvalsh(C)
+    assert values[[0, -1]].tolist() == pytest.approx([0.01036, 6.7058], rel=1e-3)
+    error = torch.randn(9, 32, generator=seeded(), dtype=torch.float64)
+    root = torch.linalg.cholesky(C)
+    noisy = bowl.noisy_gradient(error, root, 400_000, seeded(1))
+    torch.testing.assert_close(noisy, C @ error, rtol=0.05, atol=0.05)
+    target = torch.zeros_like(error)
+    assert bowl.loss_of(error, target, C) == pytest.approx(float((error.T @ C @ error).trace()) / 64)
+
+
+def test_steps_are_read_as_parts_of_newton_s():
+    C, lr = bowl.curvature(), 0.1
+    found = bowl.read((torch.linalg.inv(C) / lr).numpy(), C, lr)
+    assert found["newton"] == pytest.approx([1.0] * 9)
+    assert found["alignment"] == pytest.approx(1)
+    assert bowl.read(np.eye(9), C, lr)["flattest"] == pytest.approx(lr * 0.01036, rel=1e-3)
+
+
+def test_images_are_split_and_scaled_by_what_is_trained_on():
+    (images, classes), (unseen, answers) = digits.data(seeded())
+    assert images.shape == (1200, 1, 8, 8)
+    assert unseen.shape == (597, 1, 8, 8)
+    assert (len(classes), len(answers)) == (1200, 597)
+    assert float(images.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(images.std()) == pytest.approx(1, abs=1e-5)
+    rows = [{tuple(row) for row in part.flatten(1).tolist()} for part in (images, unseen)]
+    assert not rows[0] & rows[1]
+    assert not torch.equal(digits.data(seeded(1))[0][1], classes)
+
+
+def test_what_is_preconditioned_are_the_kernels_or_nothing():
+    net = digits.build(seeded())
+    weights = [p for name, p in net.named_parameters() if name in digits.KERNELS]
+    assert [tuple(p.shape) for p in weights] == [(16, 1, 3, 3), (32, 16, 3, 3)]
+    for p, fan_in in zip(weights, (9, 144), strict=True):
+        assert 0.9 / math.sqrt(fan_in) < p.abs().max() <= 1 / math.sqrt(fan_in)
+    optimizer = digits.optimizer_of(net, digits.Digits())
+    assert [optimizer.preconditioner(p).shape for p in weights] == [(9, 9)] * 2
+    for p in net.parameters():
+        if all(p is not weight for weight in weights):
+            with pytest.raises(ValueError, match="no preconditioner"):
+                optimizer.preconditioner(p)
+    scalar = digits.optimizer_of(net, digits.Digits(structure="scalar"))
+    assert [scalar.preconditioner(p).ndim for p in weights] == [0, 0]
+    alone = digits.optimizer_of(net, digits.Digits(rho=0.0))
+    assert all(group["structure"] == "none" for group in alone.param_groups)
+
+
+def test_advantages_are_discounted_sums_of_errors_up_to_an_end():
+    reward, values = torch.rand(6, 1, generator=seeded()), torch.rand(7, 1, generator=seeded(1))
+    over = torch.tensor([0, 0, 1, 0, 0, 0], dtype=torch.bool)[:, None]
+    cut = over | torch.tensor([0, 0, 0, 0, 1, 0], dtype=torch.bool)[:, None]
+    found = cartpole.advantages(reward, values, over, cut)
+    g, gl = cartpole.GAMMA, cartpole.GAMMA * cartpole.LAMBDA
+    error = [float(reward[t] + g * values[t + 1] * ~over[t] - values[t]) for t in range(6)]
+    assert error[2] == pytest.approx(float(reward[2] - values[2]))
+    expected = [
+        error[0] + gl * error[1] + gl**2 * error[2], error[1] + gl * error[2], error[2],
+        error[3] + gl * error[4], error[4], error[5],
+    ]  # fmt: skip
+    assert found[:, 0].tolist() == pytest.approx(expected)
+
+
+def test_poles_go_on_where_they_were():
+    config = cartpole.CartPole(worlds=4, rollout=60)
+    net, rng = cartpole.build(seeded()), np.random.default_rng(0)
+    carts = cartpole.Carts(4, rng)
+    _, ended = cartpole.rollout(net, carts, config, seeded(1))
+    assert ended
+    kept, numbers = {key: part.copy() for key, part in carts.state_dict().items()}, rng.bit_generator.state
+    batch, _ = cartpole.rollout(net, carts, config, seeded(2))
+    other = cartpole.Carts(4, rng)
+    rng.bit_generator.state = numbers
+    other.load_state_dict(kept)
+    again, _ = cartpole.rollout(net, other, config, seeded(2))
+    assert all(torch.equal(batch[key], again[key]) for key in batch)
+    # A step after an end only begins anew: nothing is learned from it.
+    assert len(batch["reward"]) < 4 * 60
+    assert (batch["reward"] == 1).all()
+
+
+def test_learning_raises_what_was_better_than_expected():
+    net = cartpole.build(seeded())
+    optimizer = FOP(net.parameters(), lr=1e-3, base="adam")
+    batch, _ = cartpole.rollout(net, cartpole.Carts(8, np.random.default_rng(0)), cartpole.CartPole(), seeded())
+    cartpole.learn(net, optimizer, batch)
+    log = net["policy"](batch["seen"]).log_softmax(1).gather(1, batch["action"])
+    better = batch["advantage"] > batch["advantage"].mean()
+    change = (log - batch["log"])[:, 0].detach()
+    assert change[better].mean() > change[~better].mean() + 0.01
+    fitted = (net["value"](batch["seen"])[:, 0] - batch["target"]).square().mean()
+    assert fitted < 0.9 * batch["target"].square().mean()
