@@ -29,7 +29,15 @@ from engram.continual import (
     train_teacher,
 )
 from engram.experiments.continual_learners.claims import claims
-from engram.experiments.continual_learners.learners import STRENGTHS, Learner, Net, Stage, learned_in_order, new_net
+from engram.experiments.continual_learners.learners import (
+    RECURRENT,
+    STRENGTHS,
+    Learner,
+    Net,
+    Stage,
+    learned_in_order,
+    new_net,
+)
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of
 from engram.lab.curves import colors
 from engram.tasks import ClassificationTask, permuted, split
@@ -201,7 +209,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core."""
-    recurrent = config.learner in ("rnn", "plastic-rnn")
+    recurrent = config.learner in RECURRENT
     step = 1.2e-3 + recurrent * 4e-3 + 1.5e-3 * (config.learner in ("learned", "replay"))
     probes = 2e-4 * config.train_images * config.features * (1.0 if config.benchmark == "permuted" else 0.3)
     runs = config.sequences + len(STRENGTHS.get(config.learner, ()))

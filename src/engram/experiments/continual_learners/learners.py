@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -25,12 +26,12 @@ from engram.continual import (
     fisher_diagonal,
     freeze_body,
 )
-from engram.plasticity import Oja, PlasticRNN
+from engram.plasticity import Modulated, Oja, PlasticLSTM, PlasticRNN
 from engram.tasks import ClassificationTask
 
 Learner = Literal[
     "finetune", "frozen", "l2", "ewc", "online-ewc", "si", "mas", "lwf", "replay", "learned", "dhp", "dhp-control",
-    "rnn", "plastic-rnn",
+    "rnn", "plastic-rnn", "modulated-rnn", "lstm", "plastic-lstm",
 ]  # fmt: skip
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "l2": (0.001, 0.01, 0.1, 1.0),
@@ -43,10 +44,26 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 SIDE, CLASSES, RATE, KEPT = 8, 10, 1e-3, 100
 
 
+def _lstm(few: int, many: int, *, generator: torch.Generator) -> nn.LSTM:
+    net = nn.LSTM(few, many, device="meta").to_empty(device="cpu")
+    for values in net.parameters():
+        nn.init.uniform_(values, -(many**-0.5), many**-0.5, generator=generator)
+    return net
+
+
+RECURRENT: dict[str, Callable[..., nn.Module]] = {
+    "rnn": partial(PlasticRNN, alpha=None),
+    "plastic-rnn": lambda *sizes, **options: PlasticRNN(*sizes, rule=Oja(0.05), **options),
+    "modulated-rnn": lambda *sizes, **options: PlasticRNN(*sizes, rule=Modulated(), **options),
+    "lstm": _lstm,
+    "plastic-lstm": PlasticLSTM,
+}
+
+
 class Rows(nn.Module):
     """A recurrent network that reads an image row by row; its last activity is what it makes of it."""
 
-    def __init__(self, net: PlasticRNN) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
@@ -72,9 +89,8 @@ class Net(nn.Module):
 
 def new_net(learner: Learner, units: int, features: int, generator: torch.Generator) -> Net:
     """Return the untrained network of a learner; they are alike wherever their parts are."""
-    if learner in ("rnn", "plastic-rnn"):
-        plastic: dict[str, Any] = {"rule": Oja(0.05)} if learner == "plastic-rnn" else {"alpha": None}
-        body: nn.Module = Rows(PlasticRNN(SIDE, features, generator=generator, **plastic))
+    if learner in RECURRENT:
+        body: nn.Module = Rows(RECURRENT[learner](SIDE, features, generator=generator))
     else:
         layers = [_drawn(SIDE**2, units, generator), nn.ReLU(), _drawn(units, features, generator), nn.ReLU()]
         body = nn.Sequential(*layers)
