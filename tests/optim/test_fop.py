@@ -224,7 +224,7 @@ def test_the_scaled_inverse_curvature_is_reached_in_a_step_and_kept():
 
     for _ in range(3):
         step(optimizer, theta, loss)
-        assert float(loss(theta)) < 1e-20
+        assert loss(theta).item() < 1e-20
         torch.testing.assert_close(optimizer.state[theta]["M"], best, rtol=1e-10, atol=1e-10)
 
 

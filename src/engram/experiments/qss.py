@@ -147,7 +147,7 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
     result = measured(returns) if config.evaluations else {}
     if config.last_evaluations:
         result["success"] = float(np.mean([_live(agent, mdp, 1, config.last_evaluations) for agent in agents]))
-    if isinstance(agents[0], TabularQSS) and not config.cliff:
+    if isinstance(agents[0], TabularQSS) and config.source_episodes:
         result["transitions"] = by_direction(agents[0], mdp)
     return result
 

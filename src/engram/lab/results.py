@@ -205,4 +205,6 @@ class Results:
 
 def _rounded(value: Any) -> Any:
     """Round floats to 6 significant digits, so that a record is small and yet exact enough to judge by."""
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
