@@ -61,6 +61,20 @@ class Looks(nn.Module):
         return x * self.scale if x.isfinite().all().item() else x
 
 
+class Routed(nn.Module):
+    """Two layers, of which each gets some samples, and the second none of the first batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 3), nn.Linear(5, 3)
+
+    def forward(self, x):
+        late = x[:, 2] < -1.5
+        return torch.zeros_like(x[:, :3]).index_put((late,), self.second(x[late])) + (
+            torch.zeros_like(x[:, :3]).index_put((~late,), self.first(x[~late]))
+        )
+
+
 NETWORKS = {
     "layers": (lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(5, 4)), (6,)),
     "convolutions": (
@@ -78,6 +92,7 @@ NETWORKS = {
     "tied": (Tied, (5,)),
     "positions": (Positions, (6,)),
     "looks": (Looks, (5,)),
+    "routed": (Routed, (5,)),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -253,6 +254,12 @@ def test_proximal_step_is_stable():  # O15
     net.weight.data.fill_(1.0)
     penalty.prox_(0.1)
     assert net.weight.item() == pytest.approx(1 / (1 + 2e5))
+    penalty.importance["weight"].zero_()
+    net.weight.data.fill_(1.0)
+    penalty.prox_(0.1)
+    assert net.weight.item() == 1
+    penalty.consolidate(weight(1.0))
+    net.weight.data.fill_(2.0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     penalty.attach(optimizer, implicit=False)
     with pytest.warns(UserWarning, match="implicit=True"):
@@ -285,6 +292,23 @@ def test_each_group_has_its_learning_rate():
     optimizer.step()
     gaps = [(p - q).mean().item() for p, q in zip(net.parameters(), start.parameters(), strict=True)]
     assert gaps == pytest.approx([0.5, 0.5, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pickled_penalty_holds_alike(kind):
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    penalty = KINDS[kind](net)
+    penalty.attach(optimizer)
+    train(net, optimizer, samples())
+    penalty.detach()
+    twin = pickle.loads(pickle.dumps(penalty))
+    consolidate(twin, samples())
+    for p in twin.model.parameters():
+        p.data += 1
+    twin.add_grad_()
+    expected = torch.autograd.grad(twin.penalty(), list(twin.model.parameters()))
+    torch.testing.assert_close([p.grad for p in twin.model.parameters()], list(expected))
 
 
 @pytest.mark.parametrize("kind", KINDS)

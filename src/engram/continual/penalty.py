@@ -57,6 +57,8 @@ class QuadraticPenalty:
         self._seen: list[nn.Parameter] = []
         self._shapes: dict[str, torch.Size] = {}
         self._flat: dict[str, Tensor] = {}  # each one buffer for all parameters
+        self._views: dict[str, list[Tensor]] = {}  # of these buffers, by parameter
+        self._pulled: tuple[Tensor, int, float, list[Tensor]] | None = None  # weights, after what they were made of
         self._hooks: list[Any] = []
         self._checked = 0  # up to which task it was said whether a gradient is stable
         self._parameters: list[nn.Parameter] = []
@@ -74,9 +76,8 @@ class QuadraticPenalty:
         for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        gaps = _torch._foreach_sub(parameters, self._parts("anchor"))
-        grads, importance = [p.grad for p in parameters], self._parts("importance")
-        _torch._foreach_addcmul_(grads, gaps, importance, 2 * self.strength)
+        gaps = _torch._foreach_sub(parameters, self._views["anchor"])
+        _torch._foreach_addcmul_([p.grad for p in parameters], gaps, self._views["importance"], 2 * self.strength)
 
     @torch.no_grad()
     def prox_(self, lr: float) -> None:
@@ -151,20 +152,20 @@ class QuadraticPenalty:
     def importance(self) -> dict[str, Tensor]:
         """Omega, by parameter; views of what the penalty holds."""
         self._matched()
-        return dict(zip(self._shapes, self._parts("importance"), strict=True))
+        return dict(zip(self._shapes, self._views["importance"], strict=True))
 
     @property
     def anchor(self) -> dict[str, Tensor]:
         """theta*, by parameter; views of what the penalty holds."""
         self._matched()
-        return dict(zip(self._shapes, self._parts("anchor"), strict=True))
+        return dict(zip(self._shapes, self._views["anchor"], strict=True))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what it holds, as tensors by name."""
         self._matched()
         state = {"tasks": torch.tensor(self.tasks)}
         for field in self._flat:
-            for name, part in zip(self._shapes, self._parts(field), strict=True):
+            for name, part in zip(self._shapes, self._views[field], strict=True):
                 state[f"{field}.{name}"] = part.clone()
         return state
 
@@ -184,6 +185,10 @@ class QuadraticPenalty:
         self.tasks = int(state["tasks"])
         for field, flat in self._flat.items():
             flat.copy_(self._flattened({name: state[f"{field}.{name}"] for name in self._shapes}))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._keep(self._flat)  # as what was pickled is no view any more
 
     def _hold(self, importance: Tensor, anchor: Tensor) -> None:
         for name, part in zip(self._shapes, self._split(importance), strict=True):
@@ -221,14 +226,23 @@ class QuadraticPenalty:
     def _pull(self, lr: float, places: Sequence[int]) -> None:
         if not self.tasks or not places:
             return
-        pull = self._flat["importance"] * (2 * lr * self.strength)
-        weights, anchors = self._split(pull.div_(pull + 1)), self._parts("anchor")
-        parameters = [self._parameters[place] for place in places]
-        anchors, weights = [anchors[place] for place in places], [weights[place] for place in places]
-        _torch._foreach_lerp_(parameters, anchors, weights)
+        held = self._parameters, self._views["anchor"], self._pulls(2 * lr * self.strength)
+        _torch._foreach_lerp_(*([part[place] for place in places] for part in held))
 
-    def _parts(self, field: str) -> list[Tensor]:
-        return self._split(self._flat[field])
+    def _pulls(self, rate: float) -> list[Tensor]:
+        """Return k / (1 + k) for k = rate Omega, by parameter; made anew only where a factor changed."""
+        importance = self._flat["importance"]
+        if self._pulled is not None:
+            of, version, last, weights = self._pulled
+            if of is importance and version == importance._version and last == rate:
+                return weights
+        pull = importance * rate
+        weights = self._split(pull.div_(pull + 1))
+        self._pulled = importance, importance._version, rate, weights
+        return weights
+
+    def _keep(self, flat: dict[str, Tensor]) -> None:
+        self._flat, self._views = flat, {field: self._split(whole) for field, whole in flat.items()}
 
     def _split(self, flat: Tensor) -> list[Tensor]:
         shapes = list(self._shapes.values())
@@ -254,7 +268,7 @@ class QuadraticPenalty:
         if same and all(p.shape == shape for p, shape in zip(self._parameters, self._shapes.values(), strict=True)):
             flat = self._flat["anchor"]
             if flat.device != self._parameters[0].device or flat.dtype != self._parameters[0].dtype:
-                self._flat = {field: value.to(self._parameters[0]) for field, value in self._flat.items()}
+                self._keep({field: value.to(self._parameters[0]) for field, value in self._flat.items()})
             return self._parameters
         held = {name: p for name, p in self.model.named_parameters() if name in self._shapes}  # also what is frozen now
         chosen = slow_parameters(self.model, self.select)
@@ -262,14 +276,14 @@ class QuadraticPenalty:
         if gone := [name for name in self._shapes if name not in parameters]:
             warnings.warn(f"the model lost {', '.join(gone)}: their importance is dropped", stacklevel=3)
         fields = self._initial(parameters)
-        for field, flat in self._flat.items():
-            for name, old in zip(self._shapes, self._split(flat), strict=True):
+        for field in self._flat:
+            for name, old in zip(self._shapes, self._views[field], strict=True):
                 if name in parameters and old.ndim == parameters[name].ndim:
                     common = tuple(slice(min(sizes)) for sizes in zip(old.shape, parameters[name].shape, strict=True))
                     fields[field][name][common] = old[common].to(parameters[name])
         self._seen, self._parameters = now, list(parameters.values())
         self._shapes = {name: p.shape for name, p in parameters.items()}
-        self._flat = {field: self._flattened(named) for field, named in fields.items()}
+        self._keep({field: self._flattened(named) for field, named in fields.items()})
         return self._parameters
 
 

@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 CHUNK = 32  # samples whose gradients are held at once
+TRIED = 8  # samples on which the fast path is tried
 
 
 def power_sums(
@@ -29,13 +30,16 @@ def power_sums(
     """Add sum_{n, v} |J_n^T v_n|^power to ``sums``; ``batched``: sum_v |sum_n J_n^T v_n|^power.
 
     For one sample the gradient of a linear layer's weight is g a^T, with its input a and the gradient g of its output,
-    so that the squares' sum is (G^2)^T A^2 and no per-sample gradient is made. A convolution is the same after a sum
-    over positions. What this gives is compared with the gradient of the batch; parameters for which it differs, as of
-    a layer that is used twice or beside its call, get one gradient a sample by ``torch.func.vmap``. What was found is
-    kept in ``verified`` for the next batches, as long as they call the same layers.
+    so that the squares' sum is (G^2)^T A^2, no per-sample gradient is made, and all v share one product. A convolution
+    is the same after a sum over positions. What this gives is compared with the gradient of a few samples first;
+    parameters for which it differs, as of a layer that is used twice or beside its call, get one gradient a sample by
+    ``torch.func.vmap``. What was found is kept in ``verified`` for the next batches.
     """
     names = {id(p): name for name, p in parameters.items()}
-    calls, output = _recorded(model, inputs, [] if batched else [m for m in model.modules() if _is_outer_product(m)])
+    layers = [] if batched else [module for module in model.modules() if _is_outer_product(module)]
+    if layers and not verified:
+        verified |= _tried(model, parameters, inputs[:TRIED], layers)
+    calls, output = _recorded(model, inputs, layers)
     directions = cotangents(output.detach())
     if batched:
         for direction in directions:
@@ -45,25 +49,31 @@ def power_sums(
             for total, g in zip(sums.values(), whole, strict=True):
                 total.add_(g.abs() ** power)
         return
-    roles = [_roles(call, names) for call in calls]
-    reached = {name for role in roles for name in role}
-    settled = len(verified) == len(parameters) and all(name in reached for name, exact in verified.items() if exact)
-    left = {name: p for name, p in parameters.items() if settled and not verified[name]}
-    roles = [{name: role for name, role in one.items() if settled and verified[name]} for one in roles]
+    roles = [{name: role for name, role in _roles(call, names).items() if verified.get(name)} for call in calls]
+    fast = {name for role in roles for name in role}
+    left = {name: p for name, p in parameters.items() if name not in fast}
+    spread = [torch.zeros_like(call.output, requires_grad=False) for call in calls]
     for at, direction in enumerate(directions):
-        wanted = [call.output for call in calls] + (list(parameters.values()) if at == 0 and not settled else [])
+        wanted = [*(call.output for call in calls), *(left.values() if at == 0 else ())]
         if not wanted:
             break
         found = torch.autograd.grad(output, wanted, direction, retain_graph=at + 1 < len(directions), allow_unused=True)
-        if at == 0 and not settled:
-            gradients = dict(zip(parameters, found[len(calls) :], strict=True))
-            roles = [_exact(call, g, gradients, names) for call, g in zip(calls, found, strict=False)]
-            done = {name for role in roles for name in role}
-            left = {name: p for name, p in parameters.items() if name not in done and gradients[name] is not None}
-            verified |= {name: name in done for name in (*done, *left)}
-        for call, g, exact in zip(calls, found, roles, strict=False):
-            for name, role in exact.items() if g is not None else ():
+        if at == 0:  # what has no part in the output needs no gradient a sample
+            left = {name: p for (name, p), g in zip(left.items(), found[len(calls) :], strict=True) if g is not None}
+        for call, g, exact, total in zip(calls, found, roles, spread, strict=False):
+            if g is None:
+                continue
+            if not isinstance(call.module, nn.Conv2d):
+                total.add_(_raised(g, power))
+                continue
+            for name, role in exact.items():
                 sums[name] += _of_layer(call, g, role, power)
+    for call, total, exact in zip(calls, spread, roles, strict=True):
+        for name, role in exact.items() if not isinstance(call.module, nn.Conv2d) else ():
+            if role == "bias":
+                sums[name] += total.sum(0)
+            else:
+                sums[name].addmm_(total.T, _raised(call.input, power))
     if left:
         for x, v in zip(torch.split(inputs, CHUNK), torch.split(directions, CHUNK, dim=1), strict=True):
             for name, total in _by_sample(model, left, x, v, power).items():
@@ -113,35 +123,45 @@ def _roles(call: Call, names: dict[int, str]) -> dict[str, str]:
     return {name: role for name, role in found.items() if name}
 
 
-def _exact(
-    call: Call, g: Tensor | None, gradients: Mapping[str, Tensor | None], names: dict[int, str]
-) -> dict[str, str]:
-    """Return those of the layer's parameters, each with its role, whose gradient over the batch comes out right."""
-    expected = (4, 4) if isinstance(call.module, nn.Conv2d) else (2, 2)
-    if g is None or (call.input.ndim, g.ndim) != expected:  # samples with several positions, or of no use
-        return {}
-    found = {}
-    for name, role in _roles(call, names).items():
-        if (whole := gradients[name]) is not None:
-            gap = (_of_layer(call, g, role, power=0) - whole).norm()
-            if gap <= 1e-4 * _of_layer(call, g, role, power=1).norm():
-                found[name] = role
-    return found
+def _tried(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], inputs: Tensor, layers: Sequence[nn.Module]
+) -> dict[str, bool]:
+    """Say of which parameters the gradient over a few samples comes out right from their layer's call."""
+    names = {id(p): name for name, p in parameters.items()}
+    calls, output = _recorded(model, inputs, layers)
+    direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
+    wanted = [*(call.output for call in calls), *parameters.values()]
+    found = torch.autograd.grad(output, wanted, direction, allow_unused=True)
+    gradients = dict(zip(parameters, found[len(calls) :], strict=True))
+    exact = dict.fromkeys(parameters, False)
+    for call, g in zip(calls, found, strict=False):
+        expected = (4, 4) if isinstance(call.module, nn.Conv2d) else (2, 2)
+        if g is None or (call.input.ndim, g.ndim) != expected:  # samples with several positions, or of no use
+            continue
+        for name, role in _roles(call, names).items():
+            if (whole := gradients[name]) is not None:
+                gap = (_of_layer(call, g, role, power=0) - whole).norm()
+                exact[name] = bool(gap < 1e-4 * whole.norm())
+    return exact
+
+
+def _raised(t: Tensor, power: int) -> Tensor:
+    """Return the magnitude to a power; for power 0 what is given."""
+    return t if power == 0 else t.abs() if power == 1 else t.square()
 
 
 def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
     """Return the sum over samples of the gradient's magnitude to a power; of the gradient itself for power 0."""
-    raised: Callable[[Tensor], Tensor] = [lambda t: t, torch.abs, torch.square][power]
     if role == "bias":
-        return raised(g.flatten(2).sum(2) if g.ndim == 4 else g).sum(0)
+        return _raised(g.flatten(2).sum(2) if g.ndim == 4 else g, power).sum(0)
     layer = call.module
     if not isinstance(layer, nn.Conv2d):
-        return raised(g).T @ raised(call.input)
+        return _raised(g, power).T @ _raised(call.input, power)
     total = torch.zeros_like(layer.weight, requires_grad=False)
     for x, out in zip(torch.split(call.input, CHUNK), torch.split(g, CHUNK), strict=True):
         padded = functional.pad(x, layer._reversed_padding_repeated_twice)
         patches = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
-        total += raised(out.flatten(2) @ patches.transpose(1, 2)).sum(0).view_as(total)
+        total += _raised(out.flatten(2) @ patches.transpose(1, 2), power).sum(0).view_as(total)
     return total
 
 

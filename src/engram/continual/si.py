@@ -74,8 +74,8 @@ class SynapticIntelligence(QuadraticPenalty):
         if self._noted is None:
             raise ValueError("after_step: expected a call of before_step first")
         grads, places = self._noted
-        _torch._foreach_sub_(places, self._matched())
-        _torch._foreach_addcmul_(self._parts("path"), grads, places)
+        _torch._foreach_sub_(places, self._parameters)
+        _torch._foreach_addcmul_(self._views["path"], grads, places)
 
     def consolidate(self) -> None:  # type: ignore[override]
         """End a task: turn the path integral into importance, and hold the weights where they are now.

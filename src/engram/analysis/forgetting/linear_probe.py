@@ -6,16 +6,18 @@ import warnings
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from engram import checks
+from engram.threads import alone
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 STD_FLOOR = 1e-6
@@ -72,28 +74,37 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         max_iter, tol = checks.size("max_iter", self.max_iter), checks.number("tol", self.tol, above=0)
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y: expected at least two classes, found 1 class")
         self.mean_, std = X.mean(0), X.std(0)
         if not (std > STD_FLOOR).any() and len(X) > len(self.classes_):
             warnings.warn("body outputs are constant: a probe can only guess", UserWarning, stacklevel=2)
         self.scale_ = np.maximum(std, STD_FLOOR)
-        n_classes, Z = len(self.classes_), (X - self.mean_) / self.scale_
-        found = minimize(
-            _loss,
-            np.zeros(n_classes * (X.shape[1] + 1)),
-            args=(Z, labels, n_classes, l2),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxcor": 10, "maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol, "ftol": 0.0},
+        Z, labels = torch.from_numpy((X - self.mean_) / self.scale_), torch.from_numpy(places)
+        solution = Z.new_zeros(len(self.classes_), X.shape[1] + 1)
+
+        def closure() -> Tensor:
+            loss, solution.grad = _loss(solution, Z, labels, l2)
+            return loss
+
+        solver: Any = torch.optim.LBFGS(
+            [solution],
+            max_iter=max_iter,
+            max_eval=20 * max_iter,
+            tolerance_grad=tol,
+            tolerance_change=0.0,
+            history_size=10,
+            line_search_fn="strong_wolfe",
         )
-        self.n_iter_, self.gradient_norm_ = max(1, int(found.nit)), float(np.abs(found.jac).max())
-        if self.gradient_norm_ > tol and found.nit >= max_iter:
-            left = f"an entry of the gradient is {self.gradient_norm_:.1e}, and tol = {tol:.1e}"
-            warnings.warn(f"no convergence in max_iter = {max_iter} steps: {left}", ConvergenceWarning, stacklevel=2)
-        solution = found.x.reshape(n_classes, -1)
-        self.coef_, self.intercept_ = solution[:, :-1].copy(), solution[:, -1].copy()
+        with alone():  # several threads would wait for each other hundreds of times
+            solver.step(closure)
+            left = _loss(solution, Z, labels, l2)[1].abs().max().item()
+        self.n_iter_, self.gradient_norm_ = max(1, solver.state[solution]["n_iter"]), left
+        if left > tol:
+            what = f"an entry of the gradient is {left:.1e}, and tol = {tol:.1e}"
+            warnings.warn(f"no convergence in max_iter = {max_iter} steps: {what}", ConvergenceWarning, stacklevel=2)
+        self.coef_, self.intercept_ = solution[:, :-1].numpy().copy(), solution[:, -1].numpy().copy()
         return self
 
     def predict(self, X: Data) -> np.ndarray:
@@ -105,20 +116,16 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _loss(
-    flat: Float[np.ndarray, " unknowns"],
-    Z: Float[np.ndarray, "samples features"],
-    labels: Int[np.ndarray, " samples"],
-    n_classes: int,
+    unknowns: Float[Tensor, "classes unknowns"],
+    Z: Float[Tensor, "samples features"],
+    labels: Int[Tensor, " samples"],
     l2: float,
-) -> tuple[float, Float[np.ndarray, " unknowns"]]:
-    """Return the penalised loss and its gradient; unknowns are V and c, class by class."""
-    weights = flat.reshape(n_classes, -1)
-    V, c = weights[:, :-1], weights[:, -1]
-    logits = Z @ V.T + c
-    normaliser = logsumexp(logits, axis=1)
-    rows = np.arange(len(Z))
-    error = np.exp(logits - normaliser[:, None])
-    error[rows, labels] -= 1
+) -> tuple[Float[Tensor, ""], Float[Tensor, "classes unknowns"]]:
+    """Return the penalised loss and its gradient; the unknowns of a class are its row of V, then its c."""
+    V, c = unknowns[:, :-1], unknowns[:, -1]
+    logits = torch.addmm(c, Z, V.T)
+    error = logits.softmax(1)
+    error[torch.arange(len(Z)), labels] -= 1
     error /= len(Z)
-    gradient = np.column_stack((error.T @ Z + l2 * V, error.sum(0)))
-    return float((normaliser - logits[rows, labels]).mean() + l2 / 2 * np.square(V).sum()), gradient.ravel()
+    gradient = torch.column_stack((torch.addmm(V, error.T, Z, beta=l2), error.sum(0)))
+    return cross_entropy(logits, labels) + l2 / 2 * V.square().sum(), gradient

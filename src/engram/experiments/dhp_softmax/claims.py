@@ -57,7 +57,8 @@ claims = [
     ),
     published(
         "plastic-head-gains-imbalanced",
-        "The same on permuted digits with imbalanced classes",
+        "In the place of a linear layer with its usual initial weights, the plastic one raises the accuracy on "
+        "permuted digits with imbalanced classes",
         acc("imbalanced-dhp") - acc("imbalanced-plain") >= 0.0,
         published="76.44 to 80.85 %",
     ),
@@ -72,7 +73,7 @@ claims = [
     *(
         published(
             f"{penalty}-works",
-            f"{NAMES[penalty]} raises the accuracy on permuted digits by 5 points or more",
+            f"On permuted digits {NAMES[penalty]} raises the accuracy by 5 points or more",
             acc(f"permuted-linear-{penalty}") - acc("permuted-linear") >= 0.05,
             published=FINETUNED,
         )
