@@ -175,7 +175,7 @@ def test_no_memory_grows_over_a_thousand_outer_steps():
                 if step in (10, STEPS // 2 - 1):
                     counts += [sum(ref() is not None for ref in made), alive()]
             assert counts[0] == counts[2] == 0
-            assert counts[1] == counts[3]
+            assert counts[3] <= counts[1]
     finally:
         gc.enable()
 

@@ -93,6 +93,7 @@ SMOKE = Config(
     meta_updates=20,
     students=1,
     longer=1,
+    sequences=2,
 )
 PAPER = Config(
     characters="omniglot",
