@@ -89,10 +89,10 @@ def figure(results: Results) -> go.Figure:
         for arm in shown
         if any(arm in found for found in results.by_seed.values())
     }
-    columns = 5
+    columns = 4
     rows = max(1, -(-len(matrices) // columns))
     titles = [
-        f"{arm}: {AccuracyMatrix(np.where(matrix < 0, np.nan, matrix)).average_accuracy():.3f}"
+        f"{arm}<br>{AccuracyMatrix(np.where(matrix < 0, np.nan, matrix)).average_accuracy():.3f}"
         for arm, matrix in matrices.items()
     ]
     plot = make_subplots(rows, columns, subplot_titles=titles)
@@ -102,6 +102,7 @@ def figure(results: Results) -> go.Figure:
         where = {"row": 1 + place // columns, "col": 1 + place % columns}
         plot.add_heatmap(z=seen, x=tasks, y=tasks, zmin=0.5, zmax=1, coloraxis="coloraxis", **where)
     plot.update_yaxes(autorange="reversed", type="category").update_xaxes(type="category")
+    plot.update_annotations(font_size=11)
     plot.update_layout(coloraxis={"colorscale": "Viridis", "cmin": 0.5, "cmax": 1}, height=60 + 230 * rows)
     return plot.update_layout(title="Accuracy on each task (column) after each task (row), and its mean after the last")
 
@@ -124,7 +125,7 @@ experiment = Experiment(
     summary="A softmax layer with running class prototypes forgets less; mostly it is its larger initial weights",
     paper="Thangarasa, Miconi & Taylor, Enabling continual learning with differentiable Hebbian plasticity, IJCNN 2020 "
     "(arXiv 2006.16558)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=10), "paper": Preset(PAPER, seeds=10)},
+    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=15), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

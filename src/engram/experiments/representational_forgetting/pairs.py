@@ -95,7 +95,7 @@ class Training:
     """Old images of each class that replay keeps."""
     bodies: Annotated[int, Ge(1)] = 8
     """Bodies to meta-train with that learned a first task; each has two second ones."""
-    meta_updates: Annotated[int, Ge(1)] = 150
+    meta_updates: Annotated[int, Ge(1)] = 400
     """Changes of the learned update, each after an unroll of ten steps."""
     students: Annotated[int, Ge(1)] = 4
     """Students that are alive at once in meta-training."""
@@ -227,7 +227,7 @@ def meta_trained(config: Training, run: Run, pool: list[Alphabet], validation: l
     )
     best: UpdateRule = copy.deepcopy(rule)
     score = np.full(1, -math.inf)
-    every = max(1, config.meta_updates // 3)
+    every = max(1, config.meta_updates // 8)
     for step in run.steps(config.meta_updates, trainer=trainer, rule=best, score=score):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
         if (step + 1) % every == 0:
