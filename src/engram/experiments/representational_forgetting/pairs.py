@@ -300,11 +300,11 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
 
 def seconds(config: Training) -> float:
     """Time of a trial on one core: of steps, by the size of images and network, and of probes."""
-    step = 1e-3 + 6e-9 * config.batch_size * config.channels * (1 + config.channels / 16) * config.size**2
+    step = 1e-3 + 4.5e-9 * config.batch_size * config.channels * (1 + config.channels / 16) * config.size**2
     learned = config.method == "learned"
     weights = config.channels * (9 + 9 * config.channels + config.units * config.size**2 / 16)
-    update = (3e-7 if config.learned_rule != "rates" else 2e-8) * weights * learned
-    settings = len(STRENGTHS.get(config.method, ())) + len(RATES) if not learned else 3
+    update = (1.6e-7 if config.learned_rule != "rates" else 2e-8) * weights * learned
+    settings = len(STRENGTHS.get(config.method, ())) + len(RATES) if not learned else 8
     chooses = not config.single_head and config.method != "frozen"
     pairs = config.pairs + config.chosen_by * chooses * settings
     total = (config.pairs + config.chosen_by) * config.first_steps * step + pairs * (
