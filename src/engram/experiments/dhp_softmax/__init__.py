@@ -89,10 +89,10 @@ def figure(results: Results) -> go.Figure:
         for arm in shown
         if any(arm in found for found in results.by_seed.values())
     }
-    columns = 5
+    columns = 4
     rows = max(1, -(-len(matrices) // columns))
     titles = [
-        f"{arm}: {AccuracyMatrix(np.where(matrix < 0, np.nan, matrix)).average_accuracy():.3f}"
+        f"{arm}<br>{AccuracyMatrix(np.where(matrix < 0, np.nan, matrix)).average_accuracy():.3f}"
         for arm, matrix in matrices.items()
     ]
     plot = make_subplots(rows, columns, subplot_titles=titles)
@@ -102,6 +102,7 @@ def figure(results: Results) -> go.Figure:
         where = {"row": 1 + place // columns, "col": 1 + place % columns}
         plot.add_heatmap(z=seen, x=tasks, y=tasks, zmin=0.5, zmax=1, coloraxis="coloraxis", **where)
     plot.update_yaxes(autorange="reversed", type="category").update_xaxes(type="category")
+    plot.update_annotations(font_size=11)
     plot.update_layout(coloraxis={"colorscale": "Viridis", "cmin": 0.5, "cmax": 1}, height=60 + 230 * rows)
     return plot.update_layout(title="Accuracy on each task (column) after each task (row), and its mean after the last")
 

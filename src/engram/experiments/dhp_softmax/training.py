@@ -183,7 +183,7 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     }
     if isinstance(net.head, DHPSoftmax):
         share = (net.head.alpha * net.head.trace).norm() / net.head.weight.norm()
-        result |= {"eta": net.head.eta.item(), "plastic_share": share.item()}
+        result |= {"eta": net.head.eta.clamp(0, 1).item(), "plastic_share": share.item()}
     return result
 
 
@@ -249,4 +249,4 @@ def seconds(config: Training) -> float:
     tasks, images = (1, config.train_images) if config.tasks == "split" else (config.permutations, config.train_images)
     features = 64 if config.images == "digits" else 784
     weights = (features + config.units) * config.units
-    return 0.5 + tasks * images * config.epochs / config.batch_size * (4e-4 + 4e-10 * config.batch_size * weights)
+    return 0.5 + tasks * images * config.epochs / config.batch_size * (3e-4 + 8e-11 * config.batch_size * weights)

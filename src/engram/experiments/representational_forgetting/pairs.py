@@ -95,7 +95,7 @@ class Training:
     """Old images of each class that replay keeps."""
     bodies: Annotated[int, Ge(1)] = 8
     """Bodies to meta-train with that learned a first task; each has two second ones."""
-    meta_updates: Annotated[int, Ge(1)] = 150
+    meta_updates: Annotated[int, Ge(1)] = 400
     """Changes of the learned update, each after an unroll of ten steps."""
     students: Annotated[int, Ge(1)] = 4
     """Students that are alive at once in meta-training."""
@@ -227,7 +227,7 @@ def meta_trained(config: Training, run: Run, pool: list[Alphabet], validation: l
     )
     best: UpdateRule = copy.deepcopy(rule)
     score = np.full(1, -math.inf)
-    every = max(1, config.meta_updates // 3)
+    every = max(1, config.meta_updates // 8)
     for step in run.steps(config.meta_updates, trainer=trainer, rule=best, score=score):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
         if (step + 1) % every == 0:
@@ -300,11 +300,11 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
 
 def seconds(config: Training) -> float:
     """Time of a trial on one core: of steps, by the size of images and network, and of probes."""
-    step = 1e-3 + 6e-9 * config.batch_size * config.channels * (1 + config.channels / 16) * config.size**2
+    step = 1e-3 + 4.5e-9 * config.batch_size * config.channels * (1 + config.channels / 16) * config.size**2
     learned = config.method == "learned"
     weights = config.channels * (9 + 9 * config.channels + config.units * config.size**2 / 16)
-    update = (3e-7 if config.learned_rule != "rates" else 2e-8) * weights * learned
-    settings = len(STRENGTHS.get(config.method, ())) + len(RATES) if not learned else 3
+    update = (1.6e-7 if config.learned_rule != "rates" else 2e-8) * weights * learned
+    settings = len(STRENGTHS.get(config.method, ())) + len(RATES) if not learned else 8
     chooses = not config.single_head and config.method != "frozen"
     pairs = config.pairs + config.chosen_by * chooses * settings
     total = (config.pairs + config.chosen_by) * config.first_steps * step + pairs * (
