@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,7 +13,6 @@ from engram import checks
 
 LEAST_SIDE = 22  # below which the third convolution leaves one number a channel, and nothing to normalise
 EPS = 1e-5  # of the norm
-CHUNK = 8  # images whose first convolution stays in a processor's cache
 
 
 class ConvBody(nn.Sequential):
@@ -58,25 +57,21 @@ class ConvBody(nn.Sequential):
         weight = conv.weight.flatten(1)
         scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
         kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)
-        pooled = []
-        for kernel, values in zip(torch.split(kernels, CHUNK), torch.split(patches.values, CHUNK), strict=True):
-            z = kernel @ values
-            pooled.append(z.gather(2, highest_of_four(z)))
-        rest = nn.Sequential(*list(self)[4:])
-        return rest(torch.cat(pooled).relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
+        z = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
+        return nn.Sequential(*list(self)[4:])(z.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
 
 
 class Patches(NamedTuple):
     """What a convolution 3 x 3 of images sees at each of its positions.
 
     Attributes:
-        values: Patches less their mean over positions, and a row of ones; positions that are pooled together are a
-            quarter of the last axis apart, and those that no pooling sees are left out.
+        values: Patches less their mean over positions, and a one; positions that are pooled together are a quarter of
+            all apart, and those that no pooling sees are left out.
         covariance: Of patches, over all positions.
         pooled: Height and width after pooling 2 x 2.
     """
 
-    values: Float[Tensor, "batch rows columns"]
+    values: Float[Tensor, "batch positions inputs_and_one"]
     covariance: Float[Tensor, "batch inputs inputs"]
     pooled: tuple[int, int]
 
@@ -89,17 +84,11 @@ class Patches(NamedTuple):
         height, width = (side - 2 for side in x.shape[-2:])
         high, wide = height // 2, width // 2
         kept = found.view(count, inputs, height, width)[..., : 2 * high, : 2 * wide]
-        kept = kept.reshape(count, inputs, high, 2, wide, 2).permute(0, 1, 3, 5, 2, 4).flatten(2)
-        values = torch.cat((kept, torch.ones_like(kept[:, :1])), 1)
+        kept = kept.reshape(count, inputs, high, 2, wide, 2).permute(0, 3, 5, 2, 4, 1).flatten(1, 4)
+        values = torch.cat((kept, torch.ones_like(kept[..., :1])), 2)
         return cls(values, found @ found.mT / found.shape[2], (high, wide))
 
-
-@torch.no_grad()
-def highest_of_four(y: Float[Tensor, "... columns"]) -> Int[Tensor, "... positions"]:
-    """Return where the first maximum of the numbers is that are a quarter of the last axis apart."""
-    a, b, c, d = y.view(*y.shape[:-1], 4, -1).unbind(-2)
-    most = torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
-    after_a = a < most
-    after_b = after_a & (b < most)
-    quarter = after_a.to(torch.uint8) + after_b + (after_b & (c < most))
-    return quarter.long() * a.shape[-1] + torch.arange(a.shape[-1], device=y.device)
+    @staticmethod
+    def quarters(z: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch channels 4 pooled"]:
+        """Return numbers at all positions so that those that are pooled together are a column, without a copy."""
+        return z.mT.view(len(z), z.shape[2], 4, -1)

@@ -10,6 +10,7 @@ made but products with it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.continual.anml.conv_body import EPS, ConvBody, Patches, highest_of_four
+from engram.continual.anml.conv_body import EPS, ConvBody, Patches
 from engram.continual.anml.gated_net import GatedNet
 from engram.continual.inner_updates import Weights
 
@@ -126,7 +127,7 @@ def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr:
         order = (1, 2, 3, 0) if place == 0 else (2, 3, 1, 0)
         weights.append((conv.weight.permute(order).flatten(0, 2), norm.weight, norm.bias))
     for i in range(len(x)):
-        first, first_back = _first_block(weights[0], patches.values[i].T, patches.covariance[i])
+        first, first_back = _first_block(weights[0], patches.values[i], patches.covariance[i])
         second, second_back = _block(weights[1], first.view(high, wide, -1), pooled=True)
         third, third_back = _block(weights[2], second.view(high // 2 - 1, wide // 2 - 1, -1), pooled=False)
         features = third.T.flatten()
@@ -157,14 +158,14 @@ def _first_block(
     per_std = torch.rsqrt((spread * weight).sum(0) + EPS)
     scale = gain * per_std
     z = values @ torch.cat((weight * scale, shift[None]))
-    places = highest_of_four(z.T).T
+    places = _highest(Patches.quarters(z[None]), (4, 1))
     out = z.gather(0, places).relu()
 
     def back(d: Tensor) -> tuple[Tensor, ...]:
         d = values.T @ torch.zeros_like(z).scatter(0, places, threshold_backward(d.reshape(out.shape), out, 0))
         d, d_shift = d[:-1], d[-1]
-        d_scale = (d * weight).sum(0)
-        return d * scale - (d_scale * scale * per_std.square()) * spread, d_scale * per_std, d_shift
+        d_gain = (d * weight).sum(0) * per_std
+        return torch.addcmul(d * scale, d_gain * scale * per_std, spread, value=-1), d_gain, d_shift
 
     return out, back
 
@@ -184,8 +185,7 @@ def _block(
     z = z * per_std
     out = torch.addcmul(shift, gain, z)
     if pooled:
-        image = out.detach().view(x.shape[0] - 2, x.shape[1] - 2, -1).permute(2, 0, 1)
-        places = functional.max_pool2d(image[None], 2, return_indices=True)[1][0].flatten(1).T
+        places = _highest(out.T.view(1, -1, x.shape[0] - 2, x.shape[1] - 2), (2, 2))
         out = out.gather(0, places)
     out = out.relu()
 
@@ -195,8 +195,8 @@ def _block(
         if pooled:
             d = torch.zeros_like(z).scatter(0, places, d)
         d_gain = (d * z).sum(0)
-        positions = z.shape[0]
-        d = (d - d_shift / positions - z * (d_gain / positions)) * (gain * per_std)
+        d = torch.sub(d, d_shift, alpha=1 / len(z))
+        d = torch.addcmul(d, z, d_gain, value=-1 / len(z)) * (gain * per_std)
         spread = cast(Tensor, _Overlaid.apply(d @ weight.T, x.shape))  # type: ignore[no-untyped-call]
         return spread, (windows.T @ d, d_gain, d_shift)
 
@@ -223,14 +223,23 @@ class _Overlaid(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, windows: Tensor, shape: torch.Size) -> Tensor:
-        high, wide, channels = shape
-        parts = windows.view(high - 2, wide - 2, 3, 3, channels)
-        image = windows.new_zeros(shape)
-        for row in range(3):
-            for column in range(3):
-                image[row : row + high - 2, column : column + wide - 2] += parts[:, :, row, column]
-        return image
+        lying, first = _windows_at(*shape[:2])
+        rows = windows.reshape(-1, shape[2])
+        return functional.embedding_bag(lying.to(rows.device), rows, first.to(rows.device), mode="sum").view(shape)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> Any:
         return _Windows.apply(d), None  # type: ignore[no-untyped-call]
+
+
+@cache
+def _windows_at(high: int, wide: int) -> tuple[Tensor, Tensor]:
+    """Return numbers of windows' pixels, by the pixel of the image that they are, and where each of these begins."""
+    pixels = torch.arange(high * wide).view(high, wide).unfold(0, 3, 1).unfold(1, 3, 1).flatten()
+    return pixels.argsort(stable=True), pixels.bincount().cumsum(0).roll(1).index_fill(0, torch.tensor([0]), 0)
+
+
+@torch.no_grad()
+def _highest(image: Float[Tensor, "1 channels height width"], size: tuple[int, int]) -> Int[Tensor, "pooled channels"]:
+    """Return the positions that pooling takes."""
+    return functional.max_pool2d(image, size, return_indices=True)[1][0].flatten(1).T
