@@ -38,10 +38,8 @@ def test_the_arms_differ_in_what_they_are_named_after():
         "scratch": ("sanml", "none", 2),
     }
     same = {"network": "anml", "learning": "meta", "order": 2, "lengths": CONFIG.lengths}
-    rates = {"inner_lr": CONFIG.inner_lr, "outer_lr": CONFIG.outer_lr, "channels": CONFIG.channels}
-    assert all(replace(config, **same, **rates) == CONFIG for config in found.values())
-    assert {config.outer_lr for name, config in found.items() if name != "oml"} == {CONFIG.outer_lr}
-    assert (found["sanml"].inner_lr, found["oml"].inner_lr) == (CONFIG.ungated_inner_lr, CONFIG.oml_lrs[0])
+    oml = replace(found["oml"], outer_lr=CONFIG.outer_lr, channels=CONFIG.channels)
+    assert all(replace(config, **same) == CONFIG for config in (found | {"oml": oml}).values())
     paper = arms(experiment.presets["paper"].config).values()
     assert {(arm.config.inner_lr, arm.config.outer_lr, arm.config.channels) for arm in paper} == {(0.1, 1e-3, 256)}
 
