@@ -91,7 +91,8 @@ def test_meta_gradients_of_order_2_are_those_of_finite_differences(gate):
         return learner.step(x, torch.tensor([3, 3]), others, torch.arange(5)).loss
 
     outer()
-    gradients = {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
+    grads = {name: parameter.grad for name, parameter in net.named_parameters()}
+    gradients = {name: torch.zeros(1) if g is None else g.clone() for name, g in grads.items()}
     assert len(gradients) == (28 if gate else 14)
     for name, parameter in net.named_parameters():
         place, h = int(gradients[name].abs().argmax()), 1e-6
@@ -243,3 +244,35 @@ def test_bad_input_is_refused_by_name():
         net.readout.weight.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="the outer loss is nan in step 0"):
         SequentialMetaLearner(net, generator()).step(x, y, x, y)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("kind", ["anml", "sanml", "oml"])
+def test_gradients_written_out_are_those_of_fast_weights(kind, order):
+    net = oml_net(channels=3, hidden=None, num_outputs=6, generator=generator()).double() if kind == "oml" else None
+    net = small(kind == "anml") if net is None else net
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias") or parameter.dim() == 1:
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator(), dtype=torch.float64)
+    fast = ("head",) if kind == "oml" else ("body", "head")
+    options = {"fast": fast, "zap": False, "order": order, "inner_lr": 0.3, "optimizer": still(net)}
+    learner = SequentialMetaLearner(net, generator(), **options)
+    assert learner._written_out == ("head" if kind == "oml" else "body and head")
+    x, y, others, remember = images(4), torch.tensor([3, 3, 2, 3]), images(9)[4:], torch.arange(5)
+    learner.step(x, y, others, remember)
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
+    learner._written_out = None
+    learner.step(x, y, others, remember)
+    for (name, parameter), gradient in zip(net.named_parameters(), gradients, strict=True):
+        wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("side", [22, 23, 28])
+def test_the_first_block_at_once_is_its_layers_one_by_one(side):
+    body = anml_net(in_channels=2, body_channels=5, generator=generator()).double().body
+    x = torch.rand(9, 2, side, side + 1, generator=generator(), dtype=torch.float64)
+    for norm in (body[1], body[5]):
+        norm.weight.data.normal_(generator=generator())
+        norm.bias.data.normal_(generator=generator())
+    torch.testing.assert_close(body(x), nn.Sequential(*body)(x), rtol=0, atol=1e-12)

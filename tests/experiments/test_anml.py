@@ -38,7 +38,10 @@ def test_the_arms_differ_in_what_they_are_named_after():
         "scratch": ("sanml", "none", 2),
     }
     same = {"network": "anml", "learning": "meta", "order": 2, "lengths": CONFIG.lengths}
-    assert all(replace(config, **same) == CONFIG for config in found.values())
+    oml = replace(found["oml"], outer_lr=CONFIG.outer_lr, channels=CONFIG.channels)
+    assert all(replace(config, **same) == CONFIG for config in (found | {"oml": oml}).values())
+    paper = arms(experiment.presets["paper"].config).values()
+    assert {(arm.config.inner_lr, arm.config.outer_lr, arm.config.channels) for arm in paper} == {(0.1, 1e-3, 256)}
 
 
 def test_the_paper_is_at_its_size():

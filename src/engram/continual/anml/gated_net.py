@@ -10,9 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
-
-SIDE = 28
-LEAST_SIDE = 22  # below which the third convolution leaves one number a channel, and nothing to normalise
+from engram.continual.anml.conv_body import ConvBody
 
 
 class Features(NamedTuple):
@@ -84,42 +82,6 @@ class GatedNet(nn.Module):
     ) -> Float[Tensor, "batch classes"]:
         """Return the logits of images; ``gate`` as of ``features``."""
         return self.head(self.features(x, gate).post)  # type: ignore[no-any-return]
-
-
-class ConvBody(nn.Sequential):
-    """Three convolutions 3 x 3, each followed by instance norm and ReLU, the first two by max-pooling 2 x 2; flattened.
-
-    Instance norm, over the positions of each channel of each image, is what normalising one image at a time is, in one
-    call for the whole batch; it has no running statistics, so that ``train`` and ``eval`` are the same.
-
-    Args:
-        channels: Of each convolution.
-        in_channels: Of the images.
-
-    Raises:
-        ValueError: On a call, images with a side below 22 pixels.
-
-    Source: Beaulieu et al., "Learning to continually learn" (2020), appendix.
-
-    Examples:
-        >>> ConvBody(8)(torch.zeros(2, 1, 28, 28)).shape
-        torch.Size([2, 72])
-    """
-
-    def __init__(self, channels: int, in_channels: int = 1) -> None:
-        checks.size("channels", channels)
-        layers: list[nn.Module] = []
-        for place, before in enumerate((checks.size("in_channels", in_channels), channels, channels)):
-            layers += [nn.Conv2d(before, channels, 3), nn.InstanceNorm2d(channels, affine=True), nn.ReLU()]
-            layers += [nn.MaxPool2d(2)] if place < 2 else [nn.Flatten()]
-        super().__init__(*layers)
-
-    def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
-        """Return features, 9 for each channel of images of 28 x 28."""
-        if min(input.shape[-2:]) < LEAST_SIDE:
-            size = "x".join(map(str, input.shape[-2:]))
-            raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
-        return super().forward(input)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def anml_net(

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional
 
 from engram import checks
+from engram.continual.anml import inner_loop
 from engram.continual.anml.gated_net import GatedNet, zap_
 from engram.continual.fast_weights import FastWeights
 from engram.continual.inner_updates import sgd
@@ -92,8 +94,9 @@ class SequentialMetaLearner:
         self.inner_lr = checks.number("inner_lr", inner_lr, least=0)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-3) if optimizer is None else optimizer
         self.steps = self._captured = 0
-        moves = FastWeights(net, select=fast).params
+        moves = set(FastWeights(net, select=fast).params)
         self._gate_rests = not any(name.startswith("gate.") for name in moves)
+        self._written_out = inner_loop.written_out(net, moves)
 
     def inner(
         self,
@@ -101,7 +104,11 @@ class SequentialMetaLearner:
         y: Int[Tensor, " steps"],
         gate: Float[Tensor, "steps features"] | None = None,
     ) -> FastWeights:
-        """Return the weights after one step on each image, in turn; ``gate`` as of ``GatedNet.features``."""
+        """Return the weights after one step on each image, in turn; ``gate`` as of ``GatedNet.features``.
+
+        ``step`` gets the same weights, where body and head, or the head alone, are the usual ones, by gradients written
+        out.
+        """
         labels("y", y, x, self.net)
         fast = FastWeights(self.net, sgd(self.inner_lr), select=self.fast, order=self.order)
         for i in range(len(x)):
@@ -138,8 +145,7 @@ class SequentialMetaLearner:
         others = len(remember_x)
         # The gate stays the same, image by image, while the inner loop runs: made once for all of them.
         gate = self.net.gates(images) if self._gate_rests else None
-        fast = self.inner(x, y, None if gate is None else gate[others:])
-        logits = fast(images, gate=gate)
+        logits = self._learned(x, y, gate, images)
         loss = functional.cross_entropy(logits, answers)
         if not loss.isfinite():
             raise FloatingPointError(f"the outer loss is {loss.item()} in step {self.steps}: inner_lr may be too high")
@@ -152,6 +158,19 @@ class SequentialMetaLearner:
         self._watch(captured)
         whole, own, remembered = (part.mean().item() for part in (right, right[others:], right[:others]))
         return MetaStep(loss.item(), whole, own, remembered, captured)
+
+    def _learned(self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor) -> Tensor:
+        """Return the logits of images, the last of which are the trajectory's, after the inner loop."""
+        own = None if gate is None else gate[-len(x) :]
+        if self._written_out == "body and head":
+            weights = inner_loop.body_and_head(self.net, x, y, own, lr=self.inner_lr, order=self.order)
+            return functional_call(self.net, weights, (images,), {"gate": gate})  # type: ignore[no-any-return]
+        if self._written_out == "head":
+            features = self.net.features(images, gate).post
+            head = self.net.readout
+            weight, bias = inner_loop.head(head, features[-len(x) :], y, lr=self.inner_lr, order=self.order)
+            return functional.linear(features, weight, bias)
+        return self.inner(x, y, own)(images, gate=gate)  # type: ignore[no-any-return]
 
     def _watch(self, captured: float) -> None:
         self.steps += 1

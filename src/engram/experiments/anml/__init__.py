@@ -58,27 +58,31 @@ class Config:
     """Synthetic characters."""
     withheld: Annotated[int, Ge(1)] = 100
     """Characters of the streams, where the data has no split of its own."""
-    channels: Annotated[int, Ge(1)] = 32
+    channels: Annotated[int, Ge(1)] = 64
     """Channels of each convolution."""
-    gate_channels: Annotated[int, Ge(1)] = 16
+    gate_channels: Annotated[int, Ge(1)] = 32
     """Channels of each convolution of the gate."""
     outputs: Annotated[int, Ge(2)] = 200
     """Outputs of the network; at least as many as classes."""
-    steps: Annotated[int, Ge(1)] = 900
+    steps: Annotated[int, Ge(1)] = 400
     """Steps of meta-learning."""
     trajectory: Annotated[int, Ge(1), Le(20)] = 20
     """Images of a class in a step of meta-learning."""
     remember: Annotated[int, Ge(1)] = 64
     """Images to be remembered in it."""
-    inner_lr: Annotated[float, Gt(0), Le(1)] = 0.1
+    inner_lr: Annotated[float, Gt(0), Le(1)] = 0.03
     """Learning rate of the inner loop."""
-    outer_lr: Annotated[float, Gt(0), Le(1)] = 1e-3
-    """Learning rate of Adam, outside it."""
+    outer_lr: Annotated[float, Gt(0), Le(1)] = 3e-3
+    """Learning rate of Adam, outside it, and of pretraining."""
+    oml_channels: Annotated[int, Ge(1)] = 32
+    """Channels of OML's convolutions, of which it has twice as many, on larger maps."""
+    oml_outer_lr: Annotated[float, Gt(0), Le(1)] = 1e-3
+    """The same for OML."""
     lengths: Annotated[tuple[int, ...], MinLen(1)] = (20, 50, 100)
     """Numbers of classes in a stream."""
     judged: Annotated[int, Ge(1)] = 50
     """The length that claims are about, but those about the longest."""
-    lrs: Annotated[tuple[float, ...], MinLen(1)] = (1e-3, 3e-3)
+    lrs: Annotated[tuple[float, ...], MinLen(1)] = (3e-4, 1e-3, 3e-3)
     """Learning rates of the stream, of which the best on what is learned is taken."""
     selections: Annotated[int, Ge(1)] = 1
     """Streams by which it is chosen."""
@@ -93,14 +97,14 @@ class Config:
 def arms(config: Config) -> dict[str, Arm]:
     """ANML by either order; without its gate; OML; pretraining, with fresh last layers or not; and no learning before.
 
-    Pretrained and from scratch is the network without a gate.
+    Pretrained and from scratch is the network without a gate. Each arm has the learning rates that suit it.
     """
     plain = replace(config, network="sanml")
     found = {
         "anml": config,
         "anml-order-1": replace(config, order=1),
         "sanml": plain,
-        "oml": replace(config, network="oml"),
+        "oml": replace(config, network="oml", channels=config.oml_channels, outer_lr=config.oml_outer_lr),
         "pretrained": replace(plain, learning="iid"),
         "pretrained-zapped": replace(plain, learning="iid-zapped"),
         "scratch": replace(plain, learning="none", lengths=(config.judged,)),
@@ -251,13 +255,13 @@ def figure(results: Results) -> go.Figure:
 
 def seconds(config: Config) -> float:
     """Time of a trial on one core: the steps of learning, and those of the streams."""
-    images, calls = {"meta": (370, 0.06 if config.order == 2 else 0.035), "none": (0, 0.0)}.get(
-        config.learning, (252, 0.0)
-    )
-    learning = config.steps * (images * 5.4e-5 * (config.channels / 32) ** 2 + calls)
+    width = (config.channels / 64) ** 2
+    step = {"anml": 0.065 * width + 0.05, "sanml": 0.055 * width + 0.045, "oml": 0.17 * width + 0.01}[config.network]
+    step = {"meta": step if config.order == 2 else 0.6 * step, "none": 0.0}.get(config.learning, 0.035 * width)
     streams = 2 * (config.streams + (config.selections * len(config.lrs) if len(config.lrs) > 1 else 0))
-    step = 5e-3 if config.learning == "none" else 2e-4 + 1e-9 * 9 * config.channels * config.outputs
-    return 3 + learning + streams * SHOTS * sum(config.lengths) * step
+    head = 2e-4 + 1e-9 * 9 * config.channels * config.outputs
+    of_stream = 1e-3 + 1.8e-3 * width if config.learning == "none" else head
+    return 3 + config.steps * step + streams * SHOTS * sum(config.lengths) * of_stream
 
 
 def ready(config: Config) -> None:
@@ -269,7 +273,7 @@ def ready(config: Config) -> None:
 LAPTOP = Config()
 SMOKE = Config(
     characters="glyphs", classes=12, withheld=5, channels=3, gate_channels=2, outputs=12, steps=4, trajectory=4,
-    remember=6, lengths=(3, 5), judged=3, lrs=(1e-3,), streams=1,
+    remember=6, lengths=(3, 5), judged=3, lrs=(1e-3,), streams=1, oml_channels=3,
 )  # fmt: skip
 PAPER = Config(
     characters="omniglot",
@@ -277,6 +281,9 @@ PAPER = Config(
     gate_channels=112,
     outputs=1000,
     steps=20_000,
+    inner_lr=0.1,
+    outer_lr=1e-3,
+    oml_channels=256,
     lengths=(10, 50, 75, 100, 150, 200, 300, 400, 500, 600),
     judged=600,
     lrs=(1e-3, 6e-4, 4e-4, 3.5e-4, 3e-4, 2.5e-4, 2e-4, 1.5e-4, 1e-4, 9e-5, 8e-5, 6e-5, 3e-5, 1e-5),
@@ -287,7 +294,7 @@ experiment = Experiment(
     name="anml",
     summary="Networks meta-learned to learn class after class, an image at a time, and to forget little of it",
     paper="Beaulieu et al., Learning to continually learn, ECAI 2020 (arXiv 2002.09571)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(LAPTOP, seeds=3), "paper": Preset(PAPER, seeds=10)},
+    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(LAPTOP, seeds=4), "paper": Preset(PAPER, seeds=10)},
     arms=arms,
     claims=claims,
     figure=figure,

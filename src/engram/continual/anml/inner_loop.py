@@ -1,0 +1,245 @@
+"""Inner loops of ANML and OML with gradients written out, so that differentiating through them is one way back.
+
+    w(i+1) = w(i) - lr dCE(f(x_i; w(i)), y_i)/dw(i)
+
+They are what ``FastWeights`` finds by differentiating each step, with a graph a third as long. A step of the last layer
+is an outer product of error and features, w(i) = w(0) - lr sum_{j<i} e_j g_j^T, so that of its matrix nothing is ever
+made but products with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram.continual.anml.conv_body import EPS, ConvBody, Patches
+from engram.continual.anml.gated_net import GatedNet
+from engram.continual.inner_updates import Weights
+
+threshold_backward = torch.ops.aten.threshold_backward  # d where the second is above the third, else 0
+
+
+class _OuterProducts(torch.autograd.Function):
+    """Stand in for a matrix used by its products alone: its gradient, a sum of outer products, is made at once."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, steps: int, inputs: list[Tensor], errors: list[Tensor]) -> Any:
+        ctx.used = inputs, errors
+        return tuple(weight.new_zeros(steps, size) for size in weight.shape)
+
+    @staticmethod
+    def backward(ctx: Any, d_answers: Tensor, d_back: Tensor) -> Any:
+        inputs, errors = (torch.stack(used) for used in ctx.used)
+        return torch.addmm(d_answers.T @ inputs, errors.T, d_back), None, None, None
+
+
+class MovingHead:
+    """A linear layer that learns one image after another by cross-entropy, kept as its start and its steps."""
+
+    def __init__(self, layer: nn.Linear, y: Int[Tensor, " steps"], lr: float) -> None:
+        self.layer, self.lr = layer, lr
+        self.bias: Tensor = layer.bias
+        self.wanted = functional.one_hot(y, layer.out_features).to(layer.weight.dtype)
+        self.weight = layer.weight.detach()  # its gradient comes by the zeros that are added to products with it
+        self.inputs: list[Tensor] = []
+        self.errors: list[Tensor] = []
+        self.used: tuple[list[Tensor], list[Tensor]] = [], []
+        self.zeros = [part.unbind() for part in _OuterProducts.apply(layer.weight, len(y), *self.used)]  # type: ignore[no-untyped-call]
+
+    def step(self, features: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
+        """Move on the next image; return the gradient of its loss in the features, at the weights before."""
+        i = len(self.errors)
+        answers: Tensor = torch.addmv(self.bias, self.weight, features) + self.zeros[0][i]
+        if i:
+            inputs, errors = torch.stack(self.inputs), torch.stack(self.errors)
+            answers = torch.addmv(answers, errors.T, inputs @ features, alpha=-self.lr)
+        error = answers.softmax(0) - self.wanted[i]
+        back: Tensor = error @ self.weight + self.zeros[1][i]
+        if i:
+            back = torch.addmv(back, inputs.T, errors @ error, alpha=-self.lr)
+        self.bias = torch.add(self.bias, error, alpha=-self.lr)
+        for kept, used, new in zip((self.inputs, self.errors), self.used, (features, error), strict=True):
+            kept.append(new)
+            used.append(new.detach())
+        return back
+
+    def learned(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
+        """Return weights and biases after the steps."""
+        inputs, errors = torch.stack(self.inputs), torch.stack(self.errors)
+        return torch.addmm(self.layer.weight, errors.T, inputs, alpha=-self.lr), self.bias
+
+
+def written_out(net: GatedNet, moves: set[str]) -> str | None:
+    """Say which of the loops here moves the weights of these names, if one does."""
+    if not isinstance(net.head, nn.Linear) or net.head.bias is None:
+        return None
+    if moves == {"head.weight", "head.bias"}:
+        return "head"
+    whole = {name for name, _ in net.named_parameters() if not name.startswith("gate.")}
+    return "body and head" if isinstance(net.body, ConvBody) and moves == whole else None
+
+
+def head(
+    layer: nn.Linear, features: Float[Tensor, "steps features"], y: Int[Tensor, " steps"], *, lr: float, order: int
+) -> tuple[Tensor, Tensor]:
+    """Return the weights and biases of a linear head after a step on the features of each image."""
+    with torch.set_grad_enabled(order == 2):
+        moving = MovingHead(layer, y, lr)
+        for of_image in features:
+            moving.step(of_image)
+        weight, bias = moving.learned()
+    return _of_order(order, layer.weight, weight), _of_order(order, layer.bias, bias)
+
+
+def body_and_head(
+    net: GatedNet,
+    x: Float[Tensor, "steps channels height width"],
+    y: Int[Tensor, " steps"],
+    gate: Float[Tensor, "steps features"] | None,
+    *,
+    lr: float,
+    order: int,
+) -> Weights:
+    """Return the weights of a ``ConvBody`` and of a linear head after a step on each image, by name."""
+    with torch.set_grad_enabled(order == 2):
+        learned = _body_and_head(net, x, y, gate, lr)
+    return {name: _of_order(order, net.get_parameter(name), weight) for name, weight in learned.items()}
+
+
+def _of_order(order: int, start: Tensor, end: Tensor) -> Tensor:
+    return end if order == 2 else start + (end - start).detach()
+
+
+def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr: float) -> Weights:
+    # Channels come last here, and positions first: then windows are few long copies.
+    body, head = cast(ConvBody, net.body), MovingHead(cast(nn.Linear, net.head), y, lr)
+    patches = Patches.of(x)
+    high, wide = patches.pooled
+    weights: list[tuple[Tensor, ...]] = []
+    for place in (0, 4, 8):
+        conv, norm = cast(nn.Conv2d, body[place]), cast(nn.InstanceNorm2d, body[place + 1])
+        order = (1, 2, 3, 0) if place == 0 else (2, 3, 1, 0)
+        weights.append((conv.weight.permute(order).flatten(0, 2), norm.weight, norm.bias))
+    for i in range(len(x)):
+        first, first_back = _first_block(weights[0], patches.values[i], patches.covariance[i])
+        second, second_back = _block(weights[1], first.view(high, wide, -1), pooled=True)
+        third, third_back = _block(weights[2], second.view(high // 2 - 1, wide // 2 - 1, -1), pooled=False)
+        features = third.T.flatten()
+        back = head.step(features if gate is None else features * gate[i])
+        back, of_third = third_back((back if gate is None else back * gate[i]).view(third.shape[1], -1).T)
+        back, of_second = second_back(back)
+        moves = first_back(back), of_second, of_third
+        weights = [
+            tuple(torch.add(w, g, alpha=-lr) for w, g in zip(*pair, strict=True))
+            for pair in zip(weights, moves, strict=True)
+        ]
+    learned = dict(zip(("head.weight", "head.bias"), head.learned(), strict=True))
+    for place, (weight, gain, shift) in zip((0, 4, 8), weights, strict=True):
+        shape = cast(nn.Conv2d, body[place]).weight.shape
+        learned[f"body.{place}.weight"] = (
+            weight.T.reshape(shape) if place == 0 else weight.T.reshape(len(gain), 3, 3, -1).permute(0, 3, 1, 2)
+        )
+        learned[f"body.{place + 1}.weight"], learned[f"body.{place + 1}.bias"] = gain, shift
+    return learned
+
+
+def _first_block(
+    weights: tuple[Tensor, ...], values: Tensor, covariance: Tensor
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+    """Return what ``ConvBody`` makes of an image's patches, and what makes weights' gradients of its gradient."""
+    weight, gain, shift = weights
+    spread = covariance @ weight
+    per_std = torch.rsqrt((spread * weight).sum(0) + EPS)
+    scale = gain * per_std
+    z = values @ torch.cat((weight * scale, shift[None]))
+    places = _highest(Patches.quarters(z[None]), (4, 1))
+    out = z.gather(0, places).relu()
+
+    def back(d: Tensor) -> tuple[Tensor, ...]:
+        d = values.T @ torch.zeros_like(z).scatter(0, places, threshold_backward(d.reshape(out.shape), out, 0))
+        d, d_shift = d[:-1], d[-1]
+        d_gain = (d * weight).sum(0) * per_std
+        return torch.addcmul(d * scale, d_gain * scale * per_std, spread, value=-1), d_gain, d_shift
+
+    return out, back
+
+
+def _block(
+    weights: tuple[Tensor, ...], x: Tensor, pooled: bool
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]]:
+    """Return convolution, norm, ReLU and pooling of one image, and what makes gradients of its gradient.
+
+    A convolution's bias is nothing to the norm, and does not move.
+    """
+    weight, gain, shift = weights
+    windows = cast(Tensor, _Windows.apply(x))  # type: ignore[no-untyped-call]
+    z = windows @ weight
+    z = z - z.mean(0)
+    per_std = torch.rsqrt(z.square().mean(0) + EPS)
+    z = z * per_std
+    out = torch.addcmul(shift, gain, z)
+    if pooled:
+        places = _highest(out.T.view(1, -1, x.shape[0] - 2, x.shape[1] - 2), (2, 2))
+        out = out.gather(0, places)
+    out = out.relu()
+
+    def back(d: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        d = threshold_backward(d.reshape(out.shape), out, 0)
+        d_shift = d.sum(0)
+        if pooled:
+            d = torch.zeros_like(z).scatter(0, places, d)
+        d_gain = (d * z).sum(0)
+        d = torch.sub(d, d_shift, alpha=1 / len(z))
+        d = torch.addcmul(d, z, d_gain, value=-1 / len(z)) * (gain * per_std)
+        spread = cast(Tensor, _Overlaid.apply(d @ weight.T, x.shape))  # type: ignore[no-untyped-call]
+        return spread, (windows.T @ d, d_gain, d_shift)
+
+    return out, back
+
+
+class _Windows(torch.autograd.Function):
+    """All windows 3 x 3 of an image, (height, width, channels) to (positions, 9 channels)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        (high, wide, channels), (down, right, _) = x.shape, x.contiguous().stride()
+        sizes, strides = (high - 2, wide - 2, 3, 3, channels), (down, right, down, right, 1)
+        return x.contiguous().as_strided(sizes, strides).reshape(-1, 9 * channels)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> Tensor:
+        return cast(Tensor, _Overlaid.apply(d, ctx.shape))  # type: ignore[no-untyped-call]
+
+
+class _Overlaid(torch.autograd.Function):
+    """The sum of windows where they lie in an image, which is the gradient of ``_Windows``."""
+
+    @staticmethod
+    def forward(ctx: Any, windows: Tensor, shape: torch.Size) -> Tensor:
+        lying, first = _windows_at(*shape[:2])
+        rows = windows.reshape(-1, shape[2])
+        return functional.embedding_bag(lying.to(rows.device), rows, first.to(rows.device), mode="sum").view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> Any:
+        return _Windows.apply(d), None  # type: ignore[no-untyped-call]
+
+
+@cache
+def _windows_at(high: int, wide: int) -> tuple[Tensor, Tensor]:
+    """Return numbers of windows' pixels, by the pixel of the image that they are, and where each of these begins."""
+    pixels = torch.arange(high * wide).view(high, wide).unfold(0, 3, 1).unfold(1, 3, 1).flatten()
+    return pixels.argsort(stable=True), pixels.bincount().cumsum(0).roll(1).index_fill(0, torch.tensor([0]), 0)
+
+
+@torch.no_grad()
+def _highest(image: Float[Tensor, "1 channels height width"], size: tuple[int, int]) -> Int[Tensor, "pooled channels"]:
+    """Return the positions that pooling takes."""
+    return functional.max_pool2d(image, size, return_indices=True)[1][0].flatten(1).T
