@@ -15,6 +15,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+# As many workers as cores compute: threads beside them, also of what tests start, would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import beartyped
 import jaxtyping
 import pytest
