@@ -92,8 +92,7 @@ SMOKE = Config(
     bodies=1,
     meta_updates=20,
     students=1,
-    longer=1,
-    sequences=2,
+    longer=2,
 )
 PAPER = Config(
     characters="omniglot",
