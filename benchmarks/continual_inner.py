@@ -116,8 +116,9 @@ def timed(ways: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, lis
 def measure(repetitions: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     losses = {name: [step() for _ in range(2)] for name, step in outer_steps().items()}
-    for one, other in zip(losses[OURS], losses[AUTHOR], strict=True):
-        assert abs(one - other) <= 1e-3 * abs(one), "both make the same step"
+    # After a step of Adam rounding tells, since its first step is the sign of gradients, even of those near zero.
+    for one, other, gap in zip(losses[OURS], losses[AUTHOR], (1e-5, 1e-2), strict=True):
+        assert abs(one - other) <= gap * abs(one), "both make the same step"
     ways = {KEPT: lambda: long_learning(False), CHECKPOINTED: lambda: long_learning(True)}
     memory = {name: peak_memory(way) for name, way in ways.items()}
     return {"step": timed(outer_steps(), repetitions), "long": timed(ways, max(1, repetitions // 3)), "memory": memory}
