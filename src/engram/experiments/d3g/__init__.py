@@ -110,7 +110,7 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Proposals in the point world against what can be reached, and returns after the actuators were turned."""
-    titles = "proposals as steps from the state; reachable is the square", "return after the actuators were turned"
+    titles = "proposals, as steps; dotted: in reach", "return after the actuators were turned"
     plot = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.12)
     first = next(iter(results.by_seed.values()))
     names = {"point-no-cycle": "no cycle", "transfer-d3g": "with the cycle"}
@@ -118,9 +118,9 @@ def figure(results: Results) -> go.Figure:
         x, y = np.array(first[arm]["proposals"]).T
         marker: dict[str, Any] = {"color": color, "size": 5}
         plot.add_scatter(x=x, y=y, mode="markers", name=names[arm], marker=marker, row=1, col=1)
-    corners = [-STEP, STEP, STEP, -STEP, -STEP]
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]) * STEP
     edge = {"color": "black", "dash": "dot"}
-    plot.add_scatter(x=corners, y=[*corners[1:], -STEP], mode="lines", line=edge, showlegend=False, row=1, col=1)
+    plot.add_scatter(x=corners[:, 0], y=corners[:, 1], mode="lines", line=edge, showlegend=False, row=1, col=1)
     for arm, color in colors(["transfer-d3g", "scratch-d3g", "transfer-td3"]).items():
         add_line(plot, results, arm, "return", place=(1, 2), name=arm, line_color=color)
     plot.update_yaxes(scaleanchor="x", row=1, col=1)
