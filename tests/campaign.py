@@ -17,9 +17,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
-from itertools import cycle
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import torch
@@ -117,25 +118,32 @@ def calls(count: int) -> dict[str, object]:
     sys.modules["bad_calls"] = bad
     spec.loader.exec_module(bad)
     single = bad.campaign()
-    drawn, chosen = random.Random(SEED), single[:count]
     of_one: dict[str, list[tuple[str, int]]] = {}
     for name, argument, number in single:
         of_one.setdefault(name, []).append((argument, number))
+    wrong, found, made, called = chain(single, pairs(of_one)), Counter(), 0, set()
+    with tempfile.TemporaryDirectory() as folder:
+        while made < count:
+            for told, how, said in bad.answers(list(islice(wrong, min(5000, count - made))), folder):
+                found[how] += 1
+                if how != "no good call":  # of what could not be called rightly no wrong call was made
+                    made += 1
+                    called.add(told[0])
+                if how in ("crashes", "hangs"):
+                    print(told, how, said)
+            print(made, dict(found), flush=True)
+    return {"calls": made, "functions": len(called), **found}
+
+
+def pairs(of_one: dict[str, list[tuple[str, int]]]) -> Iterator[tuple[str, str, int, str, int]]:
+    """Draw calls of two wrong arguments, without end."""
+    drawn = random.Random(SEED)
     several = [name for name, wrong in of_one.items() if len({argument for argument, _ in wrong}) > 1]
-    while len(chosen) < count:
+    while True:
         name = drawn.choice(several)
         (one, first), (other, second) = drawn.sample(of_one[name], 2)
         if one != other:
-            chosen.append((name, one, first, other, second))
-    found = Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        for begin in range(0, count, 5000):
-            for told, how, said in bad.answers(chosen[begin : begin + 5000], folder):
-                found[how] += 1
-                if how in ("crashes", "hangs"):
-                    print(told, how, said)
-            print(begin, dict(found), flush=True)
-    return {"calls": count, "functions": len(of_one), **found}
+            yield name, one, first, other, second
 
 
 def main() -> None:
