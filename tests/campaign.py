@@ -31,14 +31,22 @@ from engram import registry
 RECORD = Path(__file__).parents[1] / "results" / "campaigns.json"
 SEED = 18
 # Kills of one run, after which it may end: so that those which write no checkpoint for long end too.
-MOST = 12
+MOST = 35
 LATEST = 1.5  # seconds after its start at which a run is killed
 
 
 def written(runs: Path) -> dict[str, bytes]:
     """Return what trials wrote that does not tell the time: metrics, results and final states, by trial and file."""
-    names = ("metrics.csv", "result.json", "state.safetensors")
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for name in names for path in runs.rglob(name)}
+    found = {
+        f"{path.parent.name}/{path.name}": path.read_bytes()
+        for name in ("metrics.csv", "state.safetensors")
+        for path in runs.rglob(name)
+    }
+    for path in runs.rglob("result.json"):
+        content = json.loads(path.read_bytes())
+        told = [content[key] for key in ("result", "metrics", "state")]
+        found[f"{path.parent.name}/{path.name}"] = json.dumps(told).encode()
+    return found
 
 
 def begun(name: str, runs: Path) -> int:
