@@ -35,17 +35,20 @@ MOST = 35
 LATEST = 1.5  # seconds after its start at which a run is killed
 
 
-def written(runs: Path) -> dict[str, bytes]:
+def written(runs: Path) -> dict[str, object]:
     """Return what trials wrote that does not tell the time: metrics, results and final states, by trial and file."""
-    found = {
-        f"{path.parent.name}/{path.name}": path.read_bytes()
-        for name in ("metrics.csv", "state.safetensors")
-        for path in runs.rglob(name)
-    }
-    for path in runs.rglob("result.json"):
-        content = json.loads(path.read_bytes())
-        told = [content[key] for key in ("result", "metrics", "state")]
-        found[f"{path.parent.name}/{path.name}"] = json.dumps(told).encode()
+    found: dict[str, object] = {}
+    for path in sorted(runs.rglob("*")):
+        where = f"{path.parent.name}/{path.name}"
+        if path.name == "metrics.csv":
+            found[where] = path.read_bytes()
+        elif path.name == "state.safetensors":  # `safetensors` writes its header in any order
+            content = path.read_bytes()
+            start = 8 + int.from_bytes(content[:8], "little")
+            found[where] = json.loads(content[8:start]), content[start:]
+        elif path.name == "result.json":
+            content = json.loads(path.read_bytes())
+            found[where] = content["result"], content["metrics"]
     return found
 
 
