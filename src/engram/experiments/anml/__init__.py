@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 import torch
 from annotated_types import Ge, Gt, Le, MinLen
 from jaxtyping import Float
+from plotly.subplots import make_subplots
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 from torch.nn import functional
@@ -238,19 +239,31 @@ def gating(net: GatedNet, new: Float[Tensor, "classes drawings 28 28"]) -> dict[
     return {**shares, "gate_neighbours": float(right.mean())}
 
 
+GATE = {
+    "active_before": "features active before the gate",
+    "active_after": "after the gate",
+    "gate_neighbours": "neighbours by gate, of one class",
+}
+
+
 def figure(results: Results) -> go.Figure:
-    """Right answers about new classes over the length of the stream, class by class and, dotted, in random order."""
-    plot = go.Figure()
+    """Right answers about new classes over the length of the stream, and the gate of ANML before and after learning."""
+    titles = "right answers, images held out; dotted: in random order", "the gate of ANML, for new classes"
+    plot = make_subplots(2, 1, subplot_titles=titles, row_heights=[0.64, 0.36], vertical_spacing=0.17)
     for arm, color in colors(results.arms).items():
         trials = [of_seed[arm] for of_seed in results.by_seed.values() if arm in of_seed]
         for order, dash in (("", "solid"), ("oracle_", "dot")) if trials else ():
             lengths = [n for n in results.config.lengths if f"held_out_{order}{n}" in trials[0]]
             shares = [mean(tuple(trial[f"held_out_{order}{n}"] for trial in trials)) for n in lengths]
-            name = f"{SHOWN.get(arm, arm)}{', random order' if order else ''}"
-            line = {"color": color, "dash": dash}
-            plot.add_scatter(x=lengths, y=shares, name=name, line=line, mode="lines+markers", legendgroup=arm)
-    plot.update_xaxes(title="classes of the stream").update_yaxes(title="right answers, images held out")
-    return plot.update_layout(height=520, title="What is left of a stream of classes at its end")
+            style = {"line": {"color": color, "dash": dash}, "legendgroup": arm, "showlegend": not order}
+            plot.add_scatter(x=lengths, y=shares, name=SHOWN.get(arm, arm), mode="lines+markers", **style, row=1, col=1)
+    gates = [of_seed["anml"] for of_seed in results.by_seed.values() if "anml" in of_seed]
+    for when, color in colors({"_untrained": "", "": ""}).items() if gates else ():
+        shares = [mean(tuple(gate[f"{key}{when}"] for gate in gates)) for key in GATE]
+        name = "untrained gate" if when else "meta-learned gate"
+        plot.add_bar(x=list(GATE.values()), y=shares, name=name, marker_color=color, row=2, col=1)
+    plot.update_xaxes(title="classes of the stream", row=1, col=1).update_yaxes(title="share", rangemode="tozero")
+    return plot.update_layout(height=760, title="What is left of a stream of classes at its end")
 
 
 def seconds(config: Config) -> float:
