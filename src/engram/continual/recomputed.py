@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,15 +10,6 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 Result = TypeVar("Result")
-
-
-class _Slot:
-    """Where a tensor that the way back needs is, or was."""
-
-    __slots__ = ("__weakref__", "tensor")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor: Tensor | None = tensor
 
 
 def recomputed(function: Callable[..., Result], *args: Any) -> Result:
@@ -50,48 +40,46 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     """
     if not torch.is_grad_enabled():
         return function(*args)
-    slots: list[weakref.ref[_Slot]] = []
+    kept: list[Tensor | None] = []  # plain tensors, since a loop saves too many for objects of ours
+    count = 0  # of them, once they are known
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if cuda else []
     states = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
 
     # A detached alias everywhere, because a node that holds its own output would never be freed.
-    def put(tensor: Tensor) -> _Slot:
-        slot = _Slot(tensor.detach())
-        slots.append(weakref.ref(slot))
-        return slot
+    def put(tensor: Tensor) -> int:
+        kept.append(tensor.detach())
+        return len(kept) - 1
 
-    def get(slot: _Slot) -> Tensor:
-        if slot.tensor is None:
+    def get(place: int) -> Tensor:
+        if not kept or kept[place] is None:
             again()
-        assert slot.tensor is not None
-        return slot.tensor
+        tensor = kept[place]
+        assert tensor is not None
+        if count:  # on the way back, which needs each but once
+            kept[place] = None
+        return tensor
 
     def again() -> None:
-        count = 0
+        refilled: list[Tensor] = []
 
         def refill(tensor: Tensor) -> Tensor:
-            nonlocal count
-            slot = slots[count]() if count < len(slots) else None
-            count += 1
-            if slot is not None and slot.tensor is None:
-                slot.tensor = tensor.detach()
-            return tensor.detach()
+            refilled.append(tensor.detach())
+            return refilled[-1]
 
         with torch.random.fork_rng(devices), torch.enable_grad(), saved_tensors_hooks(refill, lambda tensor: tensor):
             torch.set_rng_state(states[0])
             for device, state in zip(devices, states[1], strict=True):
                 torch.cuda.set_rng_state(state, device)
             function(*args)
-        if count != len(slots):
+        if len(refilled) != count:
             raise RuntimeError(
-                f"{function} saved {len(slots)} tensors, and {count} when called again: expected as many"
+                f"{function} saved {count} tensors, and {len(refilled)} when called again: expected as many"
             )
+        kept[:] = refilled
 
     with saved_tensors_hooks(put, get):
         result = function(*args)
-    for reference in slots:
-        slot = reference()
-        if slot is not None:
-            slot.tensor = None
+    count = len(kept)
+    kept.clear()
     return result
