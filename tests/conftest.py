@@ -34,6 +34,7 @@ settings.register_profile("soak", deadline=None, max_examples=1000)
 
 jaxtyping.jaxtyped = beartyped.jaxtyped  # which the import hook of jaxtyping puts on every function and class
 _compile = Dispatcher.compile
+LONG = ("test_docs.py", "test_experiments.py", "test_programs.py", "test_processes.py")
 THIRD_PARTY = Path(__file__).parent / "third_party"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -62,11 +63,11 @@ def _compiled_once(dispatcher: Any, signature: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``soak``, further sizes of tests that run at some size anyway, and begin with the site.
+    """Leave out what is marked ``soak``, further sizes of tests that run at some size anyway; begin with what is long.
 
-    It takes a minute to build: begun last, one worker would build it and the others wait.
+    Begun last, one worker would build the site, or run an experiment, and the others wait.
     """
-    items.sort(key=lambda item: item.path.name != "test_docs.py")
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     if not config.getoption("--soak"):
         left_out = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=left_out)
