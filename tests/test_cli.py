@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import os
@@ -393,6 +394,29 @@ def test_a_run_without_an_arm_is_reported_without_what_it_lacks(tmp_path, capsys
     report = (tmp_path / "report.html").read_text()
     assert "an older or smaller form of the experiment: without 5-6, local," in report
     assert report.count('class="claim"') == len(registry.get("experiments", "expander-memory").claims)
+
+
+def test_a_run_that_may_only_be_read_can_be_listed_and_reported(toy, tmp_path):
+    runs, out = tmp_path / "runs", tmp_path / "report.html"
+    engram.run(toy, preset="smoke", runs=runs, progress=False)
+    everything = [runs, *runs.rglob("*")]
+    for path in everything:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = {path: path.stat().st_mtime_ns for path in everything}
+
+    def like_others():  # root loses what lets it write where it may not: PR_CAPBSET_DROP of CAP_DAC_OVERRIDE
+        ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
+
+    try:
+        for arguments in (["list"], ["report", toy, "--out", str(out)]):
+            command = [sys.executable, "-m", "engram", *arguments, "--runs", str(runs)]
+            done = subprocess.run(command, preexec_fn=like_others, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        assert toy in out.read_text()
+        assert before == {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]}
+    finally:
+        for path in everything:
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def test_report_and_doctor_and_data(toy, capsys, tmp_path):
