@@ -11,6 +11,7 @@ import json
 import math
 import re
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +26,7 @@ from engram.storage.files import write_atomic, write_json
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results"
+CAMPAIGNS = RECORDS / "campaigns.json"
 VERDICTS = ROOT / "src" / "engram" / "experiments" / "verdicts.json"
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
@@ -102,6 +104,21 @@ def readme_block() -> str:
     )
 
 
+def campaigns_block() -> str:
+    """Return what came of the last campaigns of kills and of wrong calls, as a paragraph."""
+    found = json.loads(CAMPAIGNS.read_text())
+    kills, calls = found["kills"], found["calls"]
+    errors = calls["named"] + calls["unnamed"]
+    text = (
+        f"{kills['kills']:,} kills at random moments of {kills['runs']} runs of {kills['experiments']} experiments "
+        f"({kills['date']}): {kills['differences']} differences from runs that nobody killed, {kills['crashes']} "
+        f"crashes. {calls['calls']:,} wrong calls of {calls['functions']} functions and methods ({calls['date']}): "
+        f"{calls.get('crashes', 0)} crashes, {calls.get('hangs', 0)} that hang, and {calls['named'] / errors:.1%} of "
+        f"{errors:,} errors name the argument."
+    )
+    return "\n".join(textwrap.wrap(text, 120)) + "\n"
+
+
 def with_block(text: str, block: str) -> str:
     """Return ``text`` with what stands between its results markers replaced."""
     replaced, count = re.subn(
@@ -159,8 +176,8 @@ def main() -> None:
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
     write_json(VERDICTS, verdicts())
-    readme = ROOT / "README.md"
-    write_atomic(readme, with_block(readme.read_text(), readme_block()).encode())
+    for page, block in ((ROOT / "README.md", readme_block()), (ROOT / "docs" / "getting-started.md", campaigns_block())):
+        write_atomic(page, with_block(page.read_text(), block).encode())
     draw(README_FIGURE)
 
 

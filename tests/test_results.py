@@ -50,6 +50,14 @@ def test_the_readme_shows_the_records():
     assert readme == results.with_block(readme, results.readme_block()), "run `make results`"
 
 
+def test_the_docs_tell_the_campaigns():
+    page = (ROOT / "docs" / "getting-started.md").read_text()
+    assert page == results.with_block(page, results.campaigns_block()), "run `python docs/results.py`"
+    found = json.loads(results.CAMPAIGNS.read_text())
+    bad = [found["kills"][what] for what in ("differences", "crashes")]
+    assert [*bad, *(found["calls"].get(what, 0) for what in ("crashes", "hangs"))] == [0, 0, 0, 0]
+
+
 def test_the_package_has_the_verdicts_of_the_records():
     assert json.loads(results.VERDICTS.read_text()) == results.verdicts(), "run `make results`"
 
