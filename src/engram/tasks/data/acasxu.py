@@ -9,7 +9,7 @@ from engram.tasks.data.files import DataFile, DataSet, Locate
 _SOURCE = "https://raw.githubusercontent.com/guykatzz/ReluplexCav2017/master/nnet/"
 _FILE = "ACASXU_run2a_{}_batch_2000.nnet"
 _ROWS = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").splitlines()
-_FILES = {name: (md5, int(size)) for name, md5, size in map(str.split, _ROWS)}  # MD5 and size
+_FILES = {name: (sha256, int(size)) for name, sha256, size in map(str.split, _ROWS)}
 
 
 def read(locate: Locate, network: str = "1_1") -> Path:
@@ -26,8 +26,8 @@ ACASXU = DataSet(
     citation="Katz, Barrett, Dill, Julian and Kochenderfer (2017), Reluplex: an efficient SMT solver for verifying "
     "deep neural networks, CAV; (C) 2016-2017 its authors and Stanford University",
     files=tuple(
-        DataFile(f"acasxu/{_FILE.format(name)}", f"{_SOURCE}{_FILE.format(name)}", f"md5:{md5}", size)
-        for name, (md5, size) in _FILES.items()
+        DataFile(f"acasxu/{_FILE.format(name)}", f"{_SOURCE}{_FILE.format(name)}", f"sha256:{sha256}", size)
+        for name, (sha256, size) in _FILES.items()
     ),
     read=read,
 )
