@@ -176,7 +176,10 @@ def main() -> None:
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
     write_json(VERDICTS, verdicts())
-    for page, block in ((ROOT / "README.md", readme_block()), (ROOT / "docs" / "getting-started.md", campaigns_block())):
+    for page, block in (
+        (ROOT / "README.md", readme_block()),
+        (ROOT / "docs" / "getting-started.md", campaigns_block()),
+    ):
         write_atomic(page, with_block(page.read_text(), block).encode())
     draw(README_FIGURE)
 
