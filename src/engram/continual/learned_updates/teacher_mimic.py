@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from engram import checks
 from engram.continual.fast_weights import FastWeights
 from engram.continual.inner_updates import AdamState, Update, Weights, adam
+from engram.continual.kaiming import kaiming
 from engram.continual.learned_updates.update_rule import Memory, UpdateRule
 from engram.representation_distance import nmse
 
@@ -189,9 +190,7 @@ class TeacherMimicTrainer:
         """Make a student that begins an episode, with a read-out that is drawn."""
         episode = self.episodes[number]
         sizes = episode.targets[0].shape[1], int(episode.labels.max()) + 1
-        head = nn.utils.skip_init(nn.Linear, *sizes)  # type: ignore[no-untyped-call]
-        nn.init.kaiming_normal_(head.weight, generator=generator)
-        nn.init.zeros_(head.bias)
+        head = kaiming(nn.Linear, *sizes, generator=generator)
         fast = FastWeights(nn.Sequential(self.body, head), self._update(episode.memory), order=1)
         fast.params = {f"0.{name}": w.detach().clone().requires_grad_() for name, w in episode.start.items()} | {
             f"1.{name}": w.detach().clone().requires_grad_() for name, w in head.named_parameters()

@@ -26,6 +26,7 @@ from engram.continual import (
     fisher_diagonal,
     freeze_body,
 )
+from engram.continual.kaiming import kaiming
 from engram.plasticity import Modulated, Oja, PlasticLSTM, PlasticRNN
 from engram.tasks import ClassificationTask
 
@@ -92,21 +93,15 @@ def new_net(learner: Learner, units: int, features: int, generator: torch.Genera
     if learner in RECURRENT:
         body: nn.Module = Rows(RECURRENT[learner](SIDE, features, generator=generator))
     else:
-        layers = [_drawn(SIDE**2, units, generator), nn.ReLU(), _drawn(units, features, generator), nn.ReLU()]
+        first = kaiming(nn.Linear, SIDE**2, units, generator=generator)
+        layers = [first, nn.ReLU(), kaiming(nn.Linear, units, features, generator=generator), nn.ReLU()]
         body = nn.Sequential(*layers)
     if learner not in ("dhp", "dhp-control"):
-        return Net(body, _drawn(features, CLASSES, generator))
+        return Net(body, kaiming(nn.Linear, features, CLASSES, generator=generator))
     scale = 0.01 if learner == "dhp" else 0.0
     head = DHPSoftmax(features, CLASSES, init="author", alpha_scale=scale, bias=True, generator=generator)
     head.alpha.requires_grad_(learner == "dhp")
     return Net(body, head)
-
-
-def _drawn(few: int, many: int, generator: torch.Generator) -> nn.Linear:
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, few, many)  # type: ignore[no-untyped-call]
-    nn.init.kaiming_normal_(layer.weight, generator=generator)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class Stage(NamedTuple):

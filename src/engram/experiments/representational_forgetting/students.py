@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from engram.analysis import ProbedTask, nmse
 from engram.continual import LearnedOptimizer, LwF, QuadraticPenalty, UpdateRule, fisher_diagonal
+from engram.continual.kaiming import kaiming
 
 Method = Literal["finetune", "frozen", "l2", "ewc", "lwf", "feature-lwf", "replay", "learned"]
 HEAD_RATE, FIRST_RATE, TEMPERATURE = 1e-2, 1e-3, 2.0
 Extra = Callable[[Tensor], Tensor]
-Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Setting(NamedTuple):
@@ -43,24 +43,16 @@ class Student(NamedTuple):
 
 def new_body(channels: int, size: int, units: int, generator: torch.Generator) -> nn.Sequential:
     """Return the untrained body: two convolutions, each with pooling, and a layer of units; nothing normalises."""
-    conv_1 = _drawn(nn.Conv2d, 1, channels, 3, padding=1, generator=generator)
-    conv_2 = _drawn(nn.Conv2d, channels, channels, 3, padding=1, generator=generator)
-    linear = _drawn(nn.Linear, channels * (size // 4) ** 2, units, generator=generator)
+    conv_1 = kaiming(nn.Conv2d, 1, channels, 3, padding=1, generator=generator)
+    conv_2 = kaiming(nn.Conv2d, channels, channels, 3, padding=1, generator=generator)
+    linear = kaiming(nn.Linear, channels * (size // 4) ** 2, units, generator=generator)
     parts = [conv_1, nn.ReLU(), nn.MaxPool2d(2), conv_2, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), linear, nn.ReLU()]
     return nn.Sequential(*parts)
 
 
 def new_head(units: int, classes: int, generator: torch.Generator) -> nn.Linear:
     """Return an untrained read-out; it is not zero, which would give the body no gradient at first."""
-    return _drawn(nn.Linear, units, classes, generator=generator)
-
-
-def _drawn(kind: type[Layer], *sizes: int, generator: torch.Generator, **options: int) -> Layer:
-    """Return a layer with weights from Kaiming's normal distribution, and biases of 0."""
-    layer: Layer = nn.utils.skip_init(kind, *sizes, **options)  # type: ignore[no-untyped-call]
-    nn.init.kaiming_normal_(layer.get_parameter("weight"), generator=generator)
-    nn.init.zeros_(layer.get_parameter("bias"))
-    return layer
+    return kaiming(nn.Linear, units, classes, generator=generator)
 
 
 def importance(student: Student, task: ProbedTask, generator: torch.Generator) -> dict[str, Tensor]:
