@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import tempfile
@@ -10,6 +11,7 @@ from functools import cache
 import jupytext
 import nbformat
 import plotly.io
+from jupyter_client import KernelManager
 from nbclient import NotebookClient
 
 from engram.lab import report
@@ -20,17 +22,30 @@ PLOTLY = "application/vnd.plotly.v1+json"
 
 
 @cache
+def _kernel() -> KernelManager:
+    """Start the kernel of all guides, so that what they import is imported once."""
+    os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook_connected"
+    folder = tempfile.TemporaryDirectory()
+    kernel = KernelManager(kernel_name="python3")
+    kernel.start_kernel(cwd=folder.name, extra_arguments=["--log-level=ERROR"])
+    atexit.register(folder.cleanup)
+    atexit.register(kernel.shutdown_kernel, now=True)
+    return kernel
+
+
+@cache
 def executed(text: str) -> str:
     """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python."""
     notebook = jupytext.reads(text, "md")
-    os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook_connected"
-    options = {"timeout": SECONDS, "kernel_name": "python3", "coalesce_streams": True}
-    options["extra_arguments"] = ["--log-level=ERROR"]
-    with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options).execute()
+    forgets = nbformat.v4.new_code_cell("%reset -f")  # what the guide before it has defined
+    notebook.cells.insert(0, forgets)
+    NotebookClient(notebook, km=_kernel(), timeout=SECONDS, coalesce_streams=True).execute()
+    notebook.cells.remove(forgets)
     for cell in notebook.cells:  # warnings of other packages, and where they lie on this machine
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for counted in (cell, *(output for output in cell.outputs if "execution_count" in output)):
+                counted.execution_count -= 1
     return str(nbformat.writes(notebook))
 
 
@@ -51,7 +66,7 @@ def _output(output: dict[str, object]) -> str:
     assert isinstance(data, dict)
     if PLOTLY in data:
         figure = plotly.io.from_json(json.dumps(data[PLOTLY]), skip_invalid=True)
-        return f'<div class="run">{report.plot(figure)}</div>'
+        return f'<div class="run">{report.plot(figure.update_layout(template="plotly_white"))}</div>'
     lines = output.get("text") or data.get("text/plain") or ""
     assert isinstance(lines, list | str)
     text = "".join(lines).rstrip()

@@ -60,6 +60,7 @@ def test_the_site_works_without_a_server_and_fits(site):
             page.goto(path.as_uri())
             page.wait_for_load_state("load")
             take_screenshots(page, ROOT / "artifacts" / "site" / f"{path.stem}.png")
+        page.set_viewport_size({"width": 1400, "height": 900})
         page.goto((site / "index.html").as_uri())
         page.locator(".md-nav__link", has_text="Plasticity").first.click()
         page.wait_for_url("**/plasticity.html")

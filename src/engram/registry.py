@@ -7,7 +7,10 @@ A part is registered by one line under ``[project.entry-points."engram.<kind>"]`
 from __future__ import annotations
 
 import difflib
-from importlib.metadata import entry_points
+import sys
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 KINDS = (
@@ -38,7 +41,7 @@ def names(kind: str) -> list[str]:
     """
     if kind not in KINDS:
         raise ValueError(f"kind = {kind!r}: expected one of {', '.join(KINDS)}")
-    return sorted({entry.name for entry in entry_points(group=f"engram.{kind}")})
+    return sorted({entry.name for entry in entries(kind)})
 
 
 def get(kind: str, name: str) -> Any:
@@ -60,10 +63,21 @@ def get(kind: str, name: str) -> Any:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
         raise ValueError(f"unknown {_singular(kind)} {name!r}; {hint}")
-    found = {entry.value: entry for entry in entry_points(group=f"engram.{kind}", name=name)}
+    found = {entry.value: entry for entry in entries(kind) if entry.name == name}
     if len(found) > 1:
         raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(found)}")
     return next(iter(found.values())).load()
+
+
+def entries(kind: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a kind; they are read again where the path of Python, or a folder on it, changed."""
+    folders = [Path(path) for path in sys.path]
+    return _read(kind, tuple((str(folder), folder.stat().st_mtime_ns) for folder in folders if folder.exists()))
+
+
+@lru_cache(maxsize=len(KINDS))
+def _read(kind: str, stamps: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=f"engram.{kind}"))
 
 
 def _singular(kind: str) -> str:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engram.experiments.rule_fingerprints import HIDDEN, RULES, TWINS, Config, Path, arms, build, taught
+from engram.experiments.rule_fingerprints import RULES, TWINS, Config, Path, arms, build, taught
 from engram.rules import Backprop, train_step
 
 
@@ -10,15 +10,15 @@ def configs(config: object) -> dict:
 
 
 def test_networks_start_alike_within_the_range_of_torch():
-    one, other = (build(torch.Generator().manual_seed(3)) for _ in range(2))
+    one, other = (build(40, torch.Generator().manual_seed(3)) for _ in range(2))
     for (name, value), same in zip(one.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(value, same)
-        bound = (64 if name.startswith("0") else HIDDEN) ** -0.5
+        bound = (64 if name.startswith("0") else 40) ** -0.5
         assert 0.8 * bound < value.abs().max() <= bound
 
 
 def test_rules_truly_differ_and_twins_are_of_one_rule():
-    network = build(torch.Generator().manual_seed(0))
+    network = build(40, torch.Generator().manual_seed(0))
     kinds = [type(taught(name, 0, network)[0]) for name in RULES]
     assert len(set(kinds)) == len(RULES)
     assert {type(taught(name, 0, network)[0]) for name in TWINS} == {Backprop}
@@ -41,7 +41,7 @@ def test_twins_move_equally_far_in_the_long_run(number):
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_learns_what_it_is_shown(name):
     generator = torch.Generator().manual_seed(1)
-    network = build(generator)
+    network = build(512, generator)
     rule, optimizer = taught(name, 2, network)
     state = rule.init(network, generator)
     x, y = torch.rand(20, 64, generator=generator), torch.arange(20) % 10

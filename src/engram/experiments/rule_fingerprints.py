@@ -49,11 +49,8 @@ MEASURES = {
     "rsa": "representational similarity",
     "difficulty": "difficulty of its probes",
 }
-HIDDEN, BATCH = 512, 32
-PROBES, ASKED = (
-    200,
-    360,
-)  # images that every network is shown; those that say when it has learned, and those of the test
+BATCH = 32
+ASKED = 360  # images that say when a network has learned, and as many others of the test
 COMPONENTS, DELAYS, RANK = 8, 10, 10
 difficulty = partial(analysis.classification_difficulty, error=0.01, resolution="exact", drop_conflicts=True)
 
@@ -78,6 +75,10 @@ class Config:
     """Whether the six groups of networks are of six rules, or of near twins of gradient descent: the control."""
     networks: Annotated[int, Ge(3)] = 6
     """Networks of each rule, at three learning rates in turn."""
+    hidden: Annotated[int, Ge(2)] = 512
+    """Hidden units."""
+    probes: Annotated[int, Ge(20), Le(500)] = 200
+    """Images that every network is shown while it learns."""
     goal: Annotated[float, Gt(0), Le(1)] = 0.94
     """Share of right answers to held-out images at which a network has learned."""
     steps: Annotated[int, Ge(60)] = 6000
@@ -92,10 +93,10 @@ def arms(config: Config) -> dict[str, Arm]:
     return arms_of(trial, found, seconds)
 
 
-def build(generator: torch.Generator) -> nn.Sequential:
+def build(hidden: int, generator: torch.Generator) -> nn.Sequential:
     """Make a network with one hidden layer, of the distribution that torch draws from; all rules have the same."""
     layers = []
-    for inputs, outputs in ((64, HIDDEN), (HIDDEN, 10)):
+    for inputs, outputs in ((64, hidden), (hidden, 10)):
         layers.append(nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu"))
         for values in layers[-1].parameters():
             nn.init.uniform_(values, -(inputs**-0.5), inputs**-0.5, generator=generator)
@@ -133,17 +134,18 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train networks by their rules, and guess the rules from the distances between the networks."""
     images, classes = digits()
     order = run.rng.permutation(len(images))
-    parts = [slice(0, PROBES), slice(PROBES, PROBES + ASKED), slice(PROBES + ASKED, PROBES + 2 * ASKED)]
+    first, second, last = config.probes + ASKED * np.arange(3)
+    parts = [slice(0, first), slice(first, second), slice(second, last)]
     (probes, labels), held_out, tested = ((images[order[part]], classes[order[part]]) for part in parts)
     x, y = images[order[parts[-1].stop :]], classes[order[parts[-1].stop :]]
     groups = tuple(RULES if config.rules == "differ" else TWINS)
     names = np.repeat(groups, config.networks)
     paths = np.zeros((len(names), config.looks, COMPONENTS))
-    shapes = np.zeros((len(names), PROBES, HIDDEN))
+    shapes = np.zeros((len(names), config.probes, config.hidden))
     reached, accuracy, took = np.zeros((3, len(names)))
     kept = {"paths": paths, "shapes": shapes, "reached": reached, "accuracy": accuracy, "took": took}
     for number in run.steps(len(names), **kept):
-        network, path = build(run.generator), Path(config.looks)
+        network, path = build(config.hidden, run.generator), Path(config.looks)
         rule, optimizer = taught(str(names[number]), number, network)
         state = rule.init(network, run.generator)
         for step in range(config.steps):
@@ -298,7 +300,7 @@ experiment = Experiment(
     summary="Which rule trained a network is told by its dynamics while learning, its geometry, and its difficulty",
     paper="No paper; dynamical similarity of Ostrow et al. 2023, difficulty of Boopathy et al. 2023",
     presets={
-        "smoke": Preset(Config(networks=3, goal=0.3, steps=60, looks=30), seeds=1),
+        "smoke": Preset(Config(networks=3, hidden=16, probes=50, goal=0.3, steps=60, looks=30), seeds=1),
         "laptop": Preset(Config(), seeds=10),
         "paper": Preset(Config(networks=12), seeds=20),
     },

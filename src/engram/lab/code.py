@@ -12,7 +12,6 @@ import sysconfig
 from collections.abc import Collection, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -56,7 +55,7 @@ def code_digest(module: str, named: Collection[str] = ()) -> str:
             continue
         found[name] = source
         reads = _reads(name, _is_package(name), source)
-        for part, registered in _registered(reads.kinds, tuple(sys.path)):
+        for part, registered in sorted({(e.name, e.module) for kind in reads.kinds for e in registry.entries(kind)}):
             if part in named:
                 packages.add(registered.partition(".")[0])
             if registered.partition(".")[0] in packages:
@@ -100,13 +99,6 @@ def _reads(module: str, is_package: bool, source: bytes) -> _Reads:
                 if "registry" in (getattr(owner, "id", ""), getattr(owner, "attr", "")):
                     kinds.update([str(kind.value)] if isinstance(kind, ast.Constant) else registry.KINDS)
     return _Reads(tuple(imports(tree, package)), tuple(named), frozenset(kinds))
-
-
-@functools.cache
-def _registered(kinds: frozenset[str], path: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return names and modules of all registered parts of some kinds, of every package on the path."""
-    found = {(entry.name, entry.module) for kind in kinds for entry in entry_points(group=f"engram.{kind}")}
-    return tuple(sorted(found))
 
 
 def _source(module: str) -> bytes | None:

@@ -60,10 +60,13 @@ def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = 
             continue
         line = partial(figure.add_scatter, mode="lines", legendgroup=arm)
         curves = windows(rows, POINTS)
-        for (seed,), curve in curves.group_by("seed", maintain_order=True):
-            x, y = curve["step"].to_list(), curve["value"].to_list()
-            style = {"color": color, "width": 0.7}
-            line(x=x, y=y, line=style, opacity=0.45, name=f"{arm}, seed {seed}", showlegend=False)
+        # One trace with gaps has the curves of all seeds: one for each would make a page of many seeds slow.
+        gaps = curves.select(pl.col("seed").unique(), step=None, value=None)
+        seeds = pl.concat([curves.drop("window"), gaps], how="vertical_relaxed").sort("seed", maintain_order=True)
+        x, y = seeds["step"].to_list(), seeds["value"].to_list()
+        style = {"line": {"color": color, "width": 0.7}, "opacity": 0.45}
+        hover = f"{arm}, seed %{{customdata}}: (%{{x}}, %{{y}})<extra></extra>"
+        line(x=x, y=y, customdata=seeds["seed"].to_list(), hovertemplate=hover, name=arm, showlegend=False, **style)
         value = pl.col("value")
         band = curves.group_by("window", maintain_order=True).agg(
             pl.col("step").max(), mean=value.mean(), low=value.min(), high=value.max()

@@ -66,7 +66,6 @@ def plot(figure: go.Figure) -> str:
     height = figure.layout.height or 440
     figure.update_layout(
         title=None,
-        template="plotly_white",
         font_family="system-ui, sans-serif",
         height=height,
         margin={"l": 50, "r": 15, "t": 40, "b": 45},

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from typing import Any
 
 import threadpoolctl
@@ -107,13 +104,8 @@ def trials(
 def names_in(config: Any) -> frozenset[str]:
     """Return the registered parts of other packages that a config names."""
     texts = {text for value in configs.leaves(config).values() if isinstance(value, str) for text in value.split(",")}
-    return frozenset(texts & _parts_of_others(tuple(sys.path)))
-
-
-@functools.cache
-def _parts_of_others(path: tuple[str, ...]) -> frozenset[str]:
-    parts = [entry for kind in registry.KINDS for entry in entry_points(group=f"engram.{kind}")]
-    return frozenset(entry.name for entry in parts if not entry.module.startswith("engram."))
+    parts = [entry for kind in registry.KINDS for entry in registry.entries(kind)]
+    return frozenset(texts & {entry.name for entry in parts if not entry.module.startswith("engram.")})
 
 
 @contextmanager

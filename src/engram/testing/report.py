@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NARROW, WIDE, HEIGHT = 500, 1400, 900
 MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
 
@@ -42,7 +43,7 @@ def open_browser() -> Iterator[Page]:
         raise FileNotFoundError("no Chromium or Chrome found: install one, or name it in ENGRAM_BROWSER")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+        page = browser.new_page(viewport={"width": NARROW, "height": HEIGHT}, offline=True)
         page.set_default_timeout(120_000)  # of a machine that has other things to do
         yield page
         browser.close()
@@ -92,9 +93,12 @@ def check_report(path: Path, screenshot: Path, page: Page | None = None) -> None
 def take_screenshots(page: Page, path: Path) -> None:
     """Write pictures of a page, wide (PNG) and, with ``-500`` after its name, narrow, and check that it fits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for width, name in ((500, f"{path.stem}-500.png"), (1400, path.name)):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(300)  # figures draw themselves anew
+    for width, name in ((NARROW, f"{path.stem}-{NARROW}.png"), (WIDE, path.name)):
+        size = page.viewport_size
+        if size is None or size["width"] != width:
+            page.set_viewport_size({"width": width, "height": HEIGHT})
+            page.wait_for_timeout(300)  # figures draw themselves anew
         page.screenshot(path=path.with_name(name), full_page=True)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{path.stem} is {wide} pixels wide on a screen of {width}"
+    page.set_viewport_size({"width": NARROW, "height": HEIGHT})  # in which the next page is drawn at once

@@ -253,7 +253,7 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(title="What is forgotten, in the features and in the read-out", barmode="relative")
 
 
-SMOKE = Config(units=4, features=2, train_images=200, steps=3, batch_size=8, sequences=2, bodies=1, meta_updates=10)
+SMOKE = Config(units=4, features=2, train_images=200, steps=2, batch_size=8, sequences=2, bodies=1, meta_updates=10)
 PAPER = Config(units=256, features=64, train_images=TRAINED, steps=1000, sequences=5, bodies=40, meta_updates=2000)
 experiment = Experiment(
     name="continual-learners",
