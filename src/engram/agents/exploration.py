@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
 from scipy.special import logsumexp, softmax
 
 from engram import checks
@@ -106,6 +105,8 @@ class MaxEntMellowmax:
         advantages = values - mellowmax
         if (np.abs(advantages) < 1e-3).all():
             return np.full(len(values), 1 / len(values))
+
+        from scipy.optimize import brentq  # takes as long to import as all of engram.agents
 
         def excess(beta: float) -> float:
             scaled = beta * advantages

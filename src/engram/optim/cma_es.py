@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from cmaes import CMA, SepCMA
 from jaxtyping import Float
 from torch import Tensor
 
@@ -50,6 +49,8 @@ class CMAES(Strategy):
         diagonal: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
+        from cmaes import CMA, SepCMA  # imports scipy.stats, which takes half as long as torch
+
         super().__init__(params, sigma, generator)
         if population_size is not None:
             checks.size("population_size", population_size, 4, 10**6)

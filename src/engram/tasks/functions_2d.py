@@ -9,7 +9,6 @@ from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.datasets import make_blobs, make_moons
 from torch import Tensor
 
 from engram import checks
@@ -131,6 +130,8 @@ def _unrelated(many: int, generator: torch.Generator) -> tuple[Points, Classes]:
 
 
 def _moons(rotated: bool, many: int, generator: torch.Generator) -> tuple[Points, Classes]:
+    from sklearn.datasets import make_moons  # takes as long to import as torch
+
     # A third of the points, as published: their places on the moons are evenly spaced.
     points, classes = make_moons(3 * many, noise=0.1, random_state=_seed(generator))
     x, y = torch.from_numpy(points[:many].T).float()
@@ -139,6 +140,8 @@ def _moons(rotated: bool, many: int, generator: torch.Generator) -> tuple[Points
 
 
 def _blobs(centres: Tensor, many: int, generator: torch.Generator) -> tuple[Points, Classes]:
+    from sklearn.datasets import make_blobs
+
     drawn = make_blobs(many, centers=centres.numpy(), cluster_std=BLOB_STD, random_state=_seed(generator))
     return torch.from_numpy(drawn[0]).float(), torch.from_numpy(drawn[1]).long()
 

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from engram import checks
@@ -25,6 +24,8 @@ BATCH = 32
 
 def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
     """Return scikit-learn's digits, pixels from 0 to 1, and which digit each is."""
+    from sklearn.datasets import load_digits  # takes as long to import as torch
+
     found = load_digits()
     return torch.from_numpy(found.data / 16).float(), torch.from_numpy(found.target)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import ortho_group
 
 from engram import checks
 
@@ -69,6 +68,8 @@ def observed(
         >>> observed(np.zeros((1, 5, 2)), "tanh", np.random.default_rng(0)).shape
         (1, 5, 20)
     """
+    from scipy.stats import ortho_group  # takes half as long to import as torch
+
     checks.choice("view", view, VIEWS)
     size = latent.shape[-1]
     checks.size("units", units, max(size, 2))
