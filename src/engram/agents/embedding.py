@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.initial import uniform
 
 
 class RandomProjection(nn.Module):
@@ -68,8 +69,8 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
         >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
         torch.Size([1, 32])
     """
-    layers = nn.Linear(n_features, key_dim), nn.ReLU(), nn.Linear(key_dim, key_dim)
-    return initialised(nn.Sequential(*layers), generator)
+    first, last = (uniform(nn.Linear, size, key_dim, generator=generator) for size in (n_features, key_dim))
+    return nn.Sequential(first, nn.ReLU(), last)
 
 
 def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
@@ -81,27 +82,16 @@ def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> 
         >>> pixel_encoder(128)(torch.zeros(1, 4, 84, 84)).shape
         torch.Size([1, 128])
     """
-    layers = (
-        nn.Conv2d(4, 32, 8, stride=4, padding=1),
+    return nn.Sequential(
+        uniform(nn.Conv2d, 4, 32, 8, stride=4, padding=1, generator=generator),
         nn.ReLU(),
-        nn.Conv2d(32, 64, 4, stride=2),
+        uniform(nn.Conv2d, 32, 64, 4, stride=2, generator=generator),
         nn.ReLU(),
-        nn.Conv2d(64, 64, 3),
+        uniform(nn.Conv2d, 64, 64, 3, generator=generator),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(64 * 7 * 7, key_dim),
+        uniform(nn.Linear, 64 * 7 * 7, key_dim, generator=generator),
     )
-    return initialised(nn.Sequential(*layers), generator)
-
-
-def initialised(encoder: nn.Sequential, generator: torch.Generator | None) -> nn.Sequential:
-    """Draw weights and biases as ``torch.nn`` does, from ``generator``."""
-    for layer in encoder:
-        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.bias is not None:
-            bound = layer.weight[0].numel() ** -0.5
-            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-    return encoder
 
 
 class RunningScale:

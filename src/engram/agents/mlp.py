@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
-from engram.agents.embedding import initialised
+from engram.initial import uniform
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
@@ -24,8 +24,8 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, generator: torch.Ge
     sizes = [inputs, *(checks.size("hidden", units) for units in hidden), outputs]
     layers: list[nn.Module] = []
     for pre, post in pairwise(sizes):
-        layers += [nn.Linear(pre, post), nn.ReLU()]
-    return initialised(nn.Sequential(*layers[:-1]), generator)
+        layers += [uniform(nn.Linear, pre, post, generator=generator), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 class TwinCritic(nn.Module):

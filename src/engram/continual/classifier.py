@@ -24,6 +24,7 @@ from engram.continual.mas import MAS
 from engram.continual.penalty import QuadraticPenalty
 from engram.continual.replay import Replay
 from engram.continual.si import SynapticIntelligence
+from engram.initial import uniform
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 
@@ -166,10 +167,11 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sizes = [self.n_features_in_, *hidden]
         layers: list[nn.Module] = []
         for pre, post in pairwise(sizes):
-            layers += [_linear(pre, post, dtype, start), nn.ReLU()]
+            layers += [uniform(nn.Linear, pre, post, dtype=dtype, generator=start), nn.ReLU()]
         kind = checks.choice("head", self.head, ("linear", "dhp"))
-        head = sizes[-1], len(self.classes_), dtype, start
-        layers.append(_linear(*head) if kind == "linear" else DHPSoftmax(*head[:2], dtype=dtype, generator=start))
+        head: dict[str, Any] = {"dtype": dtype, "generator": start}
+        last = sizes[-1], len(self.classes_)
+        layers.append(uniform(nn.Linear, *last, **head) if kind == "linear" else DHPSoftmax(*last, **head))
         network = nn.Sequential(*layers)
         if self.penalty is not None:
             checks.choice("penalty", self.penalty, PENALTIES)
@@ -214,10 +216,3 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         features = nn.Sequential(*body)(inputs)
         output: Tensor = head(features, labels) if isinstance(head, DHPSoftmax) else head(features)
         return output
-
-
-def _linear(pre: int, post: int, dtype: torch.dtype, generator: torch.Generator) -> nn.Linear:
-    linear = nn.Linear(pre, post, dtype=dtype, device="meta").to_empty(device="cpu")
-    for values in (linear.weight, linear.bias):
-        nn.init.uniform_(values, -(pre**-0.5), pre**-0.5, generator=generator)  # as nn.Linear draws them
-    return linear

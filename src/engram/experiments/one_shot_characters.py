@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram.initial import uniform
 from engram.lab import Arm, Experiment, Preset, Results, Run, claimed, largest, narrow, value
 from engram.lab.curves import points_by_arm
 from engram.plasticity import Hebb, Oja, PlasticLinear, plastic_current
@@ -137,18 +138,14 @@ class Classifier(nn.Module):
         super().__init__()
         if config.encoder == "convolution":
             channels = (1, FEATURES, FEATURES, FEATURES, FEATURES)
-            layers = [nn.Conv2d(few, many, 3, stride=2) for few, many in itertools.pairwise(channels)]
+            pairs = itertools.pairwise(channels)
+            layers = [uniform(nn.Conv2d, *pair, 3, stride=2, generator=generator) for pair in pairs]
             steps = [step for layer in layers for step in (layer, nn.Tanh())]
             self.encoder = nn.Sequential(nn.Unflatten(1, (1, config.size)), *steps, nn.Flatten())
         else:
-            first, second = nn.Linear(config.size**2, 2 * FEATURES), nn.Linear(2 * FEATURES, FEATURES)
+            pairs = itertools.pairwise([config.size**2, 2 * FEATURES, FEATURES])
+            first, second = (uniform(nn.Linear, *pair, generator=generator) for pair in pairs)
             self.encoder = nn.Sequential(nn.Flatten(), first, nn.Tanh(), second, nn.Tanh())
-        with torch.no_grad():  # torch's own initial values, but of our generator
-            for layer in self.encoder:
-                if isinstance(layer, nn.Linear | nn.Conv2d):
-                    bound = layer.weight[0].numel() ** -0.5
-                    for parameter in layer.parameters():
-                        parameter.uniform_(-bound, bound, generator=generator)
         rule = {"oja": Oja, "hebb": Hebb}[config.rule](config.eta_init)
         alpha: Literal["connection", "homogeneous"] = "homogeneous" if config.network == "homogeneous" else "connection"
         self.head = PlasticLinear(

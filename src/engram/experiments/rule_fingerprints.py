@@ -28,6 +28,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from engram import analysis
+from engram.initial import uniform
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import add_map
 from engram.rules import (
@@ -95,12 +96,8 @@ def arms(config: Config) -> dict[str, Arm]:
 
 def build(hidden: int, generator: torch.Generator) -> nn.Sequential:
     """Make a network with one hidden layer, of the distribution that torch draws from; all rules have the same."""
-    layers = []
-    for inputs, outputs in ((64, hidden), (hidden, 10)):
-        layers.append(nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu"))
-        for values in layers[-1].parameters():
-            nn.init.uniform_(values, -(inputs**-0.5), inputs**-0.5, generator=generator)
-    return nn.Sequential(layers[0], nn.ReLU(), layers[1])
+    first, last = (uniform(nn.Linear, *sizes, generator=generator) for sizes in ((64, hidden), (hidden, 10)))
+    return nn.Sequential(first, nn.ReLU(), last)
 
 
 def taught(name: str, number: int, network: nn.Module) -> tuple[LearningRule[Any], torch.optim.SGD]:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from engram import checks
+from engram.initial import lecun
 from engram.rules.catalogue import CATALOGUE
 from engram.rules.contract import LearningRule, train_step
 
@@ -151,8 +152,5 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         hidden = [checks.size("hidden", units) for units in checks.instance("hidden", self.hidden, tuple)]
         modules: list[nn.Module] = []
         for pre, post in pairwise([self.n_features_in_, *hidden, len(self.classes_)]):
-            linear = nn.Linear(pre, post, dtype=dtype, device="meta").to_empty(device="cpu")
-            nn.init.normal_(linear.weight, std=pre**-0.5, generator=generator)
-            nn.init.zeros_(linear.bias)
-            modules += [linear, activation()]
+            modules += [lecun(nn.Linear, pre, post, dtype=dtype, generator=generator), activation()]
         return nn.Sequential(*modules[:-1])

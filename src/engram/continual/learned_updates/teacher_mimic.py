@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from engram import checks
 from engram.continual.fast_weights import FastWeights
 from engram.continual.inner_updates import AdamState, Update, Weights, adam
-from engram.continual.kaiming import kaiming
 from engram.continual.learned_updates.update_rule import Memory, UpdateRule
+from engram.initial import kaiming
 from engram.representation_distance import nmse
 
 Distance = Callable[[Tensor, Tensor], Tensor]

@@ -26,7 +26,7 @@ from engram.continual import (
     fisher_diagonal,
     freeze_body,
 )
-from engram.continual.kaiming import kaiming
+from engram.initial import kaiming
 from engram.plasticity import Modulated, Oja, PlasticLSTM, PlasticRNN
 from engram.tasks import ClassificationTask
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from engram.analysis import AccuracyMatrix
 from engram.continual import EWC, MAS, DHPSoftmax, OnlineEWC, QuadraticPenalty, SynapticIntelligence, fisher_diagonal
+from engram.initial import uniform
 from engram.lab import Run
 from engram.tasks import ClassificationTask, permuted, split
 from engram.tasks.data import load
@@ -78,11 +79,11 @@ class Classifier(nn.Module):
     def __init__(self, config: Training, features: int, generator: torch.Generator) -> None:
         super().__init__()
         sizes = (features, config.units, config.units)
-        layers = [linear(pre, post, pre**-0.5, generator) for pre, post in pairwise(sizes)]
+        layers = [uniform(nn.Linear, *pair, generator=generator) for pair in pairwise(sizes)]
         self.body = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU())
         # Drawn alike for all heads, which then differ by the scale alone.
         bound = (config.units if config.init == "fan_in" else CLASSES) ** -0.5
-        theta = linear(config.units, CLASSES, bound, generator, bias=False)
+        theta = uniform(nn.Linear, config.units, CLASSES, bound=bound, bias=False, generator=generator)
         self.head: nn.Linear | DHPSoftmax = theta
         if config.head == "dhp":
             options: dict[str, Any] = {"eta": config.eta, "alpha_scale": config.alpha_scale, "init": config.init}
@@ -95,14 +96,6 @@ class Classifier(nn.Module):
         features = self.body(x)
         answer: Tensor = self.head(features, y) if isinstance(self.head, DHPSoftmax) else self.head(features)
         return answer
-
-
-def linear(pre: int, post: int, bound: float, generator: torch.Generator, bias: bool = True) -> nn.Linear:
-    """Return a layer whose weight and bias are uniform within a bound."""
-    layer = nn.Linear(pre, post, bias=bias, device="meta").to_empty(device="cpu")
-    for values in layer.parameters():
-        nn.init.uniform_(values, -bound, bound, generator=generator)
-    return layer
 
 
 @cache

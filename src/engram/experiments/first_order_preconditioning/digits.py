@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from engram.initial import uniform
 from engram.lab import Run
 from engram.optim import FOP, auto_groups
 
@@ -55,16 +56,14 @@ def data(generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], tuple[Tenso
 
 def build(generator: torch.Generator) -> nn.Sequential:
     """Build the network, its weights and biases uniform within 1 / sqrt(inputs of a unit)."""
-    net = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
-        nn.Linear(512, 10),
-    )  # fmt: skip
-    for layer in net:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            bound = 1 / math.sqrt(layer.weight[0].numel())
-            for p in layer.parameters():
-                nn.init.uniform_(p, -bound, bound, generator=generator)
-    return net
+    return nn.Sequential(
+        uniform(nn.Conv2d, 1, 16, 3, padding=1, generator=generator),
+        nn.ReLU(),
+        uniform(nn.Conv2d, 16, 32, 3, stride=2, padding=1, generator=generator),
+        nn.ReLU(),
+        nn.Flatten(),
+        uniform(nn.Linear, 512, 10, generator=generator),
+    )
 
 
 def optimizer_of(net: nn.Module, config: Digits) -> FOP:

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from engram.initial import lecun
 from engram.rules.temporal import LeakyRNN, ReadoutNetwork
 
 TRAINED, VALIDATED = 1437, 287  # of 1797 images; the second are the last of the first
@@ -48,9 +49,7 @@ def build(network: Network, generator: torch.Generator) -> nn.Module:
     layers: list[nn.Module] = []
     sizes = (64, *HIDDEN[network], 10)
     for before, after in pairwise(sizes):
-        layer = nn.Linear(before, after, device="meta").to_empty(device="cpu")
-        nn.init.normal_(layer.weight, std=before**-0.5, generator=generator)
-        nn.init.zeros_(layer.bias)
+        layer = lecun(nn.Linear, before, after, generator=generator)
         layers += [layer, nn.Hardtanh(0, 1) if network == "clipped" else nn.Tanh()]
     return nn.Sequential(*(layers if network == "clipped" else layers[:-1]))
 

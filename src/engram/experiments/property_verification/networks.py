@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from engram.analysis.verify import AffineReLU, as_affine_relu
+from engram.initial import uniform
 from engram.rules import LearningRule, train_step
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -73,13 +74,9 @@ def trained(
     With ``hidden``, the read-out alone is trained; with ``rule``, Adam takes its pseudo-gradients in the place of
     gradients; ``enough`` may stop it earlier.
     """
-    linear = [nn.Linear(before, after, dtype=torch.float64) for before, after in itertools.pairwise(sizes)]
+    linear = [uniform(nn.Linear, *pair, dtype=torch.float64, generator=generator) for pair in itertools.pairwise(sizes)]
     net = nn.Sequential(*[layer for one in linear for layer in (one, nn.ReLU())][:-1])
     with torch.no_grad():
-        for layer in linear:
-            bound = layer.in_features**-0.5
-            for parameter in layer.parameters():
-                parameter.uniform_(-bound, bound, generator=generator)
         if hidden is not None:
             linear[0].weight.copy_(torch.from_numpy(hidden[0]))
             linear[0].bias.copy_(torch.from_numpy(hidden[1]))

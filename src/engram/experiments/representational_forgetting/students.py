@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from engram.analysis import ProbedTask, nmse
 from engram.continual import LearnedOptimizer, LwF, QuadraticPenalty, UpdateRule, fisher_diagonal
-from engram.continual.kaiming import kaiming
+from engram.initial import kaiming
 
 Method = Literal["finetune", "frozen", "l2", "ewc", "lwf", "feature-lwf", "replay", "learned"]
 HEAD_RATE, FIRST_RATE, TEMPERATURE = 1e-2, 1e-3, 2.0
