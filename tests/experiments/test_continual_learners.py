@@ -6,7 +6,7 @@ import torch
 from engram.experiments import continual_learners as experiment
 from engram.experiments.continual_learners.learners import STRENGTHS, learned_in_order, new_net
 
-CONFIG = dataclasses.replace(experiment.SMOKE, units=8, features=8, train_images=200, steps=15)
+CONFIG = dataclasses.replace(experiment.SMOKE, tasks=5, units=8, features=8, train_images=200, steps=15)
 
 
 def seeded(seed=0):

@@ -47,7 +47,7 @@ from engram.tasks import ClassificationTask, permuted, split
 
 Benchmark = Literal["split", "permuted"]
 LEARNERS: tuple[Learner, ...] = get_args(Learner)
-TRAINED, VALIDATED, COUNT = 1200, 300, 5
+TRAINED = 1200
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Config:
     """Pairs of digits, with a head each; or all digits, the pixels in another order each time, with one head."""
     learner: Learner = "finetune"
     """What keeps the network from forgetting; finetune: nothing."""
+    tasks: Annotated[int, Ge(2), Le(5)] = 5
+    """Tasks in a sequence."""
     units: Annotated[int, Ge(2)] = 64
     """Units of the first layer of the body."""
     features: Annotated[int, Ge(2)] = 16
@@ -69,7 +71,7 @@ class Config:
     batch_size: Annotated[int, Ge(2)] = 32
     """Images in a batch."""
     sequences: Annotated[int, Ge(1)] = 1
-    """Sequences of five tasks, over which results are means."""
+    """Sequences of tasks, over which results are means."""
     bodies: Annotated[int, Ge(1)] = 8
     """Bodies to train the learned update with."""
     meta_updates: Annotated[int, Ge(2)] = 400
@@ -84,7 +86,7 @@ def arms(config: Config) -> dict[str, Arm]:
 
 
 def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
-    """Draw five tasks; with ``held_out`` they are tested on images that no training sees, else on some of these."""
+    """Draw the tasks of a sequence; with ``held_out`` tested on images that no training sees, else on some of these."""
     images, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
     pixels = images.float() / 16
     last = config.train_images if not held_out else None
@@ -92,8 +94,8 @@ def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) ->
     begin = TRAINED if held_out else first
     train, test = (pixels[:first], labels[:first]), (pixels[begin:last], labels[begin:last])
     if config.benchmark == "permuted":
-        return permuted(train, test, COUNT, generator)
-    order = torch.randperm(10, generator=generator).view(COUNT, 2).sort().values
+        return permuted(train, test, config.tasks, generator)
+    order = torch.randperm(10, generator=generator).view(5, 2)[: config.tasks].sort().values
     mixed = torch.randperm(pixels.shape[1], generator=generator)  # so that tasks to choose by are others
     return split((train[0][:, mixed], train[1]), (test[0][:, mixed], test[1]), order.tolist())
 
@@ -189,7 +191,7 @@ def learned_rule(config: Config, run: Run, tried: Callable[[UpdateRule], float])
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Let one learner learn five tasks, at the strength that does best on others; return what the instrument says."""
+    """Let one learner learn task after task, as strongly as does best on others; return what the instrument says."""
     seed = 1000 * int(torch.randint(10**6, (), generator=run.generator))
 
     def taught(
@@ -214,9 +216,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     for step in run.steps(config.sequences):
         report = reported(config, *taught(step, strength, rule, held_out=True))
         found.append(measured(report))
-        for stage in range(1, COUNT + 1):
+        for stage in range(1, config.tasks + 1):
             seen = {"outputs": report.output[stage, :stage], "probes": report.probed()[stage, :stage]}
-            run.log(COUNT * step + stage, **{name: float(values.mean()) for name, values in seen.items()})
+            run.log(config.tasks * step + stage, **{name: float(values.mean()) for name, values in seen.items()})
         run.log(step + 1, **{f"of_{name}": value for name, value in found[-1].items()})
     names = sorted(set(run.metrics()["metric"]) - {"distance", "outputs", "probes"})
     return {name.removeprefix("of_"): run.ends(name, parts=1)[0] for name in names} | {"strength": strength}
@@ -228,7 +230,7 @@ def seconds(config: Config) -> float:
     step = 5e-4 + recurrent * 8e-4 + 1.5e-3 * (config.learner == "learned")
     probes = 6e-5 * config.train_images * config.features * (1.0 if config.benchmark == "permuted" else 0.3)
     runs = config.sequences + len(STRENGTHS.get(config.learner, ())) + 4 * (config.learner == "learned")
-    total = runs * COUNT * config.steps * step + config.sequences * probes
+    total = runs * config.tasks * config.steps * step + config.sequences * probes
     if config.learner == "learned":
         total += config.bodies * 3 * config.steps * 5e-4 + config.meta_updates * 10 * 4e-3
     return 0.2 + total
@@ -253,7 +255,9 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(title="What is forgotten, in the features and in the read-out", barmode="relative")
 
 
-SMOKE = Config(units=4, features=2, train_images=200, steps=2, batch_size=8, sequences=2, bodies=1, meta_updates=10)
+SMOKE = Config(
+    tasks=2, units=4, features=2, train_images=200, steps=2, batch_size=8, sequences=2, bodies=1, meta_updates=10
+)
 PAPER = Config(units=256, features=64, train_images=TRAINED, steps=1000, sequences=5, bodies=40, meta_updates=2000)
 experiment = Experiment(
     name="continual-learners",
