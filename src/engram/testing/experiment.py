@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import inspect
 import itertools
 import json
@@ -176,6 +177,7 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     """Perform some trials of the smoke preset; die in the middle if told so."""
     import numpy as np
 
+    gc.freeze()  # what was imported before the fork: a collection would copy all of it
     torch.manual_seed(os.getpid())
     np.random.seed(os.getpid() % 2**32)  # noqa: NPY002
     experiment: Experiment = registry.get("experiments", name)
