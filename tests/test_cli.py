@@ -16,8 +16,10 @@ import pytest
 
 import engram
 from engram import cli, registry
-from engram.lab import load
+from engram.lab import laboratory, load
 from engram.lab.export import draw
+from engram.lab.trial import trials
+from engram.lab.worker import prepare
 from engram.testing import find_browser
 
 
@@ -538,3 +540,12 @@ def test_wrong_arguments_of_run_are_named(toy, options, message):
 def test_no_more_workers_are_announced_than_there_are_trials(toy, capsys):
     assert cli.run(["run", "toy", "--preset", "smoke", "--seeds", "1", "--arms", "plain", "--jobs", "10"]) == 0
     assert "with 1 at once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("step_seconds", "workers"), [(0.0, 1), (1.0, 2), (100.0, 4)])
+def test_workers_are_started_where_they_are_worth_it(toy, tmp_path, monkeypatch, step_seconds, workers):
+    monkeypatch.setattr(laboratory, "cores", lambda: 4)
+    experiment = registry.get("experiments", toy)
+    config = dataclasses.replace(experiment.presets["smoke"].config, step_seconds=step_seconds, episodes=6)
+    jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in trials(experiment, config, seeds=1)]
+    assert laboratory.workers_for(experiment, jobs) == workers

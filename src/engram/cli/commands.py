@@ -65,7 +65,7 @@ class Run:
     arms: Text = None
     """Only these arms, separated by commas."""
     jobs: Count = None
-    """How many trials at once (default: as many as fit on the cores)."""
+    """How many trials at once (default: as many as fit on the cores; 1 where all of them take seconds)."""
     engine: Literal["loky", "ray"] = "loky"
     """Worker processes on this machine, or a Ray cluster."""
     address: Text = None
@@ -108,7 +108,7 @@ class Sweep:
     arms: Text = None
     """Only these arms, separated by commas."""
     jobs: Count = None
-    """How many trials at once (default: as many as fit on the cores)."""
+    """How many trials at once (default: as many as fit on the cores; 1 where all of them take seconds)."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

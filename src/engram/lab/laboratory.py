@@ -43,6 +43,8 @@ COLORS = {
     "not testable here": "dim",
 }
 
+WORKER_SECONDS = 5.0  # that a worker takes to import what trials need
+
 
 def run(
     experiment: str | Experiment,
@@ -68,7 +70,8 @@ def run(
         preset: ``"smoke"``, ``"laptop"`` or ``"paper"``.
         seeds: How many seeds (default: the preset's).
         arms: Only these arms (default: all).
-        jobs: How many trials at once (default: as many as fit on the cores).
+        jobs: How many trials at once (default: as many as fit on the cores and are worth it to start workers for); 1
+            is in this process.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
@@ -92,7 +95,8 @@ def run(
     """
     experiment = resolve(experiment)
     console = Console(stderr=True, quiet=not progress)
-    workers = workers_for(experiment, jobs)
+    if jobs is not None:
+        checks.size("jobs", jobs)
     checks.number("checkpoint_seconds", checkpoint_seconds, least=0)
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
@@ -110,6 +114,7 @@ def run(
         options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
         all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
         left = unfinished(experiment, all_jobs)
+        workers = workers_for(experiment, left) if jobs is None else jobs
         note = write_note(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
         done = say_expected(f"{experiment.name}, preset {preset}", len(all_jobs), left, workers)
         finished = [job for job in all_jobs if job not in left]
@@ -120,9 +125,10 @@ def run(
     return read_back(experiment, root, note, last)
 
 
-def workers_for(experiment: Experiment, jobs: int | None) -> int:
-    """Return how many trials are run at once: as many as fit on the cores, unless it is said."""
-    return max(1, cores() // experiment.threads) if jobs is None else checks.size("jobs", jobs)
+def workers_for(experiment: Experiment, left: Sequence[Job]) -> int:
+    """Return how many trials to run at once: as many as fit on the cores, and are worth it to start workers for."""
+    expected = sum(job.trial.seconds for job in left)
+    return max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS)))
 
 
 def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:

@@ -87,7 +87,7 @@ def sweep(
         seeds: How many seeds.
         first_seed: The first of them.
         arms: Only these arms (default: all).
-        jobs: How many trials at once (default: as many as fit on the cores).
+        jobs: As of ``run``.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA where it is there).
         progress: Show the progress on the standard error stream.
@@ -110,7 +110,8 @@ def sweep(
     """
     experiment = resolve(experiment)
     console = Console(stderr=True, quiet=not progress)
-    workers = workers_for(experiment, jobs)
+    if jobs is not None:
+        checks.size("jobs", jobs)
     base = experiment.presets[checks.choice("preset", preset, experiment.presets)].config
     settings = settings_of(values, samples)
     options: dict[str, Any] = {"seeds": seeds, "first": checks.size("first_seed", first_seed, 0), "arms": arms}
@@ -125,6 +126,7 @@ def sweep(
         # Arms that do not depend on a field have the same trials at several settings.
         distinct = list({job.folder: job for job in every}.values())
         left = unfinished(experiment, distinct)
+        workers = workers_for(experiment, left) if jobs is None else jobs
         title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
         console.print(say_expected(title, len(distinct), left, workers), highlight=False, soft_wrap=True)
         last = perform_left(left, console, workers, list)
