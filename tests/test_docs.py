@@ -11,6 +11,7 @@ from filelock import FileLock
 
 import engram
 from engram.testing import find_browser, open_browser, take_screenshots
+from engram.testing.report import HEIGHT, WIDE
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory", "difficulty")
@@ -59,8 +60,8 @@ def test_the_site_works_without_a_server_and_fits(site):
         for path in pages:
             page.goto(path.as_uri())
             page.wait_for_load_state("load")
-            take_screenshots(page, ROOT / "artifacts" / "site" / f"{path.stem}.png")
-        page.set_viewport_size({"width": 1400, "height": 900})
+            take_screenshots(page, ROOT / "artifacts" / "site" / path.relative_to(site).with_suffix(".png"))
+        page.set_viewport_size({"width": WIDE, "height": HEIGHT})
         page.goto((site / "index.html").as_uri())
         page.locator(".md-nav__link", has_text="Plasticity").first.click()
         page.wait_for_url("**/plasticity.html")
