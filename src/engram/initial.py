@@ -19,7 +19,7 @@ def uniform(
         kind: A layer with ``weight`` and perhaps ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
         sizes: What it is made of, as (inputs, outputs).
         generator: Source of weights and biases; None is torch's global one.
-        bound: Largest magnitude of the values.
+        bound: Largest magnitude of the values; needed for layers of several weights, as ``nn.LSTM``.
         **options: Further arguments of the layer, as ``padding``.
 
     Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp" (1998), section 4.6, at a third of its variance.
@@ -72,5 +72,4 @@ def kaiming(kind: type[Layer], *sizes: int, generator: torch.Generator | None, *
 
 def _empty(kind: type[Layer], *sizes: int, **options: Any) -> Layer:
     device = options.pop("device", None) or torch.get_default_device()
-    layer: Layer = nn.utils.skip_init(kind, *sizes, device=device, **options)  # type: ignore[no-untyped-call]
-    return layer
+    return kind(*sizes, device="meta", **options).to_empty(device=device)  # so that torch draws nothing

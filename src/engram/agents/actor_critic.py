@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
+from engram.initial import uniform
 from engram.plasticity import PlasticityRule, PlasticRNN
 
 
@@ -58,25 +59,15 @@ class ActorCritic(nn.Module):
 
     def __init__(self, network: nn.Module, actions: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        size = getattr(network, "hidden_size", None)
-        if not isinstance(size, int):
-            raise TypeError(f"network.hidden_size = {size!r}: expected an int, the number of its output features")
+        size = checks.size("network.hidden_size", getattr(network, "hidden_size", None))
         if getattr(network, "batch_first", False):
             raise ValueError("network.batch_first = True: expected a network that takes time first")
         checks.size("actions", actions)
         like = next(network.parameters())
         self.network = network
-        self.policy = nn.Linear(size, actions, device=like.device, dtype=like.dtype)
-        self.value = nn.Linear(size, 1, device=like.device, dtype=like.dtype)
-        self.reset_heads(generator)
-
-    @torch.no_grad()
-    def reset_heads(self, generator: torch.Generator | None = None) -> None:
-        """Draw both heads anew, as ``nn.Linear`` does, from ``generator`` or torch's global one."""
-        bound = self.policy.in_features**-0.5
-        for head in (self.policy, self.value):
-            head.weight.uniform_(-bound, bound, generator=generator)
-            head.bias.uniform_(-bound, bound, generator=generator)
+        options: dict[str, Any] = {"generator": generator, "device": like.device, "dtype": like.dtype}
+        self.policy = uniform(nn.Linear, size, actions, **options)
+        self.value = uniform(nn.Linear, size, 1, **options)
 
     def forward(self, input: Float[Tensor, "time batch features"], state: Any = None) -> tuple[PolicyAndValue, Any]:
         """Return policy and value at each step, and the state of the network; ``state`` None begins an episode."""
@@ -147,10 +138,9 @@ def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Gene
         >>> bool(meta_actor_critic(nn.LSTM(9, 48), 2).network.weight_ih_l0.abs().max() > 0.9)
         True
     """
-    agent = ActorCritic(network, actions)
+    bound = checks.size("network.hidden_size", getattr(network, "hidden_size", None)) ** -0.5
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            size = 1.0 if name == "weight_ih_l0" else agent.policy.in_features**-0.5
+            size = 1.0 if name == "weight_ih_l0" else bound
             parameter.uniform_(-size, size, generator=generator)
-    agent.reset_heads(generator)
-    return agent
+    return ActorCritic(network, actions, generator=generator)

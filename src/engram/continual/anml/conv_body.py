@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
+from engram.initial import kaiming
 
 LEAST_SIDE = 22  # below which the third convolution leaves one number a channel, and nothing to normalise
 EPS = 1e-5  # of the norm
@@ -28,6 +29,7 @@ class ConvBody(nn.Sequential):
     Args:
         channels: Of each convolution.
         in_channels: Of the images.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
     Raises:
         ValueError: On a call, images with a side below 22 pixels.
@@ -39,11 +41,12 @@ class ConvBody(nn.Sequential):
         torch.Size([2, 72])
     """
 
-    def __init__(self, channels: int, in_channels: int = 1) -> None:
+    def __init__(self, channels: int, in_channels: int = 1, generator: torch.Generator | None = None) -> None:
         checks.size("channels", channels)
         layers: list[nn.Module] = []
         for place, before in enumerate((checks.size("in_channels", in_channels), channels, channels)):
-            layers += [nn.Conv2d(before, channels, 3), nn.InstanceNorm2d(channels, eps=EPS, affine=True), nn.ReLU()]
+            norm = nn.InstanceNorm2d(channels, eps=EPS, affine=True)
+            layers += [kaiming(nn.Conv2d, before, channels, 3, generator=generator), norm, nn.ReLU()]
             layers += [nn.MaxPool2d(2)] if place < 2 else [nn.Flatten()]
         super().__init__(*layers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.continual.anml.conv_body import ConvBody
+from engram.initial import kaiming
 
 
 class Features(NamedTuple):
@@ -111,9 +113,11 @@ def anml_net(
         6041800
     """
     features = 9 * checks.size("body_channels", body_channels)
-    gate = nn.Sequential(ConvBody(gate_channels, in_channels), nn.Linear(9 * gate_channels, features))
-    head = nn.Linear(features, checks.size("num_outputs", num_outputs))
-    return _initialised(GatedNet(ConvBody(body_channels, in_channels), head, gate), generator)
+    body = ConvBody(body_channels, in_channels, generator)
+    head = kaiming(nn.Linear, features, checks.size("num_outputs", num_outputs), generator=generator)
+    gating = ConvBody(gate_channels, in_channels, generator)
+    last = kaiming(nn.Linear, 9 * gate_channels, features, generator=generator)
+    return GatedNet(body, head, nn.Sequential(gating, last))
 
 
 def sanml_net(
@@ -131,8 +135,9 @@ def sanml_net(
         >>> sum(parameter.numel() for parameter in sanml_net().parameters())
         3489256
     """
-    head = nn.Linear(9 * checks.size("body_channels", body_channels), checks.size("num_outputs", num_outputs))
-    return _initialised(GatedNet(ConvBody(body_channels, in_channels), head), generator)
+    sizes = 9 * checks.size("body_channels", body_channels), checks.size("num_outputs", num_outputs)
+    body = ConvBody(body_channels, in_channels, generator)
+    return GatedNet(body, kaiming(nn.Linear, *sizes, generator=generator))
 
 
 def oml_net(
@@ -165,14 +170,18 @@ def oml_net(
     layers: list[nn.Module] = []
     before = checks.size("in_channels", in_channels)
     for stride in (1, 1, 1, 2, 1, 2):
-        layers += [nn.Conv2d(before, checks.size("channels", channels), 3, stride), nn.ReLU()]
+        sizes = before, checks.size("channels", channels), 3, stride
+        layers += [kaiming(nn.Conv2d, *sizes, generator=generator), nn.ReLU()]
         before = channels
     checks.size("num_outputs", num_outputs)
-    head: nn.Module = nn.Linear(9 * channels, num_outputs)
-    if hidden is not None:
-        first = nn.Linear(9 * channels, checks.size("hidden", hidden))
-        head = nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, num_outputs))
-    return _initialised(GatedNet(nn.Sequential(*layers, nn.Flatten()), head), generator)
+    linear = partial(kaiming, nn.Linear, generator=generator)
+    if hidden is None:
+        head: nn.Module = linear(9 * channels, num_outputs)
+    else:
+        head = nn.Sequential(
+            linear(9 * channels, checks.size("hidden", hidden)), nn.ReLU(), linear(hidden, num_outputs)
+        )
+    return GatedNet(nn.Sequential(*layers, nn.Flatten()), head)
 
 
 @torch.no_grad()
@@ -206,12 +215,3 @@ def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.
     for place, row in enumerate(rows):
         checks.size(f"rows[{place}]", row, 0, linear.out_features - 1)
         linear.weight[row] = fresh[place]
-
-
-def _initialised(net: GatedNet, generator: torch.Generator | None) -> GatedNet:
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, generator=generator)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return net

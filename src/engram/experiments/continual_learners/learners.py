@@ -26,7 +26,7 @@ from engram.continual import (
     fisher_diagonal,
     freeze_body,
 )
-from engram.initial import kaiming
+from engram.initial import kaiming, uniform
 from engram.plasticity import Modulated, Oja, PlasticLSTM, PlasticRNN
 from engram.tasks import ClassificationTask
 
@@ -46,10 +46,7 @@ SIDE, CLASSES, RATE, KEPT = 8, 10, 1e-3, 100
 
 
 def _lstm(few: int, many: int, *, generator: torch.Generator) -> nn.LSTM:
-    net = nn.LSTM(few, many, device="meta").to_empty(device="cpu")
-    for values in net.parameters():
-        nn.init.uniform_(values, -(many**-0.5), many**-0.5, generator=generator)
-    return net
+    return uniform(nn.LSTM, few, many, bound=many**-0.5, generator=generator)
 
 
 RECURRENT: dict[str, Callable[..., nn.Module]] = {

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.serialization import add_safe_globals
 
 from engram import checks
+from engram.initial import uniform
 from engram.rules.unroll import detached
 
 
@@ -48,11 +49,8 @@ class LSTMMemory(nn.Module):
         super().__init__()
         self.features, self.hidden_size = checks.size("features", features), checks.size("hidden_size", hidden_size)
         outputs = features if outputs is None else checks.size("outputs", outputs)
-        # On the meta device first, so that torch's own initialisation draws nothing from the global generator.
-        self.lstm = nn.LSTM(2 * features, hidden_size, device="meta").to_empty(device=torch.get_default_device())
-        self.readout = nn.Linear(hidden_size, outputs, device="meta").to_empty(device=torch.get_default_device())
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5, generator=generator)
+        self.lstm = uniform(nn.LSTM, 2 * features, hidden_size, bound=hidden_size**-0.5, generator=generator)
+        self.readout = uniform(nn.Linear, hidden_size, outputs, generator=generator)
 
     def init_state(self, batch_size: int) -> LSTMMemoryState:
         """Return a state of zeros."""

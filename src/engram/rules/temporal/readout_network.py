@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.initial import lecun
 from engram.rules.temporal.leaky_rnn import LeakyRNN
 from engram.rules.temporal.lif import LIFNetwork
 
@@ -63,12 +64,8 @@ class ReadoutNetwork(nn.Module):
         self.core = core
         self.kappa = checks.number("kappa", kappa, least=0, below=1)
         self.every_step = every_step
-        like = core.weight_hh
-        self.readout = nn.Linear(core.hidden_size, outputs, device="meta", dtype=like.dtype).to_empty(
-            device=like.device
-        )
-        nn.init.normal_(self.readout.weight, std=core.hidden_size**-0.5, generator=generator)
-        nn.init.zeros_(self.readout.bias)
+        like_core = {"device": core.weight_hh.device, "dtype": core.weight_hh.dtype}
+        self.readout = lecun(nn.Linear, core.hidden_size, outputs, generator=generator, **like_core)
 
     def forward(self, input: Annotated[Tensor, "time batch input"]) -> Float[Tensor, "*time batch outputs"]:
         """Return the outputs, (batch, outputs) after the last step or (time, batch, outputs).

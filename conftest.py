@@ -1,9 +1,10 @@
-"""What all tests share: the experiments of another package, registered as such a package registers them."""
+"""What all tests and doctests share: the experiments of another package, registered as such a package does it."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
+import importlib
 import os
 import resource
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ settings.register_profile("soak", deadline=None, max_examples=1000)
 jaxtyping.jaxtyped = beartyped.jaxtyped  # which the import hook of jaxtyping puts on every function and class
 _compile = Dispatcher.compile
 LONG = ("test_docs.py", "test_experiments.py", "test_programs.py", "test_processes.py")
-THIRD_PARTY = Path(__file__).parent / "third_party"
+SOURCE, THIRD_PARTY = Path(__file__).parent / "src", Path(__file__).parent / "tests" / "third_party"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -46,6 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "test")
     Dispatcher.compile = _compiled_once
+
+
+def pytest_collect_file(file_path: Path) -> None:
+    """Import a module as programs do: pytest's importlib mode imports those twice that their package imports too."""
+    if file_path.suffix == ".py" and file_path.is_relative_to(SOURCE):
+        name = ".".join(file_path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+        with suppress(Exception):  # which pytest meets again, and reports
+            importlib.import_module(name)
 
 
 def pytest_collection_finish() -> None:
