@@ -22,7 +22,7 @@ CONFIG = """
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = [{module}]
-also_copy = ["docs", "results", "README.md"]
+also_copy = ["conftest.py", "docs", "results", "README.md"]
 pytest_add_cli_args = ["-W", "ignore", "-p", "no:cacheprovider"]
 pytest_add_cli_args_test_selection = {tests}
 process_isolation = "forkserver"
@@ -48,7 +48,7 @@ def main() -> None:
         parser.error(f"module = {options.module}: expected a file under src/engram")
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.mkdir()
-    for name in ("src", "tests", "docs", "results", "README.md"):
+    for name in ("src", "tests", "conftest.py", "docs", "results", "README.md"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, COPY / name)
     tests = options.tests or tests_of(options.module)
