@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
-def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, str]]:
+def imports(nodes: Iterable[ast.AST], package: str) -> Iterator[tuple[str, str]]:
     """Yield what a source imports, wherever in it: (module, name taken from it), or (module, "") of a whole module.
 
     Args:
-        tree: Its syntax.
+        nodes: Its syntax, as ``ast.walk`` goes through it.
         package: The package that it stands in, from which relative imports count.
 
     Examples:
-        >>> list(imports(ast.parse("import numpy.linalg; from . import jit; from ..b import c"), "engram.a"))
+        >>> tree = ast.parse("import numpy.linalg; from . import jit; from ..b import c")
+        >>> list(imports(ast.walk(tree), "engram.a"))
         [('numpy.linalg', ''), ('engram.a', 'jit'), ('engram.b', 'c')]
     """
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -75,7 +75,8 @@ def _sources(file: Path) -> int:
 def _imported(root: Path, path: Path, source: bytes) -> list[Path]:
     """Return the files below ``root`` that a source imports."""
     package = ".".join(path.relative_to(root).parts[:-1])
-    taken = [(root.joinpath(*module.split(".")), name) for module, name in imports(ast.parse(source), package)]
+    nodes = ast.walk(ast.parse(source))
+    taken = [(root.joinpath(*module.split(".")), name) for module, name in imports(nodes, package)]
     files = [(_file(base / name) if name else None) or _file(base) for base, name in taken]
     return [file for file in files if file is not None]
 

@@ -86,10 +86,10 @@ class _Reads(NamedTuple):
 @functools.lru_cache(maxsize=4096)
 def _reads(module: str, is_package: bool, source: bytes) -> _Reads:
     package = module if is_package else module.rpartition(".")[0]
-    tree = ast.parse(source)
+    nodes = list(ast.walk(ast.parse(source)))
     named: list[str] = []
     kinds: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Constant(value=str(text)) if (found := _OBJECT.fullmatch(text)) is not None:
                 named.append(found[1])
@@ -98,7 +98,7 @@ def _reads(module: str, is_package: bool, source: bytes) -> _Reads:
             case ast.Call(func=ast.Attribute(attr="get" | "names", value=owner), args=[kind, *_]):
                 if "registry" in (getattr(owner, "id", ""), getattr(owner, "attr", "")):
                     kinds.update([str(kind.value)] if isinstance(kind, ast.Constant) else registry.KINDS)
-    return _Reads(tuple(imports(tree, package)), tuple(named), frozenset(kinds))
+    return _Reads(tuple(imports(nodes, package)), tuple(named), frozenset(kinds))
 
 
 def _source(module: str) -> bytes | None:
