@@ -162,12 +162,13 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
 
 def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> str:
     """Return, with rich's markup, how many of a number of trials are done, and how long the others will take."""
-    expected = sum(job.trial.seconds for job in left)
-    time = f"expected time {duration(expected / min(workers, len(left)))}" if left else "nothing to do"
-    workers = min(workers, max(len(left), 1))
-    if left and not jit.are_kept():
-        time += ", and up to a minute for compiling kernels, once,"
-    return f"[bold]{title}[/]: {number} trials, {number - len(left)} done; {time} with {workers} at once"
+    begin = f"[bold]{title}[/]: {number} trials, {number - len(left)} done; "
+    if not left:
+        return begin + "nothing to do"
+    workers = min(workers, len(left))
+    time = f"expected time {duration(sum(job.trial.seconds for job in left) / workers)}"
+    compiling = "" if jit.are_kept() else ", and up to a minute for compiling kernels, once,"
+    return f"{begin}{time}{compiling} with {workers} at once"
 
 
 def perform_left(
