@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from joblib.externals.loky import get_reusable_executor
+
 from engram.workers import share_out
 
 
@@ -18,3 +20,9 @@ def test_a_worker_that_has_grown_is_replaced_without_a_word_and_nothing_waits_fo
     found = share_out(grow, range(8), workers=2)
     assert [item for item, _ in found] == list(range(8))
     assert len({pid for _, pid in found}) > 2
+
+
+def test_no_more_workers_are_started_than_there_are_items():
+    get_reusable_executor().shutdown()
+    assert share_out(abs, [-1, -2, -3], workers=10) == [1, 2, 3]
+    assert len(get_reusable_executor(reuse=True)._processes) == 3

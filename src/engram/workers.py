@@ -17,6 +17,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from engram import checks, extras
 
 Backend = Literal["loky", "ray"]
+PROCESSES: Final = 2  # at least, since joblib runs a pool of one in this process
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -50,7 +51,7 @@ def share_out(
     Args:
         function: Importable on the workers; called again for an item whose result was lost.
         items: In the order in which they are begun.
-        workers: How many work at once; with 1 and loky everything happens in this process.
+        workers: How many work at once, started for as many items; with 1 and loky everything happens in this process.
         backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
         attempts: How often an item is begun at most; ``LOST`` is the result where a worker died at each.
         under_way: Whether an item may have been begun and not finished when a worker died (default: any).
@@ -66,6 +67,7 @@ def share_out(
     """
     if workers == 1 and backend == "loky":
         return [function(item) for item in items]
+    workers = min(workers, max(len(items), PROCESSES))
     died = _died(backend)
 
     def together(some: Sequence[Item], workers: int) -> list[Result]:
@@ -80,7 +82,7 @@ def share_out(
     def alone(item: Item) -> Result | Lost:
         for _ in range(attempts - 1):
             try:
-                return together([item], 2)[0]  # two workers, since joblib runs a pool of one in this process
+                return together([item], PROCESSES)[0]
             except died:
                 continue
         return LOST
