@@ -1,15 +1,15 @@
-"""The fields of an experiment's config as options: read from arguments, and listed."""
+"""The settings of an experiment as options: read from arguments, and listed.
+
+``--steps 100`` changes a setting of all arms, ``--lstm.steps 100`` that of one arm or study.
+"""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import functools
-import inspect
 import io
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 
 
 def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
-    """Return what tyro reads of the arguments; raise ValueError, in one sentence, where it cannot."""
-    said = io.StringIO()
+    """What tyro reads of the arguments; raises ValueError, in one sentence, where it cannot.
+
+    Args:
+        kind: The dataclass to read.
+        arguments: The words of the command line.
+        **options: Further arguments of ``tyro.cli``.
+    """
+    messages = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(messages):
             return tyro.cli(kind, args=list(arguments), **options)
     except SystemExit as ended:
         if not ended.code:
             raise
-    words = re.sub(r"[\s╭╮╰╯│]+", " ", said.getvalue())
+    words = re.sub(r"[\s╭╮╰╯│]+", " ", messages.getvalue())
     wrong = re.search(r"Error parsing (--[\w.-]+): .* \1 (\S+)", words)
     if wrong is None:
         what = re.split("─{9,} ", re.sub("^ ─ .*?─+ ", "", words))[0].strip()
@@ -39,106 +45,158 @@ def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
     raise ValueError(f"{name} = {_given(wrong[1], arguments)!r}: expected {expected}")
 
 
-def changes(experiment: Experiment, preset: str, rest: Sequence[str]) -> dict[str, Any]:
-    """Read the remaining arguments as config fields; return those that differ from the preset."""
-    from engram.lab.config import override
+def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The remaining arguments as changes of settings, by dotted name: those that differ from the preset.
 
-    config = config_of(experiment, preset)
-    options = read(config, rest)
-    given = dict(_differences(_options(config), options))
-    override(config, given)
-    return given
+    Args:
+        experiment: The experiment.
+        preset: Name of its preset.
+        arguments: The words of the command line.
+
+    Raises:
+        ValueError: A setting is unknown, or a value is not allowed.
+    """
+    given: dict[str, Any] = {}
+    for owner, words in _by_owner(experiment, arguments).items():
+        base, options = _options(experiment, preset, owner), _read(experiment, preset, owner, words)
+        given |= {f"{owner}.{name}".lstrip("."): value for name, value in _differences(base, options)}
+    return experiment.changed(preset, given)
 
 
-def config_of(experiment: Experiment, preset: str) -> Any:
-    """Return the config of a preset."""
+def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The remaining arguments as values of settings: ``--rate 0.1,0.2``, a range, ``--rate 0.1:1``, or flags.
+
+    Args:
+        experiment: The experiment.
+        preset: Name of its preset.
+        arguments: The words of the command line.
+    """
     from engram import checks
-
-    return experiment.presets[checks.choice("preset", preset, experiment.presets)].config
-
-
-def read(config: Any, rest: Sequence[str]) -> Any:
-    """Read arguments as fields of a config; return an object with all of them, of the right types but unchecked."""
-    from engram.lab.config import fields, override
-
-    known = {option(field) for field in fields(type(config))}
-    for argument in rest:
-        name = argument.partition("=")[0].replace("_", "-")
-        negated = re.sub(r"^(--.*\.|--)no-", r"\1", name)
-        if argument.startswith("--") and not {name, negated} & known:
-            override(config, {name.removeprefix("--").replace("-", "_"): None})  # says which field is nearest
-    options = _options(config)
-    return parsed(type(options), rest, default=options, prog="engram run NAME")
-
-
-def values(config: Any, rest: Sequence[str]) -> dict[str, Any]:
-    """Read the remaining arguments as values of fields: ``--rate 0.1,0.2``, a range, ``--rate 0.1:1``, or flags."""
     from engram.lab import Range
-    from engram.lab.config import annotation, fields
+    from engram.lab.config import fields
 
-    known = {option(field): field for field in fields(type(config))}
-    words = [part for argument in rest for part in (argument.split("=", 1) if argument[:2] == "--" else [argument])]
-    found: dict[str, Any] = {}
-    while words:
-        name = words.pop(0).replace("_", "-")
-        if name not in known or not words or words[0].startswith("--"):
-            given = [name, *(word for word in words[:1] if not word.startswith("--"))]
-            found |= {field: [value] for field, value in _differences(_options(config), read(config, given))}
-            continue
-        field, text = known[name], words.pop(0)
-        kind = annotation(type(config), field)[0]
-        if kind is bool:
-            found[field] = [_truth(field, one) for one in text.split(",")]
-            continue
-        ranged = kind in (int, float) and ":" in text
-        each = [read(config, [name, one]) for one in text.split(":" if ranged else ",")]
-        given_values = [functools.reduce(getattr, field.split("."), one) for one in each]
-        found[field] = Range(*given_values) if ranged and len(each) == 2 else given_values
-    return found
-
-
-def _truth(field: str, text: str) -> bool:
-    from engram import checks
-
-    return checks.choice(field, text.lower(), ("true", "false")) == "true"
+    of_setting: dict[str, Any] = {}
+    for owner, given in _by_owner(experiment, arguments).items():
+        known = {option(name): (name, field.kind) for name, field in fields(_settings(experiment, owner)).items()}
+        words = list(given)
+        while words:
+            name = words.pop(0)
+            if name not in known or not words or words[0].startswith("--"):
+                flag = [name, *(word for word in words[:1] if not word.startswith("--"))]
+                options = _read(experiment, preset, owner, flag)
+                changed = _differences(_options(experiment, preset, owner), options)
+                of_setting |= {f"{owner}.{setting}".lstrip("."): [value] for setting, value in changed}
+                continue
+            setting, kind = known[name]
+            text, dotted = words.pop(0), f"{owner}.{setting}".lstrip(".")
+            if kind is bool:
+                choices = [checks.choice(dotted, word.lower(), ("true", "false")) for word in text.split(",")]
+                of_setting[dotted] = [word == "true" for word in choices]
+                continue
+            ranged = kind in (int, float) and ":" in text
+            each = [_read(experiment, preset, owner, [name, word]) for word in text.split(":" if ranged else ",")]
+            numbers = [functools.reduce(getattr, setting.split("."), options) for options in each]
+            of_setting[dotted] = Range(*numbers) if ranged and len(numbers) == 2 else numbers
+    return of_setting
 
 
 def option(field: str) -> str:
-    """Return the option of a field."""
+    """The option of a setting."""
     return "--" + field.replace("_", "-")
 
 
 def rows(experiment: Experiment) -> tuple[list[str], Iterator[tuple[str, ...]]]:
-    """Return the columns of a table of the fields, and its rows: allowed values, those of each preset, what it is."""
-    from engram.lab.config import allowed, fields, leaves
+    """The columns of a table of the settings, and its rows: what is allowed, the value in each preset, what it is."""
+    from engram.lab.config import fields
 
-    shown = {name: leaves(preset.config) for name, preset in experiment.presets.items()}
-    kind = type(experiment.presets["laptop"].config)
-    texts = _texts(kind)
-    plain = (
-        (option(field), allowed(kind, field), *(str(values[field]) for values in shown.values()), texts.get(field, ""))
-        for field in fields(kind)
-    )
-    cells = (tuple(map(escape, row)) for row in plain)
-    return ["option", "allowed", *shown, "what it is"], cells
+    def cells() -> Iterator[tuple[str, ...]]:
+        for study in experiment.by_name:
+            bases = [experiment.base(preset, study) for preset in experiment.presets]
+            for name, field in fields(_settings(experiment, study)).items():
+                in_presets = (str(functools.reduce(getattr, name.split("."), base)) for base in bases)
+                row = (option(f"{study}.{name}".lstrip(".")), field.allowed, *in_presets, field.meaning)
+                yield tuple(map(escape, row))
+
+    return ["option", "allowed", *experiment.presets, "what it is"], cells()
 
 
-def _options(config: Any) -> Any:
-    """Return a config as an object that validates nothing, so that parsing does not validate half a config."""
-    from engram.lab.config import annotation
+def arm_rows(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """The arms, with what each changes."""
+    for study in experiment.by_name.values():
+        for arm, own in study.table.items():
+            changed = (f"{name} = {'from the others' if callable(value) else value}" for name, value in own.items())
+            yield escape(arm), escape(", ".join(changed))
 
+
+def _settings(experiment: Experiment, owner: str) -> Any:
+    """The class of settings of a study or an arm."""
+    studies = experiment.by_name
+    return (studies[owner] if owner in studies else experiment.study_of(owner)).settings
+
+
+def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, list[str]]:
+    """The arguments by the study or arm that their options name; in each without this name."""
+    owners = {arm for study in experiment.by_name.values() for arm in study.table} | set(experiment.by_name) - {""}
+    dashed = {owner.replace("_", "-"): owner for owner in owners}
+    split: dict[str, list[str]] = {}
+    words: list[str] = []
+    for argument in arguments:
+        if not argument.startswith("--"):
+            if not words and not split:
+                raise ValueError(f"argument {argument!r}: expected an option, as --steps 100")
+            words.append(argument)
+            continue
+        name, equals, value = argument[2:].partition("=")
+        negated = "no-" if name.startswith("no-") else ""
+        name = name.removeprefix("no-").replace("_", "-")
+        owner = next((own for dash, own in dashed.items() if name.startswith(f"{dash}.")), "")
+        words = split.setdefault(owner, [])
+        inner = name.removeprefix(f"{owner.replace('_', '-')}.") if owner else name
+        parts = inner.rpartition(".")
+        words += [f"--{parts[0]}{parts[1]}{negated}{parts[2]}", *([value] if equals else [])]
+    return split
+
+
+def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str]) -> Any:
+    """Options of one study or arm, read from arguments; of the right types but unchecked."""
+    from engram.lab.config import check_known, fields
+
+    settings = _settings(experiment, owner) if owner or "" in experiment.by_name else None
+    known = {} if settings is None else dict.fromkeys(fields(settings))
+    prefix = f"{owner}." if owner else ""
+    options = {option(name) for name in known}
+    for word in words:
+        negated = re.sub(r"^(--.*\.|--)no-", r"\1", word)
+        if word.startswith("--") and not {word, negated} & options:
+            everything = known or {f"{study}.{n}": 0 for study in experiment.by_name for n in fields(_settings(experiment, study))}
+            name = word.removeprefix("--").replace("-", "_")
+            check_known(prefix + name, {prefix + other: 0 for other in everything})
+    defaults = _options(experiment, preset, owner)
+    return parsed(type(defaults), words, default=defaults, prog="engram run NAME")
+
+
+def _options(experiment: Experiment, preset: str, owner: str) -> Any:
+    """The settings of a study or an arm as an object that validates nothing, so that half a config can be parsed."""
+    if owner in experiment.by_name:
+        return _unvalidated(experiment.base(preset, owner))
+    return _unvalidated(experiment.arms(preset)[owner].config)
+
+
+def _unvalidated(config: Any) -> Any:
+    from engram.lab.config import fields
+
+    kinds = fields(type(config))
     options = []
     for field in dataclasses.fields(config):
-        kind, value = annotation(type(config), field.name)[0], getattr(config, field.name)
-        if dataclasses.is_dataclass(kind):
-            value = _options(value)
-            kind = type(value)
-        options.append((field.name, kind, value))
+        value = getattr(config, field.name)
+        inner = dataclasses.is_dataclass(value)
+        value = _unvalidated(value) if inner else value
+        options.append((field.name, type(value) if inner else kinds[field.name].kind, value))
     return dataclasses.make_dataclass("Fields", options, frozen=True)()
 
 
 def _differences(before: Any, after: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the fields that differ, dotted where they are a study's, with their new values."""
+    """Yield the fields that differ, dotted where they are of a config inside the config, with their new values."""
     for name, value in vars(after).items():
         if dataclasses.is_dataclass(value):
             yield from ((f"{name}.{inner}", item) for inner, item in _differences(getattr(before, name), value))
@@ -146,28 +204,8 @@ def _differences(before: Any, after: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _texts(kind: Any) -> dict[str, str]:
-    """Return the documentation that stands under each field of a config class, those inherited and of studies too."""
-    from engram.lab.config import annotation
-
-    trees = [ast.parse(textwrap.dedent(inspect.getsource(one))).body[0] for one in reversed(kind.__mro__[:-1])]
-    texts = {
-        field.target.id: str(text.value.value)
-        for tree in trees
-        if isinstance(tree, ast.ClassDef)
-        for field, text in zip(tree.body, tree.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-    }
-    for field in dataclasses.fields(kind):
-        study = annotation(kind, field.name)[0]
-        if dataclasses.is_dataclass(study):
-            texts |= {f"{field.name}.{inner}": text for inner, text in _texts(study).items()}
-    return texts
-
-
 def _given(option: str, arguments: Sequence[str]) -> str:
-    """Return the value that an option was given."""
+    """The value that an option was given."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name.replace("_", "-") == option:

@@ -103,16 +103,18 @@ def show(command: Show) -> None:
     presets = []
     for name, preset in experiment.presets.items():
         time = duration(experiment.expected_seconds(name))
-        presets.append((name, str(preset.seeds), ", ".join(experiment.arms(preset.config)), f"{time} on one core"))
+        presets.append((name, str(preset.seeds), ", ".join(experiment.arms(name)), f"{time} on one core"))
     print_table(console, "Presets", ["preset", "seeds", "arms", "computing time"], presets)
     console.print()
-    print_table(console, "Config", *fields.rows(experiment))
+    print_table(console, "Settings", *fields.rows(experiment))
+    console.print("[dim]--ARM.setting VALUE changes one of a single arm.[/]\n")
+    print_table(console, "Arms", ["arm", "what it changes"], list(fields.arm_rows(experiment)))
     console.print()
     claims = [
         (
             claim.id,
             escape(claim.statement),
-            f"{claim.holds} ({claim.threshold}'s)",
+            f"{claim.criterion} ({claim.threshold}'s)",
             ", ".join(claim.presets),
             f">= {claim.seeds}",
         )

@@ -57,7 +57,7 @@ def sweep(command: Sweep, rest: list[str]) -> int:
     from engram.lab.sweeps import compared, folder_of
 
     experiment: Experiment = registry.get("experiments", command.name)
-    values = fields.values(fields.config_of(experiment, command.preset), rest)
+    values = fields.values(experiment, command.preset, rest)
     options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
     with contextlib.redirect_stdout(sys.stderr):
         found = engram.lab.sweep(experiment, arms=_arms(command.arms), **options, **values)
@@ -96,7 +96,7 @@ def _print_results(results: Results) -> None:
             (
                 f"{escape(claim.statement)}\n[dim]{claim.id}[/]",
                 escape(claim.published),
-                f"{claim.holds}\n[dim]{OWNERS[claim.threshold]}[/]",
+                f"{claim.criterion}\n[dim]{OWNERS[claim.threshold]}[/]",
                 f"{judged.ours:.4g}" if judged.values else "",
                 escape(f"[{judged.low:.3g}, {judged.high:.3g}]") if judged.values else "",
                 f"{len(judged.values)}{resolve}",

@@ -1,4 +1,4 @@
-"""Binary pattern completion by a differentiably plastic network (Miconi, Clune and Stanley, 2018).
+"""A plastic network memorises binary patterns shown once and completes them (Miconi, Clune and Stanley, 2018).
 
 Each episode shows a few random binary patterns, then half of one of them; the network must restore the other half.
 What it has to remember changes with every episode, so it can only be kept in activity or in plastic synapses.
@@ -6,107 +6,80 @@ What it has to remember changes with every episode, so it can only be kept in ac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import plotly.graph_objects as go
 import torch
-from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, narrow, value
-from engram.lab.curves import points_by_arm
+from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, metric, setting, settings
 from engram.plasticity import ClampedLSTM, Hebb, Oja, PlasticRNN
 from engram.tasks import PatternCompletion
 
 INPUT_GAIN = 20.0  # so large that tanh saturates: the shown units are in effect clamped
-LONG: dict[str, Any] = {"patterns": 5, "cycles": 2, "presentation_steps": 6, "blank_steps": 4}
 CHANCE = 0.25  # half of the bits are shown, and half of the others are guessed
 
 
-@dataclass(frozen=True)
-class Training:
+@settings
+class Config:
     """What one trial is made of."""
 
-    network: Literal["plastic", "non-plastic", "lstm"] = "plastic"
-    """Plastic recurrent network, the same without plasticity, or clamped LSTM; each arm sets its own."""
-    rule: Literal["hebb", "oja"] = "hebb"
-    """Plasticity rule of the plastic network."""
-    alpha: Literal["connection", "post", "homogeneous"] = "connection"
-    """What has a plasticity coefficient of its own: each connection, each receiving unit, or the whole network."""
-    bits: Annotated[int, Ge(2)] = 50
-    """Bits of a pattern; even."""
-    patterns: Annotated[int, Ge(1)] = 2
-    """Patterns to be memorised in an episode."""
-    cycles: Annotated[int, Ge(1)] = 1
-    """How many times all patterns are shown."""
-    presentation_steps: Annotated[int, Ge(1)] = 3
-    """Steps for which a pattern, and the probe, is shown."""
-    blank_steps: Annotated[int, Ge(0)] = 1
-    """Steps without input after each pattern."""
-    hidden_size: Annotated[int, Ge(2)] = 51
-    """Units of the network; a recurrent network needs one for each bit and one whose input is constant."""
-    episodes: Annotated[int, Ge(10)] = 6000
-    """Training episodes; each is one step of the optimiser on a batch of its own."""
-    batch_size: Annotated[int, Ge(1)] = 1
-    """Episodes in a batch."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 3e-4
-    """Learning rate of Adam."""
+    network: Literal["plastic", "non-plastic", "lstm"] = setting("plastic", "each arm sets its own")
+    rule: Literal["hebb", "oja"] = setting("hebb", "plasticity rule of the plastic network")
+    alpha: Literal["connection", "post", "homogeneous"] = setting("connection", "what has a coefficient of its own")
+    bits: int = setting(50, "bits of a pattern; even", ge=2)
+    patterns: int = setting(2, "patterns to be memorised in an episode", ge=1)
+    cycles: int = setting(1, "how many times all patterns are shown", ge=1)
+    presentation_steps: int = setting(3, "steps for which a pattern, and the probe, is shown", ge=1)
+    blank_steps: int = setting(1, "steps without input after each pattern", ge=0)
+    hidden_size: int = setting(51, "units; a recurrent network has one for each bit and a constant one", ge=2)
+    episodes: int = setting(6000, "training episodes, a batch and a step of the optimiser each", ge=10, scales=True)
+    batch_size: int = setting(1, "episodes in a batch", ge=1)
+    learning_rate: float = setting(3e-4, "of Adam", gt=0, le=1)
 
     def __post_init__(self) -> None:
         if self.bits % 2:
             raise ValueError(f"bits = {self.bits}: expected an even number")
-        if self.network != "lstm" and self.hidden_size <= self.bits:
-            raise ValueError(f"hidden_size = {self.hidden_size}: expected more than bits = {self.bits}")
-        if self.network == "lstm" and self.hidden_size < self.bits:
-            raise ValueError(f"hidden_size = {self.hidden_size}: expected at least bits = {self.bits}")
+        least = self.bits + (self.network != "lstm")
+        if self.hidden_size < least:
+            raise ValueError(f"hidden_size = {self.hidden_size}: expected at least {least}, with bits = {self.bits}")
 
 
-@dataclass(frozen=True)
-class Config(Training):
-    """The training of the plastic network, and what the other arms change in it."""
-
-    baseline_learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
-    """Learning rate of the non-plastic network; in the laptop preset this and the next two are the best for each arm of
-    1e-4, 3e-4, 1e-3 and 3e-3, while the plastic networks keep the published one, though 1e-3 is better for them too."""
-    enlarged_learning_rate: Annotated[float, Gt(0), Le(1)] = 3e-4
-    """Learning rate of the enlarged non-plastic network."""
-    lstm_learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
-    """Learning rate of the LSTM."""
-    extra_neurons: Annotated[int, Ge(1)] = 200
-    """Units that the enlarged non-plastic network has more, and that the LSTM has in all."""
-    long_bits: Annotated[int, Ge(2)] = 200
-    """Bits of the long task (5 patterns, 2 cycles, 106 steps); even."""
-    long_episodes: Annotated[int, Ge(10)] = 1000
-    """Training episodes of the long task."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.long_bits % 2:
-            raise ValueError(f"long_bits = {self.long_bits}: expected an even number")
-
-
-def arms(config: Config) -> dict[str, Arm]:
-    """The plastic network, its controls, and the plastic network on the long task."""
-    plastic = replace(narrow(config, Training), network="plastic")
-    rate = config.baseline_learning_rate
-    control = replace(plastic, network="non-plastic", rule=Training.rule, alpha=Training.alpha, learning_rate=rate)
-    enlarged = replace(control, learning_rate=config.enlarged_learning_rate)
-    lstm_size, bits = max(config.extra_neurons, config.bits), config.long_bits
-    found = {
-        "plastic": plastic,
-        "homogeneous": replace(plastic, alpha="homogeneous"),
-        "non-plastic": control,
-        "non-plastic-large": replace(enlarged, hidden_size=config.hidden_size + config.extra_neurons),
-        "lstm": replace(control, network="lstm", hidden_size=lstm_size, learning_rate=config.lstm_learning_rate),
-        "plastic-long": replace(plastic, bits=bits, hidden_size=bits + 1, episodes=config.long_episodes, **LONG),
-    }
-    return arms_of(trial, found, seconds)
+# The rates of the controls are the best for each of 1e-4, 3e-4, 1e-3 and 3e-3; the plastic networks keep the published.
+arms: dict[str, dict[str, Any]] = {
+    "plastic": {},
+    "homogeneous": {"alpha": "homogeneous"},
+    "non-plastic": {"network": "non-plastic", "learning_rate": 1e-3},
+    "non-plastic-large": {"network": "non-plastic", "hidden_size": 251},
+    "lstm": {"network": "lstm", "hidden_size": 200, "learning_rate": 1e-3},
+    "plastic-long": {"bits": 200, "hidden_size": lambda arm: arm.bits + 1, "episodes": 1000}
+    | {"patterns": 5, "cycles": 2, "presentation_steps": 6, "blank_steps": 4},
+}
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={
+            **{"bits": 10, "hidden_size": 11, "episodes": 20},
+            "non-plastic-large": {"hidden_size": 23},
+            "lstm": {"hidden_size": 12},
+            "plastic-long": {"bits": 12, "episodes": 10},
+        },
+    ),
+    "laptop": Preset(seeds=10),
+    "paper": Preset(
+        seeds=10,
+        changes={
+            "episodes": 1_000_000,
+            "non-plastic": {"learning_rate": 3e-5},
+            "non-plastic-large": {"hidden_size": 2051, "learning_rate": 3e-5},
+            "lstm": {"hidden_size": 2000, "learning_rate": 3e-5},
+            "plastic-long": {"bits": 1000, "episodes": 2000},
+        },
+    ),
+}
 
 
-def build(config: Training, generator: torch.Generator) -> PlasticRNN | ClampedLSTM:
+def build(config: Config, generator: torch.Generator) -> PlasticRNN | ClampedLSTM:
     """Build the network of a trial; called with patterns, it returns its activity, of which the first units answer."""
     if config.network == "lstm":
         return ClampedLSTM(config.bits, config.hidden_size, generator=generator)
@@ -121,11 +94,11 @@ def build(config: Training, generator: torch.Generator) -> PlasticRNN | ClampedL
 
 
 def errors(answer: Float[Tensor, "batch bits"], target: Float[Tensor, "batch bits"]) -> Float[Tensor, ""]:
-    """Return the fraction of all bits, the shown ones included, whose sign is wrong."""
+    """The fraction of all bits, the shown ones included, whose sign is wrong."""
     return (answer.sign() != target).float().mean()
 
 
-def trial(config: Training, run: Run) -> dict[str, Any]:
+def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network on fresh episodes; its result is the error over the last tenth of them."""
     task = PatternCompletion(config.bits, config.patterns, config.cycles, config.presentation_steps, config.blank_steps)
     net = build(config, run.generator).to(run.device)
@@ -139,6 +112,7 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
         loss.backward()
         optimizer.step()
         run.log(episode + 1, every=max(1, config.episodes // 100), error=errors(answer, target), loss=loss)
+    run.keep(net=net)
     first, last = run.ends("error")
     result = {"error": last, "first_error": first}
     if config.network == "plastic":
@@ -146,95 +120,41 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     return result
 
 
-published = partial(claimed, source="author code, simple/ and its README; criterion ours")
-laptop = partial(published, presets=("laptop",))
+error = metric("error")
+CODE = "author code, simple/ and its README; criterion ours"
+claim = claims_from(CODE, published="learns the task; more than 1000 pixels and 2 million parameters (no figure)")
+fails = claims_from(
+    CODE,
+    published="plastic learns, non-plastic needs orders of magnitude more episodes, also with 2000 neurons more; an LSTM "
+    "learns slowly and imperfectly even with about 2000 units (no figure)",
+    presets=("laptop",),
+)
 claims = [
-    published(
-        "plastic-learns",
-        "A plastic network memorises patterns shown once and completes them",
-        value("plastic", "error") <= 0.04,
-        published="learns the task (no figure)",
-    ),
-    published(
+    claim("plastic-learns", "A plastic network completes patterns that it saw once", error("plastic") <= 0.04),
+    claim("long-patterns", "A plastic network memorises five long patterns", error("plastic-long") <= 0.03),
+    claim(
         "one-coefficient-suffices",
-        "With a single plasticity coefficient the error is no larger than with one for each connection: "
-        "nothing tells one random bit from another",
-        value("homogeneous", "error") / value("plastic", "error") <= 1.0,
+        "A single plasticity coefficient does as well as one for each connection: nothing tells random bits apart",
+        error("homogeneous") / error("plastic") <= 1.0,
         source="ours; the author code has it for images alone",
         published="not compared",
     ),
-    laptop(
-        "non-plastic-fails",
-        "A non-plastic network of the same size does not learn to complete patterns in as many episodes",
-        value("non-plastic", "error") >= 0.22,
-        published="needs orders of magnitude more episodes",
-    ),
-    laptop(
+    fails("plastic-beats-non-plastic", "Plasticity divides the error", error("plastic") / error("non-plastic") <= 0.25),
+    fails("non-plastic-fails", "A network without plasticity does not learn it", error("non-plastic") >= 0.22),
+    fails(
         "neurons-do-not-help",
-        "A non-plastic network with 200 more neurons does not learn to complete patterns in as many episodes",
-        value("non-plastic-large", "error") >= 0.15,
-        published="trained with +2000 neurons for 1e6 episodes (no figure)",
+        "A larger network without plasticity does not learn it",
+        error("non-plastic-large") >= 0.15,
     ),
-    laptop(
-        "lstm-fails",
-        "An LSTM of 200 units with clamped inputs does not learn to complete patterns in as many episodes, at the "
-        "best of four learning rates",
-        value("lstm", "error") >= 0.15,
-        source="author code, header of simple/lstm.py",
-        published="learns slowly and imperfectly even with about 2000 units",
-    ),
-    laptop(
-        "plastic-beats-non-plastic",
-        "The plastic network's error is a quarter of the non-plastic network's, or less",
-        value("plastic", "error") / value("non-plastic", "error") <= 0.25,
-        published="plastic learns, non-plastic does not (no figure)",
-    ),
-    published(
-        "long-patterns",
-        "A plastic network memorises five long patterns (laptop: 200 bits, paper: 1000 bits) over 106 steps",
-        value("plastic-long", "error") <= 0.03,
-        source="abstract: more than 1000 pixels and 2 million parameters; author code, simple/full.py",
-        published="memorises and reconstructs high-dimensional patterns (no figure)",
-    ),
+    fails("lstm-fails", "An LSTM of 200 units does not learn it, at the best of four rates", error("lstm") >= 0.15),
 ]
-
-
-def figure(results: Results) -> go.Figure:
-    """Each trial's error over its last tenth, arm by arm, with chance."""
-    title = "Error over the last tenth of training, one point a seed"
-    return points_by_arm(results, "error", title, "fraction of wrong bits", chance=CHANCE)
-
-
-def seconds(config: Training) -> float:
-    """Time of a trial on one core: a cost for each operation, and one for each synapse that it touches."""
-    shown = config.presentation_steps
-    steps = config.patterns * config.cycles * (shown + config.blank_steps) + shown
-    synapses = config.batch_size * config.hidden_size**2
-    episode, step, each = {
-        "plastic": (1.05e-3, 25e-6, 0.36e-9),
-        "non-plastic": (0.5e-3, 30e-6, 0.5e-9),
-        "lstm": (0.5e-3, 30e-6, 2e-9),
-    }[config.network]
-    return config.episodes * (episode + steps * (step + each * synapses))
-
-
-SMOKE = Config(bits=10, hidden_size=11, episodes=20, extra_neurons=12, long_bits=12, long_episodes=10)
-PAPER = Config(
-    episodes=1_000_000,
-    baseline_learning_rate=3e-5,
-    enlarged_learning_rate=3e-5,
-    lstm_learning_rate=3e-5,
-    extra_neurons=2000,
-    long_bits=1000,
-    long_episodes=2000,
-)
 experiment = Experiment(
     name="pattern-completion",
-    summary="A plastic recurrent network memorises binary patterns shown once; non-plastic ones do not",
+    about=__doc__,
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=10), "paper": Preset(PAPER, seeds=10)},
-    arms=arms,
+    studies=Study(trial, arms),
+    presets=presets,
     claims=claims,
-    figure=figure,
+    figure=Points("error", "Error over the last tenth of training, one point a seed", "fraction of wrong bits", CHANCE),
     headline="error",
 )

@@ -3,13 +3,14 @@
 from engram import extras
 
 try:
-    from engram.lab.claim import Claim, JudgedClaim, at_least, at_most, judge, within
-    from engram.lab.config import narrow
-    from engram.lab.experiment import Arm, Experiment, Preset, arms_of
+    from engram.lab.claim import Claim, JudgedClaim, claims_from, judge
+    from engram.lab.config import setting, settings
+    from engram.lab.experiment import Arm, Experiment, Preset, Study
+    from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles, Table
     from engram.lab.laboratory import run
     from engram.lab.last_run import load
     from engram.lab.loop import Run
-    from engram.lab.measure import Measure, claimed, largest, least, most, share, smallest, value
+    from engram.lab.measure import Criterion, Measure, maximum, metric, minimum, share
     from engram.lab.results import Results, TrialResult
     from engram.lab.sweeps import Range, sweep
     from engram.storage.files import CannotWriteError, CorruptFileError
@@ -21,28 +22,31 @@ __all__ = [
     "CannotWriteError",
     "Claim",
     "CorruptFileError",
+    "Criterion",
     "Experiment",
+    "Grid",
+    "Heatmap",
     "JudgedClaim",
+    "Lines",
     "Measure",
+    "Points",
     "Preset",
+    "Profiles",
     "Range",
     "Results",
     "Run",
+    "Study",
+    "Table",
     "TrialResult",
-    "arms_of",
-    "at_least",
-    "at_most",
-    "claimed",
+    "claims_from",
     "judge",
-    "largest",
-    "least",
     "load",
-    "most",
-    "narrow",
+    "maximum",
+    "metric",
+    "minimum",
     "run",
+    "setting",
+    "settings",
     "share",
-    "smallest",
     "sweep",
-    "value",
-    "within",
 ]

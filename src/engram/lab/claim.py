@@ -7,48 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from engram.lab.inference import CONFIDENCE, Estimate, Form, estimate, holm, p_value
+from engram.lab.inference import CONFIDENCE, Estimate, estimate, holm, p_value
+from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 
 Verdict = Literal[
     "reproduced", "reproduced at laptop scale", "not reproduced", "undecided", "identity", "not testable here"
 ]
 OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
-ResultsOfSeed = Mapping[str, Mapping[str, Any]]
-"""The results of one seed: arm -> what its trial returned."""
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """A range that our value must lie in, ends included, as ``at_most``, ``at_least`` and ``within`` make it."""
-
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if math.isinf(self.low):
-            return f"<= {self.high:g}"
-        return f">= {self.low:g}" if math.isinf(self.high) else f"{self.low:g} .. {self.high:g}"
-
-    @property
-    def refuted(self) -> str:
-        """What refutes a claim that has this criterion, in words."""
-        ends = [f"below {self.low:g}"] * math.isfinite(self.low) + [f"above {self.high:g}"] * math.isfinite(self.high)
-        return f"an interval wholly {' or '.join(ends)}"
-
-
-def at_most(threshold: float) -> Criterion:
-    """Return the criterion ``value <= threshold``."""
-    return Criterion(-math.inf, threshold)
-
-
-def at_least(threshold: float) -> Criterion:
-    """Return the criterion ``value >= threshold``."""
-    return Criterion(threshold, math.inf)
-
-
-def within(target: float, tolerance: float = 0.0) -> Criterion:
-    """Return the criterion ``|value - target| <= tolerance``."""
-    return Criterion(target - tolerance, target + tolerance)
 
 
 @dataclass(frozen=True)
@@ -57,13 +22,11 @@ class Claim:
 
     Attributes:
         id: Short name, unique in its experiment.
-        statement: What is claimed, in words.
+        statement: What is claimed, in words, without the number that the criterion has.
+        condition: Our measure of it, computed from the results of one seed and paired by seed where it compares arms,
+            and the criterion that it must meet, as ``error("plastic") <= 0.04``.
         source: Where it is published.
         published: The published figure or, where there is none, the published words.
-        metric: Computes our value from the results of one seed, ``{arm: result}``. A comparison between arms is
-            a difference or a ratio against a threshold, paired by seed.
-        holds: The criterion that our value must meet.
-        arms: The arms that ``metric`` reads; of a ``Measure`` they need not be said.
         threshold: Whose criterion it is: the ``"paper"``'s, or our own ``"laptop"``-size design.
         presets: The presets at whose size the claim means something.
         seeds: How many seeds a verdict needs at least; one seed decides nothing.
@@ -76,11 +39,9 @@ class Claim:
 
     id: str
     statement: str
-    source: str
-    published: str
-    metric: Callable[[ResultsOfSeed], float]
-    holds: Criterion
-    arms: tuple[str, ...] = ()
+    condition: Condition
+    source: str = ""
+    published: str = ""
     threshold: Literal["paper", "laptop"] = "laptop"
     presets: tuple[str, ...] = ("laptop", "paper")
     seeds: int = 3
@@ -90,8 +51,41 @@ class Claim:
     def __post_init__(self) -> None:
         if self.seeds < 2:
             raise ValueError(f"seeds = {self.seeds}: expected at least 2, since one seed decides nothing")
-        if not self.arms:
-            object.__setattr__(self, "arms", getattr(self.metric, "arms", ()))
+
+    @property
+    def measure(self) -> Measure:
+        """What is measured."""
+        return self.condition.measure
+
+    @property
+    def criterion(self) -> Criterion:
+        """What our value must meet."""
+        return self.condition.criterion
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that the measure reads."""
+        return self.measure.arms
+
+
+def claims_from(source: str, **common: Any) -> Callable[..., Claim]:
+    """A maker of claims of one source: ``claim(id, statement, condition)``.
+
+    Args:
+        source: Where they are published.
+        **common: Further fields of ``Claim`` that they share; each claim may have its own instead.
+
+    Examples:
+        >>> from engram.lab import metric
+        >>> claim = claims_from("table 2", published="0.9")
+        >>> claim("small", "The error is small", metric("error")("main") <= 0.1).arms
+        ('main',)
+    """
+
+    def claim(id: str, statement: str, condition: Condition, **own: Any) -> Claim:  # noqa: A002
+        return Claim(id, statement, condition, **{"source": source, **common, **own})
+
+    return claim
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,7 @@ def interval(claim: Claim, values: Mapping[int, float], trials: Mapping[int, int
     if not numbers:
         return Estimate(math.nan, math.nan, math.nan, math.nan)
     if claim.sameness == "statistical":
-        return estimate(numbers, getattr(claim.metric, "form", "mean"), [trials[seed] for seed in values])
+        return estimate(numbers, claim.measure.form, [trials[seed] for seed in values])
     low, high = (min(numbers), max(numbers)) if all(map(math.isfinite, numbers)) else (math.nan, math.nan)
     return Estimate(math.fsum(numbers) / len(numbers), low, high, math.nan)
 
@@ -162,8 +156,8 @@ def judge(
     broken = ""
     for seed, arms in complete.items():
         try:
-            values[seed] = float(claim.metric(arms))
-            trials[seed] = getattr(claim.metric, "trials", lambda arms: 1)(arms)
+            values[seed] = float(claim.measure(arms))
+            trials[seed] = claim.measure.trials(arms)
         except Exception as error:
             values.pop(seed, None)
             broken = f"no value for seed {seed}: {type(error).__name__}: {error}"
@@ -192,25 +186,25 @@ def judge(
     if claim.sameness == "bitwise" and len(set(numbers)) > 1:
         return judged("not reproduced", "the seeds differ")
     if claim.sameness == "identity":
-        every = claim.holds.low <= found.low and found.high <= claim.holds.high
+        every = claim.criterion.low <= found.low and found.high <= claim.criterion.high
         return judged("identity") if every else judged("not reproduced", "an identity is broken: an error of ours")
     p = _p_value(claim, found.value, numbers, list(trials.values()))
-    if claim.holds.low <= found.low and found.high <= claim.holds.high:
+    if claim.criterion.low <= found.low and found.high <= claim.criterion.high:
         return judged("reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", p=p)
-    if found.high < claim.holds.low or claim.holds.high < found.low:
+    if found.high < claim.criterion.low or claim.criterion.high < found.low:
         return judged("not reproduced", p=p)
     return judged("undecided", "the interval straddles the threshold", p=p)
 
 
 def _p_value(claim: Claim, ours: float, values: Sequence[float], trials: Sequence[int]) -> float:
     """Return the p-value of the criterion's threshold: of a range both must be left out to hold, and one to fail."""
-    form: Form = getattr(claim.metric, "form", "mean")
+    form = claim.measure.form
     if claim.sameness != "statistical" or (len(set(values)) == 1 and form != "share"):
         return math.nan
-    low, high = (0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.holds).values())
-    if ours < claim.holds.low:
+    low, high = (0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.criterion).values())
+    if ours < claim.criterion.low:
         return low
-    return high if ours > claim.holds.high else max(low, high)
+    return high if ours > claim.criterion.high else max(low, high)
 
 
 def adjust(claims: Sequence[JudgedClaim]) -> list[JudgedClaim]:

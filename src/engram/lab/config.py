@@ -1,8 +1,7 @@
-"""Typed, validated configurations: an experiment's ``Config`` is a plain frozen dataclass whose annotations say it all.
+"""Settings: one line says a setting's default, what it means and its range.
 
-Ranges stand in the annotation (``Annotated[int, Ge(1)]``), so that one declaration gives the command line its option,
-the reader the allowed values, and a wrong value its error. A config may hold configs of studies as fields; a field of
-one of them is named with a dot, as in ``ring.neurons``.
+A class of settings is a frozen dataclass of pydantic. The validator, the command line and the documentation read each
+field from it; a field may be a class of settings in turn, whose fields are named with a dot, as in ``fit.rank``.
 """
 
 from __future__ import annotations
@@ -12,135 +11,199 @@ import difflib
 import functools
 import itertools
 import json
+import re
 import types
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import annotated_types
 import pydantic
+import pydantic.dataclasses
 
 C = TypeVar("C")
+T = TypeVar("T")
+_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def setting(
+    default: T,
+    meaning: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    scales: bool = False,
+) -> T:
+    """A field of a class of settings.
+
+    Args:
+        default: Its value where nothing changes it.
+        meaning: What it is, in words.
+        ge: The smallest value allowed.
+        gt: The bound that values lie above.
+        le: The largest value allowed.
+        lt: The bound that values lie below.
+        scales: Whether a trial's time is proportional to it, as to a number of steps.
+    """
+    limits = {name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None}
+    extra = {"scales": scales}
+    return cast(T, pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits))  # type: ignore[arg-type, call-overload]
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(setting,))
+def settings(cls: type[C]) -> type[C]:
+    """Make a class a frozen dataclass of settings, which are validated when an object is made.
+
+    Examples:
+        >>> @settings
+        ... class Config:
+        ...     steps: int = setting(100, "steps of training", ge=1)
+        >>> Config(steps=7)
+        Config(steps=7)
+    """
+    strict = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
+    return pydantic.dataclasses.dataclass(frozen=True, config=strict)(cls)
+
+
+class Field(NamedTuple):
+    """What a field says of itself.
+
+    Attributes:
+        kind: Its type.
+        limits: Its range, as words such as ``>= 1``.
+        meaning: What it is.
+        scales: Whether a trial's time is proportional to it.
+    """
+
+    kind: Any
+    limits: tuple[str, ...]
+    meaning: str
+    scales: bool
+
+    @property
+    def allowed(self) -> str:
+        """The values that it may take in words, as ``int >= 1``."""
+        choices = get_origin(self.kind) is Literal
+        words = " or ".join(map(repr, get_args(self.kind))) if choices else _type_name(self.kind)
+        return f"{words} {' and '.join(self.limits)}" if self.limits else words
+
+
+@functools.cache
+def fields(cls: type) -> dict[str, Field]:
+    """All fields of a config class by name; those of a class inside it by dotted names, in the place of the field."""
+    declared = getattr(cls, "__pydantic_fields__", {})
+    hints = get_type_hints(cls, include_extras=True)
+    docs = "\n".join(base.__doc__ or "" for base in reversed(cls.__mro__[:-1]))
+    listed = dict(re.findall(r"^ +(\w+): (.+)$", docs, re.MULTILINE))  # of a dataclass without settings
+    found: dict[str, Field] = {}
+    for name in (field.name for field in dataclasses.fields(cast(Any, cls))):
+        kind, *constraints = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
+        info = declared.get(name)
+        if dataclasses.is_dataclass(kind):
+            found |= {f"{name}.{inner}": field for inner, field in fields(cast(type, kind)).items()}
+            continue
+        constraints += () if info is None else info.metadata
+        limits = [
+            f"{sign} {getattr(constraint, attribute)}"
+            for constraint in constraints
+            if isinstance(constraint, annotated_types.BaseMetadata)
+            for attribute, sign in _SIGNS.items()
+            if getattr(constraint, attribute, None) is not None
+        ]
+        meaning = listed.get(name, "") if info is None else info.description or listed.get(name, "")
+        extra = getattr(info, "json_schema_extra", None) or {}
+        found[name] = Field(kind, tuple(limits), meaning, bool(extra.get("scales")))
+    return found
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a config as a dictionary of JSON values, in which a study's config is a dictionary of its own."""
-    return cast(dict[str, Any], _adapter(cast(Hashable, type(config))).dump_python(config, mode="json"))
+    """A config as a dictionary of JSON values, nested where it holds another."""
+    return cast(dict[str, Any], _adapter(type(config)).dump_python(config, mode="json"))
 
 
 def leaves(config: Any) -> dict[str, Any]:
-    """Return a config as JSON values by field, those of studies by their dotted names, as ``ring.neurons``."""
-    return dict(_flat(type(config), to_dict(config)))
+    """A config as JSON values by field, those of a config inside it by dotted names."""
+    return dict(flat(type(config), to_dict(config)))
 
 
-def fields(cls: Any) -> list[str]:
-    """Return the names of a config's fields, dotted where they are a study's."""
-    names = []
-    for field in dataclasses.fields(cls):
-        kind, _ = annotation(cls, field.name)
-        names += [f"{field.name}.{name}" for name in fields(kind)] if dataclasses.is_dataclass(kind) else [field.name]
-    return names
+def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+    """The config that has some values, JSON or Python's.
 
-
-def override(config: C, changes: Mapping[str, Any]) -> C:
-    """Return ``config`` with fields changed, by name, those of a study in a mapping or dotted; all is validated.
+    Args:
+        cls: The config class.
+        values: By field, nested or dotted; a field that is left out has its default.
 
     Raises:
         ValueError: A field is unknown (the nearest one is suggested), or a value has the wrong type or lies out of
             range: the message names the field, the value and what is allowed.
     """
-    known = fields(type(config))
-    values = to_dict(config)
-    for name, value in _flat(type(config), changes):
-        if name not in known:
-            raise ValueError(f"unknown field {name!r}; {_nearest(name, known)}")
-        *studies, last = name.split(".")
-        functools.reduce(lambda inner, study: inner[study], studies, values)[last] = value
-    return from_dict(type(config), values)
-
-
-def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
-    """Build a config from JSON values; raises ValueError as ``override`` does."""
+    nested: dict[str, Any] = {}
+    for name, value in flat(cls, values):
+        check_known(name, fields(cls))
+        *outer, last = name.split(".")
+        functools.reduce(lambda inner, part: inner.setdefault(part, {}), outer, nested)[last] = value
     try:
         # Through JSON, since pydantic's strict mode takes no dictionary for a dataclass but takes a JSON object.
-        text = json.dumps(values, default=str)
-        return cast(C, _adapter(cast(Hashable, cls)).validate_json(text, strict=True))
+        return cast(C, _adapter(cls).validate_json(json.dumps(nested, default=_plain), strict=True))
     except pydantic.ValidationError as error:
         raise ValueError("; ".join(_explain(cls, problem) for problem in error.errors())) from None
 
 
-def narrow(config: Any, cls: type[C]) -> C:
-    """Return what a config has of the class that it extends: the config of an arm, out of that of the experiment.
-
-    Examples:
-        >>> Trial = dataclasses.make_dataclass("Trial", [("steps", int, 5)])
-        >>> Config = dataclasses.make_dataclass("Config", [("long_steps", int, 50)], bases=(Trial,))
-        >>> narrow(Config(steps=7), Trial)
-        Trial(steps=7)
-    """
-    return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cast(Any, cls))})
-
-
-def allowed(cls: type, name: str) -> str:
-    """Return in words what values a field may take, as ``int >= 1``."""
-    kind, limits = annotation(cls, name)
-    words = " or ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else _type_name(kind)
-    return " and ".join([words, *limits]).replace(" and ", " ", 1) if limits else words
-
-
-def annotation(cls: type, name: str) -> tuple[Any, list[str]]:
-    """Return a field's type and its limits as words such as ``>= 1``."""
-    study, _, rest = name.partition(".")
-    hint = _hints(cls)[study]
-    if rest:
-        return annotation(hint, rest)
-    if get_origin(hint) is not Annotated:
-        return hint, []
-    kind, *extras = get_args(hint)
-    signs = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
-    limits = [
-        f"{sign} {getattr(extra, attribute)}"
-        for extra in extras
-        if isinstance(extra, annotated_types.BaseMetadata)
-        for attribute, sign in signs
-        if getattr(extra, attribute, None) is not None
-    ]
-    return kind, limits
-
-
-@functools.cache
-def _hints(cls: Hashable) -> dict[str, Any]:
-    return get_type_hints(cls, include_extras=True)
-
-
-@functools.cache
-def _adapter(cls: Hashable) -> Any:
-    return pydantic.TypeAdapter(cast(type, cls))
-
-
-def _flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the values of a config by field, dotted where they are a study's."""
+def flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield values by field, dotted where they are of a config inside the config."""
     hints = get_type_hints(cls)
     for name, value in values.items():
-        if isinstance(value, Mapping) and dataclasses.is_dataclass(hints.get(name)):
-            yield from ((f"{name}.{inner}", item) for inner, item in _flat(hints[name], value))
+        inner = vars(value) if dataclasses.is_dataclass(value) else value
+        if isinstance(inner, Mapping) and dataclasses.is_dataclass(hints.get(name)):
+            yield from ((f"{name}.{last}", item) for last, item in flat(hints[name], inner))
         else:
             yield name, value
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    """Suggest a field for one that is unknown; its study may be left out."""
-    called = {field if "." in name else field.rpartition(".")[2]: field for field in reversed(known)}
+def check_known(name: str, known: Mapping[str, Any]) -> None:
+    """Raise ValueError, with the nearest name, where a field is not among those known."""
+    if name in known:
+        return
+    called = {field if "." in name else field.rpartition(".")[2]: field for field in reversed(list(known))}
     close = difflib.get_close_matches(name, called, n=1)
-    return f"did you mean {called[close[0]]!r}?" if close else f"known: {', '.join(known)}"
+    hint = f"did you mean {called[close[0]]!r}?" if close else f"known: {', '.join(known)}"
+    raise ValueError(f"unknown field {name!r}; {hint}")
+
+
+@functools.cache
+def _adapter(cls: type) -> Any:
+    return pydantic.TypeAdapter(cls)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has in the place of a value that it does not know."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return vars(value)
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _explain(cls: type, problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     if problem["type"] == "value_error":  # raised by the __post_init__ of a config, which names field and value
         return ".".join([*place, str(problem["ctx"]["error"])])
+    known = fields(cls)
     names = itertools.accumulate(place, "{}.{}".format)
-    name = next((name for name in names if name in fields(cls)), ".".join(place))
-    return f"{name} = {problem['input']!r}: expected {allowed(cls, name)}"
+    name = next((name for name in names if name in known), ".".join(place))
+    allowed = known[name].allowed if name in known else "one with fields " + ", ".join(known)
+    return f"{name} = {problem['input']!r}: expected {allowed}"
 
 
 def _type_name(kind: Any) -> str:

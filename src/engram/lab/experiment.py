@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import json
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
+from engram import checks
+from engram.lab import config as configs
 from engram.lab.claim import Claim
 
 if TYPE_CHECKING:
@@ -15,40 +23,70 @@ if TYPE_CHECKING:
     from engram.lab.loop import Run
     from engram.lab.results import Results
 
-C = TypeVar("C")
+Changes = Mapping[str, Any]
+"""Settings to change, by name: ``steps=100``; those of one arm or study as a mapping or dotted: ``{"lstm.steps": 9}``.
+
+In the table of an arm a function gives the value from the arm's other settings, as ``lambda arm: arm.bits + 1``.
+"""
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One of the things that an experiment compares: a training loop, and the config that it is given.
-
-    Arms of one experiment may differ in both: each study has a loop and a small config class of its own.
+class Study:
+    """A training loop and the arms that it compares.
 
     Attributes:
-        trial: One seed: the whole training loop; returns its results as JSON values.
-        config: The config, a frozen dataclass.
-        seconds: How long one trial takes on one core of a laptop; shown before a run starts.
+        trial: One seed of one arm: the whole training loop; returns its results as JSON values.
+        arms: By arm, in the order in which trials run, what it changes in the config; or a function that returns this.
+        config: The class of settings (default: the type that ``trial`` declares for its first parameter).
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
-    config: Any
-    seconds: float = field(compare=False)
+    arms: Mapping[str, Changes] | Callable[[], Mapping[str, Changes]]
+    config: Any = None
 
+    @functools.cached_property
+    def table(self) -> Mapping[str, Changes]:
+        """The arms, by name."""
+        return self.arms() if callable(self.arms) else self.arms
 
-def arms_of(
-    trial: Callable[[C, Run], dict[str, Any]], configs: Mapping[str, C], seconds: Callable[[C], float]
-) -> dict[str, Arm]:
-    """Return the arms that share a training loop, one for each config, with the seconds that each config takes."""
-    return {name: Arm(trial, config, seconds(config)) for name, config in configs.items()}
+    @functools.cached_property
+    def settings(self) -> Any:
+        """The class of settings."""
+        if self.config is not None:
+            return self.config
+        first = next(iter(inspect.signature(self.trial).parameters))
+        return typing.get_type_hints(self.trial)[first]
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A size at which an experiment runs: its config and how many seeds."""
+    """A size at which an experiment runs.
 
-    config: Any
+    Attributes:
+        seeds: How many seeds.
+        changes: What it changes in the settings, of all arms or of single ones.
+        arms: Its arms (default: all).
+    """
+
     seeds: int
+    changes: Changes = field(default_factory=dict)
+    arms: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the things that an experiment compares, at one size.
+
+    Attributes:
+        trial: The training loop.
+        config: The settings that it is given.
+        seconds: How long a trial takes on one core of a laptop, from the records; NaN where there is none yet.
+    """
+
+    trial: Callable[[Any, Run], dict[str, Any]]
+    config: Any
+    seconds: float = field(default=math.nan, compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,51 +95,221 @@ class Experiment:
 
     Attributes:
         name: Its name in the registry and on the command line.
-        summary: One line: what is learned, by what.
+        about: The documentation of its module, whose first sentence says in a line what is learned, by what.
         paper: Authors, title, venue, year.
+        studies: What is compared: a study, or several by name.
         presets: ``"smoke"`` (seconds), ``"laptop"`` (minutes on 2 cores) and ``"paper"`` (as published); any other is
             a part of what was published, at its size.
-        arms: What is compared: from the base config, arm name -> arm. Trials run in this order.
         claims: The published statements, made decidable.
         figure: The experiment's own figure of its results.
         threads: Threads that one trial computes with; fixed, because sums in another order are other numbers.
         headline: The metric whose learning curve stands first; empty where nothing is learned, which has no curves.
-        ready: Called with the config of each arm before a trial of it begins; raises an error that says what to do
-            where data or a package is missing.
+        check_requirements: Called with the config of each arm before a trial of it begins; raises an error that says
+            what to do where data or a package is missing.
+
+    Raises:
+        ValueError: A preset is missing, a name cannot name a folder, two arms or claims have the same name, a preset
+            changes what is not there, or a claim reads an arm that its preset lacks.
     """
 
     name: str
-    summary: str
+    about: str
     paper: str
+    studies: Study | Mapping[str, Study]
     presets: Mapping[str, Preset]
-    arms: Callable[[Any], dict[str, Arm]]
     claims: Sequence[Claim]
     figure: Callable[[Results], go.Figure]
     threads: int = 1
     headline: str = "loss"
-    ready: Callable[[Any], object] = lambda config: None
+    check_requirements: Callable[[Any], object] = lambda config: None
 
     def __post_init__(self) -> None:
         missing = {"smoke", "laptop", "paper"} - set(self.presets)
         if missing:
             raise ValueError(f"experiment {self.name!r} lacks the preset {', '.join(sorted(missing))}")
-        for name in [self.name, *(name for preset in self.presets.values() for name in self.arms(preset.config))]:
+        names = [self.name, *(arm for study in self.by_name.values() for arm in study.table)]
+        ids = [claim.id for claim in self.claims]
+        for name in [*names, *ids]:
             if not _NAME.fullmatch(name):
                 expected = "letters, digits and _ . + = - and spaces, as it names folders"
                 raise ValueError(f"name = {name!r} in experiment {self.name!r}: expected {expected}")
-        ids = [claim.id for claim in self.claims]
-        for id_ in ids:
-            if not _NAME.fullmatch(id_):
-                raise ValueError(f"claim {id_!r} of experiment {self.name!r}: expected letters, digits and _ . + = -")
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"experiment {self.name!r} has two claims with the same id: {ids}")
-        for preset in set(self.presets) - {"smoke"}:
-            arms = self.arms(self.presets[preset].config)
+        for what, given in (("arms", names[1:]), ("claims", ids)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"experiment {self.name!r} has two {what} with the same name: {given}")
+        for preset in self.presets:
+            arms = self.arms(preset)
             for claim in self.claims:
-                if preset in claim.presets and not set(claim.arms) <= set(arms):
+                if preset != "smoke" and preset in claim.presets and not set(claim.arms) <= set(arms):
                     raise ValueError(f"claim {claim.id!r} reads arms that preset {preset!r} lacks: {claim.arms}")
 
+    @property
+    def summary(self) -> str:
+        """What is learned, by what: the first sentence of ``about``, without its end and its reference."""
+        first = " ".join(self.about.strip().partition("\n\n")[0].split())
+        return first.removesuffix(".").partition(" (")[0]
+
+    @property
+    def by_name(self) -> Mapping[str, Study]:
+        """The studies by name; that of an experiment that has only one is called by the empty string."""
+        return {"": self.studies} if isinstance(self.studies, Study) else self.studies
+
+    def study_of(self, arm: str) -> Study:
+        """The study that an arm belongs to; raises ValueError where there is no such arm."""
+        for study in self.by_name.values():
+            if arm in study.table:
+                return study
+        known = ", ".join(arm for study in self.by_name.values() for arm in study.table)
+        raise ValueError(f"unknown arm {arm!r} of {self.name}; known: {known}")
+
+    def arms(self, preset: str = "laptop", changes: Changes | None = None) -> dict[str, Arm]:
+        """What a preset compares, by arm.
+
+        Args:
+            preset: Its name.
+            changes: Settings to change from the preset.
+
+        Raises:
+            ValueError: The preset, an arm, a study or a field is unknown, or a value is not allowed.
+        """
+        chosen = self.presets[checks.choice("preset", preset, self.presets)]
+        layers = [_split(self, layer) for layer in (chosen.changes, changes or {})]
+        compared: dict[str, Arm] = {}
+        for name, study in self.by_name.items():
+            for arm, own in study.table.items():
+                if chosen.arms is not None and arm not in chosen.arms:
+                    continue
+                values = [layer.get(name, {}) for layer in layers]
+                values += [own, *(layer.get(arm, {}) for layer in layers if arm != name)]
+                try:
+                    config = _changed(study.settings, values)
+                except ValueError as error:
+                    is_own = any(layer.get(arm) for layer in layers) and arm != name
+                    raise ValueError(f"{arm}.{error}" if is_own else f"{name}.{error}".lstrip(".")) from None
+                compared[arm] = Arm(study.trial, config, self._seconds(name, arm, config))
+        return compared
+
+    def changed(self, preset: str, changes: Changes) -> dict[str, Any]:
+        """The changes that differ from the preset, by dotted field.
+
+        Args:
+            preset: Name of the preset.
+            changes: Settings to change.
+
+        Raises:
+            ValueError: As of ``arms``; or no arm depends on a change.
+        """
+        dotted = {f"{owner}.{name}".lstrip("."): value for owner, name, value in _changes(self, changes)}
+        whole = self.arms(preset, dotted)
+        different = {}
+        for name, value in dotted.items():
+            try:
+                without = self.arms(preset, {other: dotted[other] for other in dotted if other != name})
+            except ValueError:  # the other changes need this one
+                without = None
+            if without != whole:
+                different[name] = value
+            elif value != self._default(preset, name):
+                raise ValueError(f"{name} = {value!r}: no arm of {self.name} depends on it")
+        return different
+
     def expected_seconds(self, preset: str) -> float:
-        """Return how long a preset is estimated to compute on one core, without the first compilation of kernels."""
-        chosen = self.presets[preset]
-        return chosen.seeds * sum(arm.seconds for arm in self.arms(chosen.config).values())
+        """How long a preset is estimated to compute on one core; NaN where an arm has no record yet."""
+        return self.presets[preset].seeds * sum(arm.seconds for arm in self.arms(preset).values())
+
+    def base(self, preset: str, study: str) -> Any:
+        """The settings of a study in a preset before its arms change them; they need not go together."""
+        layer = _split(self, self.presets[preset].changes).get(study, {})
+        return _draft(self.by_name[study].settings, [layer])
+
+    def _default(self, preset: str, dotted: str) -> Any:
+        """The value that a preset has for a field of a study or an arm."""
+        owner, name, _ = next(_changes(self, {dotted: None}))
+        config = self.base(preset, owner) if owner in self.by_name else self.arms(preset)[owner].config
+        return functools.reduce(getattr, name.split("."), config)
+
+    def _seconds(self, study: str, arm: str, config: Any) -> float:
+        """The time of a trial: that of the record, scaled by the settings that it is proportional to."""
+        seconds = _recorded_seconds(self.by_name[study].trial.__module__).get(self.name, {}).get(arm, {})
+        return seconds.get("seconds", math.nan) * scale(config) / seconds.get("scale", 1.0)
+
+
+def scale(config: Any) -> float:
+    """The product of the settings that a trial's time is proportional to."""
+    scaling = [name for name, described in configs.fields(type(config)).items() if described.scales]
+    return math.prod(float(functools.reduce(getattr, name.split("."), config)) for name in scaling)
+
+
+@functools.cache
+def _recorded_seconds(module: str) -> dict[str, dict[str, dict[str, float]]]:
+    """The table ``seconds.json`` of the package of a module, or of the nearest package above that has one."""
+    package = module
+    while package := package.rpartition(".")[0]:
+        table = resources.files(package).joinpath("seconds.json")
+        if table.is_file():
+            return json.loads(table.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return {}
+
+
+def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, str, Any]]:
+    """Yield (study or arm, field, value) of each change; raise ValueError where one of them is unknown."""
+    studies = experiment.by_name
+    arms = {arm: study for study in studies.values() for arm in study.table}
+    for name, value in changes.items():
+        owner, _, rest = name.partition(".")
+        settings = studies[owner].settings if owner in studies else arms[owner].settings if owner in arms else None
+        if settings is not None and (rest or isinstance(value, Mapping)):
+            inner = {rest: value} if rest else value
+        elif "" in studies:
+            owner, settings, inner = "", studies[""].settings, {name: value}
+        else:
+            known = {f"{study}.{field}": None for study in studies for field in configs.fields(studies[study].settings)}
+            configs.check_known(name, known)
+            raise AssertionError(name)
+        known_fields = configs.fields(settings)
+        for field_name, field_value in configs.flat(settings, inner):
+            if field_name not in known_fields:
+                prefixed = {f"{owner}.{known}".lstrip("."): None for known in known_fields}
+                configs.check_known(f"{owner}.{field_name}".lstrip("."), prefixed)
+            yield owner, field_name, field_value
+
+
+def _split(experiment: Experiment, changes: Changes) -> dict[str, dict[str, Any]]:
+    """Changes by study or arm, in each by dotted field."""
+    split: dict[str, dict[str, Any]] = {}
+    for owner, name, value in _changes(experiment, changes):
+        split.setdefault(owner, {})[name] = value
+    return split
+
+
+def _changed(cls: Any, layers: Sequence[Changes]) -> Any:
+    """The config that layers of changes make of a class's defaults, the last one last; functions see all the others."""
+    draft = _draft(cls, layers)
+    derived = {name: value(draft) for name, value in _merged(cls, layers).items() if callable(value)}
+    return configs.from_dict(cls, {**vars(draft), **derived})
+
+
+def _merged(cls: Any, layers: Sequence[Changes]) -> dict[str, Any]:
+    return {name: value for layer in layers for name, value in configs.flat(cls, layer)}
+
+
+def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
+    """An object of a config class with changes, but without those that are functions, which nothing has validated."""
+    draft = object.__new__(cls)
+    for name, default in vars(cls()).items():
+        object.__setattr__(draft, name, default)
+    for name, value in _merged(cls, layers).items():
+        if not callable(value):
+            _set(draft, name.split("."), value)
+    return draft
+
+
+def _set(target: Any, path: Sequence[str], value: Any) -> None:
+    """Set a field of an unvalidated config, in a copy of the config inside it where the path has several parts."""
+    first, *rest = path
+    if rest:
+        inner = object.__new__(type(getattr(target, first)))
+        for name, item in vars(getattr(target, first)).items():
+            object.__setattr__(inner, name, item)
+        _set(inner, rest, value)
+        value = inner
+    object.__setattr__(target, first, value)

@@ -175,7 +175,7 @@ class TrialFolder:
         return metrics.read(self.metrics_path)
 
     def kept(self) -> dict[str, Any]:
-        """Return the state that a finished trial kept, by the names of ``Run.given``; empty where it trained nothing.
+        """Return the state that a finished trial kept, by name; empty where it keeps nothing.
 
         Raises:
             ValueError: The trial has not finished, or was to keep no state.

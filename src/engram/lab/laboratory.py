@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import signal
 import threading
 import uuid
@@ -20,7 +21,6 @@ from rich.markup import escape
 from rich.text import Text
 
 from engram import checks, extras, jit
-from engram.lab import config as configs
 from engram.lab.claim import JudgedClaim
 from engram.lab.engine import perform_all
 from engram.lab.experiment import Experiment
@@ -80,7 +80,7 @@ def run(
         keep_state: Let each finished trial keep what it trained, for ``TrialResult.network``.
         checkpoint_seconds: Time between checkpoints.
         progress: Show the progress on the standard error stream.
-        **changes: Config fields to change from the preset; those of a study as a mapping, ``ring={"neurons": 50}``.
+        **changes: Settings to change from the preset; those of one arm or study as a mapping, ``lstm={"steps": 50}``.
 
     Returns:
         The results, also when some trials failed or the run was interrupted; each trial says its state.
@@ -104,18 +104,17 @@ def run(
     if address is not None and engine != "ray":
         raise ValueError(f"address = {address!r}: expected with engine 'ray' only")
     chosen = experiment.presets[checks.choice("preset", preset, experiment.presets)]
-    config = with_changes(experiment, chosen.config, changes)
-    before, after = configs.leaves(chosen.config), configs.leaves(config)
-    changed = {name: value for name, value in after.items() if value != before[name]}
+    changed = experiment.changed(preset, changes)
+    compared = experiment.arms(preset, changed)
     count = chosen.seeds if seeds is None else seeds
-    todo = trials(experiment, config, seeds=count, arms=arms, device=device_of(device))
+    todo = trials(experiment, compared, seeds=count, arms=arms, device=device_of(device))
     root = folder_for(experiment, runs)
     with stoppable(root, console) as stop:
         options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
         all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
         left = unfinished(experiment, all_jobs)
         workers = workers_for(experiment, left) if jobs is None else jobs
-        note = write_note(root, preset=preset, changed=changed, config=config, seeds=count, jobs=all_jobs)
+        note = write_note(root, preset=preset, changed=changed, seeds=count, jobs=all_jobs)
         done = say_expected(f"{experiment.name}, preset {preset}", len(all_jobs), left, workers)
         finished = [job for job in all_jobs if job not in left]
         done += _keeping(finished, left) if keep_state else ""
@@ -128,7 +127,8 @@ def run(
 def workers_for(experiment: Experiment, left: Sequence[Job]) -> int:
     """Return how many trials to run at once: as many as fit on the cores, and are worth it to start workers for."""
     expected = sum(job.trial.seconds for job in left)
-    return max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS)))
+    worth = len(left) if math.isnan(expected) else int(expected / WORKER_SECONDS)
+    return max(1, min(cores() // experiment.threads, worth))
 
 
 def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:
@@ -149,7 +149,7 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
     lacking: dict[str, Exception] = {}
     for trial in {job.trial.arm: job.trial for job in left}.values():
         try:
-            experiment.ready(trial.config)
+            experiment.check_requirements(trial.config)
         except Exception as error:
             lacking[trial.arm] = error
     if lacking:
@@ -166,7 +166,9 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     if not left:
         return begin + "nothing to do"
     workers = min(workers, len(left))
-    time = f"expected time {duration(sum(job.trial.seconds for job in left) / workers)}"
+    unknown = ", ".join(dict.fromkeys(job.trial.arm for job in left if math.isnan(job.trial.seconds)))
+    known = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
+    time = f"expected time {duration(known)}" + (f" and that of {unknown}, not recorded yet" if unknown else "")
     compiling = "" if jit.are_kept() else ", and up to a minute for compiling kernels, once,"
     return f"{begin}{time}{compiling} with {workers} at once"
 
@@ -197,22 +199,8 @@ def verdict_line(judged: JudgedClaim) -> str:
     return (
         f"claim [bold]{judged.claim.id}[/]: ours {judged.ours:.3g} "
         + escape(f"[{judged.low:.3g}, {judged.high:.3g}]")
-        + f", criterion {judged.claim.holds}, {len(judged.values)} seeds: [{color}]{judged.verdict}[/]{why}"
+        + f", criterion {judged.claim.criterion}, {len(judged.values)} seeds: [{color}]{judged.verdict}[/]{why}"
     )
-
-
-def with_changes(experiment: Experiment, config: Any, changes: Mapping[str, Any]) -> Any:
-    """Return the config with its changes; refuse a change that no arm would notice."""
-    changed = configs.override(config, changes)
-    after = configs.leaves(changed)
-    for name, original in configs.leaves(config).items():
-        try:
-            without = configs.override(changed, {name: original})
-        except ValueError:  # the other changes need this one
-            continue
-        if without != changed and experiment.arms(without) == experiment.arms(changed):
-            raise ValueError(f"{name} = {after[name]!r}: no arm of {experiment.name} depends on it")
-    return changed
 
 
 def device_of(device: str) -> str:

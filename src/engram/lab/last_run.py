@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment
 from engram.lab.folder import Identity, Status, TrialFolder
-from engram.lab.kept import network
 from engram.lab.metrics import SCHEMA
 from engram.lab.results import Results, TrialResult
 from engram.lab.worker import Job
@@ -39,7 +38,7 @@ class Note(TypedDict):
 
     preset: str
     changed: dict[str, Any]
-    config: dict[str, Any]
+    arms: dict[str, dict[str, Any]]
     seeds: int
     trials: list[Entry]
 
@@ -66,13 +65,13 @@ def resolve(experiment: str | Experiment) -> Experiment:
 
 
 def write_note(
-    root: Path, *, preset: str, changed: Mapping[str, Any], config: Any, seeds: int, jobs: Sequence[Job]
+    root: Path, *, preset: str, changed: Mapping[str, Any], seeds: int, jobs: Sequence[Job]
 ) -> Note:
     """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``; return the note."""
     note: Note = {
         "preset": preset,
         "changed": dict(changed),
-        "config": configs.to_dict(config),
+        "arms": {job.trial.arm: configs.to_dict(job.trial.config) for job in jobs},
         "seeds": seeds,
         "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.name} for job in jobs],
     }
@@ -95,7 +94,7 @@ def load(experiment: str | Experiment, runs: str | Path | None = None) -> Result
     root = runs_folder(runs) / experiment.name
     try:
         note = read_json(root / NOTE, Note)
-        _config(experiment, note)
+        _configs(experiment, note)
     except FileNotFoundError:
         raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
     except CorruptFileError:
@@ -111,8 +110,7 @@ def read_back(experiment: Experiment, root: Path, note: Note, last: Mapping[str,
     ``last`` has the last status of trials, by trial folder, which some could not write down. A finished trial whose
     files are corrupt counts as failed; the next run does it again.
     """
-    build = partial(network, experiment, _config(experiment, note))
-    found = [_read_trial(entry, root, (last or {}).get(entry["folder"]), build) for entry in note["trials"]]
+    found = [_read_trial(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
     frames = [
         metrics.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
         for trial, metrics, _ in found
@@ -146,7 +144,7 @@ def _results(
         headline=experiment.headline,
         preset=stored["preset"],
         changed=stored["changed"],
-        config=_config(experiment, stored),
+        configs=_configs(experiment, stored),
         seeds=stored["seeds"],
         trials=trials,
         metrics=metrics,
@@ -159,17 +157,18 @@ def _or_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def _config(experiment: Experiment, stored: Mapping[str, Any]) -> Any:
-    preset = experiment.presets[checks.choice("preset", stored["preset"], experiment.presets)]
-    return configs.from_dict(type(preset.config), stored["config"])
+def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of each arm of a run; raises ValueError where the experiment has changed since."""
+    checks.choice("preset", stored["preset"], experiment.presets)
+    return {arm: configs.from_dict(experiment.study_of(arm).settings, own) for arm, own in stored["arms"].items()}
 
 
 def _read_trial(
-    entry: Entry, root: Path, last: Status | None, build: Callable[..., Any]
+    entry: Entry, root: Path, last: Status | None
 ) -> tuple[TrialResult, pl.DataFrame | None, Identity | None]:
     """Return a trial and, of a finished one, its metrics and what it is."""
     folder = TrialFolder(root / entry["folder"])
-    made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path), rebuild=partial(build, folder))
+    made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
         stored = folder.result()
         if stored is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import operator
 import os
@@ -35,7 +34,7 @@ class Run:
     Attributes:
         generator, rng: Torch's and NumPy's randomness of this trial; on the CPU, so that every device sees the same.
         device: Where to compute.
-        given: What all loops so far were given, by name; a second object of the same name is ``net-2``, and so on.
+        kept: The state of what the trial keeps, by name.
 
     Args:
         folder: The trial's folder, locked by the caller.
@@ -66,7 +65,7 @@ class Run:
         self._stop = stop
         self._parent = os.getppid() if multiprocessing.parent_process() is not None else None
         self._checkpoint_seconds = checkpoint_seconds
-        self.given: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
         self._loops = 0
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
@@ -95,8 +94,7 @@ class Run:
             total: Number of steps.
             **state: Whatever changes during the loop: anything with ``state_dict`` and ``load_state_dict``, tensors and
                 arrays (changed in place), generators. ``run.generator``, ``run.rng`` and torch's global generators
-                take part by themselves. A finished trial keeps the modules, memories, learners and tensors among
-                them, as they then are.
+                take part by themselves.
 
         Yields:
             The step, ``0 .. total - 1``; after a resume it begins where the last checkpoint was written.
@@ -106,7 +104,6 @@ class Run:
             Interrupted: The run is to stop; raised after the checkpoint is written.
         """
         self._check_complete()
-        self._give(state)
         loop, self._loops = self._loops, self._loops + 1
         path = self._folder.checkpoint(loop)
         step = 0
@@ -157,6 +154,17 @@ class Run:
                 self._events.add_scalar(name, number, step)
         return written
 
+    def keep(self, **parts: Any) -> None:
+        """Keep the state of what was trained, for ``TrialResult.load``, as it is when the trial ends.
+
+        Args:
+            **parts: What to keep, by name: anything that ``steps`` takes.
+
+        Raises:
+            TypeError: A state cannot be saved.
+        """
+        self.kept |= {name: get_state(name, part) for name, part in parts.items()}
+
     def note(self, text: str, /) -> None:
         """Show a few words beside the trial's progress from now on; nothing of it is kept."""
         self._status = replace(self._status, note=text)
@@ -188,13 +196,6 @@ class Run:
             return {name: total / count for name, (total, count) in sums.items()}
         self._windows[every] = (calls + 1, sums)
         return {}
-
-    def _give(self, state: dict[str, Any]) -> None:
-        """Take the objects of a loop into ``given``, each once."""
-        for name, item in state.items():
-            if not any(item is other for other in self.given.values()):
-                names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-                self.given[next(free for free in names if free not in self.given)] = item
 
     def _is_to_stop(self) -> bool:
         """Return whether the run was asked to stop, or the process that this one works for is gone."""

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from engram.lab.claim import Claim, Criterion, ResultsOfSeed, at_least, at_most, within
 from engram.lab.inference import Form
+
+ResultsOfSeed = Mapping[str, Mapping[str, Any]]
+"""The results of one seed: arm -> what its trial returned."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A range that our value must lie in, ends included.
+
+    Attributes:
+        low: The smallest value that meets it.
+        high: The largest value that meets it.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __str__(self) -> str:
+        if math.isinf(self.low):
+            return f"<= {self.high:g}"
+        return f">= {self.low:g}" if math.isinf(self.high) else f"{self.low:g} .. {self.high:g}"
+
+    @property
+    def refuted(self) -> str:
+        """What refutes a claim that has this criterion, in words."""
+        ends = [f"below {self.low:g}"] * math.isfinite(self.low) + [f"above {self.high:g}"] * math.isfinite(self.high)
+        return f"an interval wholly {' or '.join(ends)}"
 
 
 class Condition(NamedTuple):
     """A measure and the criterion that it must meet, as ``measure <= 0.1`` makes it."""
 
-    metric: Measure
-    holds: Criterion
+    measure: Measure
+    criterion: Criterion
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of one seed's results; measures can be subtracted, divided and held against thresholds.
+    """A number of one seed's results; measures and numbers are combined by ``+ - * /``, and held against thresholds.
 
     Attributes:
         compute: From the results of one seed, ``{arm: result}``, to the number.
@@ -29,9 +56,10 @@ class Measure:
         trials: Of a share, in how many trials a seed found it.
 
     Examples:
-        >>> lead = value("fast", "error") - value("slow", "error")
-        >>> lead.arms, lead({"fast": {"error": 3.0}, "slow": {"error": 1.0}})
-        (('fast', 'slow'), 2.0)
+        >>> error = metric("error")
+        >>> lead = 1 - error("fast") / error("slow")
+        >>> lead.arms, lead({"fast": {"error": 1.0}, "slow": {"error": 4.0}})
+        (('fast', 'slow'), 0.75)
     """
 
     compute: Callable[[ResultsOfSeed], float]
@@ -40,73 +68,106 @@ class Measure:
     trials: Callable[[ResultsOfSeed], int] = lambda results: 1
 
     def __call__(self, results: ResultsOfSeed) -> float:
-        """Return the number."""
+        """The number."""
         return self.compute(results)
 
-    def __sub__(self, other: Measure) -> Measure:
-        return Measure(lambda results: self(results) - other(results), self._and(other))
+    def __add__(self, other: Measure | float) -> Measure:
+        return _combined(lambda a, b: a + b, self, other)
 
-    def __truediv__(self, other: Measure) -> Measure:
-        return Measure(lambda results: self(results) / other(results), self._and(other), "ratio")
+    def __radd__(self, other: float) -> Measure:
+        return _combined(lambda a, b: a + b, other, self)
+
+    def __sub__(self, other: Measure | float) -> Measure:
+        return _combined(lambda a, b: a - b, self, other)
+
+    def __rsub__(self, other: float) -> Measure:
+        return _combined(lambda a, b: a - b, other, self)
+
+    def __mul__(self, other: Measure | float) -> Measure:
+        return replace(_combined(lambda a, b: a * b, self, other), form=_scaled(self, other))
+
+    def __rmul__(self, other: float) -> Measure:
+        return replace(_combined(lambda a, b: a * b, other, self), form=_scaled(self, other))
+
+    def __truediv__(self, other: Measure | float) -> Measure:
+        form: Form = "ratio" if isinstance(other, Measure) else _scaled(self, other)
+        return replace(_combined(lambda a, b: a / b, self, other), form=form)
+
+    def __rtruediv__(self, other: float) -> Measure:
+        return replace(_combined(lambda a, b: a / b, other, self), form="ratio")
+
+    def __abs__(self) -> Measure:
+        return _combined(abs, self)
 
     def __le__(self, threshold: float) -> Condition:
-        return Condition(self, at_most(threshold))
+        return Condition(self, Criterion(high=threshold))
 
     def __ge__(self, threshold: float) -> Condition:
-        return Condition(self, at_least(threshold))
+        return Condition(self, Criterion(low=threshold))
 
     def within(self, target: float, tolerance: float) -> Condition:
-        """Return the condition ``|self - target| <= tolerance``."""
-        return Condition(self, within(target, tolerance))
+        """The condition ``|self - target| <= tolerance``."""
+        return Condition(self, Criterion(target - tolerance, target + tolerance))
 
-    def _and(self, other: Measure) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.arms + other.arms))
-
-
-def value(arm: str, key: str) -> Measure:
-    """Return what an arm's trial returned under a key."""
-    return Measure(lambda results: float(results[arm][key]), (arm,))
+    def averaged(self) -> Measure:
+        """The same number, of which seeds give the arithmetic mean, though it be a ratio."""
+        return replace(self, form="mean")
 
 
-def share(arm: str, key: str, trials: str = "") -> Measure:
-    """Return a share that an arm's trial returned under a key, of as many trials as it returned under another.
+def metric(*keys: str | int) -> Callable[[str], Measure]:
+    """A number that trials return, as a function of the arm: ``error = metric("error")``, then ``error("plastic")``.
 
-    Without the latter each seed is one trial, whose result is 0 or 1.
+    Args:
+        *keys: Its key; or the keys, and places in lists, that lead to it from the outside to the inside.
     """
 
-    def counted(results: ResultsOfSeed) -> int:
-        return int(results[arm][trials]) if trials else 1
+    def measure(arm: str) -> Measure:
+        return Measure(lambda results: _at(results[arm], keys), (arm,))
 
-    return Measure(lambda results: float(results[arm][key]), (arm,), "share", counted)
-
-
-def smallest(key: str, *arms: str) -> Measure:
-    """Return the smallest of what some arms' trials returned under a key."""
-    return least(*(value(arm, key) for arm in arms))
+    return measure
 
 
-def least(*measures: Measure) -> Measure:
-    """Return the smallest of some measures."""
-    arms = tuple(dict.fromkeys(arm for measure in measures for arm in measure.arms))
-    return Measure(lambda results: min(measure(results) for measure in measures), arms)
+def share(key: str, trials: str = "") -> Callable[[str], Measure]:
+    """A share that trials return, as a function of the arm.
 
-
-def largest(key: str, *arms: str) -> Measure:
-    """Return the largest of what some arms' trials returned under a key."""
-    return most(*(value(arm, key) for arm in arms))
-
-
-def most(*measures: Measure) -> Measure:
-    """Return the largest of some measures."""
-    arms = tuple(dict.fromkeys(arm for measure in measures for arm in measure.arms))
-    return Measure(lambda results: max(measure(results) for measure in measures), arms)
-
-
-def claimed(name: str, statement: str, condition: Condition, **about: Any) -> Claim:
-    """Return the claim that a condition decides; ``about`` holds the further fields of ``Claim``.
-
-    Examples:
-        >>> claimed("small", "The error is small", value("main", "error") <= 0.1, source="", published="").arms
-        ('main',)
+    Args:
+        key: Its key.
+        trials: The key of the number of trials that it is a share of (default: each seed is one trial, 0 or 1).
     """
-    return Claim(name, statement, metric=condition.metric, holds=condition.holds, **about)
+
+    def measure(arm: str) -> Measure:
+        counted = (lambda results: int(results[arm][trials])) if trials else (lambda results: 1)
+        return Measure(lambda results: float(results[arm][key]), (arm,), "share", counted)
+
+    return measure
+
+
+def minimum(*measures: Measure | float) -> Measure:
+    """The smallest of some measures."""
+    return _combined(lambda *values: min(values), *measures)
+
+
+def maximum(*measures: Measure | float) -> Measure:
+    """The largest of some measures."""
+    return _combined(lambda *values: max(values), *measures)
+
+
+def _combined(function: Callable[..., float], *terms: Measure | float) -> Measure:
+    """What a function makes of the values of measures and numbers, which reads the arms of all of them."""
+    arms = tuple(dict.fromkeys(arm for term in terms if isinstance(term, Measure) for arm in term.arms))
+    return Measure(lambda results: function(*(_value(term, results) for term in terms)), arms)
+
+
+def _value(term: Measure | float, results: ResultsOfSeed) -> float:
+    return term(results) if isinstance(term, Measure) else term
+
+
+def _scaled(measure: Measure, factor: Measure | float) -> Form:
+    """The form of a measure times a number: a ratio stays one, and a share does not."""
+    return "ratio" if measure.form == "ratio" and not isinstance(factor, Measure) else "mean"
+
+
+def _at(result: Any, keys: tuple[str | int, ...]) -> float:
+    for key in keys:
+        result = result[key]
+    return float(result)

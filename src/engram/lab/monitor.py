@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ class Monitor:
     ) -> None:
         self._console, self._jobs, self._workers, self._on_finished = console, jobs, workers, on_finished
         self._expected = [job.trial.seconds for job in jobs]
+        self._unknown = [math.isnan(seconds) for seconds in self._expected]
         self._status = [Status() for _ in jobs]
         self._reported = [Status() for _ in jobs]
         self._closing = threading.Event()
@@ -95,6 +97,7 @@ class Monitor:
 
     def _show(self) -> None:
         fractions = [_fraction(status) for status in self._status]
+        self._estimate(fractions)
         total = sum(self._expected) or 1.0
         done = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True)) / total
         left = f"about {duration(self._left(fractions))} left"
@@ -119,6 +122,15 @@ class Monitor:
             )
             self.write(f"{done:.0%} done, {left}; running: {running or 'none'}")
 
+    def _estimate(self, fractions: Sequence[float]) -> None:
+        """Estimate the time of trials whose arm has no record: that of its first trials here, or of any trial."""
+        whole = [status.seconds / part if part else math.nan for status, part in zip(self._status, fractions, strict=True)]
+        for index, job in enumerate(self._jobs):
+            if self._unknown[index]:
+                of_arm = [w for w, other in zip(whole, self._jobs, strict=True) if other.trial.arm == job.trial.arm]
+                known = [w for w in of_arm if not math.isnan(w)] or [w for w in whole if not math.isnan(w)] or [0.0]
+                self._expected[index] = sum(known) / len(known)
+
     def _left(self, fractions: Sequence[float]) -> float:
         """Estimate the seconds left: expected times, corrected by how those of this run have turned out so far."""
         spent = sum(s.seconds for s in self._status)
@@ -130,6 +142,8 @@ class Monitor:
 
 def duration(seconds: float) -> str:
     """Return a duration in the unit that suits it."""
+    if math.isnan(seconds):
+        return "unknown"
     if seconds < 100:
         return f"{max(seconds, 1):.0f} s"
     if seconds < 5400:

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS, JudgedClaim, Verdict
-from engram.lab.curves import figures_of
+from engram.lab.figures import figures_of
 from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
 from engram.lab.results import Results
@@ -80,8 +80,8 @@ def plot(figure: go.Figure) -> str:
 def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     """Return what is shown of one run."""
     claims = results.claims()
-    arms = experiment.arms(results.config)
-    tables = {name: configs.leaves(arm.config) for name, arm in arms.items() if name in results.arms}
+    arms = experiment.arms(results.preset, results.changed)
+    tables = {name: configs.leaves(config) for name, config in results.configs.items()}
     figures = figures_of(experiment, results)
     own = figures.pop("figure", None)
     curves: dict[str, list[str]] = {}
@@ -101,7 +101,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
             {
                 "judged": judged,
                 "axis": _axis(judged),
-                "criterion": str(judged.claim.holds).replace("<=", "≤").replace(">=", "≥"),
+                "criterion": str(judged.claim.criterion).replace("<=", "≤").replace(">=", "≥"),
                 "owner": OWNERS[judged.claim.threshold],
             }
             for judged in claims
@@ -124,10 +124,10 @@ def _template() -> Any:
 
 def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
     """Return where on a line, in percent, a claim's values lie; None without finite ones."""
-    holds, ours = judged.claim.holds, (judged.ours, judged.low, judged.high)
+    criterion, ours = judged.claim.criterion, (judged.ours, judged.low, judged.high)
     if not all(map(math.isfinite, ours)):
         return None
-    ends = [end for end in (holds.low, holds.high) if math.isfinite(end)]
+    ends = [end for end in (criterion.low, criterion.high) if math.isfinite(end)]
     try:
         published = [float(judged.claim.published)]
     except ValueError:  # published in words
@@ -146,7 +146,7 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
     return {
         "ours": place(judged.ours),
         "interval": (place(judged.low), round(place(judged.high) - place(judged.low), 2)),
-        "criterion": (place(holds.low), round(place(holds.high) - place(holds.low), 2)),
+        "criterion": (place(criterion.low), round(place(criterion.high) - place(criterion.low), 2)),
         "ends": [(place(end), end) for end in dict.fromkeys(ends)],
         "published": place(published[0]) if published else None,
         "log": log,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engram.lab import config as configs
+from engram import checks
 from engram.lab.claim import Claim, JudgedClaim, adjust, judge
+from engram.lab.config import to_dict
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import set_state
 from engram.lab.metrics import windows
 from engram.storage.files import finite_or_none
 
+T = TypeVar("T")
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
 CURVE_POINTS = 50
 
@@ -31,7 +35,6 @@ class TrialResult:
         seconds: Processor time of a finished trial; of another the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
-        rebuild: Builds again what it trained, by its name; None for a trial read from a record.
     """
 
     arm: str
@@ -41,48 +44,52 @@ class TrialResult:
     seconds: float = 0.0
     folder: str = ""
     message: str = ""
-    rebuild: Callable[[str | None], Any] | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {name: value for name, value in vars(self).items() if name != "rebuild"}
-
-    def network(self, name: str | None = None) -> Any:
-        """Return what the trial trained, as it was in the end: built by the trial's own code, with the state it kept.
-
-        What stands in the trial before its loops is executed again. The module is in the mode in which the trial
-        builds it, of training unless that says otherwise, and on the trial's device, or the CPU where that is missing.
-
-        Args:
-            name: What ``run.steps`` called it, ``"net"``; a second one of this name is ``"net-2"``. By default the only
-                module that was trained or, where no module was, the only learner.
-
-        Raises:
-            ValueError: Nothing was kept (the trial has not finished, was run without keeping its state, is read from a
-                record, or trains nothing in its loops), nothing or more than one thing fits, or the code has changed so
-                that it builds something else.
-            CorruptFileError: The state or the result is truncated or altered.
-
-        Warns:
-            UserWarning: The code has changed since, but what it builds takes the state.
-        """
-        if self.rebuild is None:
-            raise ValueError(self._from_record())
-        return self.rebuild(name)
+        return dict(vars(self))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all tensors of what the trial trained, by name and path, as ``net.weight``: ``state.safetensors``.
+        """All tensors that the trial kept by ``run.keep``, by name and path, as ``net.weight``.
 
         Raises:
-            ValueError, CorruptFileError: As of ``network``; of a trial that trains nothing, it is empty.
+            ValueError: Nothing can have been kept: the trial has not finished, was run without keeping its state, or is
+                read from a record.
+            CorruptFileError: The state or the result is truncated or altered.
         """
-        if not self.folder:
-            raise ValueError(self._from_record())
-        folder = TrialFolder(Path(self.folder))
-        return load_file(folder.state_path) if folder.kept() else {}
+        return load_file(self._kept_in().state_path) if self._kept_in().kept() else {}
 
-    def _from_record(self) -> str:
-        return f"{self.arm}, seed {self.seed}, is read from a record, which has no state: run it here"
+    def load(self, part: T, name: str | None = None) -> T:
+        """Give something the state of what the trial kept, as ``trial.load(build(config, torch.Generator()))``.
+
+        Args:
+            part: A module, or whatever else ``run.keep`` was given, built as the trial builds it; changed in place.
+            name: What ``run.keep`` called it (default: the only one that was kept).
+
+        Returns:
+            ``part``.
+
+        Raises:
+            ValueError: As of ``state_dict``; nothing of this name was kept; or the state does not fit ``part``.
+            CorruptFileError: As of ``state_dict``.
+        """
+        kept = self._kept_in().kept()
+        title = f"{self.arm}, seed {self.seed}"
+        if not kept:
+            raise ValueError(f"{title}: the trial keeps nothing")
+        if name is None and len(kept) > 1:
+            raise ValueError(f"{title} kept {', '.join(kept)}: name one of them, as in load(net, {next(iter(kept))!r})")
+        chosen = next(iter(kept)) if name is None else checks.choice("name", name, list(kept))
+        try:
+            set_state(chosen, part, kept[chosen])
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise ValueError(f"{title}: what it kept as {chosen!r} does not fit: {error}") from error
+        return part
+
+    def _kept_in(self) -> TrialFolder:
+        if not self.folder:
+            raise ValueError(f"{self.arm}, seed {self.seed}, is read from a record, which has no state: run it here")
+        return TrialFolder(Path(self.folder))
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,9 @@ class Results:
 
     Attributes:
         experiment, claimed, headline: Name, claims and first metric of the experiment.
-        preset, config, seeds: Name of its preset, the base config, and how many seeds.
-        changed: The config fields that differ from the preset, with their values.
+        preset, seeds: Name of its preset, and how many seeds.
+        changed: The settings that differ from the preset, by dotted name, with their values.
+        configs: The config of each arm that was run.
         trials: All trials, arm by arm.
         metrics: All metrics: columns arm, seed, step, metric and value.
         environment: Versions and hardware that the trials ran on; where they differ, all of them.
@@ -103,7 +111,7 @@ class Results:
     headline: str
     preset: str
     changed: Mapping[str, Any]
-    config: Any
+    configs: Mapping[str, Any]
     seeds: int
     trials: Sequence[TrialResult]
     metrics: pl.DataFrame
@@ -122,6 +130,17 @@ class Results:
     def arms(self) -> list[str]:
         """The arms that were run, in order."""
         return list(dict.fromkeys(trial.arm for trial in self.trials))
+
+    def values(self, arm: str, *keys: str | int) -> list[Any]:
+        """What an arm's finished trials returned, by seed.
+
+        Args:
+            arm: The arm.
+            *keys: The key of what is asked for; or the keys, and places in lists, that lead to it from the outside to
+                the inside (default: the whole result).
+        """
+        results = [of_seed[arm] for of_seed in self.by_seed.values() if arm in of_seed]
+        return [functools.reduce(lambda outer, key: outer[key], keys, result) for result in results]
 
     @property
     def seconds(self) -> float:
@@ -165,11 +184,11 @@ class Results:
             "preset": self.preset,
             "seeds": self.seeds,
             "changed": dict(self.changed),
-            "config": configs.to_dict(self.config),
+            "arms": {arm: to_dict(config) for arm, config in self.configs.items()},
             "claims": [
                 {
                     **{name: getattr(judged.claim, name) for name in ("id", "statement", "published", "threshold")},
-                    "criterion": str(judged.claim.holds),
+                    "criterion": str(judged.claim.criterion),
                     **{name: getattr(judged, name) for name in ("ours", "low", "high", "resolution", "p")},
                     **{name: getattr(judged, name) for name in ("verdict", "adjusted", "why")},
                     "seeds": len(judged.values),

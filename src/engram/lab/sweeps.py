@@ -17,8 +17,8 @@ from plotly.subplots import make_subplots
 from rich.console import Console
 
 from engram import checks
-from engram.lab.curves import PALETTE
-from engram.lab.experiment import Experiment
+from engram.lab.figures import PALETTE
+from engram.lab.experiment import Arm, Experiment
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.laboratory import (
     device_of,
@@ -27,7 +27,6 @@ from engram.lab.laboratory import (
     say_expected,
     stoppable,
     unfinished,
-    with_changes,
     workers_for,
 )
 from engram.lab.last_run import resolve, runs_folder
@@ -112,13 +111,13 @@ def sweep(
     console = Console(stderr=True, quiet=not progress)
     if jobs is not None:
         checks.size("jobs", jobs)
-    base = experiment.presets[checks.choice("preset", preset, experiment.presets)].config
+    checks.choice("preset", preset, experiment.presets)
     settings = settings_of(values, samples)
     options: dict[str, Any] = {"seeds": seeds, "first": checks.size("first_seed", first_seed, 0), "arms": arms}
     todo: list[tuple[dict[str, Any], Trial]] = [
         (setting, trial)
         for setting in settings
-        for trial in trials(experiment, with_changes(experiment, base, setting), device=device_of(device), **options)
+        for trial in trials(experiment, _arms(experiment, preset, setting), device=device_of(device), **options)
     ]
     root = folder_for(experiment, runs)
     with stoppable(root, console) as stop:
@@ -134,6 +133,12 @@ def sweep(
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
     return table
+
+
+def _arms(experiment: Experiment, preset: str, setting: Mapping[str, Any]) -> dict[str, Arm]:
+    """The arms at a setting; raises ValueError where no arm depends on one of its fields."""
+    experiment.changed(preset, setting)
+    return experiment.arms(preset, setting)
 
 
 def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str, Any]]:

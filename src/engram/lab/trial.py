@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import threadpoolctl
@@ -15,7 +15,7 @@ import torch
 from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.code import code_digest
-from engram.lab.experiment import Experiment
+from engram.lab.experiment import Arm, Experiment
 from engram.lab.loop import Run
 from engram.lab.machine import COMPUTING, versions
 
@@ -62,17 +62,25 @@ def key(identity: dict[str, Any]) -> str:
 
 def trials(
     experiment: Experiment,
-    config: Any,
+    compared: Mapping[str, Arm],
     *,
     seeds: int,
     first: int = 0,
     arms: Sequence[str] | None = None,
     device: str = "cpu",
 ) -> list[Trial]:
-    """Return all trials of a run with ``seeds`` seeds from ``first`` on, arm by arm, in the order of their beginning.
+    """All trials of a run, arm by arm, in the order of their beginning.
+
+    Args:
+        experiment: The experiment.
+        compared: Its arms at the size that is run.
+        seeds: How many seeds.
+        first: The first of them.
+        arms: Only these arms (default: all).
+        device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        ValueError: ``seeds`` is below 1, an arm is unknown, or an arm's config is out of range.
+        ValueError: ``seeds`` is below 1, or an arm is unknown.
         TypeError: ``seeds`` is no int.
     """
     if isinstance(seeds, Sequence):
@@ -80,19 +88,15 @@ def trials(
     checks.size("seeds", seeds, most=MOST_SEEDS)
     if isinstance(arms, str):
         raise ValueError(f"arms = {arms!r}: expected a list of names")
-    known = {
-        name: replace(arm, config=configs.from_dict(type(arm.config), configs.to_dict(arm.config)))
-        for name, arm in experiment.arms(config).items()
-    }
     for arm in arms or ():
-        if arm not in known:
-            raise ValueError(f"unknown arm {arm!r} of {experiment.name}; known: {', '.join(known)}")
-    chosen = {name: arm for name, arm in known.items() if not arms or name in arms}
-    found: dict[tuple[str, frozenset[str]], str] = {}
+        if arm not in compared:
+            raise ValueError(f"unknown arm {arm!r} of {experiment.name}; known: {', '.join(compared)}")
+    chosen = {name: arm for name, arm in compared.items() if not arms or name in arms}
+    digests: dict[tuple[str, frozenset[str]], str] = {}
     code = {}
-    for name, one in chosen.items():
-        reached = one.trial.__module__, names_in(one.config)
-        code[name] = found[reached] = found.get(reached) or code_digest(*reached)
+    for name, arm in chosen.items():
+        reached = arm.trial.__module__, names_in(arm.config)
+        code[name] = digests[reached] = digests.get(reached) or code_digest(*reached)
     options = (device, experiment.threads)
     return [
         Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, *options, code[name])

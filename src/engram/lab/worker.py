@@ -18,7 +18,6 @@ import filelock
 from engram import jit
 from engram.lab.code import code_digest
 from engram.lab.folder import Status, TrialFolder
-from engram.lab.kept import state_of
 from engram.lab.loop import Interrupted, Run
 from engram.lab.trial import Trial, computing, key, names_in
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
@@ -136,7 +135,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
         result = job.trial.function(job.trial.config, run)
     status: Status
     mark, status = run.close()
-    folder.finish(result, mark, run.processor_seconds, state_of(run.given) if job.keep_state else None)
+    folder.finish(result, mark, run.processor_seconds, run.kept if job.keep_state else None)
     folder.set_status(status)
     return status
 

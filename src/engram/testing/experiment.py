@@ -74,8 +74,7 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
 
 def bad_values(cls: type) -> Iterator[tuple[str, Any]]:
     """Yield (field, value) pairs that a config class must refuse, from the types and ranges that it declares."""
-    for field in configs.fields(cls):
-        kind, limits = configs.annotation(cls, field)
+    for field, (kind, limits, *_) in configs.fields(cls).items():
         for limit in limits:
             sign, _, bound = limit.partition(" ")
             beyond = {">": -1, ">=": -1, "<": 1, "<=": 1}[sign]

@@ -1,0 +1,329 @@
+"""Figures of a run: its learning curves, and the kinds of which experiments compose their own as values.
+
+A figure is called with the results of a run and draws them: ``Points("error", "Error at the end")(results)``. Where no
+kind fits, a function of the results does as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+from jaxtyping import Float
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from engram.lab.experiment import Experiment
+from engram.lab.metrics import windows
+from engram.lab.results import Results
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+POINTS = 100
+Figure = Callable[[Results], go.Figure]
+
+
+def colors(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each name, no two alike: of ``PALETTE`` as far as it goes, else from all over a rainbow."""
+    different = list(dict.fromkeys(names))
+    shown = PALETTE if len(different) <= len(PALETTE) else sample_colorscale("Turbo", len(different))
+    return dict(zip(different, shown, strict=False))
+
+
+def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
+    """Return all figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``.
+
+    Curves of more arms than can be told apart are ``curves-loss``, ``curves-loss-2`` and so on. There are none where
+    nothing is learned, and no own figure where the run lacks what it shows.
+    """
+    figures = {}
+    whole = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
+    recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figure was changed
+    lacking = (LookupError, StopIteration, TypeError, ValueError)
+    with suppress(*(() if whole and not recorded else lacking)):
+        figures["figure"] = experiment.figure(results).update_layout(template="plotly_white")
+    curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
+    logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
+    for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
+        arms = [arm for arm in results.arms if (metric, arm) in logged]
+        for start in range(0, len(arms), len(PALETTE)):
+            name = f"curves-{metric}" + (f"-{1 + start // len(PALETTE)}" if start else "")
+            figures[name] = learning_curves(results, metric, arms[start : start + len(PALETTE)])
+    return figures
+
+
+def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = None) -> go.Figure:
+    """Draw one metric over the steps of training, arm by arm; long curves as the means of at most 100 windows."""
+    figure = go.Figure()
+    for arm, color in colors(results.arms if arms is None else arms).items():
+        rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
+        if rows.is_empty():
+            continue
+        line = partial(figure.add_scatter, mode="lines", legendgroup=arm)
+        curves = windows(rows, POINTS)
+        # One trace with gaps has the curves of all seeds: one for each would make a page of many seeds slow.
+        gaps = curves.select(pl.col("seed").unique(), step=None, value=None)
+        seeds = pl.concat([curves.drop("window"), gaps], how="vertical_relaxed").sort("seed", maintain_order=True)
+        x, y = seeds["step"].to_list(), seeds["value"].to_list()
+        style = {"line": {"color": color, "width": 0.7}, "opacity": 0.45}
+        hover = f"{arm}, seed %{{customdata}}: (%{{x}}, %{{y}})<extra></extra>"
+        line(x=x, y=y, customdata=seeds["seed"].to_list(), hovertemplate=hover, name=arm, showlegend=False, **style)
+        value = pl.col("value")
+        band = curves.group_by("window", maintain_order=True).agg(
+            pl.col("step").max(), mean=value.mean(), low=value.min(), high=value.max()
+        )
+        steps, mean, low, high = (band[column].to_list() for column in ("step", "mean", "low", "high"))
+        area = {"fill": "toself", "fillcolor": color, "opacity": 0.12, "line": {"width": 0}}
+        line(x=steps + steps[::-1], y=high + low[::-1], hoverinfo="skip", showlegend=False, **area)
+        line(x=steps, y=mean, line={"color": color, "width": 2.5}, name=arm)
+    title = f"{results.experiment}: {metric}"
+    axes = {"xaxis_title": "step", "yaxis_title": metric}
+    return figure.update_layout(template="plotly_white", title=title, hovermode="closest", **axes)
+
+
+@dataclass(frozen=True)
+class Points:
+    """A number of the results, arm by arm: a point a seed, and a box around them.
+
+    Attributes:
+        key: Its key.
+        title: What is shown.
+        axis: Title of the axis.
+        chance: Where a line marks chance (default: none).
+        arms: The arms to show (default: all).
+        range: Ends of the axis (default: from 0 to the largest).
+    """
+
+    key: str
+    title: str = ""
+    axis: str = ""
+    chance: float | None = None
+    arms: Sequence[str] | None = None
+    range: tuple[float, float] | None = None
+
+    def __call__(self, results: Results) -> go.Figure:
+        """Draw it."""
+        figure = go.Figure()
+        arms = [arm for arm in results.arms if self.arms is None or arm in self.arms]
+        for arm, color in colors(arms).items():
+            points = {"boxpoints": "all", "jitter": 0.4, "pointpos": 0, "marker": {"size": 9, "color": color}}
+            figure.add_box(x=results.values(arm, self.key), name=arm, orientation="h", line_width=1, **points)
+        if self.chance is not None:
+            figure.add_vline(x=self.chance, line_dash="dot", annotation_text="chance")
+        names = {"autorange": "reversed", "automargin": True}
+        figure.update_layout(height=130 + 34 * len(arms), showlegend=False, title=self.title, yaxis=names)
+        return figure.update_xaxes(title=self.axis, rangemode="tozero", range=self.range)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What arms logged over the steps, averaged over seeds.
+
+    Attributes:
+        metric: Its name.
+        title: What is shown.
+        x_axis: Title of the axis of steps.
+        y_axis: Title of the axis of values.
+        arms: The arms to show (default: all), or by arm the name to show it by.
+        average: How seeds are put together.
+        log: Whether the axis of values is logarithmic.
+    """
+
+    metric: str
+    title: str = ""
+    x_axis: str = "step"
+    y_axis: str = ""
+    arms: Sequence[str] | Mapping[str, str] | None = None
+    average: Literal["mean", "median"] = "mean"
+    log: bool = False
+
+    def __call__(self, results: Results) -> go.Figure:
+        """Draw them."""
+        figure = go.Figure()
+        shown = results.arms if self.arms is None else [arm for arm in self.arms if arm in results.arms]
+        named = self.arms if isinstance(self.arms, Mapping) else {}
+        for arm, color in colors(shown).items():
+            name = named.get(arm, arm)
+            add_line(figure, results, arm, self.metric, average=self.average, name=name, line_color=color)
+        figure.update_layout(title=self.title, xaxis_title=self.x_axis, yaxis_title=self.y_axis)
+        return figure.update_yaxes(type="log", exponentformat="power") if self.log else figure
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Lists of numbers that trials return, averaged over seeds, as lines over what they stand for.
+
+    Attributes:
+        lines: By the name of each line its arm and the keys that lead to its list.
+        x: What the numbers of a list stand for; or the key of a list of the same result.
+        title: What is shown.
+        x_axis: Title of the horizontal axis.
+        y_axis: Title of the vertical axis.
+        log: Which axes are logarithmic, as ``"x"`` or ``"xy"``.
+    """
+
+    lines: Mapping[str, tuple[str, str]]
+    x: Sequence[Any] | str
+    title: str = ""
+    x_axis: str = ""
+    y_axis: str = ""
+    log: str = ""
+
+    def __call__(self, results: Results) -> go.Figure:
+        """Draw them."""
+        figure = go.Figure()
+        for (name, (arm, key)), color in zip(self.lines.items(), colors(self.lines).values(), strict=True):
+            if lists := results.values(arm, key):
+                x = results.values(arm, self.x)[0] if isinstance(self.x, str) else self.x
+                figure.add_scatter(x=x, y=np.mean(lists, axis=0), name=name, mode="lines+markers", line_color=color)
+        for axis in self.log:
+            figure.update_layout({f"{axis}axis_type": "log"})
+        return figure.update_layout(title=self.title, xaxis_title=self.x_axis, yaxis_title=self.y_axis)
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A matrix that trials of an arm return, averaged over seeds.
+
+    Attributes:
+        arm: The arm.
+        key: The key of the matrix.
+        title: What is shown.
+        x_axis: Title of the axis of columns.
+        y_axis: Title of the axis of rows.
+        range: The numbers at the ends of the scale of colours (default: the smallest and the largest).
+    """
+
+    arm: str
+    key: str
+    title: str = ""
+    x_axis: str = ""
+    y_axis: str = ""
+    range: tuple[float | None, float | None] = (None, None)
+
+    def __call__(self, results: Results) -> go.Figure:
+        """Draw it."""
+        figure = go.Figure()
+        if matrices := results.values(self.arm, self.key):
+            low, high = self.range
+            figure.add_heatmap(z=np.mean(matrices, axis=0), zmin=low, zmax=high, colorscale="Viridis")
+        figure.update_yaxes(autorange="reversed", title=self.y_axis)
+        return figure.update_layout(title=self.title, xaxis_title=self.x_axis)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of the results as a table, arm by arm: means over seeds.
+
+    Attributes:
+        columns: By the title of each column the key of its number.
+        title: What is shown.
+        arms: The arms to show (default: all).
+        digits: Digits that are shown.
+    """
+
+    columns: Mapping[str, str]
+    title: str = ""
+    arms: Sequence[str] | None = None
+    digits: int = 3
+
+    def __call__(self, results: Results) -> go.Figure:
+        """Draw it."""
+        arms = [arm for arm in results.arms if self.arms is None or arm in self.arms]
+        cells = [[self._cell(results, arm, key) for arm in arms] for key in self.columns.values()]
+        table = go.Table(header={"values": ["", *self.columns]}, cells={"values": [arms, *cells], "align": "left"})
+        return go.Figure(table).update_layout(title=self.title, height=120 + 24 * len(arms))
+
+    def _cell(self, results: Results, arm: str, key: str) -> str:
+        numbers = [result[key] for result in results.values(arm) if key in result]
+        return f"{np.mean(numbers):.{self.digits}g}" if numbers else ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Several figures as panels of one, in rows.
+
+    Attributes:
+        figures: The figures, row by row; the title of each stands above its panel.
+        columns: Panels in a row.
+        title: What is shown.
+        height: Height in pixels (default: 380 for each row).
+    """
+
+    figures: Sequence[Figure]
+    columns: int = 2
+    title: str = ""
+    height: int | None = None
+
+    def __call__(self, results: Results) -> go.Figure:
+        """Draw them."""
+        panels = [figure(results) for figure in self.figures]
+        rows = -(-len(panels) // self.columns)
+        specs = [[_spec(panel) for panel in panels[self.columns * row :][: self.columns]] for row in range(rows)]
+        specs[-1] += [None] * (self.columns - len(specs[-1]))
+        titles = [panel.layout.title.text or "" for panel in panels]
+        grid = make_subplots(rows, self.columns, specs=specs, subplot_titles=titles, vertical_spacing=0.3 / rows)
+        named: set[str] = set()
+        for number, panel in enumerate(panels):
+            place = {"row": 1 + number // self.columns, "col": 1 + number % self.columns}
+            for trace in panel.data:
+                if panel.layout.showlegend is False or trace.name in named:
+                    trace.update(showlegend=False)
+                elif trace.name:
+                    named.add(trace.name)
+                    trace.update(legendgroup=trace.name)
+                grid.add_trace(trace, **place)
+            if _spec(panel) == {}:
+                for axis in ("xaxis", "yaxis"):
+                    own = panel.layout[axis].to_plotly_json()
+                    settings = {name: item for name, item in own.items() if name not in ("anchor", "domain")}
+                    getattr(grid, f"update_{axis[0]}axes")(settings, **place)
+                for shape in panel.layout.shapes:
+                    grid.add_shape(shape, **place)
+        return grid.update_layout(title=self.title, height=self.height or 380 * rows)
+
+
+def _spec(figure: go.Figure) -> dict[str, str]:
+    """The kind of panel that a figure needs."""
+    return {"type": "table"} if any(trace.type == "table" for trace in figure.data) else {}
+
+
+def add_line(
+    figure: go.Figure,
+    results: Results,
+    arm: str,
+    metric: str,
+    *,
+    average: Literal["mean", "median"] = "mean",
+    place: tuple[int, int] | None = None,
+    **style: Any,
+) -> None:
+    """Add the average over seeds of what an arm logged to a figure, as a line over the steps, if it logged any.
+
+    ``place`` is row and column of the subplot, counted from 1, and ``style`` further arguments of ``go.Scatter``.
+    """
+    rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
+    if rows.is_empty():
+        return
+    curve = rows.group_by("step").agg(getattr(pl.col("value"), average)()).sort("step")
+    trace = go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
+    figure.add_trace(trace, *(place or ()))
+
+
+def add_map(
+    figure: go.Figure, points: Float[np.ndarray, "points 2"], labels: Sequence[str], *, row: int, column: int = 1
+) -> None:
+    """Add a map of labelled points of the plane, a colour for each label, to a subplot, counted from 1."""
+    of_label = np.array(labels)
+    known = {trace.name for trace in figure.data}
+    for label, color in colors(labels).items():
+        x, y = points[of_label == label].T
+        marker = {"size": 9, "color": color}
+        style = {"mode": "markers", "marker": marker, "name": label, "legendgroup": label}
+        figure.add_scatter(x=x, y=y, row=row, col=column, showlegend=label not in known, **style)
