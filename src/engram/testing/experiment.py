@@ -85,8 +85,8 @@ def bad_values(cls: type) -> Iterator[tuple[str, Any]]:
 def _check_config(experiment: Experiment) -> None:
     options = set(inspect.signature(run).parameters) | {"names", "json"}
     for study, loop in experiment.by_name.items():
-        kind = loop.settings
-        assert dataclasses.is_dataclass(kind), f"its config {kind.__name__} is no dataclass"
+        kind: Any = loop.settings
+        assert hasattr(kind, "__dataclass_fields__"), f"its config {kind.__name__} is no dataclass"
         frozen = vars(kind)["__dataclass_params__"].frozen
         assert frozen, f"its config {kind.__name__} can be changed after it was checked: make it frozen"
         silent = [name for name, field in configs.fields(kind).items() if not field.meaning]
