@@ -25,7 +25,10 @@ def within(target: float, tolerance: float = 0.0) -> Criterion:
     return Criterion(target - tolerance, target + tolerance)
 
 
-def claim(measure: Measure = metric("x")("a"), holds: Criterion = at_most(1.0), **changes: object) -> Claim:
+X, ONE = metric("x")("a"), at_most(1.0)
+
+
+def claim(measure: Measure = X, holds: Criterion = ONE, **changes: object) -> Claim:
     fields = {"id": "c", "statement": "s", "source": "p", "published": "1", "presets": ("laptop", "hour", "paper")}
     return Claim(condition=Condition(measure, holds), **{**fields, **changes})
 

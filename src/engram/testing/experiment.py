@@ -41,7 +41,8 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
     """Check that a registered experiment keeps the experiment contract.
 
     Its smoke preset is said to take seconds; the same seed gives the same metrics, whatever the number of workers, the
-    order of the trials and the state of the global generators; a killed trial goes on to the same metrics; every setting refuses values outside its range, naming field, value and range;
+    order of the trials and the state of the global generators; a killed trial goes on to the same metrics; every
+    setting says what it is and refuses values outside its range, naming field, value and range;
     its results give claims, figure and report.
 
     Args:
