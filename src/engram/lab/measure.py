@@ -115,7 +115,7 @@ class Measure:
 
 
 def metric(*keys: str | int) -> Callable[[str], Measure]:
-    """A number that trials return, by arm: with ``error = metric("error")``, ``error("plastic")`` is that of one arm.
+    """Measures of a number that trials return: with ``error = metric("error")`` that of an arm is ``error("plastic")``.
 
     Args:
         *keys: Its key; or the keys, and places in lists, that lead to it from the outside to the inside.
