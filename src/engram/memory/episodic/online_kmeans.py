@@ -20,8 +20,13 @@ from engram.storage.saveable import Saveable
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 
 
-class OnlineKMeans(  # type: ignore[misc]
-    EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+class OnlineKMeans(
+    EstimatorState,
+    Saveable,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    BaseEstimator,  # type: ignore[misc]
 ):
     """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
 
