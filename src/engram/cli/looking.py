@@ -125,7 +125,7 @@ def show(command: Show) -> None:
 
 def doctor(_: Doctor) -> None:
     """Show versions, hardware, folders, and which extras are missing."""
-    from engram.lab.last_run import runs_folder
+    from engram.lab.folder import runs_folder
     from engram.lab.machine import hardware, missing_extras, versions
     from engram.tasks import data
 

@@ -123,7 +123,7 @@ def _print_results(results: Results) -> None:
 def report(command: Report) -> None:
     """Write the report of last runs."""
     from engram.lab import load
-    from engram.lab.last_run import runs_folder
+    from engram.lab.folder import runs_folder
     from engram.lab.report import write_report
 
     root = runs_folder(command.runs)
@@ -138,7 +138,7 @@ def export(command: Export) -> None:
     """Write a last run as tables and figures."""
     from engram.lab import load
     from engram.lab.export import export as write
-    from engram.lab.last_run import runs_folder
+    from engram.lab.folder import runs_folder
 
     experiment = registry.get("experiments", command.name)
     folder = command.output or runs_folder(command.runs) / command.name / "export"

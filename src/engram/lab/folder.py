@@ -74,6 +74,13 @@ class Stored(TypedDict):
     sha256: str
 
 
+def runs_folder(runs: str | Path | None = None) -> Path:
+    """The folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
+    if runs is not None and not isinstance(runs, str | os.PathLike):
+        raise TypeError(f"runs = {runs!r}: expected the path of a folder")
+    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+
+
 class TrialFolder:
     """The folder of one trial; it need not exist yet."""
 
