@@ -60,12 +60,12 @@ def sweep(command: Sweep, rest: list[str]) -> int:
     values = fields.values(experiment, command.preset, rest)
     options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
     with contextlib.redirect_stdout(sys.stderr):
-        found = engram.lab.sweep(experiment, arms=_arms(command.arms), **options, **values)
-    table = compared(experiment, found, list(values), command.metric)
+        swept = engram.lab.sweep(experiment, arms=_arms(command.arms), **options, **values)
+    table = compared(experiment, swept, list(values), command.metric)
     rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows()]
     print_table(out(), f"{command.name}, preset {command.preset}: {table.columns[-1]}", table.columns, rows)
     print(folder_of(experiment, command.runs, list(values)))
-    states = found["state"].to_list()
+    states = swept["state"].to_list()
     if set(states) & UNDONE:
         _say_stopped(command.name, states)
         return EXIT_INTERRUPTED

@@ -40,7 +40,7 @@ class Job:
 
 
 def prepare(trial: Trial, root: Path, stop: Path, **options: Any) -> Job:
-    """Return the job that performs a trial in its folder below ``root``; ``options`` are fields of ``Job``."""
+    """The job that performs a trial in its folder below ``root``; ``options`` are fields of ``Job``."""
     identity = trial.identity()
     folder = TrialFolder(root / f"{trial.arm}-{trial.seed}-{key(identity)}")
     return Job(trial, identity, folder, stop, **options)
@@ -86,7 +86,7 @@ def _another(job: Job) -> str | None:
 
 
 def token(stop: Path) -> Path:
-    """Return the path of the file that is in the folder of runs while the run that ``stop`` stops goes on."""
+    """The path of the file that is in the folder of runs while the run that ``stop`` stops goes on."""
     return stop.with_suffix(".run")
 
 

@@ -139,7 +139,7 @@ def workers_for(experiment: Experiment, preset: str, left: Sequence[Job]) -> int
 
 
 def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:
-    """Return the folder that an experiment is run in, made if need be."""
+    """The folder that an experiment is run in, made if need be."""
     root = runs_folder(runs) / experiment.name
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:
 
 
 def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs that are still to be done.
+    """The jobs that are still to be done.
 
     Raises:
         ValueError: For some arms, data or a package that an extra brings is missing.
@@ -201,7 +201,7 @@ def perform_left(
 
 
 def verdict_line(judged: JudgedClaim) -> str:
-    """Return a judged claim as one line with rich's markup."""
+    """A judged claim as one line with rich's markup."""
     color = COLORS[judged.verdict]
     why = f" ({escape(judged.why)})" if judged.why else ""
     return (

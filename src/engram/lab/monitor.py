@@ -143,7 +143,7 @@ class Monitor:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the unit that suits it."""
+    """A duration in the unit that suits it."""
     if math.isnan(seconds):
         return "unknown"
     if seconds < 100:

@@ -52,7 +52,7 @@ def perform_all(
 
 
 def _stale() -> bool:
-    """Return whether a module was loaded anew since the last call, so that workers of then have its old source."""
+    """Whether a module was loaded anew since the last call, so that workers of then have its old source."""
     global _reloads
     before, _reloads = _reloads, len(code.reloaded)
     return before != _reloads

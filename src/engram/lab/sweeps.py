@@ -167,12 +167,12 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
 
 
 def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[str]) -> Path:
-    """Return the folder that table and figure of a sweep over some fields are written to."""
+    """The folder that table and figure of a sweep over some fields are written to."""
     return runs_folder(runs) / experiment.name / f"sweep-{'-'.join(names)}"
 
 
 def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
-    """Return for each setting and arm of a sweep how many seeds are done, and the mean and range of a metric."""
+    """For each setting and arm of a sweep how many seeds are done, and the mean and range of a metric."""
     chosen = _metric(experiment, table, names, metric)
     by = [*names, "arm"]
     if chosen is None:
@@ -187,11 +187,11 @@ def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], 
 
 
 def _metric(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> str | None:
-    """Return the metric to compare: the one asked for, the headline or the first one; None where no trial is done."""
-    found = table.columns[len(names) + 3 :]
-    if metric is not None and found:
-        return checks.choice("metric", metric, found)
-    return experiment.headline if experiment.headline in found else found[0] if found else None
+    """The metric to compare: the one asked for, the headline or the first one; None where no trial is done."""
+    metrics = table.columns[len(names) + 3 :]
+    if metric is not None and metrics:
+        return checks.choice("metric", metric, metrics)
+    return experiment.headline if experiment.headline in metrics else metrics[0] if metrics else None
 
 
 def _row(job: Job, last: Mapping[str, Status], fields: set[str]) -> dict[str, Any]:
