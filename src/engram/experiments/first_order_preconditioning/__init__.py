@@ -92,155 +92,74 @@ def tamed(kind: str) -> Measure:
 bowl_claims = [
     paper("bowl-fast", "A matrix descends a bowl of condition 647 fast", steps("bowl-fop") <= 90, **EVERY),
     ours("bowl-slow", "Gradient descent descends a bowl of condition 647 slowly", steps("bowl-sgd") >= 450, **EVERY),
-    ours(
-        "bowl-momentum-as-fast",
-        "Momentum descends a bowl as fast as a learned matrix",
-        (steps("bowl-momentum") / steps("bowl-fop")).within(1, 1 / 3),
-    ),
-    paper(
-        "bowl-condition", "A learned matrix makes a bowl of condition 647 round", condition("bowl-fop") <= 60, **EVERY
-    ),
-    ours(
-        "bowl-control",
-        "With a number in the place of the matrix the loss rises on its way, at both rates tried",
-        minimum(highest("bowl-scalar-0.01"), highest("bowl-scalar-0.03")) >= 1000,
-        **EVERY,
-    ),
-    ours(
-        "plain-does-little",
-        "The plain hypergradient at rho 0.01 changes nothing",
-        (steps("bowl-plain-0.01") / steps("bowl-sgd")).within(1.0, 0.03),
-    ),
-    ours(
-        "plain-diverges",
-        "The plain hypergradient at rho 0.02 and 0.05 diverges",
-        minimum(highest("bowl-plain-0.02"), highest("bowl-plain-0.05")) >= 1e6,
-        **EVERY,
-    ),
-    paper(
-        "steep-first",
-        "After 60 steps the matrix is least in the direction of the highest curvature (cosine)",
-        metric("alignment")("bowl-fop") >= 0.99,
-        published="learned matrices are looked at (no figure was read)",
-        **EVERY,
-    ),
-    ours(
-        "steep-is-newton",
-        "Along the highest curvature the step of a learned matrix is Newton's",
-        metric("steepest")("bowl-fop").within(1.0, 0.1),
-    ),
-    ours(
-        "flat-is-not",
-        "Along the lowest curvature the step of a learned matrix is far below Newton's",
-        metric("flattest")("bowl-fop") <= 0.1,
-    ),
-    paper(
-        "noisy-gain",
-        "In batches of 64 a learned matrix divides the loss of gradient descent",
-        loss("noisy-64-fop") / loss("noisy-64-sgd") <= 1 / 8,
-    ),
-    paper(
-        "noisy-gain-over-momentum",
-        "In batches of 64 a learned matrix divides the loss of momentum",
-        loss("noisy-64-fop") / loss("noisy-64-momentum") <= 1 / 8,
-    ),
-    ours(
-        "noisy-control",
-        "In batches of 64 a learned number ends far above a learned matrix",
-        loss("noisy-64-scalar") / loss("noisy-64-fop") >= 10,
-    ),
-    ours(
-        "smaller-batches-gain-less",
-        "In batches of 16 a matrix gains less than in batches of 64",
-        (loss("noisy-16-sgd") / loss("noisy-16-fop")) / (loss("noisy-64-sgd") / loss("noisy-64-fop")) <= 0.5,
-    ),
-    ours(
-        "noise-shrinks",
-        "Noise shrinks the learned matrix: its trace is smaller in batches of 16 than of 64",
-        trace("noisy-16-fop") / trace("noisy-64-fop") <= 1.0,
-    ),
-]
+    ours("bowl-momentum-as-fast", "Momentum descends a bowl as fast as a learned matrix",
+        (steps("bowl-momentum") / steps("bowl-fop")).within(1, 1 / 3)),
+    paper("bowl-condition", "A learned matrix makes a bowl of condition 647 round", condition("bowl-fop") <= 60,
+        **EVERY),
+    ours("bowl-control", "With a number in the place of the matrix the loss rises on its way, at both rates tried",
+        minimum(highest("bowl-scalar-0.01"), highest("bowl-scalar-0.03")) >= 1000, **EVERY),
+    ours("plain-does-little", "The plain hypergradient at rho 0.01 changes nothing",
+        (steps("bowl-plain-0.01") / steps("bowl-sgd")).within(1.0, 0.03)),
+    ours("plain-diverges", "The plain hypergradient at rho 0.02 and 0.05 diverges",
+        minimum(highest("bowl-plain-0.02"), highest("bowl-plain-0.05")) >= 1e6, **EVERY),
+    paper("steep-first", "After 60 steps the matrix is least in the direction of the highest curvature (cosine)",
+        metric("alignment")("bowl-fop") >= 0.99, published="learned matrices are looked at (no figure was read)",
+        **EVERY),
+    ours("steep-is-newton", "Along the highest curvature the step of a learned matrix is Newton's",
+        metric("steepest")("bowl-fop").within(1.0, 0.1)),
+    ours("flat-is-not", "Along the lowest curvature the step of a learned matrix is far below Newton's",
+        metric("flattest")("bowl-fop") <= 0.1),
+    paper("noisy-gain", "In batches of 64 a learned matrix divides the loss of gradient descent",
+        loss("noisy-64-fop") / loss("noisy-64-sgd") <= 1 / 8),
+    paper("noisy-gain-over-momentum", "In batches of 64 a learned matrix divides the loss of momentum",
+        loss("noisy-64-fop") / loss("noisy-64-momentum") <= 1 / 8),
+    ours("noisy-control", "In batches of 64 a learned number ends far above a learned matrix",
+        loss("noisy-64-scalar") / loss("noisy-64-fop") >= 10),
+    ours("smaller-batches-gain-less", "In batches of 16 a matrix gains less than in batches of 64",
+        (loss("noisy-16-sgd") / loss("noisy-16-fop")) / (loss("noisy-64-sgd") / loss("noisy-64-fop")) <= 0.5),
+    ours("noise-shrinks", "Noise shrinks the learned matrix: its trace is smaller in batches of 16 than of 64",
+        trace("noisy-16-fop") / trace("noisy-64-fop") <= 1.0),
+]  # fmt: skip
 for n in (64, 16):
     half = f"noisy-{n}-half-momentum"
     gain, control = (loss(f"{half}-{kind}") / loss(half) for kind in ("fop", "scalar"))
     bowl_claims += [
-        paper(
-            f"momentum-gains-{n}",
-            f"A learned matrix halves the loss of momentum at half the rate, in batches of {n}",
-            gain <= 0.5,
-        ),
-        ours(
-            f"momentum-control-{n}",
+        paper(f"momentum-gains-{n}",
+            f"A learned matrix halves the loss of momentum at half the rate, in batches of {n}", gain <= 0.5),
+        ours(f"momentum-control-{n}",
             f"A learned number does not halve the loss of momentum at half the rate, in batches of {n}",
-            control >= 0.5,
-        ),
-    ]
+            control >= 0.5),
+    ]  # fmt: skip
 digits_claims = [
     paper("digits-gain", "Matrices of kernels train SGD faster", loss("digits-fop") / loss("digits-sgd") <= 0.65),
-    paper(
-        "digits-accuracy",
-        "Matrices of kernels tell no fewer unseen digits than SGD does",
-        accuracy("digits-fop") - accuracy("digits-sgd") >= 0.0,
-    ),
-    ours(
-        "digits-control",
-        "A learned number a layer trains SGD as fast as matrices do",
-        loss("digits-scalar") / loss("digits-fop") <= 1.0,
-    ),
-    paper(
-        "digits-rate",
-        "With matrices the rate, 0.02 or 0.1, matters less than for SGD",
-        tamed("fop-free") / tamed("sgd") <= 1.0,
-    ),
-    ours(
-        "digits-rate-control",
-        "With a number a layer the rate matters no more than with matrices",
-        tamed("scalar-free") / tamed("fop-free") <= 1.0,
-    ),
-    paper(
-        "digits-momentum-gain",
-        "Matrices of kernels train momentum faster",
-        loss("digits-momentum-fop") / loss("digits-momentum") <= 0.65,
-    ),
-    ours(
-        "digits-momentum-control",
-        "A learned number a layer trains momentum as fast as matrices do",
-        loss("digits-momentum-scalar") / loss("digits-momentum-fop") <= 1.0,
-    ),
-    ours(
-        "digits-tuned",
-        "Tuned momentum, with nothing learned, trains faster than SGD with matrices",
-        loss("digits-momentum-tuned") / loss("digits-fop-free-fast") <= 1.0,
-    ),
-    ours(
-        "before-momentum-fails",
-        "Matrices before the momentum learn nothing, with and without bounds",
-        maximum(accuracy("digits-momentum-before"), accuracy("digits-momentum-before-clamped")) <= 0.2,
-    ),
+    paper("digits-accuracy", "Matrices of kernels tell no fewer unseen digits than SGD does",
+        accuracy("digits-fop") - accuracy("digits-sgd") >= 0.0),
+    ours("digits-control", "A learned number a layer trains SGD as fast as matrices do",
+        loss("digits-scalar") / loss("digits-fop") <= 1.0),
+    paper("digits-rate", "With matrices the rate, 0.02 or 0.1, matters less than for SGD",
+        tamed("fop-free") / tamed("sgd") <= 1.0),
+    ours("digits-rate-control", "With a number a layer the rate matters no more than with matrices",
+        tamed("scalar-free") / tamed("fop-free") <= 1.0),
+    paper("digits-momentum-gain", "Matrices of kernels train momentum faster",
+        loss("digits-momentum-fop") / loss("digits-momentum") <= 0.65),
+    ours("digits-momentum-control", "A learned number a layer trains momentum as fast as matrices do",
+        loss("digits-momentum-scalar") / loss("digits-momentum-fop") <= 1.0),
+    ours("digits-tuned", "Tuned momentum, with nothing learned, trains faster than SGD with matrices",
+        loss("digits-momentum-tuned") / loss("digits-fop-free-fast") <= 1.0),
+    ours("before-momentum-fails", "Matrices before the momentum learn nothing, with and without bounds",
+        maximum(accuracy("digits-momentum-before"), accuracy("digits-momentum-before-clamped")) <= 0.2),
     paper("digits-adam-gain", "Matrices train Adam faster", loss("digits-adam-fop") / loss("digits-adam") <= 0.6),
-    ours(
-        "digits-adam-control",
-        "A learned number a layer trains Adam as fast as matrices do",
-        loss("digits-adam-scalar") / loss("digits-adam-fop") <= 1.0,
-    ),
-    ours(
-        "digits-adam-tuned",
-        "Adam at 0.003, with nothing learned, trains as fast as at 0.001 with matrices",
-        loss("digits-adam-fast") / loss("digits-adam-fop") <= 1.0,
-    ),
-]
+    ours("digits-adam-control", "A learned number a layer trains Adam as fast as matrices do",
+        loss("digits-adam-scalar") / loss("digits-adam-fop") <= 1.0),
+    ours("digits-adam-tuned", "Adam at 0.003, with nothing learned, trains as fast as at 0.001 with matrices",
+        loss("digits-adam-fast") / loss("digits-adam-fop") <= 1.0),
+]  # fmt: skip
 pole_claims = [
-    paper(
-        "pole",
-        "Adam with matrices balances a pole no less long than Adam, over all of training",
-        length("pole-fop") - length("pole-adam") >= -25,
-    ),
-    ours(
-        "pole-control",
-        "Matrices balance a pole longer than numbers, over all of training",
-        length("pole-fop") - length("pole-scalar") >= 0,
-    ),
-]
+    paper("pole", "Adam with matrices balances a pole no less long than Adam, over all of training",
+        length("pole-fop") - length("pole-adam") >= -25),
+    ours("pole-control", "Matrices balance a pole longer than numbers, over all of training",
+        length("pole-fop") - length("pole-scalar") >= 0),
+]  # fmt: skip
 claims = [*bowl_claims, *digits_claims, *pole_claims]
 
 
