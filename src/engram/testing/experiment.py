@@ -48,7 +48,7 @@ def check_experiment(name: str, folder: Path | None = None, *, killed: bool = Tr
     Args:
         name: Its name in the registry.
         folder: Where to run it (default: a temporary folder).
-        killed: Run it twice, the second time with a trial killed; without, nothing is said about resuming and repeating.
+        killed: Run it a second time, in which a trial is killed and goes on.
 
     Returns:
         The path of its report; gone when ``folder`` is not given.
