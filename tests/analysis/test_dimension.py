@@ -120,7 +120,7 @@ def test_ties_are_counted():
     assert intrinsic_dimension(grid).ties > 0.6
     with pytest.raises(ValueError, match="nearest others of all samples are all as far away"):
         intrinsic_dimension(np.eye(8))
-    with pytest.raises(ValueError, match="of the sample asked about as number 1"):
+    with pytest.raises(ValueError, match="of query 1 are"):
         intrinsic_dimension(grid, 3, pooled=False)
 
 

@@ -75,7 +75,7 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
 
 
 def _encode(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Return ``value`` as JSON in which every node but a plain value is a one-entry object naming its kind."""
+    """``value`` as JSON in which every node but a plain value is a one-entry object naming its kind."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, torch.Tensor | np.ndarray):

@@ -110,7 +110,7 @@ def keep_aside(path: Path) -> Path:
 
 
 def finite_or_none(value: Any) -> Any:
-    """Return JSON content with NaN and infinities, which JSON does not have, as None.
+    """JSON content with NaN and infinities, which JSON does not have, as None.
 
     Examples:
         >>> finite_or_none({"low": float("nan"), "values": [1.0]})

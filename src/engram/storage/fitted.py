@@ -11,7 +11,7 @@ class Fitted:
     """What ``engram.storage.stored.Stored`` keeps of an estimator: its parameters, and all other attributes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that learning has changed, as arrays and plain values; empty before any learning."""
+        """All that learning has changed, as arrays and plain values; empty before any learning."""
         parameters = self.get_params()  # type: ignore[attr-defined]
         state = {name: value for name, value in vars(self).items() if name not in parameters}
         if "feature_names_in_" in state:

@@ -670,7 +670,7 @@ def test_oracle_linear_network():
     others = [i for i in range(3) if i != c]
     expected = min((y[c] - y[i]) / np.abs(W[c] - W[i]).sum() for i in others)
     for method in ("exact", "crown"):
-        found = certified_radius(net, x0[None], np.array([c]), method=method, most=5.0)
+        found = certified_radius(net, x0[None], np.array([c]), method=method, maximum=5.0)
         assert found[0] == pytest.approx(expected, abs=1e-5)
     region = relaxed_region(net, x0, Box(x0 - 2, x0 + 2))
     X = rng.uniform(x0 - 2, x0 + 2, (5000, 4))
@@ -744,12 +744,12 @@ def test_a_region_can_be_proved_once_more_by_verify():
 def test_a_class_is_covered_region_by_region():
     net, X = random_network(11, 2, 6, 2), np.random.default_rng(0).uniform(-3, 3, (60, 2))
     mine = net(X).argmax(1) == 0
-    regions = class_regions(net, X, SIDE, 0, most=4)
+    regions = class_regions(net, X, SIDE, 0, maximum=4)
     inside = np.array([region.contains(X) for region in regions])
     assert 1 <= len(regions) <= 4
     assert not inside[:, ~mine].any()
     assert inside.any(0).sum() > inside[0].sum() or len(regions) == 1
-    assert len(class_regions(net, X[mine], SIDE, 0, most=100)) >= len(regions)
+    assert len(class_regions(net, X[mine], SIDE, 0, maximum=100)) >= len(regions)
 
 
 def test_ties_flat_sides_and_full_patterns():

@@ -108,7 +108,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the most likely class of each sample."""
+        """The most likely class of each sample."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         logits = (X - self.mean_) / self.scale_ @ self.coef_.T + self.intercept_
@@ -121,7 +121,7 @@ def _loss(
     labels: Int[Tensor, " samples"],
     l2: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "classes unknowns"]]:
-    """Return the penalised loss and its gradient; the unknowns of a class are its row of V, then its c."""
+    """The penalised loss and its gradient; the unknowns of a class are its row of V, then its c."""
     V, c = unknowns[:, :-1], unknowns[:, -1]
     logits = torch.addmm(c, Z, V.T)
     error = logits.softmax(1)

@@ -56,7 +56,7 @@ def climb(A, M, C, tol, iterations):
     n = len(A)
     G, last, Q, work, trial = np.empty((n, n)), np.zeros((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     recent = np.full(MEMORY, np.inf)
-    value, found, step, before = overlap(A, M), 0.0, float(n), 0.0
+    value, trial_value, step, before = overlap(A, M), 0.0, float(n), 0.0
     for iteration in range(iterations):
         recent[iteration % MEMORY] = value
         np.dot(A, M.T, Q)
@@ -82,12 +82,12 @@ def climb(A, M, C, tol, iterations):
             cayley(G, step, Q)
             np.dot(Q, M, work)
             np.dot(work, Q.T, trial)
-            found = overlap(A, trial)
-            if found >= lowest + 5e-5 * step * norm or step * norm < 1e-15:
+            trial_value = overlap(A, trial)
+            if trial_value >= lowest + 5e-5 * step * norm or step * norm < 1e-15:
                 break
             step *= 0.25
         np.dot(Q, C, work)
-        value = found
+        value = trial_value
         for i in range(n):  # copies of whole arrays take seconds to compile
             for j in range(n):
                 C[i, j], M[i, j], last[i, j] = work[i, j], trial[i, j], G[i, j]

@@ -14,7 +14,7 @@ def unbiased_gradient(
     code: Float[np.ndarray, "samples atoms"],
     coef_min: float,
 ) -> Float[np.ndarray, "atoms features"]:
-    """Return the gradient that removes, for each atom, the part of the others along it.
+    """The gradient that removes, for each atom, the part of the others along it.
 
         B(i)_i = A_i,    B(i)_j = A_j - <A_i, A_j> A_i
         T(i) = H'(B(i) y),    g_i = mean over samples of (B(i)^T T(i) - y) sign(x_i)
@@ -34,8 +34,8 @@ def unbiased_gradient(
         if not users.size:
             continue
         others = correlations[users] - correlations[users, i, None] * gram[i]
-        kept = hard_threshold(others, coef_min / 2, keep_equal=True)
+        thresholded = hard_threshold(others, coef_min / 2, keep_equal=True)
         sign = np.sign(code[users, i])
-        total = sign @ kept
+        total = sign @ thresholded
         gradient[i] = total @ dictionary - (total @ gram[i]) * atom - sign @ X[users]
     return gradient / len(X)

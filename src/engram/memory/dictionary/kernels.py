@@ -60,7 +60,7 @@ def solve(gram, correlation, support, count, smallest, solution):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def encode(gram, correlations, how, smallest, excessive, features, found, first, stop):
+def encode(gram, correlations, how, smallest, excessive, features, result, first, stop):
     """Find the codes of the samples from ``first`` to ``stop``.
 
     After ``how.patience`` iterations with the same support, least squares on it take the place of the code; if the next
@@ -69,7 +69,7 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
     of its diagonal entry makes the equations singular; a support of more than ``features`` has no least squares; a code
     that is ``excessive`` times larger than the correlations is given up.
     """
-    codes, iterations, converged, grown = found
+    codes, iterations, converged, grown = result
     atoms = gram.shape[0]
     zero = gram.dtype.type(0)
     v, values, others = np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype)
@@ -128,21 +128,21 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
             elif least_squares and unchanged >= wait:
                 for k in range(count):
                     other[k] = support[k]
-                kept = count
+                n_kept = count
                 while True:
-                    if kept > features or not solve(gram, b, other, kept, smallest, others):
+                    if n_kept > features or not solve(gram, b, other, n_kept, smallest, others):
                         least_squares = False
                         break
                     n = 0
-                    for k in range(kept):
+                    for k in range(n_kept):
                         if not how.prune or abs(others[k]) > how.threshold:
                             other[n], others[n] = other[k], others[k]
                             n += 1
-                    if n == kept:
+                    if n == n_kept:
                         break
-                    kept = n
+                    n_kept = n
                 if least_squares:
-                    count = kept
+                    count = n_kept
                     support, other = other, support
                     values, others = others, values
                     solved, converged[sample] = True, not how.prune

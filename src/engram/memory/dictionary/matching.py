@@ -53,20 +53,20 @@ def match_dictionaries(
     return DictionaryMatch(permutation, sign, np.abs(cosine).astype(float), error)
 
 
-def relative_error(found: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "*shape"]) -> float:
-    """Return the norm of the difference over that of the truth, Frobenius.
+def relative_error(estimate: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "*shape"]) -> float:
+    """The norm of the difference over that of the truth, Frobenius.
 
     Examples:
         >>> relative_error(np.array([3.0, 5.0]), np.array([3.0, 4.0]))
         0.2
     """
-    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+    return float(np.linalg.norm(estimate - true) / np.linalg.norm(true))
 
 
 def explained_share(
     dictionary: Float[np.ndarray, "atoms features"], X: Float[np.ndarray, "samples features"], nonzero: int
 ) -> float:
-    """Return the share of the squared norm of samples, in rows, that ``nonzero`` atoms each explain.
+    """The share of the squared norm of samples, in rows, that ``nonzero`` atoms each explain.
 
     By orthogonal matching pursuit; the norms of atoms do not matter.
 

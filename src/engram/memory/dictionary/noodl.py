@@ -173,9 +173,9 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         verbose: Annotated[Any, bool] = False,
         callback: Annotated[Any, Callable[[NOODL], object] | None] = None,
     ) -> None:
-        given = locals()
+        arguments = locals()
         for name in self._parameter_constraints:
-            setattr(self, name, given[name])
+            setattr(self, name, arguments[name])
 
     @property
     def coherence_(self) -> float:
@@ -223,7 +223,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return self
 
     def transform(self, X: Data) -> np.ndarray:
-        """Return the codes of samples, (samples, atoms)."""
+        """The codes of samples, (samples, atoms)."""
         check_is_fitted(self)
         samples = self._validated(X, reset=False)
         scale = samples.dtype.type(self.scale_)
@@ -235,7 +235,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
-        """Return the samples that codes stand for, code x components, (samples, features)."""
+        """The samples that codes stand for, code x components, (samples, features)."""
         check_is_fitted(self)
         code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if code.shape[1] != len(self.components_):
@@ -243,7 +243,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return np.asarray(code @ self.components_.astype(code.dtype, copy=False))
 
     def score(self, X: Data, y: object = None) -> float:
-        """Return minus the mean squared residual of the samples' codes."""
+        """Minus the mean squared residual of the samples' codes."""
         samples = self._validated(X, reset=False)
         return -float(((self.inverse_transform(self.transform(samples)) - samples) ** 2).mean())
 
@@ -287,14 +287,14 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 return from_samples(samples, atoms, rng)
             rough = float(np.median(np.linalg.norm(samples, axis=1))) / 2
             return from_pairs(samples, atoms, rough if self.coef_min == "auto" else self.coef_min, rng)
-        given = check_array(self.dict_init, dtype=samples.dtype, order="C", input_name="dict_init")
-        atoms = len(given) if self.n_components is None else self.n_components
-        if given.shape != (atoms, features):
-            raise ValueError(f"dict_init.shape = {given.shape}: expected {(atoms, features)}, (atoms, features)")
-        empty = np.flatnonzero(~given.any(axis=1))
+        atoms = check_array(self.dict_init, dtype=samples.dtype, order="C", input_name="dict_init")
+        n_atoms = len(atoms) if self.n_components is None else self.n_components
+        if atoms.shape != (n_atoms, features):
+            raise ValueError(f"dict_init.shape = {atoms.shape}: expected {(n_atoms, features)}, (atoms, features)")
+        empty = np.flatnonzero(~atoms.any(axis=1))
         if empty.size:
             raise ValueError(f"dict_init[{empty[0]}] is zero: expected atoms that have a direction")
-        components = unit_rows(given)
+        components = unit_rows(atoms)
         alike = cosines(components)
         if alike.max() > COHERENT:
             first, second = np.unravel_index(alike.argmax(), alike.shape)
@@ -303,7 +303,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return components
 
     def _scale_with(self, samples: np.ndarray, scale: float, seen: int) -> float:
-        """Return the mean norm of the samples so far, or 1 where samples are taken as they are."""
+        """The mean norm of the samples so far, or 1 where samples are taken as they are."""
         if self.scale is None:
             return 1.0
         norm = float(np.linalg.norm(samples, axis=1).mean(dtype=np.float64))
@@ -331,8 +331,8 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 break
             backoffs += 1
             if backoffs > BACKOFFS:
-                told = f"the dictionary does not stay finite, even with the step halved {BACKOFFS} times"
-                raise RuntimeError(f"dict_step = {self.dict_step!r}: {told}; take a smaller one, or larger batches")
+                reason = f"the dictionary does not stay finite, even with the step halved {BACKOFFS} times"
+                raise RuntimeError(f"dict_step = {self.dict_step!r}: {reason}; take a smaller one, or larger batches")
         new = step.dictionary
         self._warn_of(old, new, used, step.code)
         self.scale_, self.n_samples_seen_ = scale, self.n_samples_seen_ + len(samples)
@@ -351,7 +351,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self.contraction_ = float(np.exp(mean))
 
     def _step_size(self, usage: np.ndarray, magnitude: np.ndarray, samples: int) -> float | np.ndarray:
-        """Return the step size of the dictionary, one number or, per atom, (atoms,)."""
+        """The step size of the dictionary, one number or, per atom, (atoms,)."""
         if not isinstance(self.dict_step, str):
             return float(self.dict_step)
         atoms, total = len(usage), float(magnitude.sum())
@@ -360,12 +360,12 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         support = float(usage.sum())
         if self.dict_step == "auto":
             return 0.5 * atoms / total * min(1.0, samples * support / atoms / USES)
-        least = total / support / (10 * atoms)  # of an atom that is hardly ever used
-        sizes: np.ndarray = 0.5 / np.maximum(magnitude, least) * np.minimum(1, samples * usage / USES)
+        floor = total / support / (10 * atoms)  # of an atom that is hardly ever used
+        sizes: np.ndarray = 0.5 / np.maximum(magnitude, floor) * np.minimum(1, samples * usage / USES)
         return sizes.astype(usage.dtype)
 
     def _reinit(self, components: np.ndarray, samples: np.ndarray, step: DictionaryStep) -> np.ndarray:
-        """Return the dictionary with mixtures mended and useless atoms replaced by samples reconstructed worst."""
+        """The dictionary with mixtures mended and useless atoms replaced by samples reconstructed worst."""
         components = components.copy()
         if self.reinit == "mixtures":
             mixed = mixtures(step.code, self.coef_min_)
@@ -388,26 +388,26 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _warn_of(self, old: np.ndarray, new: np.ndarray, used: np.ndarray, code: np.ndarray) -> None:
         if not used.any() and not self.n_dead_samples_:
             why = f"coef_min = {self.coef_min_:g}: no sample has a correlation of half of it with any atom"
-            told = f"{why}, so that nothing is learned; lower coef_min, or take coef_min='auto'"
-            warnings.warn(told, RuntimeWarning, stacklevel=6)
+            advice = f"{why}, so that nothing is learned; lower coef_min, or take coef_min='auto'"
+            warnings.warn(advice, RuntimeWarning, stacklevel=6)
         turned = (old[used] * new[used]).sum(axis=1) < 0
         if used.any() and turned.mean() > 0.1:
-            told = f"{turned.mean():.0%} of the atoms in use turned by more than a right angle in one step"
-            warnings.warn(f"dict_step = {self.dict_step!r}: {told}; take a smaller one", RuntimeWarning, stacklevel=6)
+            advice = f"{turned.mean():.0%} of the atoms in use turned by more than a right angle in one step"
+            warnings.warn(f"dict_step = {self.dict_step!r}: {advice}; take a smaller one", RuntimeWarning, stacklevel=6)
 
     @property
     def _n_features_out(self) -> int:
         return len(self.components_)
 
     def __sklearn_tags__(self) -> Tags:
-        """Return scikit-learn's tags: the dtype is kept."""
+        """scikit-learn's tags: the dtype is kept."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
 def cosines(atoms: np.ndarray) -> np.ndarray:
-    """Return the absolute cosines of all pairs of atoms of unit norm, an atom's with itself as 0."""
-    found: np.ndarray = np.abs(atoms @ atoms.T)
-    np.fill_diagonal(found, 0)
-    return found
+    """The absolute cosines of all pairs of atoms of unit norm, an atom's with itself as 0."""
+    values: np.ndarray = np.abs(atoms @ atoms.T)
+    np.fill_diagonal(values, 0)
+    return values

@@ -59,14 +59,14 @@ def noodl_step(
         ([[0.995, 0.0995], [0.0, 1.0]], [[1.0, 0.0]])
     """
     checks.choice("update", update, UPDATES)
-    found = encode(X, dictionary, update, **settings)
-    gradient, residual = dictionary_gradient(dictionary, X, found.code, settings.get("n_jobs"))
+    codes = encode(X, dictionary, update, **settings)
+    gradient, residual = dictionary_gradient(dictionary, X, codes.code, settings.get("n_jobs"))
     if update == "arora-unbiased":
-        gradient = unbiased_gradient(dictionary, X, found.code, settings.get("coef_min", 1.0))
-    size = dict_step(found.code) if callable(dict_step) else dict_step
+        gradient = unbiased_gradient(dictionary, X, codes.code, settings.get("coef_min", 1.0))
+    size = dict_step(codes.code) if callable(dict_step) else dict_step
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether it is finite
         moved = unit_rows(dictionary - np.asarray(size, dictionary.dtype) * gradient)
-    return DictionaryStep(moved, found.code, residual, found.iterations, found.step)
+    return DictionaryStep(moved, codes.code, residual, codes.iterations, codes.step)
 
 
 def encode(
@@ -77,7 +77,7 @@ def encode(
     coef_min: float = 1.0,
     **settings: Any,
 ) -> IHTCode:
-    """Return codes as ``update`` makes them; the settings are those of ``iht_encode``."""
+    """Codes by the rule ``update``."""
     if update == "noodl":
         return iht_encode(X, dictionary, coef_min=coef_min, **settings)
     check_data(X, dictionary)
@@ -92,7 +92,7 @@ def dictionary_gradient(
     code: Float[np.ndarray, "samples atoms"],
     n_jobs: int | None = None,
 ) -> tuple[Float[np.ndarray, "atoms features"], Float[np.ndarray, "samples features"]]:
-    """Return NOODL's approximate gradient, and the residuals code x dictionary - sample that it is made of."""
+    """NOODL's approximate gradient, and the residuals code x dictionary - sample that it is made of."""
     from engram.memory.dictionary import kernels
 
     # Writable too: an array that can only be read would be another type to compile for.

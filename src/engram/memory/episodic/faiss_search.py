@@ -55,7 +55,7 @@ class FaissSearch:
         k: int,
         tables: Annotated[np.ndarray, " samples_or_none"],
     ) -> Found:
-        """Return near keys, mostly the nearest, as ``exact_neighbours`` does."""
+        """Rows and squared distances of near keys, mostly the nearest."""
         every = not tables.size
         rows = np.full((len(x) * (len(keys) if every else 1), k), -1)
         distances = np.full(rows.shape, np.inf)

@@ -17,7 +17,7 @@ SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32)
 
 @njit(inline="always", fastmath=LANES)
 def squared_distance(a, i, b, j):
-    """Return the squared distance of row i of a and row j of b."""
+    """The squared distance of row i of a and row j of b."""
     total = a.dtype.type(0)
     for f in range(a.shape[1]):
         difference = a[i, f] - b[j, f]
@@ -27,7 +27,7 @@ def squared_distance(a, i, b, j):
 
 @njit(fastmath=LANES)
 def wide_squared_distance(a, i, b, j):
-    """As ``squared_distance``, in 64 bits."""
+    """The squared distance of row i of a and row j of b, added up in 64 bits."""
     total = 0.0
     for f in range(a.shape[1]):
         difference = np.float64(a[i, f]) - np.float64(b[j, f])
@@ -37,7 +37,7 @@ def wide_squared_distance(a, i, b, j):
 
 @njit(inline="always")
 def distance_of(a, i, b, j):
-    """Return the squared distance of row i of a and row j of b: 0 for equal ones alone, and finite, of 32-bit ones."""
+    """The squared distance of row i of a and row j of b: 0 for equal ones alone, and finite, of 32-bit ones."""
     distance = np.float64(squared_distance(a, i, b, j))
     if not SMALLEST <= distance <= LARGEST:
         distance = wide_squared_distance(a, i, b, j)
@@ -137,10 +137,10 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
     for pair in range(rows.shape[0]):
         table = tables[pair] if tables.size else pair % values.shape[0]
         row, distance = rows[pair], distances[pair]
-        found = 0
-        while found < row.size and row[found] >= 0:
-            found += 1
-        if not found:
+        count = 0
+        while count < row.size and row[count] >= 0:
+            count += 1
+        if not count:
             out[pair] = empty
             continue
         if exact and distance[0] == 0:
@@ -149,11 +149,11 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
         added = delta
         if delta < 0:
             added = 0.0
-            for i in range(found):
-                added += distance[i] / found
+            for i in range(count):
+                added += distance[i] / count
         total = 0.0
         out[pair] = 0
-        for i in range(found):
+        for i in range(count):
             weight = 1.0
             if idw and distance[0] + added == 0:  # weights without end: the equal keys alone
                 weight = 1.0 if distance[i] == 0 else 0.0
@@ -210,7 +210,7 @@ def online_kmeans(centres, counts, filled, samples, loss, free, published):
 
 @njit(inline="always")
 def hash_of(x, bits, i):
-    """Return a hash of row i, 64 bits, the same for both zeros: a sum of mixed numbers, several of them at once."""
+    """A hash of row i, 64 bits, the same for both zeros: a sum of mixed numbers, several of them at once."""
     code = np.int64(0)
     for f in range(x.shape[1]):
         word = np.int64(bits[i, f]) if x[i, f] != 0 else np.int64(0)
@@ -221,7 +221,7 @@ def hash_of(x, bits, i):
 
 @njit(inline="always")
 def slot_of(slots, hashes, keys, x, i, code):
-    """Return where a row that equals row i of x stands, or the empty slot where it would; NaN counts as equal."""
+    """The slot of the row that equals row i of x, or the empty slot where it would stand; NaN counts as equal."""
     place = code & (slots.size - 1)
     while slots[place] >= 0:
         row = slots[place]
@@ -236,10 +236,10 @@ def slot_of(slots, hashes, keys, x, i, code):
 
 
 @njit(cache=True, nogil=True)
-def find_keys(slots, hashes, keys, x, bits, found):
+def find_keys(slots, hashes, keys, x, bits, matches):
     """Write which row equals each of x, -1 for none."""
     for i in range(x.shape[0]):
-        found[i] = slots[slot_of(slots, hashes, keys, x, i, hash_of(x, bits, i))]
+        matches[i] = slots[slot_of(slots, hashes, keys, x, i, hash_of(x, bits, i))]
 
 
 @njit(cache=True, nogil=True)

@@ -33,9 +33,9 @@ class KeyIndex:
         keys: Annotated[Tensor, "tables capacity features"],
         n_filled: Annotated[Tensor, " tables"],
         table: int,
-        asked: Annotated[np.ndarray, "samples features"],
+        queries: Annotated[np.ndarray, "samples features"],
     ) -> Int[np.ndarray, " samples"]:
-        """Return the lowest of a table's filled rows that equals each finite key, -1 for none."""
+        """The lowest of a table's filled rows that equals each finite key, -1 for none."""
         from engram.memory.episodic import kernels
 
         self._follow(keys, n_filled)
@@ -46,9 +46,9 @@ class KeyIndex:
             self._built[table] = slots, hashes
             self._twins.discard(table)
             self._add(table, stored, np.arange(int(n_filled[table])))
-        found = np.empty(len(asked), np.int64)
-        kernels.find_keys(*self._built[table], stored, asked, bits(asked), found)
-        return found
+        matches = np.empty(len(queries), np.int64)
+        kernels.find_keys(*self._built[table], stored, queries, bits(queries), matches)
+        return matches
 
     @contextmanager
     def changing(
@@ -88,10 +88,10 @@ class KeyIndex:
 
 
 def states(tensors: Iterable[Tensor]) -> list[tuple[weakref.ref[Tensor], int]]:
-    """Return tensors, which are not kept alive, each with torch's count of changes to it."""
+    """Weak references to tensors, each with torch's count of changes to it."""
     return [(weakref.ref(tensor), tensor._version) for tensor in tensors]
 
 
 def bits(keys: Annotated[np.ndarray, "rows features"]) -> Int[np.ndarray, "rows features"]:
-    """Return the bits of numbers as integers of their size, without a copy."""
+    """The bits of numbers as integers of their size, without a copy."""
     return keys.view(f"i{keys.itemsize}")

@@ -149,7 +149,7 @@ class KeyValueMemory(Stored, nn.Module):
         tables: Annotated[Tensor, " batch"] | None = None,
         use: bool = True,
     ) -> Recall:
-        """Return what values the keys near x have.
+        """The estimate from the values of the keys near x.
 
         Args:
             x: Keys, (batch, key_dim).
@@ -171,7 +171,7 @@ class KeyValueMemory(Stored, nn.Module):
         return self._by_table(map(torch.from_numpy, (values, rows, distances)), len(x), tables)
 
     def forward(self, *args: Any, **kwargs: Any) -> Recall:
-        """As ``query``."""
+        """The answer of ``query``."""
         return self.query(*args, **kwargs)
 
     def write(
@@ -228,7 +228,7 @@ class KeyValueMemory(Stored, nn.Module):
         return sum(tensor.nbytes for tensor in self.state_dict().values())
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         tables = "" if self.tables is None else f"tables={self.tables}, "
         return f"{self.capacity}, key_dim={self.key_dim}, {tables}policy={self.policy}, {self.merging}"
 
@@ -256,7 +256,7 @@ class KeyValueMemory(Stored, nn.Module):
         return memory
 
     def _checked(self, name: str, value: Tensor, width: int) -> np.ndarray:
-        """Return a finite batch as an array of the keys' dtype."""
+        """A finite batch as an array of the keys' dtype."""
         checks.instance(name, value, Tensor)
         if value.dim() != 2 or value.shape[1] != width:
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
@@ -267,7 +267,7 @@ class KeyValueMemory(Stored, nn.Module):
         return numbers
 
     def _chosen(self, tables: Tensor | None, samples: int) -> np.ndarray:
-        """Return the table of each sample, or no numbers where all answer."""
+        """The table of each sample, or no numbers where all answer."""
         if tables is None:
             return ALL
         checks.instance("tables", tables, Tensor)
@@ -281,7 +281,7 @@ class KeyValueMemory(Stored, nn.Module):
     def _neighbours(
         self, x: Tensor, k: int, tables: Tensor | None, use: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return rows and squared distances of neighbours, and the table of each sample; note that rows were used."""
+        """Rows and squared distances of neighbours and the table of each sample; marks the rows as used."""
         from engram.memory.episodic import kernels
 
         checks.size("k", k)
@@ -300,7 +300,7 @@ class KeyValueMemory(Stored, nn.Module):
         return rows, distances, chosen
 
     def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, how: Averaging) -> Recall:
-        """Return what rows, (pairs, k), answer, with all gradients."""
+        """The answer of rows, (pairs, k), with all gradients."""
         every = len(self.keys) if tables is None else 1
         table = torch.arange(len(rows), device=x.device) % every if tables is None else tables.long().to(x.device)
         rows = rows.to(x.device)
@@ -310,11 +310,11 @@ class KeyValueMemory(Stored, nn.Module):
         distances = distances.masked_fill(rows < 0, torch.inf)
         return self._by_table((estimate(self.values[place], distances, how), rows, distances), len(x), tables)
 
-    def _by_table(self, found: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
-        """Return what was found for pairs, with an axis of tables where all of several answer."""
+    def _by_table(self, parts: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
+        """The parts of an answer for pairs, with an axis of tables where all of several answer."""
         if self.tables is None or tables is not None:
-            return Recall(*found)
-        return Recall(*(each.reshape(samples, self.tables, each.shape[1]) for each in found))
+            return Recall(*parts)
+        return Recall(*(part.reshape(samples, self.tables, part.shape[1]) for part in parts))
 
     def _table(self, table: int) -> Table:
         keys, values, counts, coef = (array(each[table]) for each in (self.keys, self.values, self.counts, self.coef))
@@ -351,7 +351,7 @@ class KeyValueMemory(Stored, nn.Module):
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """Return a tensor as an array, which shares its memory if it is on the CPU."""
+    """A tensor as an array, which shares its memory if it is on the CPU."""
     return np.asarray(tensor.numpy(force=not tensor.is_cpu or tensor.requires_grad))
 
 
@@ -363,12 +363,12 @@ def forget_index(memory: KeyValueMemory, _: object) -> None:
 
 def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
     """Raise ValueError unless what is about to be loaded can be what a memory of this capacity holds."""
-    for name, most in {"n_filled": memory.capacity, "clock": None}.items():
-        found = state.get(prefix + name)
-        if isinstance(found, Tensor) and found.numel():
-            for extreme in (int(found.min()), int(found.max())):
-                checks.size(f"state_dict[{prefix + name!r}]", extreme, least=0, most=most)
+    for name, maximum in {"n_filled": memory.capacity, "clock": None}.items():
+        tensor = state.get(prefix + name)
+        if isinstance(tensor, Tensor) and tensor.numel():
+            for extreme in (int(tensor.min()), int(tensor.max())):
+                checks.size(f"state_dict[{prefix + name!r}]", extreme, least=0, most=maximum)
     for name in ("keys", "values", "hashes"):
-        found = state.get(prefix + name)
-        if isinstance(found, Tensor):
-            checks.finite(f"state_dict[{prefix + name!r}]", found)
+        tensor = state.get(prefix + name)
+        if isinstance(tensor, Tensor):
+            checks.finite(f"state_dict[{prefix + name!r}]", tensor)

@@ -26,7 +26,7 @@ def exact_neighbours(
     k: int,
     tables: Annotated[np.ndarray, " samples_or_none"] = ALL,
 ) -> Found:
-    """Return rows and squared distances of the k nearest keys, nearest first, of equal ones the lowest row.
+    """Rows and squared distances of the k nearest keys, nearest first, of equal ones the lowest row.
 
     Row -1 at an infinite distance stands where there are fewer. Of each table the first ``filled`` keys are looked at;
     ``tables`` is the table of each sample, (samples,), or none: all, and pairs are counted along the tables first.
@@ -56,7 +56,7 @@ def exact_neighbours(
 def closest(
     keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"]
 ) -> tuple[Int[np.ndarray, " samples"], Float[np.ndarray, " samples"]]:
-    """Return the row of the nearest of the first ``filled`` keys, -1 if there is none, and its squared distance."""
+    """The row of the nearest of the first ``filled`` keys, -1 if there is none, and its squared distance."""
     rows, distances = exact_neighbours(keys[None], np.array([filled]), x, 1)
     return rows[:, 0], distances[:, 0]
 
@@ -64,7 +64,7 @@ def closest(
 def by_products(
     keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"], k: int
 ) -> Found:
-    """Return the nearest of the first ``filled`` keys: matrix products first, exact distances where they decide."""
+    """The nearest of the first ``filled`` keys: matrix products first, exact distances where they decide."""
     from engram.memory.episodic import kernels
 
     norms, squares = np.empty(filled, keys.dtype), np.empty(len(x), keys.dtype)

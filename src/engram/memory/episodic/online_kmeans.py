@@ -95,13 +95,13 @@ class OnlineKMeans(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerM
         return self
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the nearest centre of each sample, (samples,)."""
+        """The nearest centre of each sample, (samples,)."""
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         return self._labels(np.asarray(samples, self._centres.dtype))
 
     def transform(self, X: Data) -> np.ndarray:
-        """Return the distance of each sample from each centre, (samples, clusters)."""
+        """The distance of each sample from each centre, (samples, clusters)."""
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.asarray(euclidean_distances(samples, self.cluster_centers_))
@@ -111,7 +111,7 @@ class OnlineKMeans(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerM
         return self._filled
 
     def _plain(self, X: Data) -> bool:
-        """Return whether scikit-learn has nothing to say about X: its checks take far longer than a step."""
+        """Whether scikit-learn has nothing to say about X: its checks take far longer than a step."""
         return (
             type(X) is np.ndarray
             and hasattr(self, "_centres")

@@ -71,7 +71,7 @@ class BipartiteGraph:
 
     @classmethod
     def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
-        """Return the graph of a parity-check matrix, (constraints, nodes), dense or sparse; warn of what hinders it."""
+        """The graph of a parity-check matrix, (constraints, nodes), dense or sparse; warn of what hinders it."""
         sparse = csr_array(H)
         sparse.eliminate_zeros()
         sparse.sort_indices()
@@ -137,17 +137,17 @@ class BipartiteGraph:
         return coo_array((np.ones(len(constraint), np.int32), (constraint, self.C[constraint, slot])), shape).tocsr()
 
     def parity_check(self) -> UInt8[np.ndarray, "constraints nodes"]:
-        """Return H, dense."""
+        """The parity-check matrix H, dense."""
         return self._sparse().toarray().astype(np.uint8)
 
     def girth(self) -> int | None:
-        """Return the length of the shortest cycle: 4 if two nodes share two constraints; None if there is no cycle."""
+        """The length of the shortest cycle: 4 if two nodes share two constraints; None if there is no cycle."""
         from engram.memory.expander.kernels import graphs
 
         return graphs.girth(self.A, self.node_degrees, self.C, self.constraint_degrees) or None
 
     def expansion(self, max_size: int) -> float:
-        """Return the smallest number of neighbours per edge of a set of nodes, over all sets of up to ``max_size``.
+        """The smallest number of neighbours per edge of a set of nodes, over all sets of up to ``max_size``.
 
             min over S of |neighbours of S| / (edges of S)
 

@@ -44,7 +44,7 @@ def bit_flip_decode(
 def gallager_b_decode(
     H: ParityCheck, x: Annotated[Tensor, "batch nodes"], *, threshold: int | None = None, max_iter: int = 100
 ) -> UInt8[Tensor, "batch nodes"]:
-    """Return words of a regular code corrected by messages of one bit (Gallager's algorithm B).
+    """Words of a regular code corrected by messages of one bit (Gallager's algorithm B).
 
         from bit i to check j:  x_i, unless at least ``threshold`` of the other checks say the opposite
         from check j to bit i:  the parity of what the other bits say
@@ -78,8 +78,8 @@ def gallager_b_decode(
     word = received.clone()
     out = received[:, :, None].expand(-1, -1, z)
     for _ in range(max_iter):
-        said = out[:, C, place] * there
-        back = ((said.sum(2, keepdim=True) - said.long()) & 1)[:, A, slots]
+        messages = out[:, C, place] * there
+        back = ((messages.sum(2, keepdim=True) - messages.long()) & 1)[:, A, slots]
         opposite = (back != received[:, :, None]).long()
         total = opposite.sum(2, keepdim=True)
         out = received[:, :, None] ^ (total - opposite >= threshold).to(torch.uint8)
@@ -92,7 +92,7 @@ def gallager_b_decode(
 
 
 def as_graph(H: ParityCheck) -> BipartiteGraph:
-    """Return the graph of a parity-check matrix, without warnings."""
+    """The graph of a parity-check matrix, without warnings."""
     if isinstance(H, BipartiteGraph):
         return H
     with warnings.catch_warnings():

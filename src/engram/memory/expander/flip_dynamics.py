@@ -57,27 +57,27 @@ class Settled(NamedTuple):
 
 
 def local_patterns(network: Network, bits: Bits) -> PerCluster:
-    """Return what each cluster sees: for parity 1 where it is violated, else the pattern as an integer."""
+    """The local pattern of each cluster: for parity 1 where it is violated, else the pattern as an integer."""
     if len(network.distance):
         return patterns_seen(network, bits)
     return (bits[:, network.C.clamp(min=0)] * (network.C >= 0)).sum(2) & 1 ^ network.target
 
 
 def patterns_seen(network: Network, bits: Bits) -> PerCluster:
-    """Return the pattern that each cluster sees as an integer."""
+    """The pattern that each cluster sees as an integer."""
     seen = bits[:, network.C.clamp(min=0)] * (network.C >= 0)
     return (seen.long() << torch.arange(network.C.shape[1], device=bits.device)).sum(2)
 
 
 def distances(network: Network, local: PerCluster) -> PerCluster:
-    """Return d_j."""
+    """The distances d_j of what clusters see from the nearest permitted pattern."""
     if not len(network.distance):
         return local
     return network.distance[torch.arange(len(network.C), device=local.device), local].long()
 
 
 def gains(network: Network, local: PerCluster) -> Int[Tensor, "batch nodes z"]:
-    """Return by how much d_j falls when a node flips, for each node and each of its clusters."""
+    """The decrease of d_j when a node flips, for each node and each of its clusters."""
     clusters, there = network.A.clamp(min=0), network.A >= 0
     seen = local[:, clusters]
     if not len(network.distance):
@@ -87,7 +87,7 @@ def gains(network: Network, local: PerCluster) -> Int[Tensor, "batch nodes z"]:
 
 
 def wants(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> Bool[Tensor, "batch nodes"]:
-    """Return which nodes may flip in this order: a state in which there is none is at rest."""
+    """A mask of the nodes that may flip in this order: a state in which there is none is at rest."""
     if order == "wta":
         return 2 * (gain > 0).sum(2) > network.node_degrees
     return gain.sum(2) > 0
@@ -139,14 +139,14 @@ def settle(
 
 
 def nth(among: Bool[Tensor, "batch some"], which: Int[Tensor, " batch"]) -> Bool[Tensor, "batch some"]:
-    """Return the which-th true one of each row."""
+    """The which-th true one of each row."""
     return among & (among.cumsum(1) == which[:, None] + 1)
 
 
 def majority(
     network: Network, local: PerCluster, seed: Seeds, sweep: int, faults: float
 ) -> Bool[Tensor, "batch nodes"]:
-    """Return the nodes against which more than half of the winners of their clusters vote."""
+    """The nodes against which more than half of the winners of their clusters vote."""
     constraints = len(network.C)
     cluster = torch.arange(constraints, device=local.device)
     draw = number(seed[:, None], sweep * constraints + cluster)
@@ -160,7 +160,7 @@ def majority(
 
 
 def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
-    """Return in which bits a random one of the nearest hidden neurons differs from what the cluster sees."""
+    """The bits in which a random one of the nearest hidden neurons differs from what the cluster sees."""
     if not len(network.distance):
         return (1 << below(draw, network.constraint_degrees)) * local
     change = torch.where(network.patterns >= 0, network.patterns ^ local[:, :, None], FAR)
@@ -172,7 +172,7 @@ def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> Per
 
 
 def any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
-    """Return in which bits a random hidden neuron of each cluster differs from what the cluster sees."""
+    """The bits in which a random hidden neuron of each cluster differs from what the cluster sees."""
     if len(network.distance):
         some = (network.patterns >= 0).sum(1)
         cluster = torch.arange(len(network.C), device=local.device)
@@ -185,18 +185,18 @@ def any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerClus
 
 
 def fill_erased(network: Network, bits: Bits, erased: Bool[Tensor, "batch nodes"], seed: Seeds) -> Bits:
-    """Return bits with each erased node as most of its clusters that miss nobody else ask; ties are random."""
+    """Bits with each erased node as most of its clusters that miss nobody else ask; ties are random."""
     bits = bits.masked_fill(erased, 0)
     missing = (erased[:, network.C.clamp(min=0)] & (network.C >= 0)).sum(2)
     sure = missing[:, network.A.clamp(min=0)] == 1
-    asked = (gains(network, local_patterns(network, bits)) * sure).sum(2)
+    votes = (gains(network, local_patterns(network, bits)) * sure).sum(2)
     node = torch.arange(bits.shape[1], device=bits.device)
     coin = below(number(seed[:, None], -1 - node), 2)
-    return torch.where(erased, torch.where(asked == 0, coin, (asked > 0).long()).to(bits.dtype), bits)
+    return torch.where(erased, torch.where(votes == 0, coin, (votes > 0).long()).to(bits.dtype), bits)
 
 
 def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
-    """Return 2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
+    """2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
     excess = torch.arange(-z, z + 1, dtype=torch.float64)
     return (torch.sigmoid(2 * beta * excess) * CERTAIN).long().to(device)
 

@@ -14,7 +14,7 @@ ROUNDS, TRIES = 50, 100
 def random_regular(
     N: int, z: int, r: int, *, min_girth: int = 4, seed: int | np.random.Generator = 0
 ) -> BipartiteGraph:
-    """Return a random (z, r)-regular bipartite graph without repeated edges.
+    """A random (z, r)-regular bipartite graph without repeated edges.
 
     The ends of the edges are paired at random (configuration model); edges that are repeated, or close a cycle that is
     too short, are swapped with random ones until there are none.
@@ -45,7 +45,7 @@ def random_regular(
     where = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
 
     def fits(node: int, old: int, new: int, leaving: int) -> bool:
-        """Return whether a node can go from one constraint to another from which a node leaves."""
+        """Whether a node can go from one constraint to another from which a node leaves."""
         others = [other for other in C[new].tolist() if other != leaving]
         if min_girth == 4 or node in others:
             return node not in others
@@ -81,7 +81,7 @@ def check_degrees(N: int, z: int, r: int) -> None:
 
 
 def too_close(C: Int[np.ndarray, "constraints r"], N: int, girth: int) -> Int[np.ndarray, " edges"]:
-    """Return an edge of every pair of a node with itself and, for girth 6, of every pair that has met before."""
+    """An edge of every pair of a node with itself and, for girth 6, of every pair that has met before."""
     first, second = np.triu_indices(C.shape[1], 1)
     low, high = np.minimum(C[:, first], C[:, second]), np.maximum(C[:, first], C[:, second])
     bad = (low == high).ravel()

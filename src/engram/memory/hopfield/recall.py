@@ -43,14 +43,14 @@ class PatternStore(Stored, nn.Module):
         self.stored = torch.cat((self.stored, new)) if len(self.stored) else new
 
     def _cue(self, x: Tensor) -> Tensor:
-        """Return a batch of signs of the length of the stored patterns."""
+        """A batch of signs of the length of the stored patterns."""
         if not len(self.stored):
             raise RuntimeError("nothing is stored: call store first")
         return signs("x", x, self.stored.shape[1])
 
 
 def signs(name: str, value: Tensor, nodes: int) -> Tensor:
-    """Return a batch of signs as 32-bit numbers; raise unless it is one."""
+    """A batch of signs as 32-bit numbers; raise unless it is one."""
     if value.dim() != 2 or value.shape[1] != nodes or not len(value):
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {nodes}), a batch of at least 1")
     wrong = (value != 1) & (value != -1)
@@ -68,7 +68,7 @@ def settled(
     generator: torch.Generator | None,
     *network: Any,
 ) -> HopfieldRecall:
-    """Return what a kernel's sweeps make of a batch of states, in the dtype and on the device of ``like``."""
+    """The recall of a batch of states by a kernel's sweeps, in the dtype and on the device of ``like``."""
     state = start.numpy(force=True).copy()
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
     flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)

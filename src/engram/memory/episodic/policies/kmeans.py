@@ -118,13 +118,13 @@ def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets
     return now._replace(loss=n / len(table.counts)) if forgets else now
 
 
-def free(counts: Annotated[np.ndarray, " capacity"], most: int) -> Annotated[np.ndarray, " slots"]:
-    """Return up to ``most`` rows that are empty or starved, those with the lowest counts first."""
-    return lowest(counts, min(most, int((counts <= FREE).sum())))
+def free(counts: Annotated[np.ndarray, " capacity"], limit: int) -> Annotated[np.ndarray, " slots"]:
+    """Up to ``limit`` rows that are empty or starved, those with the lowest counts first."""
+    return lowest(counts, min(limit, int((counts <= FREE).sum())))
 
 
 def nearest(table: Table, now: Change, batch: Batch, merging: Merging) -> Annotated[np.ndarray, " samples"]:
-    """Return the cluster that each sample joins, in the table as a change leaves it."""
+    """The cluster that each sample joins, in the table as a change leaves it."""
     by_hash = merging.assign == "hash"
     stored, moved = (table.hashes, now.hashes) if by_hash else (table.keys, now.keys)
     if now.fresh.any():
@@ -135,7 +135,7 @@ def nearest(table: Table, now: Change, batch: Batch, merging: Merging) -> Annota
 
 
 def joined(table: Table, now: Change, batch: Batch, row: Annotated[np.ndarray, " samples"], as_one: bool) -> Change:
-    """Return a change after which samples have also joined clusters; ``as_one``: those of a cluster weigh as one."""
+    """A change after which samples have also joined clusters; ``as_one``: those of a cluster weigh as one."""
     rows, place = np.unique(np.concatenate((now.rows, row)), return_inverse=True)
     before, target = np.split(place, [now.rows.size])
     fresh = np.zeros(rows.size, bool)

@@ -37,8 +37,10 @@ class MaxSurprise:
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Put the most surprising of equal samples in place of the rows with the smallest surprise."""
-        found = exact_neighbours(table.keys[None], np.array([table.n_filled]), batch.keys, min(self.k, len(table.keys)))
+        neighbours = exact_neighbours(
+            table.keys[None], np.array([table.n_filled]), batch.keys, min(self.k, len(table.keys))
+        )
         how = Averaging(self.kernel, self.delta, True, merging.empty_value)
-        surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *found, ALL, how)[:, 0])
+        surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *neighbours, ALL, how)[:, 0])
         which = best(groups(batch.keys), surprise)
         return overwritten(table, batch.take(which), surprise[which])

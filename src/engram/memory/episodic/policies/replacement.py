@@ -35,7 +35,7 @@ def placed(
     *,
     counts: Annotated[np.ndarray, " changed"],
 ) -> Change:
-    """Return a change of the values of some rows, and of all that some others hold, with the counts of both."""
+    """A change of the values of some rows, and of all that some others hold, with the counts of both."""
     rows = np.concatenate((met, slots))
     keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))
     fresh = np.arange(rows.size) >= met.size
@@ -51,7 +51,7 @@ def overwritten(table: Table, new: Batch, rank: Annotated[np.ndarray, " samples"
 
 
 def lowest(rank: Annotated[np.ndarray, " capacity"], count: int) -> Annotated[np.ndarray, " count"]:
-    """Return the ``count`` lowest, in order, the first of equal ones before the others."""
+    """The ``count`` lowest, in order, the first of equal ones before the others."""
     if not count:
         return np.zeros(0, np.int64)
     if count == 1:

@@ -21,7 +21,7 @@ one, zero = np.uint64(1), np.uint64(0)
 
 @intrinsic
 def ones(typing_context, word):
-    """Return how many bits of a word are set."""
+    """The number of bits of a word that are set."""
 
     def generate(context, builder, sig, args):
         return builder.ctpop(args[0])
@@ -31,7 +31,7 @@ def ones(typing_context, word):
 
 @intrinsic
 def lowest(typing_context, word):
-    """Return the place of the lowest bit that is set."""
+    """The place of the lowest bit that is set."""
 
     def generate(context, builder, sig, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -41,13 +41,13 @@ def lowest(typing_context, word):
 
 @inline
 def distance_of(net, j, local):
-    """Return d_j."""
+    """The distances d_j of what clusters see from the nearest permitted pattern."""
     return np.int64(net.distance[j, local]) if net.distance.shape[0] else local
 
 
 @inline
 def gain_of(net, j, local, slot):
-    """Return by how much d_j falls when the node at a slot flips."""
+    """The decrease of d_j when the node at a slot flips."""
     if net.distance.shape[0]:
         return np.int64(net.distance[j, local]) - np.int64(net.distance[j, local ^ (1 << slot)])
     return 2 * local - 1
@@ -89,7 +89,7 @@ def toggle(members, counts, totals, level, node):
 
 @inline
 def nth(members, counts, level, which):
-    """Return the which-th node of a level."""
+    """The which-th node of a level."""
     block = 0
     while which >= counts[level, block]:
         which -= counts[level, block]
@@ -198,7 +198,7 @@ def add_random(net, j, local, draw, votes):
 
 @inline
 def outvoted(net, local):
-    """Return whether more than half of the constraints of some node are violated."""
+    """Whether more than half of the constraints of some node are violated."""
     for i in range(net.A.shape[0]):
         against = 0
         for k in range(net.node_degrees[i]):
