@@ -1,4 +1,4 @@
-"""What many tasks, learned one after another, did to each other: figures of merit of the matrix of accuracies."""
+"""Figures of merit of continual learning, from the matrix of accuracies."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class AccuracyMatrix:
             return -self.backward_transfer()
         matrix = self._several()
         seen = [matrix[j:-1, j] for j in range(len(matrix) - 1)]
-        self._mean(np.concatenate(seen))  # a maximum over what was not measured is none
+        self._mean(np.concatenate(seen))  # a maximum needs every value
         return self._mean(np.array([column.max() for column in seen]) - matrix[-1, :-1])
 
     def learning_accuracy(self) -> float:
@@ -135,7 +135,7 @@ class AccuracyMatrix:
 
     def _several(self) -> np.ndarray:
         if len(self._matrix) < 2:
-            raise ValueError("accuracies are of 1 task: expected at least 2, as this is about what one does to another")
+            raise ValueError("accuracies are of 1 task: expected at least 2, since this figure compares tasks")
         return self._matrix
 
     def _mean(self, values: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Cross-temporal decoding: what activity at one time tells, read by what was learned of another time."""
+"""Cross-temporal decoding: a class read from activity at one time by templates of another time."""
 
 from __future__ import annotations
 

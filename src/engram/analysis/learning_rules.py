@@ -1,4 +1,4 @@
-"""Measures of a learning rule: how near its changes are to the gradient, and what they cost."""
+"""Measures of a learning rule: the similarity of its changes to the gradient, and their cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]
 
     Args:
         grads: By parameter name; one that is missing counts as zero.
-        reference: Likewise, as of backpropagation; it says what layers there are.
+        reference: By parameter name, such as the gradients of backpropagation; it defines the layers.
 
     Returns:
         By the name of the module that has the parameters, in the order of ``reference``.
@@ -101,7 +101,7 @@ def extra_memory(update: Callable[[], object], forward: Callable[[], object], st
     """Bytes of tensors by which the peak of an update is above that of a forward pass.
 
     Args:
-        update: Call of ``rule.update``; what it returns, the pseudo-gradients, is part of the peak.
+        update: Call of ``rule.update``; the pseudo-gradients that it returns are part of the peak.
         forward: Call of the network alone, without gradients.
         state: Tensors of the rule's state, which exist all the time.
 
@@ -119,7 +119,7 @@ def peak_memory(call: Callable[[], object]) -> int:
     """The maximum of the bytes of tensors during a call, beyond those that existed before it.
 
     Args:
-        call: What is run, twice: the first time fills caches.
+        call: Function to run, twice: the first run fills caches.
 
     Raises:
         TypeError: It cannot be called.

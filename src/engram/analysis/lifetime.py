@@ -1,4 +1,4 @@
-"""Measures of learning within a lifetime, from what was done and what it gave."""
+"""Measures of learning within a lifetime, from choices and rewards."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def predicted_change(
     Args:
         model: The network, as a form only.
         initial: Its parameters before training, by name.
-        x: What it was trained on.
+        x: The training inputs.
         error_sum: E, the derivative of the loss by the output, summed over the steps.
 
     Raises:

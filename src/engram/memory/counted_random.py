@@ -19,7 +19,13 @@ GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111
 
 
 def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -> Int[Tensor, " batch"]:
-    """Draw a seed for each sample, from torch's global generator if None is given."""
+    """A seed for each sample.
+
+    Args:
+        batch: Number of samples.
+        generator: Source of the seeds; None: torch's global one.
+        device: Where the seeds go.
+    """
     where = torch.device("cpu") if generator is None else generator.device
     return torch.randint(2**62, (batch,), generator=generator, device=where).to(device)
 

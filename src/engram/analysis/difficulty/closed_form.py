@@ -21,7 +21,7 @@ DATA_LIMITED = 1e-6  # share of the hypotheses' dimensions that the data leave f
 
 @dataclass(frozen=True)
 class GeneralizationTask:
-    """What the difficulty of a task is computed from; numbers, or arrays that broadcast.
+    """The quantities that the difficulty of a task is computed from; numbers, or arrays that broadcast.
 
     Attributes:
         n: Samples, at least 1.
@@ -52,10 +52,10 @@ class GeneralizationTask:
 
 @dataclass(frozen=True)
 class Difficulty:
-    """The inductive bias complexity of a task and all on the way to it; what depends on an array is one.
+    """The inductive bias complexity of a task and its intermediate values, arrays where an input is one.
 
     ``log2_bits`` is -inf where there are none. ``dim_theta_log2`` is the logarithm of the dimension of the hypothesis
-    space, ``dim_free_log2`` of what the data leave of it, -inf where they leave nothing; ``bits_per_dim`` are those for
+    space, ``dim_free_log2`` of the part that the data leave free, -inf for none; ``bits_per_dim`` are those for
     each free dimension. ``max_frequency`` is M, ``degree`` K, not rounded (on the torus M), ``wasserstein`` W and
     ``lipschitz`` L_f of ``inductive_bias_complexity``. Where ``data_limited``, the data leave so little that it is lost
     in rounding: bits are then 0 or unsure. ``task`` has the inputs.
@@ -91,7 +91,7 @@ class MeasuredDifficulty:
     """The difficulty of a task whose inputs were measured on data.
 
     ``low`` and ``high`` are log10 of the bits at the measured dimension less and plus its standard error. ``dimension``
-    and ``margin`` are what was measured; None where it was given.
+    and ``margin`` are the measured quantities; None where one was given.
     """
 
     difficulty: Difficulty

@@ -27,7 +27,7 @@ MANY_DUPLICATES = 0.05
 class DimensionEstimate:
     """An intrinsic dimension.
 
-    ``se`` is its standard error, with the points asked about taken to be independent. It comes from ``k`` neighbours of
+    ``se`` is its standard error, with the queries taken to be independent. It comes from ``k`` neighbours of
     ``n_queries`` points among ``n_points`` distinct ones; ``n_duplicates`` were left out because they equal another.
     ``ties`` is the share of neighbours as far away as the next one; where it is large, as with few-valued data, the
     continuum that the estimate assumes is not there.

@@ -17,7 +17,7 @@ def extract(
 ) -> Float[Tensor, "samples features"]:
     """Features of inputs, the output of a network or of one of its layers, in float64 on the CPU.
 
-    The network is put into evaluation mode for as long, so that dropout and batch normalisation do what they do in
+    The network is in evaluation mode meanwhile, so that dropout and batch normalisation behave as they do in
     use, and is as before afterwards.
 
     Args:
@@ -28,7 +28,7 @@ def extract(
 
     Raises:
         ValueError: There is no such layer, it does not run once for each batch, or a feature is not finite.
-        RuntimeError: The network changed a parameter or buffer though it was not training; what was changed is put
+        RuntimeError: The network changed a parameter or buffer though it was not training; the change is put
             back.
 
     Examples:

@@ -1,4 +1,4 @@
-"""Linear probe: what can be read linearly from features, by a convex problem solved to its end."""
+"""Linear probe: multinomial logistic regression on features, solved to convergence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from engram import checks
 from engram.threads import alone
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 STD_FLOOR = 1e-6
 
 
@@ -28,12 +28,12 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         min_{V, c}  1/n sum_i CE(V z_i + c, y_i) + l2/2 ||V||_F^2,   z = (h - mean) / max(std, 1e-6)
 
-    It is solved by L-BFGS in float64 until no entry of the gradient is above ``tol``. As the problem is convex, what a
-    probe misses is missing in the features, or was not told by so few samples; it is not for want of training.
+    It is solved by L-BFGS in float64 until no entry of the gradient is above ``tol``. The problem is convex, so that
+    errors of a probe come from the features, or from too few samples; they are never a lack of training.
 
     Args:
         l2: Strength of the penalty on weights, above 0; biases have none.
-        max_iter: Steps after which it gives up, with a ``ConvergenceWarning`` that tells the gradient that is left.
+        max_iter: Maximum of steps, with a ``ConvergenceWarning`` about the remaining gradient after them.
         tol: Largest entry of the gradient at which it stops.
 
     Attributes:

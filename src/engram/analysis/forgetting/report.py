@@ -1,4 +1,4 @@
-"""What was measured of a network that learned tasks one after another: outputs, features, and what follows."""
+"""Measures of forgetting, of a network that learned tasks one after another, in its outputs and features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from engram import checks
 
-LEAST = 0.02  # of what a share is taken; a share of less is a share of noise
+SMALLEST_WHOLE = 0.02  # a share of less than this is noise
 Accuracies = Float[np.ndarray, "stages tasks"]
 PerOldTask = Float[np.ndarray, " old"]
 
@@ -28,7 +28,7 @@ class RepresentationReport:
 
     Attributes:
         output: R, by the network's own heads; NaN before a task was learned, everywhere if no heads were given.
-        representation: P by shots: of probes fitted anew. Row 0 is what random features tell.
+        representation: P by shots: of probes fitted at each stage. Row 0 is of random features.
         teacher: The same of networks that learned tasks 1 to i together, row i; row 0 is NaN. None if not given.
         drift: 1 - linear CKA between features of the task's test inputs when it was learned and at the end.
 
@@ -145,7 +145,7 @@ def _learned(accuracies: Accuracies) -> PerOldTask:
 
 
 def _share(part: PerOldTask, whole: PerOldTask) -> PerOldTask:
-    return np.asarray(np.divide(part, whole, out=np.full_like(part, math.nan), where=whole >= LEAST))
+    return np.asarray(np.divide(part, whole, out=np.full_like(part, math.nan), where=whole >= SMALLEST_WHOLE))
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Representational forgetting: what of old tasks is still in a network's features, whatever its outputs say."""
+"""Representational forgetting: how much of old tasks is still in a network's features."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class ProbedTask(NamedTuple):
 
 
 class _Features(NamedTuple):
-    """What one body makes of one task."""
+    """Features of one task from one body."""
 
     train: Float[np.ndarray, "train features"]
     labels: Int[np.ndarray, " train"]
     test: Float[np.ndarray, "test features"]
-    asked: Int[np.ndarray, " test"]
+    test_labels: Int[np.ndarray, " test"]
 
 
 def representational_forgetting(
@@ -61,14 +61,14 @@ def representational_forgetting(
     teacher: Sequence[nn.Module] | None = None,
     layer: str | None = None,
 ) -> RepresentationReport:
-    """Measure what a network that learned tasks one after another still knows of the old, in its outputs and features.
+    """A measurement of what a network that learned tasks in sequence still knows of old ones, in outputs and features.
 
     After every stage the body is taken as it is, and a fresh read-out of each task is fitted to its features. What the
     old read-out gets wrong and a fresh one right was not forgotten; what no read-out gets right is lost.
 
     Args:
         bodies: n + 1 copies of the body, from inputs to features: untrained, and after each of the n tasks.
-        tasks: n pairs of (train, test) examples, such as ``ProbedTask``; what a tuple has beyond is not read.
+        tasks: n pairs of (train, test) examples, such as ``ProbedTask``; further elements are ignored.
         shots: Examples of each class that probes are fitted to; None: all that there are.
         probe: ``"linear"`` (``LinearProbe``), ``"nearest-mean"``, ``"ridge"``, ``"k-nn"`` (one neighbour), or any
             classifier of scikit-learn; it is cloned.
@@ -197,9 +197,9 @@ def _features(body: nn.Module, task: ProbedTask, layer: str | None) -> _Features
 
 
 def _accuracy(probe: BaseEstimator, task: _Features, supports: Sequence[np.ndarray]) -> float:
-    """The share of test inputs that probes get right, the mean over the draws of what they are fitted to."""
+    """The accuracy of probes on test inputs, the mean over draws of their training samples."""
     predictions = [clone(probe).fit(task.train[few], task.labels[few]).predict(task.test) for few in supports]
-    return float(np.mean([predicted == task.asked for predicted in predictions]))
+    return float(np.mean([predicted == task.test_labels for predicted in predictions]))
 
 
 @torch.no_grad()

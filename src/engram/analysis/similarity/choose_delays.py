@@ -1,4 +1,4 @@
-"""The delays and the rank of an operator, chosen by what it predicts of trials that it was not fitted to."""
+"""The delays and the rank of an operator, chosen by its predictions of held-out trials."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def choose_delays(
     if len(trials) == 1:
         trials = np.array_split(trials[0], checks.size("folds", folds, 2))
     start = (max(delays, default=1) - 1) * dmd.delay_interval
-    refuse_shorter(trials, start + dmd.steps_ahead + 1, "to hold the most delays and what came of them")
+    refuse_shorter(trials, start + dmd.steps_ahead + 1, "to hold the most delays and their target")
     splits = list(KFold(min(checks.size("folds", folds, 2), len(trials))).split(trials))
     parts = [([trials[k] for k in train], [trials[k] for k in test]) for train, test in splits]
     rows = []

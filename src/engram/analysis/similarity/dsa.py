@@ -88,7 +88,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     def fit(self, X: Data, y: object = None) -> DSA:
         """Fit the operators of all systems X, at least two, and compare them; ``y`` is ignored.
 
-        X is a list with what ``HankelDMD.fit`` takes for each, or an array whose first axis is the system. The rows of
+        X is a list of the data of each, in any form of ``HankelDMD.fit``, or an array with systems first. The rows of
         a two-dimensional array are systems with one trial of one feature. If ``rank`` is None, ranks must not differ.
         """
         systems = self._systems(X, reset=True)

@@ -18,7 +18,7 @@ from engram import checks
 from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
 from engram.analysis.similarity.trials import Data, Recording, as_array, as_trials, is_trials, refuse_shorter
 
-ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values tell too little
+ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values are too inexact
 UNSTABLE = 1.05
 COUNT = Interval(Integral, 1, None, closed="left")
 Square = Float[np.ndarray, "rank rank"]
@@ -190,7 +190,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
         """
         trials = self._checked(X, reset=False)
-        refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and what came of it")
+        refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and its target")
         error = still = 0.0
         for trial, predicted in zip(trials, self.predict(trials), strict=True):
             seen = trial[self._span :]
@@ -231,7 +231,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return np.asarray(embedded @ (self._basis / self._scale))
 
     def _needs_all(self, S: Float[np.ndarray, " delayed"], rows: int) -> bool:
-        """Whether singular values matter that are too small to be told from their squares."""
+        """Whether singular values matter that are too small to be computed from their squares."""
         if S[0] == 0:
             raise ValueError("X is zero everywhere: expected data that change")
         if rows < len(S) or self.method == "rrr" or self.rank in (None, "full"):

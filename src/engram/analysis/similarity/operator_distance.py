@@ -16,8 +16,8 @@ from engram import checks
 from engram.analysis.similarity import kernels
 from engram.threads import in_ranges
 
-Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # whatever else it is, it is refused by name
-Operator = Float[np.ndarray, "_ _"]  # square, all of one size; what is not is refused by name
+Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # anything else is refused by name
+Operator = Float[np.ndarray, "_ _"]  # square, all of one size; others are refused by name
 Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
 RANDOM_WORDS = 2
 SURVIVORS = 4  # one in so many goes on to the next lap of a race
@@ -29,7 +29,7 @@ CHUNK = 32  # pairs between two looks at the clock
 class Alignment(NamedTuple):
     """The best alignment found of two operators: orthogonal ``transform`` C, so that C B C^T is like A.
 
-    ``bound`` is what no alignment gets below; that of the best of all is no larger than ``distance``.
+    ``bound`` is a lower bound of all alignments, no larger than ``distance``.
     """
 
     distance: float
@@ -220,7 +220,7 @@ class _Search(NamedTuple):
 
 
 class _Systems(NamedTuple):
-    """What is computed once for each operator."""
+    """Quantities that are computed once for each operator."""
 
     operators: Float[np.ndarray, "systems n n"]
     bases: Float[np.ndarray, "systems words n n"]
@@ -308,9 +308,9 @@ def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.nd
 def _solved(
     systems: _Systems, pairs: np.ndarray, bounds: np.ndarray, search: _Search, n_jobs: int | None
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
-    """||A - C B C^T||_F and C of each pair, given what no C gets below."""
+    """||A - C B C^T||_F and C of each pair, given their lower bounds."""
     n = systems.operators.shape[1]
-    drawn = _drawn(n, search)
+    random_starts = _random_starts(n, search)
     # The same way round for (A, B) and (B, A).
     turned = np.array([systems.operators[i].tobytes() > systems.operators[j].tobytes() for i, j in pairs], dtype=bool)
     ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)
@@ -318,40 +318,41 @@ def _solved(
 
     def solve(start: int, stop: int) -> None:
         for number in range(start, stop):
-            distances[number], transforms[number] = _aligned(systems, ordered[number], bounds[number], drawn, search)
+            distances[number], transforms[number] = _aligned(
+                systems, ordered[number], bounds[number], random_starts, search
+            )
 
     in_ranges(solve, len(pairs), n_jobs)
     return distances, np.where(turned[:, None, None], transforms.swapaxes(1, 2), transforms)
 
 
 def _aligned(
-    systems: _Systems, pair: np.ndarray, bound: float, drawn: np.ndarray, search: _Search
+    systems: _Systems, pair: np.ndarray, bound: float, random_starts: np.ndarray, search: _Search
 ) -> tuple[float, Operator]:
     """||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end."""
     i, j = pair
     A, B = systems.operators[i], systems.operators[j]
     if (A == B).all():
         return 0.0, np.eye(len(A))
-    starts = len(systems.words[i]) + len(drawn)
-    Cs, Ms, values = np.empty((starts, *A.shape)), np.empty((starts, *A.shape)), np.empty(starts)
-    ceiling = 1.0 - 0.5 * bound * bound - kernels.ATTAINED
-    attained = kernels.climb_all(
-        A, systems.bases[i], systems.words[i], B, systems.bases[j], systems.words[j],
-        systems.sides[i] * systems.sides[j], drawn, ceiling, search.reflect, search.iterations, Cs, Ms, values,
-    )  # fmt: skip
+    starts = len(systems.words[i]) + len(random_starts)
+    transforms, products, values = np.empty((starts, *A.shape)), np.empty((starts, *A.shape)), np.empty(starts)
+    first, second = ((systems.operators[k], systems.bases[k], systems.words[k]) for k in (i, j))
+    sides, ceiling = systems.sides[i] * systems.sides[j], 1.0 - 0.5 * bound * bound - kernels.ATTAINED
+    out = transforms, products, values
+    attained = kernels.climb_all(first, second, sides, random_starts, ceiling, search.reflect, search.iterations, out)
     order = np.arange(starts) if attained < 0 else np.array([attained])
     for gradient in kernels.ROUNDS[1:]:
         if len(order) == 1:
             break
         order = order[np.argsort(-values[order], kind="stable")][: -(-len(order) // SURVIVORS)]
         for start in order:
-            values[start] = kernels.climb(A, Ms[start], Cs[start], gradient, search.iterations)
+            values[start] = kernels.climb(A, products[start], transforms[start], gradient, search.iterations)
     best = order[values[order].argmax()]
-    kernels.climb(A, Ms[best], Cs[best], GRADIENT, search.iterations)
-    return kernels.remainder(A, B, Cs[best]), Cs[best]
+    kernels.climb(A, products[best], transforms[best], GRADIENT, search.iterations)
+    return kernels.remainder(A, B, transforms[best]), transforms[best]
 
 
-def _drawn(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
+def _random_starts(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
     """Random orthogonal matrices, half of them reflections where these are allowed."""
     count = min(max(1500 // n, 12), 100) if search.restarts is None else search.restarts
     drawn = np.linalg.qr(np.random.default_rng(search.seed).normal(size=(count, n, n)))[0]

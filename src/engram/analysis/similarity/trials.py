@@ -1,4 +1,4 @@
-"""Trials: what a system was seen to do, as arrays of equal or of different length."""
+"""Trials: recordings of a system, as arrays of equal or of different length."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Every bound is outward: the rounding of its own computation is taken off, by the standard model of a sum of n products,
 |fl(x . y) - x . y| <= gamma_n |x| . |y| + n eta <= gamma_n |x|_1 max |y| + n eta, so that it is true of the real
-network. Sums of absolute values do not underflow, as those of squares do; eta is what underflow takes from a product.
+network. Sums of absolute values do not underflow, as those of squares do; eta is the loss of a product by underflow.
 
 Sources: Gowal et al., "On the effectiveness of interval bound propagation" (2018); Zhang et al., "Efficient neural
 network robustness certification with general activation functions" (2018), equations 6 to 12; Xu et al., "Fast and
@@ -26,7 +26,7 @@ ON, OFF, FREE = 1, 0, 2
 Phases = np.ndarray[Any, np.dtype[np.int8]]
 Layers = Sequence[Phases] | None  # of the units of each hidden layer; None: all are free
 Line = Literal["adaptive", "zero"]
-TINY = 1e-290  # more than what underflow can take from any of the sums
+TINY = 1e-290  # more than the loss of any of the sums by underflow
 
 
 class LinearBounds(NamedTuple):
@@ -239,7 +239,7 @@ def relax(
                     upper[box, unit] = np.minimum(upper[box, unit], -minima[len(box) :])
         crossed = (lower > upper).any(1)
         empty |= crossed
-        lower[crossed], upper[crossed] = 0, 0  # what follows is meaningless there, and must be finite
+        lower[crossed], upper[crossed] = 0, 0  # further bounds have no meaning there, and must be finite
         relaxation = _with_layer(relaxation, lower, upper, line)
     return relaxation
 
@@ -279,7 +279,7 @@ def _backward(
     for k in range(layer - 1, -1, -1):
         lines = relaxation.lower_slope[k], relaxation.upper_slope[k], relaxation.intercept[k]
         through_relu(multipliers, box, *lines, constant, before, after)
-        # The crossing of two lines that were rounded, then the affine layer, and what underflow takes from both.
+        # The crossing of two lines that were rounded, then the affine layer, and the loss of both by underflow.
         reach = (after + TINY) * _step_size(net, relaxation, k)[box] + TINY * relaxation.size[k][box]
         error += epsilon * (before * relaxation.size[k + 1][box] + reach)
         constant += multipliers @ net.biases[k]
@@ -327,7 +327,7 @@ def _step_size(net: AffineReLU, relaxation: Relaxation, k: int) -> Array:
 
 
 def _epsilon(net: AffineReLU) -> float:
-    """A bound of the relative error of all that is summed for a row, four times what is needed."""
+    """A bound of the relative error of all sums for a row, four times as large as necessary."""
     return (max(net.sizes) + 2 * len(net.sizes) + 8) * 2.0**-51
 
 

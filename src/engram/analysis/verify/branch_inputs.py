@@ -28,7 +28,7 @@ CASE = 200  # bytes of one
 
 
 class Outcome(NamedTuple):
-    """What a search came to: a proof, a counterexample, or neither and what was exhausted."""
+    """The outcome of a search: a proof, a counterexample, or neither and the exhausted limit."""
 
     cases: tuple[Case, ...]
     counterexample: Array | None
@@ -59,7 +59,7 @@ def branch_inputs(
 
     Args:
         net: The network.
-        clauses: What is to be proved of its outputs.
+        clauses: Clauses to prove.
         domain: The set of inputs.
         deadline: Time of ``time.monotonic`` at which the search ends.
         nodes: Maximum number of boxes.
@@ -142,7 +142,7 @@ def _cut(
     for i in np.flatnonzero(~closed.all(1)).tolist():
         within = domain._replace(low=relaxation.low[i], high=relaxation.high[i])
         multipliers: list[tuple[float, ...]] = [()] * len(clauses)
-        for j in np.flatnonzero(~closed[i]):
+        for j in np.flatnonzero(~closed[i]).tolist():
             bound, program = linear_bound(net, relaxation.only(i), clauses[j], within)
             if program.x is not None:
                 x = program.x.clip(within.low, within.high)[None]

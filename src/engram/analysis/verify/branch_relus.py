@@ -24,7 +24,7 @@ def branch_relus(
 
     Args:
         net: The network.
-        clause: What is to be proved of its outputs.
+        clause: Clause to prove.
         domain: The set of inputs.
         deadline: Time of ``time.monotonic`` at which the search ends.
         nodes: Maximum number of cases.

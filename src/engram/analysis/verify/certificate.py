@@ -59,7 +59,7 @@ class Certificate:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Certificate:
-        """Read what ``to_json`` gave; raise ValueError where it is no certificate."""
+        """The certificate of a content of ``to_json``; ValueError for any other."""
         return TypeAdapter(cls).validate_python(content)
 
 
@@ -79,7 +79,7 @@ def check_certificate(
     *,
     input_shape: Sequence[int] | None = None,
 ) -> Check:
-    """Prove every leaf of a certificate anew.
+    """Prove every leaf of a certificate again.
 
     The cases cover all inputs, since each split has two children. Each is bounded afresh from its box, its phases and
     the units that are stable in the cases above it, with the stored multipliers, by ``relax``, ``minimum`` and
@@ -247,7 +247,7 @@ def chunk(net: AffineReLU, megabytes: float = 256.0) -> int:
 
 
 def subject(net: AffineReLU, domain: Domain, clauses: Iterable[Clause]) -> str:
-    """A digest of what a certificate is about.
+    """A digest of the subject of a certificate.
 
     Args:
         net: The network.

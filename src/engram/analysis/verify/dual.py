@@ -1,4 +1,4 @@
-"""A lower bound from any multipliers: what makes the answer of a linear program a proof."""
+"""A lower bound from any multipliers, which makes the solution of a linear program a proof."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engram.analysis.verify.specification import Clause, Domain
 def dual_bound(
     net: AffineReLU, relaxation: Relaxation, clause: Clause, domain: Domain, multipliers: Float[np.ndarray, " n"]
 ) -> float:
-    """A lower bound of w . (Q y + c) over one box, cut by half-spaces, whatever the multipliers are.
+    """A lower bound of w . (Q y + c) over one box, cut by half-spaces, for any multipliers.
 
     With lambda_L = Q' w, and any lambda_k and nu >= 0, for all x in the box with H x <= v,
 
@@ -43,7 +43,7 @@ def dual_bound(
     y_low, y_high = (end[0] for end in interval_bounds(net, relaxation.low, relaxation.high))
     value: Any = w @ clause.c
     size: Any = w @ np.abs(clause.c)
-    # TINY: what underflow takes from a multiplier matters where what it multiplies is large.
+    # TINY: the loss of a multiplier by underflow matters where its factor is large.
     slack = (w @ np.abs(clause.Q) + TINY) @ np.maximum(np.abs(y_low), np.abs(y_high))
     current: Array = w @ clause.Q
     for k in range(len(net.weights) - 1, -1, -1):

@@ -213,7 +213,7 @@ def linear_bound(net: AffineReLU, relaxation: Relaxation, clause: Clause, domain
     Args:
         net: The network.
         relaxation: Bounds of its hidden units over one box.
-        clause: What is to be bounded.
+        clause: Clause to bound.
         domain: The box and its half-spaces.
     """
     solution = solve(net, relaxation, clause, domain, binary=False)

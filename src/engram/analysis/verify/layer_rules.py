@@ -104,7 +104,7 @@ def prove_rule(
         box: The proof is for all its inputs, over the layer's bounds by CROWN.
         data: Instead of ``box``: the proof is for inputs whose pre-activations in the layer stay between the minimum
             and the maximum over these.
-        budget: What the proof may cost; None: 60 seconds.
+        budget: Limits of time, nodes and memory; None: 60 seconds.
     """
     if (box is None) == (data is None):
         raise ValueError("box and data: expected one of them")

@@ -1,4 +1,4 @@
-"""A ReLU network as its matrices: what is proved is proved about these numbers."""
+"""A ReLU network as its matrices, the subject of all proofs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class AffineReLU:
         if not self.weights or len(self.weights) != len(self.biases):
             raise ValueError(f"{len(self.weights)} weights and {len(self.biases)} biases: expected as many, at least 1")
         for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
-            own = tuple(np.array(a, dtype=np.float64) for a in arrays)  # copies, which nobody else can change
+            own = tuple(np.array(a, dtype=np.float64) for a in arrays)  # copies, which cannot be changed elsewhere
             for k, a in enumerate(own):
                 checks.finite(f"{kind}[{k}]", a)
                 a.setflags(write=False)
@@ -189,14 +189,14 @@ class _Chain:
         self.W, self.b = np.eye(size), np.zeros(size)
 
     def affine(self, apply: Callable[[torch.Tensor], torch.Tensor], offset: Array | None = None) -> None:
-        """Put a linear map of tensors (batch, ``*shape``), and an offset of what it gives, behind what waits."""
+        """Append a linear map of tensors (batch, ``*shape``), and an offset, to the map that waits."""
         columns = apply(torch.from_numpy(np.vstack([self.W.T, self.b])).reshape(-1, *self.shape))
         self.shape = tuple(columns.shape[1:])
         flat = columns.reshape(len(columns), -1).numpy()
         self.W, self.b = flat[:-1].T, flat[-1] if offset is None else flat[-1] + offset
 
     def relu(self, W: Array, b: Array, after: Array, offset: Array | float = 0.0) -> None:
-        """Close a layer of ReLUs of W v + b, v being what waits; ``after`` of them and ``offset`` waits from then."""
+        """Close a layer of ReLUs of W v + b, v the map that waits; then ``after`` times them plus ``offset`` waits."""
         self.weights.append(W @ self.W)
         self.biases.append(W @ self.b + b)
         self.W, self.b = after, np.zeros(len(after)) + offset
@@ -274,14 +274,14 @@ def _max_pool(chain: _Chain, layer: nn.MaxPool2d) -> None:
 
 
 def _as_module(node: fx.Node, name: str) -> nn.Module:
-    """The module that does what a call of a function or method in a traced graph does."""
+    """The module that equals a call of a function or method in a traced graph."""
     rest, plain = node.args[1:], not node.kwargs or node.kwargs == {"inplace": False}
     if node.target in (torch.relu, functional.relu, "relu") and plain and not rest:
         return nn.ReLU()
     if node.target in (torch.flatten, "flatten") and (*rest, *node.kwargs.items()) in ((1,), (("start_dim", 1),)):
         return nn.Flatten()
-    what = getattr(node.target, "__name__", node.target)
-    raise UnsupportedLayerError(f"layer {name!r} calls {what}: expected a module, relu, or flatten from 1")
+    function = getattr(node.target, "__name__", node.target)
+    raise UnsupportedLayerError(f"layer {name!r} calls {function}: expected a module, relu, or flatten from 1")
 
 
 def _unsupported(layer: nn.Module, name: str) -> UnsupportedLayerError:
@@ -298,4 +298,4 @@ def _input_shape(layer: nn.Module, name: str, input_shape: Sequence[int] | None)
         return (layer.in_features,)
     if not isinstance(layer, SUPPORTED):
         raise _unsupported(layer, name)
-    raise ValueError(f"input_shape = None: expected the shape of one input, since layer {name!r} does not tell it")
+    raise ValueError(f"input_shape = None: expected the shape of one input, since layer {name!r} does not give it")

@@ -93,7 +93,7 @@ class Region:
     region needs, 2 where free. ``mode`` is ``"direct"``, ``"structural"``, ``"fallback"`` or ``"crown"``; ``status``
     is ``"tie"`` where two classes share the point it was made for: no region. ``slack`` is by how much the affine
     margins may be wrong, for each other class, of structural regions; ``tol`` the tolerance of the solver that the
-    proof allows for; ``queries`` how many questions were asked by samples, by CROWN and by the solver.
+    proof allows for; ``queries`` the numbers of questions to samples, to CROWN and to the solver.
     """
 
     G: Array

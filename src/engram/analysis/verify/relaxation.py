@@ -113,7 +113,7 @@ def relaxed_region(
         region = made.structural(absolute, tighten)
     else:
         region = made.best(margin)
-    return replace(region, seconds=time.monotonic() - began, queries=tuple(made.asked))
+    return replace(region, seconds=time.monotonic() - began, queries=tuple(made.queries))
 
 
 def class_regions(
@@ -165,7 +165,7 @@ class _Obligation(NamedTuple):
 
 
 class _Maker:
-    """What the questions about one input share: the pattern, the affine maps, the pool of known points."""
+    """The shared parts of all questions about one input: the pattern, the affine maps, the pool of known points."""
 
     def __init__(
         self, net: AffineReLU, x0: Array, domain: Domain, label: int, *, rng: np.random.Generator, **options: Any
@@ -180,7 +180,7 @@ class _Maker:
         self.g, self.g0 = -self.to_others @ A, -self.to_others @ a
         scale = float(np.abs(self.to_others @ net.weights[-1]).sum(1).max())
         self.tol = FEASIBILITY * max(1.0, scale)
-        self.asked = [0, 0, 0]
+        self.queries = [0, 0, 0]
         # Half of the pool is near x0, where patterns of many units are.
         spread = (domain.high - domain.low) * 2.0 ** -rng.integers(1, 6, (POOL, 1))
         near = (x0 + spread * rng.normal(size=(POOL, len(x0)))).clip(domain.low, domain.high)
@@ -268,7 +268,7 @@ class _Maker:
         return [int(j) for j in np.argsort(-distance, kind="stable")]
 
     def holds(self, pattern: Pattern, obligations: list[_Obligation]) -> bool:
-        """Say whether the obligations are proved; what cannot be settled is not."""
+        """Whether the obligations are proved; False where the solver does not decide."""
         zs = self.net.preactivations(self.pool)
         within = np.ones(len(self.pool), dtype=bool)
         for codes, z in zip(pattern, zs, strict=False):
@@ -276,7 +276,7 @@ class _Maker:
         for obligation in obligations:
             values = zs[-1] @ obligation.q + self.pool @ obligation.r + obligation.c
             if (values[within] > obligation.target).any():
-                self.asked[0] += 1
+                self.queries[0] += 1
                 return False
         return all(
             self.largest(pattern, obligation, obligation.target) <= obligation.target for obligation in obligations
@@ -288,14 +288,14 @@ class _Maker:
         relaxation = relax(self.net, self.domain.low[None], self.domain.high[None], phases)
         if relaxation.empty[0]:
             return -np.inf
-        self.asked[1] += 1
+        self.queries[1] += 1
         A, c = lower_lines(
             self.net, relaxation, -obligation.q[None], np.zeros(1, dtype=np.intp), np.array([-obligation.c])
         )
         upper = -float(minimum(A - obligation.r, c, self.domain.low[None], self.domain.high[None])[0])
         if upper <= enough:
             return upper
-        self.asked[2] += 1
+        self.queries[2] += 1
         clause = Clause(-obligation.q[None], np.array([-obligation.c]), np.ones(1, dtype=bool))
         question: dict[str, Any] = {"pattern": pattern, "of_inputs": -obligation.r, "binary": True, "below": -enough}
         solution = solve(self.net, relaxation, clause, self.domain, **question, **self.options)

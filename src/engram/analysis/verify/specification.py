@@ -1,4 +1,4 @@
-"""What is to be proved: a set of inputs, and a property that all their outputs shall have."""
+"""Specifications: a set of inputs, and a property of all their outputs."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def question(
 
 
 class Domain(NamedTuple):
-    """A box and half-spaces H x <= v within it: what the engines take."""
+    """A box and half-spaces H x <= v within it, the form that engines take."""
 
     low: Array
     high: Array

@@ -27,12 +27,12 @@ FEW_INPUTS = 10
 
 @dataclass(frozen=True)
 class Budget:
-    """What a question may cost, all above 0; when one of them is used up the answer is *unknown*.
+    """The limits of a question, all above 0; when one is used up the answer is *unknown*.
 
     Args:
         seconds: Time. One step of an engine, a batch of boxes or a linear program, is always finished.
         nodes: Boxes or cases.
-        megabytes: Memory of what is bounded at once and of what waits; the network itself comes on top.
+        megabytes: Memory of the boxes that are bounded at once and that wait, without the network itself.
     """
 
     seconds: float = 60.0
@@ -85,7 +85,7 @@ def verify(
         network: A chain of affine and piecewise linear layers in evaluation mode, which ``as_affine_relu`` can read. A
             softmax of the classes at the end is left out where the property compares outputs and nothing else.
         inputs: The set of inputs.
-        prop: What is to hold for each of them.
+        prop: The property.
         engine: ``"inputs"`` halves the box of inputs, ``"relus"`` splits hidden units into on and off, ``"milp"`` asks
             HiGHS, ``"crown"`` is one backward pass; all look for counterexamples first. ``"auto"`` halves the sides of
             a box of up to ten inputs with half of the budget, and splits units elsewhere and with the rest.
@@ -119,7 +119,7 @@ def verify(
             return answer("attack", Outcome((), hit, "", -np.inf, 0))
         whole = tuple(range(len(clauses)))
         few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(domain.v))
-        share = 0.5 if engine == "auto" else 1.0  # what halving does not get done, splitting units may
+        share = 0.5 if engine == "auto" else 1.0  # of the budget for halving; splitting units gets the rest
         outcome = Outcome((), None, "", -np.inf, 0)
         try:
             if few or engine in ("crown", "milp"):
@@ -142,7 +142,7 @@ def verify(
 def _by_relus(
     net: AffineReLU, clauses: Sequence[Clause], domain: Domain, *, deadline: float, budget: Budget, before: Outcome
 ) -> tuple[str, Outcome, tuple[Tree, ...]]:
-    """Split the units of one clause after another; ``before`` is what halving came to."""
+    """Split the units of one clause after another; ``before`` is the outcome of halving."""
     trees: list[Tree] = []
     rows = bound_clauses(net, relax(net, domain.low[None], domain.high[None]), list(clauses))
     lowest, nodes = [float(row.least.max()) for row in rows], before.nodes

@@ -23,6 +23,12 @@ def unbiased_gradient(
     A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes are x = H'(A y),
     and H' keeps what is at least coef_min / 2.
 
+    Args:
+        dictionary: Atoms of unit norm, the rows of A.
+        X: Samples y in rows.
+        code: Their codes x.
+        coef_min: Minimum size of the true coefficients.
+
     Source: Arora, Ge, Ma and Moitra, "Simple, efficient, and neural algorithms for sparse coding" (2015), section 5.
     """
     gram = dictionary @ dictionary.T

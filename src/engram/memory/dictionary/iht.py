@@ -32,7 +32,7 @@ class IHTCode(NamedTuple):
 def hard_threshold(
     values: Float[np.ndarray, "*shape"], threshold: float, *, keep_equal: bool = False
 ) -> Float[np.ndarray, "*shape"]:
-    """Values with zeros for what is not larger than a threshold; NaN stays NaN.
+    """Values with zeros in place of those that do not exceed a threshold; NaN stays NaN.
 
         H(v) = v where |v| > t, else 0
 
@@ -125,7 +125,7 @@ def iht_encode(
 
 
 class Settings(NamedTuple):
-    """What a code depends on beside the sample and the dictionary; see ``iht_encode``."""
+    """Settings of the search for a code; ``iht_encode`` explains them."""
 
     start: float
     threshold: float
@@ -136,7 +136,7 @@ class Settings(NamedTuple):
     prune: bool
 
 
-class Found(NamedTuple):
+class Search(NamedTuple):
     """Codes; iterations, whether a code converged, and whether it was given up because it grew, of each sample."""
 
     code: np.ndarray
@@ -145,15 +145,22 @@ class Found(NamedTuple):
     grown: np.ndarray
 
 
-def nothing_found(code: np.ndarray) -> Found:
+def _start(code: np.ndarray) -> Search:
     """The state of a search for codes before its first iteration."""
-    return Found(code, np.zeros(len(code), np.int64), *np.zeros((2, len(code)), bool))
+    return Search(code, np.zeros(len(code), np.int64), *np.zeros((2, len(code)), bool))
 
 
-def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray, settings: Settings) -> Found:
-    """Code samples with NumPy alone and without a Gram matrix: the definition, and the way for very many atoms."""
-    result = nothing_found(hard_threshold(correlations, settings.start, keep_equal=True))
-    code, iterations, converged, grown = result
+def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray, settings: Settings) -> Search:
+    """Codes by NumPy alone and without a Gram matrix: the definition, and the way for very many atoms.
+
+    Args:
+        X: Samples in rows.
+        dictionary: Atoms in rows.
+        correlations: Of samples and atoms, (samples, atoms).
+        settings: Of the iterations.
+    """
+    search = _start(hard_threshold(correlations, settings.start, keep_equal=True))
+    code, iterations, converged, grown = search
     unchanged, wait = np.zeros(len(X), np.int64), np.full(len(X), settings.patience)
     seeks, solved = np.full(len(X), settings.patience > 0), np.zeros(len(X), bool)
     limit = EXCESSIVE * np.linalg.norm(correlations, axis=1)
@@ -177,15 +184,15 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
         solved[failed] = False
         ready = seeks[active] & (unchanged[active] >= wait[active]) & ~converged[active] & ~grown[active]
         for sample in np.setdiff1d(active[ready], failed):
-            fitted = least_squares(dictionary, correlations[sample], code[sample], settings)
+            fitted = _least_squares(dictionary, correlations[sample], code[sample], settings)
             if fitted is None:
                 seeks[sample] = False
             else:
                 code[sample], solved[sample], converged[sample] = fitted, True, not settings.prune
-    return result
+    return search
 
 
-def least_squares(
+def _least_squares(
     dictionary: np.ndarray, correlation: np.ndarray, code: np.ndarray, settings: Settings
 ) -> np.ndarray | None:
     """Least squares on the support of a code, pruned; None where its atoms are dependent."""
@@ -209,17 +216,24 @@ def least_squares(
         support = support[keep]
 
 
-def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Settings, n_jobs: int | None) -> Found:
-    """Code samples with the numba kernel, in chunks that threads share."""
+def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Settings, n_jobs: int | None) -> Search:
+    """Codes by the numba kernel, in chunks that threads share.
+
+    Args:
+        dictionary: Atoms in rows.
+        correlations: Of samples and atoms, (samples, atoms).
+        settings: Of the iterations.
+        n_jobs: Threads.
+    """
     from engram.memory.dictionary import kernels
 
     number = dictionary.dtype.type
     gram, correlations = map(np.ascontiguousarray, (dictionary @ dictionary.T, correlations))
-    how = Settings(*map(number, settings[:4]), *settings[4:])  # type: ignore[call-arg]
+    typed_settings = Settings(*map(number, settings[:4]), *settings[4:])  # type: ignore[call-arg]
     limits = number(smallest_pivot(dictionary.dtype)), number(EXCESSIVE), dictionary.shape[1]
-    result = nothing_found(np.zeros_like(correlations))
-    in_ranges(partial(kernels.encode, gram, correlations, how, *limits, result), len(result.code), n_jobs)
-    return result
+    search = _start(np.zeros_like(correlations))
+    in_ranges(partial(kernels.encode, gram, correlations, typed_settings, *limits, search), len(search.code), n_jobs)
+    return search
 
 
 def smallest_pivot(dtype: np.dtype[Any]) -> float:

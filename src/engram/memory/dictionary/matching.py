@@ -1,4 +1,4 @@
-"""How good a learned dictionary is: how near to the true one, in whatever order, and how much it explains."""
+"""The quality of a learned dictionary: its distance to the true one, in any order, and the share it explains."""
 
 from __future__ import annotations
 
@@ -66,9 +66,12 @@ def relative_error(estimate: Float[np.ndarray, "*shape"], true: Float[np.ndarray
 def explained_share(
     dictionary: Float[np.ndarray, "atoms features"], X: Float[np.ndarray, "samples features"], nonzero: int
 ) -> float:
-    """The share of the squared norm of samples, in rows, that ``nonzero`` atoms each explain.
+    """The share of the squared norm of samples that a few atoms for each explain, by orthogonal matching pursuit.
 
-    By orthogonal matching pursuit; the norms of atoms do not matter.
+    Args:
+        dictionary: Atoms in rows; their norms do not matter.
+        X: Samples in rows.
+        nonzero: Atoms for each sample.
 
     Examples:
         >>> explained_share(np.eye(2), np.array([[3.0, 4.0]]), 1)

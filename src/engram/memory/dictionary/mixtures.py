@@ -1,4 +1,4 @@
-"""Atoms that are mixtures of several true ones: which they are, and what the samples that use them have in common."""
+"""Atoms that are mixtures of several true ones: their detection, and the common part of the samples that use them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def in_common(
 ) -> Float[np.ndarray, "some_atoms features"]:
     """The mean of the samples that use an atom, each times its coefficient, of unit norm.
 
-    What is there by chance has random signs and cancels; the true atom that the coefficient follows stays.
+    Parts that occur by chance have random signs and cancel; the true atom that the coefficient follows stays.
     """
     return unit_rows(code.T @ X)

@@ -20,11 +20,11 @@ from engram.memory.dictionary.matching import relative_error
 from engram.memory.dictionary.mixtures import in_common, mixtures
 from engram.memory.dictionary.start import from_pairs, from_samples
 from engram.memory.dictionary.step import UPDATES, DictionaryStep, encode, noodl_step
-from engram.storage.fitted import Fitted
-from engram.storage.stored import Stored
+from engram.storage.estimator_state import EstimatorState
+from engram.storage.saveable import Saveable
 from engram.unit_rows import unit_rows
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 FORGET = 0.9  # share of a running mean that the next batch leaves
 USES = 4.0  # expected uses of an atom in a batch below which the automatic step falls
 BACKOFFS = 5
@@ -33,7 +33,7 @@ COUNT, POSITIVE = Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 
 NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 
-class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn a dictionary and sparse codes from a stream, exactly where the samples are exactly sparse.
 
     Each call of ``partial_fit`` takes one step on one batch, on all that it is given:
@@ -53,17 +53,18 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the median
             sample's largest correlation with the start.
         threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
-        code_step: Step size of the codes, published as 0.2; ``"auto"``, as in ``iht_encode``, never diverges.
+        code_step: Step size of the codes, published as 0.2; ``"auto"``, 1 over the largest eigenvalue of A A^T, never
+            diverges.
         code_max_iter: Most iterations for a code.
         code_tol: Relative change of a code at which plain iterations end.
-        solver: As in ``iht_encode``.
+        solver: ``"iht-ls"``, ``"iht"`` or ``"iht-ls-unpruned"``, which ``iht_encode`` explains.
         dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
             of the size x of its coefficients, times min(1, u / 4) for u uses in a batch; ``"per-atom"``: each its own.
         max_iter: Most passes of ``fit`` over the samples.
         batch_size: Samples in a batch of ``fit``.
         dict_init: Atoms to start from, (atoms, features), or ``"samples"`` (the default of None), or ``"pairwise"``,
             the directions that pairs of samples have in common, slow and for very sparse samples.
-        shuffle: Whether ``fit`` draws the batches anew in each pass.
+        shuffle: Whether ``fit`` draws new batches in each pass.
         tol: ``fit`` ends when the dictionary has changed by no more than this share, ``max_no_improvement`` times.
         max_no_improvement: See ``tol``; None: never before ``max_iter``.
         reinit: What is replaced by the samples with the largest residuals: ``"unused"`` atoms, ``"duplicates"`` (those
@@ -73,7 +74,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         reinit_steps: Every how many steps; an atom is unused that no sample has used since the last time.
         scale: ``"batch"`` divides samples by the running mean of their norms, and multiplies codes by it; C and the
             threshold are then relative to samples of norm 1. None takes samples as they are.
-        update: As in ``noodl_step``.
+        update: ``"noodl"``, ``"arora-biased"`` or ``"arora-unbiased"``, which ``noodl_step`` explains.
         transform_algorithm: ``"noodl"``: codes as in learning; ``"omp"`` or ``"lasso_cd"``: those of scikit-learn's
             ``sparse_encode``, for data whose coefficients are not bounded below.
         transform_n_nonzero_coefs: Nonzero coefficients of ``"omp"``; a tenth of the features if None.
@@ -100,7 +101,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     Raises:
         ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
-        RuntimeError: Codes diverge or the dictionary does not stay finite. What had been learned before is kept.
+        RuntimeError: Codes diverge or the dictionary does not stay finite. The state before the step remains.
 
     Source: Rambhatla, Li and Haupt, "NOODL: Provable Online Dictionary Learning and Sparse Coding" (2019), algorithm 1.
     Least squares, automatic values, ``reinit``, ``scale`` and the diagnostics are ours.
@@ -262,7 +263,7 @@ class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return {"coef_min": self.coef_min_, "threshold": self.threshold_, "n_jobs": self.n_jobs, **steps}
 
     def _start(self, samples: np.ndarray, batch: np.ndarray, rng: Any) -> None:
-        """Set the state before the first step: the dictionary from all samples, what is automatic from a batch."""
+        """Set the state before the first step: the dictionary from all samples, automatic values from a batch."""
         scale = self._scale_with(batch, 0.0, 0)
         components = self._first_dictionary(samples / samples.dtype.type(scale), rng)
         atoms = len(components)

@@ -11,11 +11,17 @@ from jaxtyping import Float
 from engram.unit_rows import unit_rows
 
 TRIES = 60  # pairs of samples that are tried, for each atom
-FIRST, SECOND, NEAR = 0.3, 0.3, 0.7  # what an eigenvalue must reach, what the next may, and which cosine is too near
+FIRST, SECOND, NEAR = 0.3, 0.3, 0.7  # minimum of an eigenvalue, maximum of the next, and maximum cosine
 
 
 def from_samples(X: Float[np.ndarray, "samples features"], atoms: int, rng: Any) -> Float[np.ndarray, "atoms features"]:
-    """Random samples of unit norm, none twice and none zero; random directions where there are not enough."""
+    """Random samples of unit norm, none twice and none zero; random directions where there are not enough.
+
+    Args:
+        X: Samples in rows.
+        atoms: How many to return.
+        rng: Source of the choice.
+    """
     some = rng.permutation(np.flatnonzero(X.any(axis=1)))[: 10 * atoms]
     _, first = np.unique(X[some], axis=0, return_index=True)
     chosen = unit_rows(X[some[np.sort(first)[:atoms]]])
@@ -33,6 +39,12 @@ def from_pairs(
     for random samples u and v. Where they share one atom and no other, M has one large eigenvalue and its vector is
     nearly that atom. A vector is taken if its eigenvalue exceeds 0.3 q C^6, the next one is below 0.3 of it, and it
     is not near one taken before; q C^6 is what an atom contributes, q = mean |y|^2 / (C^2 atoms), C = ``coef_min``.
+
+    Args:
+        X: Samples y in rows.
+        atoms: How many directions to return.
+        coef_min: Minimum size C of the true coefficients.
+        rng: Source of the pairs.
 
     Source: Arora, Ge, Ma and Moitra, "Simple, efficient, and neural algorithms for sparse coding" (2015), algorithm 3;
     the estimate of q and the number of tries are ours.

@@ -37,6 +37,11 @@ def estimate(
 
         w_i = 1 / (d_i^2 + delta), or 1;   sum_i w_i v_i / sum_i w_i
 
+    Args:
+        values: v, (..., k, value_dim).
+        squared_distances: d^2, (..., k).
+        how: Kernel, delta, and the answer without neighbours or at an exact match.
+
     Source: Pritzel et al., "Neural episodic control" (2017), equations 2 and 5.
     """
     there = squared_distances.isfinite()
@@ -61,7 +66,15 @@ def fast_estimate(
     tables: Annotated[np.ndarray, " samples_or_none"],
     how: Averaging,
 ) -> Float[np.ndarray, "pairs value_dim"]:
-    """As ``estimate``, of the values in rows, -1 being none; see ``exact_neighbours`` for pairs and tables."""
+    """The ``estimate`` for pairs of a sample and a table, by the numba kernel.
+
+    Args:
+        values: Of all rows, (tables, capacity, value_dim).
+        rows: Neighbours of each pair, nearest first, -1 for none, (pairs, k).
+        squared_distances: Of these neighbours.
+        tables: Table of each sample; none: all, and pairs are counted along the tables first.
+        how: Kernel, delta, and the answer without neighbours or at an exact match.
+    """
     from engram.memory.episodic import kernels
 
     out = np.empty((len(rows), values.shape[2]), values.dtype)

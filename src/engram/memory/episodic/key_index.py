@@ -16,7 +16,7 @@ class KeyIndex:
     """A hash table with open addressing for each table of a memory, from a key to the lowest row that equals it.
 
     It belongs to two tensors, keys and how many rows are filled. Where others change them in place, torch's count of
-    changes tells, and at the next write it is made anew, in the time of a few searches.
+    changes shows it, and the next write builds it again, in the time of a few searches.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,14 @@ class KeyIndex:
         table: int,
         queries: Annotated[np.ndarray, "samples features"],
     ) -> Int[np.ndarray, " samples"]:
-        """The lowest of a table's filled rows that equals each finite key, -1 for none."""
+        """The lowest of a table's filled rows that equals each finite key, -1 for none.
+
+        Args:
+            keys: Of all tables.
+            n_filled: Rows in use of each table.
+            table: Number of the table.
+            queries: The finite keys.
+        """
         from engram.memory.episodic import kernels
 
         self._follow(keys, n_filled)
@@ -58,7 +65,14 @@ class KeyIndex:
         table: int,
         rows: Annotated[np.ndarray, " rows"],
     ) -> Iterator[None]:
-        """Follow the memory while it changes rows of a table."""
+        """Follow the memory while it changes rows of a table.
+
+        Args:
+            keys: Of all tables.
+            n_filled: Rows in use of each table.
+            table: Number of the table.
+            rows: Rows that change.
+        """
         from engram.memory.episodic import kernels
 
         if not self._built:

@@ -1,4 +1,4 @@
-"""A store of keys and values that never grows: what to keep when it is full is its policy."""
+"""A store of keys and values of fixed capacity; a policy decides which rows are replaced."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from engram.memory.episodic.faiss_search import FaissSearch
 from engram.memory.episodic.key_index import KeyIndex
 from engram.memory.episodic.neighbours import ALL, exact_neighbours
 from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table, first_coef
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 VALUE_UPDATES = ("max", "mean", "ema")
 
 
 class Recall(NamedTuple):
-    """What a memory answers; with an axis of tables after the batch if all of several answer."""
+    """The answer of a memory, with an axis of tables after the batch if all of several answer."""
 
     values: Float[Tensor, "*batch value_dim"]
     rows: Int[Tensor, "*batch k"]  # of the nearest keys, nearest first, -1 where there are fewer than k
@@ -38,11 +38,11 @@ class Written(NamedTuple):
 
     tables: Int[Tensor, " changed"]
     rows: Int[Tensor, " changed"]
-    fresh: Bool[Tensor, " changed"]  # what was there is gone, and with it what an optimiser or others kept about it
+    fresh: Bool[Tensor, " changed"]  # it was replaced, so that the state of an optimiser for it is void
 
 
-class KeyValueMemory(Stored, nn.Module):
-    """Keys with values, asked for the values of what is near a key; one table, or several, such as one an action.
+class KeyValueMemory(Saveable, nn.Module):
+    """Keys with values, queried for the values near a key; one table, or several, such as one for each action.
 
         w_i = 1 / (d_i^2 + delta)        kernel "idw"; 1 for kernel "mean"
         answer = sum_i w_i v_i / sum_i w_i   over the k nearest of the keys that are there, d_i Euclidean
@@ -69,10 +69,10 @@ class KeyValueMemory(Stored, nn.Module):
     Attributes:
         keys, values, hashes: (tables, capacity, ...); hashes of length 0 without ``hash_dim``.
         counts: Samples in each row, as far as the policy lets them count, 64-bit, (tables, capacity).
-        coef: What the policy ranks rows by, such as the time of their last use, 64-bit, (tables, capacity).
+        coef: The policy's ranks of rows, such as the time of their last use, 64-bit, (tables, capacity).
         n_filled: Rows in use, the first of each table, (tables,).
         clock: Look-ups and writes so far that count as time, (tables,).
-        seed: What random choices are drawn from, together with the clock.
+        seed: Source of random choices, together with the clock.
 
     Source: Blundell et al., "Model-free episodic control" (2016); Pritzel et al., "Neural episodic control" (2017);
     Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means" (2019).
@@ -184,8 +184,13 @@ class KeyValueMemory(Stored, nn.Module):
     ) -> Written:
         """Write samples in the order of time, one batch of the policy for each table, and return the rows changed.
 
-        More samples than a table has rows are written in batches of as many as it has. Values are (batch, value_dim),
-        or (batch,) if ``value_dim`` is 1; ``tables`` holds the table of each sample, (batch,), or of all.
+        More samples than a table has rows are written in batches of as many as it has.
+
+        Args:
+            keys: (batch, key_dim).
+            values: (batch, value_dim), or (batch,) if ``value_dim`` is 1.
+            hashes: (batch, hash_dim); None without ``hash_dim``.
+            tables: Table of each sample, (batch,), or of all.
 
         Raises:
             ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written.
@@ -320,14 +325,14 @@ class KeyValueMemory(Stored, nn.Module):
         keys, values, counts, coef = (array(each[table]) for each in (self.keys, self.values, self.counts, self.coef))
         hashes = keys if self.hash_dim is None else array(self.hashes[table])
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
-        # What an optimiser moves would have to be hashed for every write: that is no faster than a search.
+        # Keys that an optimiser moves would have to be hashed for every write, which is no faster than a search.
         moving = self._hashed.requires_grad or self._hashed.is_inference()
         find = None if moving else partial(self._index.rows, self._hashed, self.n_filled, table)
         return Table(keys, values, hashes, counts, coef, filled, clock, seed, find)
 
     @property
     def _hashed(self) -> Tensor:
-        """What says whether two states are the same, for all tables."""
+        """The hashes that identify states, of all tables."""
         return self.keys if self.hash_dim is None else self.hashes
 
     @torch.no_grad()
@@ -356,13 +361,13 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def forget_index(memory: KeyValueMemory, _: object) -> None:
-    """Let the search start anew after other keys were loaded."""
+    """Reset the search after other keys were loaded."""
     if memory.search is not None:
         memory.search.reset()
 
 
 def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """Raise ValueError unless what is about to be loaded can be what a memory of this capacity holds."""
+    """Raise ValueError unless a state fits a memory of this capacity."""
     for name, maximum in {"n_filled": memory.capacity, "clock": None}.items():
         tensor = state.get(prefix + name)
         if isinstance(tensor, Tensor) and tensor.numel():

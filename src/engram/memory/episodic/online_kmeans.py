@@ -14,13 +14,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.kmeans import FREE, WEIGHTINGS
-from engram.storage.fitted import Fitted
-from engram.storage.stored import Stored
+from engram.storage.estimator_state import EstimatorState
+from engram.storage.saveable import Saveable
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 
 
-class OnlineKMeans(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class OnlineKMeans(
+    EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator  # type: ignore[misc]
+):  # fmt: skip
     """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1
@@ -84,7 +86,7 @@ class OnlineKMeans(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerM
         return self
 
     def partial_fit(self, X: Data, y: object = None) -> OnlineKMeans:
-        """Learn from samples in their order, going on from what was learned; one is enough."""
+        """Continue learning from samples in their order; one is enough."""
         if not self._plain(X):
             self._validate_params()
             first = not hasattr(self, "_centres")
@@ -144,7 +146,7 @@ class OnlineKMeans(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerM
 
 
 class DynamicOnlineKMeans(OnlineKMeans):
-    """Online k-means whose centres lose weight over time and start anew elsewhere when they starve.
+    """Online k-means whose centres lose weight over time and start again elsewhere when they starve.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts less 1 / n_clusters
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.memory.expander.expander_memory import ExpanderMemory, RecallResult
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 Label = str | int
 
@@ -26,12 +26,12 @@ class StoreRecall(NamedTuple):
     result: RecallResult  # where it converged and the label is None, nothing is written at the address it rests at
 
 
-class AssociativeStore(Stored):
+class AssociativeStore(Saveable):
     """Items with labels of any kind, found by noisy versions of their addresses.
 
     Which states a memory stores cannot be chosen, so that a label gets one as its address: its hash, K bits, is the
     message of the state; an integer is itself the message. There are 2^K addresses and they cost nothing; a payload
-    costs what it takes to keep. Like labels do not get like addresses.
+    costs its own memory. Like labels do not get like addresses.
 
     With ``features``, payloads are vectors that are also kept in one matrix of Hebbian weights, ``weight``,
 
@@ -70,7 +70,7 @@ class AssociativeStore(Stored):
         return len(self._items)
 
     def address(self, labels: Sequence[Label]) -> Annotated[Tensor, "batch nodes"]:
-        """The states that stand for labels, (batch, nodes), written or not; raise as ``write``."""
+        """The states that stand for labels, (batch, nodes), written or not."""
         return self.memory.encode(torch.from_numpy(self._bits([self._message(label) for label in labels])))
 
     def write(self, labels: Sequence[Label], payloads: Sequence[Any] | Tensor | None = None) -> None:
@@ -99,7 +99,7 @@ class AssociativeStore(Stored):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
     ) -> StoreRecall:
-        """The items whose addresses noisy states come to rest at; settings as in ``ExpanderMemory.recall``."""
+        """The items whose addresses noisy states settle at, with settings of ``ExpanderMemory.recall``."""
         result = self.memory.recall(x, generator=generator, **settings)
         items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
         rows = result.converged.nonzero()[:, 0].tolist()

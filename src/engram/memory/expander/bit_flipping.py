@@ -27,8 +27,14 @@ def bit_flip_decode(
 ) -> RecallResult:
     """Correct words of a linear code by flipping bits that violate more than half of their checks.
 
-    H is a parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph; x are words of zeros
-    and ones, (batch, bits). It is the recall of an ``ExpanderMemory``; ``order``, ``max_iter``, ``generator`` are its.
+    It is the recall of an ``ExpanderMemory``.
+
+    Args:
+        H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
+        x: Words of zeros and ones, (batch, bits).
+        order: Order of flips; ``ExpanderMemory.recall`` lists them.
+        max_iter: Maximum of iterations; None: that of the order.
+        generator: Source of all choices; None: torch's global one.
 
     Source: Sipser and Spielman, "Expander codes" (1996), section 3.
 
@@ -51,10 +57,10 @@ def gallager_b_decode(
         word:                   x_i, unless more than half of its checks and x_i itself say the opposite
 
     Args:
-        H: As in ``bit_flip_decode``, of a code whose bits are all in z checks.
-        x: As there.
-        threshold: How many of the z - 1 others; all of them, algorithm A, if None.
-        max_iter: Most rounds; a word whose checks all hold stays as it is.
+        H: Parity-check matrix, (checks, bits), or its graph, of a code whose bits are all in z checks.
+        x: Words of zeros and ones, (batch, bits).
+        threshold: How many of the z - 1 others; None: all of them, algorithm A.
+        max_iter: Maximum of rounds; a word whose checks all hold stays as it is.
 
     Source: Gallager, "Low-density parity-check codes" (1963); Richardson and Urbanke, "Modern coding theory" (2008).
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int, Int8, UInt8
 from torch import Tensor
 
-from engram.memory.expander.bipartite_graph import NOBODY, BipartiteGraph
+from engram.memory.expander.bipartite_graph import PADDING, BipartiteGraph
 
 
 def parity_table(
@@ -56,5 +56,5 @@ def nearest_patterns(
         distance[~table.any(1)] = r
         width = max(1, int(table.sum(1).max()))
         patterns = torch.where(table, local, 2**62).sort(1).values[:, :width]
-        patterns[patterns == 2**62] = NOBODY
+        patterns[patterns == 2**62] = PADDING
     return distance, patterns

@@ -25,7 +25,7 @@ from engram.memory.expander.flip_dynamics import (
     patterns_seen,
     settle_fast,
 )
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 POLICIES = ("reject", "allow", "repair")
 LARGEST = 20  # nodes of a constraint above which its 2^(r-1) hidden neurons are not made
@@ -47,14 +47,14 @@ class RecallResult(NamedTuple):
 
 
 class LearnResult(NamedTuple):
-    """What the clusters learned from patterns."""
+    """The result of learning from patterns."""
 
     x: Tensor  # the patterns, altered where ``policy`` is ``"repair"``, (batch, nodes)
     recruited: Int[Tensor, " batch"]  # clusters that recruited a hidden neuron
     conflicts: Int[Tensor, " batch"]  # clusters that permitted a pattern one flip away
 
 
-class ExpanderMemory(Stored, nn.Module):
+class ExpanderMemory(Saveable, nn.Module):
     """A bipartite Hopfield network whose clusters of hidden neurons each permit some patterns of a few visible nodes.
 
     With x in {-1, +1}^N and one hidden neuron s_jp for every pattern p that cluster j permits, the energy is
@@ -69,7 +69,7 @@ class ExpanderMemory(Stored, nn.Module):
 
     Args:
         graph: Which nodes the clusters see.
-        patterns: What they permit: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
+        patterns: Permitted patterns: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
             -1, at distances of at least 2, (patterns, r), for all clusters or a list of one array for each.
         target_parity: For ``"parity"``, the product that each cluster permits, (constraints,); all +1 if None.
         order: Who flips; see ``recall``.
@@ -201,7 +201,7 @@ class ExpanderMemory(Stored, nn.Module):
     ) -> Int[Tensor, "batch constraints"]:
         """The hidden neuron of each cluster that wins, one of the nearest at random.
 
-        The winner's pattern is an integer as in ``permitted``; of a cluster without hidden neurons it is what it sees.
+        The winner's pattern is an index of ``permitted``; of a cluster without hidden neurons it is the local pattern.
         """
         bits, net = self._encoded(x)[0], self._network
         local = local_patterns(net, bits)
@@ -252,8 +252,8 @@ class ExpanderMemory(Stored, nn.Module):
             beta: Inverse temperature of ``glauber``.
             faults: For ``wta``, the probability with which in each sweep a cluster's winner is a random hidden neuron
                 of it. The network is then never at rest: it ends when all constraints hold.
-            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each of them gets what most of its
-                clusters that miss nobody else ask for, ties at random.
+            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each gets the value that most of its
+                clusters without another unknown node ask for, ties at random.
             trace: Whether to return the energy on the way, which is slower.
         """
         order = checks.choice("order", self.order if order is None else order, ORDERS)
@@ -284,7 +284,7 @@ class ExpanderMemory(Stored, nn.Module):
         )
 
     def learn(self, x: Annotated[Tensor, "batch nodes"], policy: str = "reject") -> LearnResult:
-        """Show states one after another: each cluster recruits a hidden neuron for what it has not seen before.
+        """Show states one after another: each cluster recruits a hidden neuron for a new pattern.
 
             w = x_C[j]                      one-shot Hebb, where no neuron of the cluster has these weights
 
@@ -293,7 +293,7 @@ class ExpanderMemory(Stored, nn.Module):
 
         Args:
             x: States, (batch, nodes).
-            policy: What a cluster does that already permits a pattern one flip away: ``"reject"`` the new one;
+            policy: Behaviour of a cluster that already permits a pattern one flip away: ``"reject"`` the new one;
                 ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, taking the
                 permitted pattern (the first in rising order) for it before the next cluster looks.
         """
@@ -342,7 +342,7 @@ class ExpanderMemory(Stored, nn.Module):
         return self._wired
 
     def _refresh(self) -> None:
-        """Compute what follows from which hidden neurons there are."""
+        """Compute the wiring and the distances from the hidden neurons."""
         names = ("A", "slots", "node_degrees", "C", "constraint_degrees")
         wires = [torch.from_numpy(getattr(self.graph, name).astype(np.int64)) for name in names]
         near = nearest_patterns(self.permitted, self.graph.C.shape[1])

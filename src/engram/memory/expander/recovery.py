@@ -1,4 +1,4 @@
-"""How often a memory recovers exactly what was stored, from noise of a given amount."""
+"""Rates at which a memory recovers stored states exactly, from noise of a given amount."""
 
 from __future__ import annotations
 
@@ -55,7 +55,14 @@ def recovery_rate(
     noise: str = "exact",
     generator: torch.Generator | None = None,
 ) -> float:
-    """The share of stored states that ``recall`` brings back from noise exactly.
+    """The share of stored states that a recall brings back from noise exactly.
+
+    Args:
+        recall: From noisy states to recalled ones.
+        x: Stored states, (batch, nodes).
+        fraction: Share of nodes that are changed, from 0 to 1.
+        noise: ``"exact"``, ``"bsc"`` or ``"erase"``, the kinds of ``corrupted``.
+        generator: Source of the noise; None: torch's global one.
 
     Examples:
         >>> recovery_rate(lambda noisy: noisy, torch.ones(3, 4), 0.0)
@@ -93,7 +100,13 @@ def recovery_curve(
 
 
 def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Random stored states of a memory with parity constraints, (count, nodes)."""
+    """Random stored states of a memory with parity constraints, (count, nodes).
+
+    Args:
+        memory: The memory.
+        count: Number of states.
+        generator: Their source; None: torch's global one.
+    """
     return memory.encode(torch.randint(0, 2, (count, memory.message_size), generator=generator))
 
 

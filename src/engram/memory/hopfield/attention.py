@@ -1,4 +1,4 @@
-"""A memory that is one step of softmax attention over what it stores."""
+"""A memory whose recall is one step of softmax attention over stored patterns."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.memory.hopfield.recall import HopfieldRecall, settled, signs
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 
-class HebbHopfield(Stored, nn.Module):
+class HebbHopfield(Saveable, nn.Module):
     """A network of N nodes that stores patterns in the weights between them, ``weight``, (nodes, nodes), 32-bit.
 
         W = sum over patterns of p p^T / N, without its diagonal           Hebb's rule
@@ -65,9 +65,12 @@ class HebbHopfield(Stored, nn.Module):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], max_iter: int = 100, generator: torch.Generator | None = None
     ) -> HopfieldRecall:
-        """Let the network settle from noisy patterns of +1 and -1, in at most ``max_iter`` sweeps through all nodes.
+        """The states in which the network settles from noisy patterns.
 
-        The generator settles their order; torch's global one if None.
+        Args:
+            x: Patterns of +1 and -1, (batch, nodes).
+            max_iter: Maximum of sweeps through all nodes.
+            generator: Source of the order of nodes; None: torch's global one.
         """
         from engram.memory.hopfield import kernels
 

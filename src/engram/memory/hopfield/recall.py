@@ -1,4 +1,4 @@
-"""What Hopfield networks have in common: patterns of signs, what is stored of them, and how a recall is returned."""
+"""Common parts of Hopfield networks: patterns of signs, their store, and the result of a recall."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from engram.memory.counted_random import seeds
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 from engram.threads import in_ranges
 
 
@@ -23,7 +23,7 @@ class HopfieldRecall(NamedTuple):
     flips: Int[Tensor, " batch"]
 
 
-class PatternStore(Stored, nn.Module):
+class PatternStore(Saveable, nn.Module):
     """Patterns in a matrix of their own, ``stored``, (patterns, nodes): one weight for each pattern and node."""
 
     stored: Tensor
@@ -50,7 +50,16 @@ class PatternStore(Stored, nn.Module):
 
 
 def signs(name: str, value: Tensor, nodes: int) -> Tensor:
-    """A batch of signs as 32-bit numbers; raise unless it is one."""
+    """A batch of signs as 32-bit numbers.
+
+    Args:
+        name: Name of the argument, for errors.
+        value: The batch, (batch, nodes).
+        nodes: Expected number of nodes.
+
+    Raises:
+        ValueError: It is not a batch of +1 and -1.
+    """
     if value.dim() != 2 or value.shape[1] != nodes or not len(value):
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {nodes}), a batch of at least 1")
     wrong = (value != 1) & (value != -1)
@@ -68,7 +77,16 @@ def settled(
     generator: torch.Generator | None,
     *network: Any,
 ) -> HopfieldRecall:
-    """The recall of a batch of states by a kernel's sweeps, in the dtype and on the device of ``like``."""
+    """The recall of a batch of states by a kernel's sweeps.
+
+    Args:
+        sweeps: The kernel.
+        start: States to begin with.
+        like: Tensor whose dtype and device the result has.
+        max_iter: Maximum of sweeps.
+        generator: Source of the order of nodes; None: torch's global one.
+        *network: The network's arguments of the kernel.
+    """
     state = start.numpy(force=True).copy()
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
     flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Prioritising by surprise: what the memory predicted worst stays."""
+"""Prioritising by surprise: the samples that the memory predicted worst stay."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 
 @dataclass(frozen=True)
 class MaxSurprise:
-    """The rows with the smallest surprise make room, whatever comes, as published.
+    """Replacement of the rows with the smallest surprise by any new sample, as published.
 
         surprise = |R - estimate of the memory|, when the row was written
 
     Args:
-        k: Neighbours of the estimate; this, ``kernel`` and ``delta`` as in ``KeyValueMemory.query``.
+        k: Neighbours of the estimate.
+        kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
+        delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
 
     Source: Agostinelli et al. (2019), "max_surprise" of the published code.
     """

@@ -55,7 +55,7 @@ def gain_of(net, j, local, slot):
 
 @inline
 def start(net, bits, local, excess):
-    """Write what all clusters see and the excess of all nodes; return V."""
+    """Write the local pattern of all clusters and the excess of all nodes; return V."""
     violated = 0
     explicit = net.distance.shape[0] > 0
     for j in range(net.C.shape[0]):
@@ -112,7 +112,7 @@ def one_by_one(net, seeds, levels, limit, out, first, stop):
     """Let the samples from ``first`` to ``stop`` settle by ``max`` or ``random``.
 
     ``net`` is a ``flip_dynamics.Network`` and ``out`` a ``Settled``, of arrays: it holds the bits to start from, else
-    zeros, and is changed. ``levels`` excesses are told apart, the largest first: z for ``max``, 1 for ``random``.
+    zeros, and is changed. ``levels`` excesses are distinguished, the largest first: z for ``max``, 1 for ``random``.
     """
     nodes = net.A.shape[0]
     local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
@@ -163,7 +163,7 @@ def one_by_one(net, seeds, levels, limit, out, first, stop):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def glauber(net, seeds, limit, accept, out, first, stop):
-    """Let the samples from ``first`` to ``stop`` settle by ``glauber``, with the ``flip_dynamics.acceptance``."""
+    """Let the samples from ``first`` to ``stop`` settle by ``glauber``, with ``accept`` of ``flip_dynamics``."""
     nodes, z = net.A.shape
     local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
     for sample in range(first, stop):
@@ -226,7 +226,7 @@ def winner_take_all(net, seeds, limit, faulty, out, first, stop):
                     unhappy += local[j]
                 if not (unhappy > 0 if faulty > 0 else outvoted(net, local)):
                     break
-            # What a broken cluster sees does not matter: with faults all of them have to be looked at.
+            # A faulty cluster votes whatever its pattern is, so that with faults all clusters are visited.
             voting = 0
             for v in range(constraints if faulty > 0 else unhappy):
                 j = v if faulty > 0 else voters[v]

@@ -1,4 +1,4 @@
-"""What scikit-learn style estimators share whose state is kept: what fitting has set, beside the parameters."""
+"""The state of scikit-learn style estimators: what fitting has set, beside the parameters."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 
-class Fitted:
-    """What ``engram.storage.stored.Stored`` keeps of an estimator: its parameters, and all other attributes."""
+class EstimatorState:
+    """An estimator's content for ``engram.storage.saveable.Saveable``: its parameters and all other attributes."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that learning has changed, as arrays and plain values; empty before any learning."""
@@ -19,7 +19,7 @@ class Fitted:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from the state that ``state_dict`` returned."""
         for name in self.state_dict():
             delattr(self, name)
         for name, value in state.items():

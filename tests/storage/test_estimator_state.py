@@ -5,11 +5,11 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from engram.storage import CorruptFileError
-from engram.storage.fitted import Fitted
-from engram.storage.stored import Stored
+from engram.storage.estimator_state import EstimatorState
+from engram.storage.saveable import Saveable
 
 
-class Mean(Fitted, Stored, BaseEstimator):
+class Mean(EstimatorState, Saveable, BaseEstimator):
     """The mean of what it was given; of tables with named columns their names, and of weighted ones the weight."""
 
     def __init__(self, shift: float = 0.0) -> None:
