@@ -14,7 +14,7 @@ from scipy import linalg
 
 from engram import checks
 from engram.analysis.similarity import kernels
-from engram.threads import in_ranges
+from engram.numeric.threads import in_ranges
 
 Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # anything else is refused by name
 Operator = Float[np.ndarray, "_ _"]  # square, all of one size; others are refused by name

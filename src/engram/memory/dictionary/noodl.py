@@ -20,9 +20,9 @@ from engram.memory.dictionary.matching import relative_error
 from engram.memory.dictionary.mixtures import in_common, mixtures
 from engram.memory.dictionary.start import from_pairs, from_samples
 from engram.memory.dictionary.step import UPDATES, DictionaryStep, encode, noodl_step
+from engram.numeric.unit_rows import unit_rows
 from engram.storage.estimator_state import EstimatorState
 from engram.storage.saveable import Saveable
-from engram.unit_rows import unit_rows
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 FORGET = 0.9  # share of a running mean that the next batch leaves

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from engram.memory.counted_random import seeds
+from engram.numeric.threads import in_ranges
 from engram.storage.saveable import Saveable
-from engram.threads import in_ranges
 
 
 class HopfieldRecall(NamedTuple):
