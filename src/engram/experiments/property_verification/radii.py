@@ -21,7 +21,7 @@ from engram.tasks.data import load
 Training = Literal["backprop", "matched", "hebbian", "soft", "random", "feedback", "align"]
 SOFT = Competitive(temperature=0.1)
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
-exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, most=0.5, time_limit=1e6, node_limit=500)
+exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, maximum=0.5, time_limit=1e6, node_limit=500)
 
 
 @dataclass(frozen=True)
