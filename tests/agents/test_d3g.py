@@ -361,7 +361,7 @@ def test_proposals_that_diverge_are_told():
     agent.updates = 999
     with torch.no_grad():
         agent.tau[-1].bias.fill_(1000.0)
-    with pytest.warns(RuntimeWarning, match="D3G: proposals are 1.* diverge without a cycle"):
+    with pytest.warns(RuntimeWarning, match="D3G: proposed steps are 1.* diverge without a cycle"):
         agent.update(batch)
 
 
@@ -404,5 +404,3 @@ def test_wrong_use_is_told():
         agent_of().act(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="kind = 'cross-entropy'"):
         agent_of(inverse_loss="cross-entropy")
-    with pytest.raises(ValueError, match="gamma = 2"):
-        agent_of(gamma=2.0)

@@ -45,7 +45,7 @@ def collision_advice(
 
 
 def manoeuvre_costs(X: Float[np.ndarray, "samples 5"]) -> Float[np.ndarray, "samples 5"]:
-    """Return what the manoeuvres cost in given encounters, as ``collision_advice`` has them."""
+    """What the manoeuvres cost in given encounters, as ``collision_advice`` has them."""
     rho, theta, psi, own, intruder = (X * (20, 2 * np.pi, 2 * np.pi, 1, 1) + (10, 0, 0, 0.5, 0.5)).T[:, :, None]
     risk = np.zeros((len(X), len(TURNS)))
     for t in TIMES:

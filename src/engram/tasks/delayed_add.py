@@ -61,7 +61,7 @@ class DelayedAdd:
         return self.episode(bits.to(torch.get_default_dtype()))
 
     def published(self) -> Episode:
-        """Return the 400 episodes of the authors' code, of which it trains on the first 300 and tests on the others.
+        """The 400 episodes of the authors' code, of which it trains on the first 300 and tests on the others.
 
         Raises:
             ValueError: ``length`` is not 100.
@@ -72,7 +72,7 @@ class DelayedAdd:
         return self.episode(torch.from_numpy(bits).to(torch.get_default_dtype()).t()[:, :, None].contiguous())
 
     def episode(self, inputs: Float[Tensor, "time batch 1"]) -> Episode:
-        """Return the episodes of these inputs."""
+        """The episodes of these inputs."""
         targets = torch.full_like(inputs, self.bias)
         for delay, coef in zip(self.delays, self.coefs, strict=True):
             late = inputs.roll(delay, 0)

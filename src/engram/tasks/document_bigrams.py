@@ -63,7 +63,7 @@ class DocumentBigrams:
         return self.document_length - 1
 
     def transitions(self) -> Float[Tensor, "words words"]:
-        """Return the probabilities of the next word (column) after each word (row); zero after names."""
+        """The probabilities of the next word (column) after each word (row); zero after names."""
         return torch.from_numpy(_chain(self.words, self.names, self.name_rate))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:

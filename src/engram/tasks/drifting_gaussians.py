@@ -49,7 +49,7 @@ class DriftingGaussians:
         self.centres = self._rng.random(shape)
 
     def sample(self, n_samples: int) -> Float[np.ndarray, "samples features"]:
-        """Return the next samples of the stream."""
+        """The next samples of the stream."""
         end = self.n_samples + checks.size("n_samples", n_samples, least=0)
         marks = [self.n_samples, *sorted(jump for jump in self.jumps if self.n_samples < jump < end), end]
         parts = []

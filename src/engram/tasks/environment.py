@@ -91,18 +91,18 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     @abstractmethod
     def _observe(self) -> Observations:
-        """Return the observation of every environment, as a new array."""
+        """The observation of every environment, as a new array."""
 
     def _ends(self) -> tuple[Ends, Ends]:
-        """Return which episodes this step terminates, and which it truncates, as new arrays."""
+        """Which episodes this step terminates, and which it truncates, as new arrays."""
         return self.steps >= self.episode_len, np.zeros(self.num_envs, dtype=bool)
 
     def _picture(self, row: int) -> Picture:
-        """Return what there is to see of one environment."""
+        """What there is to see of one environment."""
         raise NotImplementedError(f"{type(self).__name__} has no picture")
 
     def render(self) -> tuple[Any, ...] | None:
-        """Return an image or a text of each environment, as ``render_mode`` says; ``Picture`` has the legend."""
+        """An image or a text of each environment, as ``render_mode`` says; ``Picture`` has the legend."""
         if self.render_mode is None:
             logger.warn(f"render shows nothing: make it with one of render_mode={self.metadata['render_modes']}")
             return None
@@ -171,7 +171,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         return self._observe(), rewards.copy(), terminations, truncations, infos
 
     def _checked(self, actions: Any) -> np.ndarray:
-        """Return actions as a new array; raise ValueError where they are not of the action space."""
+        """Actions as a new array; raise ValueError where they are not of the action space."""
         space = self.single_action_space
         if isinstance(space, spaces.Box):
             numbers = checks.array("actions", actions, (self.num_envs, *space.shape))
@@ -231,5 +231,5 @@ class SingleEnv(Env[Any, Any]):
 
 
 def _of_the_first(infos: dict[str, Any]) -> dict[str, Any]:
-    """Return the infos of the first environment of a batch, without their masks."""
+    """The infos of the first environment of a batch, without their masks."""
     return {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}

@@ -56,7 +56,7 @@ def presentations(
 
 
 def at_the_end(inputs: Float[Tensor, "time batch features"]) -> Bool[Tensor, "time batch"]:
-    """Return the mask of episodes in which only the last output counts."""
+    """The mask of episodes in which only the last output counts."""
     mask = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
     mask[-1] = True
     return mask

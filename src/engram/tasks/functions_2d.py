@@ -74,7 +74,7 @@ class Function2D:
 
 
 def function_2d(name: str, generator: torch.Generator | None = None) -> Function2D:
-    """Return a function of the plane, its own parameters drawn where it has any.
+    """A function of the plane, its own parameters drawn where it has any.
 
     Args:
         name: One of ``FUNCTIONS``; points are uniform but of ``"two-moon"``, ``"rotated-two-moon"`` and ``"blobs"``.

@@ -101,7 +101,7 @@ class OneShotCharacters:
     def split(
         self, inputs: Float[Tensor, "time batch features"]
     ) -> tuple[Float[Tensor, "time batch size size"], Float[Tensor, "time batch ways"]]:
-        """Return the images and the labels that ``inputs`` of an episode are made of."""
+        """The images and the labels that ``inputs`` of an episode are made of."""
         size = self.images.shape[2]
         pixels = inputs[..., : -self.ways]
         return pixels.reshape(*pixels.shape[:2], size, size), inputs[..., -self.ways :]

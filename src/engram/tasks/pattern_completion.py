@@ -65,6 +65,6 @@ class PatternCompletion:
         return Episode(inputs, target.expand_as(inputs), at_the_end(inputs))
 
     def _half(self, shape: tuple[int, ...], generator: torch.Generator) -> Bool[Tensor, "..."]:
-        """Return a random choice of the last axis: exactly half of it, or each with probability 1/2."""
+        """A random choice of the last axis: exactly half of it, or each with probability 1/2."""
         chance = torch.rand(shape, generator=generator, device=generator.device)
         return chance.argsort() < self.bits // 2 if self.balanced else chance < 0.5

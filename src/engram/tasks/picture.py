@@ -31,13 +31,13 @@ class Picture(NamedTuple):
     agent: tuple[int, int]
 
     def text(self) -> str:
-        """Return a line of characters for each row."""
+        """A line of characters for each row."""
         shown = self.cells.copy()
         shown[self.agent] = "A"
         return "\n".join("".join(row) for row in shown)
 
     def image(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Return the pixels."""
+        """The pixels."""
         image = np.zeros((*self.cells.shape, 3), np.uint8)
         for symbol, colour in COLOURS.items():
             image[self.cells == symbol] = colour

@@ -180,7 +180,7 @@ class SnippetStream:
         return torch.where(same, prototype, -prototype)
 
     def _hidden(self, shape: torch.Size, generator: torch.Generator) -> Bool[Tensor, "batch snippets frames features"]:
-        """Return what queries hide of their snippets."""
+        """What queries hide of their snippets."""
         if self.mode == "completion":
             return self._random(tuple(shape), generator).argsort(3) < self.bits // 2
         hidden = torch.zeros(shape, dtype=torch.bool, device=generator.device)
@@ -198,5 +198,5 @@ class SnippetStream:
 
 
 def _chosen(rows: Tensor, index: Tensor) -> Tensor:
-    """Return of each stream's rows those of an index, (batch, rows)."""
+    """Of each stream's rows those of an index, (batch, rows)."""
     return rows[torch.arange(len(rows), device=rows.device)[:, None], index]

@@ -86,7 +86,7 @@ def make_sparse_dictionary_data(
 def perturb_dictionary(
     dictionary: Float[np.ndarray, "atoms features"], radius: float | None = None, random_state: Randomness = None
 ) -> Float[np.ndarray, "atoms features"]:
-    """Return a dictionary near another one, to start from.
+    """A dictionary near another one, to start from.
 
         A0_i = normalised(A_i + radius u_i),    u_i a random direction
 
@@ -115,7 +115,7 @@ def perturb_dictionary(
 def turn_dictionary(
     dictionary: Float[np.ndarray, "atoms features"], towards: Float[np.ndarray, "atoms features"], degrees: float
 ) -> Float[np.ndarray, "atoms features"]:
-    """Return a dictionary whose atoms have turned, as one that drifts does.
+    """A dictionary whose atoms have turned, as one that drifts does.
 
         A'_i = cos(angle) A_i + sin(angle) normalised(B_i - <A_i, B_i> A_i)
 

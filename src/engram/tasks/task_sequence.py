@@ -176,7 +176,7 @@ def _order(size: int, generator: torch.Generator) -> Tensor:
 
 
 def _imbalanced(labels: Tensor, n_classes: int, rho: float, generator: torch.Generator) -> Tensor:
-    """Return which samples are kept, in their order."""
+    """Which samples are kept, in their order."""
     kept = []
     for rank, label in enumerate(_order(n_classes, generator).tolist()):
         rows = (labels == label).nonzero()[:, 0]
@@ -207,7 +207,7 @@ def _images(part: Labelled) -> Labelled:
 
 
 def _padded(images: Tensor, channels: int, height: int, width: int) -> Tensor:
-    """Return images in the middle of a larger frame."""
+    """Images in the middle of a larger frame."""
     down, right = height - images.shape[2], width - images.shape[3]
     framed = functional.pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
     return framed.expand(-1, channels, -1, -1)

@@ -51,7 +51,7 @@ class Rung(NamedTuple):
 
 
 def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> list[Rung]:
-    """Return the best mean performance over some tasks for increasing knowledge of each.
+    """The best mean performance over some tasks for increasing knowledge of each.
 
     The rungs: nothing (outputs 0.5), the best constant, the best stimulus, both; with least squares of 0.1 and 0.9.
 
@@ -81,7 +81,7 @@ def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> lis
 
 
 def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
-    """Return the knowledge of the highest of the ``ladder``'s rungs that a network reaches.
+    """The knowledge of the highest of the ``ladder``'s rungs that a network reaches.
 
     A rung is reached when both accuracy and loss are nearer to it, or better, than to the one below.
 
@@ -96,7 +96,7 @@ def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
 
 
 def _best_answers(table: Sequence[int], groups: list[int]) -> tuple[float, float]:
-    """Return accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
+    """Accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
     right, loss = 0.0, 0.0
     for group in set(groups):
         answers = [answer for answer, of in zip(table, groups, strict=True) if of == group]
@@ -148,7 +148,7 @@ class Timing:
 
     @classmethod
     def default(cls, dt: float = 20.0) -> Timing:
-        """Return the published timing with steps of another duration, ``dt`` ms, at most 60."""
+        """The published timing with steps of another duration, ``dt`` ms, at most 60."""
         checks.number("dt", dt, above=0, most=60)
         edges = (160, 200, 360, 500, 700, 720, 920, 1000)
         first, second, third, response, heard, decision, shown, steps = (int(ms / dt + 1e-9) for ms in edges)
@@ -201,7 +201,7 @@ class TwoStimulus:
         return {name: known[name] for name in self.tasks}
 
     def inputs(self) -> Float[Tensor, "kinds steps 2"]:
-        """Return the stimuli of each of the four kinds of trials."""
+        """The stimuli of each of the four kinds of trials."""
         shown = torch.zeros(4, self.timing.steps, 2)
         for kind, (first, second) in enumerate(itertools.product((0, 1), repeat=2)):
             for bit, (start, stop) in ((first, self.timing.stimulus1), (second, self.timing.stimulus2)):
@@ -236,7 +236,7 @@ class TwoStimulus:
 
 
 def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
-    """Return names of tasks; raise ValueError where there is none or one is unknown."""
+    """Names of tasks; raise ValueError where there is none or one is unknown."""
     names = tuple(tasks)
     if not names:
         raise ValueError("tasks = (): expected at least one name")
@@ -246,7 +246,7 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
 
 
 def training_tasks(withheld: Iterable[str], parity: Literal[0, 1] | None = None) -> tuple[str, ...]:
-    """Return the tasks that are not withheld.
+    """The tasks that are not withheld.
 
     Args:
         withheld: Names of the tasks that are.

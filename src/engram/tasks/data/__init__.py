@@ -65,7 +65,7 @@ def load(name: str, **options: Any) -> Any:
 
 
 def verify(name: str) -> SetStatus:
-    """Return where the files of a data set lie, and whether their checksums are right; fetch nothing.
+    """Where the files of a data set lie, and whether their checksums are right; fetch nothing.
 
     Raises:
         DataError: ``ENGRAM_DATA`` names no folder, or a file cannot be read.

@@ -91,13 +91,13 @@ class SetStatus:
 
 
 def cache_folder() -> Path:
-    """Return the folder that fetched files are kept in: ``ENGRAM_CACHE``, or else the user's cache folder."""
+    """The folder that fetched files are kept in: ``ENGRAM_CACHE``, or else the user's cache folder."""
     chosen = os.environ.get("ENGRAM_CACHE")
     return Path(chosen).expanduser().absolute() if chosen else user_cache_path("engram") / "data"
 
 
 def data_folder() -> Path | None:
-    """Return the folder that ``ENGRAM_DATA`` names, or None if it is not set; raise DataError if it is none."""
+    """The folder that ``ENGRAM_DATA`` names, or None if it is not set; raise DataError if it is none."""
     chosen = os.environ.get("ENGRAM_DATA")
     if not chosen:
         return None
@@ -120,14 +120,14 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def examine(file: DataFile) -> FileStatus:
-    """Return where a file lies and whether its checksum is right; fetch and change nothing."""
+    """Where a file lies and whether its checksum is right; fetch and change nothing."""
     if (place := _find(file)) is None:
         return FileStatus(file, None, None, None, False)
     return FileStatus(file, *place, place[0].stat().st_size, _checksum(place[0], file) == file.checksum)
 
 
 def locate(file: DataFile) -> Path:
-    """Return where a file lies, verified; fetch it into the cache if it is at hand nowhere.
+    """Where a file lies, verified; fetch it into the cache if it is at hand nowhere.
 
     A file of the cache that has the wrong checksum is kept aside, with a warning, and fetched again. Processes that
     want the same file wait for the first of them; a fetch that breaks off leaves nothing that could be taken for it.
@@ -207,7 +207,7 @@ def _fetch(file: DataFile, target: Path) -> None:
 
 
 def _by_hand(file: DataFile, target: Path) -> str:
-    """Return in words how a user puts a file in place."""
+    """In words how a user puts a file in place."""
     given = data_folder()
     place = given / file.path if given else f"{target}, or to the same path under a folder that ENGRAM_DATA names"
     where = "Get it" if file.url is None else "Fetch it where there is a connection"

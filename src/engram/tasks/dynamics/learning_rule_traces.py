@@ -23,7 +23,7 @@ BATCH = 32
 
 
 def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
-    """Return scikit-learn's digits, pixels from 0 to 1, and which digit each is."""
+    """Scikit-learn's digits, pixels from 0 to 1, and which digit each is."""
     from sklearn.datasets import load_digits  # takes as long to import as torch
 
     found = load_digits()

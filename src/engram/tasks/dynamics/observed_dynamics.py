@@ -56,7 +56,7 @@ def latent_dynamics(
 def observed(
     latent: Float[np.ndarray, "trials time latent"], view: str, rng: np.random.Generator, units: int = 20
 ) -> Float[np.ndarray, "trials time units"]:
-    """Return what units see of a system, phi(W z), with random orthonormal columns of W.
+    """What units see of a system, phi(W z), with random orthonormal columns of W.
 
     Args:
         latent: States z.

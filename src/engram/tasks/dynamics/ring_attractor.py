@@ -15,7 +15,7 @@ REST, PUSH = 1.0, 0.1
 def ring_weights(
     neurons: int, length: float, closure: float = 1.0
 ) -> Float[np.ndarray, "two_populations two_populations"]:
-    """Return the weights among two populations that push a bump of activity in opposite directions.
+    """The weights among two populations that push a bump of activity in opposite directions.
 
         w(d) = 8 (cos(pi d / l) - 1) / 2 for |d| < 2 l, summed over all ways round the ring; divided by the neurons
 

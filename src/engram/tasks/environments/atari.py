@@ -81,5 +81,5 @@ def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, A
 
 
 def ram(env: gymnasium.Env[Any, Any]) -> np.ndarray:
-    """Return the memory of the game's machine, 128 numbers from 0 to 1: what tells whether two states are the same."""
+    """The memory of the game's machine, 128 numbers from 0 to 1: what tells whether two states are the same."""
     return np.asarray(env.unwrapped.ale.getRAM(), np.float32) / 255  # type: ignore[attr-defined]

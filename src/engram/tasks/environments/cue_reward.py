@@ -162,7 +162,7 @@ class CueRewardVectorEnv(BatchedEnv):
 
 
 def _repeated(cues: Shaped[np.ndarray, "rows n_cues cue_bits"]) -> Bool[np.ndarray, "rows n_cues"]:
-    """Return which cues equal an earlier one of the same row."""
+    """Which cues equal an earlier one of the same row."""
     alike = (cues[:, :, None] == cues[:, None]).all(3)
     return np.asarray(np.tril(alike, -1).any(2))
 

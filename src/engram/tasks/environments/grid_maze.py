@@ -127,7 +127,7 @@ class GridMazeVectorEnv(BatchedEnv):
         self._put[rows] = self._another(chance[:, 1:], goal[:, None])
 
     def _another(self, chance: Float[np.ndarray, "..."], cell: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
-        """Return a random free cell, any but ``cell``."""
+        """A random free cell, any but ``cell``."""
         found = (chance * (len(self.maze.cells) - 1)).astype(np.int64)
         return np.where(found >= cell, found + 1, found)
 

@@ -29,7 +29,7 @@ def grid_transfer(
     noise: float = 0.0,
     cliff: bool = False,
 ) -> FiniteMDP:
-    """Return the tables of a grid, whose state is row * size + column; arguments as of ``GridTransferVectorEnv``.
+    """The tables of a grid, whose state is row * size + column; arguments as of ``GridTransferVectorEnv``.
 
     Examples:
         >>> grid_transfer().successors[0, :, 0].tolist()

@@ -29,7 +29,7 @@ GOALS = {"open-room": (10, 10), "i-maze": (15, 3), "four-room": (11, 11)}  # in 
 
 
 def room(layout: str) -> Room:
-    """Return a layout with walls around it.
+    """A layout with walls around it.
 
     They are an open room, 12 x 12; a lying I, 17 x 5, with two dead ends at each end; four rooms with doors, 13 x 13.
     """

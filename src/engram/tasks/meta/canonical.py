@@ -33,7 +33,7 @@ _KINDS |= {StimVar: "stimvar"}
 
 
 def canonical(task: MetaTask) -> MetaTask:
-    """Return the form that all tasks have which differ from this one only in how things are called.
+    """The form that all tasks have which differ from this one only in how things are called.
 
     States (but 0), actions, variables and stimuli are numbered anew, rules that change nothing and variables that
     nothing uses are left out, and rules whose order does not matter are sorted.
@@ -49,7 +49,7 @@ def canonical(task: MetaTask) -> MetaTask:
 
 
 def digest(task: MetaTask) -> str:
-    """Return the SHA-256 of the canonical form as JSON, hexadecimal, the same on every machine."""
+    """The SHA-256 of the canonical form as JSON, hexadecimal, the same on every machine."""
     return hashlib.sha256(to_json(canonical(task)).encode()).hexdigest()
 
 
@@ -71,7 +71,7 @@ def _identity(task: MetaTask) -> Names:
 
 
 def _action_groups(task: MetaTask) -> list[list[int]]:
-    """Return the columns of each action variable, as ``ActionRef`` counts them."""
+    """The columns of each action variable, as ``ActionRef`` counts them."""
     first = len(task.state_vars)
     return [[column - first for column in group.columns] for group in task.groups if group.kind == "actions"]
 
@@ -193,7 +193,7 @@ def _mirrored(task: MetaTask) -> Iterator[MetaTask]:
 
 
 def _least(task: MetaTask) -> str:
-    """Return the least description, as JSON, of a task and all those that are called otherwise."""
+    """The least description, as JSON, of a task and all those that are called otherwise."""
     facts, colours = _facts(task)
 
     def descend(colours: dict[Vertex, int]) -> Iterator[str]:
@@ -236,7 +236,7 @@ def _refined(facts: list[Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]
 
 
 def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
-    """Return what a task says, and the colours of what it is about: by kind, and where names count, by name."""
+    """What a task says, and the colours of what it is about: by kind, and where names count, by name."""
     facts: list[Fact] = []
 
     def say(what: str, *about: Vertex, amount: tuple[float | int, ...] = ()) -> None:
@@ -295,7 +295,7 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
 
 
 def _vertex(kind: str, one: Any) -> Vertex:
-    """Return what a reference, or a number of a kind, stands for."""
+    """What a reference, or a number of a kind, stands for."""
     return (_KINDS[type(one)], one.index) if type(one) in _KINDS else (kind, one)
 
 

@@ -143,7 +143,7 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
 
 
 def _best_fixed(found: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> tuple[float, bool]:
-    """Return the largest mean value of a deterministic policy, and whether all of them were tried."""
+    """The largest mean value of a deterministic policy, and whether all of them were tried."""
     Z, A = Q.shape[1:]
     if A**Z > _POLICIES:
         return _search(found, Q, gamma), False
@@ -157,7 +157,7 @@ def _best_fixed(found: Model, Q: Float[np.ndarray, "instances z actions"], gamma
 
 
 def _search(found: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> float:
-    """Return the mean value of a policy that no change of a single action makes better, the best of several.
+    """The mean value of a policy that no change of a single action makes better, the best of several.
 
     With M = (1 - gamma P)^-1 under the policy, taking a in z changes the value from the start by
 
@@ -210,7 +210,7 @@ def _ambiguous(
     ever: Bool[np.ndarray, "z"],
     optimal_actions: Bool[np.ndarray, "instances reached actions"],
 ) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of states that only their variable stimuli tell apart, and where that matters."""
+    """The pairs of states that only their variable stimuli tell apart, and where that matters."""
     variable = [s for s in range(len(task.stimuli)) if any(isinstance(one, StimVar) for one in task.parts_of(s))]
     alike = [pair for pair in itertools.combinations(variable, 2) if _look_alike(task, *pair)]
     if not alike:
@@ -232,7 +232,7 @@ def _ambiguous(
 def _mistakes(
     task: MetaTask, instance: tuple[Any, ...], best: Bool[np.ndarray, "z actions"], mistaken: tuple[int, int]
 ) -> bool:
-    """Return whether who takes two z for each other cannot act in the best way in both.
+    """Whether who takes two z for each other cannot act in the best way in both.
 
     No action is the best in both, or each such action may lead, with the same reward, to states that look the same, and
     in whose z the same is true: there the flag is another, since a cue meant something else.
@@ -260,7 +260,7 @@ def _mistakes(
 
 
 def _look_alike(task: MetaTask, i: int, j: int) -> bool:
-    """Return whether two states show different things that are the same but for which variable stimulus is which."""
+    """Whether two states show different things that are the same but for which variable stimulus is which."""
     one, other = task.parts_of(i), task.parts_of(j)
     if one == other:
         return False
@@ -311,7 +311,7 @@ def _about_states(
 
 
 def _same(task: MetaTask, found: Model, ever: Bool[np.ndarray, "z"]) -> bool:
-    """Return whether all instances are the same up to a permutation of states that look the same, but of state 0."""
+    """Whether all instances are the same up to a permutation of states that look the same, but of state 0."""
     # What would be paid where nothing can be tells nothing.
     found = found._replace(value=np.where(found.paid > 0, found.value, 0.0))
     first, rest = _parts(found, 0), [_parts(found, i) for i in range(1, len(found.start))]
@@ -348,12 +348,12 @@ def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 
 def _possible(step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Bool[np.ndarray, "..."]:
-    """Return which outcomes are ever met with."""
+    """Which outcomes are ever met with."""
     return reached.reshape(*step.p.shape[:3], 1, 1) & (step.chance > 0)[:, None]
 
 
 def _counts(step: Outcomes, rule: Any, reached: Bool[np.ndarray, "instances z"]) -> list[int]:
-    """Return the rules that ever count."""
+    """The rules that ever count."""
     return [int(i) for i in np.unique(rule[_possible(step, reached)]) if i >= 0]
 
 

@@ -52,7 +52,7 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
 
 
 def _layout(T: Any) -> Any:
-    """Return where states stand: by columns of equal distance from state 0, those not reached in the last one."""
+    """Where states stand: by columns of equal distance from state 0, those not reached in the last one."""
     depth = np.full(len(T), -1)
     depth[0], level = 0, 0
     while (depth == level).any():
@@ -100,7 +100,7 @@ def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
 
 
 def _curve(start: Any, end: Any, *, turn: int) -> Any:
-    """Return the points of an arrow from rim to rim; ``turn`` keeps the actions of a state apart."""
+    """The points of an arrow from rim to rim; ``turn`` keeps the actions of a state apart."""
     if (start == end).all():
         centre = start + 1.5 * _RADIUS * np.array([math.cos(0.4 - 0.8 * turn), math.sin(0.4 - 0.8 * turn)])
         facing = math.atan2(*(start - centre)[::-1])

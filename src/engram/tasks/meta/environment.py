@@ -98,11 +98,11 @@ class MetaTaskVectorEnv(BatchedEnv):
         return kernels
 
     def instance(self, row: int) -> Instance:
-        """Return the instance that environment ``row`` is in."""
+        """The instance that environment ``row`` is in."""
         return instance_of(self.tasks[self.task_of[row]], self.lives, row)
 
     def optimal_actions(self, gamma: float = 0.95) -> Int[np.ndarray, "num_envs"]:
-        """Return the optimal action in each environment, for who knows instance, state and flag; ``gamma`` < 1."""
+        """The optimal action in each environment, for who knows instance, state and flag; ``gamma`` < 1."""
         oracle = self._oracles.setdefault(gamma, _Oracle(self.tasks, self.task_of, gamma))
         return oracle.actions(self.lives)
 
@@ -239,7 +239,7 @@ class _Oracle:
         self._known: dict[Any, Int[np.ndarray, "z"]] = {}
 
     def actions(self, lives: Lives) -> Int[np.ndarray, "num_envs"]:
-        """Return the optimal action in every environment."""
+        """The optimal action in every environment."""
         changed = np.ones(len(self.task_of), dtype=bool)
         if self._planned is not None:
             value, walls = self._planned
@@ -269,7 +269,7 @@ class _Oracle:
 
 
 def _bounds(task: MetaTask) -> tuple[Float[np.ndarray, "features"], Float[np.ndarray, "features"]]:
-    """Return what the numbers that a task shows lie between."""
+    """What the numbers that a task shows lie between."""
     size, kind = task.observation_size, task.stim.kind
     if kind in ("binary", "onehot") or (task.topology is not None and task.topology.obs != "stimuli"):
         return np.zeros(size), np.ones(size)

@@ -119,7 +119,7 @@ def _or(values: Any) -> str:
 
 
 def shown(task: MetaTask, state: int) -> str:
-    """Return what a state shows."""
+    """What a state shows."""
     parts = [("variable", one.index) if isinstance(one, StimVar) else ("fixed", one) for one in task.parts_of(state)]
     return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in parts)
 
@@ -144,7 +144,7 @@ def _reward(rule: RewardRule) -> str:
 
 
 def pays(task: MetaTask, instance: Instance) -> list[tuple[int, int, int, int, float, float]]:
-    """Return what pays in an instance: (state, action, flag, state reached, probability, value), where it is not 0."""
+    """What pays in an instance: (state, action, flag, state reached, probability, value), where it is not 0."""
     step = outcomes(task, [instance], flags=2)
     found = []
     for s, a, k, flag in np.ndindex(*step.reached.shape[1:], 2):

@@ -48,7 +48,7 @@ def _adapters(cls: Any) -> dict[str, Any]:
 
 
 def explained(error: pydantic.ValidationError, value: Any, name: str = "") -> str:
-    """Return what a validation found: for each place its value and what was expected there."""
+    """What a validation found: for each place its value and what was expected there."""
     found: dict[str, list[str]] = {}
     told = []  # by a part that looks at several of its fields
     for problem in error.errors():

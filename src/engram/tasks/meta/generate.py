@@ -33,7 +33,7 @@ class Criteria(NamedTuple):
 
 
 def reference_criteria(task: MetaTask) -> Criteria:
-    """Return which of the criteria of the published generator a task meets; ValueError on a grid.
+    """Which of the criteria of the published generator a task meets; ValueError on a grid.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the published code.
 
@@ -172,7 +172,7 @@ def _counted(rejections: Counter[str]) -> str:
 
 
 def split_of(digest: str) -> str:
-    """Return the split of the meta-task with this hexadecimal hash.
+    """The split of the meta-task with this hexadecimal hash.
 
     Examples:
         >>> split_of("f8")  # 248
@@ -182,7 +182,7 @@ def split_of(digest: str) -> str:
 
 
 def _reasons(task: MetaTask, accept: str | None) -> list[str]:
-    """Return why a task is not accepted; it is if there is no reason."""
+    """Why a task is not accepted; it is if there is no reason."""
     if accept is None:
         return []
     if task.topology is None:

@@ -95,13 +95,13 @@ class Grid:
         return int(self.start)
 
     def always_free(self, cell: int) -> bool:
-        """Return whether a cell is free in every instance."""
+        """Whether a cell is free in every instance."""
         if self.walls == "random_maze":
             return cell // self.width % 2 == 0 and cell % self.width % 2 == 0
         return not self.wall_map()[cell]
 
     def wall_map(self) -> Bool[np.ndarray, "cells"]:
-        """Return which cells are walls in every instance; of a random maze none is said to be."""
+        """Which cells are walls in every instance; of a random maze none is said to be."""
         wall = np.zeros((self.height, self.width), dtype=bool)
         if self.walls == "pillars":
             wall[1::2, 1::2] = True
@@ -111,7 +111,7 @@ class Grid:
         return wall.ravel()
 
     def moved(self) -> Int[np.ndarray, "cells moves"]:
-        """Return the cell next to each one in the direction of each move, or itself at the edge."""
+        """The cell next to each one in the direction of each move, or itself at the edge."""
         row, column = np.divmod(np.arange(self.n_cells)[:, None], self.width)
         down, right = np.array([[-1, 0, 1, 0, 0], [0, 1, 0, -1, 0]])[:, : self.moves]
         inside = (row + down).clip(0, self.height - 1), (column + right).clip(0, self.width - 1)

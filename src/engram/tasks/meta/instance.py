@@ -54,7 +54,7 @@ def _program(task: MetaTask) -> Program:
 
 
 def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
-    """Return the instance that an environment is in."""
+    """The instance that an environment is in."""
     states, actions, probs = np.split(now.value[row], np.cumsum([len(task.state_vars), task.n_action_columns]))
     first = 1 + task.n_fixed
     stimuli = tuple(map(tuple, now.vectors[row, first : first + task.n_stim_vars, : task.stim.size].tolist()))
@@ -112,7 +112,7 @@ def check_instance(task: MetaTask, instance: Instance) -> None:
 
 
 def free_cells(task: MetaTask, instances: Sequence[Instance]) -> Bool[np.ndarray, "instances states"]:
-    """Return which states are no walls."""
+    """Which states are no walls."""
     free = np.ones((len(instances), task.n_states), dtype=bool)
     if task.topology is not None:
         free &= ~task.topology.wall_map()

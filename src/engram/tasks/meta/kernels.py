@@ -62,7 +62,7 @@ def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, place
 
 @compiled
 def normal(x, y):
-    """Return a standard normal number made of two uniform ones (Box and Muller)."""
+    """A standard normal number made of two uniform ones (Box and Muller)."""
     return math.sqrt(-2 * math.log(1 - x)) * math.cos(2 * math.pi * y)
 
 
@@ -130,7 +130,7 @@ def carve(height, width, chance, walls):
 
 @compiled
 def allowed(code, lives, b, g, o, moving):
-    """Return whether a group may take an option: no wall, not where another variable is, and new if ``moving``."""
+    """Whether a group may take an option: no wall, not where another variable is, and new if ``moving``."""
     u = lives.task[b]
     first, value = code.first[u, g], code.option[u, g, o, 0]
     if code.is_cell[u, g] and lives.walls[b, int(value)]:
@@ -196,7 +196,7 @@ def vary(code, lives, rows, steps):
 
 @compiled
 def place(value, b, number):
-    """Return the state or action that a rule names: the value of a variable, or itself."""
+    """The state or action that a rule names: the value of a variable, or itself."""
     return number if number >= -1 else int(value[b, -2 - number])
 
 
@@ -220,7 +220,7 @@ def resolve(code, lives, rows):
 
 @compiled
 def moved(height, width, walls, cell, action):
-    """Return the cell that a move leads to: up, right, down, left, or none."""
+    """The cell that a move leads to: up, right, down, left, or none."""
     r, c = cell // width, cell % width
     r2, c2 = r + (action == 2) - (action == 0), c + (action == 1) - (action == 3)
     if r2 < 0 or r2 >= height or c2 < 0 or c2 >= width or walls[r2 * width + c2]:
@@ -230,7 +230,7 @@ def moved(height, width, walls, cell, action):
 
 @compiled
 def another(walls, left_out, chance):
-    """Return a random free cell, any but ``left_out``; that one if there is no other."""
+    """A random free cell, any but ``left_out``; that one if there is no other."""
     free = 0
     for cell in range(len(walls)):
         free += not walls[cell] and cell != left_out
@@ -255,7 +255,7 @@ def start(code, lives, rows, chance):
 
 @compiled
 def start_of(cell, walls, chance):
-    """Return the state at the start: one that is known, or a random free cell."""
+    """The state at the start: one that is known, or a random free cell."""
     return cell if cell >= 0 else another(walls, -1, chance)
 
 

@@ -315,7 +315,7 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
 
 
 def catalogue() -> dict[str, MetaTask]:
-    """Return all of these tasks by name, in their published settings where planning in them takes no minutes."""
+    """All of these tasks by name, in their published settings where planning in them takes no minutes."""
     return {
         "bandit": bandit(2),
         "bandit of 10 arms": bandit(10),
@@ -343,7 +343,7 @@ def catalogue() -> dict[str, MetaTask]:
 
 
 def degenerate() -> dict[str, tuple[MetaTask, str]]:
-    """Return tasks with a known defect, and the code that ``diagnose`` has for it, by name."""
+    """Tasks with a known defect, and the code that ``diagnose`` has for it, by name."""
     step, maze = two_step(), t_maze()
     fork, away = _table([{1: 0.5, 2: 0.5}, _HOME, _HOME]), _table([{0: 0.5, 1: 0.5}, _HOME, _HOME])
     with warnings.catch_warnings():
@@ -376,6 +376,6 @@ def _hidden_cell(values: Any, horizon: int, topology: Grid, reward: float = 1.0)
 
 
 def _table(states: Sequence[Any], actions: int = 2) -> list[list[list[float]]]:
-    """Return transitions from the chances of successors: in each state by action, or the same for all of them."""
+    """Transitions from the chances of successors: in each state by action, or the same for all of them."""
     each = [[row] * actions if isinstance(row, dict) else row for row in states]
     return [[[chances.get(s, 0.0) for s in range(len(states))] for chances in row] for row in each]

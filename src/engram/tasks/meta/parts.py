@@ -204,5 +204,5 @@ class Group(NamedTuple):
         return len(self.options) > 1
 
     def of(self, values: Sequence[float | int]) -> tuple[float | int, ...]:
-        """Return what its columns hold."""
+        """What its columns hold."""
         return tuple(values[column] for column in self.columns)

@@ -54,7 +54,7 @@ class Model(NamedTuple):
         return np.asarray(self.unpaid + self.paid)
 
     def reachable(self) -> Bool[np.ndarray, "instances z"]:
-        """Return what can be reached from the start under some policy, in each instance."""
+        """What can be reached from the start under some policy, in each instance."""
         edges = (self.transition > 0).any(2).astype(np.float32)
         reached, more = None, self.start > 0
         while reached is None or (more != reached).any():
@@ -66,7 +66,7 @@ class Model(NamedTuple):
 def enumerate_instances(
     task: MetaTask, grid: Sequence[float] | None = (0.1, 0.5, 0.9), *, most: int = 729
 ) -> tuple[tuple[Instance, ...], bool]:
-    """Return the instances that a task can have, of which those that differ only in stimuli are one.
+    """The instances that a task can have, of which those that differ only in stimuli are one.
 
     A probability variable that is uniform between bounds takes those places between them that ``grid`` says. Variables
     that no rule names have their first value, and variable stimuli are zeros.
@@ -106,7 +106,7 @@ def enumerate_instances(
 
 
 def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple[Any, ...]]]:
-    """Return the options of each variable; of those that no rule names, the first one."""
+    """The options of each variable; of those that no rule names, the first one."""
     named, ranges = task.columns_of([*task.reward_rules, *task.flag_rules]), []
     for k, state_var in enumerate(task.state_vars):
         if state_var.distinct_from is not None:
@@ -122,7 +122,7 @@ def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple
 
 
 def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = None) -> Outcomes:
-    """Return what every step may lead to, in each instance."""
+    """What every step may lead to, in each instance."""
     for instance in instances:
         check_instance(task, instance)
     row, flags = arrays(task), (2 if task.flag_rules else 1) if flags is None else flags
@@ -137,7 +137,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
         return np.broadcast_to(column, len(instances))[:, None, None, None, None]
 
     def matching(kind: str, **asked: Any) -> tuple[list[Any], Any]:
-        """Return where each rule of a kind matches, and the last one that does."""
+        """Where each rule of a kind matches, and the last one that does."""
         matches, last = [], np.full(shape, -1)
         for i in range(len(row[f"{kind}_old"])):
             found = np.ones(shape, dtype=bool)
@@ -150,7 +150,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
         return matches, last
 
     def said(last: Any, of_rules: Any, otherwise: Any) -> Any:
-        """Return what the rule that counts says, (rules,) or (instances, rules), or what holds without one."""
+        """What the rule that counts says, (rules,) or (instances, rules), or what holds without one."""
         told = np.broadcast_to(of_rules, (len(instances), of_rules.shape[-1]))
         told = np.concatenate([told, np.zeros_like(told, shape=(len(told), 1))], axis=1)
         return np.where(last >= 0, told[each(np.arange(len(told))), last], otherwise)
@@ -167,7 +167,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
 
 
 def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
-    """Return the states that actions may lead to in each instance, and their probabilities."""
+    """The states that actions may lead to in each instance, and their probabilities."""
     if task.topology is None:
         reached = arrays(task)["successor"]
         chance = np.take_along_axis(np.array(task.transition), reached, 2)
@@ -179,7 +179,7 @@ def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
 
 
 def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None = None) -> Model:
-    """Return at least one instance as Markov decision processes; ``found`` are their outcomes, if they are known.
+    """At least one instance as Markov decision processes; ``found`` are their outcomes, if they are known.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -221,12 +221,12 @@ def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None 
 def value_of(
     transition: Float[np.ndarray, "*batch z z"], reward: Float[np.ndarray, "*batch z"], gamma: float
 ) -> Float[np.ndarray, "*batch z"]:
-    """Return the discounted value of a policy, V = (1 - gamma P)^-1 r."""
+    """The discounted value of a policy, V = (1 - gamma P)^-1 r."""
     return np.linalg.solve(np.eye(transition.shape[-1]) - gamma * transition, reward[..., None])[..., 0]
 
 
 def optimal(found: Model, gamma: float) -> QValues:
-    """Return the optimal discounted values of actions, by policy iteration.
+    """The optimal discounted values of actions, by policy iteration.
 
         Q(z, a) = r(z, a) + gamma sum over z' of P(z' | z, a) max over a' of Q(z', a')
 
@@ -250,6 +250,6 @@ def optimal(found: Model, gamma: float) -> QValues:
 
 
 def take(of_actions: Any, policy: Any) -> Any:
-    """Return what a policy, (instances, z), takes of what is said of every action, (instances, z, actions, ...)."""
+    """What a policy, (instances, z), takes of what is said of every action, (instances, z, actions, ...)."""
     index = policy.reshape(*policy.shape, *[1] * (of_actions.ndim - 2))
     return np.take_along_axis(of_actions, index, 2)[:, :, 0]

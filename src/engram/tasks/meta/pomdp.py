@@ -37,7 +37,7 @@ class POMDP(NamedTuple):
 
 
 def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
-    """Return a task as a decision process whose instance is hidden.
+    """A task as a decision process whose instance is hidden.
 
     A uniform probability has one of ``points`` values, midpoints of equal intervals; ``gamma`` discounts each step.
 
@@ -72,7 +72,7 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
 
 
 def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances instances"] | None:
-    """Return the probability that one instance becomes another at the start of a trial; None if none ever does."""
+    """The probability that one instance becomes another at the start of a trial; None if none ever does."""
     volatile = [one.variable for one in task.groups if one.variable.hazard or getattr(one.variable, "drift", 0)]
     if not volatile:
         return None
@@ -98,7 +98,7 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
 def _drift(
     values: Float[np.ndarray, "points"], low: float, high: float, drift: float
 ) -> Float[np.ndarray, "points points"]:
-    """Return the probability of each interval after a reflected step, from the midpoint of each."""
+    """The probability of each interval after a reflected step, from the midpoint of each."""
     edges = np.concatenate([[low], (values[1:] + values[:-1]) / 2, [high]])
     span = 2 * (high - low)
     reach = 1 + math.ceil(6 * drift / span)
@@ -115,7 +115,7 @@ def _drift(
 
 
 def _views(task: MetaTask) -> Float[np.ndarray, "states features"] | None:
-    """Return what each cell shows, where that is not a stimulus; None where it is."""
+    """What each cell shows, where that is not a stimulus; None where it is."""
     grid = task.topology
     if grid is None or grid.obs in ("stimuli", "none"):
         return None

@@ -143,7 +143,7 @@ def _stacked(rows: list[Any]) -> Any:
 
 @lru_cache(maxsize=4096)
 def arrays(task: MetaTask) -> dict[str, Any]:
-    """Return one task as the arrays of ``Program``, without their axis of tasks."""
+    """One task as the arrays of ``Program``, without their axis of tasks."""
     stimuli = _stimuli(task)
     volatile = sum(one.variable.hazard > 0 or getattr(one.variable, "drift", 0.0) > 0 for one in task.groups)
     stim_hazard = task.stim.hazard if task.n_stim_vars else 0.0

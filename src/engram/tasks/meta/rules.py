@@ -15,7 +15,7 @@ _EXACT = 200_000  # cases up to which the effects of rules are compared case by 
 
 
 def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return which reward rules and which flag rules change anything, by index.
+    """Which reward rules and which flag rules change anything, by index.
 
     A rule changes nothing if it can never match, is always overridden, or says what would hold without it. With more
     than some hundred thousand cases, and on grids, only rules are left out that one later rule wholly covers.
@@ -48,7 +48,7 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def commute(task: MetaTask, one: Any, other: Any) -> bool:
-    """Return whether the order of two rules of a kind cannot matter: they never match together, or do the same."""
+    """Whether the order of two rules of a kind cannot matter: they never match together, or do the same."""
     if isinstance(one, FlagRule):
         is_same = one.set_to == other.set_to
     else:
@@ -67,7 +67,7 @@ class _Cases(NamedTuple):
     flag_matches: list[Any]
 
     def rewards(self, task: MetaTask, indices: Sequence[int]) -> Any:
-        """Return what reward rules do in each case, as a number for each thing that can be done."""
+        """What reward rules do in each case, as a number for each thing that can be done."""
         known: dict[Any, int] = {}
         ids = [known.setdefault((rule.p, rule.value, rule.ends), len(known) + 1) for rule in task.reward_rules]
         done = np.zeros(len(self.flag), dtype=np.int64)
@@ -78,7 +78,7 @@ class _Cases(NamedTuple):
         return done
 
     def flags(self, task: MetaTask, indices: Sequence[int]) -> Any:
-        """Return the flag after flag rules in each case."""
+        """The flag after flag rules in each case."""
         done = self.flag.copy()
         for i in indices:
             done[self.flag_matches[i]] = task.flag_rules[i].set_to
@@ -103,14 +103,14 @@ def _cases(task: MetaTask) -> _Cases | None:
 
 
 def _is_covered(rules: Sequence[Any], i: int, rest: Sequence[int]) -> bool:
-    """Return whether a later one of the rest matches wherever a rule does."""
+    """Whether a later one of the rest matches wherever a rule does."""
     ends = [end for end in ("old", "new", "action", "flag") if hasattr(rules[i], end)]
     later = [rules[j] for j in rest if j > i]
     return any(all(getattr(rule, end) in (-1, getattr(rules[i], end)) for end in ends) for rule in later)
 
 
 def _may_meet(task: MetaTask, one: Any, other: Any) -> bool:
-    """Return whether two places of rules may be the same place in some instance."""
+    """Whether two places of rules may be the same place in some instance."""
     if -1 in (one, other) or one == other:
         return True
     if isinstance(one, StateRef) and isinstance(other, StateRef):

@@ -156,24 +156,24 @@ class MetaTask:
         return (*groups, *(Group("probs", one, range(k, k + 1), [(p,) for p in one.values]) for k, one in probs))
 
     def column(self, ref: Any) -> int | None:
-        """Return the column that a reference in a rule stands for; None if it is no reference."""
+        """The column that a reference in a rule stands for; None if it is no reference."""
         actions = len(self.state_vars)
         first = {StateRef: 0, ActionRef: actions}.get(type(ref), actions + self.n_action_columns)
         return first + ref.index if isinstance(ref, StateRef | ActionRef | ProbRef | OneMinus) else None
 
     def columns_of(self, rules: Iterable[RewardRule | FlagRule]) -> set[int]:
-        """Return the columns that rules refer to."""
+        """The columns that rules refer to."""
         ends = [end for rule in rules for end in (rule.old, rule.new, rule.action, getattr(rule, "p", None))]
         return {column for end in ends if (column := self.column(end)) is not None}
 
     def parts_of(self, state: int) -> tuple[int | StimVar, ...]:
-        """Return the stimuli that a state shows, ``parts`` of them; -1 where there is none."""
+        """The stimuli that a state shows, ``parts`` of them; -1 where there is none."""
         shown = self.stimuli[state] if self.stimuli else -1
         shown = shown if isinstance(shown, tuple) else (shown,)
         return shown + (-1,) * (self.parts - len(shown))
 
     def state_range(self, index: int) -> tuple[int, ...]:
-        """Return the states that a state variable may have; in a random maze those of them that are free."""
+        """The states that a state variable may have; in a random maze those of them that are free."""
         values = self.state_vars[index].values
         if not isinstance(values, str):
             return values

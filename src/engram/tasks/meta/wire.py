@@ -40,7 +40,7 @@ _SLIP = 4000
 
 
 def to_json(task: MetaTask) -> str:
-    """Return a task as JSON, with the keys of the published generator and the rest under "ext"."""
+    """A task as JSON, with the keys of the published generator and the rest under "ext"."""
     state_vars = [_changed(one, "values") for one in task.state_vars]
     ext = {
         "state_vars": state_vars if any(state_vars) else [],
@@ -64,7 +64,7 @@ def to_json(task: MetaTask) -> str:
 
 
 def from_json(text: str, *, legacy: bool = False) -> MetaTask:
-    """Return the task that ``to_json`` or the published generator wrote.
+    """The task that ``to_json`` or the published generator wrote.
 
     With ``legacy`` stimuli 1000 + k are variable ones, as in older files.
 
@@ -103,7 +103,7 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
 
 
 def _changed(part: Any, *implied: str) -> dict[str, Any]:
-    """Return the fields that are not as they are by default, but for those that others imply."""
+    """The fields that are not as they are by default, but for those that others imply."""
     fields = [one for one in dataclasses.fields(part) if one.name not in implied]
     return {one.name: getattr(part, one.name) for one in fields if getattr(part, one.name) != one.default}
 
@@ -115,7 +115,7 @@ def _code(one: Any) -> Any:
 
 
 def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, Any], Any]:
-    """Return what reads a number, or one of several kinds of references."""
+    """What reads a number, or one of several kinds of references."""
 
     def read(found: Any, info: Any) -> Any:
         if literal and isinstance(found, dict) and set(found) == {"literal"} and isinstance(found["literal"], int):

@@ -31,7 +31,7 @@ class _Widened(VectorWrapper):
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def more(self) -> Seen:
-        """Return what is shown besides."""
+        """What is shown besides."""
         raise NotImplementedError
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -111,7 +111,7 @@ class RL2Observation(_Widened):
         return np.concatenate([observations, self.more()], axis=1), rewards, terminations, truncations, infos
 
     def more(self) -> Seen:
-        """Return what was done and given, and the time."""
+        """What was done and given, and the time."""
         each = (self._action[:, None] == self._actions, self._reward, self._done, self._steps / self._horizons)
         columns = [one.reshape(self.num_envs, -1) for one, shown in zip(each, self._shows, strict=True) if shown]
         return np.concatenate([np.zeros((self.num_envs, 0)), *columns], axis=1, dtype=np.float32)
@@ -190,7 +190,7 @@ class RevealInstance(_Widened):
         super().__init__(env, low, [1.0 if bound == 0 else np.inf for bound in low])
 
     def more(self) -> Seen:
-        """Return the instances."""
+        """The instances."""
         task, now, count = self._inner.tasks[0], self._inner.lives, self.num_envs
         places, columns = len(task.state_vars), task.n_action_columns
         first = 1 + np.array([one.n_fixed for one in self._inner.tasks])[self._inner.task_of]
@@ -210,13 +210,13 @@ def _reset_rows(options: dict[str, Any] | None, num_envs: int) -> Any:
 
 
 def _horizons(env: Any) -> Any:
-    """Return the horizons of a batch, through wrappers that do not change them."""
+    """The horizons of a batch, through wrappers that do not change them."""
     while not hasattr(env, "horizons") and isinstance(env, VectorWrapper):
         env = env.env
     return env.horizons
 
 
 def _variables(task: MetaTask) -> tuple[int, ...]:
-    """Return how many numbers show each kind of variable."""
+    """How many numbers show each kind of variable."""
     states, actions = len(task.state_vars) * task.n_states, task.n_action_columns * task.n_actions
     return states, actions, len(task.prob_vars), task.n_stim_vars * task.stim.size, task.n_states * task.is_maze
