@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
-from engram.agents.mlp import Learner, adam, descend, mlp
+from engram.agents.learner import Learner, adam, optimizer_step
 from engram.agents.replay import TransitionBatch, features_of
+from engram.nn.mlp import mlp
 
 
 class BCO(Learner):
@@ -76,7 +77,7 @@ class BCO(Learner):
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the inverse model from the agent's own steps; return the loss."""
         loss = self.inverse.loss(batch.states, batch.next_states, self.actions.checked(batch.actions))
-        descend(self.inverse_optimizer, [loss], self.inverse)
+        optimizer_step(self.inverse_optimizer, [loss], self.inverse)
         return {"inverse_loss": loss.detach()}
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
@@ -84,6 +85,6 @@ class BCO(Learner):
         with torch.no_grad():
             inferred = self.inverse(batch.states, batch.next_states)
         loss = nn.functional.mse_loss(self.actions.squash(self.policy(batch.states)), inferred)
-        descend(self.policy_optimizer, [loss], self.policy)
+        optimizer_step(self.policy_optimizer, [loss], self.policy)
         self.updates += 1
         return {"policy_loss": loss.detach()}

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
-from engram.agents.mlp import Learner, TwinCritic, adam, descend, follow, mlp
+from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
 from engram.agents.replay import TransitionBatch, features_of
+from engram.agents.twin_critic import TwinCritic
+from engram.nn.mlp import mlp
 
 States = Float[Tensor, "batch features"]
 CHECK_EVERY, MAXIMUM_RATIO = 1000, 10.0  # updates between checks of proposed steps, and their length in actual steps
@@ -26,11 +28,11 @@ class D3G(Learner):
     """Deep deterministic dynamics gradients: a policy over states, and an inverse model that carries it out.
 
         proposal p = s + tau(s),  reachable proposal C(s) = s + f(s, I(s, p))
-        y = r + gamma (1 - d) min_i Qi_slow(s', C_slow(s')),  L_Q = mse(Q1(s, s'), y) + mse(Q2(s, s'), y)
+        y = r + gamma (1 - d) min_i Qi_target(s', C_target(s')),  L_Q = mse(Q1(s, s'), y) + mse(Q2(s, s'), y)
         L_I = mse(I(s, s'), a),  L_f = mse(f(s, a), s' - s)
         every second update  L_tau = -mean Q1(s, C(s)) + w mse(C(s), p)
 
-    C_slow uses the slow copy of tau. With ``cycle="value"`` f takes the value of the transition instead of the action,
+    C_target uses the target copy of tau. With ``cycle="value"`` f takes the value of the transition instead of the action,
     C(s) = s + f(s, Q1(s, p)), so that states and rewards are enough to learn from; with ``cycle="none"`` C(s) = p.
 
     It is neither for stochastic environments, nor for rewards that depend on the action, over which it averages. Losses
@@ -43,7 +45,7 @@ class D3G(Learner):
         hidden: Units of the hidden layers.
         gamma: Discount for each step, from 0 to 1.
         learning_rate: Learning rate of Adam.
-        polyak: Fraction of the way that the slow copies of Q and tau move in an update of tau.
+        polyak: Fraction of the way that the target copies of Q and tau move in an update of tau.
         policy_every: Updates of the critic for each of tau.
         cycle: ``"model"``, ``"value"`` or ``"none"``.
         cycle_weight: w, at least 0; ``"auto"``: the mean of |Q1|, for returns much larger than states.
@@ -62,7 +64,7 @@ class D3G(Learner):
         ((1, 2), (1, 2))
     """
 
-    parts = ("critic", "slow_critic", "tau", "slow_tau", "inverse", "forward_model", "optimizer", "tau_optimizer")
+    parts = ("critic", "target_critic", "tau", "target_tau", "inverse", "forward_model", "optimizer", "tau_optimizer")
 
     def __init__(
         self,
@@ -95,11 +97,11 @@ class D3G(Learner):
         n = self.features
         self.critic = TwinCritic(2 * n, hidden, generator=generator).to(device)
         self.tau = mlp(n, hidden, n, generator=generator).to(device)
-        self.slow_critic, self.slow_tau = deepcopy(self.critic), deepcopy(self.tau)
-        for slow in (self.slow_critic, self.slow_tau):
+        self.target_critic, self.target_tau = deepcopy(self.critic), deepcopy(self.tau)
+        for slow in (self.target_critic, self.target_tau):
             slow.requires_grad_(False)
-        self._slow = [*self.slow_critic.parameters(), *self.slow_tau.parameters()]
-        self._fast = [*self.critic.parameters(), *self.tau.parameters()]
+        self._target_parameters = [*self.target_critic.parameters(), *self.target_tau.parameters()]
+        self._parameters = [*self.critic.parameters(), *self.tau.parameters()]
         self.tau_optimizer = adam(self.learning_rate, self.tau)
         self.inverse, self.forward_model = self._new_inverse(), self._new_forward()
         self.optimizer = self._new_optimizer()
@@ -153,12 +155,12 @@ class D3G(Learner):
         y = self._targets(batch)
         losses = {"critic_loss": self.critic.loss(torch.cat([s, next_states], 1), y)}
         losses |= self._dynamics_losses(batch)
-        self._descend(losses, self.critic)
+        self._optimizer_step(losses, self.critic)
         self.updates += 1
         if self.updates % self.policy_every == 0:
             losses["tau_loss"] = self._tau_loss(s)
-            descend(self.tau_optimizer, [losses["tau_loss"]], self.tau)
-            follow(self._slow, self._fast, self.polyak)
+            optimizer_step(self.tau_optimizer, [losses["tau_loss"]], self.tau)
+            polyak_update(self._target_parameters, self._parameters, self.polyak)
         if self.updates % CHECK_EVERY == 0:
             self._warn_of_divergence(s, next_states)
         return {name: loss.detach() for name, loss in losses.items()}
@@ -167,7 +169,7 @@ class D3G(Learner):
         """Learn the dynamics of actions alone, I and f; values and proposals stay as they are."""
         self.actions.checked(batch.actions)
         losses = self._dynamics_losses(self._scaled(batch), values=False)
-        self._descend(losses)
+        self._optimizer_step(losses)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def reset_inverse(self, inverse: nn.Module | None = None) -> None:
@@ -233,8 +235,8 @@ class D3G(Learner):
     @torch.no_grad()
     def _targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
         next_states = batch.next_states
-        proposal = self._reachable(next_states, next_states + self.slow_tau(next_states), self.slow_critic)
-        target_q = self.slow_critic(torch.cat([next_states, proposal], 1)).amin(0)
+        proposal = self._reachable(next_states, next_states + self.target_tau(next_states), self.target_critic)
+        target_q = self.target_critic(torch.cat([next_states, proposal], 1)).amin(0)
         return torch.addcmul(batch.rewards, 1 - batch.terminated, target_q, value=self.gamma)
 
     def _dynamics_losses(self, batch: TransitionBatch, values: bool = True) -> dict[str, Float[Tensor, ""]]:
@@ -251,18 +253,18 @@ class D3G(Learner):
             cause = batch.actions
             if self.cycle == "value":
                 with torch.no_grad():
-                    cause = self.slow_critic.first(torch.cat([s, next_states], 1))[:, None]
+                    cause = self.target_critic.first(torch.cat([s, next_states], 1))[:, None]
             assert cause is not None
             change = self.forward_model(torch.cat([s, cause], 1))
             losses["forward_loss"] = nn.functional.mse_loss(change, next_states - s)
         return losses
 
-    def _descend(self, losses: dict[str, Float[Tensor, ""]], *learned: nn.Module) -> None:
+    def _optimizer_step(self, losses: dict[str, Float[Tensor, ""]], *learned: nn.Module) -> None:
         """Take a step down some losses, in ``learned`` and in the dynamics models that have one of them."""
         models = {"inverse_loss": self.inverse, "forward_loss": self.forward_model}
         dynamics = [model for name, model in models.items() if name in losses and model is not None]
         if losses:
-            descend(self.optimizer, list(losses.values()), *learned, *dynamics)
+            optimizer_step(self.optimizer, list(losses.values()), *learned, *dynamics)
 
     def _tau_loss(self, s: States) -> Float[Tensor, ""]:
         p = s + self.tau(s)

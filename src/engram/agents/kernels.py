@@ -11,8 +11,8 @@ equal values the first is taken.
 import numpy as np
 from numba import njit
 
-from engram.jit import inline, jit
 from engram.memory.kernels import below, chance, number
+from engram.numeric.jit import inline, jit
 
 KNOWN, LEARNED, RECENT = 0, 1, 2
 UNIT = 2.0**-53

@@ -13,17 +13,19 @@ from torch import Tensor
 
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
-from engram.agents.mlp import Learner, TwinCritic, adam, descend, follow, mlp
+from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
 from engram.agents.replay import TransitionBatch, features_of
+from engram.agents.twin_critic import TwinCritic
+from engram.nn.mlp import mlp
 
 
 class TD3(Learner):
     """Twin delayed deep deterministic policy gradients.
 
-        y = r + gamma (1 - d) min_i Qi_slow(s', clip(pi_slow(s') + clip(noise)))
+        y = r + gamma (1 - d) min_i Qi_target(s', clip(pi_target(s') + clip(noise)))
         L_Q = mse(Q1(s, a), y) + mse(Q2(s, a), y),  every second update  L_pi = -mean Q1(s, pi(s))
 
-    and then the slow copies move a fraction ``polyak`` of the way to critic and policy. d is 1 at terminations only.
+    and then the target copies move a fraction ``polyak`` of the way to critic and policy. d is 1 at terminations only.
 
     Args:
         observation_space: A ``Box`` of vectors.
@@ -32,7 +34,7 @@ class TD3(Learner):
         hidden: Units of the hidden layers.
         gamma: Discount for each step, from 0 to 1.
         learning_rate: Learning rate of Adam.
-        polyak: Fraction of the way that the slow copies move in an update of the policy.
+        polyak: Fraction of the way that the target copies move in an update of the policy.
         policy_noise: Standard deviation of the noise of the target, in halves of the range of an action.
         noise_clip: Maximum of the noise, in halves of the range.
         policy_every: Updates of the critic for each of the policy.
@@ -46,7 +48,7 @@ class TD3(Learner):
         (1, 2)
     """
 
-    parts = ("critic", "slow_critic", "policy", "slow_policy", "critic_optimizer", "policy_optimizer")
+    parts = ("critic", "target_critic", "policy", "target_policy", "critic_optimizer", "policy_optimizer")
 
     def __init__(
         self,
@@ -75,12 +77,12 @@ class TD3(Learner):
         rate = checks.number("learning_rate", learning_rate, above=0)
         self.policy = mlp(self.features, hidden, self.actions.size, generator=generator).to(device)
         self.critic = TwinCritic(self.features + self.actions.size, hidden, generator=generator).to(device)
-        self.slow_policy, self.slow_critic = (
+        self.target_policy, self.target_critic = (
             deepcopy(network).requires_grad_(False) for network in (self.policy, self.critic)
         )
         self.critic_optimizer, self.policy_optimizer = adam(rate, self.critic), adam(rate, self.policy)
-        self._slow = [*self.slow_critic.parameters(), *self.slow_policy.parameters()]
-        self._fast = [*self.critic.parameters(), *self.policy.parameters()]
+        self._target_parameters = [*self.target_critic.parameters(), *self.target_policy.parameters()]
+        self._parameters = [*self.critic.parameters(), *self.policy.parameters()]
         self.updates = 0
 
     @torch.no_grad()
@@ -93,25 +95,25 @@ class TD3(Learner):
     @torch.no_grad()
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
         """The targets y of the critic."""
-        next_actions = self.actions.squash(self.slow_policy(batch.next_states))
+        next_actions = self.actions.squash(self.target_policy(batch.next_states))
         if self.policy_noise:
             normal = torch.randn(next_actions.shape, generator=self.generator).to(next_actions)
             noise = (self.policy_noise * normal).clamp_(-self.noise_clip, self.noise_clip)
             next_actions = self.actions.clip(next_actions + self.actions.half * noise)
-        target_q = self.slow_critic(torch.cat([batch.next_states, next_actions], 1)).amin(0)
+        target_q = self.target_critic(torch.cat([batch.next_states, next_actions], 1)).amin(0)
         return torch.addcmul(batch.rewards, 1 - batch.terminated, target_q, value=self.gamma)
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn from a batch; return the losses."""
         actions = self.actions.checked(batch.actions)
         loss = self.critic.loss(torch.cat([batch.states, actions], 1), self.targets(batch))
-        descend(self.critic_optimizer, [loss], self.critic)
+        optimizer_step(self.critic_optimizer, [loss], self.critic)
         losses = {"critic_loss": loss.detach()}
         self.updates += 1
         if self.updates % self.policy_every == 0:
             policy_actions = self.actions.squash(self.policy(batch.states))
             policy_loss = -self.critic.first(torch.cat([batch.states, policy_actions], 1)).mean()
-            descend(self.policy_optimizer, [policy_loss], self.policy)
-            follow(self._slow, self._fast, self.polyak)
+            optimizer_step(self.policy_optimizer, [policy_loss], self.policy)
+            polyak_update(self._target_parameters, self._parameters, self.polyak)
             losses["policy_loss"] = policy_loss.detach()
         return losses
