@@ -187,7 +187,7 @@ def test_instances_are_enumerated():
     instances, complete = enumerate_instances(named.bandit(2))
     assert complete
     assert len({one.probs for one in instances}) == 9
-    some, complete = enumerate_instances(named.bandit(10), most=50)
+    some, complete = enumerate_instances(named.bandit(10), maximum=50)
     assert not complete
     assert len(set(some)) == 50
     keys = {one.states for one in enumerate_instances(named.dark_key_to_door(2))[0]}
