@@ -273,7 +273,7 @@ def test_verify_tells_what_is_at_hand_and_change_nothing(publish, server, cache)
     assert data.fetch("tiny").complete
     (cache / files[1].path).write_bytes(b"something else")
     first, second = data.verify("tiny").files
-    assert (first.found, first.source, first.size, first.verified) == (
+    assert (first.path, first.source, first.size, first.verified) == (
         cache / files[0].path,
         "cache",
         files[0].size,

@@ -148,19 +148,19 @@ def data(command: Data) -> None:
     statuses = [data.verify(name) for name in names]
     rows = [_set_row(status) for status in statuses]
     print_table(out(), "", ["data set", "what it is", "files", "size", "found in", "checksum"], rows)
-    wrong = [str(file.found) for status in statuses for file in status.files if file.found and not file.verified]
+    wrong = [str(file.path) for status in statuses for file in status.files if file.path and not file.verified]
     if command.action == "verify" and wrong:
         raise ValueError(f"wrong checksum: {', '.join(wrong)}")
 
 
 def _set_row(status: SetStatus) -> tuple[str, ...]:
-    found = [file for file in status.files if file.found]
+    present = [file for file in status.files if file.path]
     size = decimal(sum(file.file.size for file in status.files))
-    sources = ", ".join(dict.fromkeys(str(file.source) for file in found))
-    if not found:
+    sources = ", ".join(dict.fromkeys(str(file.source) for file in present))
+    if not present:
         sources = "absent" if all(file.file.url for file in status.files) else "absent; put in place by hand"
-    elif len(found) < len(status.files):
-        sources += f" ({len(found)} of {len(status.files)})"
-    wrong = [file.file.path for file in found if not file.verified]
-    checksum = f"[red]wrong: {', '.join(wrong)}[/]" if wrong else "right" if found else ""
+    elif len(present) < len(status.files):
+        sources += f" ({len(present)} of {len(status.files)})"
+    wrong = [file.file.path for file in present if not file.verified]
+    checksum = f"[red]wrong: {', '.join(wrong)}[/]" if wrong else "right" if present else ""
     return status.dataset.name, escape(status.dataset.title), str(len(status.files)), size, sources, checksum

@@ -71,7 +71,7 @@ class FileStatus:
     """The place of one file, the folder that contains it, and its size in bytes; None or False if it is absent."""
 
     file: DataFile
-    found: Path | None
+    path: Path | None
     source: Source | None
     size: int | None
     verified: bool
