@@ -32,7 +32,7 @@ class D3G(Learner):
         L_I = mse(I(s, s'), a),  L_f = mse(f(s, a), s' - s)
         every second update  L_tau = -mean Q1(s, C(s)) + w mse(C(s), p)
 
-    C_target uses the target copy of tau. With ``cycle="value"`` f takes the value of the transition instead of the action,
+    C_target uses the target copy of tau. With ``cycle="value"`` f takes the value of the transition, not the action,
     C(s) = s + f(s, Q1(s, p)), so that states and rewards are enough to learn from; with ``cycle="none"`` C(s) = p.
 
     It is neither for stochastic environments, nor for rewards that depend on the action, over which it averages. Losses

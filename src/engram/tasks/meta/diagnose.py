@@ -181,8 +181,8 @@ def _search(mdps: Model, Q: Float[np.ndarray, "instances z actions"], gamma: flo
         V = (inverse @ r[..., None])[..., 0]
         advantage = mdps.reward + gamma * (transition @ V[:, None, :, None])[..., 0] - V[..., None]
         occupancy = (mdps.start[:, None] @ inverse)[:, 0]
-        returns = (transition @ inverse.swapaxes(1, 2)[..., None])[..., 0]  # (instances, z, actions)
-        gain = occupancy[..., None] * advantage / (1 - gamma * (returns - take(returns, chosen)[..., None]))
+        revisits = (transition @ inverse.swapaxes(1, 2)[..., None])[..., 0]  # (instances, z, actions)
+        gain = occupancy[..., None] * advantage / (1 - gamma * (revisits - take(revisits, chosen)[..., None]))
         return float((mdps.start * V).sum(1).mean()), gain.mean(0)
 
     best = -np.inf
