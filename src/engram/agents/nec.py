@@ -106,10 +106,10 @@ class NEC(EpisodicControl):
         observations, actions = np.stack(trajectory.observations), np.array(trajectory.actions)
         samples = {"observations": observations, "actions": actions, "targets": returns}
         if not self._replay:
-            self._replay = {name: self._empty(rows) for name, rows in samples.items()}
+            self._replay = {name: self._empty(array) for name, array in samples.items()}
         places = (self._replayed + np.arange(len(returns))) % self.replay_size
-        for name, rows in samples.items():
-            self._replay[name][places[-self.replay_size :]] = rows[-self.replay_size :]
+        for name, array in samples.items():
+            self._replay[name][places[-self.replay_size :]] = array[-self.replay_size :]
         self._replayed += len(returns)
         return written
 

@@ -71,12 +71,13 @@ def evaluate(
         results = parallel_map(partial(_evaluated, function), pieces, workers=n_jobs, backend=backend, attempts=2)
     except BrokenProcessPool as error:
         raise ValueError(f"function = {function}: expected one that a worker process can import") from error
-    for number, (first, end) in enumerate(itertools.pairwise(edges)):
-        if isinstance(results[number], Lost):
+    numbers = []
+    for result, (first, end) in zip(results, itertools.pairwise(edges), strict=True):
+        if isinstance(result, Lost):
             message = f"a worker died twice on individuals {first} to {end - 1}: their fitness is NaN"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-            results[number] = torch.full((end - first,), torch.nan).double()
-    return torch.cat(results)
+        numbers.append(torch.full((end - first,), torch.nan).double() if isinstance(result, Lost) else result)
+    return torch.cat(numbers)
 
 
 def _evaluated(function: Evaluate, piece: list[Tensor]) -> Tensor:

@@ -122,8 +122,10 @@ def split(
     tasks = []
     for group in groups:
         rows = [torch.isin(data.labels, torch.tensor(list(group))) for data in sets]
-        parts = [Labelled(data.inputs[row], data.labels[row]) for data, row in zip(sets, rows, strict=True)]
-        tasks.append(ClassificationTask(*parts, tuple(group)))
+        train_data, test_data = (
+            Labelled(data.inputs[row], data.labels[row]) for data, row in zip(sets, rows, strict=True)
+        )
+        tasks.append(ClassificationTask(train_data, test_data, tuple(group)))
     return tasks
 
 

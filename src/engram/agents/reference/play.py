@@ -72,4 +72,4 @@ def play(env: VectorEnv[Any, Any, Any], agent: Agent, *, seed: int | None = None
         steps.append((state, np.where(running, actions, 0), np.where(running, rewards, 0.0), reached))
         running = running & ~(terminations | truncations)
     columns = [np.stack(column, 1) for column in zip(*steps, strict=True)]
-    return Lifetimes(*columns, lengths=(columns[0] >= 0).sum(1))
+    return Lifetimes(*columns, (columns[0] >= 0).sum(1))
