@@ -122,10 +122,8 @@ def split(
     tasks = []
     for group in groups:
         rows = [torch.isin(data.labels, torch.tensor(list(group))) for data in sets]
-        train_data, test_data = (
-            Labelled(data.inputs[row], data.labels[row]) for data, row in zip(sets, rows, strict=True)
-        )
-        tasks.append(ClassificationTask(train_data, test_data, tuple(group)))
+        parts = [Labelled(data.inputs[row], data.labels[row]) for data, row in zip(sets, rows, strict=True)]
+        tasks.append(ClassificationTask(parts[0], parts[1], tuple(group)))
     return tasks
 
 
