@@ -71,5 +71,5 @@ def play(env: VectorEnv[Any, Any, Any], agent: Agent, *, seed: int | None = None
         reached = np.where(running, inner.lives.state, -1)
         steps.append((state, np.where(running, actions, 0), np.where(running, rewards, 0.0), reached))
         running = running & ~(terminations | truncations)
-    columns = [np.stack(column, 1) for column in zip(*steps, strict=True)]
-    return Lifetimes(*columns, (columns[0] >= 0).sum(1))
+    states, all_actions, all_rewards, all_reached = (np.stack(column, 1) for column in zip(*steps, strict=True))
+    return Lifetimes(states, all_actions, all_rewards, all_reached, (states >= 0).sum(1))
