@@ -201,7 +201,9 @@ def _p_value(claim: Claim, ours: float, values: Sequence[float], trials: Sequenc
     form = claim.measure.form
     if claim.sameness != "statistical" or (len(set(values)) == 1 and form != "share"):
         return math.nan
-    low, high = (0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.criterion).values())
+    low, high = (
+        0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.criterion).values()
+    )
     if ours < claim.criterion.low:
         return low
     return high if ours > claim.criterion.high else max(low, high)

@@ -16,8 +16,8 @@ import polars as pl
 from plotly.offline import get_plotlyjs
 
 from engram import checks, extras
-from engram.lab.figures import figures_of
 from engram.lab.experiment import Experiment
+from engram.lab.figures import figures_of
 from engram.lab.results import Results
 from engram.storage.files import write_atomic, writing
 

@@ -265,7 +265,9 @@ class Grid:
         """Draw them."""
         panels = [figure(results) for figure in self.figures]
         rows = -(-len(panels) // self.columns)
-        specs = [[_spec(panel) for panel in panels[self.columns * row :][: self.columns]] for row in range(rows)]
+        specs: list[list[Any]] = [
+            [_spec(panel) for panel in panels[self.columns * row :][: self.columns]] for row in range(rows)
+        ]
         specs[-1] += [None] * (self.columns - len(specs[-1]))
         titles = [panel.layout.title.text or "" for panel in panels]
         grid = make_subplots(rows, self.columns, specs=specs, subplot_titles=titles, vertical_spacing=0.3 / rows)

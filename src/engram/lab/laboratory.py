@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.text import Text
 
-from engram import checks, extras, jit
+from engram import checks, extras
 from engram.lab.claim import JudgedClaim
 from engram.lab.engine import perform_all
 from engram.lab.experiment import Experiment
@@ -31,8 +31,9 @@ from engram.lab.monitor import Monitor, duration
 from engram.lab.results import Results
 from engram.lab.trial import trials
 from engram.lab.worker import Job, prepare, token
+from engram.numeric import jit
+from engram.numeric.workers import Backend, check_backend
 from engram.storage.files import CorruptFileError, writing
-from engram.workers import Backend, check_backend
 
 COLORS = {
     "reproduced": "green",
@@ -113,7 +114,7 @@ def run(
         options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
         all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
         left = unfinished(experiment, all_jobs)
-        workers = workers_for(experiment, left) if jobs is None else jobs
+        workers = workers_for(experiment, preset, left) if jobs is None else jobs
         note = write_note(root, preset=preset, changed=changed, seeds=count, jobs=all_jobs)
         done = say_expected(f"{experiment.name}, preset {preset}", len(all_jobs), left, workers)
         finished = [job for job in all_jobs if job not in left]
@@ -124,11 +125,17 @@ def run(
     return read_back(experiment, root, note, last)
 
 
-def workers_for(experiment: Experiment, left: Sequence[Job]) -> int:
-    """Return how many trials to run at once: as many as fit on the cores, and are worth it to start workers for."""
-    expected = sum(job.trial.seconds for job in left)
-    worth = len(left) if math.isnan(expected) else int(expected / WORKER_SECONDS)
-    return max(1, min(cores() // experiment.threads, worth))
+def workers_for(experiment: Experiment, preset: str, left: Sequence[Job]) -> int:
+    """How many trials to run at once: as many as fit on the cores, and are worth it to start workers for.
+
+    Args:
+        experiment: The experiment.
+        preset: Name of its preset; at size smoke, trials without a record are taken for short ones.
+        left: What is to be done.
+    """
+    unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
+    expected = sum(unknown if math.isnan(job.trial.seconds) else job.trial.seconds for job in left)
+    return max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS)))
 
 
 def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:
@@ -168,7 +175,8 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     workers = min(workers, len(left))
     unknown = ", ".join(dict.fromkeys(job.trial.arm for job in left if math.isnan(job.trial.seconds)))
     known = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
-    time = f"expected time {duration(known)}" + (f" and that of {unknown}, not recorded yet" if unknown else "")
+    time = f"expected time {duration(known)}" if known else "expected time unknown"
+    time += f" (no record yet of {unknown})" if unknown else ""
     compiling = "" if jit.are_kept() else ", and up to a minute for compiling kernels, once,"
     return f"{begin}{time}{compiling} with {workers} at once"
 

@@ -64,9 +64,7 @@ def resolve(experiment: str | Experiment) -> Experiment:
     return found
 
 
-def write_note(
-    root: Path, *, preset: str, changed: Mapping[str, Any], seeds: int, jobs: Sequence[Job]
-) -> Note:
+def write_note(root: Path, *, preset: str, changed: Mapping[str, Any], seeds: int, jobs: Sequence[Job]) -> Note:
     """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``; return the note."""
     note: Note = {
         "preset": preset,

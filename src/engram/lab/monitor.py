@@ -124,7 +124,9 @@ class Monitor:
 
     def _estimate(self, fractions: Sequence[float]) -> None:
         """Estimate the time of trials whose arm has no record: that of its first trials here, or of any trial."""
-        whole = [status.seconds / part if part else math.nan for status, part in zip(self._status, fractions, strict=True)]
+        whole = [
+            status.seconds / part if part else math.nan for status, part in zip(self._status, fractions, strict=True)
+        ]
         for index, job in enumerate(self._jobs):
             if self._unknown[index]:
                 of_arm = [w for w, other in zip(whole, self._jobs, strict=True) if other.trial.arm == job.trial.arm]

@@ -17,8 +17,8 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS, JudgedClaim, Verdict
-from engram.lab.figures import figures_of
 from engram.lab.experiment import Experiment
+from engram.lab.figures import figures_of
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic

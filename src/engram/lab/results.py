@@ -139,7 +139,7 @@ class Results:
             *keys: The key of what is asked for; or the keys, and places in lists, that lead to it from the outside to
                 the inside (default: the whole result).
         """
-        results = [of_seed[arm] for of_seed in self.by_seed.values() if arm in of_seed]
+        results: list[Any] = [of_seed[arm] for of_seed in self.by_seed.values() if arm in of_seed]
         return [functools.reduce(lambda outer, key: outer[key], keys, result) for result in results]
 
     @property

@@ -17,8 +17,8 @@ from plotly.subplots import make_subplots
 from rich.console import Console
 
 from engram import checks
-from engram.lab.figures import PALETTE
 from engram.lab.experiment import Arm, Experiment
+from engram.lab.figures import PALETTE
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.laboratory import (
     device_of,
@@ -125,7 +125,7 @@ def sweep(
         # Arms that do not depend on a field have the same trials at several settings.
         distinct = list({job.folder: job for job in every}.values())
         left = unfinished(experiment, distinct)
-        workers = workers_for(experiment, left) if jobs is None else jobs
+        workers = workers_for(experiment, preset, left) if jobs is None else jobs
         title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
         console.print(say_expected(title, len(distinct), left, workers), highlight=False, soft_wrap=True)
         last = perform_left(left, console, workers, list)

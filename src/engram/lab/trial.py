@@ -88,9 +88,9 @@ def trials(
     checks.size("seeds", seeds, most=MOST_SEEDS)
     if isinstance(arms, str):
         raise ValueError(f"arms = {arms!r}: expected a list of names")
-    for arm in arms or ():
-        if arm not in compared:
-            raise ValueError(f"unknown arm {arm!r} of {experiment.name}; known: {', '.join(compared)}")
+    for name in arms or ():
+        if name not in compared:
+            raise ValueError(f"unknown arm {name!r} of {experiment.name}; known: {', '.join(compared)}")
     chosen = {name: arm for name, arm in compared.items() if not arms or name in arms}
     digests: dict[tuple[str, frozenset[str]], str] = {}
     code = {}

@@ -7,8 +7,8 @@ from typing import Any
 from engram.experiments.noodl.learner import Learner, build_learner, learn
 from engram.lab import Run, setting, settings
 from engram.memory import NOODL, explained_share
+from engram.numeric.unit_rows import unit_rows
 from engram.tasks import photograph_patches
-from engram.unit_rows import unit_rows
 
 PATCH = 8
 NONZEROS = (4, 8)  # coefficients with which patches are reconstructed
