@@ -22,7 +22,7 @@ from engram.lab import Results, export, load
 from engram.lab.claim import OWNERS, Verdict
 from engram.lab.experiment import scale
 from engram.lab.figures import learning_curves
-from engram.lab.last_run import from_record
+from engram.lab.records import from_record
 from engram.lab.monitor import duration
 from engram.storage.files import write_atomic, write_json
 

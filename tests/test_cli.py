@@ -19,7 +19,7 @@ from engram import cli, registry
 from engram.lab import laboratory, load
 from engram.lab.export import draw
 from engram.lab.trial import trials
-from engram.lab.worker import prepare
+from engram.lab.job import prepare
 from engram.testing import find_browser
 
 

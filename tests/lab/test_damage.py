@@ -17,8 +17,8 @@ import engram
 from engram import registry
 from engram.lab import Results, load
 from engram.lab.folder import TrialFolder
+from engram.lab.job import perform, prepare, token
 from engram.lab.trial import trials
-from engram.lab.worker import perform, prepare, token
 
 
 def run(runs: Path, **options: object) -> Results:

@@ -15,7 +15,7 @@ from torch import nn
 
 import engram
 from engram.lab import CorruptFileError, Experiment, Preset, Results, Run, Study, TrialResult, setting, settings
-from engram.lab.last_run import from_record
+from engram.lab.records import from_record
 
 
 @settings

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.numeric import workers
+from engram.numeric import parallel
 from engram.optim import CMAES, AntitheticES, evaluate, shaped
 from engram.optim import population as population_module
 
@@ -247,7 +247,7 @@ def test_a_ray_cluster_evaluates_the_same_and_its_pool_is_kept():
             pools = []
             for _ in range(2):
                 assert evaluate(population, row_sums, n_jobs=2, backend="ray").tolist() == [1, 5, 9, 13]
-                pools += workers._ray_pools.values()
+                pools += parallel._ray_pools.values()
             assert pools[0] is pools[1]
             with pytest.raises(ValueError, match="the function returned"):  # no death, but an error of the function
                 evaluate(population, torch.Tensor.clone, n_jobs=2, backend="ray")

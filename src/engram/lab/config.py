@@ -108,12 +108,12 @@ def fields(cls: type) -> dict[str, Field]:
     hints = get_type_hints(cls, include_extras=True)
     docs = "\n".join(base.__doc__ or "" for base in reversed(cls.__mro__[:-1]))
     listed = dict(re.findall(r"^ +(\w+): (.+)$", docs, re.MULTILINE))  # of a dataclass without settings
-    found: dict[str, Field] = {}
+    described: dict[str, Field] = {}
     for name in (field.name for field in dataclasses.fields(cast(Any, cls))):
         kind, *constraints = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
         info = declared.get(name)
         if dataclasses.is_dataclass(kind):
-            found |= {f"{name}.{inner}": field for inner, field in fields(cast(Any, kind)).items()}
+            described |= {f"{name}.{inner}": field for inner, field in fields(cast(Any, kind)).items()}
             continue
         constraints += () if info is None else info.metadata
         limits = [
@@ -125,8 +125,8 @@ def fields(cls: type) -> dict[str, Field]:
         ]
         meaning = listed.get(name, "") if info is None else info.description or listed.get(name, "")
         extra = getattr(info, "json_schema_extra", None) or {}
-        found[name] = Field(kind, tuple(limits), meaning, bool(extra.get("scales")))
-    return found
+        described[name] = Field(kind, tuple(limits), meaning, bool(extra.get("scales")))
+    return described
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
-from engram import checks
+from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.claim import Claim
 
@@ -231,6 +231,20 @@ class Experiment:
         """The time of a trial: that of the record, scaled by the settings that it is proportional to."""
         seconds = _recorded_seconds(self.by_name[study].trial.__module__).get(self.name, {}).get(arm, {})
         return seconds.get("seconds", math.nan) * scale(config) / seconds.get("scale", 1.0)
+
+
+def find_experiment(experiment: str | Experiment) -> Experiment:
+    """An experiment by its name in the registry, or as it is.
+
+    Raises:
+        ValueError, TypeError: Nothing has this name, or something that is no experiment.
+    """
+    if isinstance(experiment, Experiment):
+        return experiment
+    part = registry.get("experiments", experiment)
+    if not isinstance(part, Experiment):
+        raise TypeError(f"experiment {experiment!r} is registered as a {type(part).__name__}, not an Experiment")
+    return part
 
 
 def scale(config: Any) -> float:

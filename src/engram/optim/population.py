@@ -14,7 +14,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from torch import Tensor
 
 from engram import checks
-from engram.numeric.workers import Lost, check_backend, parallel_map, start_ray
+from engram.numeric.parallel import Lost, check_backend, parallel_map, start_ray
 
 Evaluate = Callable[..., Any]
 Population = Sequence[Tensor]

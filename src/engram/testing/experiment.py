@@ -25,12 +25,12 @@ from engram.lab import config as configs
 from engram.lab import load, run
 from engram.lab.experiment import Arm, Experiment
 from engram.lab.folder import TrialFolder
+from engram.lab.job import perform, prepare, token
 from engram.lab.laboratory import device_of
-from engram.lab.last_run import from_record
+from engram.lab.records import from_record
 from engram.lab.report import write_report
 from engram.lab.results import Results
 from engram.lab.trial import trials
-from engram.lab.worker import perform, prepare, token
 from engram.storage import checkpoint
 
 SMOKE_SECONDS = 30.0
