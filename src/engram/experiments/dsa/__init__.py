@@ -7,6 +7,8 @@ settings of the published case studies could not be read but for two notebooks; 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -20,7 +22,7 @@ from engram.experiments.dsa.simulated import Embeddings, Ring, SameGeometry, Top
 from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.figures import add_map
 
-same_geometry = {
+same_geometry: dict[str, dict[str, Any]] = {
     "same-geometry": {},
     "no-delays": {"fit": {"n_delays": 1, "rank": 2}},
     "averages": {"data": "averages"},

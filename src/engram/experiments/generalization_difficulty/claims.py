@@ -41,145 +41,73 @@ networks = claims_from("blog post, architecture information", published="Linear 
 claims = [
     table("table", "The formula gives the published bits (largest relative deviation)", of_table("deviation") <= 1e-3),
     table("order", "Published tasks are ordered as published (step of log10 bits)", of_table("least_step") >= 0.0),
-    table(
-        "observations",
+    table("observations",
         "Each observation more that the cart and pole's policy sees multiplies the bits (smallest ratio)",
-        of_table("cartpole_ratio") >= 1e7,
-    ),
-    table(
-        "exponential-in-dimension",
-        "The bits grow exponentially with the dimension (least slope of log10, MNIST)",
-        of_table("least_slope") >= 0.0,
-    ),
-    table(
-        "ever-more-slowly",
-        "The bits grow ever more slowly with the dimension (largest rise of the slope, MNIST)",
-        of_table("largest_rise_of_slope") <= 0.0,
-        source="author script; derived",
-    ),
-    table(
-        "linear-in-log-n",
-        "The bits fall linearly with the logarithm of the samples (ImageNet, spread over decades)",
-        of_table("per_decade_spread") <= 1e-6,
-    ),
-    table(
-        "linear-in-log-error",
-        "The bits fall by one a free dimension when the target error doubles",
-        of_table("per_doubling").within(1.0, 1e-6),
-    ),
-    table(
-        "polynomial-in-resolution",
-        "The order of the bits in 1 / resolution is not far below m (ratio)",
-        of_table("least_order") >= 0.85,
-    ),
-    table(
-        "of-order-m",
-        "The order of the bits in 1 / resolution is not far above m (ratio)",
-        of_table("largest_order") <= 1.02,
-    ),
+        of_table("cartpole_ratio") >= 1e7),
+    table("exponential-in-dimension", "The bits grow exponentially with the dimension (least slope of log10, MNIST)",
+        of_table("least_slope") >= 0.0),
+    table("ever-more-slowly", "The bits grow ever more slowly with the dimension (largest rise of the slope, MNIST)",
+        of_table("largest_rise_of_slope") <= 0.0, source="author script; derived"),
+    table("linear-in-log-n", "The bits fall linearly with the logarithm of the samples (ImageNet, spread over decades)",
+        of_table("per_decade_spread") <= 1e-6),
+    table("linear-in-log-error", "The bits fall by one a free dimension when the target error doubles",
+        of_table("per_doubling").within(1.0, 1e-6)),
+    table("polynomial-in-resolution", "The order of the bits in 1 / resolution is not far below m (ratio)",
+        of_table("least_order") >= 0.85),
+    table("of-order-m", "The order of the bits in 1 / resolution is not far above m (ratio)",
+        of_table("largest_order") <= 1.02),
     *(
-        ours(
-            f"known-{shape}",
+        ours(f"known-{shape}",
             f"{what} of up to {max(SHAPES[shape])} dimensions are found to have them (largest relative error)",
-            metric(f"error_{shape}")("shapes") <= 0.05,
-        )
+            metric(f"error_{shape}")("shapes") <= 0.05)
         for shape, what in (("sphere", "Spheres"), ("torus", "Flat tori"), ("cube", "Cubes, which have edges,"))
     ),
     *(
-        script(
-            f"dimension-of-{name}",
-            f"{what} has the published intrinsic dimension",
-            metric("m")(name).within(m, 1.5),
-            published=f"{m}",
-        )
+        script(f"dimension-of-{name}", f"{what} has the published intrinsic dimension",
+            metric("m")(name).within(m, 1.5), published=f"{m}")
         for name, m, what in (
             ("mnist", 14, "MNIST (laptop: the 10,000 test images)"),
             ("cifar10", 27, "CIFAR-10 (laptop: its JPEG copy)"),
             ("omniglot", 29, "Omniglot (laptop: eight alphabets)"),
         )
     ),
-    script(
-        "dimension-of-alphabets",
-        "An alphabet of Omniglot has the published intrinsic dimension",
-        metric("m_within")("omniglot").within(22, 1.5),
-        published="22",
-        sameness="numeric",  # all images of an alphabet: no seed
-    ),
-    ours(
-        "order-of-measured-dimensions",
-        "Measured dimensions rise from digits to MNIST to CIFAR-10",
-        rise("m") >= 0.0,
-        published="14 and 27",
-    ),
-    ours(
-        "order-of-measured-bits",
+    # All images of an alphabet: no seed.
+    script("dimension-of-alphabets", "An alphabet of Omniglot has the published intrinsic dimension",
+        metric("m_within")("omniglot").within(22, 1.5), published="22", sameness="numeric"),
+    ours("order-of-measured-dimensions", "Measured dimensions rise from digits to MNIST to CIFAR-10", rise("m") >= 0.0,
+        published="14 and 27"),
+    ours("order-of-measured-bits",
         "Bits by measured dimensions rise from digits to MNIST to CIFAR-10, at one target error (step of log10)",
-        rise("log10_bits") >= 0.0,
-        published="16.2 and 32.5, at different errors",
-    ),
-    ours(
-        "noise-adds-dimensions",
-        "Noise in three observations adds to the dimension",
-        lead("cartpole", "m_noisy_3", "m_clean_3") >= 1.0,
-        source="abstract: partially observed is harder",
-    ),
-    ours(
-        "each-noisy-observation-adds",
+        rise("log10_bits") >= 0.0, published="16.2 and 32.5, at different errors"),
+    ours("noise-adds-dimensions", "Noise in three observations adds to the dimension",
+        lead("cartpole", "m_noisy_3", "m_clean_3") >= 1.0, source="abstract: partially observed is harder"),
+    ours("each-noisy-observation-adds",
         "Each noisy observation more adds to the measured dimension (smallest step, 1 to 3)",
-        lead("cartpole", "m_noisy_3", "m_noisy_2", "m_noisy_1") >= 0.0,
-        published="two each, by construction",
-    ),
-    ours(
-        "noise-is-hard",
-        "Three noisy observations take more bits than three exact ones, and these than one (log10)",
-        lead("cartpole", "log10_bits_noisy_3", "log10_bits_clean_3", "log10_bits_clean_1") >= 0.0,
-    ),
-    ours(
-        "modes-must-be-sampled",
+        lead("cartpole", "m_noisy_3", "m_noisy_2", "m_noisy_1") >= 0.0, published="two each, by construction"),
+    ours("noise-is-hard", "Three noisy observations take more bits than three exact ones, and these than one (log10)",
+        lead("cartpole", "log10_bits_noisy_3", "log10_bits_clean_3", "log10_bits_clean_1") >= 0.0),
+    ours("modes-must-be-sampled",
         "With one sample less than modes, a band-limited function is not found (least error, m = 1 to 3)",
-        minimum(*(metric(f"error_{m}_but_one")("regression") for m in MODES)) >= 1e-3,
-        sameness="identity",
-    ),
-    ours(
-        "modes-suffice",
-        "With as many samples as modes, a band-limited function is found (largest error)",
-        # Rounding, squared, times the squared condition of random samples, which is 1e14 in the worst of 15 seeds.
-        maximum(*(metric(f"error_{m}_all")("regression") for m in MODES)) <= 1e-12,
-        sameness="identity",
-    ),
-    ours(
-        "formula-knows-when",
-        "The formula's free dimensions end with as many samples (largest ratio to the modes)",
+        minimum(*(metric(f"error_{m}_but_one")("regression") for m in MODES)) >= 1e-3, sameness="identity"),
+    # Rounding, squared, times the squared condition of random samples, which is 1e14 in the worst of 15 seeds.
+    ours("modes-suffice", "With as many samples as modes, a band-limited function is found (largest error)",
+        maximum(*(metric(f"error_{m}_all")("regression") for m in MODES)) <= 1e-12, sameness="identity"),
+    ours("formula-knows-when", "The formula's free dimensions end with as many samples (largest ratio to the modes)",
         maximum(*(metric(f"formula_{m}")("regression") for m in MODES)).within(1.0, 0.15),
-        published="2 E D dimensions, D a sample",
-        sameness="numeric",
-    ),
-    boopathy(
-        "samples-bring-bits",
+        published="2 E D dimensions, D a sample", sameness="numeric"),
+    boopathy("samples-bring-bits",
         "Directly computed, bits fall as training digits are added (least fall, 50 to 200 to 800)",
-        lead("direct", *(f"bits_ten_{size}" for size in SIZES)) >= 0.0,
-    ),
-    boopathy(
-        "noise-inputs-cost-bits",
-        "Inputs that are noise cost bits, with any number of digits (least cost)",
-        minimum(*(lead("direct", f"bits_noise_{size}", f"bits_ten_{size}") for size in SIZES)) >= 0.0,
-    ),
-    boopathy(
-        "ten-classes-cost-more", "Ten classes cost more than two", lead("direct", "bits_ten_50", "bits_two_50") >= 0.0
-    ),
-    ours(
-        "saddlepoint-is-exact",
+        lead("direct", *(f"bits_ten_{size}" for size in SIZES)) >= 0.0),
+    boopathy("noise-inputs-cost-bits", "Inputs that are noise cost bits, with any number of digits (least cost)",
+        minimum(*(lead("direct", f"bits_noise_{size}", f"bits_ten_{size}") for size in SIZES)) >= 0.0),
+    boopathy("ten-classes-cost-more", "Ten classes cost more than two",
+        lead("direct", "bits_ten_50", "bits_two_50") >= 0.0),
+    ours("saddlepoint-is-exact",
         "The saddlepoint agrees with 100,000 draws at a probability of 1e-3 (difference in bits)",
-        metric("off_by")("direct").within(0.0, 0.15),
-    ),
-    networks(
-        "mlp-brings-more",
-        "On digits a network with a hidden layer brings more bits than a linear one (log10)",
-        lead("architectures", "log10_bits_mlp", "log10_bits_linear") >= 0.0,
-    ),
-    networks(
-        "cnn-brings-more",
+        metric("off_by")("direct").within(0.0, 0.15)),
+    networks("mlp-brings-more", "On digits a network with a hidden layer brings more bits than a linear one (log10)",
+        lead("architectures", "log10_bits_mlp", "log10_bits_linear") >= 0.0),
+    networks("cnn-brings-more",
         "On digits a convolutional network brings no fewer bits than one with a hidden layer (log10)",
-        lead("architectures", "log10_bits_cnn", "log10_bits_mlp") >= 0.0,
-    ),
-]
+        lead("architectures", "log10_bits_cnn", "log10_bits_mlp") >= 0.0),
+]  # fmt: skip
