@@ -25,7 +25,7 @@ def same_weights():
 def backward(model, x, target):
     """Gradients of the closed loop, with the forward weights as feedback."""
     rule = FeedbackAlignment()
-    return rule.update(model, x, target, chain.read(model, rule).weights()).grads
+    return rule.update(model, x, target, chain.Chain.from_module(model, rule).weights()).grads
 
 
 MODELS = {

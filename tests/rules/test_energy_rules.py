@@ -186,7 +186,7 @@ def test_without_an_exact_nudge_it_is_refused():
 
 def test_through_exact_inverses_a_target_goes_back_by_the_inverse_weights():
     model, rule = network(0, *(nn.Linear(4, 4) for _ in range(3))), DifferenceTargetPropagation()
-    read = chain.read(model, rule)
+    read = chain.Chain.from_module(model, rule)
     with torch.no_grad():
         activities = read.forward(drawn(7, 4))
         W, b = model[1].weight, model[1].bias

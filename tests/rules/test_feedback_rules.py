@@ -125,7 +125,7 @@ def test_sign_symmetry_with_the_sizes_of_the_weights_is_backpropagation():
     with torch.no_grad():
         model[2].weight[0, 0] = -0.0
     rule = SignSymmetry.fixed()
-    weights = chain.read(model, rule).weights()
+    weights = chain.Chain.from_module(model, rule).weights()
     state = rule.init(model, seeded())._replace(
         magnitudes={name: weight.detach().abs() for name, weight in weights.items()}
     )

@@ -5,7 +5,15 @@ from engram.rules.align import AlignAda, AlignProp, AlignZero
 from engram.rules.backprop import Backprop
 from engram.rules.catalogue import CATALOGUE
 from engram.rules.classifier import RuleClassifier
-from engram.rules.contract import LearningRule, Properties, SynapticRule, SynapticUpdate, Update, finished, train_step
+from engram.rules.contract import (
+    LearningRule,
+    Properties,
+    SynapticRule,
+    SynapticUpdate,
+    Update,
+    checked_update,
+    train_step,
+)
 from engram.rules.difference_target_propagation import DifferenceTargetPropagation
 from engram.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from engram.rules.equilibrium_propagation import EquilibriumPropagation
@@ -67,8 +75,8 @@ __all__ = [
     "WeightMirror",
     "WeightPerturbation",
     "ZCAWhitening",
+    "checked_update",
     "detached",
-    "finished",
     "fixed_fan_in",
     "hebbian_loss",
     "hebbian_update",

@@ -130,7 +130,7 @@ class LearningRule(ABC, Generic[State]):
         return ()
 
 
-def finished(
+def checked_update(
     rule: LearningRule[State],
     grads: dict[str, Tensor],
     state: State,
@@ -144,7 +144,8 @@ def finished(
 
     Examples:
         >>> from engram.rules import Backprop
-        >>> finished(Backprop(), {"0.bias": torch.ones(1)}, None, torch.tensor(2.0), reward=torch.tensor(3.0)).info
+        >>> grads, loss = {"0.bias": torch.ones(1)}, torch.tensor(2.0)
+        >>> checked_update(Backprop(), grads, None, loss, reward=torch.tensor(3.0)).info
         {'loss': tensor(2.), 'reward': tensor(3.)}
     """
     # A sum is cheap, and not finite if a number is not; it may overflow of itself, so that one looks again.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 
 
@@ -94,10 +94,10 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         grads: dict[str, Tensor] = {}
         for layer, activity, own in zip(network.layers, activities, [*errors, error / len(output)], strict=True):
             grads |= layer.gradients(activity, own)[1]
-        return finished(self, grads, state, output_loss(output, target))
+        return checked_update(self, grads, state, output_loss(output, target))
 
     def _read(self, model: nn.Module) -> chain.Chain:
-        network = chain.read(model, self, linear=True, steady=True)
+        network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         for layer in network.layers[:-1]:
             for name, module in layer.after:
                 if isinstance(module, nn.Flatten | nn.Unflatten | nn.Softmax | nn.LayerNorm | nn.GroupNorm):

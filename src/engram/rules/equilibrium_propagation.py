@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 
 
@@ -119,10 +119,10 @@ class EquilibriumPropagation(LearningRule[None]):
         grads: dict[str, Tensor] = {}
         for layer, pre, post in zip(network.layers, active[:-1], active[1:], strict=True):
             grads |= layer.weight_gradients(pre, signs * scale * post)
-        return finished(self, grads, None, loss, residual=residual)
+        return checked_update(self, grads, None, loss, residual=residual)
 
     def _read(self, model: nn.Module) -> tuple[chain.Chain, list[_Units]]:
-        network = chain.read(model, self, linear=True, steady=True)
+        network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         return network, [_units(layer) for layer in network.layers]
 
     def _free(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error, output_error, output_loss
 
 
@@ -57,7 +57,7 @@ class PredictiveCoding(LearningRule[None]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """Return None: it has no state."""
-        chain.read(model, self, steady=True)
+        chain.Chain.from_module(model, self, deterministic=True)
 
     @torch.no_grad()
     def update(
@@ -68,13 +68,13 @@ class PredictiveCoding(LearningRule[None]):
         state: None,
     ) -> Update:
         """The pseudo-gradients at the values that were settled on."""
-        network = chain.read(model, self, steady=True)
+        network = chain.Chain.from_module(model, self, deterministic=True)
         activities = network.forward(x)
         output = activities[-1].output
         loss, error = loss_and_error(output, target)
         if self.variant == "fixed":
             # The sweep over the errors themselves, since v - f(v) would lose digits to the forward values.
-            return finished(self, network.backward(activities, error, network.weights()), None, loss)
+            return checked_update(self, network.backward(activities, error, network.weights()), None, loss)
         settled = _Settling(network, target, activities, [activity.output for activity in activities[:-1]])
         rate, halvings, energies = self.rate, 0, [settled.energy()]
         for _ in range(self.steps):
@@ -86,7 +86,7 @@ class PredictiveCoding(LearningRule[None]):
                 settled = proposed
                 energies.append(energy)
         info = {"energy": torch.stack(energies) / len(output), "halvings": torch.tensor(halvings)}
-        return finished(self, settled.gradients(), None, loss, **info)
+        return checked_update(self, settled.gradients(), None, loss, **info)
 
 
 class _Settling:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_loss
 
 
@@ -71,4 +71,4 @@ class WeightPerturbation(LearningRule[Tensor]):
             for name, change in noise.items():
                 grads[name].addcmul_(change, slope)
             seen += [up, down]
-        return finished(self, grads, chain.new_key(generator), torch.stack(seen).mean())
+        return checked_update(self, grads, chain.new_key(generator), torch.stack(seen).mean())

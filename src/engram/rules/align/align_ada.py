@@ -14,7 +14,7 @@ from engram import checks
 from engram.nn.ntk import BatchOnlyNorm, WideRNN
 from engram.rules import chain
 from engram.rules.align.initial import call, initial_parameters, inject, output_gradient
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 
 _NORMS = (BatchOnlyNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 _Modules = tuple[tuple[str, nn.Module], ...]
@@ -61,7 +61,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """The parameters as they are now."""
         if not isinstance(model, WideRNN):
-            chain.read(model, self, scaled=True)
+            chain.Chain.from_module(model, self, scaled=True)
         return initial_parameters(model, self)
 
     def update(
@@ -77,12 +77,12 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
             if isinstance(model, WideRNN):
                 initial, output = self._in_time(model, x, state)
             else:
-                initial, output = self._forward(chain.read(model, self, scaled=True), x, state)
+                initial, output = self._forward(chain.Chain.from_module(model, self, scaled=True), x, state)
         loss, error = output_gradient(output, target)
         # The last layer's own error comes by the output; all others' by that of the initial network.
         found = torch.autograd.grad([output, initial], list(parameters.values()), [error, error], allow_unused=True)
         grads = {name: grad for name, grad in zip(parameters, found, strict=True) if grad is not None}
-        return finished(self, grads, state, loss)
+        return checked_update(self, grads, state, loss)
 
     def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The outputs of the initial network, into which the present one is injected, and of the present one."""
