@@ -47,7 +47,13 @@ def as_array(X: Data) -> Data:
 
 
 def refuse_shorter(trials: list[Recording], minimum: int, why: str) -> None:
-    """Raise a ValueError that names the first trial of fewer than ``least`` samples."""
+    """Raise a ValueError for the first trial that is too short.
+
+    Args:
+        trials: The trials.
+        minimum: Minimum number of samples.
+        why: Reason, for the message.
+    """
     for number, trial in enumerate(trials):
         if len(trial) < minimum:
             called = f"X[{number}]" if len(trials) > 1 else "X"
