@@ -525,7 +525,7 @@ class Anti(PlasticityRule):
         self.eta = trained_rate(-0.1)
 
     def coefficients(self, post, modulator=None):
-        return Coefficients(1 - self.eta, self.eta, post)
+        return Coefficients(self.eta, self.eta, post)
 
 
 def test_a_rule_that_declares_its_numbers_has_a_kernel(monkeypatch):

@@ -57,9 +57,9 @@ class ClippedHebb(RatedRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A = 1, M = eta, z = y."""
+        """D = 0, M = eta, z = y."""
         eta = self.eta if self.eta.dim() == 0 else self.eta.unsqueeze(0)
-        return Coefficients(keep=eta.new_ones(()), gain=eta, post=post)
+        return Coefficients(decay=eta.new_zeros(()), gain=eta, post=post)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
         """Raise unless the arguments of ``update`` belong together, and to the connections that have rates."""

@@ -37,5 +37,5 @@ class Hebb(RatedRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A = 1 - eta, M = eta, z = y."""
-        return Coefficients(keep=1 - self.eta, gain=self.eta, post=post)
+        """D = M = eta, z = y."""
+        return Coefficients(decay=self.eta, gain=self.eta, post=post)

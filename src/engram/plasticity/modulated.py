@@ -83,7 +83,7 @@ class Modulated(PlasticityRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A = 1, M = m, z = y; in mode ``"decay"``, A = 1 - m; with ``only_half``, M = hebb_eta in its half.
+        """D = 0, M = m, z = y; in mode ``"decay"``, D = M = m; with ``only_half``, M = hebb_eta in its half.
 
         Raises:
             ValueError: There is no signal, or, if ``strict`` in mode ``"decay"``, one outside [0, 1].
@@ -94,21 +94,21 @@ class Modulated(PlasticityRule):
             first = first_half(post)
             modulator = torch.where(first if modulator.dim() == 2 else first.unsqueeze(1), modulator, self.hebb_eta)
         if self.mode != "decay":
-            return Coefficients(keep=modulator.new_ones(()), gain=modulator, post=post)
+            return Coefficients(decay=modulator.new_zeros(()), gain=modulator, post=post)
         if self.strict and checks.readable(modulator) and not ((modulator >= 0) & (modulator <= 1)).all():
             low, high = modulator.min().item(), modulator.max().item()
             raise ValueError(f"modulator is between {low} and {high}: expected within [0, 1] in mode 'decay'")
         share = modulator.clamp(0, 1)
-        return Coefficients(keep=1 - share, gain=share, post=post)
+        return Coefficients(decay=share, gain=share, post=post)
 
     def update(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None = None) -> RuleState:
         """Return the state after one step; see ``PlasticityRule.update``."""
         if self.mode != "soft":
             return super().update(state, pre, post, modulator)
         self.check_step(state, pre, post, modulator)
-        keep, gain, target = self.coefficients(post, modulator)
+        decay, gain, target = self.coefficients(post, modulator)
         increment = of_connections(gain) * target.unsqueeze(2) * pre.unsqueeze(1)
-        trace = torch.addcmul(increment, keep - increment.abs(), state.trace)
+        trace = torch.addcmul(increment, 1 - decay - increment.abs(), state.trace)
         return TraceState(bounded(trace, self.clip))
 
     def extra_repr(self) -> str:

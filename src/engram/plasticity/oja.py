@@ -32,5 +32,5 @@ class Oja(RatedRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A_j = 1 - eta y_j^2, M = eta, z = y."""
-        return Coefficients(keep=1 - self.eta * post.square(), gain=self.eta, post=post)
+        """D = eta y^2, M = eta, z = y."""
+        return Coefficients(decay=self.eta * post.square(), gain=self.eta, post=post)

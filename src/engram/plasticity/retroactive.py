@@ -78,8 +78,8 @@ class Retroactive(RatedRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return the coefficients of the eligibility trace, A = 1 - eta, M = eta, z = y."""
-        return Coefficients(keep=1 - self.eta, gain=self.eta, post=post)
+        """Coefficients of the eligibility trace: D = M = eta, z = y."""
+        return Coefficients(decay=self.eta, gain=self.eta, post=post)
 
     def update(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None = None) -> RuleState:
         """Return the state after one step; see ``PlasticityRule.update``."""
@@ -94,7 +94,7 @@ class Retroactive(RatedRule):
         else:
             trace = torch.addcmul(state.trace, rules.of_connections(modulator), credited)
         if self.only_half:
-            clipped = Coefficients(torch.ones_like(self.hebb_eta), self.hebb_eta, post)
+            clipped = Coefficients(torch.zeros_like(self.hebb_eta), self.hebb_eta, post)
             trace = torch.where(rules.first_half(post).unsqueeze(1), accumulated(state.trace, clipped, pre), trace)
         return EligibilityState(rules.bounded(trace, self.clip), eligibility)
 

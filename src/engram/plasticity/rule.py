@@ -18,13 +18,17 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
 class Coefficients(NamedTuple):
-    """Coefficients of the receiving units: the share A of the trace that stays, the factor M of what is added, and z.
+    """Coefficients of the receiving units, each broadcastable to (batch, post).
 
-    z is the postsynaptic term that is multiplied with the presynaptic activity; each is broadcastable to (batch, post),
-    or A and M, where every connection has its own, to (batch, post, pre), and then they have three axes.
+    A decay or gain of every connection has three axes, and is broadcastable to (batch, post, pre).
+
+    Attributes:
+        decay: D, the share of the trace that is lost.
+        gain: M, the rate of what is added.
+        post: z, the postsynaptic term that is multiplied with the presynaptic activity.
     """
 
-    keep: Float[Tensor, "..."]
+    decay: Float[Tensor, "..."]
     gain: Float[Tensor, "..."]
     post: Float[Tensor, "batch post"]
 
@@ -32,9 +36,9 @@ class Coefficients(NamedTuple):
 class PlasticityRule(nn.Module, ABC):
     """A rule for the Hebbian traces H of a layer of plastic connections; subclasses give its coefficients.
 
-    With presynaptic activity x, and coefficients A, M and z of the receiving unit j,
+    With presynaptic activity x, and coefficients D, M and z of the receiving unit j,
 
-        H'[j, i] = clip(A[j] H[j, i] + M[j] z[j] x[i], -c, c)
+        H'[j, i] = clip((1 - D[j]) H[j, i] + M[j] z[j] x[i], -c, c)
 
     where the bound c is None for a rule without one. A value that the bound cuts off passes no gradient, one exactly
     on it does, as with ``torch.clamp``.
@@ -48,21 +52,21 @@ class PlasticityRule(nn.Module, ABC):
         clip: The bound c of the trace, or None.
         state_type: What ``init`` returns: a NamedTuple of (batch, post, pre) tensors, the Hebbian traces first.
         recursion: What ``update`` does with the coefficients. ``"linear"``: as above. ``"soft"``: with
-            d[j, i] = M[j] z[j] x[i], H' = clip((A[j] - abs(d)) H + d). ``"retroactive"``: the coefficients tell the
-            eligibility trace, E'[j, i] = A[j] E[j, i] + M[j] z[j] x[i] without a bound, and the modulatory signal m
-            makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``: something
-            else, which no kernel can run.
-        forgets: What the kernels are told of A, given the rate M and z = y. ``"nothing"``: A = 1. ``"rate"``:
-            A = 1 - M. ``"share"``: the same, with M held within [0, 1]. ``"oja"``: A = 1 - M y^2. None: something else,
-            which no kernel can run. It is not inherited: a class that does not declare it itself has no kernel,
-            because a subclass may change anything. M is the parameter ``eta``, or m for a modulated linear rule.
+            d[j, i] = M[j] z[j] x[i], H' = clip((1 - D[j] - abs(d)) H + d). ``"retroactive"``: they are those of the
+            eligibility trace, E'[j, i] = (1 - D[j]) E[j, i] + M[j] z[j] x[i] without a bound, and the modulatory
+            signal m makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``:
+            something else, which no kernel can run.
+        forgets: D as the kernels know it, given the rate M and z = y. ``"nothing"``: D = 0. ``"rate"``: D = M.
+            ``"share"``: the same, with M clamped to [0, 1]. ``"oja"``: D = M y^2. None: something else, which no
+            kernel can run. M is the parameter ``eta``, or m for a modulated linear rule. It is not inherited: a
+            subclass may change anything, so that one which does not declare it has no kernel.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), whose rules are written here in one form.
 
     Examples:
         >>> class Accumulate(PlasticityRule):
         ...     def coefficients(self, post, modulator=None):
-        ...         return Coefficients(keep=torch.ones(()), gain=torch.tensor(0.1), post=post)
+        ...         return Coefficients(decay=torch.zeros(()), gain=torch.tensor(0.1), post=post)
         >>> rule = Accumulate()
         >>> rule.update(rule.init(1, 1, 2), pre=torch.tensor([[1.0, 2.0]]), post=torch.tensor([[5.0]])).trace
         tensor([[[0.5000, 1.0000]]])
@@ -211,12 +215,12 @@ class RatedRule(PlasticityRule):
 def accumulated(
     trace: Float[Tensor, "batch post pre"], coefficients: Coefficients, pre: Float[Tensor, "batch pre"]
 ) -> Float[Tensor, "batch post pre"]:
-    """Return A[j] H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound."""
-    keep, gain, post = coefficients
-    kept = (keep if keep.dim() == 0 else of_connections(keep)) * trace
+    """(1 - D[j]) H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound."""
+    decay, gain, post = coefficients
+    remaining = (1 - (decay if decay.dim() == 0 else of_connections(decay))) * trace
     if gain.dim() == 3:
-        return torch.addcmul(kept, gain, post.unsqueeze(2) * pre.unsqueeze(1))
-    return torch.baddbmm(kept, (gain * post).unsqueeze(2), pre.unsqueeze(1))
+        return torch.addcmul(remaining, gain, post.unsqueeze(2) * pre.unsqueeze(1))
+    return torch.baddbmm(remaining, (gain * post).unsqueeze(2), pre.unsqueeze(1))
 
 
 def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

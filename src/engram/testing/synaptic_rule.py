@@ -30,8 +30,8 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
         rule_class: The class, or whatever else makes the rule without arguments.
 
     Examples:
-        >>> from engram.rules.synaptic import Oja
-        >>> check_synaptic_rule(Oja)
+        >>> from engram.rules.synaptic import oja
+        >>> check_synaptic_rule(oja)
     """
     generator = torch.Generator().manual_seed(0)
     rule = rule_class()

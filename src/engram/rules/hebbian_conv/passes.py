@@ -14,7 +14,7 @@ from torch.nn.grad import conv2d_weight
 
 from engram import checks
 from engram.rules.hebbian_conv.competition import k_winners, per_sample_standardize, triangle
-from engram.rules.hebbian_conv.update import RULES, Rule, decay
+from engram.rules.hebbian_conv.update import RULES, Rule, summed_decay
 
 Activation = Literal["triangle", "wta"]
 LEAST_BATCH = 8  # samples below which kernels, that do the same for all of them at once, gain nothing
@@ -92,11 +92,11 @@ def plain_pass(
         sums = conv2d_weight(x, weight.shape, learned).flatten(1)  # type: ignore[no-untyped-call]
         if connections is not None:
             sums = sums.gather(1, connections)
-        kept = decay(learned, how.rule)
+        decay = summed_decay(learned, how.rule)
     output = triangle(u) if how.activation == "triangle" else y
     if how.pool > 1:
         output = functional.avg_pool2d(output, how.pool)
-    return Pass(output, win_rate, sums, torch.zeros_like(theta) if kept is None else kept)
+    return Pass(output, win_rate, sums, decay)
 
 
 def fast_pass(

@@ -11,7 +11,7 @@ from torch import Tensor
 from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN
+from engram.rules.synaptic.slow_weights import HEBBIAN
 
 
 class ActivityMeans(NamedTuple):

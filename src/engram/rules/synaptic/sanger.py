@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN
+from engram.rules.synaptic.slow_weights import HEBBIAN
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN, Hebb
 from engram.rules.synaptic.pair_stdp import PairSTDP
+from engram.rules.synaptic.slow_weights import HEBBIAN, SlowWeights, hebb
 
 
 class EligibilityTraces(NamedTuple):
@@ -40,7 +40,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     where f is what the other rule would grow by; each sample has an eligibility trace of its own.
 
     Args:
-        rule: Of what f is; any synaptic rule; ``Hebb()`` if None.
+        rule: Of what f is; any synaptic rule; ``hebb()`` if None.
         tau: Time constant of the eligibility trace, in steps, at least 1.
         baseline_rate: Rate of the running mean of M, from 0 to 1; with 0 the baseline stays 0.
 
@@ -65,7 +65,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     properties = replace(HEBBIAN, unsupervised=False)
 
     def __post_init__(self) -> None:
-        rule = Hebb() if self.rule is None else self.rule
+        rule = hebb() if self.rule is None else self.rule
         object.__setattr__(self, "rule", checks.instance("rule", rule, SynapticRule))  # type: ignore[type-abstract]
         checks.number("tau", self.tau, least=1)
         checks.number("baseline_rate", self.baseline_rate, least=0, most=1)
@@ -115,8 +115,8 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
 
     def _growth(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return what each sample alone would make the rule grow by, and its states after it."""
-        if isinstance(self.rule, Hebb):  # the same without the cost of a transform
-            return post[:, :, None] * pre[:, None, :], None
+        if isinstance(self.rule, SlowWeights):  # the same without the cost of a transform
+            return self.rule.growth(pre, post, weight), None
 
         def of_sample(pre: Tensor, post: Tensor, state: Any) -> Any:
             grad, after = self.rule.update(pre[None], post[None], weight, state)  # type: ignore[union-attr]

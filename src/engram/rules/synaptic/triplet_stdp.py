@@ -11,8 +11,8 @@ from torch import Tensor
 from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN
 from engram.rules.synaptic.pair_stdp import BOUNDS, bounded, check_traces, decayed, mean_product
+from engram.rules.synaptic.slow_weights import HEBBIAN
 
 
 class TripletTraces(NamedTuple):
