@@ -13,10 +13,10 @@ from torch.types import Device
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
+from engram.plasticity.kernels.dispatch import BACKENDS, LINEAR, run_scan
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.rule import PlasticityRule
-from engram.plasticity.scan import identity, plastic_linear_scan, softmax
+from engram.plasticity.scan import identity, softmax
 from engram.plasticity.state import RuleState
 from engram.sequence import AXES, check_precision, time_first
 
@@ -128,7 +128,7 @@ class PlasticLinear(nn.Module):
             checks.tensor("modulator", modulator, (length, batch_size, signals), self.weight)
         self.rule.warn_if_unstable()
         options = {"modulator": modulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
-        output, state = run_layer(self, plastic_linear_scan, sequence, current, state, **options)
+        output, state = run_scan(LINEAR, self.backend, sequence, current, self.alpha, self.rule, state, **options)
         checks.finite("activity", output, AXES)
         return (output.transpose(0, 1) if self.batch_first else output), state
 

@@ -12,13 +12,19 @@ from torch.types import Device
 
 from engram import checks
 from engram.plasticity.alpha import draw, kind, make_alpha
-from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
+from engram.plasticity.kernels.dispatch import BACKENDS, LSTM, run_scan
 from engram.plasticity.kernels.projection import projected
-from engram.plasticity.layers import checked_input, run_layers, upper_layers
+from engram.plasticity.layers import (
+    check_activity,
+    checked_input,
+    layer_results,
+    layer_states,
+    run_packed,
+    upper_layers,
+)
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
-from engram.plasticity.scan import plastic_lstm_scan
 from engram.plasticity.state import PlasticLSTMState
 from engram.sequence import check_precision
 
@@ -139,7 +145,15 @@ class PlasticLSTM(nn.Module):
         self, input: Annotated[Tensor, "time batch input"] | PackedSequence, state: PlasticLSTMState | None = None
     ) -> tuple[Float[Tensor, "*time_batch hidden"] | PackedSequence, PlasticLSTMState]:
         """As ``PlasticRNN.forward``, without ``clamp``; the activity is the output h."""
-        return run_layers(self, input, checked_input(self, input), state)  # type: ignore[no-any-return]
+        sequence = checked_input(self, input)
+        states = layer_states(self, input, sequence, state)
+        for k, layer in enumerate((self, *self.upper)):
+            if isinstance(input, PackedSequence):
+                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])  # type: ignore[arg-type]
+            else:
+                sequence, states[k] = layer.run_layer(sequence, states[k])  # type: ignore[operator]
+            check_activity(self, k, sequence)
+        return layer_results(self, input, sequence, states)
 
     def run_layer(
         self, sequence: Float[Tensor, "time batch features"], state: PlasticLSTMState
@@ -150,12 +164,18 @@ class PlasticLSTM(nn.Module):
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
         self.rule.warn_if_unstable()
         drive = projected(sequence, self.weight_ih, bias, self.backend).to(self.weight_hh.dtype)
-        taken = {"hebb_post": self.hebb_post, "modulator_source": self.modulator_source, "read_clip": self.read_clip}
-        layer = drive, self.weight_hh, state
-        return run_layer(self, plastic_lstm_scan, *layer, neuromodulator=self.neuromodulator, **taken)
+        return run_scan(
+            LSTM,
+            self.backend,
+            *(drive, self.weight_hh, self.alpha, self.rule, state),
+            neuromodulator=self.neuromodulator,
+            hebb_post=self.hebb_post,
+            modulator_source=self.modulator_source,
+            read_clip=self.read_clip,
+        )
 
-    def initial(self, batch_size: int) -> PlasticLSTMState:
-        """As ``PlasticRNN.initial``."""
+    def init(self, batch_size: int) -> PlasticLSTMState:
+        """As ``PlasticRNN.init``."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 

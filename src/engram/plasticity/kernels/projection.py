@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from engram.plasticity.kernels.encoding import transformed
+from engram.plasticity.kernels.rule_encoding import transformed
 from engram.sequence import autocast
 from engram.threads import alone
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from engram.jit import inline
-from engram.plasticity.kernels.codes import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
+from engram.plasticity.kernels.constants import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
 from engram.simd import (
     ROWS,
     add_rows,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from engram.jit import inline, jit
-from engram.plasticity.kernels.codes import RETROACTIVE, SOFTMAX, TANH
+from engram.plasticity.kernels.constants import RETROACTIVE, SOFTMAX, TANH
 from engram.plasticity.kernels.trace import (
     advance,
     clear,

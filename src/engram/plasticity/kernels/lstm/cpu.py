@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from engram.jit import inline, jit
-from engram.plasticity.kernels.codes import BLOCK, CELL, HIDDEN, INPUT, RECURRENT, RETROACTIVE
+from engram.plasticity.kernels.constants import BLOCK, CELL, HIDDEN, INPUT, RECURRENT, RETROACTIVE
 from engram.plasticity.kernels.trace import (
     advance,
     clear,

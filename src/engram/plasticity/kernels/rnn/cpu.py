@@ -35,7 +35,7 @@ from __future__ import annotations
 import numpy as np
 
 from engram.jit import inline, jit
-from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
+from engram.plasticity.kernels.constants import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
 from engram.plasticity.kernels.trace import (
     coefficients,
     copy_in,

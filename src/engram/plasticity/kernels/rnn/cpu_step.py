@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from engram.jit import jit
-from engram.plasticity.kernels.codes import RETROACTIVE, SOFT
+from engram.plasticity.kernels.constants import RETROACTIVE, SOFT
 from engram.plasticity.kernels.trace import coefficients, modulation
 from engram.simd import lanes, load, store, tanh, where_positive
 

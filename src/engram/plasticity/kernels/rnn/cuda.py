@@ -13,10 +13,10 @@ import torch
 import triton
 from torch import Tensor
 
-from engram.plasticity.kernels import codes
-from engram.plasticity.kernels.operator import GROUPS, like, zeros
+from engram.plasticity.kernels import constants
+from engram.plasticity.kernels.layout import GROUPS, like, zeros
 from engram.plasticity.kernels.rnn.cuda_programs import collect_kernel, forward_kernel, replay_kernel, undo_kernel
-from engram.plasticity.kernels.rnn.scan import Options
+from engram.plasticity.kernels.rnn.options import Options
 
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
@@ -107,7 +107,7 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     time, batch, size = outputs.shape
     activities = torch.cat((scan.hidden.unsqueeze(0), outputs.detach()))
     signals = scan.signals(activities[1:]) if scan.options.modulated else activities
-    retroactive = scan.options.recursion == codes.RETROACTIVE
+    retroactive = scan.options.recursion == constants.RETROACTIVE
 
     held = HELD // (batch * size * size * outputs.element_size())
     stretch = min(time, scan.options.stretch or max(math.isqrt(time - 1) + 1, held))

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.encoding import recurrent, rule_numbers
-from engram.plasticity.kernels.operator import array, like, modulating, registers
+from engram.plasticity.kernels.layout import array, like, modulating, registers
+from engram.plasticity.kernels.rule_encoding import recurrent, rule_numbers
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
 

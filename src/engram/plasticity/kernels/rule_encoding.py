@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.codes import FORGETS, RECURSIONS, SQUASH
+from engram.plasticity.kernels.constants import FORGETS, RECURSIONS, SQUASH
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import EligibilityState, RuleState, TraceState
