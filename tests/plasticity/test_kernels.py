@@ -30,7 +30,6 @@ from engram.plasticity import (
     PlasticState,
     Retroactive,
     TraceState,
-    plastic_scan,
 )
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels.dispatch import RNN, fastest, run_scan
@@ -39,6 +38,7 @@ from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.scan import fused_scan
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.rule import trained_rate
+from engram.plasticity.scan import plastic_scan
 from engram.testing.module import without_type_checks
 
 RULES = {

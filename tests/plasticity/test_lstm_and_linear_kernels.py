@@ -25,14 +25,12 @@ from engram.plasticity import (
     PlasticLSTM,
     PlasticLSTMState,
     Retroactive,
-    plastic_linear_scan,
-    plastic_lstm_scan,
 )
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import dispatch
 from engram.plasticity.kernels.linear.scan import fused_scan as fused_linear_scan
 from engram.plasticity.kernels.lstm.scan import fused_scan as fused_lstm_scan
-from engram.plasticity.scan import identity, softmax
+from engram.plasticity.scan import identity, plastic_linear_scan, plastic_lstm_scan, softmax
 from engram.testing.module import without_type_checks
 
 RULES = {

@@ -18,6 +18,8 @@ class Instar(RatedRule):
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
         eta_param: As of ``Hebb``.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Raises:
         ValueError: As of ``Hebb``.

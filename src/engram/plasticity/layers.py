@@ -18,7 +18,7 @@ ROWS = ("row", "feature")
 
 
 def checked_input(net: Any, input: Any) -> Tensor:
-    """Return the input of a network as (time, batch, features), checked; of packed sequences the data, (row, features).
+    """The input of a network as (time, batch, features), checked; of packed sequences the data, (row, features).
 
     Raises:
         TypeError, ValueError: As of ``time_first``.
@@ -32,7 +32,14 @@ def checked_input(net: Any, input: Any) -> Tensor:
 
 
 def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **options: Any) -> nn.ModuleList | tuple[()]:
-    """Return the layers above the first, each with its own copies of ``rule`` and ``neuromodulator``; () for none."""
+    """The layers above the first, each with its own copies of ``rule`` and ``neuromodulator``; () for none.
+
+    Args:
+        kind: The class of the layers.
+        number: How many there are.
+        size: Units of each.
+        **options: Keywords of the class.
+    """
     owned = ("rule", "neuromodulator")
     if number == 0:
         return ()
@@ -88,7 +95,13 @@ def run_packed(
 
 
 def check_activity(net: Any, k: int, sequence: Tensor) -> None:
-    """Raise unless the activity of layer k, (time, batch, features) or (row, features), is finite."""
+    """Raise unless the activity of layer k, (time, batch, features) or (row, features), is finite.
+
+    Args:
+        net: The first layer.
+        k: The number of the layer.
+        sequence: Its activity.
+    """
     checks.finite(
         f"activity of layer {k}" if net.upper else "activity", sequence, AXES if sequence.dim() == 3 else ROWS
     )

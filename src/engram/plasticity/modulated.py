@@ -41,6 +41,8 @@ class Modulated(PlasticityRule):
         only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
         hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
+        device: Of ``hebb_eta``.
+        dtype: Of ``hebb_eta``.
 
     Raises:
         ValueError: An argument is out of range or unknown, or the mode is not one for ``only_half``.
@@ -102,7 +104,14 @@ class Modulated(PlasticityRule):
         return Coefficients(decay=share, gain=share, post=post)
 
     def update(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None = None) -> RuleState:
-        """Return the state after one step; see ``PlasticityRule.update``."""
+        """The state after one step; see ``PlasticityRule.update``.
+
+        Args:
+            state: The state before it.
+            pre: Presynaptic activity, (batch, pre).
+            post: Postsynaptic activity, (batch, post).
+            modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
+        """
         if self.mode != "soft":
             return super().update(state, pre, post, modulator)
         self.check_step(state, pre, post, modulator)
@@ -112,5 +121,5 @@ class Modulated(PlasticityRule):
         return TraceState(bounded(trace, self.clip))
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         return f"clip={self.clip}, mode={self.mode!r}, strict={self.strict}, only_half={self.only_half}"

@@ -39,16 +39,24 @@ class PlasticLSTM(nn.Module):
         m  = neuromodulator(h')                                 if the rule is modulated
         H' = rule(H, x = h, y = g, m = m)
 
-    Other arguments, and what they raise, are as of ``PlasticRNN``, but ``alpha`` is not None, ``rule`` is
-    ``Modulated(clip=2.0)`` if None, and a neuromodulator that is made here has a fan-out.
-
     Args:
+        input_size: Number of input features.
+        hidden_size: Number of units of each layer.
+        num_layers: Number of layers.
+        rule: How the traces change; ``Modulated(clip=2.0)`` if None.
+        alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
+        neuromodulator: What modulates a modulated rule; if None, one with a fan-out is made.
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
         modulator_source: What the neuromodulator reads, ``"hidden"`` (h'), ``"cell"`` (c') or ``"previous"`` (h), which
             no kernel runs.
         read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
             (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
+        batch_first: Whether sequences are (batch, time, features).
+        backend: ``"eager"``, ``"fused"`` or ``"auto"``, as of ``PlasticRNN``.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the initial values; torch's global one if None.
 
     The published model of two layers has ``alpha="connection"`` and ``rule=ClippedHebb(connections=(hidden, hidden))``
     or, modulated, ``neuromodulator=Neuromodulator(hidden, "connection")`` and ``modulator_source="previous"``.
@@ -187,7 +195,7 @@ class PlasticLSTM(nn.Module):
         self.rule.check_state(state.rule, (*shape, self.hidden_size, self.hidden_size), self.weight_hh)
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         layers = f"num_layers={self.num_layers}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "

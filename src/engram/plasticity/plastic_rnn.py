@@ -217,7 +217,7 @@ class PlasticRNN(nn.Module):
 
     @torch.no_grad()
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
-        """Return the network as a function of one input after another, as an agent uses it that acts.
+        """The network as a function of one input after another, as an agent uses it that acts.
 
         It gives what ``forward`` gives, step by step and without a graph, and raises what it raises. What depends on
         the parameters alone is done once, which is most of the time of a step; they must not change meanwhile.
@@ -303,7 +303,7 @@ class PlasticRNN(nn.Module):
         return clamp.transpose(0, 1) if self.batch_first else clamp
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         layers = f"num_layers={self.num_layers}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "

@@ -24,9 +24,8 @@ class Retroactive(RatedRule):
 
         H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c)
 
-    Other arguments are as of ``Hebb``; ``eta`` is the rate of the eligibility trace.
-
     Args:
+        eta: Initial rate of the eligibility trace, per step; a scalar parameter.
         clip: Bound c of the Hebbian trace; None for none. The eligibility trace has none. In mode ``"soft"`` the
             published code has 0.99999.
         mode: How the Hebbian trace is kept from growing, ``"clip"`` or ``"soft"``: the nearer it is to 1, the less is
@@ -35,6 +34,9 @@ class Retroactive(RatedRule):
         only_half: Whether only the second half of the receiving units is modulated. The first floor(N / 2) follow
             ``ClippedHebb``, H' = clip(H + hebb_eta y x), whatever the mode.
         hebb_eta: As of ``Modulated``, but of the first half.
+        eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Raises:
         ValueError: An argument is out of range or unknown.
@@ -82,7 +84,14 @@ class Retroactive(RatedRule):
         return Coefficients(decay=self.eta, gain=self.eta, post=post)
 
     def update(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None = None) -> RuleState:
-        """Return the state after one step; see ``PlasticityRule.update``."""
+        """The state after one step; see ``PlasticityRule.update``.
+
+        Args:
+            state: The state before it.
+            pre: Presynaptic activity, (batch, pre).
+            post: Postsynaptic activity, (batch, post).
+            modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
+        """
         self.check_step(state, pre, post, modulator)
         assert isinstance(state, EligibilityState)
         assert modulator is not None
@@ -99,5 +108,5 @@ class Retroactive(RatedRule):
         return EligibilityState(rules.bounded(trace, self.clip), eligibility)
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         return f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"

@@ -93,16 +93,16 @@ def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *te
     decay, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post, *signals))
     added = gain * target * pre.unsqueeze(1)
     clip = math.inf if rule.clip is None else rule.clip
-    found = rule.update(state, *tensors)
+    after = rule.update(state, *tensors)
     if rule.recursion == "linear":
-        assert_close(found.trace, ((1 - decay) * state.trace + added).clamp(-clip, clip))
+        assert_close(after.trace, ((1 - decay) * state.trace + added).clamp(-clip, clip))
     elif rule.recursion == "soft":
-        assert_close(found.trace, ((1 - decay - added.abs()) * state.trace + added).clamp(-clip, clip))
+        assert_close(after.trace, ((1 - decay - added.abs()) * state.trace + added).clamp(-clip, clip))
     elif rule.recursion == "retroactive":
         assert isinstance(state, EligibilityState), "a retroactive rule has an EligibilityState"
         eligibility = (1 - decay) * state.eligibility + added
         credited = eligibility if getattr(rule, "trace_first", False) else state.eligibility
-        assert_close(found, ((state.trace + signals[0].unsqueeze(2) * credited).clamp(-clip, clip), eligibility))
+        assert_close(after, ((state.trace + signals[0].unsqueeze(2) * credited).clamp(-clip, clip), eligibility))
     else:
         assert rule.recursion == "own", f"recursion = {rule.recursion!r} is unknown"
 
@@ -141,7 +141,7 @@ def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors
 def _as_function(
     rule: PlasticityRule, state: RuleState, tensors: tuple[Tensor, ...]
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """Return an update as a function of state, activities, signal and parameters, and where it is."""
+    """An update as a function of state, activities, signal and parameters, and where it is."""
     update, arguments = _Update(rule), [*state, *tensors]
     names = [name for name, _ in update.named_parameters()]
 

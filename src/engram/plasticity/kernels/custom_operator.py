@@ -32,7 +32,7 @@ def register(
     returned: int,
     graded: int,
 ) -> tuple[CustomOpDef, CustomOpDef]:
-    """Return an operator of the CPU and its derivative, registered with torch and known to ``torch.compile``.
+    """An operator of the CPU and its derivative, registered with torch and known to ``torch.compile``.
 
     The derivative has none of its own, and no transform of ``torch.func`` passes through.
 

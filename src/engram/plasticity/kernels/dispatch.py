@@ -78,7 +78,14 @@ def run_scan(scan: Scan, backend: str, *args: Any, **options: Any) -> tuple[Tens
 
 
 def fastest(scan: Scan, drive: Tensor, *args: Any, **options: Any) -> Callable[..., Any]:
-    """The fastest form of a scan that can run these arguments, which are those of the scan."""
+    """The fastest form of a scan that can run these arguments, which are those of the scan.
+
+    Args:
+        scan: ``RNN``, ``LINEAR`` or ``LSTM``.
+        drive: The first sequence.
+        *args: The other arguments of the scan.
+        **options: Its keywords.
+    """
     brief = None
     # A call without a graph that is so short that steps on the tensors as they are cost less.
     if drive.is_cpu and drive.numel() * drive.shape[-1] <= BRIEF and not torch.is_grad_enabled() and not is_compiling():

@@ -25,15 +25,29 @@ CACHED = 2**19
 
 @cache
 def kernel(layer: str, direction: str, *kind: int) -> Any:
-    """Return a pass, ``"forward"`` or ``"backward"``, of a layer for one kind of alpha and of rule, made once."""
+    """A pass, ``"forward"`` or ``"backward"``, of a layer for one kind of alpha and of rule, made once.
+
+    Args:
+        layer: ``"rnn"``, ``"lstm"`` or ``"linear"``.
+        direction: ``"forward"`` or ``"backward"``.
+        *kind: Whether every connection has an alpha, the recursion, and for ``"rnn"`` whether there is a bound.
+    """
     make = getattr(import_module(f"engram.plasticity.kernels.{layer}.cpu"), f"{direction}_kernel")
     return make(*map(int, kind))
 
 
 def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int = 1, stretch: int = 1) -> int:
-    """Return how many numbers of memory a pass needs for the traces of one sample, each of ``trace`` padded numbers.
+    """How many numbers of memory a pass needs for the traces of one sample, each of ``trace`` padded numbers.
 
     The backward pass goes through ``time`` steps and holds ``stretch`` at once; ``wide`` is at least a register.
+
+    Args:
+        direction: ``"forward"`` or ``"backward"``.
+        recursion: That of the rule.
+        trace: Padded numbers of a trace.
+        wide: At least a register's numbers.
+        time: Steps.
+        stretch: Steps whose traces are held at once.
     """
     traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 2
     return (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)
@@ -51,6 +65,14 @@ def in_groups(
 
     The kernel is called with the ``arguments`` of the group's number, the thread's own zeroed memory, of the size and
     dtype of ``scratch``, the group's first sample and the one after its last; ``work`` is steps times connections.
+
+    Args:
+        kernel: The compiled function.
+        work: Steps times connections.
+        batch: Number of samples.
+        scratch: Size and dtype of a thread's memory.
+        arguments: The first arguments of the kernel, by the number of the group.
+        groups: Most groups.
     """
     groups = min(groups, batch)
 
@@ -66,48 +88,69 @@ def in_groups(
 
 
 def array(tensor: Tensor) -> Any:
-    """Return a tensor as a contiguous array."""
+    """A tensor as a contiguous array."""
     return tensor.detach().contiguous().numpy()
 
 
 def padded(tensor: Tensor, *sizes: int) -> Any:
-    """Return a tensor as a flat array of which the last axes have these sizes, with zeros behind what there was."""
+    """A tensor as a flat array of which the last axes have these sizes, with zeros behind what there was."""
     padding = [n for size, want in zip(reversed(tensor.shape), reversed(sizes), strict=False) for n in (0, want - size)]
     return functional.pad(tensor.detach(), padding).contiguous().view(-1).numpy()
 
 
 def modulating(width: int, eta: Tensor, v: Tensor, v0: Tensor, fan: Tensor, base: Tensor) -> tuple[Any, ...]:
-    """Return the rate and the parameters of a neuromodulator as arrays, with padding up to ``width``."""
+    """The rate and the parameters of a neuromodulator as arrays, with padding up to ``width``.
+
+    Args:
+        width: Numbers of a padded row.
+        eta: The rate.
+        v: Weights of the neuromodulator.
+        v0: Its bias.
+        fan: Weights of its fan-out.
+        base: Their biases.
+    """
     return array(eta), padded(v, width), array(v0), padded(fan, width), padded(base, width)
 
 
 def traces(trace: Tensor, eligibility: Tensor) -> tuple[Any, Any]:
-    """Return traces as arrays (batch, post, pre), of no samples where a rule has no eligibility trace."""
+    """Traces as arrays (batch, post, pre), of no samples where a rule has no eligibility trace."""
     return array(trace), array(eligibility if eligibility.dim() == 3 else trace.new_empty(0, 0, 0))
 
 
 def like(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Return contiguous tensors of these shapes, not yet written."""
+    """Contiguous tensors of these shapes, not yet written."""
     return [t.new_empty(t.shape) for t in tensors]
 
 
 def zeros(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Return contiguous tensors of these shapes, all zero."""
+    """Contiguous tensors of these shapes, all zero."""
     return [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in tensors]
 
 
 def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Return contiguous copies."""
+    """Contiguous copies."""
     return [t.contiguous().clone() for t in tensors]
 
 
 def stretch_of(time: int, asked: int, trace_bytes: int) -> int:
-    """Return of how many steps the backward pass holds the traces: as asked, or what fits, and at least sqrt(T)."""
+    """Of how many steps the backward pass holds the traces: as asked, or what fits, and at least sqrt(T).
+
+    Args:
+        time: Steps T.
+        asked: Steps asked for; 0: none.
+        trace_bytes: Bytes of a trace.
+    """
     return min(time, asked or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
 
 
 def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
-    """Return the rows and the width of a padded trace, and the size of a padded row of receiving units."""
+    """The rows and the width of a padded trace, and the size of a padded row of receiving units.
+
+    Args:
+        post: Number of receiving units.
+        pre: Number of sending units.
+        element_size: Bytes of a number.
+    """
     from engram.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // element_size
@@ -115,12 +158,18 @@ def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
 
 
 def modulator_sums(like: Tensor, batch: int, width: int) -> list[Tensor]:
-    """Return zeros, for the gradients of eta, v, v0, fan and base of every sample."""
+    """Zeros, for the gradients of eta, v, v0, fan and base of every sample.
+
+    Args:
+        like: A tensor of the dtype.
+        batch: Number of samples.
+        width: Numbers of a padded row.
+    """
     eta, v0 = like.new_zeros(2, batch).unbind()
     v, fan, base = like.new_zeros(3, batch, width).unbind()
     return [eta, v, v0, fan, base]
 
 
 def totals(sums: list[Tensor], size: int) -> list[Tensor]:
-    """Return the gradients of eta, v, v0, fan and base, summed over the samples."""
+    """The gradients of eta, v, v0, fan and base, summed over the samples."""
     return [t.sum().reshape(1) if t.dim() == 1 else t.sum(0)[:size].clone() for t in sums]

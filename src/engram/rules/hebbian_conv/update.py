@@ -25,7 +25,7 @@ def hebbian_update(
     stride: int = 1,
     padding: int = 0,
 ) -> Float[Tensor, "units inputs ..."]:
-    """Return by how much each weight grows, summed over the batch and over all places p, without a graph.
+    """By how much each weight grows, summed over the batch and over all places p, without a graph.
 
         dW[j] = sum_p y[j, p] x[p] - d[j] W[j]
 
@@ -75,7 +75,7 @@ def hebbian_loss(
     *,
     rule: Rule = "instar",
 ) -> Float[Tensor, ""]:
-    """Return a scalar whose gradient by the weights is minus the Hebbian update, so that any optimiser applies it.
+    """A scalar whose gradient by the weights is minus the Hebbian update, so that any optimiser applies it.
 
         L = -sum_jp y[j, p] s[j, p],   s = z - |W[j]|^2 q / 2
 

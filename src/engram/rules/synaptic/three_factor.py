@@ -72,7 +72,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         object.__setattr__(self, "properties", replace(self.rule.properties, unsupervised=False))  # type: ignore[union-attr]
 
     def init(self, weight: Float[Tensor, "post pre"]) -> EligibilityTraces:
-        """Return no eligibility, a baseline of 0, and the rule's own state."""
+        """No eligibility, a baseline of 0, and the rule's own state."""
         return EligibilityTraces(
             weight.new_zeros(1, *weight.shape),
             weight.new_zeros(()),
@@ -87,7 +87,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         state: EligibilityTraces,
         modulator: Annotated[Tensor, "batch *post"] | None = None,
     ) -> SynapticUpdate:
-        """Return minus the mean of (M - base) E, and the traces.
+        """Minus the mean of (M - base) E, and the traces.
 
         Args:
             pre: Activity that comes in.
@@ -114,7 +114,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         return SynapticUpdate(grad, EligibilityTraces(eligibility, baseline, inner))
 
     def _growth(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return what each sample alone would make the rule grow by, and its states after it."""
+        """What each sample alone would make the rule grow by, and its states after it."""
         if isinstance(self.rule, SlowWeights):  # the same without the cost of a transform
             return self.rule.growth(pre, post, weight), None
 
@@ -128,7 +128,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
 
 
 def _each(function: Any, state: Any) -> Any:
-    """Return the state of a rule with each tensor changed by a function."""
+    """The state of a rule with each tensor changed by a function."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else function(state)
     parts = [_each(function, part) for part in state]
@@ -138,7 +138,7 @@ def _each(function: Any, state: Any) -> Any:
 def reward_modulated_stdp(
     stdp: PairSTDP | None = None, *, tau: float = 1000.0, baseline_rate: float = 0.01
 ) -> ThreeFactor:
-    """Return R-STDP: pairs of spikes mark their synapse, and reward above its running mean changes those marked.
+    """R-STDP: pairs of spikes mark their synapse, and reward above its running mean changes those marked.
 
     Args:
         stdp: The window of a pair; ``PairSTDP()`` if None.

@@ -44,7 +44,7 @@ def unsupported(
     modulator: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> str | None:
-    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
+    """Why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
     reason = rule_encoding.unsupported_rule(rule)
     if reason is not None:
         return reason
@@ -83,10 +83,10 @@ def fused_scan(
 def _prepare(
     modulator: Tensor, trace: Tensor, eligibility: Tensor, alpha: Tensor, eta: Tensor
 ) -> tuple[tuple[Any, ...], int, int, int]:
-    """Return the arrays, rows and width of a padded trace, and how long what there is for every receiving unit is."""
+    """Signals, state and layer as arrays; rows and width of a padded trace, and the numbers for all receiving units."""
     rows, width, high = layout.registers(trace.shape[1], trace.shape[2], trace.element_size())
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, high)
-    return (array(modulator), *traces(trace, eligibility), alphas, array(eta)), rows, width, high
+    return (array(modulator), traces(trace, eligibility), (alphas, array(eta))), rows, width, high
 
 
 def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -94,10 +94,11 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
     if current.numel() == 0:
         return (*like([current]), *copies((trace, eligibility)))
     made = like((current, trace, eligibility))
-    arrays, rows, width, high = _prepare(*args[:5])
+    (signals, *arrays), rows, width, high = _prepare(*args[:5])
     forward = layout.kernel("linear", "forward", alpha.dim() == 2, options.recursion)
     size = layout.scratch_size("forward", options.recursion, rows * width, high)
-    fixed = array(pre), array(current), *arrays, *options[1:-1], high, array(made[0]), *traces(*made[1:])
+    written = array(made[0]), *traces(*made[1:])
+    fixed = (array(pre), array(current), signals), *arrays, options[1:-1], high, written
     work = current.numel() * pre.shape[2]
     layout.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
     return tuple(made)
@@ -110,16 +111,17 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     if outputs.numel() == 0:
         return (*like((pre, outputs, modulator)), *copies(grad_last), *zeros((alpha, eta)))
     time, batch, size = outputs.shape
-    arrays, rows, width, high = _prepare(*inputs)
+    (signals, *arrays), rows, width, high = _prepare(*inputs)
     stretch = layout.stretch_of(time, options.stretch, rows * width * outputs.element_size())
     made = like((pre, outputs, modulator, trace, eligibility))
     sums = outputs.new_zeros(min(layout.GROUPS, batch), rows * width if alpha.dim() == 2 else high)
     eta_sums = outputs.new_zeros(batch)
-    read = (array(grad_outputs), *traces(*grad_last), array(outputs), array(pre))
+    read = (array(grad_outputs), *traces(*grad_last), array(outputs))
     written = (*map(array, made[:3]), *traces(*made[3:]))
     backward = layout.kernel("linear", "backward", alpha.dim() == 2, options.recursion)
     numbers = layout.scratch_size("backward", options.recursion, rows * width, high, time, stretch)
-    fixed, etas, alphas = (*read, *arrays, *options[1:-1], high, stretch, *written), eta_sums.numpy(), sums.numpy()
+    fixed = read, (array(pre), signals), *arrays, options[1:-1], high, stretch, written
+    etas, alphas = eta_sums.numpy(), sums.numpy()
     work = 3 * outputs.numel() * pre.shape[2]
     layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], etas))
     total = sums.sum(0)

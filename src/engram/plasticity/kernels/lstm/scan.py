@@ -56,7 +56,7 @@ def unsupported(
     read_clip: float | None = None,
     **options: str,
 ) -> str | None:
-    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
+    """Why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
     if read_clip is not None:
         return f"read_clip = {read_clip}: expected None"
     if modulator_source == "previous":
@@ -95,15 +95,15 @@ def fused_scan(
 
 
 def _groups(batch: int, weight: Tensor) -> int:
-    """Return how many groups the samples are dealt to; those of one share the reading of the weights."""
+    """How many groups the samples are dealt to; those of one share the reading of the weights."""
     fewest = DEALT_IF_LARGE if weight.nbytes > LARGE else DEALT
     block = min(BLOCK, -(-batch // fewest))
     # More than a block only where there would be too many groups, and then whole blocks.
     return -(-batch // (-(-batch // (layout.GROUPS * block)) * block))
 
 
-def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tuple[tuple[Any, ...], int, int]:
-    """Return what both passes are given alike, as arrays with rows of whole registers; rows and width of a trace."""
+def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tuple[tuple[Any, Any], int, int]:
+    """The state and the layer, as arrays with rows of whole registers; rows and width of a trace."""
     from engram.simd import REGISTER_BYTES
 
     trace, eligibility, weight, alpha, *ends = rest
@@ -119,7 +119,7 @@ def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tup
     panels = matrix.reshape(len(matrix), -1, REGISTER_BYTES // hidden.element_size()).transpose(0, 1).contiguous()
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
     state = array(hidden), array(cell), *traces(trace, eligibility)
-    return (*state, panels.view(-1).numpy(), alphas, *layout.modulating(width, *ends)), rows, width
+    return (state, (panels.view(-1).numpy(), alphas, *layout.modulating(width, *ends))), rows, width
 
 
 def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -133,14 +133,14 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     forward = layout.kernel("lstm", "forward", alpha.dim() == 2, options.recursion)
     numbers = BLOCK * layout.scratch_size("forward", options.recursion, rows * width, width)
     written = array(outputs), array(last[0]), *traces(*last[1:]), *map(array, steps)
-    fixed = (array(drive), *arrays, *options[1:-1], *written)
+    fixed = array(drive), *arrays, options[1:-1], written
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
     layout.in_groups(forward, work, batch, (numbers, drive.dtype), lambda group: fixed, _groups(batch, weight))
     return (outputs, *last, *steps)
 
 
 def _currents(outputs: Tensor, options: Options) -> Tensor:
-    """Return room for the currents that the rule takes as activity: of no units where it takes something else."""
+    """Room for the currents that the rule takes as activity: of no units where it takes something else."""
     return outputs.new_empty(*outputs.shape[:2], outputs.shape[2] if options.post == POST["recurrent"] else 0)
 
 
@@ -159,15 +159,15 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     alpha_sums = outputs.new_zeros(groups, rows * width if alpha.dim() == 2 else width)
     sums = layout.modulator_sums(outputs, batch, width)
     posts = (gates[..., 2 * size : 3 * size], currents, cells, outputs)
-    read = (array(grad_outputs), array(grad_last[0]), *traces(*grad_last[1:]))
-    kept = map(array, (outputs, cells, gates, posts[options.post]))
+    last = array(grad_outputs), array(grad_last[0]), *traces(*grad_last[1:])
+    read = *last, *map(array, (outputs, cells, gates, posts[options.post]))
     written = array(made[0]), array(current_grad), *map(array, made[1:3]), *traces(*made[3:])
     backward = layout.kernel("lstm", "backward", alpha.dim() == 2, options.recursion)
     numbers = BLOCK * layout.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
-    fixed = (*read, *kept, *arrays, *options[1:-1], stretch, *written)
-    ends, alphas, work = [t.view(-1).numpy() for t in sums], alpha_sums.numpy(), 3 * gates.numel() * size
+    fixed = read, *arrays, options[1:-1], stretch, written
+    ends, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * gates.numel() * size
     layout.in_groups(
-        backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends), groups
+        backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], ends), groups
     )
     fixed_grad = made[0]
     if options.post == POST["recurrent"]:

@@ -71,7 +71,7 @@ class _Scan:
         self.v, self.v0 = v, v0
 
     def signals(self, outputs: Tensor) -> Tensor:
-        """Return M at every step and of every sample; not a matrix product, which might be done in less precision."""
+        """M at every step and of every sample; not a matrix product, which might be done in less precision."""
         current = (outputs * self.v).sum(-1) + self.v0
         return {1: torch.tanh, 2: torch.sigmoid}.get(self.options.squash, torch.clone)(current)
 

@@ -46,7 +46,7 @@ def unsupported(
     clamp: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> str | None:
-    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
+    """Why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
 
     Examples:
         >>> from engram.plasticity import Hebb
@@ -97,18 +97,18 @@ def fused_scan(
     return outputs, state._replace(hidden=last, rule=rule_encoding.state_of(trace, eligibility))
 
 
-def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> tuple[tuple[Any, ...], int, int]:
-    """Return what both passes are given alike, as arrays with rows of whole registers; rows and width of a trace."""
+def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> tuple[tuple[Any, Any], int, int]:
+    """The state and the layer, as arrays with rows of whole registers; rows and width of a trace."""
     trace, eligibility, weight, alpha, *ends = rest
     rows, width, _ = layout.registers(len(weight), len(weight), weight.element_size())
     clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
     alphas = _tiles(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
     state = array(clamped), array(hidden), *traces(trace, eligibility)
-    return (*state, _tiles(weight, rows, width), alphas, *layout.modulating(width, *ends)), rows, width
+    return (state, (_tiles(weight, rows, width), alphas, *layout.modulating(width, *ends))), rows, width
 
 
 def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
-    """Return a padded matrix tile after tile: four rows of a register each, then those to the right of them."""
+    """A padded matrix tile after tile: four rows of a register each, then those to the right of them."""
     from engram.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // matrix.element_size()
@@ -117,7 +117,7 @@ def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
 
 
 def _untiled(tiles: Tensor, width: int) -> Tensor:
-    """Return the matrix of which these are the tiles."""
+    """The matrix of which these are the tiles."""
     from engram.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // tiles.element_size()
@@ -125,7 +125,7 @@ def _untiled(tiles: Tensor, width: int) -> Tensor:
 
 
 def _kind(options: Options) -> tuple[int, bool]:
-    """Return the recursion as the kernels tell them apart, and whether they look at a bound."""
+    """The recursion as the kernels tell them apart, and whether they look at a bound."""
     # An infinite bound would do for all; the linear rules without one gain from kernels of their own.
     clipped = math.isfinite(options.clip) or options.recursion != LINEAR
     if options.recursion == LINEAR and options.forgets == NOTHING:
@@ -143,7 +143,7 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (arrays, rows, width), kind = _prepare(drive, *args[:11]), _kind(options)
     forward = layout.kernel("rnn", "forward", alpha.dim() == 2, *kind)
     size = layout.scratch_size("forward", kind[0], rows * width, width)
-    fixed = (array(drive), *arrays, *options[1:-1], array(made[0]), *traces(*made[1:]))
+    fixed = array(drive), *arrays, options[1:-1], (array(made[0]), *traces(*made[1:]))
     layout.in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
     return tuple(made)
 
@@ -164,9 +164,9 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     numbers = layout.scratch_size("backward", kind[0], rows * width, width, time, stretch)
     read = (array(grad_outputs), *traces(*grad_last), array(outputs))
     written = (*map(array, made[:2]), *traces(*made[2:]))
-    fixed = (*read, *arrays, *options[1:-1], stretch, *written)
-    ends, alphas, work = [t.view(-1).numpy() for t in sums], alpha_sums.numpy(), 3 * outputs.numel() * size
-    layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends))
+    fixed = read, *arrays, options[1:-1], stretch, written
+    ends, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * outputs.numel() * size
+    layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], ends))
     current = made[0] if mask is None else made[0].masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
     # The activity before every step is `hidden`, then the output but for its last.
