@@ -58,9 +58,8 @@ class Layout(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule in the numbers of ``constants``."""
+    """A rule in the numbers of ``constants``; its recursion is known when a kernel is compiled, and passed apart."""
 
-    recursion: int
     clip: float
     trace_first: bool
     forgets: int
@@ -116,7 +115,6 @@ class Alpha(NamedTuple):
 
     values: Any
     gradient: Any
-    connection: bool
 
 
 class Sums(NamedTuple):
@@ -129,16 +127,16 @@ class Sums(NamedTuple):
 
 
 @inline
-def stepped(H, E, keep, gain, m, x, rule, clipped):
+def stepped(H, E, keep, gain, m, x, rule, recursion, clipped):
     """The traces after a step, H and E, and what the bound of H was given."""
     increment = gain * x
     later = E
-    if rule.recursion == RETROACTIVE:
+    if recursion == RETROACTIVE:
         later = keep * E + increment
         free = H + m * (later if rule.trace_first else E)
-    elif rule.recursion == SOFT:
+    elif recursion == SOFT:
         free = H - magnitude(increment) * H + increment
-    elif rule.recursion == ADDITIVE:
+    elif recursion == ADDITIVE:
         free = H + increment
     else:
         free = keep * H + increment
@@ -161,7 +159,7 @@ def modulation(modulator, post, layout):
 
 
 @inline
-def write_coefficients(eta, signal, modulator, post, out, layout, rule):
+def write_coefficients(eta, signal, modulator, post, out, layout, rule, recursion):
     """Write keep, gain and m of every unit."""
     one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
     for j in range(0, layout.high, layout.lanes):
@@ -169,20 +167,20 @@ def write_coefficients(eta, signal, modulator, post, out, layout, rule):
         m = held_share(m) if rule.forgets == SHARE else m
         y = load(post.values, post.at + j)
         store(out.rate, out.at + j, m)
-        m = own if rule.recursion == RETROACTIVE else m
+        m = own if recursion == RETROACTIVE else m
         store(out.gain, out.at + j, m * y)
         forgotten = m * y * y if rule.forgets == OJA else m
         store(out.keep, out.at + j, one if rule.forgets == NOTHING else one - forgotten)
 
 
 @inline
-def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, rule):
+def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, rule, recursion):
     """Write the gradients of the postsynaptic activity and of the signal of every unit; return that of eta."""
     none, two, own, M = splat(type(eta)(0)), splat(type(eta)(2)), splat(eta), splat(signal)
     of_eta = none
     for j in range(0, layout.high, layout.lanes):
         y, of_gain, of_keep = load(post.values, post.at + j), load(sums.q, j), load(sums.s, j)
-        by_signal = rule.modulated and rule.recursion != RETROACTIVE
+        by_signal = rule.modulated and recursion != RETROACTIVE
         m = M * load(modulator.fan, j) + load(modulator.base, j) if by_signal else own
         share = held_share(m) if rule.forgets == SHARE else m
         to_post, of_rate = share * of_gain, y * of_gain
@@ -193,10 +191,10 @@ def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, r
             of_rate = of_rate - of_keep
         if rule.forgets == SHARE:
             of_rate = where_share(m, of_rate)
-        if rule.recursion == RETROACTIVE or not rule.modulated:
+        if recursion == RETROACTIVE or not rule.modulated:
             of_eta = of_eta + of_rate
         store(of_post, j, to_post)
-        store(of_signal, j, load(sums.r, j) if rule.recursion == RETROACTIVE else of_rate)
+        store(of_signal, j, load(sums.r, j) if recursion == RETROACTIVE else of_rate)
     return total(of_eta)
 
 
@@ -283,7 +281,7 @@ def at_unit(coefficients, j):
 
 
 @inline
-def advance(traces, before, after, alpha, coefficients, current, layout, rule, update):
+def advance(traces, before, after, alpha, coefficients, current, layout, rule, connection, recursion, update):
     """Make the step of a rule, unless it is not to ``update``; then write sum_i alpha[j, i] H[j, i] after[i]."""
     memory, (X, x), width = traces.memory, after, layout.width
     none = repeat(splat(X.dtype.type(0)))
@@ -294,22 +292,22 @@ def advance(traces, before, after, alpha, coefficients, current, layout, rule, u
             p = j * width + i
             H = load_rows(memory, traces.H + p, width)
             if update:
-                E = load_rows(memory, traces.E + p, width) if rule.recursion == RETROACTIVE else none
-                H, E, _ = stepped(H, E, keep, gain, m, load(before.values, before.at + i), rule, True)
+                E = load_rows(memory, traces.E + p, width) if recursion == RETROACTIVE else none
+                H, E, _ = stepped(H, E, keep, gain, m, load(before.values, before.at + i), rule, recursion, True)
                 store_rows(memory, traces.H + p, width, H)
-                if rule.recursion == RETROACTIVE:
+                if recursion == RETROACTIVE:
                     store_rows(memory, traces.E + p, width, E)
-            if alpha.connection:
-                plastic = plastic + load_rows(alpha.values, p, width) * H * load(X, x + i)
+            if connection:
+                plastic = plastic + load_rows(alpha, p, width) * H * load(X, x + i)
             else:
                 plastic = plastic + H * load(X, x + i)
-        if not alpha.connection:
-            plastic = splat_rows(alpha.values, j) * plastic
+        if not connection:
+            plastic = splat_rows(alpha, j) * plastic
         store_totals(current.values, current.at + j, plastic)
 
 
 @inline
-def remake(traces, to, stride, pre, coefficients, parts, every, layout, rule):
+def remake(traces, to, stride, pre, coefficients, parts, every, layout, rule, recursion):
     """Make the traces anew from the activities, and write those before each of the parts, of ``every`` steps."""
     memory, width, high = traces.memory, layout.width, layout.high
     none = repeat(splat(pre.values.dtype.type(0)))
@@ -317,21 +315,23 @@ def remake(traces, to, stride, pre, coefficients, parts, every, layout, rule):
         for i in range(0, width, layout.lanes):
             p = j * width + i
             H, E = load_rows(memory, traces.H + p, width), none
-            if rule.recursion == RETROACTIVE:
+            if recursion == RETROACTIVE:
                 E = load_rows(memory, traces.E + p, width)
             for part in range(parts):
                 store_rows(memory, to.H + part * stride + p, width, H)
-                if rule.recursion == RETROACTIVE:
+                if recursion == RETROACTIVE:
                     store_rows(memory, to.E + part * stride + p, width, E)
                 if part + 1 < parts:
                     for t in range(part * every, (part + 1) * every):
                         keep, gain, m = at_unit(coefficients, t * high + j)
                         x = load(pre.values, pre.at + t * width + i)
-                        H, E, _ = stepped(H, E, keep, gain, m, x, rule, True)
+                        H, E, _ = stepped(H, E, keep, gain, m, x, rule, recursion, True)
 
 
 @inline
-def undo(traces, gradient, pre, coefficients, D, alpha, into_after, into, sums, layout, rule, product):
+def undo(
+    traces, gradient, pre, coefficients, D, alpha, into_after, into, sums, layout, rule, connection, recursion, product
+):
     """Undo the product of the step after this one, if there is a ``product``, and then the rule of this one.
 
     The gradients of the traces turn from those of what the bound was given in the step after to those of this one; D
@@ -347,22 +347,22 @@ def undo(traces, gradient, pre, coefficients, D, alpha, into_after, into, sums, 
         if product:
             later_keep, later_gain, _ = at_unit(coefficients, high + j)
             delta = splat_rows(D, later + j)
-            if not alpha.connection:
+            if not connection:
                 scaled = splat_rows(alpha.values, j) * delta
         sum_q, sum_s, sum_r, sum_a = none, none, none, none
         for i in range(0, width, layout.lanes):
             p, now = j * width + i, load(X, x + i)
             H, E, grad = load_rows(memory, traces.H + p, width), none, load_rows(memory, gradient.H + p, width)
-            if rule.recursion == RETROACTIVE:
+            if recursion == RETROACTIVE:
                 E = load_rows(memory, traces.E + p, width)
-            reached, later_e, free = stepped(H, E, keep, gain, m, now, rule, True)
+            reached, later_e, free = stepped(H, E, keep, gain, m, now, rule, recursion, True)
             if product:
                 after = load(X, x + width + i)
-                if rule.recursion == LINEAR:
+                if recursion == LINEAR:
                     grad = later_keep * grad
-                elif rule.recursion == SOFT:
+                elif recursion == SOFT:
                     grad = grad - magnitude(later_gain * after) * grad
-                if alpha.connection:
+                if connection:
                     scaled = load_rows(alpha.values, p, width) * delta
                     of_alpha = load_rows(alpha.gradient, p, width) + delta * after * reached
                     store_rows(alpha.gradient, p, width, of_alpha)
@@ -373,7 +373,7 @@ def undo(traces, gradient, pre, coefficients, D, alpha, into_after, into, sums, 
                 store(into_after.values, place, add_rows(load(into_after.values, place), scaled * reached))
             grad = where_within(free, splat(rule.clip), grad)
             store_rows(memory, gradient.H + p, width, grad)
-            if rule.recursion == RETROACTIVE:
+            if recursion == RETROACTIVE:
                 of_E = load_rows(memory, gradient.E + p, width)
                 if rule.trace_first:
                     of_E = of_E + m * grad
@@ -384,7 +384,7 @@ def undo(traces, gradient, pre, coefficients, D, alpha, into_after, into, sums, 
                     store_rows(memory, gradient.E + p, width, keep * of_E + m * grad)
                 grad = of_E
                 sum_s = sum_s + grad * E
-            elif rule.recursion == SOFT:
+            elif recursion == SOFT:
                 grad = grad - with_sign(grad, gain * now) * H
             else:
                 sum_s = sum_s + grad * H
@@ -392,40 +392,40 @@ def undo(traces, gradient, pre, coefficients, D, alpha, into_after, into, sums, 
             store(into.values, into.at + i, add_rows(load(into.values, into.at + i), grad * gain))
         store_totals(sums.q, j, sum_q)
         store_totals(sums.s, j, sum_s)
-        if rule.recursion == RETROACTIVE:
+        if recursion == RETROACTIVE:
             store_totals(sums.r, j, sum_r)
-        if not alpha.connection:
+        if not connection:
             store_totals(sums.a, j, sum_a)
-    if product and not alpha.connection:
+    if product and not connection:
         add_alpha(alpha, D, later, sums, layout)
 
 
 @inline
-def undo_first(traces, gradient, pre, coefficients, D, alpha, into, sums, layout, rule):
+def undo_first(traces, gradient, pre, coefficients, D, alpha, into, sums, layout, connection, recursion):
     """Undo the product of the first step, after its rule."""
     memory, width = traces.memory, layout.width
     none = repeat(splat(pre.values.dtype.type(0)))
     for j in range(0, layout.rows, ROWS):
         keep, gain, _ = at_unit(coefficients, j)
         delta = splat_rows(D, coefficients.at + j)
-        scaled, sum_a = splat_rows(alpha.values, j) * delta if not alpha.connection else none, none
+        scaled, sum_a = splat_rows(alpha.values, j) * delta if not connection else none, none
         for i in range(0, width, layout.lanes):
             p, x = j * width + i, load(pre.values, pre.at + i)
             H, grad = load_rows(memory, traces.H + p, width), load_rows(memory, gradient.H + p, width)
-            if rule.recursion == LINEAR:
+            if recursion == LINEAR:
                 grad = keep * grad
-            elif rule.recursion == SOFT:
+            elif recursion == SOFT:
                 grad = grad - magnitude(gain * x) * grad
-            if alpha.connection:
+            if connection:
                 scaled = load_rows(alpha.values, p, width) * delta
                 store_rows(alpha.gradient, p, width, load_rows(alpha.gradient, p, width) + delta * x * H)
             else:
                 sum_a = sum_a + H * x
             store_rows(memory, gradient.H + p, width, grad + scaled * x)
             store(into.values, into.at + i, add_rows(load(into.values, into.at + i), scaled * H))
-        if not alpha.connection:
+        if not connection:
             store_totals(sums.a, j, sum_a)
-    if not alpha.connection:
+    if not connection:
         add_alpha(alpha, D, coefficients.at, sums, layout)
 
 

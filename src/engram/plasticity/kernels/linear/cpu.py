@@ -91,12 +91,12 @@ def forward_kernel(connection, recursion):
         stride = rows * width
         layout, rule = (
             Layout(rows, width, high, wide),
-            Rule(recursion, dtype.type(clip), trace_first, forgets, modulated),
+            Rule(dtype.type(clip), trace_first, forgets, modulated),
         )
         # Rows of few arrays: compiling is slow where there are many.
         X, units = np.zeros(2 * width, dtype), np.zeros((6, high), dtype)
         Y, fan, base = units[0], units[1], units[2]
-        coefficients, alphas = Coefficients(units[3], units[4], units[5], 0), Alpha(alpha, alpha, connection)
+        coefficients = Coefficients(units[3], units[4], units[5], 0)
         modulator, traces = Modulator(fan, nothing, fan, base, 0), Traces(scratch, 0, stride)  # m = base, the signal
         for b in range(first, stop):
             # The padding as well: it must not carry a NaN from one sample to the next.
@@ -110,14 +110,26 @@ def forward_kernel(connection, recursion):
                 now, other = t % 2 * width, (t + 1) % 2 * width
                 if t < time:
                     fetch(pre, t, b, 0, pre.shape[2], X, now)
-                advance(traces, Row(X, other), Row(X, now), alphas, coefficients, Row(Y, 0), layout, rule, t > 0)
+                advance(
+                    traces,
+                    Row(X, other),
+                    Row(X, now),
+                    alpha,
+                    coefficients,
+                    Row(Y, 0),
+                    layout,
+                    rule,
+                    connection,
+                    recursion,
+                    t > 0,
+                )
                 if t == time:
                     break
                 for j in range(size):
                     Y[j] += current[t, b, j]
                 activate(Y, size, high, wide, unit)
                 fetch(signals, t, b, 0, signals.shape[2], base, 0)
-                write_coefficients(eta[0], nothing, modulator, Row(Y, 0), coefficients, layout, rule)
+                write_coefficients(eta[0], nothing, modulator, Row(Y, 0), coefficients, layout, rule, recursion)
                 deliver(Y, 0, outputs, t, b, 0, size)
             rows_out(scratch, 0, width, last_trace, b)
             rows_out(scratch, stride, width, last_eligibility, b)
@@ -146,9 +158,9 @@ def backward_kernel(connection, recursion):
         nothing = dtype.type(0)
         layout, rule = (
             Layout(rows, width, high, wide),
-            Rule(recursion, dtype.type(clip), trace_first, forgets, modulated),
+            Rule(dtype.type(clip), trace_first, forgets, modulated),
         )
-        alphas = Alpha(alpha, grad_alpha, connection)
+        alphas = Alpha(alpha, grad_alpha)
         stretches = (time + stretch - 1) // stretch
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
@@ -174,13 +186,13 @@ def backward_kernel(connection, recursion):
                 fetch(given_signals, t, b, 0, given_signals.shape[2], signals, n)
                 modulator = Modulator(fan, nothing, fan, signals[n : n + high], 0)
                 of_step = Coefficients(keep, gain, rates, n)
-                write_coefficients(eta[0], nothing, modulator, Row(Y, n), of_step, layout, rule)
+                write_coefficients(eta[0], nothing, modulator, Row(Y, n), of_step, layout, rule, recursion)
             rows_in(trace, b, scratch, 0, width)
             rows_in(grad_last_trace, b, scratch, of_h, width)
             rows_in(eligibility, b, scratch, sample, width)
             rows_in(grad_last_eligibility, b, scratch, sample + of_h, width)
             start_coefficients = Coefficients(keep, gain, rates, 0)
-            remake(traces, traces, stride, Row(X, 0), start_coefficients, stretches, stretch, layout, rule)
+            remake(traces, traces, stride, Row(X, 0), start_coefficients, stretches, stretch, layout, rule, recursion)
             for part in range(stretches - 1, -1, -1):
                 start, end = part * stretch, min(time, (part + 1) * stretch)
                 begin, to = (
@@ -188,26 +200,39 @@ def backward_kernel(connection, recursion):
                     Traces(scratch, recent, sample + recent),
                 )
                 of_step = Coefficients(keep, gain, rates, start * high)
-                remake(begin, to, stride, Row(X, start * width), of_step, end - start, 1, layout, rule)
+                remake(begin, to, stride, Row(X, start * width), of_step, end - start, 1, layout, rule, recursion)
                 for t in range(end - 1, start - 1, -1):
                     n, h = t * high, recent + (t - start) * stride
                     undo(
                         Traces(scratch, h, sample + h), gradient, Row(X, t * width), Coefficients(keep, gain, rates, n),
-                        D, alphas, Row(into, 0), Row(next_into, 0), sums, layout, rule, t + 1 < time,
+                        D, alphas, Row(into, 0), Row(next_into, 0), sums, layout, rule,
+                        connection, recursion, t + 1 < time,
                     )  # fmt: skip
                     if t + 1 < time:
                         deliver(into, 0, grad_pre, t + 1, b, 0, pre.shape[2])
                     into, next_into = next_into, into
                     modulator = Modulator(fan, nothing, fan, signals[n : n + high], 0)
                     grad_eta[b] += undo_rates(
-                        sums, Row(Y, n), nothing, eta[0], modulator, of_post, of_signal, layout, rule
+                        sums, Row(Y, n), nothing, eta[0], modulator, of_post, of_signal, layout, rule, recursion
                     )
                     deliver(of_signal, 0, grad_signals, t, b, 0, given_signals.shape[2])
                     for j in range(size):
                         of_post[j] += grad_outputs[t, b, j]
                     undo_units(Y, n, of_post, D, high, wide, unit)
                     deliver(D, n, grad_current, t, b, 0, size)
-            undo_first(traces, gradient, Row(X, 0), start_coefficients, D, alphas, Row(into, 0), sums, layout, rule)
+            undo_first(
+                traces,
+                gradient,
+                Row(X, 0),
+                start_coefficients,
+                D,
+                alphas,
+                Row(into, 0),
+                sums,
+                layout,
+                connection,
+                recursion,
+            )
             deliver(into, 0, grad_pre, 0, b, 0, pre.shape[2])
             rows_out(scratch, of_h, width, grad_trace, b)
             rows_out(scratch, sample + of_h, width, grad_eligibility, b)

@@ -103,8 +103,7 @@ def forward_kernel(connection, recursion):
         rows = (size + ROWS - 1) // ROWS * ROWS
         dtype = fan.dtype
         layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
-        rule = Rule(recursion, dtype.type(clip), trace_first, forgets, modulated)
-        alphas = Alpha(alpha, alpha, connection)
+        rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
         row = BLOCK * width
@@ -137,7 +136,9 @@ def forward_kernel(connection, recursion):
                     traces = Traces(scratch, k * stride, (BLOCK + k) * stride)
                     coefficients = Coefficients(shared[2], shared[3], shared[4], n)
                     before, after, reached = Row(X, other + n), Row(X, now + n), Row(plastic, n)
-                    advance(traces, before, after, alphas, coefficients, reached, layout, rule, t > 0)
+                    advance(
+                        traces, before, after, alpha, coefficients, reached, layout, rule, connection, recursion, t > 0
+                    )
                 if t == time:
                     break
                 for k in range(count):
@@ -172,7 +173,7 @@ def forward_kernel(connection, recursion):
                     elif post == HIDDEN:
                         Z, z = X, other + n
                     coefficients = Coefficients(shared[2], shared[3], shared[4], n)
-                    write_coefficients(eta[0], signal, modulator, Row(Z, z), coefficients, layout, rule)
+                    write_coefficients(eta[0], signal, modulator, Row(Z, z), coefficients, layout, rule, recursion)
                     deliver(X, other + n, outputs, t, b, 0, size)
                     deliver(C, n, cells, t, b, 0, size)
                     if post == RECURRENT:
@@ -226,9 +227,9 @@ def backward_kernel(connection, recursion):
         rows = (size + ROWS - 1) // ROWS * ROWS
         dtype = fan.dtype
         layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
-        rule = Rule(recursion, dtype.type(clip), trace_first, forgets, modulated)
+        rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         alphas, gradients = (
-            Alpha(alpha, grad_alpha, connection),
+            Alpha(alpha, grad_alpha),
             ModulatorGradients(grad_eta, grad_v, grad_v0, grad_fan, grad_base),
         )
         stretches = (time + stretch - 1) // stretch
@@ -273,13 +274,13 @@ def backward_kernel(connection, recursion):
                     if modulated:
                         signals[k * time + t] = modulation(modulator, Row(C if from_cell else X, y), layout)
                     of_step, z = Coefficients(keep, gain, rates, n + t * width), Row(Z, n + t * width)
-                    write_coefficients(eta[0], signals[k * time + t], modulator, z, of_step, layout, rule)
+                    write_coefficients(eta[0], signals[k * time + t], modulator, z, of_step, layout, rule, recursion)
                 rows_in(trace, b, scratch, own, width)
                 rows_in(grad_last_trace, b, scratch, of_h, width)
                 rows_in(eligibility, b, scratch, own + sample, width)
                 rows_in(grad_last_eligibility, b, scratch, of_h + sample, width)
                 traces, of_step = Traces(scratch, own, own + sample), Coefficients(keep, gain, rates, n)
-                remake(traces, traces, stride, Row(X, x), of_step, stretches, stretch, layout, rule)
+                remake(traces, traces, stride, Row(X, x), of_step, stretches, stretch, layout, rule, recursion)
             # Before a step is undone, `into` holds what the rule and `sent` what the gates of the step after it add to
             # the gradient of h.
             for part in range(stretches - 1, -1, -1):
@@ -289,7 +290,7 @@ def backward_kernel(connection, recursion):
                     x, n = k * (long + width) + start * width, k * long + start * width
                     traces, recent = Traces(scratch, h, h + sample), Traces(scratch, to, to + sample)
                     of_step = Coefficients(keep, gain, rates, n)
-                    remake(traces, recent, stride, Row(X, x), of_step, end - start, 1, layout, rule)
+                    remake(traces, recent, stride, Row(X, x), of_step, end - start, 1, layout, rule, recursion)
                 for t in range(end - 1, start - 1, -1):
                     for k in range(count):
                         b, x, n, y = begin + k, k * (long + width) + t * width, k * long + t * width, k * width
@@ -298,7 +299,7 @@ def backward_kernel(connection, recursion):
                         traces, gradient = Traces(scratch, h, h + sample), Traces(scratch, of_h, of_h + sample)
                         undo(
                             traces, gradient, Row(X, x), Coefficients(keep, gain, rates, n), D, alphas,
-                            Row(into, y), Row(next_into, y), sums, layout, rule, t + 1 < time,
+                            Row(into, y), Row(next_into, y), sums, layout, rule, connection, recursion, t + 1 < time,
                         )  # fmt: skip
                         for j in range(0, width, wide):
                             store(into, y + j, load(into, y + j) + load(sent, y + j))
@@ -306,7 +307,7 @@ def backward_kernel(connection, recursion):
                             into[y + j] += grad_outputs[t, b, j]
                         signal = signals[k * time + t]
                         grad_eta[b] += undo_rates(
-                            sums, Row(Z, n), signal, eta[0], modulator, of_post, of_signal, layout, rule
+                            sums, Row(Z, n), signal, eta[0], modulator, of_post, of_signal, layout, rule, recursion
                         )
                         if modulated:
                             source, of_source = (
@@ -340,7 +341,9 @@ def backward_kernel(connection, recursion):
                 of_h = own + (stretches + stretch) * stride
                 traces, gradient = Traces(scratch, own, own + sample), Traces(scratch, of_h, of_h + sample)
                 inputs, of_step = Row(X, k * (long + width)), Coefficients(keep, gain, rates, k * long)
-                undo_first(traces, gradient, inputs, of_step, D, alphas, Row(into, y), sums, layout, rule)
+                undo_first(
+                    traces, gradient, inputs, of_step, D, alphas, Row(into, y), sums, layout, connection, recursion
+                )
                 for j in range(0, width, wide):
                     store(into, y + j, load(into, y + j) + load(sent, y + j))
                 copy_out(into, y, grad_hidden[b])

@@ -97,7 +97,7 @@ def matrix_out(tiles, width, wide, values, b, size):
 @inline
 def undo_units(
     grad_output, mask, post, into, sums, current, signal, eta, modulator, of_post, of_signal,
-    layout, rule, is_relu, grad_drive, gradients, b,
+    layout, rule, recursion, is_relu, grad_drive, gradients, b,
 ):  # fmt: skip
     """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation.
 
@@ -106,7 +106,7 @@ def undo_units(
     """
     for j in range(grad_output.size):
         into[j] += grad_output[j]
-    gradients.eta[b] += undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, rule)
+    gradients.eta[b] += undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, rule, recursion)
     for j in range(0, layout.width, layout.lanes):
         store(into, j, load(into, j) + load(of_post, j))
     if rule.modulated:
@@ -137,7 +137,7 @@ def forward_kernel(connection, recursion, clipped):
         dtype = weight.dtype
         none = repeat(splat(dtype.type(0)))
         layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
-        rule = Rule(recursion, dtype.type(clip), trace_first, forgets, modulated)
+        rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         H, E = scratch[: rows * width], scratch[rows * width :]
         Y, current = np.zeros(2 * width, dtype), np.zeros(width, dtype)
         coefficients = Coefficients(np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype), 0)
@@ -161,7 +161,7 @@ def forward_kernel(connection, recursion, clipped):
                         h = load_rows(H, p, wide)
                         if t > 0:
                             e = load_rows(E, p, wide) if recursion == RETROACTIVE else none
-                            h, e, _ = stepped(h, e, keep, gain, m, load(Y, x + i), rule, clipped)
+                            h, e, _ = stepped(h, e, keep, gain, m, load(Y, x + i), rule, recursion, clipped)
                             store_rows(H, p, wide, h)
                             if recursion == RETROACTIVE:
                                 store_rows(E, p, wide, e)
@@ -186,7 +186,7 @@ def forward_kernel(connection, recursion, clipped):
                     if mask[t, b, j]:
                         Y[x + j] = drive[t, b, j]
                 signal = modulation(modulator, Row(Y, x), layout) if modulated else v0[0]
-                write_coefficients(eta[0], signal, modulator, Row(Y, x), coefficients, layout, rule)
+                write_coefficients(eta[0], signal, modulator, Row(Y, x), coefficients, layout, rule, recursion)
                 copy_out(Y, x, outputs[t, b])
             matrix_out(H, width, wide, last_trace.reshape(-1), b, size)
             if recursion == RETROACTIVE:
@@ -218,7 +218,7 @@ def backward_kernel(connection, recursion, clipped):
         nothing = splat(dtype.type(0))
         none = repeat(nothing)
         layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
-        rule = Rule(recursion, dtype.type(clip), trace_first, forgets, modulated)
+        rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         gradients = ModulatorGradients(grad_eta, grad_v, grad_v0, grad_fan, grad_base)
         stretches = (time + stretch - 1) // stretch
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
@@ -251,7 +251,7 @@ def backward_kernel(connection, recursion, clipped):
                 copy_in(outputs[t, b], Y, y)
                 signals[t] = modulation(modulator, Row(Y, y), layout) if modulated else v0[0]
                 of_step = Coefficients(keep, gain, rates, t * width)
-                write_coefficients(eta[0], signals[t], modulator, Row(Y, y), of_step, layout, rule)
+                write_coefficients(eta[0], signals[t], modulator, Row(Y, y), of_step, layout, rule, recursion)
             matrix_in(trace.reshape(-1), b, size, starts, width, wide)
             matrix_in(grad_last_trace.reshape(-1), b, size, G, width, wide)
             if recursion == RETROACTIVE:
@@ -281,7 +281,7 @@ def backward_kernel(connection, recursion, clipped):
                                 h = h + splat_rows(later, n) * x
                             else:
                                 k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
-                                h, e, _ = stepped(h, e, k, g, m, x, rule, clipped)
+                                h, e, _ = stepped(h, e, k, g, m, x, rule, recursion, clipped)
                         store_rows(starts, part * stride + p, wide, h)
                         if recursion == RETROACTIVE:
                             store_rows(early, part * stride + p, wide, e)
@@ -303,7 +303,7 @@ def backward_kernel(connection, recursion, clipped):
                             if recursion == RETROACTIVE:
                                 store_rows(recent, o, wide, e)
                             k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
-                            h, e, _ = stepped(h, e, k, g, m, x, rule, clipped)
+                            h, e, _ = stepped(h, e, k, g, m, x, rule, recursion, clipped)
                         if after_only:
                             store_rows(history, (end - begin) * stride + p, wide, h)
                 for t in range(end - 1, begin - 1, -1):
@@ -332,7 +332,7 @@ def backward_kernel(connection, recursion, clipped):
                                 h, e = load_rows(history, o, wide), none
                                 if recursion == RETROACTIVE:
                                     e = load_rows(recent, o, wide)
-                                reached, new, free = stepped(h, e, k, g, m, x, rule, clipped)
+                                reached, new, free = stepped(h, e, k, g, m, x, rule, recursion, clipped)
                             if product:
                                 after = load(Y, t * width + width + i)
                                 if recursion == HEBB:
@@ -379,7 +379,7 @@ def backward_kernel(connection, recursion, clipped):
                         rule_into, next_into = next_into, rule_into
                     undo_units(
                         grad_outputs[t, b], mask[t, b], Row(Y, (t + 1) * width), into, sums, Row(D, t * width),
-                        signals[t], eta[0], modulator, of_post, of_signal, layout, rule, is_relu,
+                        signals[t], eta[0], modulator, of_post, of_signal, layout, rule, recursion, is_relu,
                         grad_drive[t, b], gradients, b,
                     )  # fmt: skip
                 for j in range(0, rows, ROWS):

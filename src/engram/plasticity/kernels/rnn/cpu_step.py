@@ -27,7 +27,7 @@ def steps(drive, mask, before, layer, options, outputs, after):
     width, wide = fan.size, lanes(fan)
     bound, Y = weight.dtype.type(clip), np.zeros(width, weight.dtype)
     layout, modulator = Layout(size, width, width, wide), Modulator(v, v0[0], fan, base, squash)
-    rule = Rule(recursion, bound, trace_first, forgets, modulated)
+    rule = Rule(bound, trace_first, forgets, modulated)
     keep, gain, rates = np.zeros_like(Y), np.zeros_like(Y), np.zeros_like(Y)
     coefficients = Coefficients(keep, gain, rates, 0)
     for b in range(batch):
@@ -54,7 +54,7 @@ def steps(drive, mask, before, layer, options, outputs, after):
                 if mask[t, b, j]:
                     Y[j] = drive[t, b, j]
             signal = modulation(modulator, Row(Y, 0), layout) if modulated else v0[0]
-            write_coefficients(eta[0], signal, modulator, Row(Y, 0), coefficients, layout, rule)
+            write_coefficients(eta[0], signal, modulator, Row(Y, 0), coefficients, layout, rule, recursion)
             for j in range(size):
                 H, new, k, g, m = traces[j], last_trace[b, j], keep[j], gain[j], rates[j]
                 if recursion == RETROACTIVE:

@@ -21,7 +21,7 @@ from engram.plasticity.kernels.rnn.options import Options
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
 # Bytes of all samples' traces that the backward pass keeps at once even where sqrt(T) steps of them are fewer.
-HELD = 2**28
+HISTORY = 2**28
 
 
 class _Tiles(NamedTuple):
@@ -109,8 +109,8 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     signals = scan.signals(activities[1:]) if scan.options.modulated else activities
     retroactive = scan.options.recursion == constants.RETROACTIVE
 
-    held = HELD // (batch * size * size * outputs.element_size())
-    stretch = min(time, scan.options.stretch or max(math.isqrt(time - 1) + 1, held))
+    fitting = HISTORY // (batch * size * size * outputs.element_size())
+    stretch = min(time, scan.options.stretch or max(math.isqrt(time - 1) + 1, fitting))
     stretches = -(-time // stretch)
     history = outputs.new_empty(stretch, batch, size, size)
     recent = torch.empty_like(history) if retroactive else history

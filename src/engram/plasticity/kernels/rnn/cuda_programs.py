@@ -301,10 +301,10 @@ def undo_units(
             f, g = tl.load(fan + i, mask=unit, other=0.0), tl.load(base + i, mask=unit, other=0.0)
             if recursion != RETROACTIVE:
                 m = signal * f + g
-        held = m
+        share = m
         if forgets == SHARE:
-            held = held_share(m)
-        into += held * of_gain
+            share = held_share(m)
+        into += share * of_gain
         of_rate = post * of_gain
         if forgets == OJA:
             into -= 2 * m * post * of_keep
