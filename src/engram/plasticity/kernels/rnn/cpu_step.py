@@ -17,10 +17,10 @@ from engram.simd import lanes, load, store, tanh, where_positive
 
 # A sum over the sending units may be taken in any order, as long as it is the same each time.
 @partial(jit, fastmath={"reassoc", "contract"})
-def steps(drive, mask, before, layer, options, outputs, after):
+def steps(drive, mask, before, weight, alpha, ends, options, outputs, after):
     """Run some steps, and write the activities and the last traces."""
     hidden, trace, eligibility = before
-    weight, alpha, eta, v, v0, fan, base = layer
+    eta, v, v0, fan, base = ends
     recursion, clip, trace_first, forgets, is_relu, modulated, squash = options
     last_trace, last_eligibility = after
     time, batch, size = drive.shape
@@ -38,7 +38,7 @@ def steps(drive, mask, before, layer, options, outputs, after):
             for j in range(size):
                 fixed = plastic = weight.dtype.type(0)
                 H = traces[j]
-                if alpha.ndim == 2:
+                if alpha.ndim == 2:  # of an argument numba knows it, and compiles this branch alone
                     for i in range(size):
                         fixed += (weight[j, i] + alpha[j, i] * H[i]) * x[i]
                 else:

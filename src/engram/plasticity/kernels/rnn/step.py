@@ -41,7 +41,7 @@ def step_scan(
     before, after = [array(t) for t in synapses], [array(t) for t in last]
     layer, options = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
     start, end = (array(hidden), before[0], before[-1]), (after[0], after[-1])
-    steps(array(drive), array(mask), start, layer, options, array(outputs), end)
+    steps(array(drive), array(mask), start, *layer, options, array(outputs), end)
     return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
 
 
@@ -89,7 +89,7 @@ def stepper(
         outputs = torch.empty_like(drive)
         activity = outputs.numpy()
         start, end = (last, before[0], before[-1]), (after[0], after[-1])
-        steps(drive.numpy(), mask, start, layer, options, activity, end)
+        steps(drive.numpy(), mask, start, *layer, options, activity, end)
         last, before, after = activity[0], after, before
         return outputs
 
@@ -107,4 +107,4 @@ def _constants(
     _, width, _ = registers(len(weight), len(weight), weight.element_size())
     (_, coefficients, *ends), squash = recurrent(weight, alpha, rule, neuromodulator)
     units = nonlinearity is torch.relu, neuromodulator is not None, squash
-    return (array(weight), array(coefficients), *modulating(width, *ends)), (*rule_numbers(rule), *units)
+    return (array(weight), array(coefficients), modulating(width, *ends)), (*rule_numbers(rule), *units)
