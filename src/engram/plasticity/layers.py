@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from engram import checks, threads
+from engram import checks
+from engram.nn.sequence import AXES, precise, time_first
+from engram.numeric import threads
 from engram.plasticity.state import each
-from engram.sequence import AXES, precise, time_first
 
 ROWS = ("row", "feature")
 
@@ -62,7 +63,7 @@ def layer_states(net: Any, input: Tensor | PackedSequence, sequence: Tensor, sta
     packed, unbatched = isinstance(input, PackedSequence), not isinstance(input, PackedSequence) and input.dim() == 2
     batch_size = int(input.batch_sizes[0]) if isinstance(input, PackedSequence) else sequence.shape[1]
     if state is None:
-        with threads.alone():
+        with threads.single_threaded():
             return [layer.init(batch_size) for layer in layers]
     net.check_state(state, (len(layers),) * deep + (batch_size,) * (not unbatched))
     if unbatched:

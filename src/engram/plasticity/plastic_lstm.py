@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import check_precision
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.kernels.dispatch import BACKENDS, LSTM, run_scan
 from engram.plasticity.kernels.projection import projected
@@ -26,7 +27,6 @@ from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.state import PlasticLSTMState
-from engram.sequence import check_precision
 
 
 class PlasticLSTM(nn.Module):

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from engram import checks, registry
-from engram.initial import lecun
+from engram.nn.initial import lecun
 from engram.rules.contract import LearningRule, train_step
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words

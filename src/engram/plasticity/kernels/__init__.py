@@ -4,5 +4,5 @@
 ``cpu`` its two passes in numba; ``rnn.cuda`` launches those in Triton, ``rnn.cuda_programs``, and ``rnn.step`` is for
 networks that act step by step. They share the numbers by which kernels know a rule (``constants``, ``rule_encoding``),
 the registration with torch (``custom_operator``), arrays and threads (``layout``), and the passes over a trace
-(``trace``), written in the vectors of ``engram.simd``.
+(``trace``), written in the vectors of ``engram.numeric.simd``.
 """

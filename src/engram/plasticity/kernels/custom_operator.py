@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from torch import Tensor
 from torch.library import custom_op
 
-from engram.threads import alone
+from engram.numeric.threads import single_threaded
 
 if TYPE_CHECKING:
     from torch._library.custom_ops import CustomOpDef
@@ -55,7 +55,7 @@ def register(
     forward, backward = (
         custom_op(
             f"engram::{name}{suffix}",
-            alone()(call),
+            single_threaded()(call),
             mutates_args=(),
             device_types="cpu",
             schema=f"({arguments}) -> ({', '.join(['Tensor'] * count)})",
@@ -73,7 +73,7 @@ def register(
 
     def derivative(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         like = ctx.saved_tensors[0]
-        with alone():
+        with single_threaded():
             whole = [like.new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
         found = iter(backward(*whole[:graded], *ctx.saved_tensors, *ctx.options))
         return (*(next(found) if has else None for has in learned), *[None] * len(ctx.options))

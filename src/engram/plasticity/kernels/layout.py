@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engram.numeric.threads import available, shared
 from engram.plasticity.kernels.constants import RETROACTIVE
-from engram.threads import available, shared
 
 # Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
 GROUPS = 32
@@ -151,7 +151,7 @@ def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
         pre: Number of sending units.
         element_size: Bytes of a number.
     """
-    from engram.simd import REGISTER_BYTES, ROWS
+    from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // element_size
     return -(-post // ROWS) * ROWS, -(-pre // lanes) * lanes, -(-post // lanes) * lanes

@@ -25,16 +25,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engram.jit import inline
-from engram.plasticity.kernels.constants import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
-from engram.simd import (
+from engram.numeric.jit import inline
+from engram.numeric.simd import (
     ROWS,
     add_rows,
+    clamp,
     held_share,
-    held_within,
     load,
     load_rows,
     magnitude,
+    mask01,
     repeat,
     splat,
     splat_rows,
@@ -42,10 +42,10 @@ from engram.simd import (
     store_rows,
     store_totals,
     total,
-    where_share,
     where_within,
     with_sign,
 )
+from engram.plasticity.kernels.constants import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
 
 
 class Layout(NamedTuple):
@@ -140,7 +140,7 @@ def stepped(H, E, keep, gain, m, x, rule, recursion, clipped):
         free = H + increment
     else:
         free = keep * H + increment
-    return (held_within(free, splat(rule.clip)) if clipped else free), later, free
+    return (clamp(free, splat(rule.clip)) if clipped else free), later, free
 
 
 @inline
@@ -190,7 +190,7 @@ def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, r
         elif rule.forgets != NOTHING:
             of_rate = of_rate - of_keep
         if rule.forgets == SHARE:
-            of_rate = where_share(m, of_rate)
+            of_rate = mask01(m, of_rate)
         if recursion == RETROACTIVE or not rule.modulated:
             of_eta = of_eta + of_rate
         store(of_post, j, to_post)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engram.jit import inline, jit
+from engram.numeric.jit import inline, jit
+from engram.numeric.simd import ROWS, lanes, load, splat, store, tanh, total
 from engram.plasticity.kernels.constants import RETROACTIVE, SOFTMAX, TANH
 from engram.plasticity.kernels.trace import (
     Alpha,
@@ -35,7 +36,6 @@ from engram.plasticity.kernels.trace import (
     undo_rates,
     write_coefficients,
 )
-from engram.simd import ROWS, lanes, load, splat, store, tanh, total
 
 
 @inline

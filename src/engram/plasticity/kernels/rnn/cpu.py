@@ -30,26 +30,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engram.jit import inline, jit
-from engram.plasticity.kernels.constants import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
-from engram.plasticity.kernels.trace import (
-    Coefficients,
-    Layout,
-    Modulator,
-    ModulatorGradients,
-    Row,
-    Rule,
-    Sums,
-    at_unit,
-    copy_in,
-    copy_out,
-    modulation,
-    stepped,
-    undo_modulation,
-    undo_rates,
-    write_coefficients,
-)
-from engram.simd import (
+from engram.numeric.jit import inline, jit
+from engram.numeric.simd import (
     ROWS,
     add_rows,
     lanes,
@@ -67,6 +49,24 @@ from engram.simd import (
     where_positive,
     where_within,
     with_sign,
+)
+from engram.plasticity.kernels.constants import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
+from engram.plasticity.kernels.trace import (
+    Coefficients,
+    Layout,
+    Modulator,
+    ModulatorGradients,
+    Row,
+    Rule,
+    Sums,
+    at_unit,
+    copy_in,
+    copy_out,
+    modulation,
+    stepped,
+    undo_modulation,
+    undo_rates,
+    write_coefficients,
 )
 
 
