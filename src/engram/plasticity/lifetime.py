@@ -196,7 +196,7 @@ def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
 def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
     """Run lives step by step, as defined."""
     weight, alpha = who.weight[who.genome], who.alpha[who.genome]
-    state = net.init_state(len(who.genome))
+    state = net.init(len(who.genome))
     (batch, count), steps = trials.kind.shape, trials.inputs.shape[1]
     losses, penalties = weight.new_zeros(2, batch, count)
     correct = torch.zeros(batch, count, dtype=torch.bool, device=weight.device)

@@ -168,7 +168,7 @@ class NodePerturbationRNN(nn.Module):
 
     Examples:
         >>> net = NodePerturbationRNN(20, generator=torch.Generator().manual_seed(0))
-        >>> net.init_state(3).hidden.shape
+        >>> net.init(3).hidden.shape
         torch.Size([3, 20])
     """
 
@@ -219,7 +219,7 @@ class NodePerturbationRNN(nn.Module):
         """What a printed module says of itself."""
         return f"{self.units}, eta={self.eta}, hebbian={self.hebbian!r}, modulation={self.modulation!r}"
 
-    def init_state(self, batch_size: int) -> NodePerturbationState:
+    def init(self, batch_size: int) -> NodePerturbationState:
         """The state of so many newborn individuals."""
         checks.size("batch_size", batch_size)
         hidden = self.weight.new_full((batch_size, self.units), START)
