@@ -89,7 +89,7 @@ def window(way: str) -> Callable[[], None]:
         rule = Concatenated() if way == "concatenated" else CellASynapse()
     backend: Any = "auto" if way == "kernels" else "eager"
     net = RuleNetwork(Topology.visible(BITS, bidirectional=False), rule, backend=backend)
-    inputs, state = SnippetStream(BITS).sample(STREAMS, generator()).inputs, net.init(STREAMS)
+    inputs, state = SnippetStream(BITS).sample(STREAMS, generator()).inputs, net.init_state(STREAMS)
 
     def train() -> None:
         net.zero_grad()
