@@ -11,7 +11,7 @@ from engram.experiments.property_verification.radii import hebbian_layer
 from engram.experiments.property_verification.regions import polygon
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
-from engram.rules.synaptic import Competitive
+from engram.rules.synaptic import competitive
 from engram.tasks.collision_advice import manoeuvre_costs
 from engram.tasks.data import LabelledImages
 
@@ -86,7 +86,7 @@ def test_a_cold_soft_competition_is_the_hard_one():
     X = np.random.default_rng(0).uniform(size=(50, 6))
     hard, cold, warm = (
         hebbian_layer(X, 4, np.random.default_rng(1), rule)
-        for rule in (None, Competitive(temperature=1e-6), Competitive(temperature=0.5))
+        for rule in (None, competitive(temperature=1e-6), competitive(temperature=0.5))
     )
     np.testing.assert_allclose(hard[0], cold[0], atol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(warm[0], axis=1), 1.0)

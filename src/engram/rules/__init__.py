@@ -3,7 +3,6 @@
 from engram import arguments
 from engram.rules.align import AlignAda, AlignProp, AlignZero
 from engram.rules.backprop import Backprop
-from engram.rules.catalogue import CATALOGUE
 from engram.rules.classifier import RuleClassifier
 from engram.rules.contract import (
     LearningRule,
@@ -46,7 +45,6 @@ from engram.rules.weight_mirror import WeightMirror
 from engram.rules.weight_perturbation import WeightPerturbation
 
 __all__ = [
-    "CATALOGUE",
     "AdaptiveThreshold",
     "AlignAda",
     "AlignProp",

@@ -14,9 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from engram import checks
+from engram import checks, registry
 from engram.nn.initial import lecun
-from engram.rules.catalogue import CATALOGUE
 from engram.rules.contract import LearningRule, train_step
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
@@ -31,7 +30,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     a seed of its own. Features should be centred and scaled, as for other networks.
 
     Args:
-        rule: A name in ``engram.rules.CATALOGUE``, or a rule.
+        rule: A name that ``registry.names("learning_rules")`` lists, or a rule.
         hidden: Units of each hidden layer.
         activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` asks for) or ``"relu"``.
         learning_rate: Of gradient descent, above 0.
@@ -144,7 +143,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked_rule(self) -> LearningRule[Any]:
         if isinstance(self.rule, str):
-            return CATALOGUE[checks.choice("rule", self.rule, CATALOGUE)]()
+            return registry.get("learning_rules", self.rule)()
         return checks.instance("rule", self.rule, LearningRule)  # type: ignore[type-abstract]
 
     def _network(self, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:

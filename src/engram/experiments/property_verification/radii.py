@@ -13,11 +13,11 @@ from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
 from engram.experiments.property_verification.networks import Array, trained
 from engram.lab import Run, setting, settings
 from engram.rules import AlignAda, FeedbackAlignment, SynapticRule
-from engram.rules.synaptic import Competitive
+from engram.rules.synaptic import competitive
 from engram.tasks.data import load
 
 Training = Literal["backprop", "matched", "hebbian", "soft", "random", "feedback", "align"]
-SOFT = Competitive(temperature=0.1)
+SOFT = competitive(temperature=0.1)
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
 exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, maximum=0.5, time_limit=1e6, node_limit=500)
 
