@@ -70,10 +70,9 @@ claims = [
     abstract("exponentially-many-states",
         "The number of stored states grows as 2^((1 - z/r) N) (largest difference of its logarithm from that)",
         maximum(metric("excess_states")("5-6"), metric("excess_states")("5-10")) <= 2.0, sameness="identity"),
-    abstract("states-by-all-neurons",
-        "Bits that 4 % errors leave, the logarithm of the states times the share recovered, grow with all neurons, "
-        "hidden ones included: for each nearly (1 - z/r) / (1 + z 2^(r-1) / r) = 0.0060",
-        metric("bits_per_neuron")("5-6") >= 0.0057, sameness="numeric"),
+    abstract("states-by-all-neurons", "Bits that 4 % errors leave, the logarithm of the states times the share "
+        "recovered, grow with all neurons, hidden ones included: for each nearly (1 - z/r) / (1 + z 2^(r-1) / r) = "
+        "0.0060", metric("bits_per_neuron")("5-6") >= 0.0057, sameness="numeric"),
     abstract("classic-network-holds-few",
         "A classic Hopfield network recovers half of its patterns only while they are few (patterns a node)",
         metric("capacity")("load") <= 0.14, published="about N patterns", sameness="numeric"),
@@ -108,26 +107,22 @@ claims = [
         published="sparse weights of low dynamic range", sameness="identity"),
     scaffold("scaffold-holds-its-nodes", "As many contents as nodes come back from 4 % errors on a scaffold (cosine)",
         overlap("contents-scaffold") >= 0.95),
-    scaffold("scaffold-declines-smoothly",
-        "Beyond its number of nodes, twice the contents cost a scaffold less than Hopfield networks of as many weights "
-        "(largest loss of the cosine, less that of the better of two rules)",
+    scaffold("scaffold-declines-smoothly", "Beyond its number of nodes, twice the contents cost a scaffold less than "
+        "Hopfield networks of as many weights (largest loss of the cosine, less that of the better of two rules)",
         loss("contents-scaffold") - minimum(*map(loss, HOPFIELD)) <= -0.1),
     scaffold("scaffold-keeps-something",
         "Of four times as many contents as nodes, a scaffold keeps more than Hopfield networks (difference of cosines)",
         overload("contents-scaffold") - maximum(*map(overload, HOPFIELD)) >= 0.05),
-    ours("random-patterns-pack-loosely",
-        "Clusters of 4 to 10 nodes that learn random patterns, none one flip from another, end 1.43 to 2.08 bits short "
-        "of all patterns, as sets drawn directly do, where a parity lacks 1 (largest difference)",
-        metric("error")("packing") <= 0.05,
+    ours("random-patterns-pack-loosely", "Clusters of 4 to 10 nodes that learn random patterns, none one flip from "
+        "another, end 1.43 to 2.08 bits short of all patterns, as sets drawn directly do, where a parity lacks 1 "
+        "(largest difference)", metric("error")("packing") <= 0.05,
         source="ours: sets to which nothing can be added, drawn one pattern at a time"),
-    ours("and-leave-no-joint-state",
-        "Were clusters of random patterns independent, no state would suit them all (logarithm of the number of such "
-        "states for each node, 1 - z bits / r, with 6 or 10 nodes in a cluster)",
+    ours("and-leave-no-joint-state", "Were clusters of random patterns independent, no state would suit them all "
+        "(logarithm of the number of such states for each node, 1 - z bits / r, with 6 or 10 nodes in a cluster)",
         maximum(metric("exponent_6")("packing"), metric("exponent_10")("packing")) <= 0.0,
         source="ours: a first moment"),
-    ours("ladder-of-decoders",
-        "Belief propagation recovers no less than flips of the worst node, these no less than random flips, and these "
-        "than parallel ones (smallest lead at any share of errors)",
+    ours("ladder-of-decoders", "Belief propagation recovers no less than flips of the worst node, these no less than "
+        "random flips, and these than parallel ones (smallest lead at any share of errors)",
         lead(*itertools.pairwise(f"decoder-{name}" for name in ("belief-propagation", *FLIPS))) >= -0.1),
     par("belief-propagation-goes-further", "At 10 % errors, belief propagation still recovers everything",
         metric("recovery_first_0.1")("decoder-belief-propagation") >= 0.95),
