@@ -37,7 +37,7 @@ def names(kind: str) -> list[str]:
 
     Examples:
         >>> names("plasticity_rules")
-        ['clipped-hebb', 'hebb', 'modulated', 'oja', 'retroactive']
+        ['clipped-hebb', 'hebb', 'instar', 'modulated', 'oja', 'retroactive']
     """
     if kind not in KINDS:
         raise ValueError(f"kind = {kind!r}: expected one of {', '.join(KINDS)}")
