@@ -32,9 +32,7 @@ class Training:
     """What one trial is made of; where classes are split, a softmax over the two of a task decides."""
 
     tasks: Literal["split", "permuted", "imbalanced"] = setting("split", "two digits a task, or all, permuted")
-    images: Literal["mnist", "mnist-whole", "digits"] = setting(
-        "mnist", "10,000 of MNIST, all of it, or of scikit-learn"
-    )
+    images: Literal["mnist", "mnist-whole", "digits"] = setting("mnist", "10,000 of MNIST, all of it, or small ones")
     head: Literal["linear", "dhp"] = setting("linear", "last layer; neither has a bias")
     init: Literal["fan_in", "author"] = setting("author", "its scale: bound units^-1/2, or classes^-1/2")
     penalty: Penalty = setting("none", "what holds the slow weights")
