@@ -1,4 +1,4 @@
-"""Learning hundreds of classes one after another, an image at a time, by meta-learning how (Beaulieu et al., 2020).
+"""Networks are meta-learned to learn class after class and to forget little of it (Beaulieu et al., 2020).
 
 Networks are meta-learned on some characters: after twenty steps on one of them they are to know it and all others. Then
 all but their last layer is frozen, and that learns a stream of other characters, each image once. Beside ANML, whose
@@ -8,30 +8,21 @@ learning before; and for each the same images in random order, which cannot be f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
 import plotly.graph_objects as go
 import torch
-from annotated_types import Ge, Gt, Le, MinLen
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 from torch.nn import functional
 
-from engram.continual.anml import (
-    GatedNet,
-    SequentialMetaLearner,
-    anml_net,
-    evaluate_lengths,
-    oml_net,
-    sanml_net,
-    zap_,
-)
+from engram.continual.anml import GatedNet, SequentialMetaLearner, anml_net, evaluate_lengths, oml_net, sanml_net, zap_
 from engram.experiments.anml.claims import claims
-from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of
-from engram.lab.curves import colors
+from engram.lab import Experiment, Preset, Results, Run, Study, setting, settings
+from engram.lab.figures import colors
 from engram.tasks import ClassStreams, synthetic_glyphs
 from engram.tasks.data import load
 
@@ -42,79 +33,82 @@ NEIGHBOURS = 5
 SHOWN = {"anml": "ANML", "sanml": "without gate", "oml": "OML", "pretrained": "pretrained", "scratch": "from scratch"}
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
-    """What one trial is made of."""
+    """What one trial is made of.
 
-    network: Literal["anml", "sanml", "oml"] = "anml"
-    """ANML's network, the same without its gate, or OML's, with a linear head, which alone moves in the inner loop."""
-    learning: Literal["meta", "iid", "iid-zapped", "none"] = "meta"
-    """Meta-learning; classification of as many images in random order, with or without drawing the last layer anew
-    after each pass; or none, and all layers learn the stream."""
-    order: Annotated[int, Ge(1), Le(2)] = 2
-    """Of the outer gradient; 1 is what the released program has."""
-    characters: Literal["glyphs", "omniglot", "omniglot-small"] = "omniglot-small"
-    """Omniglot's small background sets, all of it with its own split, or synthetic ones that need no download."""
-    classes: Annotated[int, Ge(2)] = 242
-    """Synthetic characters."""
-    withheld: Annotated[int, Ge(1)] = 100
-    """Characters of the streams, where the data has no split of its own."""
-    channels: Annotated[int, Ge(1)] = 64
-    """Channels of each convolution."""
-    gate_channels: Annotated[int, Ge(1)] = 32
-    """Channels of each convolution of the gate."""
-    outputs: Annotated[int, Ge(2)] = 200
-    """Outputs of the network; at least as many as classes."""
-    steps: Annotated[int, Ge(1)] = 400
-    """Steps of meta-learning."""
-    trajectory: Annotated[int, Ge(1), Le(20)] = 20
-    """Images of a class in a step of meta-learning."""
-    remember: Annotated[int, Ge(1)] = 64
-    """Images to be remembered in it."""
-    inner_lr: Annotated[float, Gt(0), Le(1)] = 0.03
-    """Learning rate of the inner loop."""
-    outer_lr: Annotated[float, Gt(0), Le(1)] = 3e-3
-    """Learning rate of Adam, outside it, and of pretraining."""
-    oml_channels: Annotated[int, Ge(1)] = 32
-    """Channels of OML's convolutions, of which it has twice as many, on larger maps."""
-    oml_outer_lr: Annotated[float, Gt(0), Le(1)] = 1e-3
-    """The same for OML."""
-    lengths: Annotated[tuple[int, ...], MinLen(1)] = (20, 50, 100)
-    """Numbers of classes in a stream."""
-    judged: Annotated[int, Ge(1)] = 50
-    """The length that claims are about, but those about the longest."""
-    lrs: Annotated[tuple[float, ...], MinLen(1)] = (3e-4, 1e-3, 3e-3)
-    """Learning rates of the stream, of which the best on what is learned is taken."""
-    selections: Annotated[int, Ge(1)] = 1
-    """Streams by which it is chosen."""
-    streams: Annotated[int, Ge(1)] = 3
-    """Streams of each length."""
+    The network is ANML's, the same without its gate, or OML's, whose linear head alone moves in the inner loop. It
+    learns by meta-learning; by classification of as many images in random order, with or without drawing the last layer
+    anew after each pass; or not at all, and then all layers learn the stream.
+    """
+
+    network: Literal["anml", "sanml", "oml"] = setting("anml", "ANML's, without its gate, or OML's")
+    learning: Literal["meta", "iid", "iid-zapped", "none"] = setting("meta", "what comes before the streams")
+    order: int = setting(2, "order of the outer gradient; the released program has 1", ge=1, le=2)
+    characters: Literal["glyphs", "omniglot", "omniglot-small"] = setting("omniglot-small", "glyphs: synthetic ones")
+    classes: int = setting(242, "synthetic characters", ge=2)
+    withheld: int = setting(100, "characters of the streams, where the data has no split of its own", ge=1)
+    channels: int = setting(64, "channels of each convolution", ge=1)
+    gate_channels: int = setting(32, "channels of each convolution of the gate", ge=1)
+    outputs: int = setting(200, "outputs of the network; at least as many as classes", ge=2)
+    steps: int = setting(400, "steps of meta-learning", ge=1, scales=True)
+    trajectory: int = setting(20, "images of a class in a step of meta-learning", ge=1, le=20)
+    remember: int = setting(64, "images to be remembered in it", ge=1)
+    inner_lr: float = setting(0.03, "learning rate of the inner loop", gt=0, le=1)
+    outer_lr: float = setting(3e-3, "learning rate of Adam, outside it, and of pretraining", gt=0, le=1)
+    lengths: tuple[int, ...] = setting((20, 50, 100), "numbers of classes in a stream")
+    judged: int = setting(50, "the length that most claims are about", ge=1)
+    lrs: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "rates of the stream, to choose from")
+    selections: int = setting(1, "streams by which a rate is chosen", ge=1)
+    streams: int = setting(3, "streams of each length", ge=1)
 
     def __post_init__(self) -> None:
         if self.judged not in self.lengths:
             raise ValueError(f"judged = {self.judged}: expected one of lengths = {self.lengths}")
 
 
-def arms(config: Config) -> dict[str, Arm]:
-    """ANML by either order; without its gate; OML; pretraining, with fresh last layers or not; and no learning before.
-
-    Pretrained and from scratch is the network without a gate. Each arm has the learning rates that suit it.
-    """
-    plain = replace(config, network="sanml")
-    found = {
-        "anml": config,
-        "anml-order-1": replace(config, order=1),
-        "sanml": plain,
-        "oml": replace(config, network="oml", channels=config.oml_channels, outer_lr=config.oml_outer_lr),
-        "pretrained": replace(plain, learning="iid"),
-        "pretrained-zapped": replace(plain, learning="iid-zapped"),
-        "scratch": replace(plain, learning="none", lengths=(config.judged,)),
-    }
-    return arms_of(trial, found, seconds)
+UNGATED: dict[str, Any] = {"network": "sanml"}
+arms: dict[str, dict[str, Any]] = {
+    "anml": {},
+    "anml-order-1": {"order": 1},
+    "sanml": UNGATED,
+    "oml": {"network": "oml", "channels": 32, "outer_lr": 1e-3},  # it has twice as many layers, on larger maps
+    "pretrained": {**UNGATED, "learning": "iid"},
+    "pretrained-zapped": {**UNGATED, "learning": "iid-zapped"},
+    "scratch": {**UNGATED, "learning": "none", "lengths": lambda arm: (arm.judged,)},
+}
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={"characters": "glyphs", "classes": 12, "withheld": 5}
+        | {"channels": 3, "gate_channels": 2, "outputs": 12, "oml": {"channels": 3}}
+        | {"steps": 4, "trajectory": 4, "remember": 6}
+        | {"lengths": (3, 5), "judged": 3, "lrs": (1e-3,), "streams": 1},
+    ),
+    "laptop": Preset(seeds=4),
+    "paper": Preset(
+        seeds=10,
+        changes={
+            "characters": "omniglot",
+            "channels": 256,
+            "gate_channels": 112,
+            "outputs": 1000,
+            "steps": 20_000,
+            "inner_lr": 0.1,
+            "outer_lr": 1e-3,
+            "oml": {"channels": 256},
+            "lengths": (10, 50, 75, 100, 150, 200, 300, 400, 500, 600),
+            "judged": 600,
+            "lrs": (1e-3, 6e-4, 4e-4, 3.5e-4, 3e-4, 2.5e-4, 2e-4, 1.5e-4, 1e-4, 9e-5, 8e-5, 6e-5, 3e-5, 1e-5),
+            "selections": 10,
+            "streams": 10,
+        },
+    ),
+}
 
 
 def characters(config: Config, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return images of the characters to meta-learn from and of those of the streams, 1 where there is paper."""
+    """Images of the characters to meta-learn from and of those of the streams, 1 where there is paper."""
     if config.characters == "omniglot":
         parts = (load("omniglot", split=split, size=SIDE).images for split in ("background", "evaluation"))
         known, new = (torch.from_numpy(images).float() / 255 for images in parts)
@@ -128,13 +122,13 @@ def characters(config: Config, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def build(config: Config, generator: torch.Generator) -> GatedNet:
-    """Return the network of a trial."""
-    made: dict[str, Any] = {"num_outputs": config.outputs, "generator": generator}
+    """Build the network of a trial."""
+    common: dict[str, Any] = {"num_outputs": config.outputs, "generator": generator}
     if config.network == "oml":
-        return oml_net(channels=config.channels, hidden=None, **made)
+        return oml_net(channels=config.channels, hidden=None, **common)
     if config.network == "sanml":
-        return sanml_net(body_channels=config.channels, **made)
-    return anml_net(body_channels=config.channels, gate_channels=config.gate_channels, **made)
+        return sanml_net(body_channels=config.channels, **common)
+    return anml_net(body_channels=config.channels, gate_channels=config.gate_channels, **common)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -146,12 +140,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         meta_learn(net, known, config, run)
     elif config.learning != "none":
         classify(net, known, config, run)
-    pool = new.unsqueeze(2)
-    train = ("body", "head") if config.learning == "none" else ("head",)
-    for shuffled in (False, True):
-        found = evaluate_lengths(
+    run.keep(net=net)
+    for prefix, shuffled in (("", False), ("oracle_", True)):
+        streams = evaluate_lengths(
             net,
-            pool,
+            new.unsqueeze(2),
             config.lengths,
             generator=run.generator,
             lrs=config.lrs,
@@ -159,20 +152,17 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             selections=config.selections,
             runs=config.streams,
             shuffled=shuffled,
-            train=train,
+            train=("body", "head") if config.learning == "none" else ("head",),
         )
-        for of_length in found:
-            key = f"{'oracle_' if shuffled else ''}{of_length.classes}"
-            result[f"held_out_{key}"] = mean(of_length.held_out)
-            result[f"seen_{key}"] = mean(of_length.seen)
-            result[f"lr_{key}"] = of_length.lr
+        for of_length in streams:
+            held_out, seen = (sum(shares) / len(shares) for shares in (of_length.held_out, of_length.seen))
+            key = f"{prefix}{of_length.classes}"
+            result |= {f"held_out_{key}": held_out, f"seen_{key}": seen, f"lr_{key}": of_length.lr}
             if of_length.classes == config.judged:
-                prefix = "oracle_" if shuffled else ""
-                result[f"{prefix}held_out"], result[f"{prefix}seen"] = mean(of_length.held_out), mean(of_length.seen)
+                result |= {f"{prefix}held_out": held_out, f"{prefix}seen": seen}
         if not shuffled:
-            tenth = max(1, found[-1].classes // 10)
-            result["first"] = found[-1].by_class[:, :tenth].mean().item()
-            result["last"] = found[-1].by_class[:, -tenth:].mean().item()
+            by_class, tenth = streams[-1].by_class, max(1, streams[-1].classes // 10)
+            result["first"], result["last"] = by_class[:, :tenth].mean().item(), by_class[:, -tenth:].mean().item()
     result["drop"] = 1 - result["held_out"] / max(result["oracle_held_out"], 1e-9)
     return result | gating(net, new)
 
@@ -186,8 +176,8 @@ def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], co
         net, run.generator, fast=fast, inner_lr=config.inner_lr, order=config.order, optimizer=optimizer
     )
     for step in run.steps(config.steps, net=net, optimizer=optimizer):
-        found = learner.step(*streams.sample(run.generator))
-        log(run, step, config, loss=found.loss, accuracy=found.remembered, captured=found.captured)
+        outcome = learner.step(*streams.sample(run.generator))
+        log(run, step, config, loss=outcome.loss, accuracy=outcome.remembered, captured=outcome.captured)
 
 
 def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
@@ -212,28 +202,17 @@ def log(run: Run, step: int, config: Config, **metrics: float | Tensor) -> None:
     run.log(step + 1, every=max(1, config.steps // 100), **metrics)
 
 
-def mean(numbers: tuple[float, ...]) -> float:
-    """Return their mean."""
-    return sum(numbers) / len(numbers)
-
-
 @torch.no_grad()
 def gating(net: GatedNet, new: Float[Tensor, "classes drawings 28 28"]) -> dict[str, float]:
-    """Return the share of active features before and after the gate, and what its neighbours tell of a gate's class."""
+    """The share of active features before and after the gate, and what its neighbours tell of a gate's class."""
     if net.gate is None:
         return {}
-    flat = new.flatten(0, 1).unsqueeze(1)
-    found = [net.features(some) for some in torch.split(flat, 256)]
-    pre, gate, post = (
-        torch.cat([part[of] for part in found]).reshape(*new.shape[:2], -1).cpu()  # type: ignore[misc]
-        for of in range(3)
-    )
-    labels = torch.arange(len(new)).repeat_interleave(SHOTS).numpy()
-    neighbours = KNeighborsClassifier(NEIGHBOURS).fit(gate[:, :SHOTS].flatten(0, 1).numpy(), labels)
-    rest = gate[:, SHOTS:]
-    right = (
-        neighbours.predict(rest.flatten(0, 1).numpy()).reshape(len(new), -1) == torch.arange(len(new)).numpy()[:, None]
-    )
+    batches = [net.features(images) for images in torch.split(new.flatten(0, 1).unsqueeze(1), 256)]
+    pre, gate, post = (torch.cat(parts).reshape(*new.shape[:2], -1).cpu() for parts in zip(*batches, strict=True))
+    labels = np.arange(len(new))
+    learned, others = (part.flatten(0, 1).numpy() for part in (gate[:, :SHOTS], gate[:, SHOTS:]))
+    neighbours = KNeighborsClassifier(NEIGHBOURS).fit(learned, labels.repeat(SHOTS))
+    right = neighbours.predict(others).reshape(len(new), -1) == labels[:, None]
     active = {"before": pre, "after": post}
     shares = {f"active_{name}": (part[:, SHOTS:] > ACTIVE).float().mean().item() for name, part in active.items()}
     return {**shares, "gate_neighbours": float(right.mean())}
@@ -251,66 +230,33 @@ def figure(results: Results) -> go.Figure:
     titles = "right answers, images held out; dotted: in random order", "the gate of ANML, for new classes"
     plot = make_subplots(2, 1, subplot_titles=titles, row_heights=[0.64, 0.36], vertical_spacing=0.17)
     for arm, color in colors(results.arms).items():
-        trials = [of_seed[arm] for of_seed in results.by_seed.values() if arm in of_seed]
-        for order, dash in (("", "solid"), ("oracle_", "dot")) if trials else ():
-            lengths = [n for n in results.config.lengths if f"held_out_{order}{n}" in trials[0]]
-            shares = [mean(tuple(trial[f"held_out_{order}{n}"] for trial in trials)) for n in lengths]
+        for order, dash in (("", "solid"), ("oracle_", "dot")) if results.values(arm) else ():
+            lengths = results.configs[arm].lengths
+            shares = [np.mean(results.values(arm, f"held_out_{order}{length}")) for length in lengths]
             style = {"line": {"color": color, "dash": dash}, "legendgroup": arm, "showlegend": not order}
             plot.add_scatter(x=lengths, y=shares, name=SHOWN.get(arm, arm), mode="lines+markers", **style, row=1, col=1)
-    gates = [of_seed["anml"] for of_seed in results.by_seed.values() if "anml" in of_seed]
-    for when, color in colors({"_untrained": "", "": ""}).items() if gates else ():
-        shares = [mean(tuple(gate[f"{key}{when}"] for gate in gates)) for key in GATE]
-        name = "untrained gate" if when else "meta-learned gate"
+    gates = {"untrained gate": "_untrained", "meta-learned gate": ""} if results.values("anml") else {}
+    for name, color in colors(gates).items():
+        shares = [np.mean(results.values("anml", f"{key}{gates[name]}")) for key in GATE]
         plot.add_bar(x=list(GATE.values()), y=shares, name=name, marker_color=color, row=2, col=1)
     plot.update_xaxes(title="classes of the stream", row=1, col=1).update_yaxes(title="share", rangemode="tozero")
     return plot.update_layout(height=760, title="What is left of a stream of classes at its end")
 
 
-def seconds(config: Config) -> float:
-    """Time of a trial on one core: the steps of learning, and those of the streams."""
-    width = (config.channels / 64) ** 2
-    step = {"anml": 0.065 * width + 0.05, "sanml": 0.055 * width + 0.045, "oml": 0.17 * width + 0.01}[config.network]
-    step = {"meta": step if config.order == 2 else 0.6 * step, "none": 0.0}.get(config.learning, 0.035 * width)
-    streams = 2 * (config.streams + (config.selections * len(config.lrs) if len(config.lrs) > 1 else 0))
-    head = 2e-4 + 1e-9 * 9 * config.channels * config.outputs
-    of_stream = 1e-3 + 1.8e-3 * width if config.learning == "none" else head
-    return 3 + config.steps * step + streams * SHOTS * sum(config.lengths) * of_stream
-
-
-def ready(config: Config) -> None:
+def check_requirements(config: Config) -> None:
     """Read the characters, so that a run without them does not begin."""
     if config.characters != "glyphs":
         load(config.characters, size=SIDE)
 
 
-LAPTOP = Config()
-SMOKE = Config(
-    characters="glyphs", classes=12, withheld=5, channels=3, gate_channels=2, outputs=12, steps=4, trajectory=4,
-    remember=6, lengths=(3, 5), judged=3, lrs=(1e-3,), streams=1, oml_channels=3,
-)  # fmt: skip
-PAPER = Config(
-    characters="omniglot",
-    channels=256,
-    gate_channels=112,
-    outputs=1000,
-    steps=20_000,
-    inner_lr=0.1,
-    outer_lr=1e-3,
-    oml_channels=256,
-    lengths=(10, 50, 75, 100, 150, 200, 300, 400, 500, 600),
-    judged=600,
-    lrs=(1e-3, 6e-4, 4e-4, 3.5e-4, 3e-4, 2.5e-4, 2e-4, 1.5e-4, 1e-4, 9e-5, 8e-5, 6e-5, 3e-5, 1e-5),
-    selections=10,
-    streams=10,
-)
 experiment = Experiment(
     name="anml",
-    summary="Networks meta-learned to learn class after class, an image at a time, and to forget little of it",
+    about=__doc__,
     paper="Beaulieu et al., Learning to continually learn, ECAI 2020 (arXiv 2002.09571)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(LAPTOP, seeds=4), "paper": Preset(PAPER, seeds=10)},
-    arms=arms,
+    studies=Study(trial, arms),
+    presets=presets,
     claims=claims,
     figure=figure,
     headline="accuracy",
-    ready=ready,
+    check_requirements=check_requirements,
 )
