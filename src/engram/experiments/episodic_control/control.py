@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
 import polars as pl
-from annotated_types import Ge, Gt, Le
 
 from engram.agents import MFEC, NEC, EpsilonGreedy, OnlineAgent, TabularQ, evaluate, play_episode
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import DND, KeyValueMemory
 from engram.memory.episodic import policies
 from engram.nn import RandomProjection, pixel_encoder, vector_encoder
@@ -43,40 +41,25 @@ GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
 CHUNKS, SHORTEST = 100, 40  # most points of a curve of returns, and least steps between two
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
     """The agent, and where it acts."""
 
-    environment: Literal["CartPole-v1", "engram/FourRoom-v0", Game] = "CartPole-v1"
-    """Where the agent acts."""
-    learner: Literal["mfec", "nec", "tabular-q"] = "mfec"
-    """The agent."""
-    policy: PolicyName = "lru"
-    """What the memory keeps."""
-    value_update: Literal["max", "mean", "ema"] = "max"
-    """What becomes of a value when its state comes again."""
-    capacity: Annotated[int, Ge(2)] = 100
-    """Rows for each action."""
-    neighbours: Annotated[int, Ge(1)] = 11
-    """Rows that an estimate is made from."""
-    gamma: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Discount for each step."""
-    epsilon: Annotated[float, Ge(0), Le(1)] = 0.005
-    """Share of random actions in the end."""
-    explore_from: Annotated[int, Ge(0)] = 500
-    """Step up to which all actions are random."""
-    explore_until: Annotated[int, Ge(0)] = 4000
-    """Step from which there are no more random actions than in the end."""
-    steps: Annotated[int, Ge(100)] = 40_000
-    """Steps of an agent; the last episode is played to its end."""
-    agents: Annotated[int, Ge(1)] = 1
-    """Agents in one trial, each on its own; their returns are averaged."""
-    key_dim: Annotated[int, Ge(1)] = 32
-    """Length of keys that are learned or projected; else an observation is its own key."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 5e-4
-    """Of a learned encoder."""
-    learning_starts: Annotated[int, Ge(0)] = 1000
-    """Steps before an encoder is trained."""
+    environment: Literal["CartPole-v1", "engram/FourRoom-v0", Game] = setting("CartPole-v1", "where the agent acts")
+    learner: Literal["mfec", "nec", "tabular-q"] = setting("mfec", "the agent")
+    policy: PolicyName = setting("lru", "what the memory keeps")
+    value_update: Literal["max", "mean", "ema"] = setting("max", "what becomes of a value when its state comes again")
+    capacity: int = setting(100, "rows for each action", ge=2)
+    neighbours: int = setting(11, "rows that an estimate is made from", ge=1)
+    gamma: float = setting(0.99, "discount for each step", ge=0, le=1)
+    epsilon: float = setting(0.005, "share of random actions in the end", ge=0, le=1)
+    explore_from: int = setting(500, "step up to which all actions are random", ge=0)
+    explore_until: int = setting(4000, "step from which there are no more random actions than in the end", ge=0)
+    steps: int = setting(40_000, "of an agent; the last episode is played to its end", ge=100, scales=True)
+    agents: int = setting(1, "agents in one trial, whose returns are averaged", ge=1, scales=True)
+    key_dim: int = setting(32, "length of keys that are learned or projected", ge=1)
+    learning_rate: float = setting(5e-4, "learning rate of an encoder", gt=0, le=1)
+    learning_starts: int = setting(1000, "steps before an encoder is trained", ge=0)
 
     def __post_init__(self) -> None:
         if self.explore_from > self.explore_until:
@@ -117,9 +100,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     agents = [build(config, run, env) for env in envs]
     states = _random_states(envs[0], run) if pixels else []
     whole_games = _make(config.environment, training=False) if pixels else None
+    named = {f"agent_{i}": agent for i, agent in enumerate(agents)}
     late = np.zeros((config.agents, 2))  # of each agent, sum and number of returns: who succeeds has more episodes
     chunks = min(CHUNKS, config.steps // SHORTEST)
-    for chunk in run.steps(chunks, late=late, **{f"agent_{i}": agent for i, agent in enumerate(agents)}):
+    for chunk in run.steps(chunks, late=late, **named):
         means, end = [], (chunk + 1) * config.steps // chunks
         for i, (env, agent) in enumerate(zip(envs, agents, strict=True)):
             # What an environment does in a chunk depends on nothing before it, so that a chunk can be begun again.
@@ -138,6 +122,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             games = evaluate(whole_games, agents[0], 10, int(run.rng.integers(2**31)))
             max_q = float(np.mean([agents[0].values(state).max() for state in states]))
             run.log(end, score=float(np.mean([game.total for game in games])), max_q=max_q)
+    run.keep(**named)
     result = {"late_return": float((late[:, 0] / late[:, 1]).mean())}
     if pixels:
         scores = run.metrics().filter(pl.col("metric") == "score")["value"].to_numpy()
@@ -157,17 +142,9 @@ def _make(environment: str, training: bool = True) -> gymnasium.Env[Any, Any]:
 
 
 def _random_states(env: gymnasium.Env[Any, Any], run: Run, count: int = 500) -> list[Any]:
-    """Return states that random actions lead to."""
+    """States that random actions lead to."""
     states = [env.reset(seed=int(run.rng.integers(2**31)))[0]]
     while len(states) < count:
         state, _, terminated, truncated, _ = env.step(run.rng.integers(env.action_space.n))  # type: ignore[attr-defined]
         states.append(env.reset()[0] if terminated or truncated else state)
     return states
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core, by the steps of its agents; measured for each environment."""
-    step = {"CartPole-v1": 10e-6, "engram/FourRoom-v0": 35e-6}.get(config.environment, 2e-3)
-    each = {"mfec": 90e-6, "nec": 650e-6, "tabular-q": 30e-6}[config.learner]
-    searched = 1e-9 * min(config.capacity, config.steps) * (config.key_dim if config.environment in GAMES else 2)
-    return config.agents * config.steps * (step + each + searched)

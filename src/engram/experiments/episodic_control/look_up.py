@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge
 
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import KeyValueMemory
 
 LOOKED_UP = (1000, 4000, 16000, 64000)  # rows of a table
 
 
-@dataclass(frozen=True)
+@settings
 class LookUp:
     """What is looked for."""
 
-    neighbours: Annotated[int, Ge(1)] = 11
-    """Rows that an estimate is made from."""
+    neighbours: int = setting(11, "rows that an estimate is made from", ge=1)
 
 
 def trial(config: LookUp, run: Run) -> dict[str, Any]:
@@ -33,9 +30,9 @@ def trial(config: LookUp, run: Run) -> dict[str, Any]:
             keys = torch.randn(rows, 4, generator=run.generator)
             for table in range(2):
                 memory.write(keys, torch.zeros(rows), tables=table)
-            for asked in torch.randn(200, 1, 4, generator=run.generator):
+            for key in torch.randn(200, 1, 4, generator=run.generator):
                 began = time.perf_counter()
-                memory.query(asked, config.neighbours)
+                memory.query(key, config.neighbours)
                 shortest[i] = min(shortest[i], time.perf_counter() - began)
-    found = {f"microseconds_{rows}": 1e6 * float(taken) for rows, taken in zip(LOOKED_UP, shortest, strict=True)}
-    return found | {"exponent": float(np.log(shortest[-1] / shortest[-2]) / np.log(LOOKED_UP[-1] / LOOKED_UP[-2]))}
+    times = {f"microseconds_{rows}": 1e6 * float(seconds) for rows, seconds in zip(LOOKED_UP, shortest, strict=True)}
+    return times | {"exponent": float(np.log(shortest[-1] / shortest[-2]) / np.log(LOOKED_UP[-1] / LOOKED_UP[-2]))}

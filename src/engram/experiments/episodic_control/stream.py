@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge
 
 from engram.experiments.episodic_control.control import POLICIES, PolicyName
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import KeyValueMemory
 from engram.tasks import DriftingGaussians
 
@@ -17,16 +15,13 @@ CENTRES, BATCHES, TESTED = 32, (1, 8), 1000
 MEASURED = 80  # points between two measurements
 
 
-@dataclass(frozen=True)
+@settings
 class Stream:
     """What the memory keeps, and the stream."""
 
-    policy: PolicyName = "lru"
-    """What the memory keeps."""
-    points: Annotated[int, Ge(960)] = 4000
-    """Points of a stream; a multiple of 160."""
-    streams: Annotated[int, Ge(1)] = 4
-    """Streams, each on its own; their errors are averaged."""
+    policy: PolicyName = setting("lru", "what the memory keeps")
+    points: int = setting(4000, "points of a stream; a multiple of 160", ge=960, scales=True)
+    streams: int = setting(4, "streams, each on its own; their errors are averaged", ge=1, scales=True)
 
     def __post_init__(self) -> None:
         if self.points % (2 * MEASURED):
@@ -55,8 +50,9 @@ def trial(config: Stream, run: Run) -> dict[str, Any]:
             tables = torch.arange(streams).repeat_interleave(batch)
             for part in torch.split(points[:, seen - MEASURED : seen], batch, dim=1):
                 memory.write(part.flatten(0, 1), torch.zeros(len(tables)), tables=tables)
-            found = memory.query(tests[int(seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
-            run.log(seen, **{f"error_{batch}": found.squared_distances.double().mean()})
+            nearest = memory.query(tests[int(seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
+            run.log(seen, **{f"error_{batch}": nearest.squared_distances.double().mean()})
+    run.keep(**state)
     moments = {"before": half, "after": half + 10 * CENTRES, "end": config.points}
     errors = {(metric, step): value for step, metric, value in run.metrics().select("step", "metric", "value").rows()}
     return {
