@@ -31,7 +31,7 @@ class Agent(Protocol):
             rewards: Their rewards, (num_envs,).
             observations: The observations after them, (num_envs, features).
         """
-        return  # noqa: PLR1711 - a body, without which the type checker takes the method for abstract
+        return  # without a body the type checker would take the method for abstract
 
 
 class Lifetimes(NamedTuple):
