@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Changes = Mapping[str, Any]
 """Settings to change, by name: ``steps=100``; those of one arm or study as a mapping or dotted: ``{"lstm.steps": 9}``.
 
-In the table of an arm a function gives the value from the arm's other settings, as ``lambda arm: arm.bits + 1``.
+In the table of an arm a function gives the value from the arm's settings without it, as ``lambda arm: arm.bits + 1``.
 """
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
 
@@ -297,9 +297,10 @@ def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
     draft = object.__new__(cls)
     for name, default in vars(cls()).items():
         object.__setattr__(draft, name, default)
-    for name, value in _merged(cls, layers).items():
-        if not callable(value):
-            _set(draft, name.split("."), value)
+    for layer in layers:
+        for name, value in configs.flat(cls, layer):
+            if not callable(value):
+                _set(draft, name.split("."), value)
     return draft
 
 
