@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from engram.experiments.align.digits import PER_RATE, RULES, digits, rule_of, targets, trained
-from engram.rules import train_step, wide_mlp
+from engram.nn import wide_mlp
+from engram.rules import train_step
 
 
 def test_targets_sum_to_nothing():

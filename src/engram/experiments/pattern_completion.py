@@ -59,7 +59,9 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={
-            **{"bits": 10, "hidden_size": 11, "episodes": 20},
+            "bits": 10,
+            "hidden_size": 11,
+            "episodes": 20,
             "non-plastic-large": {"hidden_size": 23},
             "lstm": {"hidden_size": 12},
             "plastic-long": {"bits": 12, "episodes": 10},
@@ -125,8 +127,8 @@ CODE = "author code, simple/ and its README; criterion ours"
 claim = claims_from(CODE, published="learns the task; more than 1000 pixels and 2 million parameters (no figure)")
 fails = claims_from(
     CODE,
-    published="plastic learns, non-plastic needs orders of magnitude more episodes, also with 2000 neurons more; an LSTM "
-    "learns slowly and imperfectly even with about 2000 units (no figure)",
+    published="plastic learns, non-plastic needs orders of magnitude more episodes, also with 2000 neurons more; an "
+    "LSTM learns slowly and imperfectly even with about 2000 units (no figure)",
     presets=("laptop",),
 )
 claims = [

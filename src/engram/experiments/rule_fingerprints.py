@@ -26,9 +26,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from engram import analysis
-from engram.initial import uniform
 from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, metric, setting, settings
 from engram.lab.figures import add_map
+from engram.nn.initial import uniform
 from engram.rules import (
     AlignZero,
     Backprop,

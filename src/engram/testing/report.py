@@ -18,7 +18,7 @@ MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium or Chrome: ``ENGRAM_BROWSER``, one installed on this machine, or Playwright's."""
+    """The path of a Chromium or Chrome: ``ENGRAM_BROWSER``, one installed on this machine, or Playwright's."""
     for path in (os.environ.get("ENGRAM_BROWSER"), *map(shutil.which, BROWSERS)):
         if path:
             return path

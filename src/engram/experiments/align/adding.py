@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from engram.lab import Run, setting, settings
-from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step, wide_rnn
+from engram.nn import wide_rnn
+from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step
 from engram.tasks import DelayedAdd, Episode
 
 TRAINED = 300

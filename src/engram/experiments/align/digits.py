@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from engram.lab import Run, setting, settings
-from engram.rules import CATALOGUE, AlignProp, LearningRule, train_step, wide_mlp
+from engram.nn import wide_mlp
+from engram.rules import CATALOGUE, AlignProp, LearningRule, train_step
 
 RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa", "dfa", "last-layer")
 RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)

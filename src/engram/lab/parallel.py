@@ -1,0 +1,111 @@
+"""Performs the trials of a run: in this process, on worker processes (loky) or on Ray, with the same results."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import resource_tracker
+from typing import Any
+
+import psutil
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
+
+from engram.lab import code
+from engram.lab.folder import Status
+from engram.lab.job import Job, perform
+from engram.numeric.parallel import Backend, Lost, NoWorkersError, parallel_map, start_ray
+
+ATTEMPTS = 3
+SIGNAL_SECONDS = 0.2
+_reloads = 0
+
+
+def perform_all(
+    jobs: Sequence[Job], *, workers: int, engine: Backend = "loky", address: str | None = None
+) -> list[Status]:
+    """Perform all trials, begun in this order; a worker that dies costs its trial another attempt, the others nothing.
+
+    Arguments as of ``engram.lab.run``; one worker of loky is this process, and without an address a Ray cluster is
+    started for the time of the run. Returns the status of each trial; where no node of a cluster is left, some are
+    interrupted or still wait.
+    """
+    if _stale():
+        get_reusable_executor().shutdown(wait=True)
+    with _connected(engine, workers, address):
+        try:
+            done = parallel_map(
+                perform,
+                jobs,
+                workers=workers,
+                backend=engine,
+                attempts=ATTEMPTS,
+                under_way=lambda job: job.folder.status().state == "running",
+                wait=_undisturbed,
+            )
+        except NoWorkersError as error:
+            return [_stranded(job, str(error)) for job in jobs]
+    return [_lost(job) if isinstance(status, Lost) else status for job, status in zip(jobs, done, strict=True)]
+
+
+def _stale() -> bool:
+    """Whether a module was loaded anew since the last call, so that workers of then have its old source."""
+    global _reloads
+    before, _reloads = _reloads, len(code.reloaded)
+    return before != _reloads
+
+
+def _lost(job: Job) -> Status:
+    status = replace(job.folder.status(), state="failed", message=f"its worker process died {ATTEMPTS} times")
+    job.folder.set_status(status)
+    return status
+
+
+def _stranded(job: Job, why: str) -> Status:
+    status = job.folder.status()
+    if status.state == "running":
+        status = replace(status, state="interrupted", message=why)
+        job.folder.set_status(status)
+    return status
+
+
+@contextmanager
+def _connected(engine: Backend, workers: int, address: str | None) -> Iterator[None]:
+    if engine == "loky":
+        yield
+        return
+    import ray
+
+    try:
+        start_ray(workers, address)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _undisturbed(work: Callable[[], Any]) -> Any:
+    """Work in a thread that blocks Ctrl-C: it reaches this thread, which asks the trials to stop, but no worker.
+
+    Workers inherit the block from the moment of their birth.
+    """
+    with ThreadPoolExecutor(1, initializer=_block_interrupts) as thread:
+        try:
+            working = thread.submit(work)
+            # In turns, since a signal that the system hands to another thread does not wake this one.
+            while not wait([working], timeout=SIGNAL_SECONDS).done:
+                pass
+            return working.result()
+        except KeyboardInterrupt:
+            for child in psutil.Process().children(recursive=True):
+                child.kill()
+            raise
+
+
+def _block_interrupts() -> None:
+    # The trackers unblock interrupts in the thread that starts them, so they are started first.
+    resource_tracker.ensure_running()
+    loky_resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,0 +1,187 @@
+"""Results read back: of the last run, from the note beside its trials, or of a run that is kept as a record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from typing_extensions import TypedDict
+
+from engram import checks
+from engram.lab import config as configs
+from engram.lab.experiment import Experiment, find_experiment
+from engram.lab.folder import Identity, Status, TrialFolder, runs_folder
+from engram.lab.job import Job
+from engram.lab.metrics import SCHEMA
+from engram.lab.results import Results, TrialResult
+from engram.storage.files import CorruptFileError, read_json, write_json
+
+NOTE = "last-run.json"
+COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}
+
+
+class Entry(TypedDict):
+    """One trial of a run."""
+
+    arm: str
+    seed: int
+    folder: str
+
+
+class Note(TypedDict):
+    """What a run consists of."""
+
+    preset: str
+    changed: dict[str, Any]
+    arms: dict[str, dict[str, Any]]
+    seeds: int
+    trials: list[Entry]
+
+
+def write_note(root: Path, *, preset: str, changed: Mapping[str, Any], seeds: int, jobs: Sequence[Job]) -> Note:
+    """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``.
+
+    Args:
+        root: The experiment's folder.
+        preset: Name of the preset.
+        changed: The settings that differ from it.
+        seeds: How many seeds.
+        jobs: All trials.
+
+    Returns:
+        The note.
+    """
+    note: Note = {
+        "preset": preset,
+        "changed": dict(changed),
+        "arms": {job.trial.arm: configs.to_dict(job.trial.config) for job in jobs},
+        "seeds": seeds,
+        "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.path.name} for job in jobs],
+    }
+    write_json(root / NOTE, note)
+    return note
+
+
+def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
+    """The last run of an experiment, read from its folder.
+
+    Args:
+        experiment: The experiment, or its name in the registry.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+
+    Raises:
+        ValueError: It was never run there.
+        CorruptFileError: The note of the last run cannot be read, or is of an experiment that has changed.
+    """
+    experiment = find_experiment(experiment)
+    root = runs_folder(runs) / experiment.name
+    try:
+        note = read_json(root / NOTE, Note)
+        _configs(experiment, note)
+    except FileNotFoundError:
+        raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
+    except CorruptFileError:
+        raise
+    except ValueError as error:
+        raise CorruptFileError(root / NOTE, str(error)) from None
+    return read_back(experiment, root, note)
+
+
+def read_back(experiment: Experiment, root: Path, note: Note, last: Mapping[str, Status] | None = None) -> Results:
+    """The results of a run, collected from the folders of its trials.
+
+    A finished trial whose files are corrupt counts as failed; the next run does it again.
+
+    Args:
+        experiment: The experiment.
+        root: Its folder.
+        note: What the run consists of.
+        last: The last status of trials, by the name of their folder, which some could not write down.
+    """
+    read = [_read_trial(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
+    frames = [
+        metrics.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
+        for trial, metrics, _ in read
+        if metrics is not None
+    ]
+    metrics = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
+    environment = _environment([identity for _, _, identity in read if identity is not None])
+    return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in read], metrics)
+
+
+def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
+    """The results that ``Results.record`` wrote; the claims are judged anew from its trials."""
+    trials = [
+        TrialResult(**{**trial, "result": {name: _or_nan(value) for name, value in trial["result"].items()}})
+        for trial in record["trials"]
+    ]
+    rows = [
+        (curve["arm"], curve["seed"], step, curve["metric"], _or_nan(value))
+        for curve in record["curves"]
+        for step, value in zip(curve["step"], curve["value"], strict=True)
+    ]
+    return _results(experiment, record, trials, pl.DataFrame(rows, schema=COLUMNS, orient="row"))
+
+
+def _results(
+    experiment: Experiment, stored: Mapping[str, Any], trials: Sequence[TrialResult], metrics: pl.DataFrame
+) -> Results:
+    return Results(
+        experiment=experiment.name,
+        claimed=experiment.claims,
+        headline=experiment.headline,
+        preset=stored["preset"],
+        changed=stored["changed"],
+        configs=_configs(experiment, stored),
+        seeds=stored["seeds"],
+        trials=trials,
+        metrics=metrics,
+        environment=stored["environment"],
+    )
+
+
+def _or_nan(value: Any) -> Any:
+    """A number of a record, in which JSON has no other sign than null for one that is not finite."""
+    return math.nan if value is None else value
+
+
+def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of each arm of a run; raises ValueError where the experiment has changed since."""
+    checks.choice("preset", stored["preset"], experiment.presets)
+    return {arm: configs.from_dict(experiment.study_of(arm).settings, own) for arm, own in stored["arms"].items()}
+
+
+def _read_trial(
+    entry: Entry, root: Path, last: Status | None
+) -> tuple[TrialResult, pl.DataFrame | None, Identity | None]:
+    """A trial and, of a finished one, its metrics and what it is."""
+    folder = TrialFolder(root / entry["folder"])
+    made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
+    try:
+        stored = folder.result()
+        if stored is not None:
+            trial = made("finished", stored["result"], stored["seconds"])
+            return trial, folder.metrics(), folder.identity()
+    except CorruptFileError as error:
+        return made("failed", {}, message=str(error)), None, None
+    status = last or folder.status()
+    if status.state == "finished":
+        return made("interrupted", {}, message="its result is gone: the next run does it again"), None, None
+    # Where nobody is at work, whoever was has died.
+    died = status.state == "running" and not folder.is_locked()
+    state = "interrupted" if died else status.state
+    return made(state, {}, status.seconds, message=status.message), None, None
+
+
+def _environment(identities: Sequence[Identity]) -> dict[str, dict[str, Any]]:
+    """Versions and hardware of all trials; where they differ, all that occur."""
+    occurring: dict[str, dict[str, Any]] = {}
+    for group in ("versions", "hardware"):
+        names = dict.fromkeys(name for identity in identities for name in identity[group])
+        values = {name: list(dict.fromkeys(identity[group].get(name) for identity in identities)) for name in names}
+        occurring[group] = {name: v[0] if len(v) == 1 else " and ".join(map(str, v)) for name, v in values.items()}
+    return occurring
