@@ -136,8 +136,8 @@ def few_samples(config: FewSamples, run: Run) -> dict[str, Any]:
         *of_training, of_images = seeds[draw]
         chosen = torch.randperm(TRAINED, generator=torch.Generator().manual_seed(int(of_images)))[:size]
         epochs = max(round(config.epochs * 1400 / (3 * max(size, 100))), 1)
-        options = {"rate": config.learning_rate, "epochs": epochs, "batch": 50, "seeds": torch.stack(of_training)}
-        model = trained(rule_of(config.rule), config.width, chosen, **options)
+        options: dict[str, Any] = {"rate": config.learning_rate, "epochs": epochs, "batch": 50}
+        model = trained(rule_of(config.rule), config.width, chosen, seeds=torch.stack(of_training), **options)
         accuracies[number] = accuracy(model, slice(TRAINED, None))
         run.log(number + 1, accuracy=accuracies[number])
     means = accuracies.reshape(len(config.sizes), DRAWS).mean(1)

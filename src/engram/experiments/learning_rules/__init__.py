@@ -32,6 +32,7 @@ from engram.lab import (
     claims_from,
     metric,
 )
+from engram.lab.figures import Figure
 
 RATES_OF_BLACK_BOXES = (0.1, 0.03, 0.01, 0.003, 0.001)
 ENERGY = ("ep", "ep-one-sided")
@@ -213,7 +214,7 @@ def figure(results: Results) -> go.Figure:
         network = getattr(results.configs[arm], "network", "")
         arms[network if network in arms else "other"].append(arm)
     columns = ("accuracy", "cosine_1", "cosine_2", "seconds", "extra_kib", "forward_equivalents")
-    panels = [
+    panels: list[Figure] = [
         Lines("cosine_1", "Cosine to the gradient, hidden layer 1", "epoch", arms=arms["narrow"]),
         Lines("cosine_2", "Hidden layer 2", "epoch", arms=arms["narrow"]),
         *(Points("accuracy", f"Accuracy: {kind} networks", arms=some) for kind, some in arms.items()),
