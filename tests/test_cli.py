@@ -18,8 +18,8 @@ import engram
 from engram import cli, registry
 from engram.lab import laboratory, load
 from engram.lab.export import draw
-from engram.lab.trial import trials
 from engram.lab.job import prepare
+from engram.lab.trial import trials
 from engram.testing import find_browser
 
 

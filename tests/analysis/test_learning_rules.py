@@ -63,7 +63,7 @@ def test_memory_counts_what_is_there_at_one_time():
         return second * second
 
     assert peak_memory(call) == 8000
-    assert extra_memory(call, lambda: kept + 1, held=[torch.ones(5)]) == 4020
+    assert extra_memory(call, lambda: kept + 1, state=[torch.ones(5)]) == 4020
 
 
 def test_backpropagation_costs_three_forward_passes_without_the_way_back_to_the_input():

@@ -150,13 +150,13 @@ def data(command: Data) -> None:
     statuses = [data.verify(name) for name in names]
     rows = [_set_row(status) for status in statuses]
     print_table(out(), "", ["data set", "what it is", "files", "size", "found in", "checksum"], rows)
-    wrong = [str(file.found) for status in statuses for file in status.files if file.found and not file.verified]
+    wrong = [str(file.path) for status in statuses for file in status.files if file.path and not file.verified]
     if command.action == "verify" and wrong:
         raise ValueError(f"wrong checksum: {', '.join(wrong)}")
 
 
 def _set_row(status: SetStatus) -> tuple[str, ...]:
-    present = [file for file in status.files if file.found]
+    present = [file for file in status.files if file.path]
     size = decimal(sum(file.file.size for file in status.files))
     sources = ", ".join(dict.fromkeys(str(file.source) for file in present))
     if not present:

@@ -63,7 +63,7 @@ def setting(
     return cast(T, pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits))  # type: ignore[call-overload]
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(setting,))
+@dataclass_transform(frozen_default=True)  # no field specifiers, since the default of a setting has no keyword
 def settings(cls: type[C]) -> type[C]:
     """Make a class a frozen dataclass of settings, which are validated when an object is made.
 

@@ -269,8 +269,10 @@ def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, st
     studies = experiment.by_name
     arms = {arm: study for study in studies.values() for arm in study.table}
     for name, value in changes.items():
-        owner, _, rest = name.partition(".")
-        settings = studies[owner].settings if owner in studies else arms[owner].settings if owner in arms else None
+        # The longest name, since a name may have a dot itself, as lasso-0.1 has.
+        owner = max((known for known in [*studies, *arms] if f"{name}.".startswith(f"{known}.")), key=len, default="")
+        rest = name[len(owner) + 1 :]
+        settings = {**arms, **studies}[owner].settings if owner else None
         if settings is not None and (rest or isinstance(value, Mapping)):
             inner = {rest: value} if rest else value
         elif "" in studies:

@@ -37,7 +37,7 @@ class Backprop(LearningRule[None]):
         target: Shaped[Tensor, "*batch_targets"],
         state: None,
     ) -> Update:
-        """Return the gradients of the parameters that require one."""
+        """The gradients of the parameters that require one."""
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             loss = output_loss(model(x), target)

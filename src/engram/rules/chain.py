@@ -91,12 +91,12 @@ class Layer:
         return weight if self.scale == 1 else weight * self.scale
 
     def forward(self, input: Tensor, noise: Tensor | None = None) -> Activity:
-        """Return its activity, with noise added to a[l] if given."""
+        """Its activity, with noise added to a[l] if given."""
         pre = self.module(input)
         return self.activated(input, pre if noise is None else pre + noise)
 
     def activated(self, input: Tensor, pre: Tensor) -> Activity:
-        """Return the activity of units that got this a[l]."""
+        """The activity of units that got this a[l]."""
         if not self.after:
             return Activity(input, pre, pre, None)
         if len(self.after) == 1 and type(self.after[0][1]) in _CLOSED:
@@ -114,16 +114,16 @@ class Layer:
         return Activity(input, pre, output.detach(), output)
 
     def through(self, activity: Activity, error: Tensor) -> Tensor:
-        """Return the error at a[l], given that at h[l]."""
+        """The error at a[l], given that at h[l]."""
         return self._through(activity, error)[0]
 
     def gradients(self, activity: Activity, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the error at a[l], and the gradients of the layer's parameters, given the error at h[l]."""
+        """The error at a[l], and the gradients of the layer's parameters, given the error at h[l]."""
         delta, grads = self._through(activity, error)
         return delta, self.weight_gradients(activity.input, delta) | grads
 
     def weight_gradients(self, input: Tensor, delta: Tensor) -> dict[str, Tensor]:
-        """Return the gradients of weights and bias, given h[l-1] and the error at a[l]; sums over the batch."""
+        """The gradients of weights and bias, given h[l-1] and the error at a[l]; sums over the batch."""
         module, grads = self.module, {}
         weight, bias = module.weight.requires_grad, module.bias is not None and module.bias.requires_grad
         if isinstance(module, nn.Linear):
@@ -140,7 +140,7 @@ class Layer:
         return grads
 
     def back(self, delta: Tensor, feedback: Tensor, input: Tensor) -> Tensor:
-        """Return the error at h[l-1], given that at a[l], through weights of the shape of W[l]."""
+        """The error at h[l-1], given that at a[l], through weights of the shape of W[l]."""
         if isinstance(self.module, nn.Linear):
             return delta @ feedback
         error: Tensor = self._convolution_backward(delta, input, feedback, [True, False, False])[0]
@@ -186,7 +186,7 @@ class Chain(NamedTuple):
     layers: tuple[Layer, ...]
 
     def enter(self, x: Tensor) -> Tensor:
-        """Return what the first layer receives.
+        """What the first layer receives.
 
         Raises:
             ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes.
@@ -201,7 +201,7 @@ class Chain(NamedTuple):
         return x
 
     def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Activity]:
-        """Return the activity of every layer, with noise added to each a[l] if given; raise as ``enter`` does."""
+        """The activity of every layer, with noise added to each a[l] if given; raise as ``enter`` does."""
         h = self.enter(x)
         activities: list[Activity] = []
         for index, layer in enumerate(self.layers):
@@ -210,7 +210,7 @@ class Chain(NamedTuple):
         return activities
 
     def backward(self, activities: list[Activity], error: Tensor, feedback: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the gradients that come of an error at the output, sent back through the feedback.
+        """The gradients that come of an error at the output, sent back through the feedback.
 
         Args:
             activities: Of ``forward``; the list is emptied, so that their memory is free as it goes.
@@ -249,7 +249,7 @@ def read(
     opaque: bool = False,
     scaled: bool = False,
 ) -> Chain:
-    """Return a network as a chain of layers.
+    """A network as a chain of layers.
 
     Args:
         model: An ``nn.Sequential``, nested or not, of ``nn.Linear``, ``nn.Conv2d``, and what may stand between.
@@ -314,12 +314,12 @@ def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Fl
 
 
 def new_key(generator: torch.Generator) -> Tensor:
-    """Return a key, from which ``generator_of`` makes the same generator each time: a rule's noise, as its state."""
+    """A key, from which ``generator_of`` makes the same generator each time: a rule's noise, as its state."""
     return torch.randint(2**62, (), generator=generator, device=generator.device)
 
 
 def generator_of(key: Tensor, like: Tensor) -> torch.Generator:
-    """Return a generator on the device of ``like``."""
+    """A generator on the device of ``like``."""
     return torch.Generator(like.device).manual_seed(int(key))
 
 

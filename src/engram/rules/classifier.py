@@ -122,7 +122,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Data) -> np.ndarray:
-        """Return the probability of each class, (samples, classes).
+        """The probability of each class, (samples, classes).
 
         Args:
             X: Samples, (samples, features).
@@ -138,7 +138,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return output.softmax(1).numpy()
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the most probable class of each sample; arguments as of ``predict_proba``."""
+        """The most probable class of each sample; arguments as of ``predict_proba``."""
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(1)])
 

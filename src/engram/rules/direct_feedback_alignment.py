@@ -45,7 +45,7 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
         target: Shaped[Tensor, "_ *targets"],
         state: OutputFeedback,
     ) -> Update:
-        """Return the pseudo-gradients; after the first update the state stays as it is."""
+        """The pseudo-gradients; after the first update the state stays as it is."""
         network = chain.read(model, self, scaled=True)
         activities = network.forward(x)
         scaled = any(layer.scale != 1 for layer in network.layers)

@@ -42,7 +42,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is."""
         network = chain.read(model, self, scaled=True)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)

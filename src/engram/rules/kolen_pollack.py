@@ -54,14 +54,14 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state changes in ``after_step``."""
+        """The pseudo-gradients; the state changes in ``after_step``."""
         network = chain.read(model, self)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
         return finished(self, network.backward(activities, error, state), state, loss)
 
     def watched(self, state: dict[str, Tensor]) -> Collection[str]:
-        """Return the names of the weights that have feedback."""
+        """The names of the weights that have feedback."""
         return state
 
     @torch.no_grad()

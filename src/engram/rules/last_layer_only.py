@@ -38,7 +38,7 @@ class LastLayerOnly(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """Return the gradients of the last layer's parameters."""
+        """The gradients of the last layer's parameters."""
         network = chain.read(model, self, scaled=True)
         last = network.forward(x)[-1]
         loss, error = loss_and_error(last.output, target)

@@ -44,7 +44,7 @@ class LocalError(LearningRule[OutputFeedback]):
         target: Shaped[Tensor, "_ *targets"],
         state: OutputFeedback,
     ) -> Update:
-        """Return the pseudo-gradients; after the first update the state stays as it is."""
+        """The pseudo-gradients; after the first update the state stays as it is."""
         network = chain.read(model, self)
         activities = network.forward(x)
         output = activities[-1].output

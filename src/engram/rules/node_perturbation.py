@@ -53,7 +53,7 @@ class NodePerturbation(LearningRule[Tensor]):
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
-        """Return the pseudo-gradients, and the next key."""
+        """The pseudo-gradients, and the next key."""
         network = chain.read(model, self, steady=True, opaque=True)
         clean = network.forward(x)
         losses = sample_losses(clean[-1].output, target)

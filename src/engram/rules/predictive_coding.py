@@ -52,7 +52,7 @@ class PredictiveCoding(LearningRule[None]):
 
     @classmethod
     def strict(cls) -> PredictiveCoding:
-        """Return the strict variant."""
+        """The strict variant."""
         return cls("strict")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
@@ -67,7 +67,7 @@ class PredictiveCoding(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """Return the pseudo-gradients at the values that were settled on."""
+        """The pseudo-gradients at the values that were settled on."""
         network = chain.read(model, self, steady=True)
         activities = network.forward(x)
         output = activities[-1].output
@@ -107,7 +107,7 @@ class _Settling:
         return loss + sum(error.square().sum() / 2 for error in self.errors[:-1])
 
     def moved(self, rate: float) -> _Settling:
-        """Return what a step of this size leads to."""
+        """What a step of this size leads to."""
         if self.downhill is None:
             above = zip(self.network.layers, self.activities, self.errors, strict=True)
             sent = [

@@ -65,7 +65,7 @@ class Reinforce(LearningRule[ReinforceState]):
         target: Shaped[Tensor, "_ *targets"],
         state: ReinforceState,
     ) -> Update:
-        """Return the pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn."""
+        """The pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn."""
         network = self._read(model)
         generator = chain.generator_of(state.key, network.layers[0].module.weight)
         inputs, surprises = [network.enter(x)], []

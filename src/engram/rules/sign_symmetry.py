@@ -48,12 +48,12 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
 
     @classmethod
     def fixed(cls) -> SignSymmetry:
-        """Return the rule with fixed random magnitudes (frSF)."""
+        """The rule with fixed random magnitudes (frSF)."""
         return cls("fixed")
 
     @classmethod
     def redrawn(cls) -> SignSymmetry:
-        """Return the rule with magnitudes drawn anew for each batch (brSF)."""
+        """The rule with magnitudes drawn anew for each batch (brSF)."""
         return cls("redrawn")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> SignSymmetryState:
@@ -73,7 +73,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         target: Shaped[Tensor, "_ *targets"],
         state: SignSymmetryState,
     ) -> Update:
-        """Return the pseudo-gradients, and with magnitudes drawn anew the next ones."""
+        """The pseudo-gradients, and with magnitudes drawn anew the next ones."""
         network = chain.read(model, self)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)

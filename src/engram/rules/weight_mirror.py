@@ -62,7 +62,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         target: Shaped[Tensor, "_ *targets"],
         state: WeightMirrorState,
     ) -> Update:
-        """Return the pseudo-gradients, and the feedback weights after a mirror phase."""
+        """The pseudo-gradients, and the feedback weights after a mirror phase."""
         network = chain.read(model, self, linear=True, steady=True)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)

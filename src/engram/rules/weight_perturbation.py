@@ -53,7 +53,7 @@ class WeightPerturbation(LearningRule[Tensor]):
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
-        """Return the pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried."""
+        """The pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried."""
         chain.refuse_changing(model, self)
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
         grads = {name: torch.zeros_like(value) for name, value in weights.items()}

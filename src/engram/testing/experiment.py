@@ -37,7 +37,7 @@ SMOKE_SECONDS = 30.0
 KILLED_OF_STEPS = 20  # the trial that is killed is that whose number of steps is nearest, since each is written
 
 
-def check_experiment(name: str, folder: Path | None = None) -> Path:
+def check_experiment(name: str, folder: Path | None = None, *, killed: bool = True) -> Path:
     """Check that a registered experiment keeps the experiment contract.
 
     Its smoke preset is said to take seconds; the same seed gives the same metrics, whatever the number of workers, the
@@ -48,6 +48,7 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
     Args:
         name: Its name in the registry.
         folder: Where to run it (default: a temporary folder).
+        killed: Run it a second time, in which a trial is killed and goes on.
 
     Returns:
         The path of its report; gone when ``folder`` is not given.
@@ -62,7 +63,8 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
         _check_config(experiment)
         results = run(experiment, preset="smoke", jobs=1, runs=root / "one", progress=False)
         _check_results(experiment, results)
-        _check_another_run(experiment, results, root / "other")
+        if killed:
+            _check_another_run(experiment, results, root / "other")
         report = write_report([(experiment, load(experiment, root / "one"))], root / "report.html")
         assert "</html>" in report.read_text(), "its report is cut off"
     return report

@@ -59,7 +59,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         self.author_readout = author_readout
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the parameters as they are now."""
+        """The parameters as they are now."""
         if not isinstance(model, WideRNN):
             chain.read(model, self, scaled=True)
         return initial_parameters(model, self)
@@ -71,7 +71,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is."""
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             if isinstance(model, WideRNN):
@@ -85,7 +85,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         return finished(self, grads, state, loss)
 
     def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the outputs of the initial network, into which the present one is injected, and of the present one."""
+        """The outputs of the initial network, into which the present one is injected, and of the present one."""
         initial = live = network.enter(x)
         for index, layer in enumerate(network.layers):
             initial = call(layer.name, layer.module, state, initial)
@@ -128,7 +128,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
 
 
 def _run(modules: _Modules, value: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Return what modules give, with other parameters if given."""
+    """What modules give, with other parameters if given."""
     for name, module in modules:
         if getattr(module, "inplace", False):
             value = value.clone()

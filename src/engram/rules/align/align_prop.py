@@ -65,7 +65,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is."""
         if isinstance(model, WideRNN):
             return self._in_time(model, x, target, state)
         network = chain.read(model, self, scaled=True)

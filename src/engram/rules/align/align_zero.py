@@ -36,7 +36,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
     properties = Properties(no_weight_transport=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the parameters as they are now."""
+        """The parameters as they are now."""
         return initial_parameters(model, self)
 
     def update(
@@ -46,7 +46,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is."""
         with torch.no_grad():
             output = model(x)
         loss, error = output_gradient(output, target)

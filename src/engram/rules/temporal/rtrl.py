@@ -57,7 +57,7 @@ class RTRL(LearningRule[None]):
         target: Annotated[Tensor, "*time batch *outputs"],
         state: None,
     ) -> Update:
-        """Return the gradients of a batch of whole sequences."""
+        """The gradients of a batch of whole sequences."""
         net = check_network(model, "RTRL")
         core: Any = net.core
         readout = net.readout
