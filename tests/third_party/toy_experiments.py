@@ -6,17 +6,15 @@ import multiprocessing
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import plotly.graph_objects as go
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from engram.lab import Arm, Claim, CorruptFileError, Experiment, Preset, Results, Run, arms_of, at_most
+from engram.lab import Claim, CorruptFileError, Experiment, Preset, Results, Run, Study, metric, setting, settings
 
 # A worker process that dies once, before it has begun a trial.
 DIES = os.environ.get("TOY_DIES_ON_IMPORT")
@@ -25,38 +23,28 @@ if DIES and multiprocessing.parent_process() is not None and not Path(DIES).exis
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@dataclass(frozen=True)
+@settings
 class Noise:
     """Of the targets."""
 
-    scale: Annotated[float, Ge(0)] = 0.1
-    """Standard deviation."""
-    shared: bool = True
-    """Whether all samples of a step have the same."""
+    scale: float = setting(0.1, "standard deviation", ge=0)
+    shared: bool = setting(True, "whether all samples of a step have the same")
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
     """A linear regression with dropout."""
 
-    size: Annotated[int, Ge(1)] = 3
-    """Inputs of the regression."""
-    episodes: Annotated[int, Ge(1)] = 20
-    """Steps of training."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 0.05
-    """Learning rate."""
-    momentum: bool = True
-    """Whether the optimiser has momentum."""
-    step_seconds: Annotated[float, Ge(0)] = 0.0
-    """How long each step sleeps."""
-    misbehave: str = ""
-    """``raise``, ``print``, ``interrupt``, ``corrupt:FILE``, ``die-always``, ``die-at:STEP:FILE`` (once), ``nan``."""
+    size: int = setting(3, "inputs of the regression", ge=1)
+    episodes: int = setting(20, "steps of training", ge=1, scales=True)
+    learning_rate: float = setting(0.05, "learning rate", gt=0, le=1)
+    momentum: bool = setting(True, "whether the optimiser has momentum")
+    step_seconds: float = setting(0.0, "how long each step sleeps", ge=0)
+    misbehave: str = setting("", "raise, print, interrupt, corrupt:FILE, die-always, die-at:STEP:FILE (once) or nan")
     noise: Noise = Noise()
 
 
-def arms(config: Config) -> dict[str, Arm]:
-    plain = replace(config, momentum=False, misbehave="")
-    return arms_of(trial, {"momentum": config, "plain": plain}, seconds)
+arms = {"momentum": {}, "plain": {"momentum": False, "misbehave": ""}}
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -83,6 +71,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     run.log(config.episodes, between=float(torch.rand((), generator=run.generator)))
     for step in run.steps(3, net=net):
         run.log(config.episodes + 1 + step, test=float(run.rng.normal()))
+    run.keep(net=net)
     return {"loss": float("nan") if config.misbehave == "nan" else float(total) / config.episodes}
 
 
@@ -105,45 +94,20 @@ def _misbehave(config: Config, run: Run, step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def seconds(config: Config) -> float:
-    return config.episodes * (0.001 + config.step_seconds)
-
-
 def figure(results: Results) -> go.Figure:
     return go.Figure(go.Bar(x=results.arms, y=[len(results.by_seed)] * len(results.arms)))
 
 
+loss = metric("loss")
 experiment = Experiment(
     name="toy",
-    summary="A linear regression learns",
+    about="A linear regression learns (Gauss, 1809).",
     paper="Gauss, 1809",
-    presets={
-        "smoke": Preset(Config(), seeds=2),
-        "laptop": Preset(Config(episodes=60), seeds=3),
-        "paper": Preset(Config(episodes=100), seeds=3),
-    },
-    arms=arms,
+    studies=Study(trial, arms),
+    presets={"smoke": Preset(2), "laptop": Preset(3, {"episodes": 60}), "paper": Preset(3, {"episodes": 100})},
     claims=[
-        Claim(
-            id="learns",
-            statement="It learns",
-            source="Theoria motus",
-            published="yes",
-            metric=lambda results: results["momentum"]["loss"],
-            holds=at_most(100.0),
-            arms=("momentum",),
-            threshold="laptop",
-        ),
-        Claim(
-            id="impossible",
-            statement="It is perfect",
-            source="nowhere",
-            published="no",
-            metric=lambda results: results["plain"]["loss"],
-            holds=at_most(0.0),
-            arms=("plain",),
-            threshold="laptop",
-        ),
+        Claim("learns", "It learns", loss("momentum") <= 100.0, "Theoria motus", "yes"),
+        Claim("impossible", "It is perfect", loss("plain") <= 0.0, "nowhere", "no"),
     ],
     figure=figure,
 )

@@ -12,12 +12,6 @@ from engram.continual.fisher import fisher_diagonal, gradient_magnitude
 from engram.continual.frozen_body import freeze_body
 from engram.continual.inner_updates import AdamState, adam, sgd
 from engram.continual.l2_anchor import L2Anchor
-from engram.continual.learned_updates.adam_rule import AdamRule
-from engram.continual.learned_updates.gated_coordinate_rule import GatedCoordinateRule
-from engram.continual.learned_updates.learned_optimizer import LearnedOptimizer
-from engram.continual.learned_updates.teacher import train_teacher
-from engram.continual.learned_updates.teacher_mimic import MimicryEpisode, TeacherMimicTrainer
-from engram.continual.learned_updates.update_rule import Moments, TaskMemory, UpdateRule
 from engram.continual.lwf import LwF
 from engram.continual.mas import MAS
 from engram.continual.parameters import slow_parameters
@@ -29,24 +23,16 @@ from engram.continual.si import SynapticIntelligence
 __all__ = [
     "EWC",
     "MAS",
-    "AdamRule",
     "AdamState",
     "ContinualClassifier",
     "DHPSoftmax",
     "FastWeights",
-    "GatedCoordinateRule",
     "L2Anchor",
-    "LearnedOptimizer",
     "LwF",
-    "MimicryEpisode",
-    "Moments",
     "OnlineEWC",
     "QuadraticPenalty",
     "Replay",
     "SynapticIntelligence",
-    "TaskMemory",
-    "TeacherMimicTrainer",
-    "UpdateRule",
     "adam",
     "fisher_diagonal",
     "freeze_body",
@@ -54,7 +40,6 @@ __all__ = [
     "recomputed",
     "sgd",
     "slow_parameters",
-    "train_teacher",
 ]
 
 arguments.noted_in(__name__)

@@ -24,7 +24,7 @@ from engram.continual.mas import MAS
 from engram.continual.penalty import QuadraticPenalty
 from engram.continual.replay import Replay
 from engram.continual.si import SynapticIntelligence
-from engram.initial import uniform
+from engram.nn.initial import uniform
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 

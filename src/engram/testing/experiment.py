@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal, get_origin
 
 import torch
-from safetensors.torch import load_file
 
 from engram import registry
 from engram.lab import config as configs
@@ -28,9 +27,8 @@ from engram.lab.experiment import Arm, Experiment
 from engram.lab.folder import TrialFolder
 from engram.lab.laboratory import device_of
 from engram.lab.last_run import from_record
-from engram.lab.loop import get_state
 from engram.lab.report import write_report
-from engram.lab.results import Results, TrialResult
+from engram.lab.results import Results
 from engram.lab.trial import trials
 from engram.lab.worker import perform, prepare, token
 from engram.storage import checkpoint
@@ -43,8 +41,7 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
     """Check that a registered experiment keeps the experiment contract.
 
     Its smoke preset is said to take seconds; the same seed gives the same metrics, whatever the number of workers, the
-    order of the trials and the state of the global generators; a killed trial goes on to the same metrics; what a trial
-    trained comes back as it was; every config field refuses values outside its range, naming field, value and range;
+    order of the trials and the state of the global generators; a killed trial goes on to the same metrics; every setting refuses values outside its range, naming field, value and range;
     its results give claims, figure and report.
 
     Args:
@@ -64,8 +61,6 @@ def check_experiment(name: str, folder: Path | None = None) -> Path:
         _check_config(experiment)
         results = run(experiment, preset="smoke", jobs=1, runs=root / "one", progress=False)
         _check_results(experiment, results)
-        for trial in results.trials:
-            _check_kept(trial)
         _check_another_run(experiment, results, root / "other")
         report = write_report([(experiment, load(experiment, root / "one"))], root / "report.html")
         assert "</html>" in report.read_text(), "its report is cut off"
@@ -88,30 +83,44 @@ def bad_values(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def _check_config(experiment: Experiment) -> None:
-    cls = type(experiment.presets["smoke"].config)
-    for kind in {cls, *(type(arm.config) for arm in _arms(experiment))}:
+    options = set(inspect.signature(run).parameters) | {"names", "json"}
+    for study, loop in experiment.by_name.items():
+        kind = loop.settings
         assert dataclasses.is_dataclass(kind), f"its config {kind.__name__} is no dataclass"
         frozen = vars(kind)["__dataclass_params__"].frozen
         assert frozen, f"its config {kind.__name__} can be changed after it was checked: make it frozen"
-    options = set(inspect.signature(run).parameters) | {"names", "json"}
-    taken = sorted(options & {field.name for field in dataclasses.fields(cls)})
-    assert not taken, f"its config fields {taken} are options of every run: choose other names"
+        silent = [name for name, field in configs.fields(kind).items() if not field.meaning]
+        assert not silent, f"its config fields {silent} do not say what they are"
+        names = [study] if study else [field.name for field in dataclasses.fields(kind)]
+        taken = sorted(options & {*names, *loop.table})
+        assert not taken, f"its settings, studies or arms {taken} are options of every run: choose other names"
+        _check_refusals(experiment, study)
     seconds = experiment.expected_seconds("smoke")
-    assert seconds <= SMOKE_SECONDS, f"its smoke preset is said to take {seconds:.0f} s, expected seconds"
+    assert not seconds > SMOKE_SECONDS, f"its smoke preset is said to take {seconds:.0f} s, expected seconds"
     for (name, preset), claim in itertools.product(experiment.presets.items(), experiment.claims):
-        again = configs.from_dict(cls, configs.to_dict(preset.config))
-        assert again == preset.config, f"preset {name} is altered by JSON"
         if name in claim.presets:
             assert preset.seeds >= claim.seeds, f"preset {name} has fewer seeds than claim {claim.id!r} needs"
-    for field, value in bad_values(cls):
+    for name in experiment.presets:
+        for arm in experiment.arms(name).values():
+            again = configs.from_dict(type(arm.config), configs.to_dict(arm.config))
+            assert again == arm.config, f"preset {name} is altered by JSON"
+
+
+def _check_refusals(experiment: Experiment, study: str) -> None:
+    """Check that values that settings must refuse are refused by name, value and range."""
+    kind = experiment.by_name[study].settings
+    for field, value in bad_values(kind):
+        name = f"{study}.{field}".lstrip(".")
         try:
-            configs.override(experiment.presets["smoke"].config, {field: value})
+            experiment.changed("smoke", {name: value})
         except ValueError as error:
             message = str(error)
-            named = f"{field} = {value!r}" in message and configs.allowed(cls, field) in message
-            assert named, f"the error for {field} = {value!r} does not name field, value and range: {message}"
+            named = f"{field} = {value!r}" in message and configs.fields(kind)[field].allowed in message
+            # Where every arm has its own value of a field, a change of the common one is refused as such.
+            unused = f"{name} = {value!r}: no arm" in message
+            assert named or unused, f"the error for {name} = {value!r} does not name field, value and range: {message}"
         else:
-            raise AssertionError(f"its config accepts {field} = {value!r}")
+            raise AssertionError(f"its config accepts {name} = {value!r}")
 
 
 def _check_results(experiment: Experiment, results: Results) -> None:
@@ -128,19 +137,6 @@ def _check_results(experiment: Experiment, results: Results) -> None:
     record = json.loads(json.dumps(results.record()))
     again = from_record(experiment, record)
     assert experiment.figure(again).data, "its figure cannot be drawn from a record"
-
-
-def _check_kept(trial: TrialResult) -> None:
-    """Build again all that a trial kept, and compare the last of it, which takes all others, with what was kept."""
-    folder = TrialFolder(Path(trial.folder))
-    if not (kept := folder.kept()):
-        return
-    name = list(kept)[-1]
-    checkpoint.save(again := folder.path / "again.safetensors", {name: get_state(name, trial.network(name))})
-    found, tensors = load_file(again), trial.state_dict()
-    of_name = {key: tensor for key, tensor in tensors.items() if key.partition(".")[0] == name}
-    same = found.keys() == of_name.keys() and all(torch.equal(found[key], of_name[key]) for key in found)
-    assert same, f"{trial.arm}: {name} comes back as another than was kept"
 
 
 def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> None:
@@ -180,8 +176,8 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     torch.manual_seed(os.getpid())
     np.random.seed(os.getpid() % 2**32)  # noqa: NPY002
     experiment: Experiment = registry.get("experiments", name)
-    preset = experiment.presets["smoke"]
-    todo = trials(experiment, preset.config, seeds=preset.seeds, device=device_of("auto"))
+    seeds = experiment.presets["smoke"].seeds
+    todo = trials(experiment, experiment.arms("smoke"), seeds=seeds, device=device_of("auto"))
     stop = runs / "never.stop"
     runs.mkdir(parents=True, exist_ok=True)
     token(stop).touch()
@@ -209,4 +205,4 @@ def _die_in_the_middle() -> None:
 
 
 def _arms(experiment: Experiment) -> list[Arm]:
-    return list(experiment.arms(experiment.presets["smoke"].config).values())
+    return list(experiment.arms("smoke").values())

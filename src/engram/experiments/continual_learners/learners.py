@@ -16,17 +16,16 @@ from engram.continual import (
     MAS,
     DHPSoftmax,
     L2Anchor,
-    LearnedOptimizer,
     LwF,
     OnlineEWC,
     QuadraticPenalty,
     Replay,
     SynapticIntelligence,
-    UpdateRule,
     fisher_diagonal,
     freeze_body,
 )
-from engram.initial import kaiming, uniform
+from engram.learned.updates import LearnedOptimizer, UpdateRule
+from engram.nn.initial import kaiming, uniform
 from engram.plasticity import Modulated, Oja, PlasticLSTM, PlasticRNN
 from engram.tasks import ClassificationTask
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from engram.analysis import AccuracyMatrix
 from engram.continual import EWC, MAS, DHPSoftmax, OnlineEWC, QuadraticPenalty, SynapticIntelligence, fisher_diagonal
-from engram.initial import uniform
 from engram.lab import Run
+from engram.nn.initial import uniform
 from engram.tasks import ClassificationTask, permuted, split
 from engram.tasks.data import load
 

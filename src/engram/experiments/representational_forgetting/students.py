@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.analysis import ProbedTask, nmse
-from engram.continual import LearnedOptimizer, LwF, QuadraticPenalty, UpdateRule, fisher_diagonal
-from engram.initial import kaiming
+from engram.continual import LwF, QuadraticPenalty, fisher_diagonal
+from engram.learned.updates import LearnedOptimizer, UpdateRule
+from engram.nn.initial import kaiming
 
 Method = Literal["finetune", "frozen", "l2", "ewc", "lwf", "feature-lwf", "replay", "learned"]
 HEAD_RATE, FIRST_RATE, TEMPERATURE = 1e-2, 1e-3, 2.0
