@@ -33,7 +33,7 @@ def claims(name):
 
 
 def meets(claim, results):
-    return claim.holds.low <= claim.metric(results) <= claim.holds.high
+    return claim.criterion.low <= claim.measure(results) <= claim.criterion.high
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -53,8 +53,8 @@ def test_a_claim_holds_as_stated_and_fails_otherwise(name):
         invented = table(name)[claim.id]
         assert set(invented) == {"holds", "fails"}, claim.id
         assert set(invented["holds"]) == set(invented["fails"]) == set(claim.arms), claim.id
-        assert meets(claim, invented["holds"]), f"{claim.id}: {claim.metric(invented['holds'])} is not {claim.holds}"
-        assert not meets(claim, invented["fails"]), f"{claim.id}: {claim.metric(invented['fails'])} is {claim.holds}"
+        assert meets(claim, invented["holds"]), f"{claim.id}: {claim.measure(invented['holds'])} is not {claim.criterion}"
+        assert not meets(claim, invented["fails"]), f"{claim.id}: {claim.measure(invented['fails'])} is {claim.criterion}"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -64,7 +64,7 @@ def test_a_claim_fails_with_its_arms_swapped(name):
         told_apart = set()
         for one, other in combinations(claim.arms, 2):
             swapped = {**holds, one: holds[other], other: holds[one]}
-            symmetric = holds[one] != holds[other] and claim.metric(swapped) == claim.metric(holds)
+            symmetric = holds[one] != holds[other] and claim.measure(swapped) == claim.measure(holds)
             if symmetric or not meets(claim, swapped):
                 told_apart |= {one, other}
         if len(claim.arms) > 1:
@@ -78,5 +78,5 @@ def test_each_claim_is_judged_from_invented_seeds(name):
         for found, expected in [("holds", "reproduced"), ("fails", "not reproduced")]:
             seeds = dict.fromkeys(range(claim.seeds), table(name)[claim.id][found])
             verdict = judge(replace(claim, untestable=""), seeds, preset=claim.presets[-1]).verdict
-            shared = getattr(claim.metric, "form", "mean") == "share"  # of so few trials nothing is decided
+            shared = claim.measure.form == "share"  # of so few trials nothing is decided
             assert shared or verdict in {expected, f"{expected} at laptop scale"}, (claim.id, found, verdict)
